@@ -1,0 +1,232 @@
+/*
+ * arena.c - layout, growth and checking of arenas, and arenas on private memory.
+ *
+ * Owns: the header's content. Does not own: what the regions mean, nor the lock under which an arena grows (the
+ * arena's owner serialises growth); a shared file as backing is the host's.
+ *
+ * Bytes of an arena: header (IQDB_ARENA_HEADER_SIZE), then the regions one after the other, each at a page boundary
+ * with its whole reserve. Readers that do not hold the growth lock may read `committed` of a region: it is stored with
+ * release order after the bytes became usable.
+ */
+#define _DEFAULT_SOURCE
+#include "core/base/arena.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#define ARENA_MAGIC UINT64_C(0x616e657261626471) /* "qdbarena" on a little-endian machine */
+#define ARENA_LAYOUT 1
+#define ARENA_STEP_MIN (UINT64_C(64) * 1024)
+#define ARENA_STEP_DIVISOR 8
+
+_Static_assert(sizeof(IqdbArenaHeader) % 64 == 0, "lock cells keep the header a multiple of a cache line");
+_Static_assert(offsetof(IqdbArenaHeader, locks) % 64 == 0, "lock cells start at a cache line");
+
+/* false when the result does not fit */
+static bool
+page_round(uint64_t bytes, uint64_t *out)
+{
+	if (bytes > UINT64_MAX - (IQDB_ARENA_PAGE - 1))
+		return false;
+	*out = (bytes + IQDB_ARENA_PAGE - 1) / IQDB_ARENA_PAGE * IQDB_ARENA_PAGE;
+	return true;
+}
+
+uint64_t
+iqdb_arena_size_needed(const uint64_t *region_reserves, uint32_t region_count)
+{
+	uint64_t total = IQDB_ARENA_HEADER_SIZE;
+
+	if (region_count > IQDB_ARENA_REGIONS_MAX)
+		return 0;
+	for (uint32_t i = 0; i < region_count; i++)
+	{
+		uint64_t rounded;
+
+		if (!page_round(region_reserves[i], &rounded) || __builtin_add_overflow(total, rounded, &total))
+			return 0;
+	}
+	return total;
+}
+
+IqdbStatus
+iqdb_arena_format(IqdbArena *arena, const IqdbLockOps *locks, const uint64_t *region_reserves, uint32_t region_count,
+				  uint64_t limit, IqdbError *err)
+{
+	uint64_t         needed = iqdb_arena_size_needed(region_reserves, region_count);
+	uint64_t         offset = IQDB_ARENA_HEADER_SIZE;
+	IqdbArenaHeader *header;
+
+	if (region_count > IQDB_ARENA_REGIONS_MAX)
+		return iqdb_fail(err, IQDB_ERR_CONFIG, "an arena has at most %d regions", IQDB_ARENA_REGIONS_MAX);
+	if (needed == 0 || needed > arena->reserved)
+		return iqdb_fail(err, IQDB_ERR_LIMIT, "arena needs %llu bytes of address space, %llu are reserved",
+						 (unsigned long long) needed, (unsigned long long) arena->reserved);
+	IQDB_TRY(arena->backing.commit(arena->backing.arg, 0, IQDB_ARENA_HEADER_SIZE, err));
+
+	header = iqdb_arena_header(arena);
+	memset(header, 0, sizeof(*header));
+	header->layout = ARENA_LAYOUT;
+	header->region_count = region_count;
+	header->total_reserved = needed;
+	header->limit = limit;
+	for (uint32_t i = 0; i < region_count; i++)
+	{
+		IqdbArenaRegion *region = &header->regions[i];
+
+		region->offset = offset;
+		(void) page_round(region_reserves[i], &region->reserved);
+		offset += region->reserved;
+	}
+	for (int i = 0; i < IQDB_ARENA_LOCKS; i++)
+		locks->init(locks->arg, header->locks[i]);
+	/* last: an arena without its magic was never finished */
+	__atomic_store_n(&header->magic, ARENA_MAGIC, __ATOMIC_RELEASE);
+	return IQDB_OK;
+}
+
+IqdbStatus
+iqdb_arena_attach(const IqdbArena *arena, IqdbError *err)
+{
+	const IqdbArenaHeader *header = iqdb_arena_header(arena);
+	uint64_t               offset = IQDB_ARENA_HEADER_SIZE;
+
+	if (arena->reserved < IQDB_ARENA_HEADER_SIZE)
+		return iqdb_fail(err, IQDB_ERR_CORRUPT, "mapping is smaller than an arena header");
+	if (__atomic_load_n(&header->magic, __ATOMIC_ACQUIRE) != ARENA_MAGIC)
+		return iqdb_fail(err, IQDB_ERR_CORRUPT, "arena header has no magic number");
+	if (header->layout != ARENA_LAYOUT)
+		return iqdb_fail(err, IQDB_ERR_VERSION, "arena has layout %u, this build reads %u", (unsigned) header->layout,
+						 (unsigned) ARENA_LAYOUT);
+	if (header->region_count > IQDB_ARENA_REGIONS_MAX)
+		return iqdb_fail(err, IQDB_ERR_CORRUPT, "arena claims %u regions", (unsigned) header->region_count);
+	for (uint32_t i = 0; i < header->region_count; i++)
+	{
+		const IqdbArenaRegion *region = &header->regions[i];
+		uint64_t               committed = __atomic_load_n(&region->committed, __ATOMIC_ACQUIRE);
+
+		if (region->offset != offset || region->reserved % IQDB_ARENA_PAGE != 0 || committed > region->reserved ||
+			committed % IQDB_ARENA_PAGE != 0 || __builtin_add_overflow(offset, region->reserved, &offset))
+			return iqdb_fail(err, IQDB_ERR_CORRUPT, "arena region %u is inconsistent", (unsigned) i);
+	}
+	if (offset != header->total_reserved || offset > arena->reserved)
+		return iqdb_fail(err, IQDB_ERR_CORRUPT, "arena regions do not add up to the mapping");
+	return IQDB_OK;
+}
+
+/* What the region would like to grow to: in steps, so that growing element by element stays linear. */
+static uint64_t
+preferred_target(const IqdbArenaRegion *region, uint64_t committed, uint64_t exact)
+{
+	uint64_t step = committed / ARENA_STEP_DIVISOR;
+	uint64_t target;
+
+	if (step < ARENA_STEP_MIN)
+		step = ARENA_STEP_MIN;
+	step = step / IQDB_ARENA_PAGE * IQDB_ARENA_PAGE;
+	if (__builtin_add_overflow(committed, step, &target) || target > region->reserved)
+		target = region->reserved;
+	return target > exact ? target : exact;
+}
+
+/* Grows to exactly target (a multiple of the page size), or changes nothing. */
+static IqdbStatus
+grow_to(IqdbArena *arena, IqdbArenaRegion *region, uint64_t committed, uint64_t target, IqdbError *err)
+{
+	IqdbArenaHeader *header = iqdb_arena_header(arena);
+	uint64_t         delta = target - committed;
+	uint64_t         total = __atomic_load_n(&header->committed, __ATOMIC_RELAXED);
+
+	if (header->limit != 0 && (total > header->limit || delta > header->limit - total))
+		return iqdb_fail(err, IQDB_ERR_LIMIT, "%llu more bytes would pass the memory limit of %llu bytes",
+						 (unsigned long long) delta, (unsigned long long) header->limit);
+	IQDB_TRY(arena->backing.commit(arena->backing.arg, region->offset + committed, delta, err));
+	__atomic_store_n(&region->committed, target, __ATOMIC_RELEASE);
+	__atomic_fetch_add(&header->committed, delta, __ATOMIC_RELAXED);
+	return IQDB_OK;
+}
+
+IqdbStatus
+iqdb_arena_grow(IqdbArena *arena, uint32_t region_number, uint64_t bytes, IqdbError *err)
+{
+	IqdbArenaHeader *header = iqdb_arena_header(arena);
+	IqdbArenaRegion *region;
+	uint64_t         committed;
+	uint64_t         exact;
+	uint64_t         target;
+
+	if (region_number >= header->region_count)
+		return iqdb_fail(err, IQDB_ERR_STATE, "arena has no region %u", (unsigned) region_number);
+	region = &header->regions[region_number];
+	committed = __atomic_load_n(&region->committed, __ATOMIC_RELAXED);
+	if (bytes <= committed)
+		return IQDB_OK;
+	if (bytes > region->reserved)
+		return iqdb_fail(err, IQDB_ERR_LIMIT, "arena region %u cannot pass its %llu reserved bytes",
+						 (unsigned) region_number, (unsigned long long) region->reserved);
+	if (!page_round(bytes, &exact))
+		return iqdb_fail(err, IQDB_ERR_LIMIT, "arena region %u cannot grow that far", (unsigned) region_number);
+
+	target = preferred_target(region, committed, exact);
+	/* when the roomy step is refused, whatever the reason, the exact need is tried and reports what stands against it */
+	if (target > exact && grow_to(arena, region, committed, target, NULL) == IQDB_OK)
+		return IQDB_OK;
+	return grow_to(arena, region, committed, exact, err);
+}
+
+/* ---- private memory ---- */
+
+static uint64_t
+system_page_size(void)
+{
+	long size = sysconf(_SC_PAGESIZE);
+
+	return size > 0 ? (uint64_t) size : IQDB_ARENA_PAGE;
+}
+
+/* arg is the mapping's base. Private pages are charged by the kernel when they become writable, not when touched. */
+static IqdbStatus
+private_commit(void *arg, uint64_t offset, uint64_t length, IqdbError *err)
+{
+	unsigned char *base = arg;
+	uint64_t       page = system_page_size();
+	uint64_t       start = offset / page * page;
+	uint64_t       end = (offset + length + page - 1) / page * page;
+
+	if (length == 0)
+		return IQDB_OK;
+	if (mprotect(base + start, (size_t) (end - start), PROT_READ | PROT_WRITE) != 0)
+		return iqdb_fail_io(err, errno, "", "commit private memory");
+	return IQDB_OK;
+}
+
+IqdbStatus
+iqdb_arena_private_create(IqdbArena *arena_out, uint64_t reserve, IqdbError *err)
+{
+	uint64_t page = system_page_size();
+	void    *base;
+
+	memset(arena_out, 0, sizeof(*arena_out));
+	if (reserve == 0 || reserve > UINT64_MAX - (page - 1) || reserve > SIZE_MAX - (page - 1))
+		return iqdb_fail(err, IQDB_ERR_LIMIT, "cannot reserve %llu bytes of address space", (unsigned long long) reserve);
+	reserve = (reserve + page - 1) / page * page;
+	/* without MAP_NORESERVE: an inaccessible mapping costs nothing, and making it writable is then accounted */
+	base = mmap(NULL, (size_t) reserve, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (base == MAP_FAILED)
+		return iqdb_fail_io(err, errno, "", "reserve address space");
+	arena_out->base = base;
+	arena_out->reserved = reserve;
+	arena_out->backing.commit = private_commit;
+	arena_out->backing.arg = base;
+	return IQDB_OK;
+}
+
+void
+iqdb_arena_private_destroy(IqdbArena *arena)
+{
+	if (arena->base != NULL)
+		(void) munmap(arena->base, (size_t) arena->reserved);
+	memset(arena, 0, sizeof(*arena));
+}

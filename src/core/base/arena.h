@@ -1,0 +1,103 @@
+/*
+ * arena.h - the growable piece of memory that holds an index's working state.
+ *
+ * An arena is a range of address space, reserved once, that never moves in a process; its bytes become usable step by
+ * step. It may be private memory, or a file that many processes map each at its own base: so nothing inside it is a
+ * pointer, only offsets and slot numbers. It is cut into regions, each a contiguous growable array with a reserved
+ * maximum of its own: an element is at region + number * size, with no directory in between, and growing one region
+ * never moves another. What was never committed costs address space only (the file behind it is sparse).
+ *
+ * Growth reserves real space first (posix_fallocate, or mprotect on private memory), so a full disk or a full
+ * /dev/shm is a clean status of the one call that wanted room, never a signal.
+ */
+#ifndef IQDB_BASE_ARENA_H
+#define IQDB_BASE_ARENA_H
+
+#include "core/base/host.h"
+#include "core/base/status.h"
+
+#define IQDB_ARENA_REGIONS_MAX 24
+#define IQDB_ARENA_LOCKS 8
+#define IQDB_ARENA_PAGE 4096
+
+/* How bytes become usable. commit() must be idempotent for a range that is usable already, must never jump. */
+typedef struct IqdbArenaBacking
+{
+	/* Makes [offset, offset + length) readable and writable; new bytes are zero. */
+	IqdbStatus (*commit)(void *arg, uint64_t offset, uint64_t length, IqdbError *err);
+	void *arg;
+} IqdbArenaBacking;
+
+typedef struct IqdbArenaRegion
+{
+	uint64_t offset;    /* from the arena's base, page-aligned */
+	uint64_t reserved;  /* bytes it may grow to */
+	uint64_t committed; /* bytes usable; read and written atomically, only grows */
+} IqdbArenaRegion;
+
+/* First bytes of every arena. Shared: changed only under the lock the owner of the arena prescribes. */
+typedef struct IqdbArenaHeader
+{
+	uint64_t        magic;
+	uint32_t        layout;        /* layout version: an arena is never read by other code than wrote it */
+	uint32_t        region_count;
+	uint64_t        total_reserved;
+	uint64_t        committed;     /* sum over regions, for the limit and for statistics (atomic) */
+	uint64_t        limit;         /* committed may not pass this; 0 = no limit */
+	IqdbArenaRegion regions[IQDB_ARENA_REGIONS_MAX];
+	_Alignas(64) unsigned char locks[IQDB_ARENA_LOCKS][IQDB_LOCK_CELL_SIZE];
+} IqdbArenaHeader;
+
+/* A process's view of one arena. */
+typedef struct IqdbArena
+{
+	unsigned char   *base;
+	uint64_t         reserved;  /* bytes of address space behind base */
+	IqdbArenaBacking backing;
+} IqdbArena;
+
+#define IQDB_ARENA_HEADER_SIZE (((sizeof(IqdbArenaHeader) + IQDB_ARENA_PAGE - 1) / IQDB_ARENA_PAGE) * IQDB_ARENA_PAGE)
+
+static inline IqdbArenaHeader *
+iqdb_arena_header(const IqdbArena *arena)
+{
+	return (IqdbArenaHeader *) arena->base;
+}
+
+/* Address of the region's first byte in this process. */
+static inline void *
+iqdb_arena_region(const IqdbArena *arena, uint32_t region)
+{
+	return arena->base + iqdb_arena_header(arena)->regions[region].offset;
+}
+
+static inline void *
+iqdb_arena_lock(const IqdbArena *arena, uint32_t lock)
+{
+	return iqdb_arena_header(arena)->locks[lock];
+}
+
+/* Address space that format() with these region reserves will need, or 0 on overflow. */
+uint64_t iqdb_arena_size_needed(const uint64_t *region_reserves, uint32_t region_count);
+
+/*
+ * Writes a fresh header into an arena of zero bytes: regions with the given reserves (rounded up to pages), nothing
+ * committed but the header, locks initialised. Errors: IQDB_ERR_LIMIT (address space too small), those of commit().
+ */
+IqdbStatus iqdb_arena_format(IqdbArena *arena, const IqdbLockOps *locks, const uint64_t *region_reserves,
+							 uint32_t region_count, uint64_t limit, IqdbError *err) IQDB_MUST_CHECK;
+
+/* Checks the header of an arena that somebody formatted: IQDB_ERR_CORRUPT or IQDB_ERR_VERSION if it is not one of ours. */
+IqdbStatus iqdb_arena_attach(const IqdbArena *arena, IqdbError *err) IQDB_MUST_CHECK;
+
+/*
+ * Makes at least `bytes` bytes of the region usable, growing in larger steps than asked. Callers of one arena serialise
+ * calls among themselves. Errors: IQDB_ERR_LIMIT, IQDB_ERR_NO_SPACE, IQDB_ERR_NOMEM; nothing has changed then.
+ */
+IqdbStatus iqdb_arena_grow(IqdbArena *arena, uint32_t region, uint64_t bytes, IqdbError *err) IQDB_MUST_CHECK;
+
+/* Private memory: reserves address space without charging it, commits by changing protection. */
+IqdbStatus iqdb_arena_private_create(IqdbArena *arena_out, uint64_t reserve, IqdbError *err) IQDB_MUST_CHECK;
+void iqdb_arena_private_destroy(IqdbArena *arena);
+
+#endif
