@@ -1,0 +1,537 @@
+/*
+ * text.c - reading vectors from text and from network bytes. The forms are described in text.h.
+ *
+ * Owns the conversion of decimal digits to the nearest float. The C library's strtof would do it, but it needs a
+ * terminating NUL and obeys the process's locale, and a German one would read "[1,5]" as a single number. The method:
+ *
+ * 1. The first 19 significant digits give a 64-bit integer, and the value about as integer * 10^exponent in double. The
+ *    relative error of that double is far below 2^-45 (at most six roundings of 2^-53 each, and the digits left out).
+ * 2. Rounding to float both ends of an interval of that width around it gives the same float nearly always, because
+ *    floats are 2^-23 apart: that is the answer.
+ * 3. Else the interval holds the midpoint of two neighbouring floats, and the digits are compared with the midpoint
+ *    exactly, in integers of fixed size.
+ */
+#include "core/vec/text.h"
+
+#include "core/vec/metric.h"
+
+#include <float.h>
+#include <string.h>
+
+/* Digits that fit a 64-bit integer whatever they are. */
+#define MANTISSA_DIGITS 19
+
+/*
+ * Digits the exact comparison looks at. The midpoint of two floats has at most 25 binary digits ending not below 2^-150,
+ * so fewer than 130 significant decimal ones; any nonzero digit behind the 160th only says "a little more".
+ */
+#define EXACT_DIGITS 160
+
+/* A number whose first digit stands at 10^40 or above is too large, one at 10^-50 or below is zero, whatever follows. */
+#define MAGNITUDE_MAX 40
+#define MAGNITUDE_MIN (-50)
+
+/* Where an exponent stops being counted: far outside the range, far from overflowing. */
+#define EXPONENT_CAP 1000000000
+
+/* 2^128 - 2^103, the midpoint of the largest float and what would be the next: from here on numbers are too large. */
+#define FLOAT_LIMIT 0x1.ffffffp127
+
+/*
+ * 896 bits. One side of the comparison is below 10^160 * 2^150 < 2^682 (all digits, the smallest midpoint's denominator),
+ * the other below 2^25 * 10^210 * 2^104 < 2^827 (a midpoint, 160 digits that begin at 10^-50, the largest float).
+ */
+#define BIG_LIMBS 28
+
+typedef struct Big
+{
+	uint32_t limb[BIG_LIMBS]; /* least significant first, zero from count on */
+	int      count;
+} Big;
+
+/* A decimal number as it stands in the text, without its sign. */
+typedef struct Decimal
+{
+	const char *digits;       /* first significant digit; the point may stand among the digits */
+	const char *end;          /* behind the last digit */
+	uint64_t    mantissa;     /* the first MANTISSA_DIGITS significant digits */
+	int64_t     exponent;     /* value is about mantissa * 10^exponent */
+	int64_t     magnitude;    /* value is 0.d1d2d3... * 10^magnitude */
+} Decimal;
+
+static const double powers_of_ten[] = {
+	1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11,
+	1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22
+};
+
+static bool
+is_digit(char c)
+{
+	return c >= '0' && c <= '9';
+}
+
+/* The six blanks of C, in every locale. */
+static bool
+is_blank(char c)
+{
+	return c == ' ' || (c >= '\t' && c <= '\r');
+}
+
+static const char *
+skip_blanks(const char *p, const char *end)
+{
+	while (p < end && is_blank(*p))
+		p++;
+	return p;
+}
+
+/* true when the bytes at p begin with the lower-case word, in any case. */
+static bool
+begins_with(const char *p, const char *end, const char *word)
+{
+	for (; *word != '\0'; p++, word++)
+	{
+		if (p == end)
+			return false;
+		if (*p != *word && *p != *word - 'a' + 'A')
+			return false;
+	}
+	return true;
+}
+
+static void
+big_multiply_add(Big *big, uint32_t factor, uint32_t addend)
+{
+	uint64_t carry = addend;
+
+	for (int i = 0; i < big->count; i++)
+	{
+		carry += (uint64_t) big->limb[i] * factor;
+		big->limb[i] = (uint32_t) carry;
+		carry >>= 32;
+	}
+	if (carry != 0 && big->count < BIG_LIMBS)
+		big->limb[big->count++] = (uint32_t) carry;
+}
+
+static void
+big_multiply_power_of_ten(Big *big, int64_t power)
+{
+	for (; power >= 9; power -= 9)
+		big_multiply_add(big, 1000000000u, 0);
+	for (; power > 0; power--)
+		big_multiply_add(big, 10, 0);
+}
+
+static void
+big_multiply_power_of_two(Big *big, int power)
+{
+	for (; power >= 31; power -= 31)
+		big_multiply_add(big, (uint32_t) 1 << 31, 0);
+	if (power > 0)
+		big_multiply_add(big, (uint32_t) 1 << power, 0);
+}
+
+static int
+big_compare(const Big *a, const Big *b)
+{
+	if (a->count != b->count)
+		return a->count < b->count ? -1 : 1;
+	for (int i = a->count - 1; i >= 0; i--)
+	{
+		if (a->limb[i] != b->limb[i])
+			return a->limb[i] < b->limb[i] ? -1 : 1;
+	}
+	return 0;
+}
+
+/* Sign of (decimal - middle), exactly. middle is positive and finite, magnitude within its two limits. */
+static int
+decimal_compare(const Decimal *decimal, double middle)
+{
+	Big      left = {{0}, 0};
+	Big      right = {{0}, 0};
+	int      used = 0;
+	bool     more = false;
+	int      binary_exponent;
+	int64_t  decimal_exponent;
+	uint64_t fraction;
+	int      order;
+
+	for (const char *p = decimal->digits; p < decimal->end; p++)
+	{
+		if (*p == '.')
+			continue;
+		if (used < EXACT_DIGITS)
+		{
+			big_multiply_add(&left, 10, (uint32_t) (*p - '0'));
+			used++;
+		}
+		else if (*p != '0')
+		{
+			more = true;
+			break;
+		}
+	}
+	decimal_exponent = decimal->magnitude - used;
+
+	fraction = (uint64_t) ldexp(frexp(middle, &binary_exponent), 53);
+	binary_exponent -= 53;
+	while (fraction % 2 == 0)
+	{
+		fraction /= 2;
+		binary_exponent++;
+	}
+	right.limb[0] = (uint32_t) fraction;
+	right.limb[1] = (uint32_t) (fraction >> 32);
+	right.count = right.limb[1] != 0 ? 2 : 1;
+
+	if (decimal_exponent >= 0)
+		big_multiply_power_of_ten(&left, decimal_exponent);
+	else
+		big_multiply_power_of_ten(&right, -decimal_exponent);
+	if (binary_exponent >= 0)
+		big_multiply_power_of_two(&right, binary_exponent);
+	else
+		big_multiply_power_of_two(&left, -binary_exponent);
+
+	order = big_compare(&left, &right);
+	return order == 0 && more ? 1 : order;
+}
+
+static float
+round_to_float(double value)
+{
+	return value >= FLOAT_LIMIT ? INFINITY : (float) value;
+}
+
+/* The float nearest to a positive decimal, ties to even; INFINITY when it is too large. */
+static float
+decimal_to_float(const Decimal *decimal)
+{
+	double   value = (double) decimal->mantissa;
+	int64_t  exponent = decimal->exponent;
+	float    low;
+	float    high;
+	double   middle;
+	int      order;
+	uint32_t low_bits;
+
+	if (decimal->magnitude > MAGNITUDE_MAX)
+		return INFINITY;
+	if (decimal->magnitude < MAGNITUDE_MIN)
+		return 0.0f;
+
+	for (; exponent > 22; exponent -= 22)
+		value *= 1e22;
+	for (; exponent < -22; exponent += 22)
+		value /= 1e22;
+	value = exponent >= 0 ? value * powers_of_ten[exponent] : value / powers_of_ten[-exponent];
+
+	low = round_to_float(value * (1.0 - 0x1p-45));
+	high = round_to_float(value * (1.0 + 0x1p-45));
+	if (low == high)
+		return low;
+
+	middle = isinf(high) ? FLOAT_LIMIT : ((double) low + (double) high) / 2;
+	order = decimal_compare(decimal, middle);
+	if (order != 0)
+		return order < 0 ? low : high;
+	memcpy(&low_bits, &low, sizeof(low_bits));
+	return low_bits % 2 == 0 ? low : high;
+}
+
+/* Reads digits, point and exponent at p. Returns behind them, or p itself when there is no digit. */
+static const char *
+read_decimal(const char *p, const char *end, Decimal *decimal_out)
+{
+	const char *start = p;
+	const char *point = NULL;
+	const char *first = NULL;
+	bool        any = false;
+	int         used = 0;
+	int64_t     left_out = 0;    /* digits before the point that are not in the mantissa */
+	int64_t     scale = 0;       /* digits behind the point that are in it, or zeros before it */
+	int64_t     digits_used;
+	int64_t     exponent = 0;
+	uint64_t    mantissa = 0;
+
+	for (; p < end; p++)
+	{
+		if (*p == '.' && point == NULL)
+		{
+			point = p;
+			continue;
+		}
+		if (!is_digit(*p))
+			break;
+		any = true;
+		if (first == NULL && *p != '0')
+			first = p;
+		if (used < MANTISSA_DIGITS)
+		{
+			mantissa = mantissa * 10 + (uint64_t) (*p - '0');
+			used += first != NULL;
+			scale += point != NULL;
+		}
+		else
+			left_out += point == NULL;
+	}
+	if (!any)
+		return start;
+
+	decimal_out->digits = first;
+	decimal_out->end = p;
+	digits_used = used;
+
+	if (p < end && (*p == 'e' || *p == 'E'))
+	{
+		const char *q = p + 1;
+		bool        negative = false;
+
+		if (q < end && (*q == '+' || *q == '-'))
+			negative = *q++ == '-';
+		if (q < end && is_digit(*q))
+		{
+			for (; q < end && is_digit(*q); q++)
+			{
+				if (exponent < EXPONENT_CAP)
+					exponent = exponent * 10 + (*q - '0');
+			}
+			exponent = negative ? -exponent : exponent;
+			p = q;
+		}
+	}
+
+	decimal_out->mantissa = mantissa;
+	decimal_out->exponent = exponent - scale + left_out;
+	decimal_out->magnitude = decimal_out->exponent + digits_used;
+	return p;
+}
+
+IqdbVectorFaultKind
+iqdb_float_parse(const char *text, size_t length, float *value_out, size_t *used_out)
+{
+	const char *end = text + length;
+	const char *p = text;
+	const char *next;
+	bool        negative = false;
+	Decimal     decimal;
+	float       value;
+
+	*value_out = 0.0f;
+	*used_out = 0;
+
+	if (p < end && (*p == '+' || *p == '-'))
+		negative = *p++ == '-';
+
+	if (p < end && !is_digit(*p) && *p != '.')
+	{
+		if (begins_with(p, end, "nan"))
+		{
+			*used_out = (size_t) (p - text) + 3;
+			return IQDB_FAULT_NAN;
+		}
+		if (begins_with(p, end, "inf"))
+		{
+			*used_out = (size_t) (p - text) + (begins_with(p, end, "infinity") ? 8 : 3);
+			return IQDB_FAULT_INFINITE;
+		}
+		return IQDB_FAULT_SYNTAX;
+	}
+
+	next = read_decimal(p, end, &decimal);
+	if (next == p)
+		return IQDB_FAULT_SYNTAX;
+	*used_out = (size_t) (next - text);
+
+	value = decimal.mantissa == 0 ? 0.0f : decimal_to_float(&decimal);
+	if (isinf(value))
+		return IQDB_FAULT_RANGE;
+	*value_out = negative ? -value : value;
+	return IQDB_FAULT_NONE;
+}
+
+size_t
+iqdb_vector_text_bound(const char *text, size_t length)
+{
+	const char *end = text + length;
+	const char *p = text;
+	size_t      bound = 1;
+
+	while (p < end && (p = memchr(p, ',', (size_t) (end - p))) != NULL)
+	{
+		bound++;
+		p++;
+	}
+	return bound;
+}
+
+/* One fault, three records of it: the status, the fault for the host, the sentence for the embedded caller. */
+static IqdbStatus
+fail(IqdbVectorFault *fault_out, IqdbError *err, IqdbVectorFault fault)
+{
+	IqdbStatus  status = IQDB_ERR_VECTOR;
+	const char *sentence = "invalid vector text";
+
+	switch (fault.kind)
+	{
+		case IQDB_FAULT_START:
+			sentence = "vector text must start with \"[\"";
+			break;
+		case IQDB_FAULT_JUNK:
+			sentence = "vector text goes on behind its \"]\"";
+			break;
+		case IQDB_FAULT_EMPTY:
+			sentence = "vector must have at least 1 dimension";
+			break;
+		case IQDB_FAULT_TOO_MANY:
+			status = IQDB_ERR_LIMIT;
+			sentence = "vector has too many dimensions";
+			break;
+		case IQDB_FAULT_NAN:
+			sentence = "NaN not allowed in vector";
+			break;
+		case IQDB_FAULT_INFINITE:
+			sentence = "infinite value not allowed in vector";
+			break;
+		case IQDB_FAULT_RANGE:
+			sentence = "number out of range for a vector component";
+			break;
+		case IQDB_FAULT_RESERVED:
+			sentence = "reserved field of a binary vector must be 0";
+			break;
+		case IQDB_FAULT_SHORT:
+			sentence = "binary vector is shorter than its dimension says";
+			break;
+		case IQDB_FAULT_SYNTAX:
+		case IQDB_FAULT_NONE:
+			break;
+	}
+	if (fault_out != NULL)
+		*fault_out = fault;
+	return iqdb_fail(err, status, "%s (at byte %zu)", sentence, fault.offset);
+}
+
+IqdbStatus
+iqdb_vector_parse(const char *text, size_t length, float *values, size_t capacity, IqdbVectorFault *fault_out,
+				  size_t *dim_out, IqdbError *err)
+{
+	const char     *end = text + length;
+	const char     *p = skip_blanks(text, end);
+	size_t          dim = 0;
+	IqdbVectorFault fault = {IQDB_FAULT_NONE, 0, 0, 0};
+
+	*dim_out = 0;
+	if (fault_out != NULL)
+		*fault_out = fault;
+
+	if (p == end || *p != '[')
+	{
+		fault.kind = IQDB_FAULT_START;
+		goto bad;
+	}
+	p = skip_blanks(p + 1, end);
+	if (p < end && *p == ']')
+	{
+		fault.kind = IQDB_FAULT_EMPTY;
+		goto bad;
+	}
+
+	for (;;)
+	{
+		size_t used;
+
+		if (dim == capacity)
+		{
+			fault.kind = IQDB_FAULT_TOO_MANY;
+			goto bad;
+		}
+		p = skip_blanks(p, end);
+		fault.kind = iqdb_float_parse(p, (size_t) (end - p), &values[dim], &used);
+		if (fault.kind != IQDB_FAULT_NONE)
+		{
+			fault.length = fault.kind == IQDB_FAULT_RANGE ? used : 0;
+			goto bad;
+		}
+		dim++;
+		p = skip_blanks(p + used, end);
+		if (p < end && *p == ']')
+			break;
+		if (p == end || *p != ',')
+		{
+			fault.kind = IQDB_FAULT_SYNTAX;
+			goto bad;
+		}
+		p++;
+	}
+
+	p = skip_blanks(p + 1, end);
+	if (p < end)
+	{
+		fault.kind = IQDB_FAULT_JUNK;
+		goto bad;
+	}
+	*dim_out = dim;
+	return IQDB_OK;
+
+bad:
+	fault.offset = (size_t) (p - text);
+	return fail(fault_out, err, fault);
+}
+
+static uint32_t
+load_big_endian(const unsigned char *bytes, int count)
+{
+	uint32_t value = 0;
+
+	for (int i = 0; i < count; i++)
+		value = value << 8 | bytes[i];
+	return value;
+}
+
+IqdbStatus
+iqdb_vector_decode(const unsigned char *bytes, size_t length, float *values, size_t capacity,
+				   IqdbVectorFault *fault_out, size_t *dim_out, IqdbError *err)
+{
+	uint32_t        dim;
+	uint32_t        reserved;
+	IqdbVectorFault fault = {IQDB_FAULT_NONE, 0, 0, 0};
+
+	*dim_out = 0;
+	if (fault_out != NULL)
+		*fault_out = fault;
+
+	if (length < 4)
+		return fail(fault_out, err, (IqdbVectorFault) {IQDB_FAULT_SHORT, 0, length, 0});
+	dim = load_big_endian(bytes, 2);
+	reserved = load_big_endian(bytes + 2, 2);
+
+	/* read as unsigned: what a signed reader would call a negative dimension is too many */
+	if (dim == 0)
+		return fail(fault_out, err, (IqdbVectorFault) {IQDB_FAULT_EMPTY, 0, 0, 0});
+	if (dim > IQDB_DIMENSION_MAX)
+		return fail(fault_out, err, (IqdbVectorFault) {IQDB_FAULT_TOO_MANY, dim, 0, 0});
+	if (reserved != 0)
+		return fail(fault_out, err, (IqdbVectorFault) {IQDB_FAULT_RESERVED, reserved, 2, 0});
+	if ((length - 4) / 4 < dim)
+		return fail(fault_out, err, (IqdbVectorFault) {IQDB_FAULT_SHORT, dim, length, 0});
+	if (dim > capacity)
+		return fail(fault_out, err, (IqdbVectorFault) {IQDB_FAULT_TOO_MANY, dim, 0, 0});
+
+	for (uint32_t i = 0; i < dim; i++)
+	{
+		size_t   offset = 4 + 4 * (size_t) i;
+		uint32_t bits = load_big_endian(bytes + offset, 4);
+
+		if ((bits & 0x7f800000u) == 0x7f800000u)
+		{
+			fault.kind = (bits & 0x007fffffu) != 0 ? IQDB_FAULT_NAN : IQDB_FAULT_INFINITE;
+			fault.offset = offset;
+			return fail(fault_out, err, fault);
+		}
+		memcpy(&values[i], &bits, sizeof(bits));
+	}
+	*dim_out = dim;
+	return IQDB_OK;
+}
