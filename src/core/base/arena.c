@@ -170,7 +170,7 @@ iqdb_arena_grow(IqdbArena *arena, uint32_t region_number, uint64_t bytes, IqdbEr
 		return iqdb_fail(err, IQDB_ERR_LIMIT, "arena region %u cannot grow that far", (unsigned) region_number);
 
 	target = preferred_target(region, committed, exact);
-	/* when the roomy step is refused, whatever the reason, the exact need is tried and reports what stands against it */
+	/* when the roomy step is refused, for whatever reason, the exact need is tried and reports what stands against it */
 	if (target > exact && grow_to(arena, region, committed, target, NULL) == IQDB_OK)
 		return IQDB_OK;
 	return grow_to(arena, region, committed, exact, err);
@@ -210,7 +210,8 @@ iqdb_arena_private_create(IqdbArena *arena_out, uint64_t reserve, IqdbError *err
 
 	memset(arena_out, 0, sizeof(*arena_out));
 	if (reserve == 0 || reserve > UINT64_MAX - (page - 1) || reserve > SIZE_MAX - (page - 1))
-		return iqdb_fail(err, IQDB_ERR_LIMIT, "cannot reserve %llu bytes of address space", (unsigned long long) reserve);
+		return iqdb_fail(err, IQDB_ERR_LIMIT, "cannot reserve %llu bytes of address space",
+						 (unsigned long long) reserve);
 	reserve = (reserve + page - 1) / page * page;
 	/* without MAP_NORESERVE: an inaccessible mapping costs nothing, and making it writable is then accounted */
 	base = mmap(NULL, (size_t) reserve, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);

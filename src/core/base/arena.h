@@ -87,7 +87,7 @@ uint64_t iqdb_arena_size_needed(const uint64_t *region_reserves, uint32_t region
 IqdbStatus iqdb_arena_format(IqdbArena *arena, const IqdbLockOps *locks, const uint64_t *region_reserves,
 							 uint32_t region_count, uint64_t limit, IqdbError *err) IQDB_MUST_CHECK;
 
-/* Checks the header of an arena that somebody formatted: IQDB_ERR_CORRUPT or IQDB_ERR_VERSION if it is not one of ours. */
+/* Checks the header of an arena that somebody formatted: IQDB_ERR_CORRUPT or IQDB_ERR_VERSION if it is not ours. */
 IqdbStatus iqdb_arena_attach(const IqdbArena *arena, IqdbError *err) IQDB_MUST_CHECK;
 
 /*

@@ -66,7 +66,8 @@ IqdbStatus iqdb_fail(IqdbError *err, IqdbStatus code, const char *format, ...) I
 IqdbStatus iqdb_fail_io(IqdbError *err, int sys_errno, const char *file, const char *action);
 
 /* Damage at a byte of a file: IQDB_ERR_CORRUPT with file and offset. */
-IqdbStatus iqdb_fail_corrupt(IqdbError *err, const char *file, uint64_t offset, const char *format, ...) IQDB_PRINTF(4, 5);
+IqdbStatus iqdb_fail_corrupt(IqdbError *err, const char *file, uint64_t offset, const char *format, ...)
+	IQDB_PRINTF(4, 5);
 
 /* The code's name in the sources' spelling without prefix, for example "DIMENSION". Never NULL. */
 const char *iqdb_status_name(IqdbStatus code);
