@@ -1,0 +1,238 @@
+# iqdb - vector search for PostgreSQL.
+#
+#   make                    builds iqdb.so for the server that pg_config belongs to
+#   make install            installs it there (as root)
+#   make check              installs what is missing, builds, runs every test, prints a table of results
+#   make demo               shows the extension at work on a throw-away server
+#
+# Parts of the check:  make check SUITES="unit tap" TESTS="topk 001"   (make check SUITES=help lists the suites)
+#   make unit | lint | check-core | check-pg     make fuzz SECONDS=60     make format     make clean
+#
+# The core (src/core) is compiled here with its own flags and without the server's headers; the glue (src/pg) is
+# compiled and linked by PGXS. Everything built goes to $(BUILD), except iqdb.so, which PGXS wants in this folder.
+# To build the C library and its tests elsewhere: make unit BUILD=/some/where. To build a part of the core only, while
+# another part does not compile: ONLY="base vec".
+
+EXTENSION  = iqdb
+MODULE_big = iqdb
+DATA       = $(wildcard sql/iqdb--*.sql)
+
+# Regression tests, in the order in which they run: sql/NAME.sql against expected/NAME.out.
+REGRESS =
+
+BUILD   ?= build
+VARIANT ?= plain
+SECONDS  = 60
+ONLY    ?=
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The core and its tests: no server needed.
+# ---------------------------------------------------------------------------------------------------------------------
+
+ifeq ($(origin CC),default)
+CC = gcc
+endif
+
+CORE_FOLDERS = base vec meta quant engine flat hnsw ivf persist cache db
+CORE_SOURCES = $(sort $(foreach folder,$(if $(ONLY),$(ONLY),$(CORE_FOLDERS)),$(wildcard src/core/$(folder)/*.c)))
+HARNESS_SOURCES = $(sort $(wildcard test/harness/*.c))
+
+CORE_CFLAGS = -std=c11 -O2 -g -fPIC -Wall -Wextra -Werror -pedantic -fvisibility=hidden -fno-math-errno \
+              -ffp-contract=off -Isrc
+TEST_CFLAGS = -std=c11 -O1 -g -Wall -Wextra -Werror -Wno-unused-parameter -Isrc -Itest
+TEST_LIBS   = -lzstd -llz4 -lm -lpthread
+
+# plain is what goes into iqdb.so; the others are for tests.
+VARIANT_CC_plain     = $(CC)
+VARIANT_CFLAGS_plain =
+VARIANT_CC_asan      = $(CC)
+VARIANT_CFLAGS_asan  = -O1 -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all
+VARIANT_CC_tsan      = $(CC)
+VARIANT_CFLAGS_tsan  = -O1 -fno-omit-frame-pointer -fsanitize=thread
+VARIANT_CC_fuzz      = clang
+VARIANT_CFLAGS_fuzz  = -O1 -fno-omit-frame-pointer -fsanitize=fuzzer-no-link,address,undefined \
+                       -fno-sanitize-recover=all
+
+V    = $(BUILD)/$(VARIANT)
+VCC  = $(VARIANT_CC_$(VARIANT)) $(VARIANT_CFLAGS_$(VARIANT))
+empty =
+LIB  = $(V)/libiqdb$(subst $(empty) $(empty),,$(foreach folder,$(ONLY),-$(folder))).a
+
+CORE_OBJECTS    = $(CORE_SOURCES:src/%.c=$(V)/%.o)
+HARNESS_OBJECTS = $(HARNESS_SOURCES:%.c=$(V)/%.o)
+UNIT_PROGRAMS   = $(patsubst %.c,$(V)/%,$(sort $(wildcard test/unit/test_*.c)))
+FAULT_PROGRAMS  = $(patsubst %.c,$(V)/%,$(sort $(wildcard test/fault/test_*.c)))
+CRASH_PROGRAMS  = $(patsubst %.c,$(V)/%,$(sort $(wildcard test/crash/test_*.c)))
+EXAMPLES        = $(patsubst %.c,$(V)/%,$(sort $(wildcard test/examples/*.c)))
+REPLAY_PROGRAMS = $(patsubst %.c,$(V)/%,$(sort $(wildcard test/fuzz/fuzz_*.c)))
+FUZZ_PROGRAMS   = $(patsubst %.c,$(V)/%_live,$(sort $(wildcard test/fuzz/fuzz_*.c)))
+
+# "make" alone must mean what PGXS means by it.
+all:
+
+.PHONY: libiqdb unit-programs fault-programs crash-programs examples replay-programs fuzz-programs FORCE
+.SECONDARY:
+libiqdb: $(LIB)
+unit-programs: $(UNIT_PROGRAMS)
+fault-programs: $(FAULT_PROGRAMS)
+crash-programs: $(CRASH_PROGRAMS)
+examples: $(EXAMPLES)
+replay-programs: $(REPLAY_PROGRAMS)
+fuzz-programs: $(FUZZ_PROGRAMS)
+
+# Rewritten, and so everything recompiled, only when compiler or flags change.
+$(V)/flags: FORCE
+	@mkdir -p $(@D)
+	@echo '$(VCC) | $(CORE_CFLAGS) | $(TEST_CFLAGS)' | cmp -s - $@ || \
+		echo '$(VCC) | $(CORE_CFLAGS) | $(TEST_CFLAGS)' > $@
+
+$(V)/core/%.o: src/core/%.c $(V)/flags
+	@mkdir -p $(@D)
+	$(VARIANT_CC_$(VARIANT)) $(CORE_CFLAGS) $(VARIANT_CFLAGS_$(VARIANT)) -MMD -MP -c $< -o $@
+
+$(V)/test/harness/%.o: test/harness/%.c $(V)/flags
+	@mkdir -p $(@D)
+	$(VCC) $(TEST_CFLAGS) -MMD -MP -c $< -o $@
+
+# Remade when the list of sources changes too, so that a deleted file leaves the library.
+$(V)/%.list: FORCE
+	@mkdir -p $(@D)
+	@echo '$(CORE_OBJECTS) $(HARNESS_OBJECTS)' | cmp -s - $@ || echo '$(CORE_OBJECTS) $(HARNESS_OBJECTS)' > $@
+
+$(LIB): $(CORE_OBJECTS) $(LIB:.a=.list)
+	@rm -f $@
+	$(AR) rcs $@ $(CORE_OBJECTS)
+
+$(V)/libharness.a: $(HARNESS_OBJECTS) $(LIB:.a=.list)
+	@rm -f $@
+	$(AR) rcs $@ $(HARNESS_OBJECTS)
+
+$(V)/test/unit/%: test/unit/%.c $(LIB) $(V)/libharness.a
+	@mkdir -p $(@D)
+	$(VCC) $(TEST_CFLAGS) -MMD -MP -MT $@ $< -o $@ $(V)/libharness.a $(LIB) -lcmocka $(TEST_LIBS)
+
+$(V)/test/fault/%: test/fault/%.c $(LIB) $(V)/libharness.a
+	@mkdir -p $(@D)
+	$(VCC) $(TEST_CFLAGS) -MMD -MP -MT $@ $< -o $@ $(V)/libharness.a $(LIB) -lcmocka $(TEST_LIBS)
+
+$(V)/test/crash/%: test/crash/%.c $(LIB) $(V)/libharness.a
+	@mkdir -p $(@D)
+	$(VCC) $(TEST_CFLAGS) -MMD -MP -MT $@ $< -o $@ $(V)/libharness.a $(LIB) -lcmocka $(TEST_LIBS)
+
+$(V)/test/examples/%: test/examples/%.c $(LIB)
+	@mkdir -p $(@D)
+	$(VCC) $(TEST_CFLAGS) -MMD -MP -MT $@ $< -o $@ $(LIB) $(TEST_LIBS)
+
+$(V)/test/fuzz/%_live: test/fuzz/%.c $(LIB) $(V)/libharness.a
+	@mkdir -p $(@D)
+	$(VCC) -fsanitize=fuzzer $(TEST_CFLAGS) -MMD -MP -MT $@ $< -o $@ $(V)/libharness.a $(LIB) $(TEST_LIBS)
+
+$(V)/test/fuzz/%: test/fuzz/%.c test/fuzz/replay.c $(LIB) $(V)/libharness.a
+	@mkdir -p $(@D)
+	$(VCC) $(TEST_CFLAGS) -MMD -MP -MT $@ $< test/fuzz/replay.c -o $@ $(V)/libharness.a $(LIB) $(TEST_LIBS)
+
+-include $(sort $(wildcard $(V)/core/*/*.d $(V)/test/*/*.d))
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Checks: the work is done by scripts, which call back for what is to be built.
+# ---------------------------------------------------------------------------------------------------------------------
+
+TOOL_GOALS = check check-core check-pg unit lint demo fuzz format libiqdb unit-programs fault-programs crash-programs \
+             examples replay-programs fuzz-programs print-REGRESS print-CORE_CFLAGS print-CORE_SOURCES print-FOLDERS
+
+CORE_SUITES = lint unit asan fault crash fuzz examples
+PG_SUITES   = regress isolation tap
+SUITES     ?=
+TESTS      ?=
+CHECK = BUILD='$(BUILD)' CC='$(CC)' ONLY='$(ONLY)' TESTS='$(TESTS)' MAKE='$(MAKE)' PG_CONFIG='$(PG_CONFIG)' test/run.sh
+
+.PHONY: $(TOOL_GOALS)
+
+ifneq ($(filter $(TOOL_GOALS),$(MAKECMDGOALS)),)
+
+check:
+	@$(CHECK) $(if $(SUITES),$(SUITES),$(CORE_SUITES) $(PG_SUITES))
+
+check-core:
+	@$(CHECK) $(CORE_SUITES)
+
+check-pg:
+	@$(CHECK) $(PG_SUITES)
+
+unit lint:
+	@$(CHECK) $@
+
+fuzz:
+	@$(CHECK) fuzz-live=$(SECONDS)
+
+demo:
+	@MAKE='$(MAKE)' PG_CONFIG='$(PG_CONFIG)' test/demo/run.sh
+
+format:
+	clang-format -i $(sort $(wildcard src/core/*/*.[ch] src/pg/*.[ch] test/*/*.[ch] bench/*/*.[ch] bench/*.[ch]))
+
+# For the scripts.
+print-REGRESS:
+	@echo '$(REGRESS)'
+print-CORE_CFLAGS:
+	@echo '$(CORE_CFLAGS)'
+print-CORE_SOURCES:
+	@echo '$(CORE_SOURCES)'
+print-FOLDERS:
+	@echo '$(CORE_FOLDERS)'
+
+# Goals of the other half named on the same command line.
+all install uninstall installcheck clean: FORCE
+	@$(MAKE) --no-print-directory $@
+
+else
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The extension, by PGXS. (Its own "check" target would replace ours, so it is read only when none of ours is asked.)
+# ---------------------------------------------------------------------------------------------------------------------
+
+PG_CONFIG ?= $(firstword $(wildcard /usr/lib/postgresql/15/bin/pg_config) pg_config)
+
+PG_SOURCES = $(sort $(wildcard src/pg/*.c))
+PG_OBJECTS = $(PG_SOURCES:src/%.c=$(BUILD)/plain/%.o)
+OBJS       = $(CORE_OBJECTS) $(PG_OBJECTS)
+
+PG_CPPFLAGS = -Isrc
+SHLIB_LINK  = -lzstd -llz4 -lm -lpthread -Wl,--version-script=$(BUILD)/plain/iqdb.map
+EXTRA_CLEAN = $(BUILD) iqdb.so results output_iso regression.diffs regression.out
+
+REGRESS_OPTS   = --load-extension=iqdb
+ISOLATION      = $(patsubst test/isolation/specs/%.spec,%,$(sort $(wildcard test/isolation/specs/*.spec)))
+ISOLATION_OPTS = --inputdir=test/isolation --load-extension=iqdb
+TAP_TESTS      = 1
+PROVE_TESTS    = $(sort $(wildcard test/t/*.pl))
+
+# No bitcode: the core is not compiled for it, and inlining across the SQL boundary would gain nothing here.
+override with_llvm = no
+
+PGXS := $(shell $(PG_CONFIG) --pgxs)
+ifeq ($(PGXS),)
+$(error pg_config of PostgreSQL 15 not found: install postgresql-server-dev-15, or give PG_CONFIG=/path/to/pg_config)
+endif
+include $(PGXS)
+
+override CFLAGS := $(filter-out -Wdeclaration-after-statement,$(CFLAGS))
+
+# CFLAGS of the server's build hold -g -O2 and its warnings; ours come on top.
+$(BUILD)/plain/pg/%.o: src/pg/%.c Makefile
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) $(CFLAGS_SL) -Wextra -Wno-unused-parameter -Wno-missing-field-initializers -Wno-sign-compare \
+		$(CPPFLAGS) -MMD -MP -c $< -o $@
+
+-include $(PG_OBJECTS:.o=.d)
+
+# What iqdb.so exports: the magic block, _PG_init, and every function declared to SQL with its pg_finfo_ record. All
+# else stays local, because the server loads libraries into one global name space.
+$(BUILD)/plain/iqdb.map: $(PG_OBJECTS)
+	@{ echo '{ global: Pg_magic_func; _PG_init;'; \
+	   nm --defined-only $(PG_OBJECTS) | sed -n 's/^.* T pg_finfo_\(.*\)$$/  pg_finfo_\1; \1;/p' | sort; \
+	   echo 'local: *; };'; } > $@
+
+$(shlib): $(BUILD)/plain/iqdb.map
+
+endif

@@ -1,0 +1,16 @@
+#!/usr/bin/env bash
+# headers.sh - every core header compiles by itself, and has the include guard that its path prescribes.
+flags=$("$MAKE" --no-print-directory -s print-CORE_CFLAGS)
+status=0
+count=0
+for header in src/core/*/*.h; do
+    count=$((count + 1))
+    # shellcheck disable=SC2086
+    printf '#include "%s"\ntypedef int iqdb_lint_not_empty;\n' "${header#src/}" |
+        "$CC" $flags -Wno-unused-function -fsyntax-only -x c - || { echo "$header: does not compile by itself"; status=1; }
+    guard=IQDB_$(echo "${header#src/core/}" | tr 'a-z/.' 'A-Z__')
+    grep -q "^#ifndef $guard\$" "$header" && grep -q "^#define $guard\$" "$header" ||
+        { echo "$header: include guard is not $guard"; status=1; }
+done
+[ $count -gt 0 ] || { echo "no header was found"; status=1; }
+exit $status

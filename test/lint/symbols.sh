@@ -1,0 +1,34 @@
+#!/usr/bin/env bash
+# symbols.sh - iqdb.so exports the magic block, _PG_init and the functions that SQL calls, and nothing else: the server
+# loads libraries into one name space. Each function named in the SQL script exists; each exported one is named there.
+status=0
+complain() { echo "$1"; status=1; }
+
+[ -n "$PG_CONFIG" ] || { echo "no server to build for"; exit 77; }
+[ -e iqdb.so ] || { echo "iqdb.so has not been built"; exit 1; }
+exported=$(nm -D --defined-only iqdb.so | awk '{ print $3 }')
+for symbol in Pg_magic_func _PG_init; do
+    grep -qx "$symbol" <<<"$exported" || complain "$symbol is not exported: the server would refuse the library"
+done
+functions=$(sed -n 's/^pg_finfo_//p' <<<"$exported")
+[ -n "$functions" ] || complain "no function is exported"
+while read -r symbol; do
+    case $symbol in
+        Pg_magic_func | _PG_init | pg_finfo_*) ;;
+        iqdb* | iqvector*) grep -qx "$symbol" <<<"$functions" || complain "exported, but not declared for SQL: $symbol" ;;
+        *) complain "exported, but its name does not begin with iqdb or iqvector: $symbol" ;;
+    esac
+done <<<"$exported"
+
+called=$(cat sql/iqdb--*.sql | tr '\n' ' ' | grep -oE "AS +'MODULE_PATHNAME' *, *'[a-z0-9_]+'" |
+    sed -E "s/.*'([a-z0-9_]+)'$/\1/" | sort -u)
+# with no second string after MODULE_PATHNAME, the function's own name is meant
+implied=$(cat sql/iqdb--*.sql | sed 's/--.*//' | tr '\n' ' ' | tr ';' '\n' | grep -E "AS +'MODULE_PATHNAME' *(LANGUAGE|$|[A-Z])" |
+    sed -nE 's/.*CREATE( OR REPLACE)? FUNCTION +([a-z0-9_]+) *\(.*/\2/p' | sort -u)
+for symbol in $called $implied; do
+    grep -qx "$symbol" <<<"$functions" || complain "named in the SQL script, but not exported: $symbol"
+done
+for symbol in $functions; do
+    grep -qwx "$symbol" <<<"$called"$'\n'"$implied" || complain "exported, but not named in the SQL script: $symbol"
+done
+exit $status

@@ -1,0 +1,71 @@
+#!/usr/bin/env bash
+# wiring.sh - nothing that looks like a test is left out: each test file is of a kind that some suite runs, each SQL test
+# is listed and has its expected output, each fuzz target its corpus, each lint is executable and described.
+status=0
+complain() { echo "$1"; status=1; }
+
+# Kinds of files per folder under test/; anything else is a file that nothing runs.
+while read -r file; do
+    case $file in
+        test/run.sh | test/README.md | test/lib/* | test/demo/* | test/fixtures/* | test/harness/*.[ch]) ;;
+        test/harness/README.md) ;;
+        test/unit/test_*.c | test/fault/test_*.c | test/crash/test_*.c) ;;
+        test/unit/*.h | test/fault/*.h | test/crash/*.h) ;;
+        test/examples/*.c) [ -e "${file%.c}.out" ] || complain "$file: has no expected output ${file%.c}.out" ;;
+        test/examples/*.out) [ -e "${file%.out}.c" ] || complain "$file: belongs to no program" ;;
+        test/fuzz/replay.c | test/fuzz/README.md | test/fuzz/*.dict | test/fuzz/*.h) ;;
+        test/fuzz/fuzz_*.c)
+            corpus=$(basename "$file" .c)
+            compgen -G "test/fuzz/corpus/${corpus#fuzz_}/*" >/dev/null || complain "$file: has no corpus"
+            ;;
+        test/fuzz/corpus/*/*)
+            target=${file#test/fuzz/corpus/}
+            [ -e "test/fuzz/fuzz_${target%%/*}.c" ] || complain "$file: belongs to no fuzz target"
+            ;;
+        test/isolation/specs/*.spec)
+            name=$(basename "$file" .spec)
+            [ -e "test/isolation/expected/$name.out" ] || complain "$file: has no expected output"
+            ;;
+        test/isolation/expected/*.out)
+            name=$(basename "$file" .out)
+            [ -e "test/isolation/specs/${name%_[0-9]}.spec" ] || complain "$file: belongs to no spec"
+            ;;
+        test/t/[0-9][0-9][0-9]_*.pl | test/t/*.pm) ;;
+        test/lint/README.md) ;;
+        test/lint/*.sh)
+            [ -x "$file" ] || complain "$file: is not executable"
+            grep -q "^- \`$(basename "$file")\`" test/lint/README.md || complain "$file: has no line in test/lint/README.md"
+            ;;
+        *) complain "$file: no suite runs this, or its name is not what the suite looks for" ;;
+    esac
+done < <(find test -type f ! -name '*~' ! -name '.gitkeep' | sort)
+
+for name in $(sed -n 's/^- `\([a-z_]*\.sh\)`.*/\1/p' test/lint/README.md); do
+    [ -e "test/lint/$name" ] || complain "test/lint/README.md describes $name, which does not exist"
+done
+
+listed=" $("$MAKE" --no-print-directory -s print-REGRESS) "
+for file in sql/*.sql; do
+    [ -e "$file" ] || continue
+    name=$(basename "$file" .sql)
+    case $name in iqdb--*) continue ;; esac
+    [[ $listed == *" $name "* ]] || complain "$file: is not in REGRESS in the Makefile"
+    [ -e "expected/$name.out" ] || complain "$file: has no expected/$name.out"
+done
+for name in $listed; do
+    [ -e "sql/$name.sql" ] || complain "REGRESS names $name, but there is no sql/$name.sql"
+done
+for file in expected/*.out; do
+    [ -e "$file" ] || continue
+    name=$(basename "$file" .out)
+    [ -e "sql/${name%_[0-9]}.sql" ] || complain "$file: belongs to no test"
+done
+
+# Each folder of the core is compiled.
+folders=" $("$MAKE" --no-print-directory -s print-FOLDERS) "
+for folder in src/core/*/; do
+    [[ $folders == *" $(basename "$folder") "* ]] || complain "$folder is not in CORE_FOLDERS in the Makefile"
+done
+[ -z "$(find src -name '*.c' -mindepth 1 ! -path 'src/core/*/*.c' ! -path 'src/pg/*.c')" ] ||
+    complain "a C file under src lies outside src/core/*/ and src/pg/"
+exit $status

@@ -1,0 +1,353 @@
+#!/usr/bin/env bash
+# run.sh - runs test suites, counts, prints a table. Called by "make check" and its relatives.
+#
+#   test/run.sh SUITE...      suites: lint unit asan fault crash fuzz examples regress isolation tap tsan
+#                             fuzz-live=SECONDS (searches for new inputs with libFuzzer)
+#
+# Environment: TESTS (words; only tests whose name contains one of them are run), BUILD, CC, ONLY, PG_CONFIG, JOBS,
+# KEEP=1 (keeps the work folder). Every test program speaks TAP; what it prints is shown when it fails. The last line
+# is "N passed, N failed"; the exit code is 0 only if nothing failed and every suite that was asked for ran something.
+#
+# Everything made while testing is in one work folder under ${TMPDIR:-/tmp}, removed at the end.
+
+set -u -o pipefail
+cd "$(dirname "$0")/.." || exit 1
+ROOT=$PWD
+. test/lib/packages.sh
+. test/lib/server.sh
+
+BUILD=${BUILD:-build}
+TESTS=${TESTS:-}
+MAKE=${MAKE:-make}
+JOBS=${JOBS:-$(nproc)}
+[ "$JOBS" -le 4 ] || JOBS=4
+PROGRAM_SECONDS=300
+export LC_ALL=C.UTF-8 CMOCKA_MESSAGE_OUTPUT=TAP
+unset MAKEFLAGS MAKELEVEL PGHOST PGPORT PGUSER PGDATABASE PGDATA PGOPTIONS PGSERVICE
+
+ALL_SUITES="lint unit asan fault crash fuzz examples regress isolation tap tsan"
+TABLE=()
+TOTAL_PASSED=0
+TOTAL_FAILED=0
+BROKEN=0
+
+say() { printf '%s\n' "$*"; }
+
+finish() {
+    local code=$?
+    trap - EXIT
+    if [ -n "${WORK:-}" ]; then
+        stop_servers "$WORK"
+        if [ "${KEEP:-0}" = 1 ]; then say "kept: $WORK"; else rm -rf "$WORK"; fi
+    fi
+    exit "$code"
+}
+
+# One suite could not even start.
+give_up() {
+    say "$1"
+    summary_row "$2" 0 1 0
+    BROKEN=1
+    summary
+}
+
+summary_row() {
+    TABLE+=("$(printf '%-12s %8s %8s %9s' "$1" "$2" "$3" "$4")")
+    TOTAL_PASSED=$((TOTAL_PASSED + $2))
+    TOTAL_FAILED=$((TOTAL_FAILED + $3))
+}
+
+summary() {
+    say ""
+    printf '%-12s %8s %8s %9s\n' suite passed failed seconds
+    say "------------ -------- -------- ---------"
+    [ ${#TABLE[@]} -eq 0 ] || printf '%s\n' "${TABLE[@]}"
+    say ""
+    say "$TOTAL_PASSED passed, $TOTAL_FAILED failed"
+    [ "$TOTAL_FAILED" -eq 0 ] && [ "$BROKEN" -eq 0 ] && [ "$TOTAL_PASSED" -gt 0 ]
+    exit
+}
+
+# Is this test wanted?
+wanted() {
+    local word
+    [ -n "$TESTS" ] || return 0
+    for word in $TESTS; do [[ $1 == *"$word"* ]] && return 0; done
+    return 1
+}
+
+build() { "$MAKE" --no-print-directory -s -j "$JOBS" BUILD="$BUILD" ONLY="${ONLY:-}" CC="${CC:-gcc}" "$@"; }
+
+# start FOLDER NAME COMMAND...: runs a test program, at most $JOBS at a time; what it says goes to FOLDER/NAME.*
+start() {
+    local folder=$1 name=$2
+    shift 2
+    while [ "$(jobs -rp | wc -l)" -ge "$JOBS" ]; do wait -n; done
+    {
+        begun=$EPOCHREALTIME
+        timeout -k 10 "$PROGRAM_SECONDS" "$@" >"$folder/$name.out" 2>"$folder/$name.err" </dev/null
+        code=$?
+        read -r passed failed skipped <<<"$(awk -v rc=$code -f test/lib/count_tap.awk "$folder/$name.out")"
+        echo "$passed $failed $skipped" >"$folder/$name.count"
+        report "$folder" "$name" "$passed" "$failed" "$skipped" "$code" "$begun"
+    } &
+}
+
+# Prints the line of one program, in one piece; after a failure with what it had to say.
+report() {
+    local folder=$1 name=$2 passed=$3 failed=$4 skipped=$5 code=$6 begun=$7 word=ok note=
+    [ "$failed" -eq 0 ] || word=FAILED
+    [ "$skipped" -eq 0 ] || note=", $skipped skipped"
+    {
+        awk -v b="$begun" -v e="$EPOCHREALTIME" -v w=$word -v n="$name" -v p="$passed" -v f="$failed" -v s="$note" \
+            'BEGIN { printf "  %-7s%-36s %4d passed, %d failed%s, %.1f s\n", w, n, p, f, s, e - b }'
+        if [ "$failed" -gt 0 ]; then
+            say "  ---- $name, exit code $code$([ "$code" -eq 124 ] && echo " (took longer than $PROGRAM_SECONDS s)")"
+            tail -n 150 "$folder/$name.out" | sed 's/^/  | /'
+            tail -n 150 "$folder/$name.err" | sed 's/^/  ! /'
+            say "  ----"
+        fi
+    } >"$folder/$name.report"
+    cat "$folder/$name.report"
+}
+
+# Adds up what the programs of a suite have counted.
+collect() {
+    local folder=$1 passed=0 failed=0 p f s file
+    wait
+    for file in "$folder"/*.count; do
+        [ -e "$file" ] || continue
+        read -r p f s <"$file"
+        passed=$((passed + p))
+        failed=$((failed + f))
+    done
+    PASSED=$passed
+    FAILED=$failed
+}
+
+run_programs() {
+    local folder=$1 variant=$2 kind=$3 source name
+    build VARIANT="$variant" "$kind-programs" >"$folder/build.log" 2>&1 ||
+        { say "  building failed:"; tail -n 60 "$folder/build.log"; FAILED=1; PASSED=0; return; }
+    for source in "test/$kind"/test_*.c; do
+        [ -e "$source" ] || continue
+        name=$(basename "$source" .c)
+        wanted "$name" || continue
+        mkdir -p "$folder/tmp/$name"
+        TMPDIR="$folder/tmp/$name" start "$folder" "$name" "$BUILD/$variant/test/$kind/$name"
+    done
+    collect "$folder"
+}
+
+suite_unit() { run_programs "$1" plain unit; }
+suite_asan() { run_programs "$1" asan unit; }
+suite_tsan() { run_programs "$1" tsan unit; }
+suite_fault() { run_programs "$1" asan fault; }
+suite_crash() { run_programs "$1" plain crash; }
+
+suite_lint() {
+    local folder=$1 script name
+    for script in test/lint/*.sh; do
+        name=$(basename "$script" .sh)
+        wanted "$name" || continue
+        start "$folder" "$name" test/lib/as_tap.sh "$name" env BUILD="$BUILD" CC="${CC:-gcc}" MAKE="$MAKE" "$script"
+    done
+    collect "$folder"
+}
+
+suite_fuzz() {
+    local folder=$1 source name
+    build VARIANT=asan replay-programs >"$folder/build.log" 2>&1 ||
+        { say "  building failed:"; tail -n 60 "$folder/build.log"; FAILED=1; PASSED=0; return; }
+    for source in test/fuzz/fuzz_*.c; do
+        [ -e "$source" ] || continue
+        name=$(basename "$source" .c)
+        wanted "$name" || continue
+        mkdir -p "$folder/tmp/$name"
+        TMPDIR="$folder/tmp/$name" start "$folder" "$name" \
+            "$BUILD/asan/test/fuzz/$name" "test/fuzz/corpus/${name#fuzz_}"
+    done
+    collect "$folder"
+}
+
+# Not part of the check: looks for new inputs. What it finds interesting is added to the corpus folder's copy only.
+suite_fuzz-live() {
+    local folder=$1 source name
+    command -v clang >/dev/null || { say "  needs clang: apt-get install clang"; FAILED=1; PASSED=0; return; }
+    build VARIANT=fuzz fuzz-programs || { FAILED=1; PASSED=0; return; }
+    for source in test/fuzz/fuzz_*.c; do
+        [ -e "$source" ] || continue
+        name=$(basename "$source" .c)
+        wanted "$name" || continue
+        mkdir -p "$folder/$name.new" "$BUILD/fuzz-found"
+        PROGRAM_SECONDS=$((FUZZ_SECONDS + 60)) start "$folder" "$name" test/lib/as_tap.sh "$name" \
+            "$BUILD/fuzz/test/fuzz/${name}_live" -max_total_time="$FUZZ_SECONDS" -print_final_stats=1 \
+            -artifact_prefix="$BUILD/fuzz-found/${name#fuzz_}-" "$folder/$name.new" "test/fuzz/corpus/${name#fuzz_}"
+    done
+    collect "$folder"
+}
+
+suite_examples() {
+    local folder=$1 source name
+    build examples >"$folder/build.log" 2>&1 ||
+        { say "  building failed:"; tail -n 60 "$folder/build.log"; FAILED=1; PASSED=0; return; }
+    for source in test/examples/*.c; do
+        [ -e "$source" ] || continue
+        name=$(basename "$source" .c)
+        wanted "$name" || continue
+        mkdir -p "$folder/tmp/$name"
+        TMPDIR="$folder/tmp/$name" start "$folder" "$name" \
+            test/lib/as_tap.sh "$name" test/lib/same_output.sh "test/examples/$name.out" "$BUILD/plain/test/examples/$name"
+    done
+    collect "$folder"
+}
+
+# ---- with a server ----------------------------------------------------------------------------------------------------
+
+# Once: builds, makes the private server tree, and copies what the server's user must be able to read.
+prepare_server() {
+    [ -z "${SERVER_READY:-}" ] || return 0
+    choose_server_user || return 1
+    make_server_tree "$WORK/pg" || return 1
+    mkdir -p "$WORK/src" "$WORK/server"
+    cp -r sql expected test "$WORK/src/" || return 1
+    cat >"$WORK/server/postgresql.conf" <<'CONF'
+fsync = off
+max_connections = 50
+log_min_messages = warning
+CONF
+    chmod 711 "$WORK"
+    chmod -R a+rX "$WORK/pg" "$WORK/src"
+    [ -z "$SERVER_USER" ] || chown -R "$SERVER_USER" "$WORK/server" "$WORK/src"
+    SERVER_READY=1
+}
+
+# as_server_user COMMAND...: as the user that may run a server, with the private programs first in the path.
+as_server_user() {
+    "${AS_SERVER_USER[@]}" env HOME="$WORK/server" TMPDIR="$WORK/server" PATH="$SERVER_BIN:$PATH" "$@"
+}
+
+# Runs pg_regress or pg_isolation_regress on its own temporary server and turns its lines into TAP.
+run_pg_regress() {
+    local folder=$1 program=$2 input=$3 out=$WORK/server/$4 code begun=$EPOCHREALTIME skipped
+    shift 4
+    as_server_user mkdir -p "$out"
+    (cd "$WORK/server" && as_server_user timeout -k 10 600 "$SERVER_PGXS/src/test/$program" --inputdir="$input" \
+        --outputdir="$out" --temp-instance="$out/instance" --temp-config="$WORK/server/postgresql.conf" \
+        --bindir="$SERVER_BIN" --load-extension=iqdb --encoding=UTF8 --no-locale --dbname=regression "$@") \
+        >"$folder/pg_regress.log" 2>"$folder/result.err" </dev/null
+    code=$?
+    awk '/^test .*\.\.\. / { name = $2; print (/\.\.\. +ok/ ? "ok - " : "not ok - ") name }' \
+        "$folder/pg_regress.log" >"$folder/result.out"
+    grep '^test ' "$folder/pg_regress.log" | sed 's/^/  /'
+    if [ $code -ne 0 ]; then
+        [ ! -e "$out/regression.diffs" ] || head -n 400 "$out/regression.diffs"
+        grep -q '^not ok' "$folder/result.out" ||
+            { cat "$folder/pg_regress.log" "$folder/result.err"; tail -n 50 "$out"/log/*.log; }
+    fi
+    read -r PASSED FAILED skipped <<<"$(awk -v rc=$code -f test/lib/count_tap.awk "$folder/result.out")"
+}
+
+suite_regress() {
+    local folder=$1 name names=()
+    for name in $("$MAKE" --no-print-directory -s print-REGRESS); do wanted "$name" && names+=("$name"); done
+    [ ${#names[@]} -gt 0 ] || return 0
+    run_pg_regress "$folder" regress/pg_regress "$WORK/src" regress "${names[@]}"
+}
+
+suite_isolation() {
+    local folder=$1 file name names=()
+    for file in test/isolation/specs/*.spec; do
+        [ -e "$file" ] || continue
+        name=$(basename "$file" .spec)
+        wanted "$name" && names+=("$name")
+    done
+    [ ${#names[@]} -gt 0 ] || return 0
+    run_pg_regress "$folder" isolation/pg_isolation_regress "$WORK/src/test/isolation" isolation "${names[@]}"
+}
+
+suite_tap() {
+    local folder=$1 file name out
+    for file in test/t/*.pl; do
+        [ -e "$file" ] || continue
+        name=$(basename "$file" .pl)
+        wanted "$name" || continue
+        out=$WORK/server/tap/$name
+        as_server_user mkdir -p "$out"
+        start "$folder" "$name" "${AS_SERVER_USER[@]}" env -C "$out" HOME="$WORK/server" TMPDIR="$WORK/server" \
+            PATH="$SERVER_BIN:$PATH" TESTDIR="$out" PG_TEST_PORT_DIR="$WORK/server/portlock" PGPORT=65432 \
+            PG_REGRESS="$SERVER_PGXS/src/test/regress/pg_regress" PG_TEST_TIMEOUT_DEFAULT=60 \
+            perl -I "$SERVER_PGXS/src/test/perl" -I "$WORK/src/test/t" "$WORK/src/test/t/$name.pl"
+    done
+    collect "$folder"
+    [ "$FAILED" -eq 0 ] || show_server_logs
+}
+
+# The ends of the server logs of the tests that failed.
+show_server_logs() {
+    local file name
+    for file in "$WORK"/results/tap/*.count; do
+        name=$(basename "$file" .count)
+        [ "$(cut -d' ' -f2 "$file")" -gt 0 ] || continue
+        for file in "$WORK/server/tap/$name"/tmp_check/log/*.log; do
+            [ -e "$file" ] || continue
+            say "  ---- $name: end of $(basename "$file")"
+            tail -n 40 "$file" | sed 's/^/  . /'
+        done
+    done
+}
+
+# ---- main -------------------------------------------------------------------------------------------------------------
+
+[ $# -gt 0 ] || set -- help
+for suite in "$@"; do
+    case " $ALL_SUITES " in *" ${suite} "*) continue ;; esac
+    [[ $suite =~ ^fuzz-live=[0-9]+$ ]] && continue
+    say "suites: $ALL_SUITES fuzz-live=SECONDS"
+    [ "$suite" = help ]
+    exit
+done
+
+needs=core
+for suite in "$@"; do
+    case $suite in regress | isolation | tap) needs=server ;; esac
+done
+need_packages "$needs" || give_up "" packages
+PG_CONFIG=$(find_pg_config)
+export PG_CONFIG
+
+trap finish EXIT
+trap 'exit 130' INT TERM
+WORK=$(mktemp -d "${TMPDIR:-/tmp}/iqdb.XXXXXX") || exit 1
+
+begun=$EPOCHREALTIME
+say "build"
+build libiqdb || give_up "the core does not compile" build
+# Without a server suite the extension is wanted by one lint only, which says so itself when it is not there.
+if [ -n "$PG_CONFIG" ] && [[ "$needs $*" =~ server|lint ]]; then
+    if ! build PG_CONFIG="$PG_CONFIG" all; then
+        [ "$needs" = core ] || give_up "the extension does not compile" build
+        rm -f iqdb.so
+    fi
+fi
+summary_row build 0 0 "$(awk -v b="$begun" -v e="$EPOCHREALTIME" 'BEGIN { printf "%.1f", e - b }')"
+
+for suite in "$@"; do
+    FUZZ_SECONDS=${suite#*=}
+    suite=${suite%%=*}
+    say "$suite"
+    begun=$EPOCHREALTIME
+    mkdir -p "$WORK/results/$suite"
+    PASSED=0
+    FAILED=0
+    case $suite in
+        regress | isolation | tap) prepare_server || give_up "no private server could be made" "$suite" ;;
+    esac
+    "suite_$suite" "$WORK/results/$suite"
+    summary_row "$suite" "$PASSED" "$FAILED" "$(awk -v b="$begun" -v e="$EPOCHREALTIME" 'BEGIN { printf "%.1f", e - b }')"
+    if [ $((PASSED + FAILED)) -eq 0 ] && [ -z "$TESTS" ]; then
+        say "  nothing was run"
+        BROKEN=1
+    fi
+done
+summary
