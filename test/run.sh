@@ -32,6 +32,7 @@ TOTAL_FAILED=0
 BROKEN=0
 
 say() { printf '%s\n' "$*"; }
+seconds_since() { awk -v b="$1" -v e="$EPOCHREALTIME" 'BEGIN { printf "%.1f", e - b }'; }
 
 finish() {
     local code=$?
@@ -99,8 +100,8 @@ report() {
     [ "$failed" -eq 0 ] || word=FAILED
     [ "$skipped" -eq 0 ] || note=", $skipped skipped"
     {
-        awk -v b="$begun" -v e="$EPOCHREALTIME" -v w=$word -v n="$name" -v p="$passed" -v f="$failed" -v s="$note" \
-            'BEGIN { printf "  %-7s%-36s %4d passed, %d failed%s, %.1f s\n", w, n, p, f, s, e - b }'
+        printf '  %-7s%-36s %4d passed, %d failed%s, %s s\n' \
+            $word "$name" "$passed" "$failed" "$note" "$(seconds_since "$begun")"
         if [ "$failed" -gt 0 ]; then
             say "  ---- $name, exit code $code$([ "$code" -eq 124 ] && echo " (took longer than $PROGRAM_SECONDS s)")"
             tail -n 150 "$folder/$name.out" | sed 's/^/  | /'
@@ -197,7 +198,8 @@ suite_examples() {
         wanted "$name" || continue
         mkdir -p "$folder/tmp/$name"
         TMPDIR="$folder/tmp/$name" start "$folder" "$name" \
-            test/lib/as_tap.sh "$name" test/lib/same_output.sh "test/examples/$name.out" "$BUILD/plain/test/examples/$name"
+            test/lib/as_tap.sh "$name" \
+            test/lib/same_output.sh "test/examples/$name.out" "$BUILD/plain/test/examples/$name"
     done
     collect "$folder"
 }
@@ -242,7 +244,8 @@ run_pg_regress() {
     grep '^test ' "$folder/pg_regress.log" | sed 's/^/  /'
     if [ $code -ne 0 ]; then
         [ ! -e "$out/regression.diffs" ] || head -n 400 "$out/regression.diffs"
-        grep -q '^not ok' "$folder/result.out" ||
+        # it did not get to the end
+        grep -qE 'tests? (passed|failed)' "$folder/pg_regress.log" ||
             { cat "$folder/pg_regress.log" "$folder/result.err"; tail -n 50 "$out"/log/*.log; }
     fi
     read -r PASSED FAILED skipped <<<"$(awk -v rc=$code -f test/lib/count_tap.awk "$folder/result.out")"
@@ -330,7 +333,7 @@ if [ -n "$PG_CONFIG" ] && [[ "$needs $*" =~ server|lint ]]; then
         rm -f iqdb.so
     fi
 fi
-summary_row build 0 0 "$(awk -v b="$begun" -v e="$EPOCHREALTIME" 'BEGIN { printf "%.1f", e - b }')"
+summary_row build 0 0 "$(seconds_since "$begun")"
 
 for suite in "$@"; do
     FUZZ_SECONDS=${suite#*=}
@@ -344,7 +347,7 @@ for suite in "$@"; do
         regress | isolation | tap) prepare_server || give_up "no private server could be made" "$suite" ;;
     esac
     "suite_$suite" "$WORK/results/$suite"
-    summary_row "$suite" "$PASSED" "$FAILED" "$(awk -v b="$begun" -v e="$EPOCHREALTIME" 'BEGIN { printf "%.1f", e - b }')"
+    summary_row "$suite" "$PASSED" "$FAILED" "$(seconds_since "$begun")"
     if [ $((PASSED + FAILED)) -eq 0 ] && [ -z "$TESTS" ]; then
         say "  nothing was run"
         BROKEN=1

@@ -27,7 +27,8 @@ for object in $("$MAKE" --no-print-directory -s print-CORE_SOURCES); do
         done
     done
     # writable variables: anything in .data or .bss (not .data.rel.ro, which holds constants with addresses)
-    variables=$(objdump -t "$object" | awk '$3 == "O" && $4 ~ /^\.(data|bss|tdata|tbss)(\.[^r]|$)/ { print $NF } $4 == "*COM*" { print $NF }')
+    variables=$(objdump -t "$object" |
+        awk '$3 == "O" && $4 ~ /^\.(data|bss|tdata|tbss)(\.[^r]|$)/ || $4 == "*COM*" { print $NF }')
     [ -z "$variables" ] || { echo "$name: has writable static state:" $variables; status=1; }
 done
 [ $count -gt 0 ] || { echo "no object was found"; status=1; }

@@ -23,7 +23,7 @@ done <<<"$exported"
 called=$(cat sql/iqdb--*.sql | tr '\n' ' ' | grep -oE "AS +'MODULE_PATHNAME' *, *'[a-z0-9_]+'" |
     sed -E "s/.*'([a-z0-9_]+)'$/\1/" | sort -u)
 # with no second string after MODULE_PATHNAME, the function's own name is meant
-implied=$(cat sql/iqdb--*.sql | sed 's/--.*//' | tr '\n' ' ' | tr ';' '\n' | grep -E "AS +'MODULE_PATHNAME' *(LANGUAGE|$|[A-Z])" |
+implied=$(cat sql/iqdb--*.sql | sed 's/--.*//' | tr '\n' ' ' | tr ';' '\n' | grep -E "AS +'MODULE_PATHNAME' *($|[A-Z])" |
     sed -nE 's/.*CREATE( OR REPLACE)? FUNCTION +([a-z0-9_]+) *\(.*/\2/p' | sort -u)
 for symbol in $called $implied; do
     grep -qx "$symbol" <<<"$functions" || complain "named in the SQL script, but not exported: $symbol"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# text.sh - the plain rules of layout: tabs in C, lines of 120 columns (refused above 128), no blanks at line ends, a newline at the end, a head
-# comment in every source file, shell scripts that parse.
+# text.sh - the plain rules of layout: tabs in C, lines of 120 columns (refused above 128), no blanks at line ends, a
+# newline at the end, a head comment in every source file, shell scripts that parse.
 status=0
 complain() { echo "$1"; status=1; }
 
