@@ -170,7 +170,7 @@ iqdb_arena_grow(IqdbArena *arena, uint32_t region_number, uint64_t bytes, IqdbEr
 		return iqdb_fail(err, IQDB_ERR_LIMIT, "arena region %u cannot grow that far", (unsigned) region_number);
 
 	target = preferred_target(region, committed, exact);
-	/* when the roomy step is refused, for whatever reason, the exact need is tried and reports what stands against it */
+	/* when the roomy step is refused, for whatever reason, the exact need is tried; that one reports */
 	if (target > exact && grow_to(arena, region, committed, target, NULL) == IQDB_OK)
 		return IQDB_OK;
 	return grow_to(arena, region, committed, exact, err);

@@ -9,7 +9,7 @@
 #include "core/base/status.h"
 #include "core/meta/value.h"
 
-/* ---- reading bytes that may lie: every function checks what is left, and leaves the reader alone when it fails ---- */
+/* ---- reading bytes that may lie: every function checks what is left, and moves nothing when it fails ---- */
 
 typedef struct IqdbiReader
 {
@@ -97,8 +97,8 @@ void iqdbi_bytes_free(IqdbiBytes *bytes);
 /* ---- arrays ---- */
 
 /*
- * Room for one more item in an array of *allocated items of `size` bytes, doubling. Returns the array, moved perhaps, or
- * NULL (the old one stays valid).
+ * Room for one more item in an array of *allocated items of `size` bytes, doubling. Returns the array, moved perhaps,
+ * or NULL (the old one stays valid).
  */
 void *iqdbi_array_room(const IqdbAllocator *allocator, void *items, size_t count, size_t *allocated, size_t size);
 

@@ -50,7 +50,8 @@ iqdb_metadata_validate(const unsigned char *bytes, size_t length, IqdbError *err
 		uint64_t          offset = iqdbi_reader_offset(&reader);
 
 		if (!read_entry(&reader, &entry))
-			return iqdb_fail_corrupt(err, "", offset, "metadata entry %u is cut short or of unknown kind", (unsigned) i);
+			return iqdb_fail_corrupt(err, "", offset, "metadata entry %u is cut short or of unknown kind",
+									 (unsigned) i);
 		if (i > 0 && compare_keys(previous.key, previous.key_length, entry.key, entry.key_length) >= 0)
 			return iqdb_fail_corrupt(err, "", offset, "metadata keys do not ascend at entry %u", (unsigned) i);
 		previous = entry;

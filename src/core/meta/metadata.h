@@ -32,8 +32,8 @@ typedef struct IqdbMetadataEntry
 /* ---- reading ---- */
 
 /*
- * Checks bytes of unknown origin completely. length 0 is valid: no metadata. Errors: IQDB_ERR_CORRUPT with the offset in
- * these bytes, IQDB_ERR_LIMIT (longer than IQDB_METADATA_BYTES_MAX).
+ * Checks bytes of unknown origin completely. length 0 is valid: no metadata. Errors: IQDB_ERR_CORRUPT with the offset
+ * in these bytes, IQDB_ERR_LIMIT (longer than IQDB_METADATA_BYTES_MAX).
  */
 IqdbStatus iqdb_metadata_validate(const unsigned char *bytes, size_t length, IqdbError *err) IQDB_MUST_CHECK;
 

@@ -106,7 +106,7 @@ iqdb_value_equal(const IqdbValue *a, const IqdbValue *b)
 /* Bytes of the encoded form; 0 when the kind is none of ours. */
 size_t iqdb_value_encoded_size(const IqdbValue *value);
 
-/* Writes the encoded form (iqdb_value_encoded_size bytes) and returns the byte after it. The kind must be one of ours. */
+/* Writes the encoded form (iqdb_value_encoded_size bytes), returns the byte after it. The kind must be one of ours. */
 unsigned char *iqdb_value_encode(const IqdbValue *value, unsigned char *target);
 
 #endif
