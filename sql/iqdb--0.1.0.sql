@@ -1,0 +1,468 @@
+-- iqdb--0.1.0.sql - everything CREATE EXTENSION iqdb makes.
+--
+-- Sections: library, type, casts, distances, functions, arithmetic, comparison, aggregates, pgvector. What belongs to the
+-- access methods follows behind them. Names and behaviour follow pgvector's where it has them.
+
+\echo Use "CREATE EXTENSION iqdb" to load this file. \quit
+
+-- --------------------------------------------------------------------------
+-- Library
+-- --------------------------------------------------------------------------
+
+CREATE FUNCTION iqdb_version() RETURNS text
+	AS 'MODULE_PATHNAME' LANGUAGE C STABLE PARALLEL SAFE;
+
+COMMENT ON FUNCTION iqdb_version() IS 'version of the loaded library';
+
+CREATE FUNCTION iqdb_simd() RETURNS text
+	AS 'MODULE_PATHNAME' LANGUAGE C STABLE PARALLEL SAFE;
+
+COMMENT ON FUNCTION iqdb_simd() IS 'instruction set the distances are computed with';
+
+-- --------------------------------------------------------------------------
+-- Type iqvector
+-- --------------------------------------------------------------------------
+
+CREATE TYPE iqvector;
+
+CREATE FUNCTION iqvector_in(cstring, oid, integer) RETURNS iqvector
+	AS 'MODULE_PATHNAME', 'iqvector_in' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+
+COMMENT ON FUNCTION iqvector_in(cstring, oid, integer) IS 'I/O';
+
+CREATE FUNCTION iqvector_out(iqvector) RETURNS cstring
+	AS 'MODULE_PATHNAME', 'iqvector_out' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+
+COMMENT ON FUNCTION iqvector_out(iqvector) IS 'I/O';
+
+CREATE FUNCTION iqvector_typmod_in(cstring[]) RETURNS integer
+	AS 'MODULE_PATHNAME', 'iqvector_typmod_in' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+
+COMMENT ON FUNCTION iqvector_typmod_in(cstring[]) IS 'I/O typmod';
+
+CREATE FUNCTION iqvector_recv(internal, oid, integer) RETURNS iqvector
+	AS 'MODULE_PATHNAME', 'iqvector_recv' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+
+COMMENT ON FUNCTION iqvector_recv(internal, oid, integer) IS 'I/O';
+
+CREATE FUNCTION iqvector_send(iqvector) RETURNS bytea
+	AS 'MODULE_PATHNAME', 'iqvector_send' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+
+COMMENT ON FUNCTION iqvector_send(iqvector) IS 'I/O';
+
+CREATE TYPE iqvector (
+	INPUT     = iqvector_in,
+	OUTPUT    = iqvector_out,
+	TYPMOD_IN = iqvector_typmod_in,
+	RECEIVE   = iqvector_recv,
+	SEND      = iqvector_send,
+	ALIGNMENT = int4,
+	STORAGE   = external
+);
+
+COMMENT ON TYPE iqvector IS 'vector of 1 to 16000 single-precision numbers';
+
+-- --------------------------------------------------------------------------
+-- Casts
+-- --------------------------------------------------------------------------
+
+CREATE FUNCTION iqvector(iqvector, integer, boolean) RETURNS iqvector
+	AS 'MODULE_PATHNAME', 'iqvector_enforce_typmod' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+
+COMMENT ON FUNCTION iqvector(iqvector, integer, boolean) IS 'check the dimensions a type modifier asks for';
+
+CREATE FUNCTION array_to_iqvector(integer[], integer, boolean) RETURNS iqvector
+	AS 'MODULE_PATHNAME', 'iqvector_from_array' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 5;
+
+COMMENT ON FUNCTION array_to_iqvector(integer[], integer, boolean) IS 'convert int4 array to iqvector';
+
+CREATE FUNCTION array_to_iqvector(real[], integer, boolean) RETURNS iqvector
+	AS 'MODULE_PATHNAME', 'iqvector_from_array' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 5;
+
+COMMENT ON FUNCTION array_to_iqvector(real[], integer, boolean) IS 'convert float4 array to iqvector';
+
+CREATE FUNCTION array_to_iqvector(double precision[], integer, boolean) RETURNS iqvector
+	AS 'MODULE_PATHNAME', 'iqvector_from_array' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 5;
+
+COMMENT ON FUNCTION array_to_iqvector(double precision[], integer, boolean) IS 'convert float8 array to iqvector';
+
+CREATE FUNCTION array_to_iqvector(numeric[], integer, boolean) RETURNS iqvector
+	AS 'MODULE_PATHNAME', 'iqvector_from_array' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 5;
+
+COMMENT ON FUNCTION array_to_iqvector(numeric[], integer, boolean) IS 'convert numeric array to iqvector';
+
+CREATE FUNCTION iqvector_to_float4(iqvector, integer, boolean) RETURNS real[]
+	AS 'MODULE_PATHNAME', 'iqvector_to_float4' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 5;
+
+COMMENT ON FUNCTION iqvector_to_float4(iqvector, integer, boolean) IS 'convert iqvector to float4 array';
+
+CREATE FUNCTION jsonb_to_iqvector(jsonb, integer, boolean) RETURNS iqvector
+	AS 'MODULE_PATHNAME', 'iqvector_from_jsonb' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 50;
+
+COMMENT ON FUNCTION jsonb_to_iqvector(jsonb, integer, boolean) IS 'convert jsonb array of numbers to iqvector';
+
+CREATE FUNCTION iqvector_to_jsonb(iqvector) RETURNS jsonb
+	AS 'MODULE_PATHNAME', 'iqvector_to_jsonb' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 50;
+
+COMMENT ON FUNCTION iqvector_to_jsonb(iqvector) IS 'convert iqvector to jsonb array of numbers';
+
+CREATE CAST (iqvector AS iqvector)
+	WITH FUNCTION iqvector(iqvector, integer, boolean) AS IMPLICIT;
+
+CREATE CAST (iqvector AS real[])
+	WITH FUNCTION iqvector_to_float4(iqvector, integer, boolean) AS IMPLICIT;
+
+CREATE CAST (integer[] AS iqvector)
+	WITH FUNCTION array_to_iqvector(integer[], integer, boolean) AS ASSIGNMENT;
+
+CREATE CAST (real[] AS iqvector)
+	WITH FUNCTION array_to_iqvector(real[], integer, boolean) AS ASSIGNMENT;
+
+CREATE CAST (double precision[] AS iqvector)
+	WITH FUNCTION array_to_iqvector(double precision[], integer, boolean) AS ASSIGNMENT;
+
+CREATE CAST (numeric[] AS iqvector)
+	WITH FUNCTION array_to_iqvector(numeric[], integer, boolean) AS ASSIGNMENT;
+
+CREATE CAST (jsonb AS iqvector)
+	WITH FUNCTION jsonb_to_iqvector(jsonb, integer, boolean) AS ASSIGNMENT;
+
+CREATE CAST (iqvector AS jsonb)
+	WITH FUNCTION iqvector_to_jsonb(iqvector) AS ASSIGNMENT;
+
+-- --------------------------------------------------------------------------
+-- Distances
+-- --------------------------------------------------------------------------
+
+CREATE FUNCTION inner_product(iqvector, iqvector) RETURNS float8
+	AS 'MODULE_PATHNAME', 'iqvector_inner_product' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 10;
+
+COMMENT ON FUNCTION inner_product(iqvector, iqvector) IS 'inner product';
+
+CREATE FUNCTION l2_distance(iqvector, iqvector) RETURNS float8
+	AS 'MODULE_PATHNAME', 'iqvector_l2_distance' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 10;
+
+COMMENT ON FUNCTION l2_distance(iqvector, iqvector) IS 'Euclidean distance';
+
+CREATE FUNCTION iqvector_negative_inner_product(iqvector, iqvector) RETURNS float8
+	AS 'MODULE_PATHNAME', 'iqvector_negative_inner_product' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 10;
+
+COMMENT ON FUNCTION iqvector_negative_inner_product(iqvector, iqvector) IS 'negative inner product';
+
+CREATE FUNCTION cosine_distance(iqvector, iqvector) RETURNS float8
+	AS 'MODULE_PATHNAME', 'iqvector_cosine_distance' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 10;
+
+COMMENT ON FUNCTION cosine_distance(iqvector, iqvector) IS 'cosine distance';
+
+CREATE FUNCTION l1_distance(iqvector, iqvector) RETURNS float8
+	AS 'MODULE_PATHNAME', 'iqvector_l1_distance' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 10;
+
+COMMENT ON FUNCTION l1_distance(iqvector, iqvector) IS 'taxicab distance';
+
+CREATE FUNCTION hamming_distance(iqvector, iqvector) RETURNS float8
+	AS 'MODULE_PATHNAME', 'iqvector_hamming_distance' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 10;
+
+COMMENT ON FUNCTION hamming_distance(iqvector, iqvector) IS 'number of components that differ';
+
+CREATE OPERATOR <-> (
+	LEFTARG = iqvector, RIGHTARG = iqvector, FUNCTION = l2_distance,
+	COMMUTATOR = '<->'
+);
+
+COMMENT ON OPERATOR <-> (iqvector, iqvector) IS 'Euclidean distance';
+
+CREATE OPERATOR <#> (
+	LEFTARG = iqvector, RIGHTARG = iqvector, FUNCTION = iqvector_negative_inner_product,
+	COMMUTATOR = '<#>'
+);
+
+COMMENT ON OPERATOR <#> (iqvector, iqvector) IS 'negative inner product';
+
+CREATE OPERATOR <=> (
+	LEFTARG = iqvector, RIGHTARG = iqvector, FUNCTION = cosine_distance,
+	COMMUTATOR = '<=>'
+);
+
+COMMENT ON OPERATOR <=> (iqvector, iqvector) IS 'cosine distance';
+
+CREATE OPERATOR <+> (
+	LEFTARG = iqvector, RIGHTARG = iqvector, FUNCTION = l1_distance,
+	COMMUTATOR = '<+>'
+);
+
+COMMENT ON OPERATOR <+> (iqvector, iqvector) IS 'taxicab distance';
+
+CREATE OPERATOR <~> (
+	LEFTARG = iqvector, RIGHTARG = iqvector, FUNCTION = hamming_distance,
+	COMMUTATOR = '<~>'
+);
+
+COMMENT ON OPERATOR <~> (iqvector, iqvector) IS 'number of components that differ';
+
+-- --------------------------------------------------------------------------
+-- Functions
+-- --------------------------------------------------------------------------
+
+CREATE FUNCTION iqvector_dims(iqvector) RETURNS integer
+	AS 'MODULE_PATHNAME', 'iqvector_dims' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+
+COMMENT ON FUNCTION iqvector_dims(iqvector) IS 'number of dimensions';
+
+CREATE FUNCTION vector_dims(iqvector) RETURNS integer
+	AS 'MODULE_PATHNAME', 'iqvector_dims' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+
+COMMENT ON FUNCTION vector_dims(iqvector) IS 'number of dimensions';
+
+CREATE FUNCTION iqvector_norm(iqvector) RETURNS float8
+	AS 'MODULE_PATHNAME', 'iqvector_norm' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 5;
+
+COMMENT ON FUNCTION iqvector_norm(iqvector) IS 'Euclidean norm';
+
+CREATE FUNCTION vector_norm(iqvector) RETURNS float8
+	AS 'MODULE_PATHNAME', 'iqvector_norm' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 5;
+
+COMMENT ON FUNCTION vector_norm(iqvector) IS 'Euclidean norm';
+
+CREATE FUNCTION l2_normalize(iqvector) RETURNS iqvector
+	AS 'MODULE_PATHNAME', 'iqvector_l2_normalize' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 5;
+
+COMMENT ON FUNCTION l2_normalize(iqvector) IS 'normalize with Euclidean norm';
+
+CREATE FUNCTION subvector(iqvector, integer, integer) RETURNS iqvector
+	AS 'MODULE_PATHNAME', 'iqvector_subvector' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 5;
+
+COMMENT ON FUNCTION subvector(iqvector, integer, integer) IS 'part of a vector: start, counted from 1, and number of components';
+
+CREATE FUNCTION binary_quantize(iqvector) RETURNS bit
+	AS 'MODULE_PATHNAME', 'iqvector_binary_quantize' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 5;
+
+COMMENT ON FUNCTION binary_quantize(iqvector) IS 'one bit per component, set for those above zero';
+
+-- --------------------------------------------------------------------------
+-- Arithmetic
+-- --------------------------------------------------------------------------
+
+CREATE FUNCTION iqvector_add(iqvector, iqvector) RETURNS iqvector
+	AS 'MODULE_PATHNAME', 'iqvector_add' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 5;
+
+COMMENT ON FUNCTION iqvector_add(iqvector, iqvector) IS 'implementation of + operator';
+
+CREATE FUNCTION iqvector_sub(iqvector, iqvector) RETURNS iqvector
+	AS 'MODULE_PATHNAME', 'iqvector_sub' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 5;
+
+COMMENT ON FUNCTION iqvector_sub(iqvector, iqvector) IS 'implementation of - operator';
+
+CREATE FUNCTION iqvector_mul(iqvector, iqvector) RETURNS iqvector
+	AS 'MODULE_PATHNAME', 'iqvector_mul' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 5;
+
+COMMENT ON FUNCTION iqvector_mul(iqvector, iqvector) IS 'implementation of * operator';
+
+CREATE FUNCTION iqvector_concat(iqvector, iqvector) RETURNS iqvector
+	AS 'MODULE_PATHNAME', 'iqvector_concat' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 5;
+
+COMMENT ON FUNCTION iqvector_concat(iqvector, iqvector) IS 'implementation of || operator';
+
+CREATE OPERATOR + (
+	LEFTARG = iqvector, RIGHTARG = iqvector, FUNCTION = iqvector_add,
+	COMMUTATOR = +
+);
+
+COMMENT ON OPERATOR + (iqvector, iqvector) IS 'add';
+
+CREATE OPERATOR - (
+	LEFTARG = iqvector, RIGHTARG = iqvector, FUNCTION = iqvector_sub
+);
+
+COMMENT ON OPERATOR - (iqvector, iqvector) IS 'subtract';
+
+CREATE OPERATOR * (
+	LEFTARG = iqvector, RIGHTARG = iqvector, FUNCTION = iqvector_mul,
+	COMMUTATOR = *
+);
+
+COMMENT ON OPERATOR * (iqvector, iqvector) IS 'multiply';
+
+CREATE OPERATOR || (
+	LEFTARG = iqvector, RIGHTARG = iqvector, FUNCTION = iqvector_concat
+);
+
+COMMENT ON OPERATOR || (iqvector, iqvector) IS 'concatenate';
+
+-- --------------------------------------------------------------------------
+-- Comparison
+-- --------------------------------------------------------------------------
+
+CREATE FUNCTION iqvector_lt(iqvector, iqvector) RETURNS boolean
+	AS 'MODULE_PATHNAME', 'iqvector_lt' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+
+COMMENT ON FUNCTION iqvector_lt(iqvector, iqvector) IS 'implementation of < operator';
+
+CREATE FUNCTION iqvector_le(iqvector, iqvector) RETURNS boolean
+	AS 'MODULE_PATHNAME', 'iqvector_le' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+
+COMMENT ON FUNCTION iqvector_le(iqvector, iqvector) IS 'implementation of <= operator';
+
+CREATE FUNCTION iqvector_eq(iqvector, iqvector) RETURNS boolean
+	AS 'MODULE_PATHNAME', 'iqvector_eq' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+
+COMMENT ON FUNCTION iqvector_eq(iqvector, iqvector) IS 'implementation of = operator';
+
+CREATE FUNCTION iqvector_ne(iqvector, iqvector) RETURNS boolean
+	AS 'MODULE_PATHNAME', 'iqvector_ne' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+
+COMMENT ON FUNCTION iqvector_ne(iqvector, iqvector) IS 'implementation of <> operator';
+
+CREATE FUNCTION iqvector_ge(iqvector, iqvector) RETURNS boolean
+	AS 'MODULE_PATHNAME', 'iqvector_ge' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+
+COMMENT ON FUNCTION iqvector_ge(iqvector, iqvector) IS 'implementation of >= operator';
+
+CREATE FUNCTION iqvector_gt(iqvector, iqvector) RETURNS boolean
+	AS 'MODULE_PATHNAME', 'iqvector_gt' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+
+COMMENT ON FUNCTION iqvector_gt(iqvector, iqvector) IS 'implementation of > operator';
+
+CREATE FUNCTION iqvector_cmp(iqvector, iqvector) RETURNS integer
+	AS 'MODULE_PATHNAME', 'iqvector_cmp' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+
+COMMENT ON FUNCTION iqvector_cmp(iqvector, iqvector) IS 'less-equal-greater';
+
+CREATE OPERATOR < (
+	LEFTARG = iqvector, RIGHTARG = iqvector, FUNCTION = iqvector_lt,
+	COMMUTATOR = >, NEGATOR = >=,
+	RESTRICT = scalarltsel, JOIN = scalarltjoinsel
+);
+
+COMMENT ON OPERATOR < (iqvector, iqvector) IS 'less than';
+
+CREATE OPERATOR <= (
+	LEFTARG = iqvector, RIGHTARG = iqvector, FUNCTION = iqvector_le,
+	COMMUTATOR = >=, NEGATOR = >,
+	RESTRICT = scalarlesel, JOIN = scalarlejoinsel
+);
+
+COMMENT ON OPERATOR <= (iqvector, iqvector) IS 'less than or equal';
+
+CREATE OPERATOR = (
+	LEFTARG = iqvector, RIGHTARG = iqvector, FUNCTION = iqvector_eq,
+	COMMUTATOR = =, NEGATOR = <>,
+	RESTRICT = eqsel, JOIN = eqjoinsel, MERGES
+);
+
+COMMENT ON OPERATOR = (iqvector, iqvector) IS 'equal';
+
+CREATE OPERATOR <> (
+	LEFTARG = iqvector, RIGHTARG = iqvector, FUNCTION = iqvector_ne,
+	COMMUTATOR = <>, NEGATOR = =,
+	RESTRICT = neqsel, JOIN = neqjoinsel
+);
+
+COMMENT ON OPERATOR <> (iqvector, iqvector) IS 'not equal';
+
+CREATE OPERATOR >= (
+	LEFTARG = iqvector, RIGHTARG = iqvector, FUNCTION = iqvector_ge,
+	COMMUTATOR = <=, NEGATOR = <,
+	RESTRICT = scalargesel, JOIN = scalargejoinsel
+);
+
+COMMENT ON OPERATOR >= (iqvector, iqvector) IS 'greater than or equal';
+
+CREATE OPERATOR > (
+	LEFTARG = iqvector, RIGHTARG = iqvector, FUNCTION = iqvector_gt,
+	COMMUTATOR = <, NEGATOR = <=,
+	RESTRICT = scalargtsel, JOIN = scalargtjoinsel
+);
+
+COMMENT ON OPERATOR > (iqvector, iqvector) IS 'greater than';
+
+CREATE OPERATOR CLASS iqvector_ops
+	DEFAULT FOR TYPE iqvector USING btree AS
+	OPERATOR 1 <,
+	OPERATOR 2 <=,
+	OPERATOR 3 =,
+	OPERATOR 4 >=,
+	OPERATOR 5 >,
+	FUNCTION 1 iqvector_cmp(iqvector, iqvector);
+
+-- --------------------------------------------------------------------------
+-- Aggregates
+-- --------------------------------------------------------------------------
+
+CREATE FUNCTION iqvector_accum(double precision[], iqvector) RETURNS double precision[]
+	AS 'MODULE_PATHNAME', 'iqvector_accum' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 5;
+
+COMMENT ON FUNCTION iqvector_accum(double precision[], iqvector) IS 'aggregate transition function';
+
+CREATE FUNCTION iqvector_combine(double precision[], double precision[]) RETURNS double precision[]
+	AS 'MODULE_PATHNAME', 'iqvector_combine' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 5;
+
+COMMENT ON FUNCTION iqvector_combine(double precision[], double precision[]) IS 'aggregate combine function';
+
+CREATE FUNCTION iqvector_avg(double precision[]) RETURNS iqvector
+	AS 'MODULE_PATHNAME', 'iqvector_avg' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 5;
+
+COMMENT ON FUNCTION iqvector_avg(double precision[]) IS 'aggregate final function';
+
+CREATE AGGREGATE avg(iqvector) (
+	SFUNC = iqvector_accum,
+	STYPE = double precision[],
+	FINALFUNC = iqvector_avg,
+	COMBINEFUNC = iqvector_combine,
+	INITCOND = '{0}',
+	PARALLEL = SAFE
+);
+
+COMMENT ON AGGREGATE avg(iqvector) IS 'the average (arithmetic mean) as iqvector of all iqvector values';
+
+CREATE AGGREGATE sum(iqvector) (
+	SFUNC = iqvector_add,
+	STYPE = iqvector,
+	COMBINEFUNC = iqvector_add,
+	PARALLEL = SAFE
+);
+
+COMMENT ON AGGREGATE sum(iqvector) IS 'sum as iqvector across all iqvector values';
+
+-- --------------------------------------------------------------------------
+-- pgvector
+-- --------------------------------------------------------------------------
+
+-- iqvector has the bytes of pgvector's vector, so that a column changes its type without being rewritten. Only the type
+-- that the extension "vector" owns is known to have them: another type of that name is not taken. The casts belong to
+-- whoever calls, not to this extension: pg_dump writes them out, and dropping either extension asks for CASCADE.
+
+CREATE FUNCTION iqdb_create_vector_casts() RETURNS void
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	theirs oid;
+	ours oid;
+BEGIN
+	SELECT t.oid INTO theirs
+	FROM pg_type t
+		JOIN pg_depend d ON d.classid = 'pg_type'::regclass AND d.objid = t.oid AND d.deptype = 'e'
+		JOIN pg_extension e ON d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid
+	WHERE e.extname = 'vector' AND t.typname = 'vector';
+
+	IF NOT FOUND THEN
+		RAISE EXCEPTION 'type "vector" of extension "vector" does not exist'
+			USING ERRCODE = 'undefined_object', HINT = 'Install pgvector first: CREATE EXTENSION vector.';
+	END IF;
+
+	SELECT t.oid INTO STRICT ours
+	FROM pg_type t
+		JOIN pg_depend d ON d.classid = 'pg_type'::regclass AND d.objid = t.oid AND d.deptype = 'e'
+		JOIN pg_extension e ON d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid
+	WHERE e.extname = 'iqdb' AND t.typname = 'iqvector';
+
+	IF NOT EXISTS (SELECT FROM pg_cast WHERE castsource = theirs AND casttarget = ours) THEN
+		EXECUTE format('CREATE CAST (%s AS %s) WITHOUT FUNCTION AS ASSIGNMENT', theirs::regtype, ours::regtype);
+	END IF;
+	IF NOT EXISTS (SELECT FROM pg_cast WHERE castsource = ours AND casttarget = theirs) THEN
+		EXECUTE format('CREATE CAST (%s AS %s) WITHOUT FUNCTION AS ASSIGNMENT', ours::regtype, theirs::regtype);
+	END IF;
+END
+$$;
+
+COMMENT ON FUNCTION iqdb_create_vector_casts() IS 'create casts between iqvector and the vector of pgvector';

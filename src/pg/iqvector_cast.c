@@ -1,0 +1,214 @@
+/*
+ * iqvector_cast.c - casts: type modifier, arrays, jsonb.
+ *
+ * Arrays follow pgvector to the word. A jsonb array is read as the text form is: each number is rounded once from its
+ * decimal digits, too small ones become zero. Back again, each component becomes the shortest number that reads to the
+ * same float; only the sign of a negative zero is lost, which jsonb numbers do not have.
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "common/shortest_dec.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/float.h"
+#include "utils/fmgrprotos.h"
+#include "utils/jsonb.h"
+#include "utils/lsyscache.h"
+#include "utils/numeric.h"
+
+#include "core/vec/text.h"
+#include "pg/iqvector.h"
+
+/* iqvector(iqvector, integer, boolean) returns iqvector: checks the type modifier */
+PG_FUNCTION_INFO_V1(iqvector_enforce_typmod);
+Datum
+iqvector_enforce_typmod(PG_FUNCTION_ARGS)
+{
+	IqVector *vector = PG_GETARG_IQVECTOR_P(0);
+
+	iqdb_pg_vector_check_typmod(PG_GETARG_INT32(1), vector->dim);
+	PG_RETURN_IQVECTOR_P(vector);
+}
+
+/* numeric rounds to float4 by its text form, and says "type real" when that does not fit */
+static void
+copy_numerics(ArrayType *array, IqVector *result)
+{
+	Datum *elements;
+	int    count;
+
+	deconstruct_array(array, NUMERICOID, -1, false, TYPALIGN_INT, &elements, NULL, &count);
+	for (int i = 0; i < count; i++)
+		result->x[i] = DatumGetFloat4(DirectFunctionCall1(numeric_float4, elements[i]));
+	pfree(elements);
+}
+
+/* array_to_iqvector(integer[] | real[] | double precision[] | numeric[], integer, boolean) returns iqvector */
+PG_FUNCTION_INFO_V1(iqvector_from_array);
+Datum
+iqvector_from_array(PG_FUNCTION_ARGS)
+{
+	ArrayType *array = PG_GETARG_ARRAYTYPE_P(0);
+	int32      typmod = PG_GETARG_INT32(1);
+	void      *data;
+	int        count;
+	IqVector  *result;
+
+	if (ARR_NDIM(array) > 1)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATA_EXCEPTION),
+				 errmsg("array must be 1-D")));
+	if (ARR_HASNULL(array) && array_contains_nulls(array))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("array must not contain nulls")));
+
+	count = ArrayGetNItems(ARR_NDIM(array), ARR_DIMS(array));
+	iqdb_pg_vector_check_dim(count);
+	iqdb_pg_vector_check_typmod(typmod, count);
+	result = iqdb_pg_vector_new(count);
+
+	/* without nulls, elements of fixed length lie side by side */
+	data = ARR_DATA_PTR(array);
+	switch (ARR_ELEMTYPE(array))
+	{
+		case INT4OID:
+			for (int i = 0; i < count; i++)
+				result->x[i] = (float) ((int32 *) data)[i];
+			break;
+		case FLOAT4OID:
+			memcpy(result->x, data, sizeof(float) * (Size) count);
+			break;
+		case FLOAT8OID:
+			for (int i = 0; i < count; i++)
+				result->x[i] = (float) ((float8 *) data)[i];
+			break;
+		case NUMERICOID:
+			copy_numerics(array, result);
+			break;
+		default:
+			ereport(ERROR,
+					(errcode(ERRCODE_DATA_EXCEPTION),
+					 errmsg("unsupported array type")));
+	}
+	iqdb_pg_vector_check_finite(result);
+	PG_RETURN_IQVECTOR_P(result);
+}
+
+/* iqvector_to_float4(iqvector, integer, boolean) returns real[] */
+PG_FUNCTION_INFO_V1(iqvector_to_float4);
+Datum
+iqvector_to_float4(PG_FUNCTION_ARGS)
+{
+	IqVector  *vector = PG_GETARG_IQVECTOR_P(0);
+	Size       data_size = sizeof(float4) * (Size) vector->dim;
+	Size       size = ARR_OVERHEAD_NONULLS(1) + data_size;
+	ArrayType *result = (ArrayType *) palloc0(size);
+
+	SET_VARSIZE(result, size);
+	result->ndim = 1;
+	result->dataoffset = 0;
+	result->elemtype = FLOAT4OID;
+	ARR_DIMS(result)[0] = vector->dim;
+	ARR_LBOUND(result)[0] = 1;
+	memcpy(ARR_DATA_PTR(result), vector->x, data_size);
+	PG_RETURN_ARRAYTYPE_P(result);
+}
+
+static float
+jsonb_component(const JsonbValue *value, int64 position)
+{
+	char  *digits;
+	float  component;
+	size_t used;
+
+	if (value->type == jbvNull)
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("array must not contain nulls")));
+	if (value->type != jbvNumeric)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("cannot cast jsonb array to type iqvector"),
+				 errdetail("Element %lld is not a number.", (long long) position)));
+
+	digits = DatumGetCString(DirectFunctionCall1(numeric_out, NumericGetDatum(value->val.numeric)));
+	if (iqdb_float_parse(digits, strlen(digits), &component, &used) != IQDB_FAULT_NONE)
+		float_overflow_error();
+	pfree(digits);
+	return component;
+}
+
+static const char *
+jsonb_kind(Jsonb *document)
+{
+	JsonbValue scalar;
+
+	if (!JB_ROOT_IS_SCALAR(document))
+		return "object";
+	return JsonbExtractScalar(&document->root, &scalar) ? JsonbTypeName(&scalar) : "scalar";
+}
+
+/* jsonb_to_iqvector(jsonb, integer, boolean) returns iqvector */
+PG_FUNCTION_INFO_V1(iqvector_from_jsonb);
+Datum
+iqvector_from_jsonb(PG_FUNCTION_ARGS)
+{
+	Jsonb             *document = PG_GETARG_JSONB_P(0);
+	int32              typmod = PG_GETARG_INT32(1);
+	JsonbIterator     *iterator;
+	JsonbIteratorToken token;
+	JsonbValue         value;
+	int64              count;
+	int64              position = 0;
+	IqVector          *result;
+
+	if (!JB_ROOT_IS_ARRAY(document) || JB_ROOT_IS_SCALAR(document))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("cannot cast jsonb %s to type iqvector", jsonb_kind(document))));
+
+	count = JB_ROOT_COUNT(document);
+	iqdb_pg_vector_check_dim(count);
+	iqdb_pg_vector_check_typmod(typmod, (int) count);
+	result = iqdb_pg_vector_new((int) count);
+
+	iterator = JsonbIteratorInit(&document->root);
+	while ((token = JsonbIteratorNext(&iterator, &value, true)) != WJB_DONE)
+	{
+		if (token == WJB_ELEM)
+		{
+			Assert(position < count);
+			result->x[position] = jsonb_component(&value, position + 1);
+			position++;
+		}
+	}
+	Assert(position == count);
+	PG_RETURN_IQVECTOR_P(result);
+}
+
+/* iqvector_to_jsonb(iqvector) returns jsonb */
+PG_FUNCTION_INFO_V1(iqvector_to_jsonb);
+Datum
+iqvector_to_jsonb(PG_FUNCTION_ARGS)
+{
+	IqVector       *vector = PG_GETARG_IQVECTOR_P(0);
+	JsonbParseState *state = NULL;
+	JsonbValue     *array;
+
+	pushJsonbValue(&state, WJB_BEGIN_ARRAY, NULL);
+	for (int i = 0; i < vector->dim; i++)
+	{
+		char       digits[FLOAT_SHORTEST_DECIMAL_LEN];
+		JsonbValue element;
+
+		(void) float_to_shortest_decimal_buf(vector->x[i], digits);
+		element.type = jbvNumeric;
+		element.val.numeric = DatumGetNumeric(DirectFunctionCall3(numeric_in, CStringGetDatum(digits),
+																  ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1)));
+		pushJsonbValue(&state, WJB_ELEM, &element);
+	}
+	array = pushJsonbValue(&state, WJB_END_ARRAY, NULL);
+	PG_RETURN_JSONB_P(JsonbValueToJsonb(array));
+}

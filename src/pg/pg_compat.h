@@ -1,0 +1,85 @@
+/*
+ * pg_compat.h - what differs between the server versions (14 to 18), and the only file that asks for the version.
+ *
+ * Each difference has one name here, in the newest version's meaning where possible. Included after postgres.h.
+ */
+#ifndef IQDB_PG_COMPAT_H
+#define IQDB_PG_COMPAT_H
+
+#include "fmgr.h"
+#include "utils/guc.h"
+
+#if PG_VERSION_NUM < 140000
+#error "iqdb needs PostgreSQL 14 or later"
+#endif
+
+/* 16 moved the varlena macros out of postgres.h */
+#if PG_VERSION_NUM >= 160000
+#include "varatt.h"
+#endif
+
+/* 18 lets a module say its name and version */
+#if PG_VERSION_NUM >= 180000
+#define IQDB_PG_MODULE_MAGIC(module_name, module_version) \
+	PG_MODULE_MAGIC_EXT(.name = module_name, .version = module_version)
+#else
+#define IQDB_PG_MODULE_MAGIC(module_name, module_version) PG_MODULE_MAGIC
+#endif
+
+/*
+ * Reports bad input of an input function, whose fcinfo->context is given. From 16 on the caller may have asked to be told
+ * softly (pg_input_is_valid, COPY ... ON_ERROR), and this then returns: the function must return NULL at once.
+ */
+#if PG_VERSION_NUM >= 160000
+#define iqdb_pg_errsave(context, ...) errsave(context, __VA_ARGS__)
+#else
+#define iqdb_pg_errsave(context, ...) \
+	do \
+	{ \
+		(void) (context); \
+		ereport(ERROR, __VA_ARGS__); \
+	} while (0)
+#endif
+
+/* 15 refuses unknown settings under a module's prefix; before it only warned */
+#if PG_VERSION_NUM >= 150000
+#define iqdb_pg_reserve_setting_prefix(prefix) MarkGUCPrefixReserved(prefix)
+#else
+#define iqdb_pg_reserve_setting_prefix(prefix) EmitWarningsOnPlaceholders(prefix)
+#endif
+
+/* 16 renamed a relation's file identity: rd_node to rd_locator, relNode to relNumber, and so on */
+#if PG_VERSION_NUM >= 160000
+#define IqdbPgRelFile RelFileLocator
+#define iqdb_pg_rel_file(relation) ((relation)->rd_locator)
+#define iqdb_pg_file_tablespace(file) ((file).spcOid)
+#define iqdb_pg_file_database(file) ((file).dbOid)
+#define iqdb_pg_file_number(file) ((file).relNumber)
+#else
+#define IqdbPgRelFile RelFileNode
+#define iqdb_pg_rel_file(relation) ((relation)->rd_node)
+#define iqdb_pg_file_tablespace(file) ((file).spcNode)
+#define iqdb_pg_file_database(file) ((file).dbNode)
+#define iqdb_pg_file_number(file) ((file).relNode)
+#endif
+
+/* 18 asks whether an ANALYZE calls (needs commands/vacuum.h) */
+#if PG_VERSION_NUM >= 180000
+#define iqdb_pg_vacuum_delay_point() vacuum_delay_point(false)
+#else
+#define iqdb_pg_vacuum_delay_point() vacuum_delay_point()
+#endif
+
+/* 18 counts index searches in EXPLAIN ANALYZE (needs access/relscan.h) */
+#if PG_VERSION_NUM >= 180000
+#define iqdb_pg_count_search(scan) \
+	do \
+	{ \
+		if ((scan)->instrument != NULL) \
+			(scan)->instrument->nsearches++; \
+	} while (0)
+#else
+#define iqdb_pg_count_search(scan) ((void) (scan))
+#endif
+
+#endif
