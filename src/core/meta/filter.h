@@ -54,8 +54,8 @@ typedef struct IqdbFilter IqdbFilter;
 
 /*
  * Makes a filter of an encoded form that may lie. Everything is checked before memory is asked for; the memory is at
- * most about fifty times the length (one-byte NOTs), usually three times. The bytes are copied. Errors: IQDB_ERR_CORRUPT with the offset in the bytes,
- * IQDB_ERR_FILTER (a limit), IQDB_ERR_NOMEM.
+ * most about fifty times the length (one-byte NOTs), usually three times. The bytes are copied. Errors:
+ * IQDB_ERR_CORRUPT with the offset in the bytes, IQDB_ERR_FILTER (a limit), IQDB_ERR_NOMEM.
  */
 IqdbStatus iqdb_filter_decode(const IqdbAllocator *allocator, const unsigned char *bytes, size_t length,
 							  IqdbFilter **filter_out, IqdbError *err) IQDB_MUST_CHECK;

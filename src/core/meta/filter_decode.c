@@ -146,8 +146,8 @@ entry_of(const IqdbFilter *filter, uint32_t number)
 }
 
 /*
- * Fills in the jumps, from the root down: a parent's jumps are known when its children's are derived from them. The last
- * child of an AND or OR goes where the parent goes.
+ * Fills in the jumps, from the root down: a parent's jumps are known when its children's are derived from them. The
+ * last child of an AND or OR goes where the parent goes.
  */
 static void
 link_jumps(IqdbFilter *filter)
