@@ -1,0 +1,134 @@
+/*
+ * kernels.c - which table of kernels runs, and the step from sums to rank keys.
+ *
+ * The choice asks the processor on every call (a load and a test; the compiler's run-time library has asked the
+ * hardware and the operating system once), so there is no state to initialise. The step to rank keys belongs to no
+ * table: it must be the same whichever of them made the sums.
+ */
+#include "core/vec/kernels_private.h"
+
+#include <float.h>
+
+#ifdef IQDBI_HAVE_X86
+
+#include <emmintrin.h>
+
+static bool
+runs_avx2(void)
+{
+	return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+}
+
+static bool
+runs_avx512bw(void)
+{
+	return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+		   __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+}
+
+static bool
+runs_avx512(void)
+{
+	return runs_avx512bw() && __builtin_cpu_supports("avx512vnni");
+}
+
+#endif
+
+const IqdbKernels *
+iqdb_kernels_best(void)
+{
+#if defined(IQDBI_HAVE_X86)
+	if (runs_avx512())
+		return &iqdbi_kernels_avx512;
+	if (runs_avx512bw())
+		return &iqdbi_kernels_avx512bw;
+	if (runs_avx2())
+		return &iqdbi_kernels_avx2;
+#elif defined(IQDBI_HAVE_NEON)
+	return &iqdbi_kernels_neon;
+#endif
+	return &iqdbi_kernels_scalar;
+}
+
+const IqdbKernels *
+iqdb_kernels_named(const char *name)
+{
+	if (strcmp(name, "scalar") == 0)
+		return &iqdbi_kernels_scalar;
+#if defined(IQDBI_HAVE_X86)
+	if (strcmp(name, "avx2") == 0 && runs_avx2())
+		return &iqdbi_kernels_avx2;
+	if (strcmp(name, "avx512bw") == 0 && runs_avx512bw())
+		return &iqdbi_kernels_avx512bw;
+	if (strcmp(name, "avx512") == 0 && runs_avx512())
+		return &iqdbi_kernels_avx512;
+#elif defined(IQDBI_HAVE_NEON)
+	if (strcmp(name, "neon") == 0)
+		return &iqdbi_kernels_neon;
+#endif
+	return NULL;
+}
+
+float
+iqdb_metric_key(const IqdbKernels *kernels, IqdbMetric metric, const float *a, const float *b, size_t dim)
+{
+	IqdbPairKernel pair = kernels->sums[iqdb_metric_sum(metric)].pair;
+	float          sum = pair(a, b, dim);
+
+	if (metric == IQDB_METRIC_COSINE)
+		return iqdb_cosine_key(sum, pair(a, a, dim), pair(b, b, dim));
+	return metric == IQDB_METRIC_DOT ? -sum : sum;
+}
+
+#ifdef IQDBI_HAVE_X86
+
+/*
+ * iqdb_cosine_key for two rows at a time: roots and divisions are what this costs, and they come two for the price of
+ * one. Operand order matters in min and max: they give the second one when either is NaN.
+ */
+static void
+cosine_two(__m128d query_norm2, const float *norms2, float *sums)
+{
+	__m128d norm2 = _mm_set_pd((double) norms2[1], (double) norms2[0]);
+	__m128d dot = _mm_set_pd((double) sums[1], (double) sums[0]);
+	__m128d one = _mm_set1_pd(1.0);
+	__m128d root = _mm_sqrt_pd(_mm_mul_pd(query_norm2, norm2));
+	__m128d none = _mm_cmple_pd(root, _mm_set1_pd((double) FLT_MIN));
+	__m128d key = _mm_div_pd(dot, root);
+
+	key = _mm_max_pd(_mm_set1_pd(-1.0), _mm_min_pd(one, key));
+	key = _mm_sub_pd(one, key);
+	key = _mm_or_pd(_mm_and_pd(none, one), _mm_andnot_pd(none, key));
+	_mm_storel_pi((__m64 *) (void *) sums, _mm_cvtpd_ps(key));
+}
+
+#endif
+
+static void
+finish_cosine(float query_norm2, const float *norms2, size_t count, float *sums)
+{
+	size_t i = 0;
+
+#ifdef IQDBI_HAVE_X86
+	__m128d query = _mm_set1_pd((double) query_norm2);
+
+	for (; i + 2 <= count; i += 2)
+		cosine_two(query, norms2 + i, sums + i);
+#endif
+	for (; i < count; i++)
+		sums[i] = iqdb_cosine_key(sums[i], query_norm2, norms2[i]);
+}
+
+void
+iqdb_metric_finish(IqdbMetric metric, float query_norm2, const float *norms2, size_t count, float *sums)
+{
+	size_t i;
+
+	if (metric == IQDB_METRIC_COSINE)
+		finish_cosine(query_norm2, norms2, count, sums);
+	else if (metric == IQDB_METRIC_DOT)
+	{
+		for (i = 0; i < count; i++)
+			sums[i] = -sums[i];
+	}
+}

@@ -1,0 +1,88 @@
+/*
+ * metric.c - names of the metrics, the cosine key, the check of a vector.
+ *
+ * Owns what concerns a metric but not an instruction set. The sums themselves are in kernels_*.c, the step from sums to
+ * rank keys in kernels.c.
+ */
+#include "core/vec/metric.h"
+
+#include <float.h>
+#include <string.h>
+
+const char *
+iqdb_metric_name(IqdbMetric metric)
+{
+	switch (metric)
+	{
+		case IQDB_METRIC_COSINE:
+			return "cosine";
+		case IQDB_METRIC_DOT:
+			return "dot";
+		case IQDB_METRIC_L2:
+			return "l2";
+		case IQDB_METRIC_L1:
+			return "l1";
+		case IQDB_METRIC_HAMMING:
+			return "hamming";
+	}
+	return NULL;
+}
+
+/*
+ * The product of two floats is exact in double and can neither overflow nor vanish, so there is one root and one
+ * rounding before the division, and a vector compared with itself gives exactly 0. iqdb_metric_finish does the same
+ * steps for many rows: change both together.
+ */
+float
+iqdb_cosine_key(float dot, float norm2_a, float norm2_b)
+{
+	double root = sqrt((double) norm2_a * (double) norm2_b);
+	double similarity;
+
+	if (root <= (double) FLT_MIN)
+		return 1.0f;
+	similarity = (double) dot / root;
+	/* NaN fails both tests and stays */
+	if (similarity > 1.0)
+		similarity = 1.0;
+	else if (similarity < -1.0)
+		similarity = -1.0;
+	return (float) (1.0 - similarity);
+}
+
+/* Position of the first component that is NaN or infinite, or dim. */
+static size_t
+first_not_finite(const float *vector, size_t dim)
+{
+	size_t i;
+
+	for (i = 0; i < dim; i++)
+	{
+		if (!isfinite(vector[i]))
+			break;
+	}
+	return i;
+}
+
+IqdbStatus
+iqdb_vector_check(const float *vector, size_t dim, IqdbError *err)
+{
+	uint32_t bad = 0;
+	size_t   i;
+
+	if (dim == 0)
+		return iqdb_fail(err, IQDB_ERR_VECTOR, "vector must have at least 1 dimension");
+
+	/* an exponent of all ones carries into the sign bit; no branch, so that it vectorises */
+	for (i = 0; i < dim; i++)
+	{
+		uint32_t bits;
+
+		memcpy(&bits, &vector[i], sizeof(bits));
+		bad |= (bits & UINT32_C(0x7fffffff)) + UINT32_C(0x00800000);
+	}
+	if ((bad & UINT32_C(0x80000000)) == 0)
+		return IQDB_OK;
+	return iqdb_fail(err, IQDB_ERR_VECTOR, "component %zu of %zu is NaN or infinite",
+					 first_not_finite(vector, dim) + 1, dim);
+}

@@ -1,0 +1,55 @@
+/*
+ * metric.h - the five metrics, their rank keys, and what a vector must satisfy.
+ *
+ * Engines compare rank keys: 32-bit floats, smaller is nearer, monotone in the distance and free of work that the order
+ * does not need (squared L2 has no root). A key becomes the reported distance once, for the few rows that are returned.
+ * The SQL operators compute the same keys with the same kernels, so that an index and a sequential scan agree bit for
+ * bit.
+ *
+ *   metric   rank key                                distance (double)
+ *   COSINE   (float) (1 - dot / sqrt(|a|^2 |b|^2))   key
+ *   DOT      -dot                                    key
+ *   L2       sum (a-b)^2                             sqrt((double) key)
+ *   L1       sum |a-b|                               key
+ *   HAMMING  components whose 32-bit patterns differ key
+ *
+ * Sums are in float. Cosine divides in double; similarity is clamped to [-1, 1]; where sqrt(|a|^2) * sqrt(|b|^2), in
+ * double, is at most FLT_MIN the key is exactly 1; NaN propagates.
+ */
+#ifndef IQDB_VEC_METRIC_H
+#define IQDB_VEC_METRIC_H
+
+#include "core/base/status.h"
+#include <math.h>
+#include <stdbool.h>
+
+/* The numbers are written to disk: never change one. */
+typedef enum IqdbMetric
+{
+	IQDB_METRIC_COSINE = 0,
+	IQDB_METRIC_DOT = 1,
+	IQDB_METRIC_L2 = 2,
+	IQDB_METRIC_L1 = 3,
+	IQDB_METRIC_HAMMING = 4
+} IqdbMetric;
+
+#define IQDB_METRIC_COUNT 5
+#define IQDB_DIMENSION_MAX 16000
+
+/* "cosine", "dot", "l2", "l1", "hamming"; NULL for an unknown number. */
+const char *iqdb_metric_name(IqdbMetric metric);
+
+/* The key of cosine from its three float sums. */
+float iqdb_cosine_key(float dot, float norm2_a, float norm2_b);
+
+/* The reported distance of a rank key. */
+static inline double
+iqdb_metric_distance(IqdbMetric metric, float key)
+{
+	return metric == IQDB_METRIC_L2 ? sqrt((double) key) : (double) key;
+}
+
+/* IQDB_ERR_VECTOR when dim is 0 or a component is NaN or infinite. */
+IqdbStatus iqdb_vector_check(const float *vector, size_t dim, IqdbError *err) IQDB_MUST_CHECK;
+
+#endif
