@@ -63,18 +63,22 @@ need_packages() {
         return 1
     fi
     echo "Installing: $missing"
-    # The packaged server is wanted for its programs only: no cluster is made, none is started.
-    if [[ $missing == *postgresql-15* ]] && [ ! -e /etc/postgresql-common/createcluster.conf ]; then
-        mkdir -p /etc/postgresql-common
-        echo 'create_main_cluster = false' >/etc/postgresql-common/createcluster.conf
+    # The packaged server is wanted for its programs only: unless its owner has chosen otherwise, no cluster is made.
+    local conf=/etc/postgresql-common/createcluster.conf conf_is_ours=0
+    if [[ $missing == *postgresql-15* ]] && [ ! -e $conf ]; then
+        mkdir -p "${conf%/*}"
+        echo 'create_main_cluster = false' >$conf
+        conf_is_ours=1
     fi
     apt-get update -q >/dev/null </dev/null || echo "apt-get update failed; going on with the lists that are there"
     # shellcheck disable=SC2086
     if ! DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends $missing </dev/null >/dev/null; then
         echo "apt-get could not install: $missing"
         echo "(PostgreSQL 15 is in Debian 12; for other releases see https://apt.postgresql.org)"
+        [ $conf_is_ours -eq 0 ] || rm -f $conf
         return 1
     fi
+    [ $conf_is_ours -eq 0 ] || cp /usr/share/postgresql-common/createcluster.conf $conf
     missing=$(missing_packages "$1" | tr '\n' ' ')
     if [ -n "${missing% }" ]; then
         echo "Still missing after the installation: $missing"
