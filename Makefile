@@ -18,7 +18,7 @@ MODULE_big = iqdb
 DATA       = $(wildcard sql/iqdb--*.sql)
 
 # Regression tests, in the order in which they run: sql/NAME.sql against expected/NAME.out.
-REGRESS =
+REGRESS = iqvector_type iqvector_ops iqvector_cast iqvector_agg iqvector_btree iqvector_copy
 
 BUILD   ?= build
 VARIANT ?= plain
@@ -65,12 +65,13 @@ FAULT_PROGRAMS  = $(patsubst %.c,$(V)/%,$(sort $(wildcard test/fault/test_*.c)))
 CRASH_PROGRAMS  = $(patsubst %.c,$(V)/%,$(sort $(wildcard test/crash/test_*.c)))
 EXAMPLES        = $(patsubst %.c,$(V)/%,$(sort $(wildcard test/examples/*.c)))
 REPLAY_PROGRAMS = $(patsubst %.c,$(V)/%,$(sort $(wildcard test/fuzz/fuzz_*.c)))
+BENCH_PROGRAMS  = $(patsubst %.c,$(V)/%,$(sort $(wildcard bench/*.c)))
 FUZZ_PROGRAMS   = $(patsubst %.c,$(V)/%_live,$(sort $(wildcard test/fuzz/fuzz_*.c)))
 
 # "make" alone must mean what PGXS means by it.
 all:
 
-.PHONY: libiqdb unit-programs fault-programs crash-programs examples replay-programs fuzz-programs FORCE
+.PHONY: libiqdb unit-programs fault-programs crash-programs examples replay-programs fuzz-programs bench-programs FORCE
 .SECONDARY:
 libiqdb: $(LIB)
 unit-programs: $(UNIT_PROGRAMS)
@@ -79,6 +80,7 @@ crash-programs: $(CRASH_PROGRAMS)
 examples: $(EXAMPLES)
 replay-programs: $(REPLAY_PROGRAMS)
 fuzz-programs: $(FUZZ_PROGRAMS)
+bench-programs: $(BENCH_PROGRAMS)
 
 # Rewritten, and so everything recompiled, only when compiler or flags change.
 $(V)/flags: FORCE
@@ -123,6 +125,10 @@ $(V)/test/examples/%: test/examples/%.c $(LIB)
 	@mkdir -p $(@D)
 	$(VCC) $(TEST_CFLAGS) -MMD -MP -MT $@ $< -o $@ $(LIB) $(TEST_LIBS)
 
+$(V)/bench/%: bench/%.c $(LIB) $(V)/libharness.a
+	@mkdir -p $(@D)
+	$(VCC) $(TEST_CFLAGS) -O2 -MMD -MP -MT $@ $< -o $@ $(V)/libharness.a $(LIB) $(TEST_LIBS)
+
 $(V)/test/fuzz/%_live: test/fuzz/%.c $(LIB) $(V)/libharness.a
 	@mkdir -p $(@D)
 	$(VCC) -fsanitize=fuzzer $(TEST_CFLAGS) -MMD -MP -MT $@ $< -o $@ $(V)/libharness.a $(LIB) $(TEST_LIBS)
@@ -131,14 +137,15 @@ $(V)/test/fuzz/%: test/fuzz/%.c test/fuzz/replay.c $(LIB) $(V)/libharness.a
 	@mkdir -p $(@D)
 	$(VCC) $(TEST_CFLAGS) -MMD -MP -MT $@ $< test/fuzz/replay.c -o $@ $(V)/libharness.a $(LIB) $(TEST_LIBS)
 
--include $(sort $(wildcard $(V)/core/*/*.d $(V)/test/*/*.d))
+-include $(sort $(wildcard $(V)/core/*/*.d $(V)/test/*/*.d $(V)/bench/*.d))
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Checks: the work is done by scripts, which call back for what is to be built.
 # ---------------------------------------------------------------------------------------------------------------------
 
 TOOL_GOALS = check check-core check-pg unit lint demo fuzz format libiqdb unit-programs fault-programs crash-programs \
-             examples replay-programs fuzz-programs print-REGRESS print-CORE_CFLAGS print-CORE_SOURCES print-FOLDERS
+             examples replay-programs fuzz-programs bench-programs print-REGRESS print-CORE_CFLAGS print-CORE_SOURCES \
+             print-FOLDERS
 
 CORE_SUITES = lint unit asan fault crash fuzz examples
 PG_SUITES   = regress isolation tap

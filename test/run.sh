@@ -326,6 +326,7 @@ WORK=$(mktemp -d "${TMPDIR:-/tmp}/iqdb.XXXXXX") || exit 1
 begun=$EPOCHREALTIME
 say "build"
 build libiqdb || give_up "the core does not compile" build
+build bench-programs || give_up "a benchmark does not compile" build
 # Without a server suite the extension is wanted by one lint only, which says so itself when it is not there.
 if [ -n "$PG_CONFIG" ] && [[ "$needs $*" =~ server|lint ]]; then
     if ! build PG_CONFIG="$PG_CONFIG" all; then

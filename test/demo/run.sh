@@ -138,7 +138,7 @@ SELECT count(*) AS items, count(*) FILTER (WHERE kind = 'example') AS examples F
 
 step "The same search again"
 search_as_text >"$WORK/after" || fail "the search"
-tail -n +"$((lines_before + 1))" "$LOG" | grep -i iqdb | sed -E 's/^[0-9-]+ [0-9:.]+ [A-Z]+ /   /'
+tail -n +"$((lines_before + 1))" "$LOG" | grep iqdb | grep -v 'listening on' | sed -E 's/^[0-9-]+ [0-9:.]+ [A-Z]+ /   /'
 {
     cat test/demo/search.sql
     echo "\\timing on
