@@ -157,7 +157,8 @@ IqdbStatus iqdb_log_sync(IqdbLog *log, uint64_t now_ms, IqdbError *err) IQDB_MUS
  *   start()  under the host's lock: flushes and fills in the ticket;
  *   run()    outside of it: the slow call, touches only the ticket; the log must not be closed meanwhile;
  *   done()   under the lock again, with what run() returned: publishes the result; IQDB_OK or that failure.
- * Frames appended before start() are on stable storage when done() returns IQDB_OK.
+ * Frames appended before start() are on stable storage when done() returns IQDB_OK. One ticket at a time: while it is out,
+ * append and flush work, another start and a cut of frames already written say IQDB_ERR_STATE.
  */
 typedef struct IqdbLogSync
 {

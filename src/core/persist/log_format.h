@@ -31,7 +31,8 @@
  * before anything is appended. The seed ties a frame to its file: bytes left over from another log, or from another life
  * of the same name, are not frames here.
  *
- * A file shorter than a header, or of zero bytes only, is a log whose creation did not finish: it holds no frames.
+ * A log whose creation did not finish holds no frames: a file of zero bytes only, or one no longer than a header that
+ * begins like one but whose checksum does not hold. Any other file with a bad header is damaged, or no log.
  *
  * The numbers of this file are on disk: a change needs a new version, a reader for this one, and a fixture.
  */

@@ -80,32 +80,56 @@ zeros_only(const IqdbFile *file, uint64_t size, bool *zero_out, IqdbError *err)
 	return IQDB_OK;
 }
 
+/* Could the first bytes of a file be what reached the disk of a header: a prefix of the magic, then perhaps zeros? */
+static bool
+begins_like_header(const unsigned char *bytes)
+{
+	size_t same = 0;
+
+	while (same < IQDB_LOG_MAGIC_SIZE && bytes[same] == (unsigned char) IQDB_LOG_MAGIC[same])
+		same++;
+	return all_zero(bytes, same, IQDB_LOG_MAGIC_SIZE);
+}
+
+/*
+ * A file that holds no frame, as it is no longer than a header. When the header is not whole, its creation did not finish;
+ * but a short file that does not even begin like one is somebody else's, and a later version's is not ours to replace.
+ */
+static IqdbStatus
+load_short(const unsigned char *bytes, uint64_t size, const char *path, IqdbLogHeader *header_out, bool *blank_out,
+		   IqdbError *err)
+{
+	if (!begins_like_header(bytes))
+		return iqdb_fail_corrupt(err, path, 0, "not a log file");
+	if (iqdb_load_u32(bytes + IQDB_LOG_AT_VERSION) > IQDB_LOG_VERSION)
+		return decode_header(bytes, path, header_out, err);
+	if (size == IQDB_LOG_HEADER_SIZE && decode_header(bytes, path, header_out, NULL) == IQDB_OK)
+		return IQDB_OK;
+	memset(header_out, 0, sizeof(*header_out));
+	*blank_out = true;
+	return IQDB_OK;
+}
+
 IqdbStatus
 iqdbi_log_load_header(const IqdbFile *file, IqdbLogHeader *header_out, bool *blank_out, uint64_t *size_out,
 					  IqdbError *err)
 {
 	unsigned char bytes[IQDB_LOG_HEADER_SIZE] = {0};
+	size_t        length = sizeof(bytes);
 
 	memset(header_out, 0, sizeof(*header_out));
 	*blank_out = false;
 	IQDB_TRY(iqdb_file_size(file, size_out, err));
-	if (*size_out >= sizeof(bytes))
-	{
-		IQDB_TRY(iqdb_file_read_exact(file, bytes, sizeof(bytes), 0, err));
-		if (!all_zero(bytes, 0, sizeof(bytes)))
-			return decode_header(bytes, file->path, header_out, err);
-		IQDB_TRY(zeros_only(file, *size_out, blank_out, err));
-		if (!*blank_out)
-			return iqdb_fail_corrupt(err, file->path, 0, "log header is all zero");
-		return IQDB_OK;
-	}
-	/* what is there of a short header must be the beginning of one: any other short file is not ours to overwrite */
-	IQDB_TRY(iqdb_file_read_exact(file, bytes, (size_t) *size_out, 0, err));
-	*blank_out = all_zero(bytes, 0, sizeof(bytes)) ||
-				 memcmp(bytes, IQDB_LOG_MAGIC, *size_out < IQDB_LOG_MAGIC_SIZE ? (size_t) *size_out
-																				 : IQDB_LOG_MAGIC_SIZE) == 0;
+	if (*size_out < length)
+		length = (size_t) *size_out;
+	IQDB_TRY(iqdb_file_read_exact(file, bytes, length, 0, err));
+	if (*size_out <= sizeof(bytes))
+		return load_short(bytes, *size_out, file->path, header_out, blank_out, err);
+	if (!all_zero(bytes, 0, sizeof(bytes)))
+		return decode_header(bytes, file->path, header_out, err);
+	IQDB_TRY(zeros_only(file, *size_out, blank_out, err));
 	if (!*blank_out)
-		return iqdb_fail_corrupt(err, file->path, 0, "not a log file");
+		return iqdb_fail_corrupt(err, file->path, 0, "log header is all zero");
 	return IQDB_OK;
 }
 

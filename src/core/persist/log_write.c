@@ -27,6 +27,7 @@ struct IqdbLog
 	IqdbFsyncPolicy policy;
 	bool            broken;       /* a sync failed: what was written since the last one may be gone */
 	bool            junk_behind;
+	bool            syncing;      /* a ticket is out */
 	uint64_t        written;
 	uint64_t        synced;
 	uint64_t        cuts;         /* how often frames in the file were taken back */
@@ -150,6 +151,9 @@ cut_tail(IqdbLog *log, IqdbError *err)
 {
 	IqdbStatus status;
 
+	/* the system reports a failed sync once: two at a time, and one of them could hear of success */
+	if (log->syncing)
+		return iqdb_fail(err, IQDB_ERR_STATE, "a sync of the log is running");
 	IQDB_TRY(iqdb_file_truncate(&log->file, log->written, err));
 	status = iqdb_file_sync(&log->file, err);
 	if (status != IQDB_OK)
@@ -316,7 +320,10 @@ IqdbStatus
 iqdb_log_sync_start(IqdbLog *log, IqdbLogSync *ticket_out, IqdbError *err)
 {
 	memset(ticket_out, 0, sizeof(*ticket_out));
+	if (log->syncing)
+		return iqdb_fail(err, IQDB_ERR_STATE, "a sync of the log is running");
 	IQDB_TRY(iqdb_log_flush(log, err));
+	log->syncing = true;
 	ticket_out->file = log->file;
 	ticket_out->end = log->written;
 	ticket_out->cuts = log->cuts;
@@ -332,6 +339,7 @@ iqdb_log_sync_run(const IqdbLogSync *ticket, IqdbError *err)
 IqdbStatus
 iqdb_log_sync_done(IqdbLog *log, const IqdbLogSync *ticket, IqdbStatus run_status, uint64_t now_ms)
 {
+	log->syncing = false;
 	if (run_status != IQDB_OK)
 	{
 		log->broken = true;
