@@ -1,0 +1,17 @@
+/*
+ * engines.c - which engines this build has. The only place that names them all.
+ */
+#include "core/db/index.h"
+#include "core/flat/flat.h"
+
+const IqdbEngine *
+iqdb_engine_get(uint32_t kind)
+{
+	switch (kind)
+	{
+		case IQDB_ENGINE_FLAT:
+			return &iqdb_flat_engine;
+		default:
+			return NULL;
+	}
+}

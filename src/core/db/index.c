@@ -1,0 +1,377 @@
+/*
+ * index.c - one index over an arena of the host's: the row store joined with an engine.
+ *
+ * Owns: the checks at the door (dimension, finite components, id, encoded metadata), and the life of cursors. Does not
+ * own: rows (engine/store.c), how they are found (the engines), bytes of snapshots (index_codec.c), files (the host).
+ */
+#include "core/db/index.h"
+
+#include <string.h>
+
+#include "core/engine/store_write.h"
+#include "core/meta/metadata.h"
+
+/* Slots looked at under one hold of ROWS when ids are listed. */
+#define IDS_STRETCH 16384u
+
+#define QUERY_ALIGNMENT 64u
+
+/* ---- making and joining ---- */
+
+uint32_t
+iqdb_index_reserves(const IqdbIndexOptions *options, uint64_t memory_max, uint64_t host_bytes,
+					uint64_t reserves_out[IQDB_ARENA_REGIONS_MAX])
+{
+	const IqdbEngine *engine = iqdb_engine_get(options->engine);
+	uint64_t          slots_max;
+
+	memset(reserves_out, 0, IQDB_ARENA_REGIONS_MAX * sizeof(*reserves_out));
+	slots_max = iqdb_store_reserves(options, memory_max, host_bytes, reserves_out);
+	if (engine != NULL)
+		engine->reserves(options, slots_max, reserves_out + IQDB_REGION_ENGINE);
+	return IQDB_ARENA_REGIONS_MAX;
+}
+
+static IqdbStatus
+engine_of(const IqdbIndexOptions *options, const IqdbEngine **engine_out, IqdbError *err)
+{
+	*engine_out = iqdb_engine_get(options->engine);
+	if (*engine_out == NULL)
+		return iqdb_fail(err, IQDB_ERR_UNSUPPORTED, "this build has no engine number %u", options->engine);
+	return IQDB_OK;
+}
+
+static void
+index_view(IqdbIndex *index_out, IqdbArena *arena, const IqdbHost *host, const IqdbKernels *kernels)
+{
+	memset(index_out, 0, sizeof(*index_out));
+	index_out->arena = arena;
+	index_out->host = host;
+	iqdb_store_view(&index_out->store, arena, host, kernels != NULL ? kernels : iqdb_kernels_best());
+}
+
+IqdbStatus
+iqdb_index_format(IqdbIndex *index_out, IqdbArena *arena, const IqdbHost *host, const IqdbKernels *kernels,
+				  const IqdbIndexOptions *options, uint64_t memory_max, uint64_t host_bytes, IqdbError *err)
+{
+	uint64_t          reserves[IQDB_ARENA_REGIONS_MAX];
+	uint32_t          region_count;
+	const IqdbEngine *engine;
+
+	memset(index_out, 0, sizeof(*index_out));
+	IQDB_TRY(iqdb_index_options_check(options, err));
+	IQDB_TRY(engine_of(options, &engine, err));
+	region_count = iqdb_index_reserves(options, memory_max, host_bytes, reserves);
+	IQDB_TRY(iqdb_arena_format(arena, &host->locks, reserves, region_count, memory_max, err));
+	index_view(index_out, arena, host, kernels);
+	index_out->engine = engine;
+	IQDB_TRY(iqdb_store_format(&index_out->store, options, host_bytes, err));
+	return engine->format(&index_out->store, err);
+}
+
+IqdbStatus
+iqdb_index_attach(IqdbIndex *index_out, IqdbArena *arena, const IqdbHost *host, const IqdbKernels *kernels,
+				  IqdbError *err)
+{
+	const IqdbArenaHeader *header = iqdb_arena_header(arena);
+
+	memset(index_out, 0, sizeof(*index_out));
+	IQDB_TRY(iqdb_arena_attach(arena, err));
+	if (header->region_count < IQDB_REGION_ENGINE || header->regions[IQDB_REGION_HEADERS].committed < IQDB_HEADERS_SIZE)
+		return iqdb_fail(err, IQDB_ERR_CORRUPT, "the arena holds no index");
+	index_view(index_out, arena, host, kernels);
+	IQDB_TRY(iqdb_store_check_header(&index_out->store, err));
+	return engine_of(&index_out->store.header->options, &index_out->engine, err);
+}
+
+void *
+iqdb_index_host_region(const IqdbIndex *index)
+{
+	return iqdb_arena_region(index->arena, IQDB_REGION_HOST);
+}
+
+/* ---- writing ---- */
+
+static IqdbStatus
+check_dimension(const IqdbIndex *index, size_t dim, IqdbError *err)
+{
+	if (dim != index->store.header->options.dimension)
+		return iqdb_fail(err, IQDB_ERR_DIMENSION, "expected %u dimensions, not %zu",
+						 index->store.header->options.dimension, dim);
+	return IQDB_OK;
+}
+
+IqdbStatus
+iqdb_index_put(IqdbIndex *index, IqdbId id, const float *vector, size_t dim, const unsigned char *metadata,
+			   size_t metadata_length, uint32_t *slot_out, IqdbError *err)
+{
+	IqdbRow  row = {.id = id, .vector = vector, .metadata = metadata, .metadata_length = metadata_length};
+	uint32_t slot;
+
+	IQDB_TRY(check_dimension(index, dim, err));
+	IQDB_TRY(iqdb_vector_check(vector, dim, err));
+	IQDB_TRY(iqdb_id_check(id, err));
+	if (metadata_length == 0)
+		row.metadata = NULL;
+	else
+		IQDB_TRY(iqdb_metadata_validate(metadata, metadata_length, err));
+	IQDB_TRY(iqdb_store_put(&index->store, index->engine, &row, &slot, err));
+	if (slot_out != NULL)
+		*slot_out = slot;
+	return IQDB_OK;
+}
+
+IqdbStatus
+iqdb_index_put_known(IqdbIndex *index, IqdbId id, IqdbError *err)
+{
+	IqdbRow  row = {.id = id};
+	uint32_t slot;
+
+	IQDB_TRY(iqdb_id_check(id, err));
+	return iqdb_store_put(&index->store, index->engine, &row, &slot, err);
+}
+
+IqdbStatus
+iqdb_index_link(IqdbIndex *index, uint32_t slot, IqdbError *err)
+{
+	return index->engine->link(&index->store, slot, err);
+}
+
+IqdbStatus
+iqdb_index_link_pending(IqdbIndex *index, uint64_t max_rows, uint64_t *linked_out, IqdbError *err)
+{
+	*linked_out = 0;
+	return index->engine->link_pending(&index->store, max_rows != 0 ? max_rows : UINT64_MAX, linked_out, err);
+}
+
+void
+iqdb_index_remove(IqdbIndex *index, IqdbId id, bool *removed_out)
+{
+	bool removed = false;
+
+	/* an empty byte string names no row */
+	if (iqdb_id_check(id, NULL) == IQDB_OK)
+		removed = iqdb_store_remove(&index->store, index->engine, id);
+	if (removed_out != NULL)
+		*removed_out = removed;
+}
+
+IqdbStatus
+iqdb_index_maintain(IqdbIndex *index, IqdbMaintain what, IqdbError *err)
+{
+	IqdbStatus status = index->engine->maintain(&index->store, what, err);
+
+	/* what the engine did let go of is reusable even when it was interrupted */
+	(void) iqdb_store_reclaim(&index->store);
+	return status;
+}
+
+/* ---- reading ---- */
+
+bool
+iqdb_index_contains(const IqdbIndex *index, IqdbId id, bool *has_vector_out)
+{
+	const IqdbStore *store = &index->store;
+	uint32_t         slot = IQDB_SLOT_NONE;
+	bool             has_vector = false;
+
+	if (iqdb_id_check(id, NULL) == IQDB_OK)
+	{
+		iqdb_store_lock(store, IQDB_LOCK_ROWS, false);
+		slot = iqdb_store_find_locked(store, id);
+		has_vector = slot != IQDB_SLOT_NONE && iqdb_store_state(store, slot) == IQDB_ROW_LIVE;
+		iqdb_store_unlock(store, IQDB_LOCK_ROWS, false);
+	}
+	if (has_vector_out != NULL)
+		*has_vector_out = has_vector;
+	return slot != IQDB_SLOT_NONE;
+}
+
+bool
+iqdb_index_get(const IqdbIndex *index, IqdbId id, float *vector_out, unsigned char *metadata_out,
+			   size_t metadata_capacity, size_t *metadata_length_out)
+{
+	const IqdbStore *store = &index->store;
+	uint32_t         slot;
+	bool             live;
+
+	*metadata_length_out = 0;
+	if (iqdb_id_check(id, NULL) != IQDB_OK)
+		return false;
+	/* under ROWS the row can neither be replaced nor reclaimed */
+	iqdb_store_lock(store, IQDB_LOCK_ROWS, false);
+	slot = iqdb_store_find_locked(store, id);
+	live = slot != IQDB_SLOT_NONE && iqdb_store_state(store, slot) == IQDB_ROW_LIVE;
+	if (live)
+	{
+		const unsigned char *metadata = iqdb_store_metadata(store, slot, metadata_length_out);
+		size_t length = *metadata_length_out < metadata_capacity ? *metadata_length_out : metadata_capacity;
+
+		if (vector_out != NULL)
+			memcpy(vector_out, iqdb_store_vector(store, slot), store->header->options.dimension * sizeof(float));
+		if (length > 0)
+			memcpy(metadata_out, metadata, length);
+	}
+	iqdb_store_unlock(store, IQDB_LOCK_ROWS, false);
+	return live;
+}
+
+/* Ids in slots from *position to end; stops early when capacity is reached. Caller holds ROWS. */
+static size_t
+collect_ids(const IqdbStore *store, uint64_t *position, uint64_t end, uint64_t *ids_out, bool *has_vector_out,
+			size_t capacity)
+{
+	size_t count = 0;
+
+	while (*position < end && count < capacity)
+	{
+		uint32_t     slot = (uint32_t) (*position)++;
+		IqdbRowState state = iqdb_store_state(store, slot);
+		IqdbId       id;
+
+		if (state != IQDB_ROW_LIVE && state != IQDB_ROW_KNOWN)
+			continue;
+		id = iqdb_store_id(store, slot);
+		if (id.kind != IQDB_ID_U64)
+			continue;
+		ids_out[count] = id.number;
+		if (has_vector_out != NULL)
+			has_vector_out[count] = state == IQDB_ROW_LIVE;
+		count++;
+	}
+	return count;
+}
+
+size_t
+iqdb_index_ids(const IqdbIndex *index, uint64_t *position, uint64_t *ids_out, bool *has_vector_out, size_t capacity)
+{
+	const IqdbStore *store = &index->store;
+	size_t           count = 0;
+	bool             more = capacity > 0;
+
+	while (more && count == 0)
+	{
+		uint64_t slot_count;
+		uint64_t end;
+
+		iqdb_store_lock(store, IQDB_LOCK_ROWS, false);
+		slot_count = atomic_load_explicit(&store->header->slot_count, memory_order_relaxed);
+		end = *position + IDS_STRETCH < slot_count ? *position + IDS_STRETCH : slot_count;
+		count = collect_ids(store, position, end, ids_out, has_vector_out, capacity);
+		iqdb_store_unlock(store, IQDB_LOCK_ROWS, false);
+		more = *position < slot_count;
+	}
+	return count;
+}
+
+uint64_t
+iqdb_index_live_count(const IqdbIndex *index)
+{
+	return atomic_load_explicit(&index->store.header->live_count, memory_order_acquire);
+}
+
+/* ---- cursors ---- */
+
+/* One allocation: the engine's cursor, then the query at a multiple of 64 bytes. */
+static IqdbStatus
+cursor_allocate(IqdbIndex *index, IqdbCursor **cursor_out, float **query_out, IqdbError *err)
+{
+	size_t         stride = index->store.header->stride;
+	size_t         size = index->engine->cursor_size + QUERY_ALIGNMENT + stride * sizeof(float);
+	unsigned char *memory = iqdb_alloc(&index->host->allocator, size);
+	uintptr_t      query;
+
+	*cursor_out = NULL;
+	*query_out = NULL;
+	if (memory == NULL)
+		return iqdb_fail(err, IQDB_ERR_NOMEM, "out of memory for a cursor of %zu bytes", size);
+	memset(memory, 0, index->engine->cursor_size);
+	query = (uintptr_t) memory + index->engine->cursor_size;
+	query = (query + QUERY_ALIGNMENT - 1) / QUERY_ALIGNMENT * QUERY_ALIGNMENT;
+	*query_out = (float *) (void *) (memory + (query - (uintptr_t) memory));
+	*cursor_out = (IqdbCursor *) (void *) memory;
+	(*cursor_out)->size = size;
+	return IQDB_OK;
+}
+
+IqdbStatus
+iqdb_cursor_open(IqdbIndex *index, const float *query, size_t dim, const IqdbSearchParams *params,
+				 IqdbCursor **cursor_out, IqdbError *err)
+{
+	const IqdbStore *store = &index->store;
+	IqdbCursor      *cursor = NULL;
+	float           *copy = NULL;
+	IqdbStatus       status;
+
+	*cursor_out = NULL;
+	IQDB_TRY(check_dimension(index, dim, err));
+	IQDB_TRY(iqdb_vector_check(query, dim, err));
+	IQDB_TRY(cursor_allocate(index, &cursor, &copy, err));
+	memcpy(copy, query, dim * sizeof(float));
+	memset(copy + dim, 0, (store->header->stride - dim) * sizeof(float));
+	cursor->engine = index->engine;
+	cursor->store = &index->store;
+	cursor->query = copy;
+	cursor->query_norm2 = store->kernels->sums[IQDB_SUM_DOT].pair(copy, copy, dim);
+	if (params != NULL)
+		cursor->params = *params;
+	status = index->engine->cursor_start(cursor, err);
+	if (status != IQDB_OK)
+	{
+		iqdb_free(&index->host->allocator, cursor, cursor->size);
+		return status;
+	}
+	*cursor_out = cursor;
+	return IQDB_OK;
+}
+
+IqdbStatus
+iqdb_cursor_next(IqdbCursor *cursor, IqdbHit *hits, size_t capacity, size_t *count_out, IqdbError *err)
+{
+	return cursor->engine->cursor_next(cursor, hits, capacity, count_out, err);
+}
+
+void
+iqdb_cursor_close(IqdbCursor *cursor)
+{
+	if (cursor == NULL)
+		return;
+	cursor->engine->cursor_end(cursor);
+	iqdb_free(&cursor->store->host->allocator, cursor, cursor->size);
+}
+
+/* ---- numbers ---- */
+
+void
+iqdb_index_stats(const IqdbIndex *index, IqdbIndexStats *stats_out)
+{
+	const IqdbStore       *store = &index->store;
+	const IqdbStoreHeader *header = store->header;
+
+	memset(stats_out, 0, sizeof(*stats_out));
+	iqdb_store_lock(store, IQDB_LOCK_ROWS, false);
+	stats_out->options = header->options;
+	stats_out->live = atomic_load_explicit(&header->live_count, memory_order_relaxed);
+	stats_out->known = header->known_count;
+	stats_out->dead = header->dead_count;
+	stats_out->free = header->free_count;
+	iqdb_store_unlock(store, IQDB_LOCK_ROWS, false);
+	stats_out->memory = __atomic_load_n(&iqdb_arena_header(index->arena)->committed, __ATOMIC_RELAXED);
+	stats_out->changes = __atomic_load_n(&header->changes, __ATOMIC_ACQUIRE);
+	index->engine->stats(store, &stats_out->engine);
+}
+
+uint64_t
+iqdb_index_estimate_memory(const IqdbIndexOptions *options, uint64_t rows)
+{
+	const IqdbEngine *engine = iqdb_engine_get(options->engine);
+	uint64_t          per_row = iqdb_store_bytes_per_row(options->dimension);
+	uint64_t          bytes;
+
+	if (engine != NULL)
+		per_row += engine->bytes_per_row(options);
+	if (__builtin_mul_overflow(per_row, rows, &bytes) ||
+		__builtin_add_overflow(bytes, IQDB_ARENA_HEADER_SIZE + IQDB_HEADERS_SIZE, &bytes))
+		return UINT64_MAX;
+	return bytes;
+}

@@ -1,0 +1,155 @@
+/*
+ * index.h - an index over an arena of the host's: the level below the embedded handle, used by a server.
+ *
+ * The host owns the arena (who maps it, when it is made and thrown away), decides the order of changes, and says when
+ * files are written. The index joins the row store with one engine and nothing else: no files of its own, no threads.
+ * The embedded handle (handle.h) is one such host; PostgreSQL's access methods are another.
+ *
+ * An IqdbIndex is a process's view of the arena: pointers into this process's mapping, valid as long as the mapping.
+ * Making one costs nothing; there is nothing to close. Concurrent calls from threads or processes are allowed as each
+ * function says; locks are the host's (base/host.h), in the order of engine/store.h.
+ */
+#ifndef IQDB_DB_INDEX_H
+#define IQDB_DB_INDEX_H
+
+#include "core/engine/engine.h"
+
+typedef struct IqdbIndex
+{
+	IqdbArena        *arena;
+	const IqdbHost   *host;
+	const IqdbEngine *engine;
+	IqdbStore         store;
+} IqdbIndex;
+
+/* The engine of a kind, or NULL. */
+const IqdbEngine *iqdb_engine_get(uint32_t kind);
+
+/* ---- making and joining ------------------------------------------------------------------------------------------ */
+
+/*
+ * Reserve of every region for an arena whose usable memory will not pass memory_max bytes, and their number; host_bytes
+ * is the size of IQDB_REGION_HOST. The sum (iqdb_arena_size_needed) is address space, not memory.
+ */
+uint32_t iqdb_index_reserves(const IqdbIndexOptions *options, uint64_t memory_max, uint64_t host_bytes,
+							 uint64_t reserves_out[IQDB_ARENA_REGIONS_MAX]);
+
+/*
+ * Makes an empty index in an arena of zero bytes whose address space is big enough. Checks the options. kernels: NULL =
+ * the best of this CPU; every process that attaches must use the same table.
+ * Errors: those of iqdb_index_options_check and iqdb_arena_format.
+ */
+IqdbStatus iqdb_index_format(IqdbIndex *index_out, IqdbArena *arena, const IqdbHost *host, const IqdbKernels *kernels,
+							 const IqdbIndexOptions *options, uint64_t memory_max, uint64_t host_bytes,
+							 IqdbError *err) IQDB_MUST_CHECK;
+
+/* Joins an index that some process formatted in this arena. */
+IqdbStatus iqdb_index_attach(IqdbIndex *index_out, IqdbArena *arena, const IqdbHost *host, const IqdbKernels *kernels,
+							 IqdbError *err) IQDB_MUST_CHECK;
+
+/* Region IQDB_REGION_HOST: host_bytes zero bytes after format, the host's to use. */
+void *iqdb_index_host_region(const IqdbIndex *index);
+
+/* ---- writing ----------------------------------------------------------------------------------------------------- */
+
+/*
+ * Insert or replace: the row is LIVE and every later search finds it. A replaced row gets a new slot and a new sequence.
+ * vector: dim finite floats (checked). metadata: encoded (meta/metadata.h) or NULL. Fast (no graph work): copies the row
+ * under ROWS. *slot_out (may be NULL) is for iqdb_index_link. On failure nothing has changed.
+ * Errors: DIMENSION, VECTOR, CONFIG (empty id), LIMIT, NO_SPACE, NOMEM, CORRUPT (metadata).
+ */
+IqdbStatus iqdb_index_put(IqdbIndex *index, IqdbId id, const float *vector, size_t dim, const unsigned char *metadata,
+						  size_t metadata_length, uint32_t *slot_out, IqdbError *err) IQDB_MUST_CHECK;
+
+/* The id exists but has no vector (replaces what it had): never found by a search, listed by iqdb_index_ids. */
+IqdbStatus iqdb_index_put_known(IqdbIndex *index, IqdbId id, IqdbError *err) IQDB_MUST_CHECK;
+
+/* Does the engine's expensive work for a row just put; see IqdbEngine.link. Call it holding no lock at all. */
+IqdbStatus iqdb_index_link(IqdbIndex *index, uint32_t slot, IqdbError *err) IQDB_MUST_CHECK;
+
+/* The same for up to max_rows rows whose writer did not; 0 = all. */
+IqdbStatus iqdb_index_link_pending(IqdbIndex *index, uint64_t max_rows, uint64_t *linked_out,
+								   IqdbError *err) IQDB_MUST_CHECK;
+
+/* Forgets a KNOWN or LIVE id; absent is no error. *removed_out may be NULL. Cannot fail otherwise. */
+void iqdb_index_remove(IqdbIndex *index, IqdbId id, bool *removed_out);
+
+/* After removals: repairs the engine, reclaims slots. IQDB_MAINTAIN_OPTIMIZE does more. Polls cancel. */
+IqdbStatus iqdb_index_maintain(IqdbIndex *index, IqdbMaintain what, IqdbError *err) IQDB_MUST_CHECK;
+
+/* ---- reading ----------------------------------------------------------------------------------------------------- */
+
+/* KNOWN or LIVE? *has_vector_out (may be NULL) tells which. Takes ROWS shared. */
+bool iqdb_index_contains(const IqdbIndex *index, IqdbId id, bool *has_vector_out);
+
+/*
+ * Copies a LIVE row: dim floats to vector_out (may be NULL), and up to metadata_capacity bytes of encoded metadata;
+ * *metadata_length_out is the whole length (call again with room). false when the id is not LIVE.
+ */
+bool iqdb_index_get(const IqdbIndex *index, IqdbId id, float *vector_out, unsigned char *metadata_out,
+					size_t metadata_capacity, size_t *metadata_length_out);
+
+/*
+ * Numeric ids of KNOWN and LIVE rows in slot order from *position on (0 at first; updated), up to capacity. Returns how
+ * many; 0 = the end. has_vector_out (one per id) may be NULL. Rows put meanwhile may or may not be seen.
+ */
+size_t iqdb_index_ids(const IqdbIndex *index, uint64_t *position, uint64_t *ids_out, bool *has_vector_out,
+					  size_t capacity);
+
+uint64_t iqdb_index_live_count(const IqdbIndex *index);
+
+/*
+ * Opens a stream of hits, nearest first. The query is copied. Allocates the cursor by the host's allocator.
+ * Errors: DIMENSION, VECTOR, FILTER, NOMEM.
+ */
+IqdbStatus iqdb_cursor_open(IqdbIndex *index, const float *query, size_t dim, const IqdbSearchParams *params,
+							IqdbCursor **cursor_out, IqdbError *err) IQDB_MUST_CHECK;
+/* Next hits in order, up to capacity; *count_out = 0 at the end. Holds no lock when it returns. */
+IqdbStatus iqdb_cursor_next(IqdbCursor *cursor, IqdbHit *hits, size_t capacity, size_t *count_out,
+							IqdbError *err) IQDB_MUST_CHECK;
+void iqdb_cursor_close(IqdbCursor *cursor);
+
+/* ---- snapshot, verification, numbers ----------------------------------------------------------------------------- */
+
+/*
+ * Streams of a snapshot: rows (slot by slot, so that slot numbers are kept), then the engine's part. Section numbers and
+ * bytes are described in db/index_codec.h. save() runs beside readers and writers: it copies in stretches under ROWS and
+ * may mix moments; the host replays what changed meanwhile. load() runs alone on a freshly formatted index.
+ */
+typedef struct IqdbSectionSink
+{
+	IqdbStatus (*write)(void *arg, uint16_t section, const void *bytes, size_t length, IqdbError *err);
+	void *arg;
+} IqdbSectionSink;
+
+typedef struct IqdbSectionSource
+{
+	/* exactly length bytes of this section, or IQDB_ERR_CORRUPT */
+	IqdbStatus (*read)(void *arg, uint16_t section, void *bytes, size_t length, IqdbError *err);
+	void *arg;
+} IqdbSectionSource;
+
+IqdbStatus iqdb_index_save(IqdbIndex *index, IqdbSectionSink *sink, IqdbError *err) IQDB_MUST_CHECK;
+IqdbStatus iqdb_index_load(IqdbIndex *index, IqdbSectionSource *source, IqdbError *err) IQDB_MUST_CHECK;
+
+/* Verifies store and engine: id map, chains, counts, sequences, padding, engine's invariants. One call per breach. */
+IqdbStatus iqdb_index_check(IqdbIndex *index, IqdbFinding finding, void *arg, IqdbError *err) IQDB_MUST_CHECK;
+
+typedef struct IqdbIndexStats
+{
+	IqdbIndexOptions options;
+	uint64_t         live;
+	uint64_t         known;
+	uint64_t         dead;      /* removed, slot not reusable yet */
+	uint64_t         free;
+	uint64_t         memory;    /* bytes of the arena in use */
+	uint64_t         changes;
+	IqdbEngineStats  engine;
+} IqdbIndexStats;
+
+void iqdb_index_stats(const IqdbIndex *index, IqdbIndexStats *stats_out);
+
+/* Bytes of arena that so many rows will need, engine included. */
+uint64_t iqdb_index_estimate_memory(const IqdbIndexOptions *options, uint64_t rows);
+
+#endif

@@ -1,0 +1,156 @@
+/*
+ * engine.h - the one contract of all engines: flat, hnsw, ivf.
+ *
+ * An engine finds the nearest LIVE rows of a store. The store owns rows; an engine owns what it needs to find them fast
+ * (links, lists, codes), in regions of the same arena. An engine knows neither another engine nor files.
+ *
+ * Writing is two steps, so that a commit is cheap and the order of rows is fixed by the first alone:
+ *   added()  under the store's ROWS lock: the row is LIVE and must be found by every search from now on (by whatever
+ *            means: an engine may keep a list of rows not linked yet, and scan it exactly);
+ *   link()   afterwards, outside every lock, by the same writer or by any other: the expensive part.
+ *
+ * Order: a cursor returns rows nearest first by (rank key, sequence); exact for the rows it returns, and every LIVE row
+ * is returned at last if the caller goes on. Searches take STRUCTURE shared for one stretch of work of at most about a
+ * millisecond, release it between stretches, and poll cancel there. No lock is held when a function returns.
+ */
+#ifndef IQDB_ENGINE_ENGINE_H
+#define IQDB_ENGINE_ENGINE_H
+
+#include "core/engine/store.h"
+#include "core/meta/filter.h"
+
+/* One row found. */
+typedef struct IqdbHit
+{
+	uint64_t sequence;
+	uint64_t id;   /* number; byte-string ids are looked up by slot through the store */
+	uint32_t slot;
+	float    key;  /* rank key, computed on the full-precision vector */
+} IqdbHit;
+
+typedef struct IqdbSearchParams
+{
+	size_t            expected; /* how many rows the caller will probably take; 0 = not known */
+	uint32_t          ef;       /* hnsw: 0 = the index's */
+	uint32_t          probes;   /* ivf: 0 = the index's */
+	const IqdbFilter *filter;   /* NULL = every row; must outlive the cursor */
+	uint64_t          max_rows; /* give up after scoring so many rows; 0 = never */
+} IqdbSearchParams;
+
+/* What a search did, for EXPLAIN-like output and for tests. */
+typedef struct IqdbSearchStats
+{
+	uint64_t scored;   /* distances computed, codes included */
+	uint64_t reranked; /* full vectors read */
+	uint64_t filtered; /* rows turned away by the filter */
+} IqdbSearchStats;
+
+/* An engine's cursor begins with this. */
+typedef struct IqdbCursor
+{
+	const struct IqdbEngine *engine;
+	IqdbStore               *store;
+	const float             *query;       /* owned by the cursor: dim floats, 64-byte aligned, zero-padded to stride */
+	float                    query_norm2;
+	IqdbSearchParams         params;
+	IqdbSearchStats          stats;
+	size_t                   size;        /* bytes allocated for this cursor */
+} IqdbCursor;
+
+/* Byte streams of a snapshot's engine part. Both return IQDB_OK or fail for good. */
+typedef struct IqdbSink
+{
+	IqdbStatus (*write)(void *arg, const void *bytes, size_t length, IqdbError *err);
+	void *arg;
+} IqdbSink;
+
+typedef struct IqdbSource
+{
+	/* exactly length bytes, or IQDB_ERR_CORRUPT */
+	IqdbStatus (*read)(void *arg, void *bytes, size_t length, IqdbError *err);
+	void *arg;
+} IqdbSource;
+
+/* Called by check() for each thing found wrong; text without row content. */
+typedef void (*IqdbFinding)(void *arg, const char *what);
+
+typedef enum IqdbMaintain
+{
+	IQDB_MAINTAIN_VACUUM,   /* repair what removed rows left behind, let go of their slots */
+	IQDB_MAINTAIN_BUILD,    /* all rows of a fresh index have been put (and linked): finish */
+	IQDB_MAINTAIN_OPTIMIZE  /* retrain, compact, repair: online */
+} IqdbMaintain;
+
+/* Numbers for the user; engines fill what they have. */
+typedef struct IqdbEngineStats
+{
+	uint64_t unlinked;        /* rows that are found by exact scan only */
+	uint64_t unrepaired;      /* removed rows an engine still holds */
+	uint32_t levels;          /* hnsw */
+	uint64_t level_count[16]; /* hnsw: rows whose top level is i; the last entry collects the rest */
+	uint32_t lists;           /* ivf */
+	uint64_t list_min;
+	uint64_t list_max;
+	double   list_mean;
+	uint32_t trained;         /* ivf: 1 when trained */
+} IqdbEngineStats;
+
+typedef struct IqdbEngine
+{
+	IqdbEngineKind kind;
+	const char    *name;
+
+	/* Reserve in bytes of each of the engine's regions for slots_max rows; unused entries stay 0. */
+	void (*reserves)(const IqdbIndexOptions *options, uint64_t slots_max, uint64_t reserves_out[IQDB_ENGINE_REGIONS_MAX]);
+
+	/* Bytes per row that the engine needs beside the store's, for estimates. */
+	uint64_t (*bytes_per_row)(const IqdbIndexOptions *options);
+
+	/* Fills the engine's header in a fresh arena. */
+	IqdbStatus (*format)(IqdbStore *store, IqdbError *err);
+
+	/* Room for slots below slot_count in every region; called with ROWS held before a slot number is first used. */
+	IqdbStatus (*reserve)(IqdbStore *store, uint32_t slot_count, IqdbError *err);
+
+	/* The row is LIVE. ROWS is held. Cannot fail. */
+	void (*added)(IqdbStore *store, uint32_t slot);
+
+	/* The row is DEAD now. ROWS is held. Cannot fail. The engine owes an iqdb_store_release() of the slot. */
+	void (*removed)(IqdbStore *store, uint32_t slot);
+
+	/*
+	 * Does the expensive part for one added row. Idempotent; a row that is gone or linked already is no error. May be
+	 * called by many at once. On IQDB_ERR_CANCELLED or IQDB_ERR_NOMEM the row stays as added: searchable.
+	 */
+	IqdbStatus (*link)(IqdbStore *store, uint32_t slot, IqdbError *err);
+
+	/*
+	 * Links up to max_rows rows that were added and never linked (their writer died, or put was called alone), for
+	 * instance after recovery. *linked_out = how many.
+	 */
+	IqdbStatus (*link_pending)(IqdbStore *store, uint64_t max_rows, uint64_t *linked_out, IqdbError *err);
+
+	IqdbStatus (*maintain)(IqdbStore *store, IqdbMaintain what, IqdbError *err);
+
+	/* Cursor: size to allocate, start, next hits, end (frees what the cursor allocated itself, not the cursor). */
+	size_t cursor_size;
+	IqdbStatus (*cursor_start)(IqdbCursor *cursor, IqdbError *err);
+	/* Up to capacity hits in order; *count_out = 0 means the stream has ended. */
+	IqdbStatus (*cursor_next)(IqdbCursor *cursor, IqdbHit *hits, size_t capacity, size_t *count_out, IqdbError *err);
+	void (*cursor_end)(IqdbCursor *cursor);
+
+	/*
+	 * Snapshot part. save() runs beside searches and writers: what it writes may mix moments, and may name slots that
+	 * the rows part of the same snapshot does not hold. load() runs alone, after the rows are in their slots: it believes
+	 * nothing, drops links to slots that are not LIVE, and leaves LIVE rows that have no links as if just added.
+	 */
+	IqdbStatus (*save)(IqdbStore *store, IqdbSink *sink, IqdbError *err);
+	IqdbStatus (*load)(IqdbStore *store, IqdbSource *source, IqdbError *err);
+
+	/* Every invariant; calls finding for each breach. Safe beside searches, exact when no writer runs. */
+	IqdbStatus (*check)(IqdbStore *store, IqdbFinding finding, void *arg, IqdbError *err);
+
+	void (*stats)(const IqdbStore *store, IqdbEngineStats *stats_out);
+} IqdbEngine;
+
+#endif

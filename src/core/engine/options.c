@@ -1,0 +1,141 @@
+/*
+ * options.c - defaults and ranges of an index's options.
+ *
+ * Does not own: which engines a build has (db/engines.c), nor how options are written to disk (db/index_codec.c).
+ */
+#include "core/engine/options.h"
+
+#include <string.h>
+
+#define DEFAULT_SEED UINT64_C(0xdeadbeefcafef00d)
+
+#define HNSW_M_MIN 2
+#define HNSW_M_MAX 128
+#define HNSW_EF_CONSTRUCTION_MAX 4000
+#define HNSW_EF_SEARCH_MAX 100000
+#define IVF_LISTS_MAX 1000000
+#define PQ_REFINE_MAX 10000
+
+/* Codes of 8 bits stand for sums of products; the metrics that rank by one. */
+static bool
+sq8_possible(uint32_t metric)
+{
+	return metric == IQDB_METRIC_COSINE || metric == IQDB_METRIC_DOT || metric == IQDB_METRIC_L2;
+}
+
+/* Product codes need a metric that adds up over sub-vectors. */
+static bool
+pq_possible(uint32_t metric)
+{
+	return metric == IQDB_METRIC_L2 || metric == IQDB_METRIC_DOT || metric == IQDB_METRIC_L1;
+}
+
+IqdbIndexOptions
+iqdb_index_options_default(IqdbEngineKind engine, uint32_t dimension, IqdbMetric metric)
+{
+	IqdbIndexOptions options;
+
+	memset(&options, 0, sizeof(options));
+	options.dimension = dimension;
+	options.metric = (uint32_t) metric;
+	options.engine = (uint32_t) engine;
+	options.quantization = IQDB_QUANTIZATION_NONE;
+	if (engine == IQDB_ENGINE_FLAT)
+		return options;
+	options.seed = DEFAULT_SEED;
+	if (sq8_possible((uint32_t) metric))
+		options.quantization = IQDB_QUANTIZATION_SQ8;
+	if (engine == IQDB_ENGINE_HNSW)
+	{
+		options.m = 16;
+		options.ef_construction = 200;
+		options.ef_search = 64;
+	}
+	else
+	{
+		options.training_sample = 65536;
+		options.refine = 4;
+	}
+	return options;
+}
+
+static IqdbStatus
+check_range(const char *name, uint64_t value, uint64_t min, uint64_t max, IqdbError *err)
+{
+	if (value < min || value > max)
+		return iqdb_fail(err, IQDB_ERR_CONFIG, "option %s is %llu, it must be between %llu and %llu", name,
+						 (unsigned long long) value, (unsigned long long) min, (unsigned long long) max);
+	return IQDB_OK;
+}
+
+static IqdbStatus
+check_hnsw(const IqdbIndexOptions *options, IqdbError *err)
+{
+	IQDB_TRY(check_range("m", options->m, HNSW_M_MIN, HNSW_M_MAX, err));
+	IQDB_TRY(check_range("ef_construction", options->ef_construction, 2 * (uint64_t) options->m,
+						 HNSW_EF_CONSTRUCTION_MAX, err));
+	return check_range("ef_search", options->ef_search, 1, HNSW_EF_SEARCH_MAX, err);
+}
+
+static IqdbStatus
+check_ivf(const IqdbIndexOptions *options, IqdbError *err)
+{
+	uint64_t probes_max = options->lists > 0 ? options->lists : IVF_LISTS_MAX;
+
+	IQDB_TRY(check_range("lists", options->lists, 0, IVF_LISTS_MAX, err));
+	IQDB_TRY(check_range("probes", options->probes, 0, probes_max, err));
+	return check_range("training_sample", options->training_sample, 1, UINT32_MAX, err);
+}
+
+static IqdbStatus
+check_quantization(const IqdbIndexOptions *options, IqdbError *err)
+{
+	const char *metric = iqdb_metric_name((IqdbMetric) options->metric);
+
+	switch (options->quantization)
+	{
+		case IQDB_QUANTIZATION_NONE:
+			return IQDB_OK;
+		case IQDB_QUANTIZATION_SQ8:
+			if (options->engine == IQDB_ENGINE_FLAT)
+				return iqdb_fail(err, IQDB_ERR_UNSUPPORTED, "quantization sq8 is not possible with engine flat");
+			if (!sq8_possible(options->metric))
+				return iqdb_fail(err, IQDB_ERR_METRIC, "quantization sq8 is not possible with metric %s", metric);
+			return IQDB_OK;
+		case IQDB_QUANTIZATION_PQ:
+			if (options->engine != IQDB_ENGINE_IVF)
+				return iqdb_fail(err, IQDB_ERR_UNSUPPORTED, "quantization pq is possible with engine ivf only");
+			if (!pq_possible(options->metric))
+				return iqdb_fail(err, IQDB_ERR_METRIC, "quantization pq is not possible with metric %s", metric);
+			if (options->pq_subvectors != 0 && options->dimension % options->pq_subvectors != 0)
+				return iqdb_fail(err, IQDB_ERR_CONFIG, "option pq_subvectors is %u, it must divide the dimension %u",
+								 options->pq_subvectors, options->dimension);
+			return check_range("refine", options->refine, 0, PQ_REFINE_MAX, err);
+		case IQDB_QUANTIZATION_BQ:
+			return iqdb_fail(err, IQDB_ERR_UNSUPPORTED, "quantization bq is not possible inside an index");
+		default:
+			return iqdb_fail(err, IQDB_ERR_CONFIG, "quantization %u is unknown", options->quantization);
+	}
+}
+
+IqdbStatus
+iqdb_index_options_check(const IqdbIndexOptions *options, IqdbError *err)
+{
+	IQDB_TRY(check_range("dimension", options->dimension, 1, IQDB_DIMENSION_MAX, err));
+	if (options->metric >= IQDB_METRIC_COUNT)
+		return iqdb_fail(err, IQDB_ERR_METRIC, "metric %u is unknown", options->metric);
+	switch (options->engine)
+	{
+		case IQDB_ENGINE_FLAT:
+			break;
+		case IQDB_ENGINE_HNSW:
+			IQDB_TRY(check_hnsw(options, err));
+			break;
+		case IQDB_ENGINE_IVF:
+			IQDB_TRY(check_ivf(options, err));
+			break;
+		default:
+			return iqdb_fail(err, IQDB_ERR_CONFIG, "engine %u is unknown", options->engine);
+	}
+	return check_quantization(options, err);
+}

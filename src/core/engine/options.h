@@ -1,0 +1,52 @@
+/*
+ * options.h - what fixes an index's shape: dimension, metric, engine and the engine's own options.
+ *
+ * Plain data of fixed width: it lives in the arena as it is, and is written field by field into snapshots.
+ */
+#ifndef IQDB_ENGINE_OPTIONS_H
+#define IQDB_ENGINE_OPTIONS_H
+
+#include "core/vec/metric.h"
+
+/* The numbers are written to disk: never change one. */
+typedef enum IqdbEngineKind
+{
+	IQDB_ENGINE_FLAT = 0,
+	IQDB_ENGINE_HNSW = 1,
+	IQDB_ENGINE_IVF = 2
+} IqdbEngineKind;
+
+#define IQDB_ENGINE_COUNT 3
+
+typedef enum IqdbQuantization
+{
+	IQDB_QUANTIZATION_NONE = 0,
+	IQDB_QUANTIZATION_SQ8 = 1,
+	IQDB_QUANTIZATION_PQ = 2,
+	IQDB_QUANTIZATION_BQ = 3
+} IqdbQuantization;
+
+typedef struct IqdbIndexOptions
+{
+	uint32_t dimension;       /* 1 .. IQDB_DIMENSION_MAX */
+	uint32_t metric;          /* IqdbMetric */
+	uint32_t engine;          /* IqdbEngineKind */
+	uint32_t quantization;    /* IqdbQuantization */
+	uint64_t seed;            /* hnsw, ivf */
+	uint32_t m;               /* hnsw: 2 .. 128 */
+	uint32_t ef_construction; /* hnsw: 2 * m .. 4000 */
+	uint32_t ef_search;       /* hnsw: 1 .. 100000 */
+	uint32_t lists;           /* ivf: 0 = automatic, .. 1000000 */
+	uint32_t probes;          /* ivf: 0 = automatic, .. lists */
+	uint32_t training_sample; /* ivf: >= 1 */
+	uint32_t pq_subvectors;   /* pq: 0 = automatic */
+	uint32_t refine;          /* pq: candidates re-ranked per wanted row; 0 = none */
+} IqdbIndexOptions;
+
+/* Default options of an engine; dimension and metric as given. */
+IqdbIndexOptions iqdb_index_options_default(IqdbEngineKind engine, uint32_t dimension, IqdbMetric metric);
+
+/* IQDB_ERR_CONFIG / IQDB_ERR_METRIC / IQDB_ERR_UNSUPPORTED naming the option, its value and its range. */
+IqdbStatus iqdb_index_options_check(const IqdbIndexOptions *options, IqdbError *err) IQDB_MUST_CHECK;
+
+#endif

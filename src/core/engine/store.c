@@ -1,0 +1,529 @@
+/*
+ * store.c - the row store: slots, their life, and the fixed-width part of a row.
+ *
+ * Owns: the regions HEADERS, SLOTS, STATES, NORMS, VECTORS and the counters. The id map is in store_map.c, byte strings
+ * are in store_blob.c, verification in store_check.c. Does not own: what a search needs beside the rows (engines).
+ *
+ * Every change happens under ROWS. What readers without ROWS look at is ordered by the state byte: a row is complete
+ * before its state says LIVE, and a slot is rewritten only after an instant of exclusive STRUCTURE since it died.
+ */
+#include "core/engine/store_private.h"
+
+#include <string.h>
+
+/* A put reclaims before it takes a fresh slot when so many removed slots wait, and they are a share of all slots. */
+#define RECLAIM_MIN 64
+#define RECLAIM_SHARE 8
+
+/* Floats that make a row start at a cache line, and at the least alignment for vector loads. */
+#define STRIDE_LINE 16u
+#define STRIDE_MIN 4u
+
+/* Slots beyond what memory_max pays for, so that the limit and not the reserve ends a full index. */
+#define SLOTS_SPARE 1024
+
+_Static_assert(sizeof(IqdbSlot) == 32, "the slot table's entries are half a cache line");
+_Static_assert(sizeof(IqdbStoreHeader) <= IQDB_ENGINE_HEADER_OFFSET - IQDB_STORE_HEADER_OFFSET, "one page for the store");
+_Static_assert(sizeof(_Atomic uint8_t) == 1 && sizeof(_Atomic uint32_t) == 4, "atomics live in shared memory as they are");
+
+/* ---- shape ---- */
+
+uint32_t
+iqdb_store_stride(uint32_t dimension)
+{
+	uint32_t lines = (dimension + STRIDE_LINE - 1) / STRIDE_LINE * STRIDE_LINE;
+
+	if ((lines - dimension) * 8 <= dimension)
+		return lines;
+	return (dimension + STRIDE_MIN - 1) / STRIDE_MIN * STRIDE_MIN;
+}
+
+uint64_t
+iqdb_store_bytes_per_row(uint32_t dimension)
+{
+	/* slot, state, norm, vector, and one bucket */
+	return sizeof(IqdbSlot) + 1 + sizeof(float) + (uint64_t) iqdb_store_stride(dimension) * sizeof(float) +
+		   sizeof(uint32_t);
+}
+
+uint64_t
+iqdb_store_reserves(const IqdbIndexOptions *options, uint64_t memory_max, uint64_t host_bytes,
+					uint64_t reserves_out[IQDB_REGION_ENGINE])
+{
+	uint64_t slots_max = memory_max / iqdb_store_bytes_per_row(options->dimension) + SLOTS_SPARE;
+
+	if (slots_max > IQDB_SLOTS_MAX)
+		slots_max = IQDB_SLOTS_MAX;
+	memset(reserves_out, 0, IQDB_REGION_ENGINE * sizeof(*reserves_out));
+	reserves_out[IQDB_REGION_HEADERS] = IQDB_HEADERS_SIZE;
+	reserves_out[IQDB_REGION_SLOTS] = slots_max * sizeof(IqdbSlot);
+	reserves_out[IQDB_REGION_STATES] = slots_max;
+	reserves_out[IQDB_REGION_NORMS] = slots_max * sizeof(float);
+	reserves_out[IQDB_REGION_VECTORS] = slots_max * iqdb_store_stride(options->dimension) * sizeof(float);
+	reserves_out[IQDB_REGION_BUCKETS] = slots_max * sizeof(uint32_t);
+	/* a whole index may be metadata */
+	reserves_out[IQDB_REGION_BLOBS] = memory_max;
+	reserves_out[IQDB_REGION_HOST] = host_bytes;
+	return slots_max;
+}
+
+void
+iqdb_store_view(IqdbStore *store_out, IqdbArena *arena, const IqdbHost *host, const IqdbKernels *kernels)
+{
+	unsigned char *headers = iqdb_arena_region(arena, IQDB_REGION_HEADERS);
+
+	memset(store_out, 0, sizeof(*store_out));
+	store_out->arena = arena;
+	store_out->host = host;
+	store_out->kernels = kernels;
+	store_out->header = (IqdbStoreHeader *) (void *) (headers + IQDB_STORE_HEADER_OFFSET);
+	store_out->engine_header = headers + IQDB_ENGINE_HEADER_OFFSET;
+	store_out->slots = iqdb_arena_region(arena, IQDB_REGION_SLOTS);
+	store_out->states = iqdb_arena_region(arena, IQDB_REGION_STATES);
+	store_out->norms = iqdb_arena_region(arena, IQDB_REGION_NORMS);
+	store_out->vectors = iqdb_arena_region(arena, IQDB_REGION_VECTORS);
+	store_out->blobs = iqdb_arena_region(arena, IQDB_REGION_BLOBS);
+}
+
+IqdbStatus
+iqdb_store_format(IqdbStore *store, const IqdbIndexOptions *options, uint64_t host_bytes, IqdbError *err)
+{
+	IqdbStoreHeader *header;
+
+	IQDB_TRY(iqdb_arena_grow(store->arena, IQDB_REGION_HEADERS, IQDB_HEADERS_SIZE, err));
+	IQDB_TRY(iqdb_arena_grow(store->arena, IQDB_REGION_HOST, host_bytes, err));
+	IQDB_TRY(iqdb_arena_grow(store->arena, IQDB_REGION_BLOBS, IQDBI_BLOB_UNIT, err));
+	header = store->header;
+	memset(header, 0, sizeof(*header));
+	header->options = *options;
+	header->stride = iqdb_store_stride(options->dimension);
+	header->free_head = IQDB_SLOT_NONE;
+	header->limbo_head = IQDB_SLOT_NONE;
+	header->limbo_tail = IQDB_SLOT_NONE;
+	header->next_sequence = 1;
+	header->blob_end = IQDBI_BLOB_UNIT;
+	return iqdbi_map_format(store, err);
+}
+
+IqdbStatus
+iqdb_store_check_header(const IqdbStore *store, IqdbError *err)
+{
+	const IqdbArenaHeader *arena = iqdb_arena_header(store->arena);
+	const IqdbStoreHeader *header = store->header;
+	uint64_t               slots = atomic_load_explicit(&header->slot_count, memory_order_acquire);
+
+	IQDB_TRY(iqdb_index_options_check(&header->options, err));
+	if (header->stride != iqdb_store_stride(header->options.dimension) ||
+		arena->regions[IQDB_REGION_SLOTS].committed < slots * sizeof(IqdbSlot) ||
+		arena->regions[IQDB_REGION_STATES].committed < slots ||
+		arena->regions[IQDB_REGION_VECTORS].committed / header->stride / sizeof(float) < slots)
+		return iqdb_fail(err, IQDB_ERR_CORRUPT, "the row store's header is inconsistent");
+	return IQDB_OK;
+}
+
+/* ---- looking ---- */
+
+const unsigned char *
+iqdb_store_metadata(const IqdbStore *store, uint32_t slot, size_t *length_out)
+{
+	uint64_t             offset = store->slots[slot].metadata;
+	uint32_t             length;
+	const unsigned char *bytes;
+
+	*length_out = 0;
+	if (offset == 0)
+		return NULL;
+	bytes = iqdbi_blob_bytes(store, offset, &length);
+	*length_out = length;
+	return bytes;
+}
+
+IqdbId
+iqdb_store_id(const IqdbStore *store, uint32_t slot)
+{
+	const IqdbSlot      *row = &store->slots[slot];
+	const unsigned char *bytes;
+	uint32_t             length;
+
+	if ((iqdbi_slot_flags(row) & IQDB_SLOT_ID_BYTES) == 0)
+		return iqdb_id_u64(row->id);
+	bytes = iqdbi_blob_bytes(store, row->id, &length);
+	return iqdb_id_bytes(bytes, length);
+}
+
+uint32_t
+iqdb_store_find_locked(const IqdbStore *store, IqdbId id)
+{
+	return iqdbi_map_find(store, id, iqdb_id_hash(id));
+}
+
+uint32_t
+iqdb_store_find(const IqdbStore *store, IqdbId id)
+{
+	uint64_t hash = iqdb_id_hash(id);
+	uint32_t slot;
+
+	iqdb_store_lock(store, IQDB_LOCK_ROWS, false);
+	slot = iqdbi_map_find(store, id, hash);
+	iqdb_store_unlock(store, IQDB_LOCK_ROWS, false);
+	return slot;
+}
+
+/* ---- dead slots ---- */
+
+void
+iqdb_store_release_locked(IqdbStore *store, uint32_t slot)
+{
+	IqdbStoreHeader *header = store->header;
+	IqdbSlot        *row = &store->slots[slot];
+	uint32_t         flags = iqdbi_slot_flags(row);
+
+	if (iqdb_store_state(store, slot) != IQDB_ROW_DEAD || (flags & IQDB_SLOT_LIMBO) != 0)
+		return;
+	iqdbi_slot_set_flags(row, flags | IQDB_SLOT_LIMBO);
+	row->next = IQDB_SLOT_NONE;
+	if (header->limbo_tail == IQDB_SLOT_NONE)
+		header->limbo_head = slot;
+	else
+		store->slots[header->limbo_tail].next = slot;
+	header->limbo_tail = slot;
+	__atomic_store_n(&header->limbo_count, header->limbo_count + 1, __ATOMIC_RELAXED);
+}
+
+void
+iqdb_store_release(IqdbStore *store, uint32_t slot)
+{
+	iqdb_store_lock(store, IQDB_LOCK_ROWS, true);
+	iqdb_store_release_locked(store, slot);
+	iqdb_store_unlock(store, IQDB_LOCK_ROWS, true);
+}
+
+static void
+push_free(IqdbStore *store, uint32_t slot)
+{
+	IqdbSlot *row = &store->slots[slot];
+
+	atomic_store_explicit(&store->states[slot], IQDB_ROW_FREE, memory_order_relaxed);
+	iqdbi_slot_set_flags(row, 0);
+	row->id = 0;
+	row->sequence = 0;
+	row->metadata = 0;
+	row->next = store->header->free_head;
+	store->header->free_head = slot;
+	store->header->free_count++;
+}
+
+uint32_t
+iqdb_store_reclaim(IqdbStore *store)
+{
+	IqdbStoreHeader *header = store->header;
+	uint32_t         slot;
+	uint32_t         count;
+
+	iqdb_store_lock(store, IQDB_LOCK_STRUCTURE, true);
+	iqdb_store_lock(store, IQDB_LOCK_ROWS, true);
+	slot = header->limbo_head;
+	count = header->limbo_count;
+	header->limbo_head = IQDB_SLOT_NONE;
+	header->limbo_tail = IQDB_SLOT_NONE;
+	__atomic_store_n(&header->limbo_count, 0, __ATOMIC_RELAXED);
+	/* whoever reads from here on cannot reach these slots: they were DEAD before he came */
+	iqdb_store_unlock(store, IQDB_LOCK_STRUCTURE, true);
+	while (slot != IQDB_SLOT_NONE)
+	{
+		IqdbSlot *row = &store->slots[slot];
+		uint32_t  next = row->next;
+
+		if ((iqdbi_slot_flags(row) & IQDB_SLOT_ID_BYTES) != 0)
+			iqdbi_blob_free(store, row->id);
+		iqdbi_blob_free(store, row->metadata);
+		push_free(store, slot);
+		slot = next;
+	}
+	header->dead_count -= count;
+	iqdb_store_unlock(store, IQDB_LOCK_ROWS, true);
+	return count;
+}
+
+/* Before ROWS is taken, because STRUCTURE stands outside it. The figures may be stale: only the moment depends on them. */
+static void
+reclaim_when_many(IqdbStore *store)
+{
+	uint32_t limbo = __atomic_load_n(&store->header->limbo_count, __ATOMIC_RELAXED);
+
+	if (limbo >= RECLAIM_MIN &&
+		limbo >= atomic_load_explicit(&store->header->slot_count, memory_order_relaxed) / RECLAIM_SHARE)
+		(void) iqdb_store_reclaim(store);
+}
+
+/* ---- writing ---- */
+
+/* Room for slots below count in every region. */
+static IqdbStatus
+grow_regions(IqdbStore *store, const IqdbEngine *engine, uint32_t count, IqdbError *err)
+{
+	uint64_t vector_size = (uint64_t) store->header->stride * sizeof(float);
+	/* readers look at eight states at a time */
+	uint64_t state_bytes = ((uint64_t) count + 7) / 8 * 8;
+
+	IQDB_TRY(iqdb_arena_grow(store->arena, IQDB_REGION_SLOTS, (uint64_t) count * sizeof(IqdbSlot), err));
+	IQDB_TRY(iqdb_arena_grow(store->arena, IQDB_REGION_STATES, state_bytes, err));
+	IQDB_TRY(iqdb_arena_grow(store->arena, IQDB_REGION_NORMS, (uint64_t) count * sizeof(float), err));
+	IQDB_TRY(iqdb_arena_grow(store->arena, IQDB_REGION_VECTORS, count * vector_size, err));
+	return engine->reserve(store, count, err);
+}
+
+/* The slot the next row goes to; it is not taken yet. */
+static IqdbStatus
+next_slot(IqdbStore *store, const IqdbEngine *engine, uint32_t *slot_out, IqdbError *err)
+{
+	uint32_t count = atomic_load_explicit(&store->header->slot_count, memory_order_relaxed);
+
+	if (store->header->free_head != IQDB_SLOT_NONE)
+	{
+		*slot_out = store->header->free_head;
+		return IQDB_OK;
+	}
+	*slot_out = count;
+	if (count >= IQDB_SLOTS_MAX)
+		return iqdb_fail(err, IQDB_ERR_LIMIT, "an index has at most %u rows", (unsigned) IQDB_SLOTS_MAX);
+	return grow_regions(store, engine, count + 1, err);
+}
+
+static void
+take_slot(IqdbStore *store, uint32_t slot)
+{
+	IqdbStoreHeader *header = store->header;
+
+	if (slot == header->free_head)
+	{
+		header->free_head = store->slots[slot].next;
+		header->free_count--;
+		return;
+	}
+	/* bytes of a new slot may be left over from a failed load: say FREE before the slot counts */
+	atomic_store_explicit(&store->states[slot], IQDB_ROW_FREE, memory_order_relaxed);
+	atomic_store_explicit(&header->slot_count, slot + 1, memory_order_release);
+}
+
+typedef struct RowBlobs
+{
+	uint64_t id;
+	uint64_t metadata;
+} RowBlobs;
+
+static IqdbStatus
+put_blobs(IqdbStore *store, const IqdbRow *row, RowBlobs *blobs_out, IqdbError *err)
+{
+	IqdbStatus status;
+
+	blobs_out->id = 0;
+	blobs_out->metadata = 0;
+	if (row->id.kind == IQDB_ID_BYTES)
+		IQDB_TRY(iqdbi_blob_put(store, row->id.bytes, row->id.length, &blobs_out->id, err));
+	if (row->metadata == NULL)
+		return IQDB_OK;
+	status = iqdbi_blob_put(store, row->metadata, row->metadata_length, &blobs_out->metadata, err);
+	if (status != IQDB_OK)
+		iqdbi_blob_free(store, blobs_out->id);
+	return status;
+}
+
+static void
+fill_slot(IqdbStore *store, uint32_t slot, const IqdbRow *row, const RowBlobs *blobs, uint64_t sequence, float norm)
+{
+	uint32_t  dimension = store->header->options.dimension;
+	uint32_t  stride = store->header->stride;
+	IqdbSlot *target = &store->slots[slot];
+	float    *vector = store->vectors + (size_t) slot * stride;
+
+	iqdbi_slot_set_flags(target, blobs->id != 0 ? IQDB_SLOT_ID_BYTES : 0);
+	target->id = blobs->id != 0 ? blobs->id : row->id.number;
+	target->sequence = sequence;
+	target->metadata = blobs->metadata;
+	store->norms[slot] = norm;
+	if (row->vector == NULL)
+	{
+		memset(vector, 0, stride * sizeof(float));
+		return;
+	}
+	memcpy(vector, row->vector, dimension * sizeof(float));
+	if (stride > dimension)
+		memset(vector + dimension, 0, (stride - dimension) * sizeof(float));
+}
+
+/* The row is found by id and by searches from here on. */
+static void
+show_row(IqdbStore *store, const IqdbEngine *engine, uint32_t slot, bool has_vector)
+{
+	IqdbStoreHeader *header = store->header;
+
+	if (!has_vector)
+	{
+		header->known_count++;
+		atomic_store_explicit(&store->states[slot], IQDB_ROW_KNOWN, memory_order_release);
+		return;
+	}
+	atomic_fetch_add_explicit(&header->live_count, 1, memory_order_relaxed);
+	atomic_store_explicit(&store->states[slot], IQDB_ROW_LIVE, memory_order_release);
+	engine->added(store, slot);
+}
+
+/* The row leaves the map and dies. */
+static void
+retire(IqdbStore *store, const IqdbEngine *engine, uint32_t slot, uint64_t hash)
+{
+	IqdbStoreHeader *header = store->header;
+	bool             live = iqdb_store_state(store, slot) == IQDB_ROW_LIVE;
+
+	iqdbi_map_remove(store, slot, hash);
+	atomic_store_explicit(&store->states[slot], IQDB_ROW_DEAD, memory_order_release);
+	header->dead_count++;
+	if (live)
+	{
+		atomic_fetch_sub_explicit(&header->live_count, 1, memory_order_relaxed);
+		engine->removed(store, slot);
+	}
+	else
+	{
+		/* no engine ever saw it */
+		header->known_count--;
+		iqdb_store_release_locked(store, slot);
+	}
+}
+
+static void
+count_change(IqdbStore *store)
+{
+	__atomic_fetch_add(&store->header->changes, 1, __ATOMIC_RELEASE);
+}
+
+static IqdbStatus
+put_locked(IqdbStore *store, const IqdbEngine *engine, const IqdbRow *row, uint64_t hash, float norm,
+		   uint32_t *slot_out, IqdbError *err)
+{
+	uint32_t old = iqdbi_map_find(store, row->id, hash);
+	uint32_t slot;
+	RowBlobs blobs;
+
+	IQDB_TRY(next_slot(store, engine, &slot, err));
+	IQDB_TRY(put_blobs(store, row, &blobs, err));
+	/* nothing below fails */
+	take_slot(store, slot);
+	fill_slot(store, slot, row, &blobs, store->header->next_sequence++, norm);
+	if (old != IQDB_SLOT_NONE)
+		retire(store, engine, old, hash);
+	else
+		iqdbi_map_grow(store);
+	iqdbi_map_insert(store, slot, hash);
+	show_row(store, engine, slot, row->vector != NULL);
+	count_change(store);
+	*slot_out = slot;
+	return IQDB_OK;
+}
+
+static float
+norm_of(const IqdbStore *store, const float *vector)
+{
+	if (vector == NULL)
+		return 0.0f;
+	return store->kernels->sums[IQDB_SUM_DOT].pair(vector, vector, store->header->options.dimension);
+}
+
+IqdbStatus
+iqdb_store_put(IqdbStore *store, const IqdbEngine *engine, const IqdbRow *row, uint32_t *slot_out, IqdbError *err)
+{
+	uint64_t   hash = iqdb_id_hash(row->id);
+	float      norm = norm_of(store, row->vector);
+	IqdbStatus status;
+
+	reclaim_when_many(store);
+	iqdb_store_lock(store, IQDB_LOCK_ROWS, true);
+	status = put_locked(store, engine, row, hash, norm, slot_out, err);
+	iqdb_store_unlock(store, IQDB_LOCK_ROWS, true);
+	return status;
+}
+
+bool
+iqdb_store_remove(IqdbStore *store, const IqdbEngine *engine, IqdbId id)
+{
+	uint64_t hash = iqdb_id_hash(id);
+	uint32_t slot;
+
+	iqdb_store_lock(store, IQDB_LOCK_ROWS, true);
+	slot = iqdbi_map_find(store, id, hash);
+	if (slot != IQDB_SLOT_NONE)
+	{
+		retire(store, engine, slot, hash);
+		count_change(store);
+	}
+	iqdb_store_unlock(store, IQDB_LOCK_ROWS, true);
+	return slot != IQDB_SLOT_NONE;
+}
+
+/* ---- loading ---- */
+
+/* Slots from slot_count up to end become FREE ones; what links them is left to load_finish. */
+static IqdbStatus
+load_gap(IqdbStore *store, const IqdbEngine *engine, uint32_t end, IqdbError *err)
+{
+	uint32_t count = atomic_load_explicit(&store->header->slot_count, memory_order_relaxed);
+
+	if (count >= end)
+		return IQDB_OK;
+	IQDB_TRY(grow_regions(store, engine, end, err));
+	for (uint32_t slot = count; slot < end; slot++)
+		atomic_store_explicit(&store->states[slot], IQDB_ROW_FREE, memory_order_relaxed);
+	atomic_store_explicit(&store->header->slot_count, end, memory_order_release);
+	return IQDB_OK;
+}
+
+IqdbStatus
+iqdb_store_load_row(IqdbStore *store, const IqdbEngine *engine, uint32_t slot, uint64_t sequence, const IqdbRow *row,
+					IqdbError *err)
+{
+	uint64_t   hash = iqdb_id_hash(row->id);
+	RowBlobs   blobs = {0, 0};
+	IqdbStatus status;
+
+	iqdb_store_lock(store, IQDB_LOCK_ROWS, true);
+	if (slot >= IQDB_SLOTS_MAX || slot < atomic_load_explicit(&store->header->slot_count, memory_order_relaxed))
+		status = iqdb_fail(err, IQDB_ERR_CORRUPT, "slot numbers do not ascend");
+	else if (iqdbi_map_find(store, row->id, hash) != IQDB_SLOT_NONE)
+		status = iqdb_fail(err, IQDB_ERR_CORRUPT, "an id occurs twice");
+	else
+		status = load_gap(store, engine, slot + 1, err);
+	if (status == IQDB_OK)
+		status = put_blobs(store, row, &blobs, err);
+	if (status == IQDB_OK)
+	{
+		IqdbStoreHeader *header = store->header;
+
+		fill_slot(store, slot, row, &blobs, sequence, norm_of(store, row->vector));
+		iqdbi_map_grow(store);
+		iqdbi_map_insert(store, slot, hash);
+		if (row->vector != NULL)
+			atomic_fetch_add_explicit(&header->live_count, 1, memory_order_relaxed);
+		else
+			header->known_count++;
+		atomic_store_explicit(&store->states[slot], row->vector != NULL ? IQDB_ROW_LIVE : IQDB_ROW_KNOWN,
+							  memory_order_release);
+	}
+	iqdb_store_unlock(store, IQDB_LOCK_ROWS, true);
+	return status;
+}
+
+void
+iqdb_store_load_finish(IqdbStore *store, uint64_t next_sequence)
+{
+	iqdb_store_lock(store, IQDB_LOCK_ROWS, true);
+	/* from the last to the first: the list then gives slots out in ascending order */
+	for (uint32_t slot = atomic_load_explicit(&store->header->slot_count, memory_order_relaxed); slot-- > 0;)
+	{
+		if (iqdb_store_state(store, slot) == IQDB_ROW_FREE)
+			push_free(store, slot);
+	}
+	store->header->next_sequence = next_sequence;
+	count_change(store);
+	iqdb_store_unlock(store, IQDB_LOCK_ROWS, true);
+}

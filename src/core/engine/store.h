@@ -1,0 +1,170 @@
+/*
+ * store.h - the rows of an index: id, vector, metadata, insertion sequence, in the arena, found by slot or by id.
+ *
+ * The store is what every engine stands on. A row lives in a slot, a 32-bit number that never changes while the row
+ * lives. Arrays by slot sit in regions of their own, so that a scan touches only what it needs:
+ *
+ *   SLOTS    IqdbSlot, 32 bytes: id, sequence, metadata, chain of the id map
+ *   STATES   1 byte: free, known, live, dead (atomic)
+ *   NORMS    float: squared norm of the vector, dot(v, v) by the kernel table in use
+ *   VECTORS  float[stride]: 64-byte aligned rows where that costs at most an eighth, else 16-byte aligned; zero-padded
+ *   BUCKETS  heads of the id map (linear hashing, Litwin 1980: grows bucket by bucket, no pause)
+ *   BLOBS    encoded metadata and byte-string ids
+ *
+ * Locks (cells of the arena header), taken from outside to inside:
+ *   STRUCTURE  shared by whoever reads rows or links for longer than one look-up; exclusive for the instant in which
+ *              dead slots become reusable. A reader that holds it shared may read every slot it can reach.
+ *   ROWS       exclusive for put and remove (slot allocation, id map, counters), shared for look-up by id.
+ * Neither is ever held when a function of this header returns, nor across a call out of the core.
+ *
+ * Life of a slot: FREE -> (put) LIVE -> (remove) DEAD -> (engine lets go: release) limbo -> (reclaim) FREE.
+ * A row is fully written before its state says LIVE (release store); a DEAD slot keeps its content until reclaim.
+ */
+#ifndef IQDB_ENGINE_STORE_H
+#define IQDB_ENGINE_STORE_H
+
+#include <stdatomic.h>
+
+#include "core/base/arena.h"
+#include "core/engine/options.h"
+#include "core/meta/id.h"
+#include "core/vec/kernels.h"
+
+#define IQDB_SLOT_NONE UINT32_MAX
+#define IQDB_SLOTS_MAX (UINT32_MAX - 1)
+
+enum
+{
+	IQDB_LOCK_STRUCTURE = 0,
+	IQDB_LOCK_ROWS = 1,
+	IQDB_LOCK_ENGINE = 2,  /* engine's own: 2, 3 */
+	IQDB_LOCK_HOST = 4     /* host's own: 4 .. IQDB_ARENA_LOCKS - 1 */
+};
+
+enum
+{
+	IQDB_REGION_HEADERS = 0,
+	IQDB_REGION_SLOTS,
+	IQDB_REGION_STATES,
+	IQDB_REGION_NORMS,
+	IQDB_REGION_VECTORS,
+	IQDB_REGION_BUCKETS,
+	IQDB_REGION_BLOBS,
+	IQDB_REGION_HOST,   /* the host's own bytes, committed in full at format */
+	IQDB_REGION_ENGINE, /* first of the engine's own */
+	IQDB_ENGINE_REGIONS_MAX = IQDB_ARENA_REGIONS_MAX - IQDB_REGION_ENGINE
+};
+
+/* Region HEADERS: one page each for the store's header and the engine's. */
+#define IQDB_STORE_HEADER_OFFSET 0
+#define IQDB_ENGINE_HEADER_OFFSET 4096
+#define IQDB_HEADERS_SIZE 8192
+
+typedef enum IqdbRowState
+{
+	IQDB_ROW_FREE = 0,
+	IQDB_ROW_KNOWN = 1, /* the id is known, but has no vector: never found by a search */
+	IQDB_ROW_LIVE = 2,
+	IQDB_ROW_DEAD = 3   /* removed; kept until no engine and no reader can reach it */
+} IqdbRowState;
+
+typedef struct IqdbSlot
+{
+	uint64_t id;       /* the number, or the blob offset of the byte string */
+	uint64_t sequence; /* insertion order; ties are broken by it */
+	uint64_t metadata; /* blob offset, 0 = none */
+	uint32_t next;     /* next slot in the id map's chain, or in the free / limbo list */
+	uint32_t flags;    /* IQDB_SLOT_* */
+} IqdbSlot;
+
+#define IQDB_SLOT_ID_BYTES 1u /* id is a byte string in BLOBS */
+#define IQDB_SLOT_LIMBO 2u    /* DEAD, and let go of: waits to be reclaimed */
+
+typedef struct IqdbStoreHeader
+{
+	IqdbIndexOptions options;
+	uint32_t         stride;        /* floats from one vector to the next */
+	_Atomic uint32_t slot_count;    /* slots ever used: valid slots are below it */
+	_Atomic uint32_t live_count;
+	uint32_t         known_count;
+	uint32_t         dead_count;    /* DEAD, limbo included */
+	uint32_t         free_head;
+	uint32_t         free_count;
+	uint32_t         limbo_head;
+	uint32_t         limbo_tail;
+	uint32_t         limbo_count;
+	uint32_t         bucket_count;  /* linear hashing: buckets in use */
+	uint64_t         next_sequence;
+	uint64_t         changes;       /* puts and removes since format (atomic): a result cache's version */
+	uint64_t         blob_end;      /* bytes of BLOBS ever used; 0 is no blob */
+	uint64_t         blob_free[48]; /* heads of the free lists by size class */
+} IqdbStoreHeader;
+
+/* A process's view: pointers into its own mapping. Cheap to make, nothing to free. */
+typedef struct IqdbStore
+{
+	IqdbArena         *arena;
+	const IqdbHost    *host;
+	const IqdbKernels *kernels;
+	IqdbStoreHeader   *header;
+	void              *engine_header; /* IQDB_HEADERS_SIZE - IQDB_ENGINE_HEADER_OFFSET bytes */
+	IqdbSlot          *slots;
+	_Atomic uint8_t   *states;
+	float             *norms;
+	float             *vectors;
+	unsigned char     *blobs;
+} IqdbStore;
+
+static inline const float *
+iqdb_store_vector(const IqdbStore *store, uint32_t slot)
+{
+	return store->vectors + (size_t) slot * store->header->stride;
+}
+
+static inline IqdbRowState
+iqdb_store_state(const IqdbStore *store, uint32_t slot)
+{
+	return (IqdbRowState) atomic_load_explicit(&store->states[slot], memory_order_acquire);
+}
+
+/* Address of a region of the engine's own: 0 .. IQDB_ENGINE_REGIONS_MAX - 1. */
+static inline void *
+iqdb_store_engine_region(const IqdbStore *store, uint32_t number)
+{
+	return iqdb_arena_region(store->arena, IQDB_REGION_ENGINE + number);
+}
+
+static inline void
+iqdb_store_lock(const IqdbStore *store, uint32_t lock, bool exclusive)
+{
+	store->host->locks.acquire(store->host->locks.arg, iqdb_arena_lock(store->arena, lock), exclusive);
+}
+
+static inline void
+iqdb_store_unlock(const IqdbStore *store, uint32_t lock, bool exclusive)
+{
+	store->host->locks.release(store->host->locks.arg, iqdb_arena_lock(store->arena, lock), exclusive);
+}
+
+/* Encoded metadata of a row (meta/metadata.h), NULL and 0 when it has none. Caller holds STRUCTURE shared. */
+const unsigned char *iqdb_store_metadata(const IqdbStore *store, uint32_t slot, size_t *length_out);
+
+/* The row's id; a byte string points into the arena. Caller holds STRUCTURE shared. */
+IqdbId iqdb_store_id(const IqdbStore *store, uint32_t slot);
+
+/* Slot of a KNOWN or LIVE id, or IQDB_SLOT_NONE. Takes ROWS shared. */
+uint32_t iqdb_store_find(const IqdbStore *store, IqdbId id);
+
+/*
+ * Lets go of a DEAD slot: called by an engine when none of its links leads there any more. The slot waits in limbo until
+ * iqdb_store_reclaim(). Takes ROWS.
+ */
+void iqdb_store_release(IqdbStore *store, uint32_t slot);
+
+/* The same for a caller that holds ROWS exclusive already: inside an engine's added() and removed(). */
+void iqdb_store_release_locked(IqdbStore *store, uint32_t slot);
+
+/* Makes limbo slots (and their blobs) reusable. Takes STRUCTURE exclusive for an instant, then ROWS. Returns how many. */
+uint32_t iqdb_store_reclaim(IqdbStore *store);
+
+#endif

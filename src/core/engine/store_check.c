@@ -1,0 +1,347 @@
+/*
+ * store_check.c - does the store hold what it promises? Every invariant of store.h, looked at under one hold of ROWS.
+ *
+ * Findings are collected and reported after the lock is released: the callback is the host's and may take its time.
+ */
+#include "core/engine/store_private.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "core/base/topk.h"
+#include "core/meta/metadata.h"
+
+#define FINDINGS_MAX 32
+#define FINDING_SIZE 120
+
+typedef struct Check
+{
+	const IqdbStore *store;
+	uint32_t         slot_count;
+	uint64_t         live;
+	uint64_t         known;
+	uint64_t         dead;
+	uint64_t         free;
+	uint64_t         limbo;
+	uint64_t         blob_bytes; /* in use by rows, and in the free lists */
+	IqdbCandidate   *sequences;  /* of KNOWN and LIVE rows */
+	uint64_t         finding_count;
+	char             findings[FINDINGS_MAX][FINDING_SIZE];
+} Check;
+
+static void found(Check *check, const char *format, ...) IQDB_PRINTF(2, 3);
+
+static void
+found(Check *check, const char *format, ...)
+{
+	va_list args;
+
+	if (check->finding_count++ >= FINDINGS_MAX)
+		return;
+	va_start(args, format);
+	(void) vsnprintf(check->findings[check->finding_count - 1], FINDING_SIZE, format, args);
+	va_end(args);
+}
+
+static void
+check_blob(Check *check, uint32_t slot, uint64_t offset, const char *what)
+{
+	uint32_t length;
+	uint32_t class_number;
+
+	if (offset == 0)
+		return;
+	if (offset % IQDBI_BLOB_UNIT != 0 || offset + sizeof(uint32_t) > check->store->header->blob_end)
+	{
+		found(check, "slot %u: %s lies outside the blobs", slot, what);
+		return;
+	}
+	(void) iqdbi_blob_bytes(check->store, offset, &length);
+	class_number = iqdbi_blob_class(length);
+	if (class_number >= IQDBI_BLOB_CLASSES ||
+		iqdbi_blob_class_size(class_number) > check->store->header->blob_end - offset)
+		found(check, "slot %u: %s is longer than the blobs", slot, what);
+	else
+		check->blob_bytes += iqdbi_blob_class_size(class_number);
+}
+
+static void
+check_vector(Check *check, uint32_t slot)
+{
+	const IqdbStore *store = check->store;
+	uint32_t         dimension = store->header->options.dimension;
+	const float     *vector = iqdb_store_vector(store, slot);
+	float            norm = store->kernels->sums[IQDB_SUM_DOT].pair(vector, vector, dimension);
+
+	if (iqdb_vector_check(vector, dimension, NULL) != IQDB_OK)
+		found(check, "slot %u: vector has a component that is not finite", slot);
+	else if (memcmp(&norm, &store->norms[slot], sizeof(norm)) != 0)
+		found(check, "slot %u: stored norm is not that of the vector", slot);
+	for (uint32_t i = dimension; i < store->header->stride; i++)
+	{
+		if (vector[i] != 0.0f)
+		{
+			found(check, "slot %u: padding is not zero", slot);
+			break;
+		}
+	}
+}
+
+static void
+check_row(Check *check, uint32_t slot, IqdbRowState state)
+{
+	const IqdbStore     *store = check->store;
+	const IqdbSlot      *row = &store->slots[slot];
+	uint64_t             count = check->live + check->known;
+	uint64_t             findings = check->finding_count;
+	const unsigned char *metadata;
+	size_t               length;
+
+	if (iqdbi_slot_flags(row) & IQDB_SLOT_LIMBO)
+		found(check, "slot %u: in limbo, but not dead", slot);
+	if (row->sequence == 0 || row->sequence >= store->header->next_sequence)
+		found(check, "slot %u: sequence out of range", slot);
+	check->sequences[count] = (IqdbCandidate){.sequence = row->sequence, .slot = slot};
+	if (iqdbi_slot_flags(row) & IQDB_SLOT_ID_BYTES)
+		check_blob(check, slot, row->id, "id");
+	check_blob(check, slot, row->metadata, "metadata");
+	if (check->finding_count != findings)
+		return;
+	metadata = iqdb_store_metadata(store, slot, &length);
+	if (metadata != NULL && iqdb_metadata_validate(metadata, length, NULL) != IQDB_OK)
+		found(check, "slot %u: metadata is damaged", slot);
+	if (iqdb_id_check(iqdb_store_id(store, slot), NULL) != IQDB_OK)
+		found(check, "slot %u: id is empty", slot);
+	if (state == IQDB_ROW_LIVE)
+		check_vector(check, slot);
+}
+
+static void
+check_slots(Check *check)
+{
+	for (uint32_t slot = 0; slot < check->slot_count; slot++)
+	{
+		const IqdbSlot *row = &check->store->slots[slot];
+		IqdbRowState    state = iqdb_store_state(check->store, slot);
+
+		switch (state)
+		{
+			case IQDB_ROW_FREE:
+				check->free++;
+				break;
+			case IQDB_ROW_KNOWN:
+				check_row(check, slot, state);
+				check->known++;
+				break;
+			case IQDB_ROW_LIVE:
+				check_row(check, slot, state);
+				check->live++;
+				break;
+			case IQDB_ROW_DEAD:
+				check->dead++;
+				check->limbo += (iqdbi_slot_flags(row) & IQDB_SLOT_LIMBO) != 0;
+				if (iqdbi_slot_flags(row) & IQDB_SLOT_ID_BYTES)
+					check_blob(check, slot, row->id, "id");
+				check_blob(check, slot, row->metadata, "metadata");
+				break;
+			default:
+				found(check, "slot %u: state %d is none", slot, (int) state);
+		}
+	}
+}
+
+static void
+check_counts(Check *check)
+{
+	const IqdbStoreHeader *header = check->store->header;
+
+	if (check->live != atomic_load_explicit(&header->live_count, memory_order_relaxed))
+		found(check, "%llu rows are live, the header counts %u", (unsigned long long) check->live,
+			  atomic_load_explicit(&header->live_count, memory_order_relaxed));
+	if (check->known != header->known_count)
+		found(check, "%llu rows are known, the header counts %u", (unsigned long long) check->known,
+			  header->known_count);
+	if (check->dead != header->dead_count)
+		found(check, "%llu slots are dead, the header counts %u", (unsigned long long) check->dead, header->dead_count);
+	if (check->free != header->free_count)
+		found(check, "%llu slots are free, the header counts %u", (unsigned long long) check->free, header->free_count);
+	if (check->limbo != header->limbo_count)
+		found(check, "%llu slots are in limbo, the header counts %u", (unsigned long long) check->limbo,
+			  header->limbo_count);
+}
+
+static void
+check_list(Check *check, uint32_t head, uint32_t count, IqdbRowState state, const char *name, uint32_t *last_out)
+{
+	uint32_t length = 0;
+	uint32_t slot = head;
+
+	*last_out = IQDB_SLOT_NONE;
+	while (slot != IQDB_SLOT_NONE && length < count)
+	{
+		if (slot >= check->slot_count || iqdb_store_state(check->store, slot) != state)
+		{
+			found(check, "%s list: slot %u does not belong there", name, slot);
+			return;
+		}
+		*last_out = slot;
+		slot = check->store->slots[slot].next;
+		length++;
+	}
+	if (slot != IQDB_SLOT_NONE || length != count)
+		found(check, "%s list does not have %u slots", name, count);
+}
+
+static void
+check_lists(Check *check)
+{
+	const IqdbStoreHeader *header = check->store->header;
+	uint32_t               last;
+
+	check_list(check, header->free_head, header->free_count, IQDB_ROW_FREE, "free", &last);
+	check_list(check, header->limbo_head, header->limbo_count, IQDB_ROW_DEAD, "limbo", &last);
+	if (last != header->limbo_tail)
+		found(check, "limbo list does not end at its tail");
+}
+
+/* Is the slot's id found again behind it in its chain? */
+static bool
+id_repeats(const IqdbStore *store, uint32_t slot, uint64_t rows)
+{
+	IqdbId id = iqdb_store_id(store, slot);
+
+	for (uint32_t at = store->slots[slot].next; at != IQDB_SLOT_NONE && rows-- > 0; at = store->slots[at].next)
+	{
+		if (iqdb_id_equal(iqdb_store_id(store, at), id))
+			return true;
+	}
+	return false;
+}
+
+static void
+check_map(Check *check)
+{
+	const IqdbStore *store = check->store;
+	uint32_t         bucket_count = store->header->bucket_count;
+	uint64_t         rows = check->live + check->known;
+	uint64_t         seen = 0;
+
+	for (uint32_t bucket = 0; bucket < bucket_count; bucket++)
+	{
+		for (uint32_t slot = iqdbi_map_head(store, bucket); slot != IQDB_SLOT_NONE; slot = store->slots[slot].next)
+		{
+			IqdbRowState state = slot < check->slot_count ? iqdb_store_state(store, slot) : IQDB_ROW_FREE;
+
+			if (state != IQDB_ROW_LIVE && state != IQDB_ROW_KNOWN)
+			{
+				found(check, "id map: slot %u holds no row", slot);
+				break;
+			}
+			if (++seen > rows)
+			{
+				found(check, "id map: more entries than rows");
+				return;
+			}
+			if (iqdbi_map_bucket(bucket_count, iqdb_id_hash(iqdb_store_id(store, slot))) != bucket)
+				found(check, "id map: slot %u is in a bucket that is not its own", slot);
+			if (id_repeats(store, slot, rows))
+				found(check, "id map: the id of slot %u occurs twice", slot);
+		}
+	}
+	if (seen != rows)
+		found(check, "id map: %llu entries for %llu rows", (unsigned long long) seen, (unsigned long long) rows);
+}
+
+static void
+check_sequences(Check *check)
+{
+	uint64_t rows = check->live + check->known;
+
+	iqdb_candidates_sort(check->sequences, rows);
+	for (uint64_t i = 1; i < rows; i++)
+	{
+		if (check->sequences[i].sequence == check->sequences[i - 1].sequence)
+			found(check, "slots %u and %u have the same sequence", check->sequences[i - 1].slot,
+				  check->sequences[i].slot);
+	}
+}
+
+/* Every piece ever cut off the region is in use or in a free list. */
+static void
+check_blobs(Check *check)
+{
+	const IqdbStore *store = check->store;
+	uint64_t         end = store->header->blob_end;
+
+	for (uint32_t class_number = 0; class_number < IQDBI_BLOB_CLASSES; class_number++)
+	{
+		uint64_t offset = store->header->blob_free[class_number];
+
+		while (offset != 0)
+		{
+			if (offset % IQDBI_BLOB_UNIT != 0 || offset >= end || check->blob_bytes > end)
+			{
+				found(check, "blobs: free list %u is broken", class_number);
+				return;
+			}
+			check->blob_bytes += iqdbi_blob_class_size(class_number);
+			memcpy(&offset, store->blobs + offset, sizeof(offset));
+		}
+	}
+	if (check->blob_bytes + IQDBI_BLOB_UNIT != end)
+		found(check, "blobs: %llu bytes are accounted for, %llu were given out", (unsigned long long) check->blob_bytes,
+			  (unsigned long long) (end - IQDBI_BLOB_UNIT));
+}
+
+static void
+check_all(Check *check)
+{
+	check_slots(check);
+	check_counts(check);
+	check_lists(check);
+	/* chains through slots that are none could lead anywhere */
+	if (check->finding_count == 0)
+	{
+		check_map(check);
+		check_sequences(check);
+		check_blobs(check);
+	}
+}
+
+static void
+report(const Check *check, IqdbFinding finding, void *arg)
+{
+	for (uint64_t i = 0; i < check->finding_count && i < FINDINGS_MAX; i++)
+		finding(arg, check->findings[i]);
+	if (check->finding_count > FINDINGS_MAX)
+		finding(arg, "row store: more findings are not listed");
+}
+
+IqdbStatus
+iqdb_store_check(IqdbStore *store, IqdbFinding finding, void *arg, IqdbError *err)
+{
+	const IqdbAllocator *allocator = &store->host->allocator;
+	size_t               size;
+	Check               *check = iqdb_alloc_zero(allocator, sizeof(*check));
+
+	if (check == NULL)
+		return iqdb_fail(err, IQDB_ERR_NOMEM, "out of memory for verification");
+	check->store = store;
+	iqdb_store_lock(store, IQDB_LOCK_ROWS, false);
+	check->slot_count = atomic_load_explicit(&store->header->slot_count, memory_order_relaxed);
+	size = ((size_t) check->slot_count + 1) * sizeof(*check->sequences);
+	check->sequences = iqdb_alloc(allocator, size);
+	if (check->sequences != NULL)
+		check_all(check);
+	iqdb_store_unlock(store, IQDB_LOCK_ROWS, false);
+	if (check->sequences == NULL)
+	{
+		iqdb_free(allocator, check, sizeof(*check));
+		return iqdb_fail(err, IQDB_ERR_NOMEM, "out of memory for verification");
+	}
+	report(check, finding, arg);
+	iqdb_free(allocator, check->sequences, size);
+	iqdb_free(allocator, check, sizeof(*check));
+	return IQDB_OK;
+}

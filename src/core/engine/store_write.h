@@ -1,0 +1,76 @@
+/*
+ * store_write.h - what an index does with its store: make it, put rows in, take them out, load and check it.
+ *
+ * Engines do not include this header: to them rows come and go through added() and removed(). All functions take the
+ * locks they need themselves, in the order of store.h, unless they say otherwise.
+ */
+#ifndef IQDB_ENGINE_STORE_WRITE_H
+#define IQDB_ENGINE_STORE_WRITE_H
+
+#include "core/engine/engine.h"
+
+/* Floats from one row's vector to the next. */
+uint32_t iqdb_store_stride(uint32_t dimension);
+
+/* Bytes of arena per row, without metadata and byte-string ids. */
+uint64_t iqdb_store_bytes_per_row(uint32_t dimension);
+
+/*
+ * Reserves of the regions below IQDB_REGION_ENGINE for at most memory_max bytes in use. Returns the number of slots they
+ * have room for.
+ */
+uint64_t iqdb_store_reserves(const IqdbIndexOptions *options, uint64_t memory_max, uint64_t host_bytes,
+							 uint64_t reserves_out[IQDB_REGION_ENGINE]);
+
+/* A view of the store in an arena whose header is good. host and kernels must outlive it. */
+void iqdb_store_view(IqdbStore *store_out, IqdbArena *arena, const IqdbHost *host, const IqdbKernels *kernels);
+
+/* Fills the header and commits what an empty store needs. The store is a view of a freshly formatted arena. */
+IqdbStatus iqdb_store_format(IqdbStore *store, const IqdbIndexOptions *options, uint64_t host_bytes,
+							 IqdbError *err) IQDB_MUST_CHECK;
+
+/* Checks a header that some process formatted: IQDB_ERR_CORRUPT. */
+IqdbStatus iqdb_store_check_header(const IqdbStore *store, IqdbError *err) IQDB_MUST_CHECK;
+
+/* A row to be written. Everything is copied. */
+typedef struct IqdbRow
+{
+	IqdbId               id;
+	const float         *vector;   /* dimension finite floats, checked by the caller; NULL = KNOWN */
+	const unsigned char *metadata; /* encoded, checked by the caller; NULL = none */
+	size_t               metadata_length;
+} IqdbRow;
+
+/*
+ * Insert or replace. On failure nothing has changed. *slot_out = the row's new slot. Takes ROWS; where many removed slots
+ * wait it first takes STRUCTURE to reclaim them.
+ * Errors: IQDB_ERR_LIMIT, IQDB_ERR_NO_SPACE, IQDB_ERR_NOMEM, those of the engine's reserve().
+ */
+IqdbStatus iqdb_store_put(IqdbStore *store, const IqdbEngine *engine, const IqdbRow *row, uint32_t *slot_out,
+						  IqdbError *err) IQDB_MUST_CHECK;
+
+/* Forgets a KNOWN or LIVE id. false when there is none. */
+bool iqdb_store_remove(IqdbStore *store, const IqdbEngine *engine, IqdbId id);
+
+/* The store's own view of an id; the caller holds ROWS (shared is enough). */
+uint32_t iqdb_store_find_locked(const IqdbStore *store, IqdbId id);
+
+/* ---- loading: runs alone, on a store just formatted ---- */
+
+/*
+ * Puts a row into a slot of its own: slot numbers ascend from call to call, gaps become free slots at the end. The
+ * engine is asked for room and nothing else. Errors: IQDB_ERR_CORRUPT (the id is there already, or the slot number is
+ * none), and those of put.
+ */
+IqdbStatus iqdb_store_load_row(IqdbStore *store, const IqdbEngine *engine, uint32_t slot, uint64_t sequence,
+							   const IqdbRow *row, IqdbError *err) IQDB_MUST_CHECK;
+
+/* After the last row: slots that hold no row become free, the next sequence is fixed. */
+void iqdb_store_load_finish(IqdbStore *store, uint64_t next_sequence);
+
+/* ---- verification ---- */
+
+/* Id map, chains, lists, counts, sequences, padding, norms, blobs. One call of finding per breach. Takes ROWS shared. */
+IqdbStatus iqdb_store_check(IqdbStore *store, IqdbFinding finding, void *arg, IqdbError *err) IQDB_MUST_CHECK;
+
+#endif
