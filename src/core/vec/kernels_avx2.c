@@ -130,10 +130,21 @@ sum_pair(const IqdbSum sum, const float *a, const float *b, size_t dim)
 	return reduce_row(&acc);
 }
 
+/* The lines from byte i up to byte `end` of two rows. */
+IQDBI_INLINE void
+prefetch_two(const void *next0, const void *next1, size_t i, size_t end)
+{
+	for (; i < end; i += IQDBI_CACHE_LINE)
+	{
+		iqdbi_prefetch((const char *) next0 + i);
+		iqdbi_prefetch((const char *) next1 + i);
+	}
+}
+
 /* Two rows side by side, fetching as many ahead. */
 TARGET IQDBI_INLINE __m128
-sum_two(const IqdbSum sum, const float *query, const float *row0, const float *row1, const float *const *next,
-		size_t dim)
+sum_two(const IqdbSum sum, const bool fetch, const float *query, const float *row0, const float *row1,
+		const float *next0, const float *next1, size_t dim)
 {
 	Quad   acc0 = quad_zero();
 	Quad   acc1 = quad_zero();
@@ -141,14 +152,15 @@ sum_two(const IqdbSum sum, const float *query, const float *row0, const float *r
 
 	for (i = 0; i + BLOCK <= dim; i += BLOCK)
 	{
-		__m256 part;
+		__m256 part = _mm256_loadu_ps(query + i);
 
-		if (next != NULL)
+		if (fetch)
 		{
-			iqdbi_prefetch_part(next[0], i, BLOCK);
-			iqdbi_prefetch_part(next[1], i, BLOCK);
+			iqdbi_prefetch(next0 + i);
+			iqdbi_prefetch(next1 + i);
+			iqdbi_prefetch(next0 + i + 2 * LANES);
+			iqdbi_prefetch(next1 + i + 2 * LANES);
 		}
-		part = _mm256_loadu_ps(query + i);
 		acc0.v0 = add_term(sum, acc0.v0, part, _mm256_loadu_ps(row0 + i));
 		acc1.v0 = add_term(sum, acc1.v0, part, _mm256_loadu_ps(row1 + i));
 		part = _mm256_loadu_ps(query + i + LANES);
@@ -163,11 +175,8 @@ sum_two(const IqdbSum sum, const float *query, const float *row0, const float *r
 	}
 	if (i < dim)
 	{
-		if (next != NULL)
-		{
-			iqdbi_prefetch_part(next[0], i, dim - i);
-			iqdbi_prefetch_part(next[1], i, dim - i);
-		}
+		if (fetch)
+			prefetch_two(next0, next1, i * sizeof(float), dim * sizeof(float));
 		add_tail(sum, &acc0, query + i, row0 + i, dim - i);
 		add_tail(sum, &acc1, query + i, row1 + i, dim - i);
 	}
@@ -175,17 +184,13 @@ sum_two(const IqdbSum sum, const float *query, const float *row0, const float *r
 }
 
 TARGET IQDBI_INLINE void
-sum_group(const IqdbSum sum, const float *query, const float *const *row, const float *const *next, size_t dim,
+sum_group(const IqdbSum sum, const bool fetch, const float *query, IqdbiRows rows, IqdbiRows next, size_t dim,
 		  float *out)
 {
-	int k;
+	__m128 first = sum_two(sum, fetch, query, rows.r0, rows.r1, next.r0, next.r1, dim);
+	__m128 second = sum_two(sum, fetch, query, rows.r2, rows.r3, next.r2, next.r3, dim);
 
-	for (k = 0; k < IQDBI_GROUP; k += 2)
-	{
-		__m128 two = sum_two(sum, query, row[k], row[k + 1], next != NULL ? next + k : NULL, dim);
-
-		_mm_storel_pi((__m64 *) (void *) (out + k), two);
-	}
+	_mm_storeu_ps(out, _mm_movelh_ps(first, second));
 }
 
 IQDBI_DEFINE_SUMS(TARGET)
@@ -249,24 +254,28 @@ code_pair(const int8_t *query, const uint8_t *code, size_t dim)
 }
 
 TARGET IQDBI_INLINE void
-code_group(const int8_t *query, const uint8_t *const *row, const uint8_t *const *next, size_t dim, int32_t *out)
+code_group(const int8_t *query, IqdbiRows rows, IqdbiRows next, size_t dim, int32_t *out)
 {
-	__m256i acc0 = _mm256_setzero_si256();
-	__m256i acc1 = _mm256_setzero_si256();
-	__m256i acc2 = _mm256_setzero_si256();
-	__m256i acc3 = _mm256_setzero_si256();
-	size_t  i;
+	const uint8_t *row0 = rows.r0;
+	const uint8_t *row1 = rows.r1;
+	const uint8_t *row2 = rows.r2;
+	const uint8_t *row3 = rows.r3;
+	__m256i        acc0 = _mm256_setzero_si256();
+	__m256i        acc1 = _mm256_setzero_si256();
+	__m256i        acc2 = _mm256_setzero_si256();
+	__m256i        acc3 = _mm256_setzero_si256();
+	size_t         i;
 
 	for (i = 0; i < dim; i += CODES)
 	{
 		SplitQuery part = split_query(load_codes(query + i, dim - i));
 
-		if (next != NULL && i % IQDBI_CACHE_LINE == 0)
-			iqdbi_prefetch_codes(next, i);
-		acc0 = add_codes(acc0, part, load_codes(row[0] + i, dim - i));
-		acc1 = add_codes(acc1, part, load_codes(row[1] + i, dim - i));
-		acc2 = add_codes(acc2, part, load_codes(row[2] + i, dim - i));
-		acc3 = add_codes(acc3, part, load_codes(row[3] + i, dim - i));
+		if (i % IQDBI_CACHE_LINE == 0)
+			iqdbi_prefetch_line(next, i);
+		acc0 = add_codes(acc0, part, load_codes(row0 + i, dim - i));
+		acc1 = add_codes(acc1, part, load_codes(row1 + i, dim - i));
+		acc2 = add_codes(acc2, part, load_codes(row2 + i, dim - i));
+		acc3 = add_codes(acc3, part, load_codes(row3 + i, dim - i));
 	}
 	/* lanes 0 to 3 of the lower half and of the upper half belong to rows 0 to 3 */
 	acc0 = _mm256_hadd_epi32(_mm256_hadd_epi32(acc0, acc1), _mm256_hadd_epi32(acc2, acc3));

@@ -153,13 +153,13 @@ sum_pair(const IqdbSum sum, const float *a, const float *b, size_t dim)
 }
 
 TARGET IQDBI_INLINE void
-sum_group(const IqdbSum sum, const float *query, const float *const *row, const float *const *next, size_t dim,
+sum_group(const IqdbSum sum, const bool fetch, const float *query, IqdbiRows rows, IqdbiRows next, size_t dim,
 		  float *out)
 {
-	const float *row0 = row[0];
-	const float *row1 = row[1];
-	const float *row2 = row[2];
-	const float *row3 = row[3];
+	const float *row0 = rows.r0;
+	const float *row1 = rows.r1;
+	const float *row2 = rows.r2;
+	const float *row3 = rows.r3;
 	Quad         acc0 = quad_zero();
 	Quad         acc1 = quad_zero();
 	Quad         acc2 = quad_zero();
@@ -170,8 +170,13 @@ sum_group(const IqdbSum sum, const float *query, const float *const *row, const 
 	{
 		Quad block = quad_load(query + i);
 
-		if (next != NULL)
-			iqdbi_prefetch_group(next, i, BLOCK);
+		if (fetch)
+		{
+			iqdbi_prefetch_line(next, i * sizeof(float));
+			iqdbi_prefetch_line(next, i * sizeof(float) + IQDBI_CACHE_LINE);
+			iqdbi_prefetch_line(next, i * sizeof(float) + 2 * IQDBI_CACHE_LINE);
+			iqdbi_prefetch_line(next, i * sizeof(float) + 3 * IQDBI_CACHE_LINE);
+		}
 		add_block(sum, &acc0, &block, row0 + i);
 		add_block(sum, &acc1, &block, row1 + i);
 		add_block(sum, &acc2, &block, row2 + i);
@@ -179,8 +184,8 @@ sum_group(const IqdbSum sum, const float *query, const float *const *row, const 
 	}
 	if (i < dim)
 	{
-		if (next != NULL)
-			iqdbi_prefetch_group(next, i, dim - i);
+		if (fetch)
+			iqdbi_prefetch_rest(next, i * sizeof(float), dim * sizeof(float));
 		add_tail(sum, &acc0, query + i, row0 + i, dim - i);
 		add_tail(sum, &acc1, query + i, row1 + i, dim - i);
 		add_tail(sum, &acc2, query + i, row2 + i, dim - i);
@@ -239,12 +244,12 @@ vnni_pair(const int8_t *query, const uint8_t *code, size_t dim)
 }
 
 TARGET_VNNI IQDBI_INLINE void
-vnni_group(const int8_t *query, const uint8_t *const *row, const uint8_t *const *next, size_t dim, int32_t *out)
+vnni_group(const int8_t *query, IqdbiRows rows, IqdbiRows next, size_t dim, int32_t *out)
 {
-	const uint8_t *row0 = row[0];
-	const uint8_t *row1 = row[1];
-	const uint8_t *row2 = row[2];
-	const uint8_t *row3 = row[3];
+	const uint8_t *row0 = rows.r0;
+	const uint8_t *row1 = rows.r1;
+	const uint8_t *row2 = rows.r2;
+	const uint8_t *row3 = rows.r3;
 	__m512i        acc0 = _mm512_setzero_si512();
 	__m512i        acc1 = _mm512_setzero_si512();
 	__m512i        acc2 = _mm512_setzero_si512();
@@ -255,8 +260,7 @@ vnni_group(const int8_t *query, const uint8_t *const *row, const uint8_t *const 
 	{
 		__m512i part = _mm512_loadu_si512(query + i);
 
-		if (next != NULL)
-			iqdbi_prefetch_codes(next, i);
+		iqdbi_prefetch_line(next, i);
 		acc0 = _mm512_dpbusd_epi32(acc0, _mm512_loadu_si512(row0 + i), part);
 		acc1 = _mm512_dpbusd_epi32(acc1, _mm512_loadu_si512(row1 + i), part);
 		acc2 = _mm512_dpbusd_epi32(acc2, _mm512_loadu_si512(row2 + i), part);
@@ -266,8 +270,7 @@ vnni_group(const int8_t *query, const uint8_t *const *row, const uint8_t *const 
 	{
 		__m512i part = load_codes(query + i, dim - i);
 
-		if (next != NULL)
-			iqdbi_prefetch_codes(next, i);
+		iqdbi_prefetch_line(next, i);
 		acc0 = _mm512_dpbusd_epi32(acc0, load_codes(row0 + i, dim - i), part);
 		acc1 = _mm512_dpbusd_epi32(acc1, load_codes(row1 + i, dim - i), part);
 		acc2 = _mm512_dpbusd_epi32(acc2, load_codes(row2 + i, dim - i), part);
@@ -316,24 +319,27 @@ split_pair(const int8_t *query, const uint8_t *code, size_t dim)
 }
 
 TARGET IQDBI_INLINE void
-split_group(const int8_t *query, const uint8_t *const *row, const uint8_t *const *next, size_t dim, int32_t *out)
+split_group(const int8_t *query, IqdbiRows rows, IqdbiRows next, size_t dim, int32_t *out)
 {
-	__m512i acc0 = _mm512_setzero_si512();
-	__m512i acc1 = _mm512_setzero_si512();
-	__m512i acc2 = _mm512_setzero_si512();
-	__m512i acc3 = _mm512_setzero_si512();
-	size_t  i;
+	const uint8_t *row0 = rows.r0;
+	const uint8_t *row1 = rows.r1;
+	const uint8_t *row2 = rows.r2;
+	const uint8_t *row3 = rows.r3;
+	__m512i        acc0 = _mm512_setzero_si512();
+	__m512i        acc1 = _mm512_setzero_si512();
+	__m512i        acc2 = _mm512_setzero_si512();
+	__m512i        acc3 = _mm512_setzero_si512();
+	size_t         i;
 
 	for (i = 0; i < dim; i += CODES)
 	{
 		SplitQuery part = split_query(load_codes(query + i, dim - i));
 
-		if (next != NULL)
-			iqdbi_prefetch_codes(next, i);
-		acc0 = add_codes(acc0, part, load_codes(row[0] + i, dim - i));
-		acc1 = add_codes(acc1, part, load_codes(row[1] + i, dim - i));
-		acc2 = add_codes(acc2, part, load_codes(row[2] + i, dim - i));
-		acc3 = add_codes(acc3, part, load_codes(row[3] + i, dim - i));
+		iqdbi_prefetch_line(next, i);
+		acc0 = add_codes(acc0, part, load_codes(row0 + i, dim - i));
+		acc1 = add_codes(acc1, part, load_codes(row1 + i, dim - i));
+		acc2 = add_codes(acc2, part, load_codes(row2 + i, dim - i));
+		acc3 = add_codes(acc3, part, load_codes(row3 + i, dim - i));
 	}
 	_mm_storeu_si128((__m128i *) out, reduce_codes(acc0, acc1, acc2, acc3));
 }

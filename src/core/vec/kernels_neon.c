@@ -138,13 +138,13 @@ sum_pair(const IqdbSum sum, const float *a, const float *b, size_t dim)
 }
 
 IQDBI_INLINE void
-sum_group(const IqdbSum sum, const float *query, const float *const *row, const float *const *next, size_t dim,
+sum_group(const IqdbSum sum, const bool fetch, const float *query, IqdbiRows rows, IqdbiRows next, size_t dim,
 		  float *out)
 {
-	const float *row0 = row[0];
-	const float *row1 = row[1];
-	const float *row2 = row[2];
-	const float *row3 = row[3];
+	const float *row0 = rows.r0;
+	const float *row1 = rows.r1;
+	const float *row2 = rows.r2;
+	const float *row3 = rows.r3;
 	Quad         acc0 = quad_zero();
 	Quad         acc1 = quad_zero();
 	Quad         acc2 = quad_zero();
@@ -155,8 +155,8 @@ sum_group(const IqdbSum sum, const float *query, const float *const *row, const 
 	{
 		Quad block = quad_load(query + i);
 
-		if (next != NULL)
-			iqdbi_prefetch_group(next, i, BLOCK);
+		if (fetch)
+			iqdbi_prefetch_line(next, i * sizeof(float));
 		add_row(sum, &acc0, &block, row0 + i);
 		add_row(sum, &acc1, &block, row1 + i);
 		add_row(sum, &acc2, &block, row2 + i);
@@ -166,8 +166,8 @@ sum_group(const IqdbSum sum, const float *query, const float *const *row, const 
 	{
 		Quad block = quad_load_part(query + i, dim - i);
 
-		if (next != NULL)
-			iqdbi_prefetch_group(next, i, dim - i);
+		if (fetch)
+			iqdbi_prefetch_rest(next, i * sizeof(float), dim * sizeof(float));
 		add_tail(sum, &acc0, &block, row0 + i, dim - i);
 		add_tail(sum, &acc1, &block, row1 + i, dim - i);
 		add_tail(sum, &acc2, &block, row2 + i, dim - i);
@@ -235,24 +235,28 @@ code_pair(const int8_t *query, const uint8_t *code, size_t dim)
 }
 
 IQDBI_INLINE void
-code_group(const int8_t *query, const uint8_t *const *row, const uint8_t *const *next, size_t dim, int32_t *out)
+code_group(const int8_t *query, IqdbiRows rows, IqdbiRows next, size_t dim, int32_t *out)
 {
-	int32x4_t acc0 = vdupq_n_s32(0);
-	int32x4_t acc1 = vdupq_n_s32(0);
-	int32x4_t acc2 = vdupq_n_s32(0);
-	int32x4_t acc3 = vdupq_n_s32(0);
-	size_t    i;
+	const uint8_t *row0 = rows.r0;
+	const uint8_t *row1 = rows.r1;
+	const uint8_t *row2 = rows.r2;
+	const uint8_t *row3 = rows.r3;
+	int32x4_t      acc0 = vdupq_n_s32(0);
+	int32x4_t      acc1 = vdupq_n_s32(0);
+	int32x4_t      acc2 = vdupq_n_s32(0);
+	int32x4_t      acc3 = vdupq_n_s32(0);
+	size_t         i;
 
 	for (i = 0; i < dim; i += CODES)
 	{
 		WideQuery part = widen_query(load_codes(query + i, dim - i));
 
-		if (next != NULL && i % IQDBI_CACHE_LINE == 0)
-			iqdbi_prefetch_codes(next, i);
-		acc0 = add_codes(acc0, part, load_codes(row[0] + i, dim - i));
-		acc1 = add_codes(acc1, part, load_codes(row[1] + i, dim - i));
-		acc2 = add_codes(acc2, part, load_codes(row[2] + i, dim - i));
-		acc3 = add_codes(acc3, part, load_codes(row[3] + i, dim - i));
+		if (i % IQDBI_CACHE_LINE == 0)
+			iqdbi_prefetch_line(next, i);
+		acc0 = add_codes(acc0, part, load_codes(row0 + i, dim - i));
+		acc1 = add_codes(acc1, part, load_codes(row1 + i, dim - i));
+		acc2 = add_codes(acc2, part, load_codes(row2 + i, dim - i));
+		acc3 = add_codes(acc3, part, load_codes(row3 + i, dim - i));
 	}
 	vst1q_s32(out, vpaddq_s32(vpaddq_s32(acc0, acc1), vpaddq_s32(acc2, acc3)));
 }

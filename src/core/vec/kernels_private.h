@@ -2,13 +2,12 @@
  * kernels_private.h - what the kernel files share: the tables, and the walk over rows.
  *
  * A file of kernels supplies, for its instruction set, a function that sums one pair and a function that sums
- * IQDBI_GROUP rows side by side. The macros below make the batch and gather forms of them: which rows stand together,
- * which rows are fetched ahead, what happens to the odd rows at the end. They are macros because a function compiled
- * for one instruction set cannot be inlined into one compiled for another.
+ * IQDBI_GROUP rows side by side. The macros below make the batch and gather forms of them: which rows stand together and
+ * which rows are fetched ahead. They are macros because a function compiled for one instruction set cannot be inlined
+ * into one compiled for another.
  *
  * Bit for bit equality of the forms rests on two rules for the suppliers: a row's partial sums are the same in pair and
- * group (number, order, tail), and so is the tree that adds them up. Rows never influence each other, therefore a group
- * may hold a row twice.
+ * group (number, order, tail), and so is the tree that adds them up.
  */
 #ifndef IQDB_VEC_KERNELS_PRIVATE_H
 #define IQDB_VEC_KERNELS_PRIVATE_H
@@ -65,34 +64,49 @@ iqdbi_prefetch_row(const void *row, size_t bytes)
 		iqdbi_prefetch(at + i);
 }
 
-/* Components [first, first + count) of one row. */
-IQDBI_INLINE void
-iqdbi_prefetch_part(const float *row, size_t first, size_t count)
+/* IQDBI_GROUP rows of floats or of codes. Four scalars: an array of pointers would live in memory. */
+typedef struct IqdbiRows
 {
-	size_t i;
+	const void *r0;
+	const void *r1;
+	const void *r2;
+	const void *r3;
+} IqdbiRows;
 
-	for (i = first; i < first + count; i += IQDBI_CACHE_LINE / sizeof(float))
-		iqdbi_prefetch(row + i);
+/* The cache line at byte i of each of the rows. */
+IQDBI_INLINE void
+iqdbi_prefetch_line(IqdbiRows rows, size_t i)
+{
+	iqdbi_prefetch((const char *) rows.r0 + i);
+	iqdbi_prefetch((const char *) rows.r1 + i);
+	iqdbi_prefetch((const char *) rows.r2 + i);
+	iqdbi_prefetch((const char *) rows.r3 + i);
 }
 
-/* The same of four rows. */
+/* The lines from byte i up to byte `end` of each of the rows. */
 IQDBI_INLINE void
-iqdbi_prefetch_group(const float *const *next, size_t first, size_t count)
+iqdbi_prefetch_rest(IqdbiRows rows, size_t i, size_t end)
 {
-	iqdbi_prefetch_part(next[0], first, count);
-	iqdbi_prefetch_part(next[1], first, count);
-	iqdbi_prefetch_part(next[2], first, count);
-	iqdbi_prefetch_part(next[3], first, count);
+	for (; i < end; i += IQDBI_CACHE_LINE)
+		iqdbi_prefetch_line(rows, i);
 }
 
-/* One cache line, from byte i, of each row of the next group of codes. */
-IQDBI_INLINE void
-iqdbi_prefetch_codes(const uint8_t *const *next, size_t i)
+IQDBI_INLINE IqdbiRows
+iqdbi_rows_contiguous(const float *first, size_t stride)
 {
-	iqdbi_prefetch(next[0] + i);
-	iqdbi_prefetch(next[1] + i);
-	iqdbi_prefetch(next[2] + i);
-	iqdbi_prefetch(next[3] + i);
+	IqdbiRows rows = {first, first + stride, first + 2 * stride, first + 3 * stride};
+
+	return rows;
+}
+
+IQDBI_INLINE IqdbiRows
+iqdbi_rows_gathered(const void *base, size_t stride_bytes, const uint32_t *slots)
+{
+	const char *bytes = base;
+	IqdbiRows   rows = {bytes + slots[0] * stride_bytes, bytes + slots[1] * stride_bytes,
+						bytes + slots[2] * stride_bytes, bytes + slots[3] * stride_bytes};
+
+	return rows;
 }
 
 /* How many gathered rows ahead to fetch, a multiple of the group. */
@@ -106,62 +120,36 @@ iqdbi_gather_distance(size_t row_bytes)
 	return (rows + IQDBI_GROUP - 1) / IQDBI_GROUP * IQDBI_GROUP;
 }
 
-/* Number of the row at position i, the last one for every position behind the end. slots NULL means contiguous. */
-IQDBI_INLINE size_t
-iqdbi_row_at(const uint32_t *slots, size_t count, size_t i)
-{
-	if (i >= count)
-		i = count - 1;
-	return slots != NULL ? slots[i] : i;
-}
-
 /*
- * Defines the function `scan`: results of count rows, group by group. Result is float or int32_t, Element what a row is
- * made of, Query what the query is made of. group(query, row, next, dim, out) sums the rows row[0..3] into out[0..3]
- * and fetches the rows next[0..3] on the way, unless next is NULL. pair(query, row, dim) sums one.
+ * Defines the function `gather` over rows of Element with results of Result (float, or int32_t). group(query, rows, next,
+ * dim, out) sums four rows into out[0..3] and fetches the rows next on the way; pair(query, row, dim) sums one.
  */
-#define IQDBI_DEFINE_SCAN(target, scan, group, pair, Element, Query, Result) \
-	target IQDBI_INLINE void \
-	scan(const Query *query, const Element *base, size_t stride, const uint32_t *slots, size_t count, size_t dim, \
-		 Result *out) \
+#define IQDBI_DEFINE_GATHER(target, gather, group, pair, Element, Query, Result) \
+	target static void \
+	gather(const Query *query, const Element *base, size_t stride, const uint32_t *slots, size_t count, size_t dim, \
+		   Result *out) \
 	{ \
-		size_t bytes = dim * sizeof(Element); \
-		size_t ahead = slots != NULL ? iqdbi_gather_distance(bytes) : IQDBI_GROUP; \
-		bool   fetch = slots != NULL || bytes <= IQDBI_BATCH_AHEAD_BYTES; \
-		size_t i; \
+		const size_t stride_bytes = stride * sizeof(Element); \
+		const size_t ahead = iqdbi_gather_distance(dim * sizeof(Element)); \
+		size_t       i; \
 \
-		for (i = 0; slots != NULL && i < ahead && i < count; i++) \
-			iqdbi_prefetch_row(base + slots[i] * stride, bytes); \
-\
-		for (i = 0; i < count; i += IQDBI_GROUP) \
+		for (i = 0; i < ahead && i < count; i++) \
+			iqdbi_prefetch_row(base + slots[i] * stride, dim * sizeof(Element)); \
+		for (i = 0; i + IQDBI_GROUP <= count; i += IQDBI_GROUP) \
 		{ \
-			const Element *row[IQDBI_GROUP]; \
-			const Element *next[IQDBI_GROUP]; \
-			Result         last[IQDBI_GROUP]; \
-			Result        *to; \
-			size_t         left = count - i; \
-			int            k; \
+			/* at the end the last rows are asked for again and again, which costs next to nothing */ \
+			size_t next = i + ahead + IQDBI_GROUP <= count ? i + ahead : count - IQDBI_GROUP; \
 \
-			if (left == 1) \
-			{ \
-				out[i] = pair(query, base + iqdbi_row_at(slots, count, i) * stride, dim); \
-				return; \
-			} \
-			for (k = 0; k < IQDBI_GROUP; k++) \
-			{ \
-				row[k] = base + iqdbi_row_at(slots, count, i + (size_t) k) * stride; \
-				next[k] = base + iqdbi_row_at(slots, count, i + ahead + (size_t) k) * stride; \
-			} \
-			to = left >= IQDBI_GROUP ? out + i : last; \
-			group(query, row, fetch && left > ahead ? next : NULL, dim, to); \
-			if (to == last) \
-				memcpy(out + i, last, left * sizeof(Result)); \
+			group(query, iqdbi_rows_gathered(base, stride_bytes, slots + i), \
+				  iqdbi_rows_gathered(base, stride_bytes, slots + next), dim, out + i); \
 		} \
+		for (; i < count; i++) \
+			out[i] = pair(query, base + slots[i] * stride, dim); \
 	}
 
 /*
  * Defines pair_x, batch_x and gather_x for one sum from the file's sum_pair(sum, a, b, dim) and
- * sum_group(sum, query, row, next, dim, out), which see the sum as a constant.
+ * sum_group(sum, fetch, query, rows, next, dim, out), which see sum and fetch as constants.
  */
 #define IQDBI_DEFINE_SUM(target, name, sum) \
 	target static float \
@@ -170,26 +158,34 @@ iqdbi_row_at(const uint32_t *slots, size_t count, size_t i)
 		return sum_pair(sum, a, b, dim); \
 	} \
 \
-	target IQDBI_INLINE void \
-	group_##name(const float *query, const float *const *row, const float *const *next, size_t dim, float *out) \
-	{ \
-		sum_group(sum, query, row, next, dim, out); \
-	} \
-\
-	IQDBI_DEFINE_SCAN(target, scan_##name, group_##name, pair_##name, float, float, float) \
-\
 	target static void \
 	batch_##name(const float *query, const float *rows, size_t stride, size_t count, size_t dim, float *out) \
 	{ \
-		scan_##name(query, rows, stride, NULL, count, dim, out); \
+		const size_t step = IQDBI_GROUP * stride; \
+\
+		if (dim * sizeof(float) <= IQDBI_BATCH_AHEAD_BYTES) \
+		{ \
+			for (; count >= 2 * IQDBI_GROUP; count -= IQDBI_GROUP, rows += step, out += IQDBI_GROUP) \
+				sum_group(sum, true, query, iqdbi_rows_contiguous(rows, stride), \
+						  iqdbi_rows_contiguous(rows + step, stride), dim, out); \
+		} \
+		for (; count >= IQDBI_GROUP; count -= IQDBI_GROUP, rows += step, out += IQDBI_GROUP) \
+		{ \
+			IqdbiRows group = iqdbi_rows_contiguous(rows, stride); \
+\
+			sum_group(sum, false, query, group, group, dim, out); \
+		} \
+		for (; count > 0; count--, rows += stride, out++) \
+			*out = pair_##name(query, rows, dim); \
 	} \
 \
-	target static void \
-	gather_##name(const float *query, const float *base, size_t stride, const uint32_t *slots, size_t count, \
-				  size_t dim, float *out) \
+	target IQDBI_INLINE void \
+	gather_group_##name(const float *query, IqdbiRows rows, IqdbiRows next, size_t dim, float *out) \
 	{ \
-		scan_##name(query, base, stride, slots, count, dim, out); \
-	}
+		sum_group(sum, true, query, rows, next, dim, out); \
+	} \
+\
+	IQDBI_DEFINE_GATHER(target, gather_##name, gather_group_##name, pair_##name, float, float, float)
 
 /* The four sums by IQDBI_DEFINE_SUM, and their part of the table. */
 #define IQDBI_DEFINE_SUMS(target) \
@@ -207,7 +203,8 @@ iqdbi_row_at(const uint32_t *slots, size_t count, size_t i)
 	}
 
 /*
- * Defines dot_u8i8_x and dot_u8i8_gather_x from code_pair(query, code, dim) and code_group(query, row, next, dim, out).
+ * Defines dot_u8i8_x and dot_u8i8_gather_x from code_pair(query, code, dim) and
+ * code_group(query, rows, next, dim, out).
  */
 #define IQDBI_DEFINE_CODES(target, name, code_pair, code_group) \
 	target static int32_t \
@@ -216,13 +213,6 @@ iqdbi_row_at(const uint32_t *slots, size_t count, size_t i)
 		return code_pair(query, code, dim); \
 	} \
 \
-	IQDBI_DEFINE_SCAN(target, code_scan_##name, code_group, code_pair, uint8_t, int8_t, int32_t) \
-\
-	target static void \
-	dot_u8i8_gather_##name(const int8_t *query, const uint8_t *base, size_t stride_bytes, const uint32_t *slots, \
-						   size_t count, size_t dim, int32_t *out) \
-	{ \
-		code_scan_##name(query, base, stride_bytes, slots, count, dim, out); \
-	}
+	IQDBI_DEFINE_GATHER(target, dot_u8i8_gather_##name, code_group, code_pair, uint8_t, int8_t, int32_t)
 
 #endif

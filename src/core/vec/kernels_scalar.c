@@ -79,17 +79,15 @@ call_pair(const IqdbSum sum, const float *a, const float *b, size_t dim)
 }
 
 IQDBI_INLINE void
-sum_group(const IqdbSum sum, const float *query, const float *const *row, const float *const *next, size_t dim,
+sum_group(const IqdbSum sum, const bool fetch, const float *query, IqdbiRows rows, IqdbiRows next, size_t dim,
 		  float *out)
 {
-	int k;
-
-	for (k = 0; k < IQDBI_GROUP; k++)
-	{
-		if (next != NULL)
-			iqdbi_prefetch_row(next[k], dim * sizeof(float));
-		out[k] = call_pair(sum, query, row[k], dim);
-	}
+	if (fetch)
+		iqdbi_prefetch_rest(next, 0, dim * sizeof(float));
+	out[0] = call_pair(sum, query, rows.r0, dim);
+	out[1] = call_pair(sum, query, rows.r1, dim);
+	out[2] = call_pair(sum, query, rows.r2, dim);
+	out[3] = call_pair(sum, query, rows.r3, dim);
 }
 
 IQDBI_DEFINE_SUMS(BASELINE)
@@ -106,16 +104,13 @@ code_pair(const int8_t *query, const uint8_t *code, size_t dim)
 }
 
 static void
-code_group(const int8_t *query, const uint8_t *const *row, const uint8_t *const *next, size_t dim, int32_t *out)
+code_group(const int8_t *query, IqdbiRows rows, IqdbiRows next, size_t dim, int32_t *out)
 {
-	int k;
-
-	for (k = 0; k < IQDBI_GROUP; k++)
-	{
-		if (next != NULL)
-			iqdbi_prefetch_row(next[k], dim);
-		out[k] = code_pair(query, row[k], dim);
-	}
+	iqdbi_prefetch_rest(next, 0, dim);
+	out[0] = code_pair(query, rows.r0, dim);
+	out[1] = code_pair(query, rows.r1, dim);
+	out[2] = code_pair(query, rows.r2, dim);
+	out[3] = code_pair(query, rows.r3, dim);
 }
 
 IQDBI_DEFINE_CODES(BASELINE, scalar, code_pair, code_group)
