@@ -66,8 +66,14 @@ COMMENT ON TYPE iqvector IS 'vector of 1 to 16000 single-precision numbers';
 -- Casts
 -- --------------------------------------------------------------------------
 
+CREATE FUNCTION iqvector_typmod_support(internal) RETURNS internal
+	AS 'MODULE_PATHNAME' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+
+COMMENT ON FUNCTION iqvector_typmod_support(internal) IS 'planner support: type modifiers that need no check';
+
 CREATE FUNCTION iqvector(iqvector, integer, boolean) RETURNS iqvector
-	AS 'MODULE_PATHNAME', 'iqvector_enforce_typmod' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+	AS 'MODULE_PATHNAME', 'iqvector_enforce_typmod' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE
+	SUPPORT iqvector_typmod_support;
 
 COMMENT ON FUNCTION iqvector(iqvector, integer, boolean) IS 'check the dimensions a type modifier asks for';
 

@@ -82,8 +82,13 @@ INSERT INTO iqvector_typed (three) VALUES ('[1,2,3]'), (NULL);
 SELECT pg_temp.error_of($$INSERT INTO iqvector_typed (three) VALUES ('[1,2]')$$);
 SELECT pg_temp.error_of($$INSERT INTO iqvector_typed (three) SELECT '[1,2,3,4]'::iqvector$$);
 SELECT pg_temp.error_of($$ALTER TABLE iqvector_typed ALTER three TYPE iqvector(2)$$);
+-- giving up a modifier rewrites nothing, asking for one checks every row
+SELECT pg_relation_filenode('iqvector_typed') AS file \gset
 ALTER TABLE iqvector_typed ALTER three TYPE iqvector;
+SELECT pg_relation_filenode('iqvector_typed') = :file AS not_rewritten;
 SELECT three FROM iqvector_typed;
+ALTER TABLE iqvector_typed ALTER three TYPE iqvector(3);
+SELECT pg_relation_filenode('iqvector_typed') = :file AS not_rewritten;
 
 -- stored inline, with a short header, and out of line: the same vector comes back
 TRUNCATE iqvector_typed;

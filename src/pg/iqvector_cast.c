@@ -9,13 +9,15 @@
 
 #include "catalog/pg_type.h"
 #include "common/shortest_dec.h"
+#include "nodes/nodeFuncs.h"
+#include "nodes/supportnodes.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/float.h"
 #include "utils/fmgrprotos.h"
 #include "utils/jsonb.h"
-#include "utils/lsyscache.h"
 #include "utils/numeric.h"
+#include "utils/syscache.h"
 
 #include "core/vec/text.h"
 #include "pg/iqvector.h"
@@ -29,6 +31,64 @@ iqvector_enforce_typmod(PG_FUNCTION_ARGS)
 
 	iqdb_pg_vector_check_typmod(PG_GETARG_INT32(1), vector->dim);
 	PG_RETURN_IQVECTOR_P(vector);
+}
+
+/* true for pgvector's type, whose modifier means what ours means. (Binary casts are the superuser's word for the bytes.) */
+static bool
+is_named_vector(Oid type)
+{
+	HeapTuple tuple = SearchSysCache1(TYPEOID, ObjectIdGetDatum(type));
+	bool      named;
+
+	if (!HeapTupleIsValid(tuple))
+		return false;
+	named = strcmp(NameStr(((Form_pg_type) GETSTRUCT(tuple))->typname), "vector") == 0;
+	ReleaseSysCache(tuple);
+	return named;
+}
+
+/* The modifier an iqvector expression is known to satisfy, or -1; looks through the free cast from pgvector's vector. */
+static int32
+known_typmod(Node *expression)
+{
+	int32 typmod = exprTypmod(expression);
+
+	if (typmod < 0 && IsA(expression, RelabelType))
+	{
+		Node *source = (Node *) ((RelabelType *) expression)->arg;
+
+		if (is_named_vector(exprType(source)))
+			typmod = exprTypmod(source);
+	}
+	return typmod;
+}
+
+/*
+ * iqvector_typmod_support(internal) returns internal: tells the planner when a modifier needs no check. Besides the check
+ * itself this saves ALTER TABLE ... TYPE the rewrite of a table, from vector(n) to iqvector(n) for one.
+ */
+PG_FUNCTION_INFO_V1(iqvector_typmod_support);
+Datum
+iqvector_typmod_support(PG_FUNCTION_ARGS)
+{
+	Node *request = (Node *) PG_GETARG_POINTER(0);
+	Node *result = NULL;
+
+	if (IsA(request, SupportRequestSimplify))
+	{
+		List *arguments = ((SupportRequestSimplify *) request)->fcall->args;
+		Node *source = (Node *) linitial(arguments);
+		Node *modifier = (Node *) lsecond(arguments);
+
+		if (IsA(modifier, Const) && !((Const *) modifier)->constisnull)
+		{
+			int32 typmod = DatumGetInt32(((Const *) modifier)->constvalue);
+
+			if (typmod < 0 || typmod == known_typmod(source))
+				result = relabel_to_typmod(source, typmod);
+		}
+	}
+	PG_RETURN_POINTER(result);
 }
 
 /* numeric rounds to float4 by its text form, and says "type real" when that does not fit */
