@@ -1,7 +1,7 @@
 -- iqdb--0.1.0.sql - everything CREATE EXTENSION iqdb makes.
 --
--- Sections: library, type, casts, distances, functions, arithmetic, comparison, aggregates, pgvector. What belongs to the
--- access methods follows behind them. Names and behaviour follow pgvector's where it has them.
+-- Sections: library, type, casts, distances, functions, arithmetic, comparison, aggregates, pgvector. What belongs to
+-- the access methods follows behind them. Names and behaviour follow pgvector's where it has them.
 
 \echo Use "CREATE EXTENSION iqdb" to load this file. \quit
 
@@ -237,7 +237,7 @@ COMMENT ON FUNCTION l2_normalize(iqvector) IS 'normalize with Euclidean norm';
 CREATE FUNCTION subvector(iqvector, integer, integer) RETURNS iqvector
 	AS 'MODULE_PATHNAME', 'iqvector_subvector' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 5;
 
-COMMENT ON FUNCTION subvector(iqvector, integer, integer) IS 'part of a vector: start, counted from 1, and number of components';
+COMMENT ON FUNCTION subvector(iqvector, integer, integer) IS 'part of a vector: first component, number of components';
 
 CREATE FUNCTION binary_quantize(iqvector) RETURNS bit
 	AS 'MODULE_PATHNAME', 'iqvector_binary_quantize' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 5;
@@ -433,9 +433,10 @@ COMMENT ON AGGREGATE sum(iqvector) IS 'sum as iqvector across all iqvector value
 -- pgvector
 -- --------------------------------------------------------------------------
 
--- iqvector has the bytes of pgvector's vector, so that a column changes its type without being rewritten. Only the type
--- that the extension "vector" owns is known to have them: another type of that name is not taken. The casts belong to
--- whoever calls, not to this extension: pg_dump writes them out, and dropping either extension asks for CASCADE.
+-- iqvector has the bytes of pgvector's vector, so that a column changes its type without being rewritten. Only the
+-- type that the extension "vector" owns is known to have them: another type of that name is not taken. The casts
+-- belong to whoever calls, not to this extension: pg_dump writes them out, and dropping either extension asks for
+-- CASCADE.
 
 CREATE FUNCTION iqdb_create_vector_casts() RETURNS void
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE

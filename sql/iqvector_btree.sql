@@ -37,7 +37,8 @@ $$;
 CREATE TABLE iqvector_keys (v iqvector(3));
 INSERT INTO iqvector_keys VALUES ('[0,0,0]'), ('[1,2,3]'), ('[1,1,1]'), (NULL), ('[-1,0,0]');
 CREATE INDEX iqvector_keys_v ON iqvector_keys (v);
-SELECT opcname, opcdefault FROM pg_opclass WHERE opcintype = 'iqvector'::regtype AND opcmethod = (SELECT oid FROM pg_am WHERE amname = 'btree');
+SELECT opcname, opcdefault FROM pg_opclass WHERE opcintype = 'iqvector'::regtype
+	AND opcmethod = (SELECT oid FROM pg_am WHERE amname = 'btree');
 
 SET enable_seqscan = off;
 SET enable_bitmapscan = off;
@@ -71,12 +72,14 @@ SELECT pg_temp.error_of($$INSERT INTO iqvector_unique VALUES ('[0]'), ('[-0]')$$
 INSERT INTO iqvector_unique VALUES ('[1]') ON CONFLICT DO NOTHING;
 SELECT coalesce(v::text, 'null') FROM iqvector_unique ORDER BY v;
 -- a key must fit a btree page
-SELECT pg_temp.error_of($$INSERT INTO iqvector_unique SELECT array_fill(1, ARRAY[1000])$$) LIKE '54000 | index row size%' AS too_wide;
+SELECT pg_temp.error_of($$INSERT INTO iqvector_unique SELECT array_fill(1, ARRAY[1000])$$)
+	LIKE '54000 | index row size%' AS too_wide;
 DROP TABLE iqvector_unique;
 
 -- the order is that of arrays of real
 CREATE TEMP TABLE many AS
-SELECT ARRAY(SELECT ((n * 7919 + i * 104729) % 3 - 1)::real FROM generate_series(1, 1 + n % 4) AS i) AS a FROM generate_series(1, 120) AS n;
+SELECT ARRAY(SELECT ((n * 7919 + i * 104729) % 3 - 1)::real FROM generate_series(1, 1 + n % 4) AS i) AS a
+	FROM generate_series(1, 120) AS n;
 SELECT count(*) AS differing FROM many AS x, many AS y
 WHERE iqvector_cmp(x.a::iqvector, y.a::iqvector) <> btarraycmp(x.a, y.a)
 	OR (x.a::iqvector < y.a::iqvector) <> (x.a < y.a) OR (x.a::iqvector <= y.a::iqvector) <> (x.a <= y.a)
@@ -85,12 +88,15 @@ WHERE iqvector_cmp(x.a::iqvector, y.a::iqvector) <> btarraycmp(x.a, y.a)
 
 -- a larger index, built and grown, values with short headers and without
 CREATE TABLE iqvector_grown (v iqvector);
-INSERT INTO iqvector_grown SELECT ARRAY(SELECT (n * 7919 + i) % 1000 FROM generate_series(1, 1 + n % 60) AS i)::iqvector FROM generate_series(1, 1000) AS n;
+INSERT INTO iqvector_grown SELECT ARRAY(SELECT (n * 7919 + i) % 1000 FROM generate_series(1, 1 + n % 60) AS i)::iqvector
+	FROM generate_series(1, 1000) AS n;
 CREATE INDEX ON iqvector_grown (v);
-INSERT INTO iqvector_grown SELECT ARRAY(SELECT (n * 7919 + i) % 1000 FROM generate_series(1, 1 + n % 60) AS i)::iqvector FROM generate_series(1001, 2000) AS n;
+INSERT INTO iqvector_grown SELECT ARRAY(SELECT (n * 7919 + i) % 1000 FROM generate_series(1, 1 + n % 60) AS i)::iqvector
+	FROM generate_series(1001, 2000) AS n;
 SET enable_seqscan = off;
 SET enable_sort = off;
-SELECT pg_temp.plan_has('SELECT v, lag(v) OVER (ORDER BY v) FROM iqvector_grown', 'Index Only Scan using iqvector_grown_v_idx on iqvector_grown') AS by_index;
+SELECT pg_temp.plan_has('SELECT v, lag(v) OVER (ORDER BY v) FROM iqvector_grown',
+	'Index Only Scan using iqvector_grown_v_idx on iqvector_grown') AS by_index;
 SELECT count(*) AS rows, count(*) FILTER (WHERE before > v) AS out_of_order
 FROM (SELECT v, lag(v) OVER (ORDER BY v) AS before FROM iqvector_grown) AS t;
 SELECT count(*) AS found FROM iqvector_grown AS o WHERE EXISTS (SELECT FROM iqvector_grown AS i WHERE i.v = o.v);
@@ -99,4 +105,5 @@ RESET enable_sort;
 DROP TABLE iqvector_grown, iqvector_keys;
 
 -- the operator class is sound in the server's own eyes
-SELECT amvalidate(oid) FROM pg_opclass WHERE opcname = 'iqvector_ops' AND opcmethod = (SELECT oid FROM pg_am WHERE amname = 'btree');
+SELECT amvalidate(oid) FROM pg_opclass WHERE opcname = 'iqvector_ops'
+	AND opcmethod = (SELECT oid FROM pg_am WHERE amname = 'btree');

@@ -20,10 +20,12 @@ END
 $$;
 
 -- arrays to iqvector
-SELECT ARRAY[1,2,3]::iqvector, ARRAY[1.5,2.0,-3.25]::iqvector, ARRAY[1,2,3]::real[]::iqvector, ARRAY[1,2,3]::float8[]::iqvector,
-	ARRAY[1,2,3]::numeric[]::iqvector;
-SELECT '{1,2,3}'::real[]::iqvector(3), '{1,2,3}'::float8[]::iqvector(3), '{1,2,3}'::int[]::iqvector(3), '{1,2,3}'::numeric[]::iqvector(3);
-SELECT '{1e-46,-1e-46}'::float8[]::iqvector, '{16777217}'::int[]::iqvector, '{0.1}'::float8[]::iqvector, '{0.1}'::numeric[]::iqvector;
+SELECT ARRAY[1,2,3]::iqvector, ARRAY[1.5,2.0,-3.25]::iqvector, ARRAY[1,2,3]::real[]::iqvector,
+	ARRAY[1,2,3]::float8[]::iqvector, ARRAY[1,2,3]::numeric[]::iqvector;
+SELECT '{1,2,3}'::real[]::iqvector(3), '{1,2,3}'::float8[]::iqvector(3), '{1,2,3}'::int[]::iqvector(3),
+	'{1,2,3}'::numeric[]::iqvector(3);
+SELECT '{1e-46,-1e-46}'::float8[]::iqvector, '{16777217}'::int[]::iqvector, '{0.1}'::float8[]::iqvector,
+	'{0.1}'::numeric[]::iqvector;
 SELECT '[5:6]={7,8}'::int[]::iqvector, (array_remove(ARRAY[1,NULL,2], NULL))::iqvector, (ARRAY[1,2,3,4])[2:3]::iqvector;
 SELECT iqvector_dims(array_agg(n)::iqvector) FROM generate_series(1, 16000) AS n;
 
@@ -39,7 +41,8 @@ SELECT '[1,-2.5,0.1,1e-3,16777216,3.4028235e38]'::iqvector::jsonb, '[-0]'::iqvec
 SELECT '[16777217, 1e-46, -1e-46, 0.100000001490116119384765625]'::jsonb::iqvector;
 SELECT jsonb_typeof('[1]'::iqvector::jsonb), ('{"embedding": [1, 2, 3]}'::jsonb -> 'embedding')::iqvector;
 SELECT count(*) AS changed
-FROM (SELECT array_agg(exp((i - 300) / 4.0)::real)::iqvector AS v FROM generate_series(1, 600) AS i) AS t WHERE v::jsonb::iqvector <> v;
+FROM (SELECT array_agg(exp((i - 300) / 4.0)::real)::iqvector AS v FROM generate_series(1, 600) AS i) AS t
+WHERE v::jsonb::iqvector <> v;
 SELECT iqvector_dims((SELECT jsonb_agg(n) FROM generate_series(1, 16000) AS n)::iqvector);
 
 -- which casts happen by themselves
@@ -61,15 +64,24 @@ SELECT ARRAY[1,2,3] = ARRAY[1,2,3], ARRAY[1.5] || ARRAY[2.5], '[1,2]'::jsonb || 
 -- errors
 SELECT expression, pg_temp.error_of('SELECT ' || expression) AS error
 FROM unnest(ARRAY[
-	$$'{1,2,3}'::real[]::iqvector(2)$$, $$'{1,2,3}'::float8[]::iqvector(2)$$, $$'{1,2,3}'::int[]::iqvector(2)$$, $$'{1,2,3}'::numeric[]::iqvector(2)$$,
-	$$'{NULL}'::real[]::iqvector$$, $$'{1,NULL}'::numeric[]::iqvector$$, $$'{NaN}'::real[]::iqvector$$, $$'{NaN}'::float8[]::iqvector$$,
-	$$'{NaN}'::numeric[]::iqvector$$, $$'{Infinity}'::real[]::iqvector$$, $$'{-Infinity}'::float8[]::iqvector$$, $$'{Infinity}'::numeric[]::iqvector$$,
-	$$'{}'::real[]::iqvector$$, $$'{}'::int[]::iqvector$$, $$'{{1}}'::real[]::iqvector$$, $$'{{1},{2}}'::int[]::iqvector$$,
-	$$'{4e38,-4e38}'::float8[]::iqvector$$, $$'{4e38}'::numeric[]::iqvector$$, $$'{1}'::text[]::iqvector$$, $$'{1}'::bigint[]::iqvector$$,
-	$$array_agg(n)::iqvector FROM generate_series(1, 16001) AS n$$, $$array_to_iqvector(array_agg(n), 16001, false) FROM generate_series(1, 16001) AS n$$,
-	$$'[]'::jsonb::iqvector$$, $$'{"a": 1}'::jsonb::iqvector$$, $$'1'::jsonb::iqvector$$, $$'"[1]"'::jsonb::iqvector$$, $$'null'::jsonb::iqvector$$,
-	$$'true'::jsonb::iqvector$$, $$'[1, null]'::jsonb::iqvector$$, $$'[1, "2"]'::jsonb::iqvector$$, $$'[1, [2]]'::jsonb::iqvector$$,
-	$$'[{"a": 1}]'::jsonb::iqvector$$, $$'[true]'::jsonb::iqvector$$, $$'[1, 4e38]'::jsonb::iqvector$$, $$'[-1e400]'::jsonb::iqvector$$,
+	$$'{1,2,3}'::real[]::iqvector(2)$$, $$'{1,2,3}'::float8[]::iqvector(2)$$, $$'{1,2,3}'::int[]::iqvector(2)$$,
+	$$'{1,2,3}'::numeric[]::iqvector(2)$$,
+	$$'{NULL}'::real[]::iqvector$$, $$'{1,NULL}'::numeric[]::iqvector$$, $$'{NaN}'::real[]::iqvector$$,
+	$$'{NaN}'::float8[]::iqvector$$,
+	$$'{NaN}'::numeric[]::iqvector$$, $$'{Infinity}'::real[]::iqvector$$, $$'{-Infinity}'::float8[]::iqvector$$,
+	$$'{Infinity}'::numeric[]::iqvector$$,
+	$$'{}'::real[]::iqvector$$, $$'{}'::int[]::iqvector$$, $$'{{1}}'::real[]::iqvector$$,
+	$$'{{1},{2}}'::int[]::iqvector$$,
+	$$'{4e38,-4e38}'::float8[]::iqvector$$, $$'{4e38}'::numeric[]::iqvector$$, $$'{1}'::text[]::iqvector$$,
+	$$'{1}'::bigint[]::iqvector$$,
+	$$array_agg(n)::iqvector FROM generate_series(1, 16001) AS n$$,
+	$$array_to_iqvector(array_agg(n), 16001, false) FROM generate_series(1, 16001) AS n$$,
+	$$'[]'::jsonb::iqvector$$, $$'{"a": 1}'::jsonb::iqvector$$, $$'1'::jsonb::iqvector$$, $$'"[1]"'::jsonb::iqvector$$,
+	$$'null'::jsonb::iqvector$$,
+	$$'true'::jsonb::iqvector$$, $$'[1, null]'::jsonb::iqvector$$, $$'[1, "2"]'::jsonb::iqvector$$,
+	$$'[1, [2]]'::jsonb::iqvector$$,
+	$$'[{"a": 1}]'::jsonb::iqvector$$, $$'[true]'::jsonb::iqvector$$, $$'[1, 4e38]'::jsonb::iqvector$$,
+	$$'[-1e400]'::jsonb::iqvector$$,
 	$$'[1,2,3]'::jsonb::iqvector(2)$$, $$(SELECT jsonb_agg(n) FROM generate_series(1, 16001) AS n)::iqvector$$
 ]) AS expression;
 

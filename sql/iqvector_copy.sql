@@ -21,8 +21,8 @@ $$;
 
 CREATE TABLE iqvector_source (id int, v iqvector(3), more iqvector[]);
 CREATE TABLE iqvector_target (LIKE iqvector_source);
-INSERT INTO iqvector_source VALUES (1, '[0,0,0]', NULL), (2, '[1,2,3]', ARRAY['[1]', '[2,3]']::iqvector[]), (3, '[1e-45,-0,3.4028235e38]', '{}'),
-	(4, NULL, ARRAY[NULL, '[0.1]']::iqvector[]);
+INSERT INTO iqvector_source VALUES (1, '[0,0,0]', NULL), (2, '[1,2,3]', ARRAY['[1]', '[2,3]']::iqvector[]),
+	(3, '[1e-45,-0,3.4028235e38]', '{}'), (4, NULL, ARRAY[NULL, '[0.1]']::iqvector[]);
 
 -- there and back through a file of the server
 CREATE FUNCTION pg_temp.copy_round_trip(options text) RETURNS SETOF iqvector_target LANGUAGE plpgsql AS
@@ -40,7 +40,8 @@ $$;
 SELECT * FROM pg_temp.copy_round_trip('FORMAT text');
 SELECT * FROM pg_temp.copy_round_trip('FORMAT csv, HEADER');
 SELECT * FROM pg_temp.copy_round_trip('FORMAT binary');
-SELECT count(*) AS changed FROM iqvector_source AS s JOIN iqvector_target AS t USING (id) WHERE iqvector_send(s.v) <> iqvector_send(t.v);
+SELECT count(*) AS changed FROM iqvector_source AS s JOIN iqvector_target AS t USING (id)
+WHERE iqvector_send(s.v) <> iqvector_send(t.v);
 
 COPY iqvector_source (id, v) TO stdout;
 COPY iqvector_source (id, v) TO stdout WITH (FORMAT csv);
@@ -60,27 +61,36 @@ CREATE TEMP TABLE received (v iqvector);
 CREATE FUNCTION pg_temp.receive(bytes bytea) RETURNS text LANGUAGE plpgsql AS
 $$
 DECLARE
-	whole bytea := '\x5047434f50590aff0d0a00'::bytea || '\x0000000000000000'::bytea || '\x0001'::bytea || int4send(length(bytes)) || bytes
+	whole bytea := '\x5047434f50590aff0d0a00'::bytea || '\x0000000000000000'::bytea || '\x0001'::bytea
+		|| int4send(length(bytes)) || bytes
 		|| '\xffff'::bytea;
 	program text := '';
 	result text;
 BEGIN
 	FOR i IN 0 .. length(whole) - 1 LOOP
-		program := program || '\' || (get_byte(whole, i) / 64)::text || (get_byte(whole, i) / 8 % 8)::text || (get_byte(whole, i) % 8)::text;
+		program := program || '\' || (get_byte(whole, i) / 64)::text || (get_byte(whole, i) / 8 % 8)::text
+			|| (get_byte(whole, i) % 8)::text;
 	END LOOP;
 	TRUNCATE received;
-	result := pg_temp.error_of(format('COPY received FROM PROGRAM %L WITH (FORMAT binary)', format('printf ''%s''', program)));
+	program := format('printf ''%s''', program);
+	result := pg_temp.error_of(format('COPY received FROM PROGRAM %L WITH (FORMAT binary)', program));
 	RETURN CASE WHEN result = 'no error' THEN (SELECT v::text FROM received) ELSE result END;
 END
 $$;
 SELECT bytes, pg_temp.receive(bytes)
 FROM unnest(ARRAY[
-	'\x000100003f800000', '\x000300003f8000004000000040400000', '\x000200008000000000000001', '\x000100007f7fffff', -- right
-	'\x', '\x00', '\x0001', '\x00010000', '\x000100003f8000', '\x000200003f800000',                              -- cut short
-	'\x000100003f80000000', '\x000100003f8000003f800000',                                                        -- too long
-	'\x00000000', '\x00000001', '\xffff0000', '\x80000000', '\x3e810000', '\x3e800000',                           -- dimension lies
-	'\x000100013f800000', '\x0001ffff3f800000',                                                                  -- reserved field used
-	'\x000100007fc00000', '\x00010000ffc00001', '\x000100007f800001', '\x000100007f800000', '\x00010000ff800000', -- not numbers
+	-- right
+	'\x000100003f800000', '\x000300003f8000004000000040400000', '\x000200008000000000000001', '\x000100007f7fffff',
+	-- cut short
+	'\x', '\x00', '\x0001', '\x00010000', '\x000100003f8000', '\x000200003f800000',
+	-- too long
+	'\x000100003f80000000', '\x000100003f8000003f800000',
+	-- dimension lies
+	'\x00000000', '\x00000001', '\xffff0000', '\x80000000', '\x3e810000', '\x3e800000',
+	-- reserved field used
+	'\x000100013f800000', '\x0001ffff3f800000',
+	-- not numbers
+	'\x000100007fc00000', '\x00010000ffc00001', '\x000100007f800001', '\x000100007f800000', '\x00010000ff800000',
 	'\x000200003f8000007fc00000'
 ]::bytea[]) AS bytes;
 

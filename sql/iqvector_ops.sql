@@ -23,8 +23,8 @@ $$;
 SELECT a, b, l2_distance(a, b) AS l2, inner_product(a, b) AS inner, cosine_distance(a, b) AS cosine,
 	l1_distance(a, b) AS l1, hamming_distance(a, b) AS hamming
 FROM (VALUES
-	('[0,0]'::iqvector, '[3,4]'::iqvector), ('[0,0]', '[0,1]'), ('[1,2]', '[3,4]'), ('[1,0]', '[0,2]'), ('[1,1]', '[1,1]'),
-	('[1,1]', '[-1,-1]'), ('[0,0]', '[0,0]'), ('[5]', '[-7]'), ('[3,4]', '[4,3]'),
+	('[0,0]'::iqvector, '[3,4]'::iqvector), ('[0,0]', '[0,1]'), ('[1,2]', '[3,4]'), ('[1,0]', '[0,2]'),
+	('[1,1]', '[1,1]'), ('[1,1]', '[-1,-1]'), ('[0,0]', '[0,0]'), ('[5]', '[-7]'), ('[3,4]', '[4,3]'),
 	('[1,1,1,1,1,1,1,1,1]', '[1,1,1,1,1,1,1,4,5]'), ('[1,2,3,4,5,6,7,8,9]', '[0,3,2,5,4,7,6,9,8]'),
 	('[1,2,3,4,5,6,7,8,9]', '[1,2,3,4,5,6,7,8,9]'), ('[1,2,3,4,5,6,7,8,9]', '[-1,-2,-3,-4,-5,-6,-7,-8,-9]')
 ) AS pairs (a, b);
@@ -33,7 +33,8 @@ SELECT '[0,0]'::iqvector <-> '[3,4]', '[1,2]'::iqvector <#> '[3,4]', '[1,0]'::iq
 	'[0,0]'::iqvector <+> '[3,4]', '[1,2,3]'::iqvector <~> '[1,0,4]';
 
 -- negative zero is another bit pattern, but the same number
-SELECT '[0,1]'::iqvector <~> '[-0,1]' AS hamming, '[0,1]'::iqvector <-> '[-0,1]' AS l2, '[0,1]'::iqvector = '[-0,1]' AS equal;
+SELECT '[0,1]'::iqvector <~> '[-0,1]' AS hamming, '[0,1]'::iqvector <-> '[-0,1]' AS l2,
+	'[0,1]'::iqvector = '[-0,1]' AS equal;
 
 -- cosine: direction only; a zero vector is at distance 1 from everything
 SELECT cosine_distance('[1,2]'::iqvector, '[2,4]'), cosine_distance('[3,4]'::iqvector, '[-6,-8]'),
@@ -42,13 +43,15 @@ SELECT cosine_distance('[1,2]'::iqvector, '[2,4]'), cosine_distance('[3,4]'::iqv
 
 -- what is too large for single precision becomes infinite, not an error
 SELECT l2_distance('[3e38]'::iqvector, '[-3e38]'), inner_product('[3e38]'::iqvector, '[3e38]'),
-	'[3e38]'::iqvector <#> '[3e38]', l1_distance('[3e38]'::iqvector, '[-3e38]'), cosine_distance('[3e38]'::iqvector, '[3e38]');
+	'[3e38]'::iqvector <#> '[3e38]', l1_distance('[3e38]'::iqvector, '[-3e38]'),
+	cosine_distance('[3e38]'::iqvector, '[3e38]');
 
 -- an inner product has no negative zero where its negative has one
 SELECT inner_product('[0,0]'::iqvector, '[1,2]'), '[1,2]'::iqvector <#> '[0,0]';
 
 -- every length runs through other parts of the kernels: distances from 0 to (1, 1, 1, ...) have closed forms
-SELECT count(*) FILTER (WHERE zero <-> ones = sqrt(dim::float8)) AS l2, count(*) FILTER (WHERE ones <#> ones = -dim) AS inner,
+SELECT count(*) FILTER (WHERE zero <-> ones = sqrt(dim::float8)) AS l2,
+	count(*) FILTER (WHERE ones <#> ones = -dim) AS inner,
 	count(*) FILTER (WHERE ones <=> ones = 0) AS cosine, count(*) FILTER (WHERE zero <+> ones = dim) AS l1,
 	count(*) FILTER (WHERE zero <~> ones = dim) AS hamming
 FROM generate_series(1, 200) AS dim,
@@ -60,7 +63,8 @@ FROM (SELECT array_fill(0, ARRAY[16000])::iqvector AS zero, array_fill(1, ARRAY[
 SELECT count(*) AS wrong
 FROM generate_series(1, 70) AS dim, generate_series(1, dim) AS position,
 	LATERAL (SELECT (SELECT array_agg(i)::iqvector FROM generate_series(1, dim) AS i) AS a,
-		(SELECT array_agg(i + CASE WHEN i = position THEN 2 ELSE 0 END)::iqvector FROM generate_series(1, dim) AS i) AS b) AS v
+		(SELECT array_agg(i + CASE WHEN i = position THEN 2 ELSE 0 END)::iqvector
+			FROM generate_series(1, dim) AS i) AS b) AS v
 WHERE a <-> b <> 2 OR a <+> b <> 2 OR a <~> b <> 1 OR (a <#> b) - (a <#> a) <> -2 * position;
 
 -- symmetric to the last bit, in every metric
@@ -83,7 +87,8 @@ SELECT iqdb_simd();
 SELECT '[1,2,3,4,5,6,7,8,9]'::iqvector <-> '[1,2,3,4,5,6,7,8,13]', '[1,2]'::iqvector <#> '[3,4]';
 SET iqdb.simd = 'auto';
 SELECT iqdb_simd() <> '' AS named;
-SELECT pg_temp.error_of($$SET iqdb.simd = 'mmx'$$) LIKE '22023 | invalid value for parameter "iqdb.simd": "mmx" | This machine can run: auto, scalar%' AS refused;
+SELECT pg_temp.error_of($$SET iqdb.simd = 'mmx'$$)
+	LIKE '22023 | invalid value for parameter "iqdb.simd": "mmx" | This machine can run: auto, scalar%' AS refused;
 SHOW iqdb.simd;
 CREATE FUNCTION pg_temp.wrong_at(level text) RETURNS bigint LANGUAGE plpgsql AS
 $$
@@ -91,10 +96,12 @@ BEGIN
 	PERFORM set_config('iqdb.simd', level, false);
 	RETURN (SELECT count(*)
 		FROM generate_series(1, 130) AS dim,
-			LATERAL (SELECT array_agg(i % 5 - 2)::iqvector AS a, array_agg(i % 3)::iqvector AS b, sum((i % 5 - 2 - i % 3) ^ 2) AS l2,
+			LATERAL (SELECT array_agg(i % 5 - 2)::iqvector AS a, array_agg(i % 3)::iqvector AS b,
+				sum((i % 5 - 2 - i % 3) ^ 2) AS l2,
 				sum((i % 5 - 2) * (i % 3)) AS inner, sum(abs(i % 5 - 2 - i % 3)) AS l1,
 				sum((i % 5 - 2 <> i % 3)::int) AS hamming FROM generate_series(1, dim) AS i) AS v
-		WHERE a <-> b <> sqrt(v.l2::float8) OR inner_product(a, b) <> v.inner OR a <+> b <> v.l1 OR a <~> b <> v.hamming);
+		WHERE a <-> b <> sqrt(v.l2::float8) OR inner_product(a, b) <> v.inner OR a <+> b <> v.l1
+			OR a <~> b <> v.hamming);
 EXCEPTION WHEN invalid_parameter_value THEN
 	RETURN 0; -- not runnable on this machine
 END
@@ -104,45 +111,60 @@ SET iqdb.simd = 'auto';
 SELECT iqdb_version() ~ '^\d+\.\d+\.\d+$' AS has_version;
 
 -- arithmetic
-SELECT '[1,2,3]'::iqvector + '[4,5,6]', '[1,2,3]'::iqvector - '[4,5,6]', '[1,2,3]'::iqvector * '[4,5,6]', '[1,2,3]'::iqvector || '[4,5]';
+SELECT '[1,2,3]'::iqvector + '[4,5,6]', '[1,2,3]'::iqvector - '[4,5,6]', '[1,2,3]'::iqvector * '[4,5,6]',
+	'[1,2,3]'::iqvector || '[4,5]';
 SELECT '[0,1e-30]'::iqvector * '[1e-30,0]';
 SELECT iqvector_dims(array_fill(1, ARRAY[15999])::iqvector || '[1]');
 
 -- comparison: component by component, then by length, as arrays compare
 SELECT a, b, a < b AS lt, a <= b AS le, a = b AS eq, a <> b AS ne, a >= b AS ge, a > b AS gt, iqvector_cmp(a, b) AS cmp
-FROM (VALUES ('[1,2,3]'::iqvector, '[1,2,3]'::iqvector), ('[1,2,3]', '[1,2]'), ('[1,2]', '[1,2,3]'), ('[1,2,3]', '[0,0,0]'),
-	('[0,0,0]', '[1,2,3]'), ('[1,2]', '[2,3,4]'), ('[2,3]', '[1,2,3]'), ('[-0]', '[0]')) AS pairs (a, b);
+FROM (VALUES ('[1,2,3]'::iqvector, '[1,2,3]'::iqvector), ('[1,2,3]', '[1,2]'), ('[1,2]', '[1,2,3]'),
+	('[1,2,3]', '[0,0,0]'), ('[0,0,0]', '[1,2,3]'), ('[1,2]', '[2,3,4]'), ('[2,3]', '[1,2,3]'),
+	('[-0]', '[0]')) AS pairs (a, b);
 
 -- properties and parts
-SELECT iqvector_dims('[1,2,3]'), vector_dims('[1,2,3]'::iqvector), iqvector_norm('[3,4]'), vector_norm('[3,4]'::iqvector);
-SELECT iqvector_norm('[0,1]'), iqvector_norm('[0,0]'), iqvector_norm('[-2]'), iqvector_norm('[3e37,4e37]')::real, iqvector_norm('[3e-45,0]') > 0;
-SELECT l2_normalize('[3,4]'), l2_normalize('[3,0]'), l2_normalize('[0,0.1]'), l2_normalize('[0,-0]'), l2_normalize('[3e38]'), l2_normalize('[1e-45]');
-SELECT binary_quantize('[1,0,-1]'::iqvector), binary_quantize('[0,0.1,-0.2,-0.3,0.4,0.5,0.6,-0.7,0.8,-0.9,1]'::iqvector),
+SELECT iqvector_dims('[1,2,3]'), vector_dims('[1,2,3]'::iqvector), iqvector_norm('[3,4]'),
+	vector_norm('[3,4]'::iqvector);
+SELECT iqvector_norm('[0,1]'), iqvector_norm('[0,0]'), iqvector_norm('[-2]'), iqvector_norm('[3e37,4e37]')::real,
+	iqvector_norm('[3e-45,0]') > 0;
+SELECT l2_normalize('[3,4]'), l2_normalize('[3,0]'), l2_normalize('[0,0.1]'), l2_normalize('[0,-0]'),
+	l2_normalize('[3e38]'), l2_normalize('[1e-45]');
+SELECT binary_quantize('[1,0,-1]'::iqvector),
+	binary_quantize('[0,0.1,-0.2,-0.3,0.4,0.5,0.6,-0.7,0.8,-0.9,1]'::iqvector),
 	binary_quantize('[-0]'::iqvector), length(binary_quantize(array_fill(1, ARRAY[16000])::iqvector));
 SELECT start, count, subvector('[1,2,3,4,5]'::iqvector, start, count)
-FROM (VALUES (1, 3), (3, 2), (-1, 3), (3, 9), (5, 1), (0, 2), (3, 2147483647), (-2147483644, 2147483647)) AS cut (start, count);
+FROM (VALUES (1, 3), (3, 2), (-1, 3), (3, 9), (5, 1), (0, 2), (3, 2147483647), (-2147483644, 2147483647))
+	AS cut (start, count);
 
 -- operators know their mirror image, so that the planner may turn them round
 SELECT oprname, oprcom = oid AS commutes_with_itself, oprcode::regproc
-FROM pg_operator WHERE oprleft = 'iqvector'::regtype AND oprname ~ '^(<[-#=+~]>|[-+*]|\|\|)$' ORDER BY oprname COLLATE "C";
+FROM pg_operator WHERE oprleft = 'iqvector'::regtype AND oprname ~ '^(<[-#=+~]>|[-+*]|\|\|)$'
+ORDER BY oprname COLLATE "C";
 
 -- functions that no one marked otherwise are safe to run anywhere
-SELECT proname FROM pg_proc p JOIN pg_depend d ON d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e'
+SELECT proname
+FROM pg_proc p JOIN pg_depend d ON d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e'
 	JOIN pg_extension e ON d.refobjid = e.oid AND e.extname = 'iqdb'
-WHERE 'iqvector'::regtype = ANY (proargtypes || prorettype) AND prokind = 'f' AND prolang = (SELECT oid FROM pg_language WHERE lanname = 'c')
+WHERE 'iqvector'::regtype = ANY (proargtypes || prorettype) AND prokind = 'f'
+	AND prolang = (SELECT oid FROM pg_language WHERE lanname = 'c')
 	AND NOT (provolatile = 'i' AND proisstrict AND proparallel = 's');
 
 -- errors
 SELECT expression, pg_temp.error_of('SELECT ' || expression) AS error
 FROM unnest(ARRAY[
-	$$l2_distance('[1,2]'::iqvector, '[3]')$$, $$inner_product('[1,2]'::iqvector, '[3]')$$, $$cosine_distance('[1,2]'::iqvector, '[3]')$$,
-	$$l1_distance('[1,2]'::iqvector, '[3]')$$, $$hamming_distance('[1,2]'::iqvector, '[3]')$$, $$'[1,2]'::iqvector <#> '[3]'$$,
-	$$'[3e38]'::iqvector + '[3e38]'$$, $$'[1,2]'::iqvector + '[3]'$$, $$'[-3e38]'::iqvector - '[3e38]'$$, $$'[1,2]'::iqvector - '[3]'$$,
+	$$l2_distance('[1,2]'::iqvector, '[3]')$$, $$inner_product('[1,2]'::iqvector, '[3]')$$,
+	$$cosine_distance('[1,2]'::iqvector, '[3]')$$,
+	$$l1_distance('[1,2]'::iqvector, '[3]')$$, $$hamming_distance('[1,2]'::iqvector, '[3]')$$,
+	$$'[1,2]'::iqvector <#> '[3]'$$,
+	$$'[3e38]'::iqvector + '[3e38]'$$, $$'[1,2]'::iqvector + '[3]'$$, $$'[-3e38]'::iqvector - '[3e38]'$$,
+	$$'[1,2]'::iqvector - '[3]'$$,
 	$$'[1e37]'::iqvector * '[1e37]'$$, $$'[1e-37]'::iqvector * '[1e-37]'$$, $$'[1,2]'::iqvector * '[3]'$$,
 	$$array_fill(0, ARRAY[16000])::iqvector || '[1]'$$,
-	$$subvector('[1,2,3,4,5]'::iqvector, 1, 0)$$, $$subvector('[1,2,3,4,5]'::iqvector, 3, -1)$$, $$subvector('[1,2,3,4,5]'::iqvector, -1, 2)$$,
+	$$subvector('[1,2,3,4,5]'::iqvector, 1, 0)$$, $$subvector('[1,2,3,4,5]'::iqvector, 3, -1)$$,
+	$$subvector('[1,2,3,4,5]'::iqvector, -1, 2)$$,
 	$$subvector('[1,2,3,4,5]'::iqvector, 6, 1)$$, $$subvector('[1,2,3,4,5]'::iqvector, 2147483647, 10)$$
 ]) AS expression;
 
 -- NULL in, NULL out
-SELECT l2_distance(NULL, '[1]'::iqvector) IS NULL, NULL::iqvector + '[1]' IS NULL, iqvector_dims(NULL) IS NULL, subvector('[1]'::iqvector, 1, NULL) IS NULL;
+SELECT l2_distance(NULL, '[1]'::iqvector) IS NULL, NULL::iqvector + '[1]' IS NULL, iqvector_dims(NULL) IS NULL,
+	subvector('[1]'::iqvector, 1, NULL) IS NULL;

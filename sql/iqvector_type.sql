@@ -22,9 +22,12 @@ $$;
 -- text that is accepted
 SELECT input, input::iqvector AS output
 FROM unnest(ARRAY[
-	'[1,2,3]', '[-1,-2,-3]', '[1.,2.,3.]', '[.5,+.25,-.125]', ' [ 1,  2 ,    3  ] ', '[1.23456]', '[0]', '[-0]', '[00012]',
-	'[1e3,1E3,1e+3,1e-3]', '[1.5e38,-1.5e38]', '[1.5e+38,-1.5e+38]', '[1.5e-38,-1.5e-38]', '[16777217]', '[0.1,0.2,0.3]',
-	'[3.4028235e38,-3.4028235e38]', '[1.1754944e-38]', '[1e-45,-1e-45]', '[1e-46,-1e-46]', '[0e999999999999,1e-999999999999]',
+	'[1,2,3]', '[-1,-2,-3]', '[1.,2.,3.]', '[.5,+.25,-.125]', ' [ 1,  2 ,    3  ] ', '[1.23456]', '[0]', '[-0]',
+	'[00012]',
+	'[1e3,1E3,1e+3,1e-3]', '[1.5e38,-1.5e38]', '[1.5e+38,-1.5e+38]', '[1.5e-38,-1.5e-38]', '[16777217]',
+	'[0.1,0.2,0.3]',
+	'[3.4028235e38,-3.4028235e38]', '[1.1754944e-38]', '[1e-45,-1e-45]', '[1e-46,-1e-46]',
+	'[0e999999999999,1e-999999999999]',
 	'[123456789012345678901234567890e-29]', '[0.000000000000000000000000000000000000000000000000000001e54]'
 ]) AS input;
 
@@ -48,7 +51,7 @@ FROM unnest(ARRAY[
 -- a float prints as the shortest text that reads back to it
 SELECT count(*) AS differing
 FROM generate_series(1, 2000) AS i,
-	LATERAL (SELECT ('[' || (i * 1.37 - 999)::real / 7 || ',' || exp((i - 1000) / 13.0)::real || ']')::iqvector AS v) AS a
+	LATERAL (SELECT format('[%s,%s]', (i * 1.37 - 999)::real / 7, exp((i - 1000) / 13.0)::real)::iqvector AS v) AS a
 WHERE iqvector_send(v::text::iqvector) <> iqvector_send(v);
 
 -- text that is not
@@ -71,7 +74,8 @@ SELECT unnest('{"[1,2,3]", "[4,5,6]"}'::iqvector(3)[]);
 SELECT expression, pg_temp.error_of('SELECT ' || expression) AS error
 FROM unnest(ARRAY[
 	$$'[1,2,3]'::iqvector(2)$$, $$'[1,2,3]'::iqvector::iqvector(2)$$, $$'{"[1,2,3]"}'::iqvector(2)[]$$,
-	$$'[1,2,3]'::iqvector(3, 2)$$, $$'[1,2,3]'::iqvector('a')$$, $$'[1,2,3]'::iqvector(0)$$, $$'[1,2,3]'::iqvector(-1)$$,
+	$$'[1,2,3]'::iqvector(3, 2)$$, $$'[1,2,3]'::iqvector('a')$$, $$'[1,2,3]'::iqvector(0)$$,
+	$$'[1,2,3]'::iqvector(-1)$$,
 	$$'[1,2,3]'::iqvector(16001)$$
 ]) AS expression;
 
@@ -93,13 +97,15 @@ SELECT pg_relation_filenode('iqvector_typed') = :file AS not_rewritten;
 -- stored inline, with a short header, and out of line: the same vector comes back
 TRUNCATE iqvector_typed;
 INSERT INTO iqvector_typed (loose)
-SELECT array_agg(i)::iqvector FROM unnest(ARRAY[1, 29, 30, 31, 498, 2000, 16000]) AS dim, generate_series(1, dim) AS i GROUP BY dim;
+SELECT array_agg(i)::iqvector FROM unnest(ARRAY[1, 29, 30, 31, 498, 2000, 16000]) AS dim, generate_series(1, dim) AS i
+	GROUP BY dim;
 SELECT iqvector_dims(loose) AS dims, pg_column_size(loose) > 0 AS stored,
 	loose = (SELECT array_agg(i)::iqvector FROM generate_series(1, iqvector_dims(loose)) AS i) AS same,
 	loose <-> (SELECT array_agg(i)::iqvector FROM generate_series(1, iqvector_dims(loose)) AS i) AS distance
 FROM iqvector_typed ORDER BY 1;
 UPDATE iqvector_typed SET loose = loose || '[0]' WHERE iqvector_dims(loose) < 16000;
-SELECT iqvector_dims(loose) AS dims, subvector(loose, iqvector_dims(loose) - 1, 2) AS tail FROM iqvector_typed ORDER BY 1;
+SELECT iqvector_dims(loose) AS dims, subvector(loose, iqvector_dims(loose) - 1, 2) AS tail FROM iqvector_typed
+	ORDER BY 1;
 DROP TABLE iqvector_typed;
 
 -- the layout is pgvector's: header, int16 dimension, int16 zero, floats

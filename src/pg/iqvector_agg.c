@@ -1,8 +1,8 @@
 /*
  * iqvector_agg.c - avg(iqvector). (sum(iqvector) is iqvector_add over the vectors themselves.)
  *
- * The state is a float8 array {count, sum of x[1], sum of x[2], ...}, or {0} before the first row: a plain SQL value, so
- * that parallel workers exchange it without help. Callable with any array by hand, so it is checked on every call.
+ * The state is a float8 array {count, sum of x[1], sum of x[2], ...}, or {0} before the first row: a plain SQL value,
+ * so that parallel workers exchange it without help. Callable with any array by hand, so it is checked on every call.
  */
 #include "postgres.h"
 

@@ -33,7 +33,7 @@ iqvector_enforce_typmod(PG_FUNCTION_ARGS)
 	PG_RETURN_IQVECTOR_P(vector);
 }
 
-/* true for pgvector's type, whose modifier means what ours means. (Binary casts are the superuser's word for the bytes.) */
+/* true for pgvector's type, whose modifier means what ours means. That a cast is free is the superuser's word. */
 static bool
 is_named_vector(Oid type)
 {
@@ -47,7 +47,7 @@ is_named_vector(Oid type)
 	return named;
 }
 
-/* The modifier an iqvector expression is known to satisfy, or -1; looks through the free cast from pgvector's vector. */
+/* The modifier an iqvector expression is known to satisfy, or -1; looks through the free cast from pgvector's type. */
 static int32
 known_typmod(Node *expression)
 {
@@ -64,8 +64,8 @@ known_typmod(Node *expression)
 }
 
 /*
- * iqvector_typmod_support(internal) returns internal: tells the planner when a modifier needs no check. Besides the check
- * itself this saves ALTER TABLE ... TYPE the rewrite of a table, from vector(n) to iqvector(n) for one.
+ * iqvector_typmod_support(internal) returns internal: tells the planner when a modifier needs no check. Besides the
+ * check itself this saves ALTER TABLE ... TYPE the rewrite of a table, from vector(n) to iqvector(n) for one.
  */
 PG_FUNCTION_INFO_V1(iqvector_typmod_support);
 Datum

@@ -1,8 +1,8 @@
 /*
  * iqvector_ops.c - operators and functions over vectors: distances, norms, arithmetic, comparison, parts.
  *
- * A distance is the core's rank key turned into the reported distance, by the kernels an index scan of the same session
- * uses: an index and a sort of the same rows agree to the last bit. Nothing here knows a formula of a metric.
+ * A distance is the core's rank key turned into the reported distance, by the kernels an index scan of the same
+ * session uses: an index and a sort of the same rows agree to the last bit. Nothing here knows a formula of a metric.
  */
 #include "postgres.h"
 
@@ -166,8 +166,8 @@ check_overflow(const IqVector *result)
 }
 
 /*
- * iqvector_add(iqvector, iqvector) returns iqvector, operator +, and the transition of sum(iqvector). As a transition it
- * adds into its state, which the executor has copied into the aggregate's own memory: no garbage for each row.
+ * iqvector_add(iqvector, iqvector) returns iqvector, operator +, and the transition of sum(iqvector). As a transition
+ * it adds into its state, which the executor has copied into the aggregate's own memory: no garbage for each row.
  */
 PG_FUNCTION_INFO_V1(iqvector_add);
 Datum

@@ -27,8 +27,8 @@
 #endif
 
 /*
- * Reports bad input of an input function, whose fcinfo->context is given. From 16 on the caller may have asked to be told
- * softly (pg_input_is_valid, COPY ... ON_ERROR), and this then returns: the function must return NULL at once.
+ * Reports bad input of an input function, whose fcinfo->context is given. From 16 on the caller may have asked to be
+ * told softly (pg_input_is_valid, COPY ... ON_ERROR), and this then returns: the function must return NULL at once.
  */
 #if PG_VERSION_NUM >= 160000
 #define iqdb_pg_errsave(context, ...) errsave(context, __VA_ARGS__)

@@ -139,10 +139,11 @@ static void
 numbers_at_the_edges_of_the_form(void **state)
 {
 	static const char *const texts[] = {
-		"", "+", "-", ".", "+.", "-.e5", "e5", "1e", "1e+", "1e-", "1e5x", "1.2.3", "1..2", "00", "-0", "0e5", ".5", "5.", "5.e1",
+		"", "+", "-", ".", "+.", "-.e5", "e5", "e", "x", "1e", "1e+", "1e-", "1e5x", "1.2.3", "1..2", "00", "-0", "0e5",
+		".5", "5.", "5.e1",
 		"1e99999999999999999999999", "1e-99999999999999999999999", "0e99999999999999999999999", "-1e-99999999999999999",
 		"123456789012345678901234567890", "0.00000000000000000000000000000000000000000000000000000000001e59",
-		"340282356779733661637539395458142568447", "340282356779733661637539395458142568448", "x", "e"
+		"340282356779733661637539395458142568447", "340282356779733661637539395458142568448"
 	};
 	char   *text = malloc(8200);
 	size_t  length = 6000;
@@ -283,7 +284,8 @@ bytes_and_their_faults(void **state)
 		memcpy(exact, cases[i].bytes, cases[i].length);
 		status = iqdb_vector_decode(exact, cases[i].length, values, 2, &fault, &dim, NULL);
 		free(exact);
-		if (fault.kind != cases[i].kind || dim != cases[i].dim || (status == IQDB_OK) != (fault.kind == IQDB_FAULT_NONE))
+		if (fault.kind != cases[i].kind || dim != cases[i].dim ||
+			(status == IQDB_OK) != (fault.kind == IQDB_FAULT_NONE))
 			fail_msg("case %zu: kind %d, %zu components", i, (int) fault.kind, dim);
 		if (i == 0)
 			assert_true(values[0] == 1.0f && values[1] == -2.0f);

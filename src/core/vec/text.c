@@ -4,8 +4,8 @@
  * Owns the conversion of decimal digits to the nearest float. The C library's strtof would do it, but it needs a
  * terminating NUL and obeys the process's locale, and a German one would read "[1,5]" as a single number. The method:
  *
- * 1. The first 19 significant digits give a 64-bit integer, and the value about as integer * 10^exponent in double. The
- *    relative error of that double is far below 2^-45 (at most six roundings of 2^-53 each, and the digits left out).
+ * 1. The first 19 significant digits give a 64-bit integer, and the value about as integer * 10^exponent in double.
+ *    The relative error of that double is far below 2^-45 (at most six roundings of 2^-53, and the digits left out).
  * 2. Rounding to float both ends of an interval of that width around it gives the same float nearly always, because
  *    floats are 2^-23 apart: that is the answer.
  * 3. Else the interval holds the midpoint of two neighbouring floats, and the digits are compared with the midpoint
@@ -22,12 +22,12 @@
 #define MANTISSA_DIGITS 19
 
 /*
- * Digits the exact comparison looks at. The midpoint of two floats has at most 25 binary digits ending not below 2^-150,
- * so fewer than 130 significant decimal ones; any nonzero digit behind the 160th only says "a little more".
+ * Digits the exact comparison looks at. The midpoint of two floats has at most 25 binary digits, none below 2^-150, so
+ * fewer than 130 significant decimal ones; any nonzero digit behind the 160th only says "a little more".
  */
 #define EXACT_DIGITS 160
 
-/* A number whose first digit stands at 10^40 or above is too large, one at 10^-50 or below is zero, whatever follows. */
+/* As 0.d1d2... * 10^magnitude: above the first limit a number is too large, below the second zero, whatever follows. */
 #define MAGNITUDE_MAX 40
 #define MAGNITUDE_MIN (-50)
 
@@ -38,8 +38,9 @@
 #define FLOAT_LIMIT 0x1.ffffffp127
 
 /*
- * 896 bits. One side of the comparison is below 10^160 * 2^150 < 2^682 (all digits, the smallest midpoint's denominator),
- * the other below 2^25 * 10^210 * 2^104 < 2^827 (a midpoint, 160 digits that begin at 10^-50, the largest float).
+ * 896 bits. One side of the comparison is below 10^160 * 2^150 < 2^682 (all digits, the smallest midpoint's
+ * denominator), the other below 2^25 * 10^210 * 2^104 < 2^827 (a midpoint, 160 digits from 10^-50 on, the largest
+ * float).
  */
 #define BIG_LIMBS 28
 
