@@ -217,6 +217,10 @@ iqdb_arena_private_create(IqdbArena *arena_out, uint64_t reserve, IqdbError *err
 	base = mmap(NULL, (size_t) reserve, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (base == MAP_FAILED)
 		return iqdb_fail_io(err, errno, "", "reserve address space");
+#ifdef MADV_HUGEPAGE
+	/* a wish: random reads of vectors and links miss the address cache less often; only committed ranges are affected */
+	(void) madvise(base, (size_t) reserve, MADV_HUGEPAGE);
+#endif
 	arena_out->base = base;
 	arena_out->reserved = reserve;
 	arena_out->backing.commit = private_commit;

@@ -98,24 +98,58 @@ iqdb_metadata_count(const unsigned char *bytes, size_t length)
 	return iqdb_metadata_first(bytes, length).left;
 }
 
+/* Moves over a value without looking at what it is worth. */
+static inline bool
+skip_value(IqdbiReader *reader)
+{
+	static const uint8_t fixed[IQDB_VALUE_KIND_COUNT] = {
+		[IQDB_VALUE_STRING] = 1 + 4, [IQDB_VALUE_INT] = 1 + 8, [IQDB_VALUE_FLOAT] = 1 + 8,
+		[IQDB_VALUE_BOOL] = 1 + 1,   [IQDB_VALUE_NULL] = 1,
+	};
+	size_t  left = iqdbi_reader_left(reader);
+	size_t  size;
+	uint8_t kind;
+
+	if (left == 0 || (kind = *reader->at) >= IQDB_VALUE_KIND_COUNT || left < fixed[kind])
+		return false;
+	size = fixed[kind];
+	if (kind == IQDB_VALUE_STRING)
+	{
+		uint32_t length = iqdb_load_u32(reader->at + 1);
+
+		if (length > left - size)
+			return false;
+		size += length;
+	}
+	reader->at += size;
+	return true;
+}
+
+/* Runs once per leaf of a filter and row looked at: most keys are told apart by length and first byte. */
 bool
 iqdb_metadata_lookup(const unsigned char *bytes, size_t length, const char *key, size_t key_length,
 					 IqdbValue *value_out)
 {
-	IqdbMetadataCursor cursor = iqdb_metadata_first(bytes, length);
-	IqdbMetadataEntry  entry;
+	IqdbiReader   reader = iqdbi_reader(bytes, length);
+	unsigned char first = key_length > 0 ? (unsigned char) key[0] : 0;
+	uint32_t      left;
 
-	while (iqdb_metadata_next(&cursor, &entry))
+	if (!iqdbi_read_u32(&reader, &left))
+		return false;
+	for (; left > 0; left--)
 	{
-		int sign = compare_keys(entry.key, entry.key_length, key, key_length);
+		const char *at;
+		size_t      at_length;
 
-		if (sign > 0)
+		if (!iqdbi_read_text(&reader, &at, &at_length))
 			return false;
-		if (sign == 0)
-		{
-			*value_out = entry.value;
-			return true;
-		}
+		if (at_length == key_length && (key_length == 0 || memcmp(at, key, key_length) == 0))
+			return iqdbi_read_value(&reader, value_out);
+		/* keys ascend: it cannot come any more */
+		if (at_length > 0 && (unsigned char) at[0] > first)
+			return false;
+		if (!skip_value(&reader))
+			return false;
 	}
 	return false;
 }
