@@ -8,7 +8,8 @@
 # KEEP=1 (keeps the work folder). Every test program speaks TAP; what it prints is shown when it fails. The last line
 # is "N passed, N failed"; the exit code is 0 only if nothing failed and every suite that was asked for ran something.
 #
-# Everything made while testing is in one work folder under ${TMPDIR:-/tmp}, removed at the end.
+# Everything made while testing is in one work folder under ${TMPDIR:-/tmp} and, for servers, one under /dev/shm; both are
+# removed at the end.
 
 set -u -o pipefail
 cd "$(dirname "$0")/.." || exit 1
@@ -39,6 +40,7 @@ finish() {
     trap - EXIT
     if [ -n "${WORK:-}" ]; then
         stop_servers "$WORK"
+        [ -z "${ARENA_FOLDER:-}" ] || rm -rf "$ARENA_FOLDER"
         if [ "${KEEP:-0}" = 1 ]; then say "kept: $WORK"; else rm -rf "$WORK"; fi
     fi
     exit "$code"
@@ -213,11 +215,9 @@ prepare_server() {
     make_server_tree "$WORK/pg" || return 1
     mkdir -p "$WORK/src" "$WORK/server"
     cp -r sql expected test "$WORK/src/" || return 1
-    cat >"$WORK/server/postgresql.conf" <<'CONF'
-fsync = off
-max_connections = 50
-log_min_messages = warning
-CONF
+    make_arena_folder "$WORK" || return 1
+    echo "iqdb.arena_directory = '$ARENA_FOLDER'" >"$WORK/server/tap.conf"
+    { cat "$WORK/server/tap.conf"; echo "fsync = off"; } >"$WORK/server/regress.conf"
     chmod 711 "$WORK"
     chmod -R a+rX "$WORK/pg" "$WORK/src"
     [ -z "$SERVER_USER" ] || chown -R "$SERVER_USER" "$WORK/server" "$WORK/src"
@@ -235,7 +235,7 @@ run_pg_regress() {
     shift 4
     as_server_user mkdir -p "$out"
     (cd "$WORK/server" && as_server_user timeout -k 10 600 "$SERVER_PGXS/src/test/$program" --inputdir="$input" \
-        --outputdir="$out" --temp-instance="$out/instance" --temp-config="$WORK/server/postgresql.conf" \
+        --outputdir="$out" --temp-instance="$out/instance" --temp-config="$WORK/server/regress.conf" \
         --bindir="$SERVER_BIN" --load-extension=iqdb --encoding=UTF8 --no-locale --dbname=regression "$@") \
         >"$folder/pg_regress.log" 2>"$folder/result.err" </dev/null
     code=$?
@@ -280,7 +280,7 @@ suite_tap() {
         start "$folder" "$name" "${AS_SERVER_USER[@]}" env -C "$out" HOME="$WORK/server" TMPDIR="$WORK/server" \
             PATH="$SERVER_BIN:$PATH" TESTDIR="$out" PG_TEST_PORT_DIR="$WORK/server/portlock" PGPORT=65432 \
             PG_REGRESS="$SERVER_PGXS/src/test/regress/pg_regress" PG_TEST_TIMEOUT_DEFAULT=60 \
-            perl -I "$SERVER_PGXS/src/test/perl" -I "$WORK/src/test/t" "$WORK/src/test/t/$name.pl"
+            TEMP_CONFIG="$WORK/server/tap.conf" perl -I "$SERVER_PGXS/src/test/perl" -I "$WORK/src/test/t" "$WORK/src/test/t/$name.pl"
     done
     collect "$folder"
     [ "$FAILED" -eq 0 ] || show_server_logs

@@ -27,7 +27,7 @@ finish() {
     trap - EXIT
     stop_servers "$WORK"
     wait 2>/dev/null
-    rm -rf "$WORK"
+    rm -rf "$WORK" ${ARENA_FOLDER:+"$ARENA_FOLDER"}
     exit "$code"
 }
 
@@ -67,10 +67,12 @@ step "Building, and starting a server of its own in $WORK"
 make_server_tree "$WORK/pg" || fail "the extension could not be built"
 mkdir "$WORK/data" "$WORK/socket"
 [ -z "$SERVER_USER" ] || chown "$SERVER_USER" "$WORK/data" "$WORK/socket"
+make_arena_folder "$WORK" || fail "no folder for shared memory"
 as_user initdb -N -A trust -U demo -E UTF8 --locale=C.UTF-8 -D "$WORK/data" >/dev/null || fail "initdb"
 cat >>"$WORK/data/postgresql.conf" <<CONF
 listen_addresses = ''
 unix_socket_directories = '$WORK/socket'
+iqdb.arena_directory = '$ARENA_FOLDER'
 CONF
 start_server
 as_user createdb -h "$WORK/socket" -U demo demo || fail "createdb"
