@@ -218,7 +218,7 @@ iqdb_arena_private_create(IqdbArena *arena_out, uint64_t reserve, IqdbError *err
 	if (base == MAP_FAILED)
 		return iqdb_fail_io(err, errno, "", "reserve address space");
 #ifdef MADV_HUGEPAGE
-	/* a wish: random reads of vectors and links miss the address cache less often; only committed ranges are affected */
+	/* a wish: random reads of vectors and links miss the address cache less often; affects committed ranges only */
 	(void) madvise(base, (size_t) reserve, MADV_HUGEPAGE);
 #endif
 	arena_out->base = base;
