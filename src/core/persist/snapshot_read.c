@@ -428,6 +428,8 @@ iqdb_snapshot_stream_read(IqdbSnapshotStream *stream, uint16_t section, void *by
 	unsigned char *target = bytes;
 	bool           inside = stream->section == section; /* of a run already begun: it must go on */
 
+	if (stream->reader->failed)
+		return iqdb_fail(err, IQDB_ERR_STATE, "an earlier read of this snapshot failed");
 	while (length > 0)
 	{
 		size_t part;
