@@ -81,5 +81,5 @@ PG_FUNCTION_INFO_V1(iqdb_version);
 Datum
 iqdb_version(PG_FUNCTION_ARGS)
 {
-	PG_RETURN_TEXT_P(cstring_to_text(IQDB_VERSION));
+	PG_RETURN_TEXT_P(cstring_to_text(IQDB_LIBRARY_VERSION));
 }
