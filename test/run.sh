@@ -8,8 +8,8 @@
 # KEEP=1 (keeps the work folder). Every test program speaks TAP; what it prints is shown when it fails. The last line
 # is "N passed, N failed"; the exit code is 0 only if nothing failed and every suite that was asked for ran something.
 #
-# Everything made while testing is in one work folder under ${TMPDIR:-/tmp} and, for servers, one under /dev/shm; both are
-# removed at the end.
+# Everything made while testing is in one work folder under ${TMPDIR:-/tmp} and, for servers, one under /dev/shm; both
+# are removed at the end.
 
 set -u -o pipefail
 cd "$(dirname "$0")/.." || exit 1
@@ -96,6 +96,11 @@ start() {
     } &
 }
 
+# A file, without the middle when it is long.
+excerpt() {
+    if [ "$(wc -l <"$1")" -le 120 ]; then cat "$1"; else head -n 70 "$1" && echo "[...]" && tail -n 50 "$1"; fi
+}
+
 # Prints the line of one program, in one piece; after a failure with what it had to say.
 report() {
     local folder=$1 name=$2 passed=$3 failed=$4 skipped=$5 code=$6 begun=$7 word=ok note=
@@ -106,8 +111,8 @@ report() {
             $word "$name" "$passed" "$failed" "$note" "$(seconds_since "$begun")"
         if [ "$failed" -gt 0 ]; then
             say "  ---- $name, exit code $code$([ "$code" -eq 124 ] && echo " (took longer than $PROGRAM_SECONDS s)")"
-            tail -n 150 "$folder/$name.out" | sed 's/^/  | /'
-            tail -n 150 "$folder/$name.err" | sed 's/^/  ! /'
+            excerpt "$folder/$name.out" | sed 's/^/  | /'
+            excerpt "$folder/$name.err" | sed 's/^/  ! /'
             say "  ----"
         fi
     } >"$folder/$name.report"
@@ -206,7 +211,7 @@ suite_examples() {
     collect "$folder"
 }
 
-# ---- with a server ----------------------------------------------------------------------------------------------------
+# ---- with a server ---------------------------------------------------------------------------------------------------
 
 # Once: builds, makes the private server tree, and copies what the server's user must be able to read.
 prepare_server() {
@@ -280,7 +285,8 @@ suite_tap() {
         start "$folder" "$name" "${AS_SERVER_USER[@]}" env -C "$out" HOME="$WORK/server" TMPDIR="$WORK/server" \
             PATH="$SERVER_BIN:$PATH" TESTDIR="$out" PG_TEST_PORT_DIR="$WORK/server/portlock" PGPORT=65432 \
             PG_REGRESS="$SERVER_PGXS/src/test/regress/pg_regress" PG_TEST_TIMEOUT_DEFAULT=60 \
-            TEMP_CONFIG="$WORK/server/tap.conf" perl -I "$SERVER_PGXS/src/test/perl" -I "$WORK/src/test/t" "$WORK/src/test/t/$name.pl"
+            TEMP_CONFIG="$WORK/server/tap.conf" \
+            perl -I "$SERVER_PGXS/src/test/perl" -I "$WORK/src/test/t" "$WORK/src/test/t/$name.pl"
     done
     collect "$folder"
     [ "$FAILED" -eq 0 ] || show_server_logs
@@ -300,7 +306,7 @@ show_server_logs() {
     done
 }
 
-# ---- main -------------------------------------------------------------------------------------------------------------
+# ---- main ------------------------------------------------------------------------------------------------------------
 
 [ $# -gt 0 ] || set -- help
 for suite in "$@"; do

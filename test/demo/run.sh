@@ -45,7 +45,8 @@ start_server() {
 kill_server() {
     local postmaster children
     postmaster=$(head -n 1 "$WORK/data/postmaster.pid")
-    children=$(awk -v parent="$postmaster" '{ sub(/\(.*\)/, "x"); if ($4 == parent) print $1 }' /proc/[0-9]*/stat 2>/dev/null)
+    children=$(cat /proc/[0-9]*/stat 2>/dev/null |
+        awk -v parent="$postmaster" '{ sub(/\(.*\)/, "x"); if ($4 == parent) print $1 }')
     # shellcheck disable=SC2086
     kill -9 "$postmaster" $children
     while kill -0 "$postmaster" 2>/dev/null; do sleep 0.05; done

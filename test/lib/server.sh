@@ -49,10 +49,11 @@ make_server_tree() {
     fi
 }
 
-# Sets ARENA_FOLDER to a folder of our own for the memory that servers share, to be removed at the end: a server that was
-# killed leaves its files there, and would clean up only at its next start. In /dev/shm where that can be written to.
+# Sets ARENA_FOLDER to a folder of our own for the memory that servers share, to be removed at the end: a server that
+# was killed leaves its files there, and would clean up only at its next start. In /dev/shm where that can be written to.
 make_arena_folder() {
-    ARENA_FOLDER=$(mktemp -d /dev/shm/iqdb-test.XXXXXX 2>/dev/null) || ARENA_FOLDER=$(mktemp -d "$1/arena.XXXXXX") || return 1
+    ARENA_FOLDER=$(mktemp -d /dev/shm/iqdb-test.XXXXXX 2>/dev/null) ||
+        ARENA_FOLDER=$(mktemp -d "$1/arena.XXXXXX") || return 1
     [ -z "$SERVER_USER" ] || chown "$SERVER_USER" "$ARENA_FOLDER"
 }
 
