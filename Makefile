@@ -229,7 +229,7 @@ override CFLAGS := $(filter-out -Wdeclaration-after-statement,$(CFLAGS))
 $(BUILD)/plain/pg/%.o: src/pg/%.c Makefile
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(CFLAGS_SL) -Wextra -Wno-unused-parameter -Wno-missing-field-initializers -Wno-sign-compare \
-		$(CPPFLAGS) -MMD -MP -c $< -o $@
+		$(if $(STRICT),-Werror) $(CPPFLAGS) -MMD -MP -c $< -o $@
 
 -include $(PG_OBJECTS:.o=.d)
 

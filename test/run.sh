@@ -335,7 +335,7 @@ build libiqdb || give_up "the core does not compile" build
 build bench-programs || give_up "a benchmark does not compile" build
 # Without a server suite the extension is wanted by one lint only, which says so itself when it is not there.
 if [ -n "$PG_CONFIG" ] && [[ "$needs $*" =~ server|lint ]]; then
-    if ! build PG_CONFIG="$PG_CONFIG" all; then
+    if ! build PG_CONFIG="$PG_CONFIG" STRICT=1 all; then
         [ "$needs" = core ] || give_up "the extension does not compile" build
         rm -f iqdb.so
     fi
