@@ -113,13 +113,15 @@ reduce_two(const Quad *acc0, const Quad *acc1)
 }
 
 TARGET IQDBI_INLINE float
-sum_pair(const IqdbSum sum, const float *a, const float *b, size_t dim)
+sum_pair(const IqdbSum sum, const bool stream, const float *a, const float *b, size_t dim)
 {
 	Quad   acc = quad_zero();
 	size_t i;
 
 	for (i = 0; i + BLOCK <= dim; i += BLOCK)
 	{
+		if (stream)
+			iqdbi_prefetch_stream(b, i);
 		acc.v0 = add_term(sum, acc.v0, _mm256_loadu_ps(a + i), _mm256_loadu_ps(b + i));
 		acc.v1 = add_term(sum, acc.v1, _mm256_loadu_ps(a + i + LANES), _mm256_loadu_ps(b + i + LANES));
 		acc.v2 = add_term(sum, acc.v2, _mm256_loadu_ps(a + i + 2 * LANES), _mm256_loadu_ps(b + i + 2 * LANES));
@@ -199,16 +201,37 @@ IQDBI_DEFINE_SUMS(TARGET)
 
 #define CODES 32
 
-/* The first `left` bytes at p, at most 32, the rest zero and not read. */
 TARGET IQDBI_INLINE __m256i
-load_codes(const void *p, size_t left)
+load_codes(const void *p)
 {
-	unsigned char part[CODES] = {0};
+	return _mm256_loadu_si256(p);
+}
 
-	if (left >= CODES)
-		return _mm256_loadu_si256(p);
-	memcpy(part, p, left);
-	return _mm256_loadu_si256((const __m256i *) (const void *) part);
+/*
+ * The last dim % 32 bytes: of a row the 32 bytes that end with it, of the query the same with those zero that were
+ * counted already. A vector shorter than that is copied.
+ */
+TARGET IQDBI_INLINE __m256i
+load_codes_end(const void *p, size_t dim)
+{
+	unsigned char whole[CODES] = {0};
+
+	if (dim >= CODES)
+		return load_codes((const char *) p + dim - CODES);
+	memcpy(whole, p, dim);
+	return load_codes(whole);
+}
+
+TARGET IQDBI_INLINE __m256i
+load_query_end(const int8_t *query, size_t dim)
+{
+	__m256i lane = _mm256_setr_epi8(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23,
+									24, 25, 26, 27, 28, 29, 30, 31);
+	__m256i end = load_codes_end(query, dim);
+
+	if (dim < CODES)
+		return end;
+	return _mm256_and_si256(end, _mm256_cmpgt_epi8(lane, _mm256_set1_epi8((char) (CODES - 1 - dim % CODES))));
 }
 
 /* A part of the query, its even and its odd bytes widened to 16 bits. */
@@ -246,8 +269,10 @@ code_pair(const int8_t *query, const uint8_t *code, size_t dim)
 	__m128i sum;
 	size_t  i;
 
-	for (i = 0; i < dim; i += CODES)
-		acc = add_codes(acc, split_query(load_codes(query + i, dim - i)), load_codes(code + i, dim - i));
+	for (i = 0; i + CODES <= dim; i += CODES)
+		acc = add_codes(acc, split_query(load_codes(query + i)), load_codes(code + i));
+	if (i < dim)
+		acc = add_codes(acc, split_query(load_query_end(query, dim)), load_codes_end(code, dim));
 	sum = _mm_add_epi32(_mm256_castsi256_si128(acc), _mm256_extracti128_si256(acc, 1));
 	sum = _mm_hadd_epi32(sum, sum);
 	return _mm_cvtsi128_si32(_mm_hadd_epi32(sum, sum));
@@ -266,16 +291,26 @@ code_group(const int8_t *query, IqdbiRows rows, IqdbiRows next, size_t dim, int3
 	__m256i        acc3 = _mm256_setzero_si256();
 	size_t         i;
 
-	for (i = 0; i < dim; i += CODES)
+	for (i = 0; i + CODES <= dim; i += CODES)
 	{
-		SplitQuery part = split_query(load_codes(query + i, dim - i));
+		SplitQuery part = split_query(load_codes(query + i));
 
 		if (i % IQDBI_CACHE_LINE == 0)
 			iqdbi_prefetch_line(next, i);
-		acc0 = add_codes(acc0, part, load_codes(row0 + i, dim - i));
-		acc1 = add_codes(acc1, part, load_codes(row1 + i, dim - i));
-		acc2 = add_codes(acc2, part, load_codes(row2 + i, dim - i));
-		acc3 = add_codes(acc3, part, load_codes(row3 + i, dim - i));
+		acc0 = add_codes(acc0, part, load_codes(row0 + i));
+		acc1 = add_codes(acc1, part, load_codes(row1 + i));
+		acc2 = add_codes(acc2, part, load_codes(row2 + i));
+		acc3 = add_codes(acc3, part, load_codes(row3 + i));
+	}
+	if (i < dim)
+	{
+		SplitQuery part = split_query(load_query_end(query, dim));
+
+		iqdbi_prefetch_line(next, i);
+		acc0 = add_codes(acc0, part, load_codes_end(row0, dim));
+		acc1 = add_codes(acc1, part, load_codes_end(row1, dim));
+		acc2 = add_codes(acc2, part, load_codes_end(row2, dim));
+		acc3 = add_codes(acc3, part, load_codes_end(row3, dim));
 	}
 	/* lanes 0 to 3 of the lower half and of the upper half belong to rows 0 to 3 */
 	acc0 = _mm256_hadd_epi32(_mm256_hadd_epi32(acc0, acc1), _mm256_hadd_epi32(acc2, acc3));

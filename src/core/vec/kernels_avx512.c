@@ -136,7 +136,7 @@ reduce_group(const Quad *acc0, const Quad *acc1, const Quad *acc2, const Quad *a
 }
 
 TARGET IQDBI_INLINE float
-sum_pair(const IqdbSum sum, const float *a, const float *b, size_t dim)
+sum_pair(const IqdbSum sum, const bool stream, const float *a, const float *b, size_t dim)
 {
 	Quad   acc = quad_zero();
 	size_t i;
@@ -145,6 +145,8 @@ sum_pair(const IqdbSum sum, const float *a, const float *b, size_t dim)
 	{
 		Quad block = quad_load(a + i);
 
+		if (stream)
+			iqdbi_prefetch_stream(b, i);
 		add_block(sum, &acc, &block, b + i);
 	}
 	if (i < dim)
@@ -331,7 +333,17 @@ split_group(const int8_t *query, IqdbiRows rows, IqdbiRows next, size_t dim, int
 	__m512i        acc3 = _mm512_setzero_si512();
 	size_t         i;
 
-	for (i = 0; i < dim; i += CODES)
+	for (i = 0; i + CODES <= dim; i += CODES)
+	{
+		SplitQuery part = split_query(_mm512_loadu_si512(query + i));
+
+		iqdbi_prefetch_line(next, i);
+		acc0 = add_codes(acc0, part, _mm512_loadu_si512(row0 + i));
+		acc1 = add_codes(acc1, part, _mm512_loadu_si512(row1 + i));
+		acc2 = add_codes(acc2, part, _mm512_loadu_si512(row2 + i));
+		acc3 = add_codes(acc3, part, _mm512_loadu_si512(row3 + i));
+	}
+	if (i < dim)
 	{
 		SplitQuery part = split_query(load_codes(query + i, dim - i));
 

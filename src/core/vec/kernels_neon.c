@@ -117,7 +117,7 @@ reduce_row(const Quad *acc)
 }
 
 IQDBI_INLINE float
-sum_pair(const IqdbSum sum, const float *a, const float *b, size_t dim)
+sum_pair(const IqdbSum sum, const bool stream, const float *a, const float *b, size_t dim)
 {
 	Quad   acc = quad_zero();
 	size_t i;
@@ -126,6 +126,8 @@ sum_pair(const IqdbSum sum, const float *a, const float *b, size_t dim)
 	{
 		Quad block = quad_load(a + i);
 
+		if (stream)
+			iqdbi_prefetch_stream(b, i);
 		add_row(sum, &acc, &block, b + i);
 	}
 	if (i < dim)
@@ -183,16 +185,30 @@ IQDBI_DEFINE_SUMS(TARGET)
 
 #define CODES 16
 
-/* The first `left` bytes at p, at most 16, the rest zero and not read. */
+/*
+ * The last dim % 16 bytes: of a row the 16 bytes that end with it, of the query the same with those zero that were
+ * counted already. A vector shorter than that is copied.
+ */
 IQDBI_INLINE uint8x16_t
-load_codes(const void *p, size_t left)
+load_codes_end(const uint8_t *p, size_t dim)
 {
-	uint8_t part[CODES] = {0};
+	uint8_t whole[CODES] = {0};
 
-	if (left >= CODES)
-		return vld1q_u8(p);
-	memcpy(part, p, left);
-	return vld1q_u8(part);
+	if (dim >= CODES)
+		return vld1q_u8(p + dim - CODES);
+	memcpy(whole, p, dim);
+	return vld1q_u8(whole);
+}
+
+IQDBI_INLINE int8x16_t
+load_query_end(const int8_t *query, size_t dim)
+{
+	static const uint8_t lane[CODES] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+	uint8x16_t           end = load_codes_end((const uint8_t *) query, dim);
+
+	if (dim >= CODES)
+		end = vandq_u8(end, vcgeq_u8(vld1q_u8(lane), vdupq_n_u8((uint8_t) (CODES - dim % CODES))));
+	return vreinterpretq_s8_u8(end);
 }
 
 /* A part of the query widened to 16 bits. */
@@ -203,10 +219,9 @@ typedef struct WideQuery
 } WideQuery;
 
 IQDBI_INLINE WideQuery
-widen_query(uint8x16_t part)
+widen_query(int8x16_t part)
 {
-	int8x16_t bytes = vreinterpretq_s8_u8(part);
-	WideQuery wide = {vmovl_s8(vget_low_s8(bytes)), vmovl_s8(vget_high_s8(bytes))};
+	WideQuery wide = {vmovl_s8(vget_low_s8(part)), vmovl_s8(vget_high_s8(part))};
 
 	return wide;
 }
@@ -229,8 +244,10 @@ code_pair(const int8_t *query, const uint8_t *code, size_t dim)
 	int32x4_t acc = vdupq_n_s32(0);
 	size_t    i;
 
-	for (i = 0; i < dim; i += CODES)
-		acc = add_codes(acc, widen_query(load_codes(query + i, dim - i)), load_codes(code + i, dim - i));
+	for (i = 0; i + CODES <= dim; i += CODES)
+		acc = add_codes(acc, widen_query(vld1q_s8(query + i)), vld1q_u8(code + i));
+	if (i < dim)
+		acc = add_codes(acc, widen_query(load_query_end(query, dim)), load_codes_end(code, dim));
 	return vaddvq_s32(acc);
 }
 
@@ -247,16 +264,26 @@ code_group(const int8_t *query, IqdbiRows rows, IqdbiRows next, size_t dim, int3
 	int32x4_t      acc3 = vdupq_n_s32(0);
 	size_t         i;
 
-	for (i = 0; i < dim; i += CODES)
+	for (i = 0; i + CODES <= dim; i += CODES)
 	{
-		WideQuery part = widen_query(load_codes(query + i, dim - i));
+		WideQuery part = widen_query(vld1q_s8(query + i));
 
 		if (i % IQDBI_CACHE_LINE == 0)
 			iqdbi_prefetch_line(next, i);
-		acc0 = add_codes(acc0, part, load_codes(row0 + i, dim - i));
-		acc1 = add_codes(acc1, part, load_codes(row1 + i, dim - i));
-		acc2 = add_codes(acc2, part, load_codes(row2 + i, dim - i));
-		acc3 = add_codes(acc3, part, load_codes(row3 + i, dim - i));
+		acc0 = add_codes(acc0, part, vld1q_u8(row0 + i));
+		acc1 = add_codes(acc1, part, vld1q_u8(row1 + i));
+		acc2 = add_codes(acc2, part, vld1q_u8(row2 + i));
+		acc3 = add_codes(acc3, part, vld1q_u8(row3 + i));
+	}
+	if (i < dim)
+	{
+		WideQuery part = widen_query(load_query_end(query, dim));
+
+		iqdbi_prefetch_line(next, i);
+		acc0 = add_codes(acc0, part, load_codes_end(row0, dim));
+		acc1 = add_codes(acc1, part, load_codes_end(row1, dim));
+		acc2 = add_codes(acc2, part, load_codes_end(row2, dim));
+		acc3 = add_codes(acc3, part, load_codes_end(row3, dim));
 	}
 	vst1q_s32(out, vpaddq_s32(vpaddq_s32(acc0, acc1), vpaddq_s32(acc2, acc3)));
 }

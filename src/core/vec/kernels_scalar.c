@@ -1,9 +1,9 @@
 /*
  * kernels_scalar.c - kernels in plain C, for every processor, and the reference for the others.
  *
- * Eight partial sums, so that a compiler may put them into vectors of whatever width the baseline has. The batch and
- * gather forms call the one compiled body of the pair form (hence noinline): whether a compiler contracts a
- * multiplication and an addition into one instruction then cannot differ between forms.
+ * Eight partial sums, so that a compiler may put them into vectors of whatever width the baseline has. All forms call
+ * one compiled body (hence noinline): whether a compiler contracts a multiplication and an addition into one instruction
+ * then cannot differ between forms.
  */
 #include "core/vec/kernels_private.h"
 
@@ -41,7 +41,7 @@ term(const IqdbSum sum, float acc, float a, float b)
 }
 
 IQDBI_INLINE float
-sum_pair(const IqdbSum sum, const float *a, const float *b, size_t dim)
+row_sum(const IqdbSum sum, const float *a, const float *b, size_t dim)
 {
 	float  acc[LANES] = {0};
 	size_t i;
@@ -57,24 +57,47 @@ sum_pair(const IqdbSum sum, const float *a, const float *b, size_t dim)
 	return fold(acc);
 }
 
-static NOINLINE float pair_dot(const float *a, const float *b, size_t dim);
-static NOINLINE float pair_l2(const float *a, const float *b, size_t dim);
-static NOINLINE float pair_l1(const float *a, const float *b, size_t dim);
-static NOINLINE float pair_hamming(const float *a, const float *b, size_t dim);
+static NOINLINE float
+row_dot(const float *a, const float *b, size_t dim)
+{
+	return row_sum(IQDB_SUM_DOT, a, b, dim);
+}
+
+static NOINLINE float
+row_l2(const float *a, const float *b, size_t dim)
+{
+	return row_sum(IQDB_SUM_L2, a, b, dim);
+}
+
+static NOINLINE float
+row_l1(const float *a, const float *b, size_t dim)
+{
+	return row_sum(IQDB_SUM_L1, a, b, dim);
+}
+
+static NOINLINE float
+row_hamming(const float *a, const float *b, size_t dim)
+{
+	return row_sum(IQDB_SUM_HAMMING, a, b, dim);
+}
 
 IQDBI_INLINE float
-call_pair(const IqdbSum sum, const float *a, const float *b, size_t dim)
+sum_pair(const IqdbSum sum, const bool stream, const float *a, const float *b, size_t dim)
 {
+	size_t i;
+
+	for (i = 0; stream && i < dim; i += IQDBI_STREAM_PIECE / sizeof(float))
+		iqdbi_prefetch_stream(b, i);
 	switch (sum)
 	{
 		case IQDB_SUM_DOT:
-			return pair_dot(a, b, dim);
+			return row_dot(a, b, dim);
 		case IQDB_SUM_L2:
-			return pair_l2(a, b, dim);
+			return row_l2(a, b, dim);
 		case IQDB_SUM_L1:
-			return pair_l1(a, b, dim);
+			return row_l1(a, b, dim);
 		default:
-			return pair_hamming(a, b, dim);
+			return row_hamming(a, b, dim);
 	}
 }
 
@@ -84,10 +107,10 @@ sum_group(const IqdbSum sum, const bool fetch, const float *query, IqdbiRows row
 {
 	if (fetch)
 		iqdbi_prefetch_rest(next, 0, dim * sizeof(float));
-	out[0] = call_pair(sum, query, rows.r0, dim);
-	out[1] = call_pair(sum, query, rows.r1, dim);
-	out[2] = call_pair(sum, query, rows.r2, dim);
-	out[3] = call_pair(sum, query, rows.r3, dim);
+	out[0] = sum_pair(sum, false, query, rows.r0, dim);
+	out[1] = sum_pair(sum, false, query, rows.r1, dim);
+	out[2] = sum_pair(sum, false, query, rows.r2, dim);
+	out[3] = sum_pair(sum, false, query, rows.r3, dim);
 }
 
 IQDBI_DEFINE_SUMS(BASELINE)
