@@ -233,11 +233,13 @@ $(BUILD)/plain/pg/%.o: src/pg/%.c Makefile
 
 -include $(PG_OBJECTS:.o=.d)
 
-# What iqdb.so exports: the magic block, _PG_init, and every function declared to SQL with its pg_finfo_ record. All
-# else stays local, because the server loads libraries into one global name space.
+# What iqdb.so exports: the magic block, _PG_init, every function declared to SQL with its pg_finfo_ record, and the main
+# functions of background workers (iqdb_..._main). All else stays local, because the server loads libraries into one
+# global name space.
 $(BUILD)/plain/iqdb.map: $(PG_OBJECTS)
 	@{ echo '{ global: Pg_magic_func; _PG_init;'; \
-	   nm --defined-only $(PG_OBJECTS) | sed -n 's/^.* T pg_finfo_\(.*\)$$/  pg_finfo_\1; \1;/p' | sort; \
+	   nm --defined-only $(PG_OBJECTS) | sed -n -e 's/^.* T pg_finfo_\(.*\)$$/  pg_finfo_\1; \1;/p' \
+	   -e 's/^.* T \(iqdb_[a-z_]*_main\)$$/  \1;/p' | sort; \
 	   echo 'local: *; };'; } > $@
 
 $(shlib): $(BUILD)/plain/iqdb.map

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# symbols.sh - iqdb.so exports the magic block, _PG_init and the functions that SQL calls, and nothing else: the server
-# loads libraries into one name space. Each function named in the SQL script exists; each exported one is named there.
+# symbols.sh - iqdb.so exports the magic block, _PG_init, the functions that SQL calls and the main functions of workers,
+# and nothing else: the server loads libraries into one name space. Each function named in the SQL script exists; each exported one is named there.
 status=0
 complain() { echo "$1"; status=1; }
 
@@ -14,11 +14,16 @@ functions=$(sed -n 's/^pg_finfo_//p' <<<"$exported")
 [ -n "$functions" ] || complain "no function is exported"
 while read -r symbol; do
     case $symbol in
-        Pg_magic_func | _PG_init | pg_finfo_*) ;;
+        Pg_magic_func | _PG_init | pg_finfo_* | iqdb_*_main) ;;
         iqdb* | iqvector*) grep -qx "$symbol" <<<"$functions" || complain "exported, but not declared for SQL: $symbol" ;;
         *) complain "exported, but its name does not begin with iqdb or iqvector: $symbol" ;;
     esac
 done <<<"$exported"
+
+# a worker is found by name too, when it is started
+for symbol in $(grep -rhoE '"iqdb_[a-z_]+_main"' src/pg | tr -d '"' | sort -u); do
+    grep -qx "$symbol" <<<"$exported" || complain "named as a worker's main function, but not exported: $symbol"
+done
 
 called=$(cat sql/iqdb--*.sql | tr '\n' ' ' | grep -oE "AS +'MODULE_PATHNAME' *, *'[a-z0-9_]+'" |
     sed -E "s/.*'([a-z0-9_]+)'$/\1/" | sort -u)
