@@ -473,3 +473,99 @@ END
 $$;
 
 COMMENT ON FUNCTION iqdb_create_vector_casts() IS 'create casts between iqvector and the vector of pgvector';
+
+-- ---------------------------------------------------------------------------------------------------------------------
+-- Access methods
+-- ---------------------------------------------------------------------------------------------------------------------
+
+CREATE FUNCTION iqdb_flat_handler(internal) RETURNS index_am_handler LANGUAGE C AS 'MODULE_PATHNAME';
+CREATE FUNCTION iqdb_hnsw_handler(internal) RETURNS index_am_handler LANGUAGE C AS 'MODULE_PATHNAME';
+
+CREATE ACCESS METHOD iqdb_flat TYPE INDEX HANDLER iqdb_flat_handler;
+CREATE ACCESS METHOD iqdb_hnsw TYPE INDEX HANDLER iqdb_hnsw_handler;
+
+COMMENT ON ACCESS METHOD iqdb_flat IS 'exact nearest-neighbour search';
+COMMENT ON ACCESS METHOD iqdb_hnsw IS 'approximate nearest-neighbour search in a graph (HNSW)';
+
+-- The metric of an operator class: its support function 1.
+CREATE FUNCTION iqdb_metric_l2() RETURNS integer LANGUAGE C IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME';
+CREATE FUNCTION iqdb_metric_ip() RETURNS integer LANGUAGE C IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME';
+CREATE FUNCTION iqdb_metric_cosine() RETURNS integer LANGUAGE C IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME';
+CREATE FUNCTION iqdb_metric_l1() RETURNS integer LANGUAGE C IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME';
+CREATE FUNCTION iqdb_metric_hamming() RETURNS integer LANGUAGE C IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME';
+
+CREATE OPERATOR CLASS iqvector_l2_ops DEFAULT FOR TYPE iqvector USING iqdb_flat AS
+	OPERATOR 1 <-> (iqvector, iqvector) FOR ORDER BY float_ops, FUNCTION 1 iqdb_metric_l2();
+CREATE OPERATOR CLASS iqvector_ip_ops FOR TYPE iqvector USING iqdb_flat AS
+	OPERATOR 1 <#> (iqvector, iqvector) FOR ORDER BY float_ops, FUNCTION 1 iqdb_metric_ip();
+CREATE OPERATOR CLASS iqvector_cosine_ops FOR TYPE iqvector USING iqdb_flat AS
+	OPERATOR 1 <=> (iqvector, iqvector) FOR ORDER BY float_ops, FUNCTION 1 iqdb_metric_cosine();
+CREATE OPERATOR CLASS iqvector_l1_ops FOR TYPE iqvector USING iqdb_flat AS
+	OPERATOR 1 <+> (iqvector, iqvector) FOR ORDER BY float_ops, FUNCTION 1 iqdb_metric_l1();
+CREATE OPERATOR CLASS iqvector_hamming_ops FOR TYPE iqvector USING iqdb_flat AS
+	OPERATOR 1 <~> (iqvector, iqvector) FOR ORDER BY float_ops, FUNCTION 1 iqdb_metric_hamming();
+
+CREATE OPERATOR CLASS iqvector_l2_ops DEFAULT FOR TYPE iqvector USING iqdb_hnsw AS
+	OPERATOR 1 <-> (iqvector, iqvector) FOR ORDER BY float_ops, FUNCTION 1 iqdb_metric_l2();
+CREATE OPERATOR CLASS iqvector_ip_ops FOR TYPE iqvector USING iqdb_hnsw AS
+	OPERATOR 1 <#> (iqvector, iqvector) FOR ORDER BY float_ops, FUNCTION 1 iqdb_metric_ip();
+CREATE OPERATOR CLASS iqvector_cosine_ops FOR TYPE iqvector USING iqdb_hnsw AS
+	OPERATOR 1 <=> (iqvector, iqvector) FOR ORDER BY float_ops, FUNCTION 1 iqdb_metric_cosine();
+CREATE OPERATOR CLASS iqvector_l1_ops FOR TYPE iqvector USING iqdb_hnsw AS
+	OPERATOR 1 <+> (iqvector, iqvector) FOR ORDER BY float_ops, FUNCTION 1 iqdb_metric_l1();
+CREATE OPERATOR CLASS iqvector_hamming_ops FOR TYPE iqvector USING iqdb_hnsw AS
+	OPERATOR 1 <~> (iqvector, iqvector) FOR ORDER BY float_ops, FUNCTION 1 iqdb_metric_hamming();
+
+-- ---------------------------------------------------------------------------------------------------------------------
+-- Functions on indexes
+-- ---------------------------------------------------------------------------------------------------------------------
+
+CREATE FUNCTION iqdb_flush(index regclass) RETURNS bigint
+	LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'iqdb_sql_flush';
+COMMENT ON FUNCTION iqdb_flush(regclass) IS 'write a snapshot of an index now; its size in bytes';
+
+CREATE FUNCTION iqdb_prewarm(index regclass) RETURNS bigint
+	LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'iqdb_sql_prewarm';
+COMMENT ON FUNCTION iqdb_prewarm(regclass) IS 'load an index into memory now; the number of its rows';
+
+CREATE FUNCTION iqdb_optimize(index regclass, OUT rows bigint, OUT linked bigint, OUT repaired bigint,
+							  OUT reclaimed bigint) RETURNS record
+	LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'iqdb_sql_optimize';
+COMMENT ON FUNCTION iqdb_optimize(regclass) IS 'repair, compact and retrain an index while it is in use';
+
+CREATE FUNCTION iqdb_index_stats(
+	index regclass,
+	OUT engine text,
+	OUT metric text,
+	OUT dimensions integer,
+	OUT state text,
+	OUT rows bigint,
+	OUT deleted bigint,
+	OUT known bigint,
+	OUT unlinked bigint,
+	OUT memory bigint,
+	OUT memory_file text,
+	OUT disk bigint,
+	OUT log_bytes bigint,
+	OUT journal_entries bigint,
+	OUT journal_kept bigint,
+	OUT journal_lag bigint,
+	OUT snapshot_time timestamptz,
+	OUT snapshot_bytes bigint,
+	OUT levels bigint[],
+	OUT generation text
+) RETURNS record
+	LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'iqdb_sql_index_stats';
+COMMENT ON FUNCTION iqdb_index_stats(regclass) IS 'numbers about an index';
+
+CREATE FUNCTION iqdb_index_size(index regclass) RETURNS bigint
+	LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'iqdb_sql_index_size';
+COMMENT ON FUNCTION iqdb_index_size(regclass) IS 'bytes on disk of an index: journal, snapshots and logs';
+
+CREATE FUNCTION iqdb_check(index regclass) RETURNS SETOF text
+	LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'iqdb_sql_check';
+COMMENT ON FUNCTION iqdb_check(regclass) IS 'verify an index against itself and its table; one row per finding';
+
+CREATE FUNCTION iqdb_sweep() RETURNS integer
+	LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'iqdb_sql_sweep';
+COMMENT ON FUNCTION iqdb_sweep() IS 'remove files of indexes that are gone; how many';

@@ -82,4 +82,11 @@
 #define iqdb_pg_count_search(scan) ((void) (scan))
 #endif
 
+/* 16 made one function of the ownership checks */
+#if PG_VERSION_NUM >= 160000
+#define iqdb_pg_owns_class(oid, role) object_ownercheck(RelationRelationId, oid, role)
+#else
+#define iqdb_pg_owns_class(oid, role) pg_class_ownercheck(oid, role)
+#endif
+
 #endif

@@ -1,0 +1,165 @@
+/*
+ * pg_admin.c - the SQL functions that do something with one index: iqdb_flush, iqdb_prewarm, iqdb_optimize; and
+ * iqdb_estimate, which needs none. What they share with pg_inspect.c is here too.
+ */
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/relation.h"
+#include "access/table.h"
+#include "access/xlog.h"
+#include "catalog/index.h"
+#include "catalog/pg_class.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "storage/lmgr.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+
+#include "pg/pg_admin.h"
+#include "pg/pg_am.h"
+#include "pg/pg_compat.h"
+#include "pg/pg_files.h"
+#include "pg/pg_lifecycle.h"
+#include "pg/pg_lock.h"
+#include "pg/pg_open.h"
+#include "pg/pg_options.h"
+
+/* ---- shared ------------------------------------------------------------------------------------------------------ */
+
+Relation
+iqdb_pg_open_index(Oid oid, LOCKMODE mode, bool for_change)
+{
+	Oid			table = IndexGetRelation(oid, true);
+	Relation	index;
+
+	/* the table first, as everybody locks them */
+	if (OidIsValid(table))
+		LockRelationOid(table, AccessShareLock);
+	index = relation_open(oid, mode);
+	if (index->rd_rel->relkind != RELKIND_INDEX || index->rd_indam == NULL ||
+		index->rd_indam->ambuild != iqdb_am_build)
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("\"%s\" is not an index of iqdb", RelationGetRelationName(index)),
+				 errhint("Name an index that was created with USING iqdb_flat, iqdb_hnsw or iqdb_ivf.")));
+	if (for_change)
+	{
+		if (!iqdb_pg_owns_class(table, GetUserId()))
+			aclcheck_error(ACLCHECK_NOT_OWNER, OBJECT_INDEX, RelationGetRelationName(index));
+	}
+	else if (pg_class_aclcheck(table, GetUserId(), ACL_SELECT) != ACLCHECK_OK)
+		aclcheck_error(ACLCHECK_NO_PRIV, OBJECT_TABLE, get_rel_name(table));
+	if (RELATION_IS_OTHER_TEMP(index))
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("cannot access temporary indexes of other sessions")));
+	if (!index->rd_index->indisready)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("index \"%s\" is not ready", RelationGetRelationName(index)),
+				 errhint("Its creation has not ended, or failed: REINDEX or DROP it.")));
+	return index;
+}
+
+void
+iqdb_pg_init_set(FunctionCallInfo fcinfo)
+{
+	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
+	MemoryContext saved;
+	TupleDesc	tupdesc;
+
+	if (result == NULL || !IsA(result, ReturnSetInfo) || (result->allowedModes & SFRM_Materialize) == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("set-valued function called in context that cannot accept a set")));
+	saved = MemoryContextSwitchTo(result->econtext->ecxt_per_query_memory);
+	if (get_call_result_type(fcinfo, NULL, &tupdesc) == TYPEFUNC_SCALAR)
+	{
+		tupdesc = CreateTemplateTupleDesc(1);
+		TupleDescInitEntry(tupdesc, 1, "result", get_func_rettype(fcinfo->flinfo->fn_oid), -1, 0);
+	}
+	result->returnMode = SFRM_Materialize;
+	result->setResult = tuplestore_begin_heap(true, false, work_mem);
+	result->setDesc = CreateTupleDescCopy(tupdesc);
+	MemoryContextSwitchTo(saved);
+}
+
+/* ---- functions --------------------------------------------------------------------------------------------------- */
+
+PG_FUNCTION_INFO_V1(iqdb_sql_flush);
+Datum
+iqdb_sql_flush(PG_FUNCTION_ARGS)
+{
+	Relation	index = iqdb_pg_open_index(PG_GETARG_OID(0), AccessShareLock, true);
+	IqdbPgArena *arena = iqdb_pg_open_current(index, NULL);
+	IqdbError	error = {0};
+	IqdbStatus	status;
+	int			level;
+	IqdbCompression compression = iqdb_pg_compression(index, &level);
+	uint64		bytes = 0;
+
+	if (arena->shared->permanent)
+	{
+		(void) iqdb_pg_lock(arena->shared->database, arena->relation_number, IQDB_PG_LOCK_SNAPSHOT, true);
+		status = iqdb_pg_snapshot_write(arena, compression, level, &error);
+		iqdb_pg_unlock(arena->shared->database, arena->relation_number, IQDB_PG_LOCK_SNAPSHOT);
+		iqdb_pg_check(status, &error, index);
+		bytes = pg_atomic_read_u64(&arena->shared->snapshot_bytes);
+	}
+	index_close(index, AccessShareLock);
+	PG_RETURN_INT64((int64) bytes);
+}
+
+PG_FUNCTION_INFO_V1(iqdb_sql_prewarm);
+Datum
+iqdb_sql_prewarm(PG_FUNCTION_ARGS)
+{
+	Relation	index = iqdb_pg_open_index(PG_GETARG_OID(0), AccessShareLock, false);
+	IqdbPgArena *arena = iqdb_pg_open_current(index, NULL);
+	int64		rows = (int64) iqdb_index_live_count(&arena->index);
+
+	index_close(index, AccessShareLock);
+	PG_RETURN_INT64(rows);
+}
+
+PG_FUNCTION_INFO_V1(iqdb_sql_optimize);
+Datum
+iqdb_sql_optimize(PG_FUNCTION_ARGS)
+{
+	Relation	index = iqdb_pg_open_index(PG_GETARG_OID(0), AccessShareLock, true);
+	IqdbPgArena *arena = iqdb_pg_open_current(index, NULL);
+	IqdbHost	host = iqdb_pg_host(CurrentMemoryContext);
+	IqdbIndex	mine = arena->index;
+	IqdbIndexStats before;
+	IqdbIndexStats after;
+	IqdbError	error = {0};
+	TupleDesc	tupdesc;
+	Datum		values[4];
+	bool		nulls[4] = {false};
+
+	if (get_call_result_type(fcinfo, NULL, &tupdesc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
+	mine.host = &host;
+	mine.store.host = &host;
+	iqdb_index_stats(&mine, &before);
+	iqdb_pg_link_pending(index, arena);
+	iqdb_pg_check(iqdb_index_maintain(&mine, IQDB_MAINTAIN_OPTIMIZE, &error), &error, index);
+	CHECK_FOR_INTERRUPTS();
+	iqdb_index_stats(&mine, &after);
+	index_close(index, AccessShareLock);
+	values[0] = Int64GetDatum((int64) after.live);
+	values[1] = Int64GetDatum((int64) (before.engine.unlinked - Min(before.engine.unlinked, after.engine.unlinked)));
+	values[2] = Int64GetDatum((int64) (before.engine.unrepaired -
+									   Min(before.engine.unrepaired, after.engine.unrepaired)));
+	values[3] = Int64GetDatum((int64) (before.dead - Min(before.dead, after.dead)));
+	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(tupdesc), values, nulls)));
+}
+
+PG_FUNCTION_INFO_V1(iqdb_sql_sweep);
+Datum
+iqdb_sql_sweep(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_INT32(iqdb_pg_sweep());
+}

@@ -1,0 +1,190 @@
+/*
+ * pg_am.c - the three access methods' handlers, and the check of operator classes.
+ */
+#include "postgres.h"
+
+#include "access/amapi.h"
+#include "access/amvalidate.h"
+#include "access/htup_details.h"
+#include "catalog/pg_amop.h"
+#include "catalog/pg_amproc.h"
+#include "catalog/pg_opclass.h"
+#include "catalog/pg_type.h"
+#include "commands/vacuum.h"
+#include "fmgr.h"
+#include "utils/catcache.h"
+#include "utils/lsyscache.h"
+#include "utils/syscache.h"
+
+#include "core/vec/metric.h"
+
+#include "pg/pg_am.h"
+#include "pg/pg_options.h"
+
+/* What all methods have in common; they differ in their options, and by those in their engine. */
+static IndexAmRoutine *
+routine(amoptions_function options)
+{
+	IndexAmRoutine *am = makeNode(IndexAmRoutine);
+
+	am->amstrategies = 0;
+	am->amsupport = 1;
+	am->amoptsprocnum = 0;
+	am->amcanorder = false;
+	am->amcanorderbyop = true;
+	am->amcanbackward = false;
+	am->amcanunique = false;
+	am->amcanmulticol = false;
+	am->amoptionalkey = true;
+	am->amsearcharray = false;
+	am->amsearchnulls = false;
+	am->amstorage = false;
+	am->amclusterable = false;
+	am->ampredlocks = false;
+	am->amcanparallel = false;
+	am->amcaninclude = false;
+	am->amusemaintenanceworkmem = false;
+	am->amparallelvacuumoptions = VACUUM_OPTION_NO_PARALLEL;
+	am->amkeytype = InvalidOid;
+
+	am->ambuild = iqdb_am_build;
+	am->ambuildempty = iqdb_am_buildempty;
+	am->aminsert = iqdb_am_insert;
+	am->ambulkdelete = iqdb_am_bulkdelete;
+	am->amvacuumcleanup = iqdb_am_vacuumcleanup;
+	am->amcanreturn = NULL;
+	am->amcostestimate = iqdb_am_costestimate;
+	am->amoptions = options;
+	am->amproperty = NULL;
+	am->ambuildphasename = iqdb_am_buildphasename;
+	am->amvalidate = iqdb_am_validate;
+	am->amadjustmembers = NULL;
+	am->ambeginscan = iqdb_am_beginscan;
+	am->amrescan = iqdb_am_rescan;
+	am->amgettuple = iqdb_am_gettuple;
+	am->amgetbitmap = NULL;
+	am->amendscan = iqdb_am_endscan;
+	am->ammarkpos = NULL;
+	am->amrestrpos = NULL;
+	am->amestimateparallelscan = NULL;
+	am->aminitparallelscan = NULL;
+	am->amparallelrescan = NULL;
+	return am;
+}
+
+PG_FUNCTION_INFO_V1(iqdb_flat_handler);
+Datum
+iqdb_flat_handler(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_POINTER(routine(iqdb_pg_flat_options));
+}
+
+PG_FUNCTION_INFO_V1(iqdb_hnsw_handler);
+Datum
+iqdb_hnsw_handler(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_POINTER(routine(iqdb_pg_hnsw_options));
+}
+
+/* ---- metrics of operator classes: support function 1 ---- */
+
+PG_FUNCTION_INFO_V1(iqdb_metric_l2);
+Datum
+iqdb_metric_l2(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_INT32(IQDB_METRIC_L2);
+}
+
+PG_FUNCTION_INFO_V1(iqdb_metric_ip);
+Datum
+iqdb_metric_ip(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_INT32(IQDB_METRIC_DOT);
+}
+
+PG_FUNCTION_INFO_V1(iqdb_metric_cosine);
+Datum
+iqdb_metric_cosine(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_INT32(IQDB_METRIC_COSINE);
+}
+
+PG_FUNCTION_INFO_V1(iqdb_metric_l1);
+Datum
+iqdb_metric_l1(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_INT32(IQDB_METRIC_L1);
+}
+
+PG_FUNCTION_INFO_V1(iqdb_metric_hamming);
+Datum
+iqdb_metric_hamming(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_INT32(IQDB_METRIC_HAMMING);
+}
+
+/* ---- amvalidate ---- */
+
+static bool
+operators_valid(CatCList *operators, const char *name)
+{
+	bool		ok = true;
+
+	for (int i = 0; i < operators->n_members; i++)
+	{
+		Form_pg_amop form = (Form_pg_amop) GETSTRUCT(&operators->members[i]->tuple);
+
+		if (form->amopstrategy != 1 || form->amoppurpose != AMOP_ORDER ||
+			get_op_rettype(form->amopopr) != FLOAT8OID ||
+			!opfamily_can_sort_type(form->amopsortfamily, FLOAT8OID))
+		{
+			ereport(INFO,
+					(errcode(ERRCODE_INVALID_OBJECT_DEFINITION),
+					 errmsg("operator family of class \"%s\" may contain one operator, number 1, FOR ORDER BY "
+							"float_ops, that returns double precision", name)));
+			ok = false;
+		}
+	}
+	return ok;
+}
+
+static bool
+functions_valid(CatCList *functions, const char *name)
+{
+	bool		ok = functions->n_members > 0;
+
+	for (int i = 0; i < functions->n_members; i++)
+	{
+		Form_pg_amproc form = (Form_pg_amproc) GETSTRUCT(&functions->members[i]->tuple);
+
+		ok = ok && form->amprocnum == IQDB_PG_METRIC_PROC &&
+			check_amproc_signature(form->amproc, INT4OID, true, 0, 0);
+	}
+	if (!ok)
+		ereport(INFO,
+				(errcode(ERRCODE_INVALID_OBJECT_DEFINITION),
+				 errmsg("operator class \"%s\" needs support function 1, () returns integer: its metric", name)));
+	return ok;
+}
+
+bool
+iqdb_am_validate(Oid opclass)
+{
+	HeapTuple	tuple = SearchSysCache1(CLAOID, ObjectIdGetDatum(opclass));
+	Form_pg_opclass form;
+	CatCList   *operators;
+	CatCList   *functions;
+	bool		ok;
+
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for operator class %u", opclass);
+	form = (Form_pg_opclass) GETSTRUCT(tuple);
+	operators = SearchSysCacheList1(AMOPSTRATEGY, ObjectIdGetDatum(form->opcfamily));
+	functions = SearchSysCacheList1(AMPROCNUM, ObjectIdGetDatum(form->opcfamily));
+	ok = operators_valid(operators, NameStr(form->opcname));
+	ok = functions_valid(functions, NameStr(form->opcname)) && ok;
+	ReleaseCatCacheList(functions);
+	ReleaseCatCacheList(operators);
+	ReleaseSysCache(tuple);
+	return ok;
+}

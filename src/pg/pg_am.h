@@ -1,0 +1,40 @@
+/*
+ * pg_am.h - the callbacks of the access methods, one file each family: pg_build.c, pg_insert.c, pg_scan.c, pg_vacuum.c,
+ * pg_cost.c. All three methods share them; the engine is found through the index's options (pg_options.h).
+ */
+#ifndef IQDB_PG_AM_H
+#define IQDB_PG_AM_H
+
+#include "access/amapi.h"
+#include "access/genam.h"
+#include "nodes/execnodes.h"
+#include "nodes/pathnodes.h"
+
+/* Support function of an operator class: its metric's number, () returns integer. */
+#define IQDB_PG_METRIC_PROC 1
+
+extern IndexBuildResult *iqdb_am_build(Relation heap, Relation index, IndexInfo *info);
+extern void iqdb_am_buildempty(Relation index);
+extern bool iqdb_am_insert(Relation index, Datum *values, bool *isnull, ItemPointer tid, Relation heap,
+						   IndexUniqueCheck unique, bool unchanged, IndexInfo *info);
+extern IndexBulkDeleteResult *iqdb_am_bulkdelete(IndexVacuumInfo *info, IndexBulkDeleteResult *stats,
+												 IndexBulkDeleteCallback callback, void *callback_state);
+extern IndexBulkDeleteResult *iqdb_am_vacuumcleanup(IndexVacuumInfo *info, IndexBulkDeleteResult *stats);
+extern IndexScanDesc iqdb_am_beginscan(Relation index, int nkeys, int norderbys);
+extern void iqdb_am_rescan(IndexScanDesc scan, ScanKey keys, int nkeys, ScanKey orderbys, int norderbys);
+extern bool iqdb_am_gettuple(IndexScanDesc scan, ScanDirection direction);
+extern void iqdb_am_endscan(IndexScanDesc scan);
+extern void iqdb_am_costestimate(PlannerInfo *root, IndexPath *path, double loop_count, Cost *startup_cost,
+								 Cost *total_cost, Selectivity *selectivity, double *correlation, double *pages);
+extern bool iqdb_am_validate(Oid opclass);
+extern char *iqdb_am_buildphasename(int64 phase);
+
+/* Build phases, as pg_stat_progress_create_index shows them; 1 is the server's. */
+enum
+{
+	IQDB_PG_PHASE_LOAD = 2,
+	IQDB_PG_PHASE_FINISH = 3,
+	IQDB_PG_PHASE_SNAPSHOT = 4
+};
+
+#endif

@@ -1,0 +1,628 @@
+/*
+ * pg_arena.c - see pg_arena.h.
+ *
+ * A file is mapped and closed again: the mapping keeps it, and no descriptor is used up. Growth opens it anew, makes sure
+ * that it is still the file behind the mapping, and reserves the blocks before anybody touches them: writing to a hole of
+ * a full file system would be a signal that restarts the whole server.
+ */
+#include "postgres.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include "common/file_perm.h"
+#include "libpq/pqsignal.h"
+#include "miscadmin.h"
+#include "storage/fd.h"
+#include "utils/memutils.h"
+
+#include "pg/pg_arena.h"
+#include "pg/pg_compat.h"
+#include "pg/pg_files.h"
+#include "pg/pg_kernels.h"
+#include "pg/pg_registry.h"
+#include "pg/pg_settings.h"
+
+#define SHM_FOLDER "/dev/shm"
+#define FALLBACK_FOLDER "base/" PG_TEMP_FILES_DIR
+#define FALLBACK_PREFIX PG_TEMP_FILE_PREFIX "."
+#define SHM_ROOM_MIN (UINT64CONST(32) * 1024 * 1024)
+
+static IqdbPgArena *arenas;
+static MemoryContext arena_context;
+
+/* ---- names ---- */
+
+/* Tells clusters on one machine apart, also two copies of one cluster: the data directory's own identity. */
+static uint64
+cluster_identity(void)
+{
+	struct stat st;
+	uint64		x;
+
+	if (stat(DataDir, &st) != 0)
+		return 0;
+	x = (uint64) st.st_dev * UINT64CONST(0x9E3779B97F4A7C15) ^ (uint64) st.st_ino * UINT64CONST(0xC2B2AE3D27D4EB4F);
+	return x ^ (x >> 31);
+}
+
+/* Folders an arena may be in, first choice first; NULL ends the list. */
+static const char *
+folder(int choice)
+{
+	bool		automatic = iqdb_arena_directory == NULL || iqdb_arena_directory[0] == '\0';
+
+	switch (choice)
+	{
+		case 0:
+			return automatic ? SHM_FOLDER : iqdb_arena_directory;
+		case 1:
+			return automatic ? FALLBACK_FOLDER : NULL;
+		default:
+			return NULL;
+	}
+}
+
+static void
+arena_path(char *path, int choice, Oid database, uint32 relation_number, const IqdbPgGeneration *generation)
+{
+	snprintf(path, MAXPGPATH, "%s/%siqdb.%016llx.%016llx.%u.%u.%016llx%016llx", folder(choice),
+			 choice == 1 ? FALLBACK_PREFIX : "",
+			 (unsigned long long) cluster_identity(), (unsigned long long) iqdb_pg_registry()->token,
+			 database, relation_number,
+			 (unsigned long long) generation->high, (unsigned long long) generation->low);
+}
+
+/* ---- memory of a mapping ---- */
+
+uint64
+iqdb_pg_arena_limit(void)
+{
+	uint64		limit = (uint64) iqdb_arena_limit * 1024 * 1024;
+
+	if (limit == 0)
+		limit = (uint64) sysconf(_SC_PHYS_PAGES) * (uint64) sysconf(_SC_PAGESIZE);
+	return limit;
+}
+
+static bool
+same_file(const IqdbPgArena *entry, const struct stat *st)
+{
+	return (uint64) st->st_dev == entry->device && (uint64) st->st_ino == entry->inode;
+}
+
+static int
+allocate_blocks(int fd, uint64 offset, uint64 length)
+{
+	sigset_t	saved;
+	int			rc;
+
+	/* a storm of signals would interrupt the call for ever */
+	sigprocmask(SIG_SETMASK, &BlockSig, &saved);
+	do
+		rc = posix_fallocate(fd, (off_t) offset, (off_t) length);
+	while (rc == EINTR);
+	sigprocmask(SIG_SETMASK, &saved, NULL);
+	return rc;
+}
+
+static IqdbStatus
+commit_blocks(void *arg, uint64_t offset, uint64_t length, IqdbError *err)
+{
+	IqdbPgArena *entry = arg;
+	struct stat st;
+	int			fd = open(entry->path, O_RDWR | O_CLOEXEC);
+	int			rc;
+
+	if (fd < 0)
+		return iqdb_fail_io(err, errno, entry->path, "open");
+	if (fstat(fd, &st) != 0 || !same_file(entry, &st))
+	{
+		close(fd);
+		return iqdb_fail_io(err, ESTALE, entry->path, "grow");
+	}
+	rc = allocate_blocks(fd, offset, length);
+	close(fd);
+	return rc == 0 ? IQDB_OK : iqdb_fail_io(err, rc, entry->path, "grow");
+}
+
+static IqdbPgArena *
+new_entry(uint32 relation_number, const IqdbPgGeneration *generation)
+{
+	IqdbPgArena *entry;
+
+	if (arena_context == NULL)
+		arena_context = AllocSetContextCreate(TopMemoryContext, "iqdb arenas", ALLOCSET_SMALL_SIZES);
+	entry = MemoryContextAllocZero(arena_context, sizeof(IqdbPgArena));
+	entry->database = MyDatabaseId;
+	entry->relation_number = relation_number;
+	entry->generation = *generation;
+	entry->host = iqdb_pg_host(arena_context);
+	return entry;
+}
+
+static void
+unmap(IqdbPgArena *entry)
+{
+	if (entry->is_private)
+		iqdb_arena_private_destroy(&entry->arena);
+	else if (entry->arena.base != NULL)
+		munmap(entry->arena.base, entry->arena.reserved);
+	pfree(entry);
+}
+
+/* Maps the open file; false with errno set. */
+static bool
+map_file(IqdbPgArena *entry, int fd)
+{
+	struct stat st;
+	void	   *base;
+
+	if (fstat(fd, &st) != 0)
+		return false;
+	if (st.st_size < (off_t) IQDB_ARENA_HEADER_SIZE)
+	{
+		errno = EINVAL;
+		return false;
+	}
+	base = mmap(NULL, (size_t) st.st_size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, 0);
+	if (base == MAP_FAILED)
+		return false;
+#ifdef MADV_HUGEPAGE
+	(void) madvise(base, (size_t) st.st_size, MADV_HUGEPAGE);
+#endif
+#ifdef MADV_DONTDUMP
+	(void) madvise(base, (size_t) st.st_size, MADV_DONTDUMP);
+#endif
+	entry->arena.base = base;
+	entry->arena.reserved = (uint64) st.st_size;
+	entry->arena.backing.commit = commit_blocks;
+	entry->arena.backing.arg = entry;
+	entry->device = st.st_dev;
+	entry->inode = st.st_ino;
+	return true;
+}
+
+/* ---- finding ---- */
+
+IqdbPgArena *
+iqdb_pg_arena_lookup(uint32 relation_number, const IqdbPgGeneration *generation)
+{
+	for (IqdbPgArena *entry = arenas; entry != NULL; entry = entry->next)
+		if (entry->relation_number == relation_number &&
+			entry->generation.low == generation->low && entry->generation.high == generation->high &&
+			pg_atomic_read_u32(&entry->shared->state) != IQDB_PG_DEAD)
+			return entry;
+	return NULL;
+}
+
+/* Maps a file and joins it to the list if it is the arena it should be, in the state wanted. Takes over the entry. */
+static bool
+map_entry(IqdbPgArena *entry, IqdbPgState wanted)
+{
+	int			fd = open(entry->path, O_RDWR | O_CLOEXEC);
+	bool		mapped;
+
+	if (fd < 0)
+	{
+		pfree(entry);
+		return false;
+	}
+	mapped = map_file(entry, fd);
+	close(fd);
+	if (mapped && iqdb_arena_attach(&entry->arena, NULL) == IQDB_OK &&
+		iqdb_index_attach(&entry->index, &entry->arena, &entry->host, iqdb_pg_kernels(), NULL) == IQDB_OK)
+	{
+		entry->shared = iqdb_index_host_region(&entry->index);
+		if (entry->shared->token == iqdb_pg_registry()->token &&
+			entry->shared->generation.low == entry->generation.low &&
+			entry->shared->generation.high == entry->generation.high &&
+			pg_atomic_read_u32(&entry->shared->state) == wanted)
+		{
+			entry->next = arenas;
+			arenas = entry;
+			return true;
+		}
+	}
+	unmap(entry);
+	return false;
+}
+
+static IqdbPgArena *
+map_in_state(uint32 relation_number, const IqdbPgGeneration *generation, IqdbPgState wanted)
+{
+	(void) iqdb_pg_registry();
+	for (int choice = 0; folder(choice) != NULL; choice++)
+	{
+		IqdbPgArena *entry = new_entry(relation_number, generation);
+
+		arena_path(entry->path, choice, MyDatabaseId, relation_number, generation);
+		entry->fallback = choice > 0;
+		if (map_entry(entry, wanted))
+			return entry;
+	}
+	return NULL;
+}
+
+IqdbPgArena *
+iqdb_pg_arena_map_path(const char *path, Oid database, uint32 relation_number, const IqdbPgGeneration *generation)
+{
+	IqdbPgArena *entry = iqdb_pg_arena_lookup(relation_number, generation);
+
+	if (entry != NULL)
+		return entry;
+	entry = new_entry(relation_number, generation);
+	entry->database = database;
+	strlcpy(entry->path, path, sizeof(entry->path));
+	return map_entry(entry, IQDB_PG_READY) ? entry : NULL;
+}
+
+void
+iqdb_pg_arena_flush_logs(bool sync)
+{
+	for (IqdbPgArena *entry = arenas; entry != NULL; entry = entry->next)
+		if (pg_atomic_read_u32(&entry->shared->state) == IQDB_PG_READY)
+			iqdb_pg_log_flush(entry, sync, true);
+}
+
+IqdbPgArena *
+iqdb_pg_arena_map(uint32 relation_number, const IqdbPgGeneration *generation)
+{
+	return map_in_state(relation_number, generation, IQDB_PG_READY);
+}
+
+IqdbPgArena *
+iqdb_pg_arena_map_loading(uint32 relation_number, const IqdbPgGeneration *generation)
+{
+	return map_in_state(relation_number, generation, IQDB_PG_LOADING);
+}
+
+/* ---- making ---- */
+
+static bool
+has_room(const char *path)
+{
+	struct statvfs fs;
+
+	return statvfs(path, &fs) == 0 && (uint64) fs.f_bavail * fs.f_frsize >= SHM_ROOM_MIN;
+}
+
+/* Creates, sizes and maps the file; false with errno set, the file is then gone. */
+static bool
+create_file(IqdbPgArena *entry, uint64 size)
+{
+	int			fd;
+	int			saved;
+	bool		ok;
+
+	(void) unlink(entry->path);
+	fd = open(entry->path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, pg_file_create_mode);
+	if (fd < 0)
+		return false;
+	ok = ftruncate(fd, (off_t) size) == 0;
+	if (ok)
+	{
+		int			rc = allocate_blocks(fd, 0, IQDB_ARENA_HEADER_SIZE);
+
+		errno = rc;
+		ok = rc == 0 && map_file(entry, fd);
+	}
+	saved = errno;
+	close(fd);
+	if (!ok)
+		(void) unlink(entry->path);
+	errno = saved;
+	return ok;
+}
+
+static void
+fill_shared(IqdbPgArena *entry, Relation index, bool is_private)
+{
+	IqdbPgShared *shared = iqdb_index_host_region(&entry->index);
+
+	shared->token = iqdb_pg_registry()->token;
+	shared->generation = entry->generation;
+	shared->database = MyDatabaseId;
+	shared->relation_number = entry->relation_number;
+	shared->permanent = !is_private && index->rd_rel->relpersistence == RELPERSISTENCE_PERMANENT;
+	pg_atomic_init_u32(&shared->state, IQDB_PG_LOADING);
+	pg_atomic_init_u64(&shared->applied_number, 0);
+	pg_atomic_init_u64(&shared->applied_block, 1);
+	pg_atomic_init_u64(&shared->journal_lsn, 0);
+	pg_atomic_init_u32(&shared->full, 0);
+	pg_atomic_init_u32(&shared->log_state, IQDB_PG_LOG_NONE);
+	pg_atomic_init_u32(&shared->log_unsynced, 0);
+	pg_atomic_init_u64(&shared->log_dropped, 0);
+	pg_atomic_init_u64(&shared->snapshot_number, 0);
+	pg_atomic_init_u64(&shared->snapshot_older, 0);
+	pg_atomic_init_u64(&shared->snapshot_time, 0);
+	pg_atomic_init_u64(&shared->snapshot_bytes, 0);
+	pg_atomic_init_u32(&shared->snapshot_wanted, 0);
+	entry->shared = shared;
+}
+
+/* One attempt in one folder. Raises nothing. */
+static IqdbStatus
+create_in(IqdbPgArena *entry, const IqdbIndexOptions *options, bool is_private, uint64 size, uint64 limit,
+		  IqdbError *error)
+{
+	if (is_private)
+	{
+		entry->is_private = true;
+		IQDB_TRY(iqdb_arena_private_create(&entry->arena, size, error));
+	}
+	else if (!create_file(entry, size))
+		return iqdb_fail_io(error, errno, entry->path, "create");
+	return iqdb_index_format(&entry->index, &entry->arena, &entry->host, iqdb_pg_kernels(), options, limit,
+							 sizeof(IqdbPgShared), error);
+}
+
+IqdbPgArena *
+iqdb_pg_arena_create(Relation index, const IqdbPgMeta *meta, const IqdbIndexOptions *options, bool is_private,
+					 bool avoid_shm)
+{
+	uint64		reserves[IQDB_ARENA_REGIONS_MAX];
+	uint64		limit = iqdb_pg_arena_limit();
+	uint32		regions = iqdb_index_reserves(options, limit, sizeof(IqdbPgShared), reserves);
+	uint64		size = iqdb_arena_size_needed(reserves, regions);
+	IqdbStatus	status = IQDB_ERR_LIMIT;
+	IqdbError	error = {0};
+
+	(void) iqdb_pg_registry();
+	for (int choice = 0; is_private ? choice == 0 : folder(choice) != NULL; choice++)
+	{
+		IqdbPgArena *entry;
+
+		if (!is_private && choice == 0 && folder(1) != NULL && (avoid_shm || !has_room(folder(0))))
+			continue;
+		if (choice == 1)
+			(void) mkdir(folder(1), pg_dir_create_mode);
+		entry = new_entry(iqdb_pg_file_number(iqdb_pg_rel_file(index)), &meta->generation);
+		entry->fallback = choice > 0;
+		if (!is_private)
+			arena_path(entry->path, choice, MyDatabaseId, entry->relation_number, &meta->generation);
+		status = create_in(entry, options, is_private, size, limit, &error);
+		if (status == IQDB_OK)
+		{
+			fill_shared(entry, index, is_private);
+			entry->next = arenas;
+			arenas = entry;
+			return entry;
+		}
+		if (!is_private && entry->arena.base != NULL)
+			(void) unlink(entry->path);
+		unmap(entry);
+		if (status != IQDB_ERR_NO_SPACE && status != IQDB_ERR_IO && status != IQDB_ERR_NOMEM)
+			break;
+	}
+	iqdb_pg_raise(status, &error, index);
+	return NULL;
+}
+
+/* ---- end of life ---- */
+
+void
+iqdb_pg_arena_discard(IqdbPgArena *arena)
+{
+	pg_atomic_write_u32(&arena->shared->state, IQDB_PG_DEAD);
+	if (!arena->is_private && !iqdb_pg_arena_is_stale(arena))
+		(void) unlink(arena->path);
+}
+
+bool
+iqdb_pg_arena_is_stale(const IqdbPgArena *arena)
+{
+	struct stat st;
+
+	if (arena->is_private)
+		return false;
+	return stat(arena->path, &st) != 0 || !same_file(arena, &st);
+}
+
+void
+iqdb_pg_arena_end_of_transaction(void)
+{
+	IqdbPgArena **link = &arenas;
+
+	while (*link != NULL)
+	{
+		IqdbPgArena *entry = *link;
+
+		if (pg_atomic_read_u32(&entry->shared->state) == IQDB_PG_DEAD)
+		{
+			*link = entry->next;
+			unmap(entry);
+		}
+		else
+			link = &entry->next;
+	}
+}
+
+/* Gives the memory of a dropped index back although others still map it: everything but the pages with header and state. */
+static void
+punch(const char *path)
+{
+	int			fd = open(path, O_RDWR | O_CLOEXEC);
+	struct stat st;
+	IqdbPgArena entry;
+
+	if (fd < 0)
+		return;
+	memset(&entry, 0, sizeof(entry));
+	if (fstat(fd, &st) == 0 && map_file(&entry, fd))
+	{
+		IqdbIndex	index;
+		IqdbHost	host = iqdb_pg_host(CurrentMemoryContext);
+
+		if (iqdb_arena_attach(&entry.arena, NULL) == IQDB_OK &&
+			iqdb_index_attach(&index, &entry.arena, &host, iqdb_pg_kernels(), NULL) == IQDB_OK)
+		{
+			IqdbArenaHeader *header = iqdb_arena_header(&entry.arena);
+			IqdbPgShared *shared = iqdb_index_host_region(&index);
+
+			pg_atomic_write_u32(&shared->state, IQDB_PG_DEAD);
+			for (uint32 i = 0; i < header->region_count; i++)
+				if (i != IQDB_REGION_HEADERS && i != IQDB_REGION_HOST && header->regions[i].committed > 0)
+					(void) fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+									 (off_t) header->regions[i].offset, (off_t) header->regions[i].committed);
+		}
+		munmap(entry.arena.base, entry.arena.reserved);
+	}
+	close(fd);
+}
+
+/* ---- folders ---- */
+
+/* Splits a file name into its parts; false if it is not an arena of this cluster. */
+static bool
+parse_name(const char *name, uint64 *token, Oid *database, uint32 *relation_number, IqdbPgGeneration *generation)
+{
+	unsigned long long cluster;
+	unsigned long long life;
+	unsigned long long high;
+	unsigned long long low;
+	unsigned int db;
+	unsigned int number;
+	int			used = 0;
+
+	if (strncmp(name, FALLBACK_PREFIX, strlen(FALLBACK_PREFIX)) == 0)
+		name += strlen(FALLBACK_PREFIX);
+	if (sscanf(name, "iqdb.%16llx.%16llx.%u.%u.%16llx%16llx%n", &cluster, &life, &db, &number, &high, &low,
+			   &used) != 6 || name[used] != '\0' || cluster != cluster_identity())
+		return false;
+	*token = life;
+	*database = db;
+	*relation_number = number;
+	generation->high = high;
+	generation->low = low;
+	return true;
+}
+
+typedef bool (*FileVisit) (const char *path, uint64 token, Oid database, uint32 relation_number,
+						   const IqdbPgGeneration *generation, void *arg);
+
+/* Calls visit for every arena file of this cluster until it returns false. Plain readdir: must not raise. */
+static void
+visit_files(FileVisit visit, void *arg)
+{
+	for (int choice = 0; folder(choice) != NULL; choice++)
+	{
+		DIR		   *dir = opendir(folder(choice));
+		struct dirent *de;
+
+		if (dir == NULL)
+			continue;
+		while ((de = readdir(dir)) != NULL)
+		{
+			char		path[MAXPGPATH];
+			uint64		token;
+			Oid			database;
+			uint32		number;
+			IqdbPgGeneration generation;
+
+			if (!parse_name(de->d_name, &token, &database, &number, &generation))
+				continue;
+			snprintf(path, sizeof(path), "%s/%s", folder(choice), de->d_name);
+			if (!visit(path, token, database, number, &generation, arg))
+				break;
+		}
+		closedir(dir);
+	}
+}
+
+static bool
+sweep_visit(const char *path, uint64 token, Oid database, uint32 relation_number, const IqdbPgGeneration *generation,
+			void *arg)
+{
+	bool		all = *(bool *) arg;
+
+	if (all || token != iqdb_pg_registry()->token)
+		(void) unlink(path);
+	return true;
+}
+
+void
+iqdb_pg_arena_sweep(void)
+{
+	bool		all = false;
+
+	visit_files(sweep_visit, &all);
+}
+
+void
+iqdb_pg_arena_remove_all(void)
+{
+	bool		all = true;
+
+	visit_files(sweep_visit, &all);
+}
+
+typedef struct DropState
+{
+	Oid			database;
+	uint32		relation_number;
+	bool		found;
+	IqdbPgGeneration generation;
+} DropState;
+
+static bool
+drop_visit(const char *path, uint64 token, Oid database, uint32 relation_number, const IqdbPgGeneration *generation,
+		   void *arg)
+{
+	DropState  *state = arg;
+
+	if (database != state->database || relation_number != state->relation_number ||
+		token != iqdb_pg_registry()->token)
+		return true;
+	state->found = true;
+	state->generation = *generation;
+	punch(path);
+	(void) unlink(path);
+	return true;
+}
+
+bool
+iqdb_pg_arena_drop_relation(Oid database, uint32 relation_number, IqdbPgGeneration *generation_out)
+{
+	DropState	state = {database, relation_number, false, {0, 0}};
+
+	for (IqdbPgArena *entry = arenas; entry != NULL; entry = entry->next)
+		if (entry->is_private && entry->relation_number == relation_number)
+		{
+			pg_atomic_write_u32(&entry->shared->state, IQDB_PG_DEAD);
+			state.found = true;
+			state.generation = entry->generation;
+		}
+	visit_files(drop_visit, &state);
+	*generation_out = state.generation;
+	return state.found;
+}
+
+typedef struct VisitState
+{
+	IqdbPgArenaVisit visit;
+	void	   *arg;
+} VisitState;
+
+static bool
+outer_visit(const char *path, uint64 token, Oid database, uint32 relation_number, const IqdbPgGeneration *generation,
+			void *arg)
+{
+	VisitState *state = arg;
+
+	if (token == iqdb_pg_registry()->token)
+		state->visit(path, database, relation_number, generation, state->arg);
+	return true;
+}
+
+void
+iqdb_pg_arena_visit(IqdbPgArenaVisit visit, void *arg)
+{
+	VisitState	state = {visit, arg};
+
+	visit_files(outer_visit, &state);
+}

@@ -1,0 +1,158 @@
+/*
+ * pg_arena.h - the arenas of indexes: files that every backend maps, and what all of them share about one index.
+ *
+ * An arena file is named by the life of shared memory it belongs to, the database, the index's relation number (the
+ * name of its fork's file) and its generation:
+ *
+ *     /dev/shm/iqdb.<cluster>.<token>.<database>.<relation>.<generation>     (16, 16, decimal, decimal, 32 hex digits)
+ *     base/pgsql_tmp/pgsql_tmp.iqdb.<the same>
+ *
+ * It is sparse: address space is reserved for the largest index, room on the file system only for what is used, always
+ * by posix_fallocate before a byte is touched. It is never the durable copy. Arenas of temporary indexes are private
+ * memory.
+ */
+#ifndef IQDB_PG_ARENA_H
+#define IQDB_PG_ARENA_H
+
+#include "port/atomics.h"
+
+#include "pg/pg_bridge.h"
+#include "pg/pg_journal.h"
+
+#define IQDB_PG_LOG_BUFFER (1024 * 1024)
+
+typedef enum IqdbPgState
+{
+	IQDB_PG_LOADING = 0,		/* its maker is filling it; if nobody holds the open lock, the maker failed */
+	IQDB_PG_READY = 1,
+	IQDB_PG_DEAD = 2			/* given up: map anew */
+} IqdbPgState;
+
+typedef enum IqdbPgLogState
+{
+	IQDB_PG_LOG_NONE = 0,		/* no segment yet */
+	IQDB_PG_LOG_OPEN = 1,
+	IQDB_PG_LOG_BROKEN = 2		/* a write failed: nothing more is logged until the next snapshot */
+} IqdbPgLogState;
+
+/* Host's lock cells in the arena header. */
+#define IQDB_PG_LOCK_APPLY IQDB_LOCK_HOST
+
+/*
+ * What the backends share about one index beside rows and graph; region HOST of the arena. "apply" marks fields that are
+ * written under IQDB_PG_LOCK_APPLY.
+ */
+typedef struct IqdbPgShared
+{
+	uint64		token;
+	IqdbPgGeneration generation;
+	Oid			database;
+	uint32		relation_number;
+	pg_atomic_uint32 state;		/* IqdbPgState */
+	uint32		permanent;		/* has own files: neither temporary nor unlogged */
+
+	/* how far the journal is applied here */
+	IqdbPgPosition applied;		/* apply */
+	pg_atomic_uint64 applied_number;	/* the same number, for a look without lock */
+	pg_atomic_uint64 applied_block; /* block hint of the journal's tail */
+	pg_atomic_uint64 journal_lsn;	/* of the newest record that this arena knows of */
+	pg_atomic_uint32 full;		/* an entry could not be applied for want of room: since then behind */
+
+	/* own log: the current segment's file ends at log_tail, the buffer holds what follows */
+	uint64		log_start;		/* apply: journal number at which the current segment begins */
+	uint64		log_start_hash; /* apply */
+	uint64		log_tail;		/* apply: file offset of the buffer's first byte */
+	uint32		log_fill;		/* apply: bytes in the buffer */
+	uint32		log_seed;		/* apply: of the segment's frame checksums */
+	pg_atomic_uint32 log_state; /* IqdbPgLogState */
+	pg_atomic_uint32 log_unsynced;	/* written since the last sync */
+	pg_atomic_uint64 log_dropped;	/* frames left out because the buffer was full */
+
+	/* own snapshots */
+	pg_atomic_uint64 snapshot_number;	/* journal number from which the newest snapshot is replayed */
+	pg_atomic_uint64 snapshot_older;	/* the same for the one before: the journal is kept from here on */
+	pg_atomic_uint64 snapshot_time; /* when it was written, TimestampTz; 0 = none */
+	pg_atomic_uint64 snapshot_bytes;
+	pg_atomic_uint32 snapshot_wanted;	/* the log has outgrown its setting */
+
+	/* how this arena came to be, for the log line and for iqdb_index_stats */
+	uint64		loaded_rows;
+	uint64		replayed;
+	uint64		fetched;
+	uint64		rebuilt_rows;
+	uint64		open_microseconds;
+
+	unsigned char log_buffer[IQDB_PG_LOG_BUFFER];
+} IqdbPgShared;
+
+/* A process's view of one index's arena. Lives until the end of the transaction in which it is found dead. */
+typedef struct IqdbPgArena
+{
+	struct IqdbPgArena *next;
+	Oid			database;
+	uint32		relation_number;
+	IqdbPgGeneration generation;
+	bool		is_private;
+	bool		fallback;		/* not in the first choice of folder */
+	uint64		device;
+	uint64		inode;
+	char		path[MAXPGPATH];
+	IqdbArena	arena;
+	IqdbHost	host;			/* allocates from a context that lives as long as the process */
+	IqdbIndex	index;
+	IqdbPgShared *shared;
+} IqdbPgArena;
+
+/* The arena of this generation that this process has mapped already and that is not dead, or NULL. */
+extern IqdbPgArena *iqdb_pg_arena_lookup(uint32 relation_number, const IqdbPgGeneration *generation);
+
+/* Maps a READY arena made by another process; NULL if there is none. */
+extern IqdbPgArena *iqdb_pg_arena_map(uint32 relation_number, const IqdbPgGeneration *generation);
+
+/*
+ * Makes a fresh arena in state LOADING with an empty index in it, in place of whatever has its name. Caller holds the
+ * open lock of the index or nobody else can know the generation. is_private: memory of this process alone.
+ */
+extern IqdbPgArena *iqdb_pg_arena_create(Relation index, const IqdbPgMeta *meta, const IqdbIndexOptions *options,
+										 bool is_private, bool avoid_shm);
+
+/* A parallel worker of the maker maps the LOADING arena. */
+extern IqdbPgArena *iqdb_pg_arena_map_loading(uint32 relation_number, const IqdbPgGeneration *generation);
+
+/* Marks it dead and removes the file, so that the next open makes a new one. Safe on an arena that others use. */
+extern void iqdb_pg_arena_discard(IqdbPgArena *arena);
+
+/* Somebody unlinked or replaced the file behind this mapping? (one stat call) */
+extern bool iqdb_pg_arena_is_stale(const IqdbPgArena *arena);
+
+/* At the end of a transaction: unmaps what is dead. */
+extern void iqdb_pg_arena_end_of_transaction(void);
+
+/*
+ * The relation's files are going away: removes its arena, if there is one, and frees its memory at once although other
+ * processes still map it. *generation_out is filled if there was one. Never raises.
+ */
+extern bool iqdb_pg_arena_drop_relation(Oid database, uint32 relation_number, IqdbPgGeneration *generation_out);
+
+/* Writes out, and syncs if asked to, the logs of all arenas that this process has mapped. */
+extern void iqdb_pg_arena_flush_logs(bool sync);
+
+/* Removes arena files of earlier lives of this cluster's shared memory. Never raises. */
+extern void iqdb_pg_arena_sweep(void);
+
+/* Removes every arena file of this life: the server is stopping. */
+extern void iqdb_pg_arena_remove_all(void);
+
+/* Maps the arena file at a path found by iqdb_pg_arena_visit; NULL if it is not READY. Needs no database connection. */
+extern IqdbPgArena *iqdb_pg_arena_map_path(const char *path, Oid database, uint32 relation_number,
+										   const IqdbPgGeneration *generation);
+
+/* Calls visit for each arena file of this life, with its path, database and generation. */
+typedef void (*IqdbPgArenaVisit) (const char *path, Oid database, uint32 relation_number,
+								  const IqdbPgGeneration *generation, void *arg);
+extern void iqdb_pg_arena_visit(IqdbPgArenaVisit visit, void *arg);
+
+/* Bytes one index may use: the setting, or the machine's memory. */
+extern uint64 iqdb_pg_arena_limit(void);
+
+#endif

@@ -1,0 +1,45 @@
+/*
+ * pg_bridge.h - the server's services in the form the core wants them, and core failures in the server's form.
+ *
+ * The core calls back into the server for four things only: memory (a memory context, NULL instead of an error),
+ * locks (LWLocks that live in the arena), cancel (reads a flag), and files (core/base/io_posix). None of them can jump.
+ */
+#ifndef IQDB_PG_BRIDGE_H
+#define IQDB_PG_BRIDGE_H
+
+#include "core/db/iqdb.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+
+/* A host that allocates from context; everything else is the same for every host in a backend. */
+extern IqdbHost iqdb_pg_host(MemoryContext context);
+
+/* Raises status as an ERROR with its SQLSTATE, message, detail and hint. index may be NULL. Does not return. */
+extern void iqdb_pg_raise(IqdbStatus status, const IqdbError *error, Relation index) pg_attribute_noreturn();
+
+/* Raises unless status is IQDB_OK. Call it only with no own lock held. */
+#define iqdb_pg_check(status, error, index) \
+	do \
+	{ \
+		IqdbStatus iqdb_pg_status = (status); \
+		if (unlikely(iqdb_pg_status != IQDB_OK)) \
+			iqdb_pg_raise(iqdb_pg_status, (error), (index)); \
+	} while (0)
+
+/* SQLSTATE of a core status. */
+extern int iqdb_pg_sqlstate(IqdbStatus status);
+
+/* TIDs travel through the core as row numbers: block * 65536 + offset. */
+static inline uint64
+iqdb_pg_tid_number(ItemPointer tid)
+{
+	return ((uint64) ItemPointerGetBlockNumberNoCheck(tid) << 16) | ItemPointerGetOffsetNumberNoCheck(tid);
+}
+
+static inline void
+iqdb_pg_number_tid(uint64 number, ItemPointer tid_out)
+{
+	ItemPointerSet(tid_out, (BlockNumber) (number >> 16), (OffsetNumber) (number & 0xffff));
+}
+
+#endif

@@ -1,0 +1,355 @@
+/*
+ * pg_build.c - CREATE INDEX and everything that builds an index anew: REINDEX, TRUNCATE, VACUUM FULL, CLUSTER.
+ *
+ * Each build draws a new generation and fills a new arena; nobody else can know of either before the build commits. Rows
+ * go straight into the arena, from as many workers as the server grants. Nothing is journaled: a node that replays the
+ * fork finds a new generation and builds for itself. At the end the state is written as the first snapshot.
+ */
+#include "postgres.h"
+
+#include "access/parallel.h"
+#include "access/table.h"
+#include "access/tableam.h"
+#include "access/xact.h"
+#include "catalog/index.h"
+#include "commands/progress.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "storage/condition_variable.h"
+#include "storage/spin.h"
+#include "tcop/tcopprot.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+
+#include "pg/pg_am.h"
+#include "pg/pg_compat.h"
+#include "pg/pg_files.h"
+#include "pg/pg_heap.h"
+#include "pg/pg_lock.h"
+#include "pg/pg_open.h"
+#include "pg/pg_options.h"
+#include "pg/pg_worker.h"
+
+/* ---- one participant -------------------------------------------------------------------------------------------- */
+
+typedef struct BuildState
+{
+	Relation	index;
+	IqdbPgArena *arena;
+	IqdbHost	host;
+	IqdbIndex	mine;			/* the index with memory of this build's own */
+	uint32		dimension;
+	MemoryContext row_context;
+	double		rows;
+	bool		report;
+} BuildState;
+
+static void
+build_state_init(BuildState *state, Relation index, IqdbPgArena *arena, bool report)
+{
+	state->index = index;
+	state->arena = arena;
+	state->host = iqdb_pg_host(CurrentMemoryContext);
+	state->mine = arena->index;
+	state->mine.host = &state->host;
+	state->mine.store.host = &state->host;
+	state->dimension = arena->index.store.header->options.dimension;
+	state->row_context = AllocSetContextCreate(CurrentMemoryContext, "iqdb build row", ALLOCSET_DEFAULT_SIZES);
+	state->rows = 0;
+	state->report = report;
+}
+
+static void
+build_row(Relation index, ItemPointer tid, Datum *values, bool *isnull, bool alive, void *arg)
+{
+	BuildState *state = arg;
+	MemoryContext saved;
+	IqdbError	error = {0};
+	IqdbStatus	status;
+	uint32		slot;
+
+	if (isnull[0])
+		return;
+	CHECK_FOR_INTERRUPTS();
+	saved = MemoryContextSwitchTo(state->row_context);
+	status = iqdb_index_put(&state->mine, iqdb_id_u64(iqdb_pg_tid_number(tid)),
+							iqdb_pg_datum_vector(index, values[0], state->dimension), state->dimension, NULL, 0,
+							&slot, &error);
+	if (status == IQDB_OK)
+		status = iqdb_index_link(&state->mine, slot, &error);
+	MemoryContextSwitchTo(saved);
+	MemoryContextReset(state->row_context);
+	iqdb_pg_check(status, &error, index);
+	state->rows++;
+	if (state->report)
+		pgstat_progress_update_param(PROGRESS_CREATEIDX_TUPLES_DONE,
+									 (int64) iqdb_index_live_count(&state->arena->index));
+}
+
+/* ---- parallel build --------------------------------------------------------------------------------------------- */
+
+#define KEY_SHARED UINT64CONST(0x6971646200000001)
+#define KEY_QUERY UINT64CONST(0x6971646200000002)
+
+/* In the parallel build's shared memory; the parallel scan's descriptor follows. */
+typedef struct BuildShared
+{
+	Oid			heap;
+	Oid			index;
+	bool		concurrent;
+	uint32		relation_number;
+	IqdbPgGeneration generation;
+	ConditionVariable done;
+	slock_t		mutex;
+	int			finished;		/* mutex */
+	double		heap_rows;		/* mutex */
+} BuildShared;
+
+#define SHARED_SCAN(shared) ((ParallelTableScanDesc) ((char *) (shared) + BUFFERALIGN(sizeof(BuildShared))))
+
+static void
+scan_share(BuildShared *shared, Relation heap, Relation index, IqdbPgArena *arena, bool report)
+{
+	IndexInfo  *info = BuildIndexInfo(index);
+	BuildState	state;
+	double		heap_rows;
+
+	info->ii_Concurrent = shared->concurrent;
+	build_state_init(&state, index, arena, report);
+	heap_rows = table_index_build_scan(heap, index, info, true, report, build_row, &state,
+									   table_beginscan_parallel(heap, SHARED_SCAN(shared)));
+	MemoryContextDelete(state.row_context);
+
+	SpinLockAcquire(&shared->mutex);
+	shared->finished++;
+	shared->heap_rows += heap_rows;
+	SpinLockRelease(&shared->mutex);
+	ConditionVariableSignal(&shared->done);
+}
+
+PGDLLEXPORT void iqdb_build_worker_main(dsm_segment *segment, shm_toc *toc);
+
+void
+iqdb_build_worker_main(dsm_segment *segment, shm_toc *toc)
+{
+	BuildShared *shared = shm_toc_lookup(toc, KEY_SHARED, false);
+	char	   *query = shm_toc_lookup(toc, KEY_QUERY, true);
+	LOCKMODE	heap_mode = shared->concurrent ? ShareUpdateExclusiveLock : ShareLock;
+	LOCKMODE	index_mode = shared->concurrent ? RowExclusiveLock : AccessExclusiveLock;
+	Relation	heap;
+	Relation	index;
+	IqdbPgArena *arena;
+
+	debug_query_string = query;
+	pgstat_report_activity(STATE_RUNNING, debug_query_string);
+	heap = table_open(shared->heap, heap_mode);
+	index = index_open(shared->index, index_mode);
+	arena = iqdb_pg_arena_map_loading(shared->relation_number, &shared->generation);
+	if (arena == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("the memory of index \"%s\" vanished during its build", RelationGetRelationName(index))));
+	scan_share(shared, heap, index, arena, false);
+	index_close(index, index_mode);
+	table_close(heap, heap_mode);
+}
+
+/* Scans with workers; false if the server grants none, nothing has been done then. */
+static bool
+build_parallel(Relation heap, Relation index, IndexInfo *info, IqdbPgArena *arena, double *heap_rows_out)
+{
+	ParallelContext *context;
+	BuildShared *shared;
+	Snapshot	snapshot;
+	Size		size;
+
+	EnterParallelMode();
+	context = CreateParallelContext("iqdb", "iqdb_build_worker_main", info->ii_ParallelWorkers);
+	snapshot = info->ii_Concurrent ? RegisterSnapshot(GetTransactionSnapshot()) : SnapshotAny;
+	size = add_size(BUFFERALIGN(sizeof(BuildShared)), table_parallelscan_estimate(heap, snapshot));
+	shm_toc_estimate_chunk(&context->estimator, size);
+	shm_toc_estimate_keys(&context->estimator, 1);
+	if (debug_query_string != NULL)
+	{
+		shm_toc_estimate_chunk(&context->estimator, strlen(debug_query_string) + 1);
+		shm_toc_estimate_keys(&context->estimator, 1);
+	}
+	InitializeParallelDSM(context);
+	if (context->seg == NULL)
+	{
+		if (IsMVCCSnapshot(snapshot))
+			UnregisterSnapshot(snapshot);
+		DestroyParallelContext(context);
+		ExitParallelMode();
+		return false;
+	}
+
+	shared = shm_toc_allocate(context->toc, size);
+	memset(shared, 0, sizeof(*shared));
+	shared->heap = RelationGetRelid(heap);
+	shared->index = RelationGetRelid(index);
+	shared->concurrent = info->ii_Concurrent;
+	shared->relation_number = arena->relation_number;
+	shared->generation = arena->generation;
+	ConditionVariableInit(&shared->done);
+	SpinLockInit(&shared->mutex);
+	table_parallelscan_initialize(heap, SHARED_SCAN(shared), snapshot);
+	shm_toc_insert(context->toc, KEY_SHARED, shared);
+	if (debug_query_string != NULL)
+	{
+		Size		length = strlen(debug_query_string) + 1;
+		char	   *query = shm_toc_allocate(context->toc, length);
+
+		memcpy(query, debug_query_string, length);
+		shm_toc_insert(context->toc, KEY_QUERY, query);
+	}
+
+	LaunchParallelWorkers(context);
+	ereport(DEBUG1, (errmsg("using %d parallel workers", context->nworkers_launched)));
+	if (context->nworkers_launched > 0)
+		WaitForParallelWorkersToAttach(context);
+	scan_share(shared, heap, index, arena, true);
+	ConditionVariablePrepareToSleep(&shared->done);
+	for (;;)
+	{
+		bool		all;
+
+		SpinLockAcquire(&shared->mutex);
+		all = shared->finished == context->nworkers_launched + 1;
+		*heap_rows_out = shared->heap_rows;
+		SpinLockRelease(&shared->mutex);
+		if (all)
+			break;
+		ConditionVariableSleep(&shared->done, WAIT_EVENT_PARALLEL_CREATE_INDEX_SCAN);
+	}
+	ConditionVariableCancelSleep();
+	WaitForParallelWorkersToFinish(context);
+	if (IsMVCCSnapshot(snapshot))
+		UnregisterSnapshot(snapshot);
+	DestroyParallelContext(context);
+	ExitParallelMode();
+	return true;
+}
+
+/* ---- ambuild ----------------------------------------------------------------------------------------------------- */
+
+static double
+build_serial(Relation heap, Relation index, IndexInfo *info, IqdbPgArena *arena)
+{
+	BuildState	state;
+	double		heap_rows;
+
+	build_state_init(&state, index, arena, true);
+	heap_rows = table_index_build_scan(heap, index, info, true, true, build_row, &state, NULL);
+	MemoryContextDelete(state.row_context);
+	return heap_rows;
+}
+
+static void
+finish(Relation heap, Relation index, IqdbPgArena *arena)
+{
+	IqdbHost	host = iqdb_pg_host(CurrentMemoryContext);
+	IqdbIndex	mine = arena->index;
+	IqdbError	error = {0};
+
+	mine.host = &host;
+	mine.store.host = &host;
+	pgstat_progress_update_param(PROGRESS_CREATEIDX_SUBPHASE, IQDB_PG_PHASE_FINISH);
+	iqdb_pg_check(iqdb_pg_fill_known(heap, arena, &error), &error, index);
+	iqdb_pg_check(iqdb_index_maintain(&mine, IQDB_MAINTAIN_BUILD, &error), &error, index);
+	CHECK_FOR_INTERRUPTS();
+}
+
+/* A snapshot that cannot be written is no reason to fail: the table is enough. */
+static void
+first_snapshot(Relation index, IqdbPgArena *arena)
+{
+	IqdbError	error = {0};
+	IqdbStatus	status;
+	int			level;
+	IqdbCompression compression = iqdb_pg_compression(index, &level);
+
+	pgstat_progress_update_param(PROGRESS_CREATEIDX_SUBPHASE, IQDB_PG_PHASE_SNAPSHOT);
+	(void) iqdb_pg_lock(arena->shared->database, arena->relation_number, IQDB_PG_LOCK_SNAPSHOT, true);
+	status = iqdb_pg_snapshot_write(arena, compression, level, &error);
+	iqdb_pg_unlock(arena->shared->database, arena->relation_number, IQDB_PG_LOCK_SNAPSHOT);
+	if (status == IQDB_ERR_CANCELLED)
+		iqdb_pg_raise(status, &error, index);
+	if (status != IQDB_OK)
+		ereport(WARNING,
+				(errcode(iqdb_pg_sqlstate(status)),
+				 errmsg("no snapshot of index \"%s\" could be written: %s", RelationGetRelationName(index),
+						error.message),
+				 errdetail("The index works; after a restart it is read from the table again.")));
+}
+
+IndexBuildResult *
+iqdb_am_build(Relation heap, Relation index, IndexInfo *info)
+{
+	bool		is_private = index->rd_rel->relpersistence == RELPERSISTENCE_TEMP;
+	IndexBuildResult *result = palloc0(sizeof(IndexBuildResult));
+	IqdbIndexOptions options = iqdb_pg_index_options(index);
+	IqdbPgMeta	meta;
+	IqdbPgArena *arena;
+
+	if (info->ii_ExclusionOps != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("access method \"%s\" does not support exclusion constraints",
+						iqdb_engine_get(options.engine)->name)));
+	iqdb_pg_journal_create(index, MAIN_FORKNUM, options.dimension, options.metric, options.engine, &meta);
+	arena = iqdb_pg_arena_create(index, &meta, &options, is_private, false);
+	arena->shared->applied = iqdb_pg_journal_origin(&meta);
+	pg_atomic_write_u64(&arena->shared->applied_block, arena->shared->applied.block);
+
+	PG_TRY();
+	{
+		pgstat_progress_update_param(PROGRESS_CREATEIDX_SUBPHASE, IQDB_PG_PHASE_LOAD);
+		if (info->ii_ParallelWorkers <= 0 || is_private ||
+			!build_parallel(heap, index, info, arena, &result->heap_tuples))
+			result->heap_tuples = build_serial(heap, index, info, arena);
+		finish(heap, index, arena);
+	}
+	PG_CATCH();
+	{
+		iqdb_pg_arena_discard(arena);
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+
+	pg_write_barrier();
+	pg_atomic_write_u32(&arena->shared->state, IQDB_PG_READY);
+	if (arena->shared->permanent)
+		first_snapshot(index, arena);
+	if (!is_private)
+		iqdb_pg_worker_wanted();
+	result->index_tuples = (double) iqdb_index_live_count(&arena->index);
+	return result;
+}
+
+void
+iqdb_am_buildempty(Relation index)
+{
+	IqdbIndexOptions options = iqdb_pg_index_options(index);
+	IqdbPgMeta	meta;
+
+	iqdb_pg_journal_create(index, INIT_FORKNUM, options.dimension, options.metric, options.engine, &meta);
+}
+
+char *
+iqdb_am_buildphasename(int64 phase)
+{
+	switch (phase)
+	{
+		case PROGRESS_CREATEIDX_SUBPHASE_INITIALIZE:
+			return "initializing";
+		case IQDB_PG_PHASE_LOAD:
+			return "loading tuples";
+		case IQDB_PG_PHASE_FINISH:
+			return "finishing";
+		case IQDB_PG_PHASE_SNAPSHOT:
+			return "writing snapshot";
+		default:
+			return NULL;
+	}
+}

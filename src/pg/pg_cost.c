@@ -1,0 +1,140 @@
+/*
+ * pg_cost.c - what an ordered scan costs, and which indexes the planner sees at all.
+ *
+ * The unit is the server's: cpu_operator_cost stands for one distance of a short vector inside a plan. A distance inside
+ * an engine is far cheaper: no tuple, no detoast, vectors side by side. Fetching rows from the table is the server's own
+ * part of the estimate.
+ */
+#include "postgres.h"
+
+#include <math.h>
+
+#include "access/genam.h"
+#include "access/xlog.h"
+#include "miscadmin.h"
+#include "nodes/pathnodes.h"
+#include "storage/bufmgr.h"
+#include "optimizer/cost.h"
+#include "optimizer/optimizer.h"
+#include "optimizer/plancat.h"
+#include "utils/float.h"
+#include "utils/rel.h"
+#include "utils/selfuncs.h"
+
+#include "pg/pg_am.h"
+#include "pg/pg_compat.h"
+#include "pg/pg_lock.h"
+#include "pg/pg_open.h"
+#include "pg/pg_options.h"
+#include "pg/pg_planner.h"
+#include "pg/pg_settings.h"
+
+/* Cost of scoring one row inside an engine, per component, in units of cpu_operator_cost. */
+#define SCORE_COST 0.0005
+/* Cost of handing one row on. */
+#define EMIT_COST 0.1
+
+/* Rows an engine scores before its first answer. */
+static double
+rows_scored(const IqdbIndexOptions *options, double rows)
+{
+	double		ef = iqdb_hnsw_ef_search > 0 ? iqdb_hnsw_ef_search : options->ef_search;
+	double		layers;
+
+	if (options->engine != IQDB_ENGINE_HNSW || rows < 1)
+		return rows;
+	/* greedy descent through the layers, then the beam; neighbours seen before are not scored again */
+	layers = log(Max(rows, 2)) / log(Max(options->m, 2));
+	return Min(rows, layers * options->m + ef * options->m * 0.6 + ef);
+}
+
+void
+iqdb_am_costestimate(PlannerInfo *root, IndexPath *path, double loop_count, Cost *startup_cost, Cost *total_cost,
+					 Selectivity *selectivity, double *correlation, double *pages)
+{
+	GenericCosts costs;
+	IqdbIndexOptions options;
+	Relation	index;
+	double		rows = Max(path->indexinfo->tuples, 1);
+	double		score;
+	double		random;
+
+	/* without an order to deliver there is no use for the index */
+	if (path->indexorderbys == NIL)
+	{
+		*startup_cost = *total_cost = get_float8_infinity();
+		*selectivity = 0;
+		*correlation = 0;
+		*pages = 0;
+		return;
+	}
+
+	MemSet(&costs, 0, sizeof(costs));
+	genericcostestimate(root, path, loop_count, &costs);
+	index = index_open(path->indexinfo->indexoid, NoLock);
+	options = iqdb_pg_index_options(index);
+	index_close(index, NoLock);
+
+	score = SCORE_COST * options.dimension * cpu_operator_cost;
+	/* a graph visits rows in no order: each visit waits for memory */
+	random = options.engine == IQDB_ENGINE_FLAT ? 0 : 0.5 * cpu_operator_cost;
+	*startup_cost = 2 * cpu_operator_cost + rows_scored(&options, rows) * (score + random);
+	*total_cost = *startup_cost + rows * (score + random + EMIT_COST * cpu_operator_cost);
+	*selectivity = costs.indexSelectivity;
+	*correlation = 0;
+	*pages = 0;
+}
+
+/* ---- indexes that cannot be used now ----------------------------------------------------------------------------- */
+
+static get_relation_info_hook_type previous_hook;
+
+/* Is another process recovering the index, or has it no room? Then a plan without it answers at once, and exactly. */
+static bool
+unusable(Oid oid)
+{
+	Relation	index = index_open(oid, NoLock);
+	uint32		number = iqdb_pg_file_number(iqdb_pg_rel_file(index));
+	bool		answer = false;
+	IqdbError	error = {0};
+	IqdbPgArena *arena;
+
+	if (RelationGetNumberOfBlocks(index) < 2)
+	{
+		index_close(index, NoLock);
+		return false;
+	}
+	arena = iqdb_pg_open(index, NULL, IQDB_PG_OPEN_IF_READY, &error);
+	if (arena != NULL)
+		answer = pg_atomic_read_u32(&arena->shared->full) != 0;
+	else if (iqdb_pg_lock(MyDatabaseId, number, IQDB_PG_LOCK_OPEN, false))
+		iqdb_pg_unlock(MyDatabaseId, number, IQDB_PG_LOCK_OPEN);
+	else
+		answer = true;
+	index_close(index, NoLock);
+	return answer;
+}
+
+static void
+leave_out_unusable(PlannerInfo *root, Oid table, bool inhparent, RelOptInfo *rel)
+{
+	ListCell   *cell;
+
+	if (previous_hook != NULL)
+		previous_hook(root, table, inhparent, rel);
+	foreach(cell, rel->indexlist)
+	{
+		IndexOptInfo *info = lfirst(cell);
+
+		if ((void *) info->amcostestimate == (void *) iqdb_am_costestimate && !info->hypothetical && !inhparent &&
+			unusable(info->indexoid))
+			rel->indexlist = foreach_delete_current(rel->indexlist, cell);
+	}
+}
+
+void
+iqdb_pg_install_planner_hook(void)
+{
+	previous_hook = get_relation_info_hook;
+	get_relation_info_hook = leave_out_unusable;
+}

@@ -1,0 +1,91 @@
+/*
+ * pg_files.h - the own files of an index: snapshots and log segments in iqdb/<database>/ of the data directory.
+ *
+ * They save time, never rows: whatever is wrong with them, the journal notices, and the table is read instead.
+ *
+ *     iqdb/<database>/<generation>.<number>.snap    state from which the journal is replayed from entry <number> on
+ *     iqdb/<database>/<generation>.<number>.log     changes behind journal entry <number>
+ *
+ * Both numbers 16 hex digits, generation 32; names are relative and shorter than 100 bytes. The identity part of their
+ * headers is (little-endian): system identifier u64, generation 16 bytes, database u32, relation number u32, and in
+ * snapshots the two journal positions between which the state was copied: replay from the first; the second must be part
+ * of the history, or the state is of another one. Each is number u64, hash u64.
+ */
+#ifndef IQDB_PG_FILES_H
+#define IQDB_PG_FILES_H
+
+#include "pg/pg_arena.h"
+
+typedef struct IqdbPgSnapshotInfo
+{
+	char		path[MAXPGPATH];
+	IqdbPgPosition replay_from;
+	IqdbPgPosition must_exist;
+	uint64		bytes;
+	uint64		rows;
+} IqdbPgSnapshotInfo;
+
+/* Kinds of the heavyweight locks of an index; see pg_open.h. */
+
+/*
+ * Writes a snapshot of the arena and starts a new log segment. Needs no database connection. lsn of the journal is
+ * flushed first, unless in recovery. Compression as given. Caller holds the index's snapshot lock. On failure the old
+ * files are as they were.
+ */
+extern IqdbStatus iqdb_pg_snapshot_write(IqdbPgArena *arena, IqdbCompression compression, int level,
+										 IqdbError *error);
+
+/*
+ * Lists the snapshots of a generation, newest first, with what their headers say (those that cannot be read are logged
+ * and left out). Returns how many; palloc'd.
+ */
+extern int	iqdb_pg_snapshot_list(Oid database, const IqdbPgGeneration *generation, IqdbPgSnapshotInfo **list_out,
+								  bool *damaged_out);
+
+/* Fills an empty arena from a snapshot file. On failure the arena is unusable. */
+extern IqdbStatus iqdb_pg_snapshot_load(IqdbPgArena *arena, const IqdbPgSnapshotInfo *info, IqdbError *error);
+
+/* Frame types of the log. */
+#define IQDB_PG_FRAME_PUT 1		/* id u64, dim floats */
+#define IQDB_PG_FRAME_KNOWN 2	/* id u64 */
+#define IQDB_PG_FRAME_REMOVE 3	/* id u64 */
+
+/*
+ * Calls visit for the frames of every log segment of this generation that begins at or behind `from`, in order.
+ * Damage ends a segment, and is logged. Only visit's own failure is returned.
+ */
+extern IqdbStatus iqdb_pg_log_replay(Oid database, const IqdbPgGeneration *generation, uint64 from,
+									 IqdbLogVisit visit, void *visit_arg, IqdbError *error);
+
+/* Adds a frame to the shared buffer; a frame that finds no room is left out. Caller holds IQDB_PG_LOCK_APPLY. */
+extern void iqdb_pg_log_add(IqdbPgShared *shared, uint8 type, uint64 id, const float *vector, uint32 dim);
+
+/* Begins the first segment at the applied position, when an arena has become ready. Caller holds the open lock. */
+extern void iqdb_pg_log_begin(IqdbPgArena *arena);
+
+/* Bytes waiting in the buffer at which the writer of a row should write them out. */
+#define IQDB_PG_LOG_FLUSH_AT (256 * 1024)
+
+/* Bytes in the buffer, read without lock. */
+extern uint64 iqdb_pg_log_waiting(const IqdbPgShared *shared);
+
+/* Writes the buffer to the file, and syncs it if asked to. Takes the log lock; wait = false gives up if it is taken. */
+extern void iqdb_pg_log_flush(IqdbPgArena *arena, bool sync, bool wait);
+
+/* Removes all own files of a generation. Never raises. */
+extern void iqdb_pg_files_remove(Oid database, const IqdbPgGeneration *generation);
+
+/* Bytes on disk of a generation's own files. */
+extern uint64 iqdb_pg_files_size(Oid database, const IqdbPgGeneration *generation);
+
+/* Calls visit for every file in the folder of a database: its path, its generation, its age in seconds. */
+typedef void (*IqdbPgFileVisit) (const char *path, const IqdbPgGeneration *generation, double age, void *arg);
+extern void iqdb_pg_files_visit(Oid database, IqdbPgFileVisit visit, void *arg);
+
+/* Removes the folder of a database that is gone. Never raises. */
+extern void iqdb_pg_files_remove_database(Oid database);
+
+/* Calls visit for each database that has a folder. */
+extern void iqdb_pg_files_visit_databases(void (*visit) (Oid database, void *arg), void *arg);
+
+#endif

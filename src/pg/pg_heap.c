@@ -1,0 +1,207 @@
+/*
+ * pg_heap.c - see pg_heap.h.
+ */
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/heapam.h"
+#include "access/tableam.h"
+#include "access/transam.h"
+#include "catalog/index.h"
+#include "executor/executor.h"
+#include "miscadmin.h"
+#include "storage/bufmgr.h"
+#include "storage/procarray.h"
+#include "utils/snapmgr.h"
+
+#include "pg/iqvector.h"
+#include "pg/pg_heap.h"
+#include "pg/pg_open.h"
+
+const float *
+iqdb_pg_datum_vector(Relation index, Datum datum, uint32 dimension)
+{
+	IqVector   *vector = (IqVector *) PG_DETOAST_DATUM(datum);
+
+	if ((uint32) vector->dim != dimension)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATA_EXCEPTION),
+				 errmsg("expected %u dimensions, not %d", dimension, vector->dim)));
+	return vector->x;
+}
+
+/* ---- by TID ---- */
+
+struct IqdbPgFetch
+{
+	Relation	index;
+	uint32		dimension;
+	IndexFetchTableData *table;
+	TupleTableSlot *slot;
+	IndexInfo  *info;
+	EState	   *estate;
+	ExprState  *predicate;
+	Snapshot	registered;
+	SnapshotData visible;		/* everything that is not dead to everybody */
+};
+
+IqdbPgFetch *
+iqdb_pg_fetch_begin(Relation index, Relation heap)
+{
+	IqdbPgFetch *fetch = palloc0(sizeof(IqdbPgFetch));
+
+	fetch->index = index;
+	fetch->dimension = (uint32) TupleDescAttr(RelationGetDescr(index), 0)->atttypmod;
+	fetch->registered = RegisterSnapshot(GetLatestSnapshot());
+	InitNonVacuumableSnapshot(fetch->visible, GlobalVisTestFor(heap));
+	fetch->table = table_index_fetch_begin(heap);
+	fetch->slot = table_slot_create(heap, NULL);
+	fetch->info = BuildIndexInfo(index);
+	fetch->estate = CreateExecutorState();
+	GetPerTupleExprContext(fetch->estate)->ecxt_scantuple = fetch->slot;
+	fetch->predicate = ExecPrepareQual(fetch->info->ii_Predicate, fetch->estate);
+	return fetch;
+}
+
+const float *
+iqdb_pg_fetch(IqdbPgFetch *fetch, ItemPointer tid)
+{
+	Datum		values[INDEX_MAX_KEYS];
+	bool		isnull[INDEX_MAX_KEYS];
+	ItemPointerData root = *tid;
+	const float *vector = NULL;
+	bool		call_again = false;
+	bool		all_dead = false;
+
+	/* The table may be shorter than the journal remembers. */
+	if (ItemPointerGetBlockNumber(&root) >= RelationGetNumberOfBlocks(fetch->table->rel))
+		return NULL;
+	ResetPerTupleExprContext(fetch->estate);
+	if (!table_index_fetch_tuple(fetch->table, &root, &fetch->visible, fetch->slot, &call_again, &all_dead))
+		return NULL;
+	if (fetch->predicate == NULL || ExecQual(fetch->predicate, GetPerTupleExprContext(fetch->estate)))
+	{
+		FormIndexDatum(fetch->info, fetch->slot, fetch->estate, values, isnull);
+		if (!isnull[0])
+		{
+			const float *x = iqdb_pg_datum_vector(fetch->index, values[0], fetch->dimension);
+			float	   *copy = palloc(fetch->dimension * sizeof(float));
+
+			memcpy(copy, x, fetch->dimension * sizeof(float));
+			vector = copy;
+		}
+	}
+	ExecClearTuple(fetch->slot);
+	return vector;
+}
+
+void
+iqdb_pg_fetch_end(IqdbPgFetch *fetch)
+{
+	table_index_fetch_end(fetch->table);
+	ExecDropSingleTupleTableSlot(fetch->slot);
+	FreeExecutorState(fetch->estate);
+	UnregisterSnapshot(fetch->registered);
+	pfree(fetch);
+}
+
+/* ---- the whole table ---- */
+
+typedef struct FillState
+{
+	IqdbPgArena *arena;
+	uint32		dimension;
+	MemoryContext context;
+	uint64		rows;
+	IqdbStatus	status;
+	IqdbError  *error;
+} FillState;
+
+static void
+fill_row(Relation index, ItemPointer tid, Datum *values, bool *isnull, bool alive, void *arg)
+{
+	FillState  *state = arg;
+	MemoryContext saved;
+
+	if (isnull[0] || state->status != IQDB_OK)
+		return;
+	saved = MemoryContextSwitchTo(state->context);
+	state->status = iqdb_index_put(&state->arena->index, iqdb_id_u64(iqdb_pg_tid_number(tid)),
+								   iqdb_pg_datum_vector(index, values[0], state->dimension), state->dimension,
+								   NULL, 0, NULL, state->error);
+	MemoryContextSwitchTo(saved);
+	MemoryContextReset(state->context);
+	state->rows++;
+}
+
+IqdbStatus
+iqdb_pg_fill_from_table(Relation index, Relation heap, IqdbPgArena *arena, uint64 *rows_out, IqdbError *error)
+{
+	FillState	state = {arena, arena->index.store.header->options.dimension, NULL, 0, IQDB_OK, error};
+	IndexInfo  *info = BuildIndexInfo(index);
+
+	state.context = AllocSetContextCreate(CurrentMemoryContext, "iqdb rebuild", ALLOCSET_DEFAULT_SIZES);
+	table_index_build_range_scan(heap, index, info, false, true, false, 0, InvalidBlockNumber, fill_row, &state, NULL);
+	MemoryContextDelete(state.context);
+	*rows_out = state.rows;
+	return state.status;
+}
+
+/* TIDs of one page that are in use and not indexed because the tuple is dead. Returns how many. */
+static int
+dead_on_page(Relation heap, Buffer buffer, TransactionId oldest, ItemPointerData *tids)
+{
+	Page		page = BufferGetPage(buffer);
+	OffsetNumber last = PageIsNew(page) ? 0 : PageGetMaxOffsetNumber(page);
+	int			count = 0;
+
+	for (OffsetNumber offset = FirstOffsetNumber; offset <= last; offset++)
+	{
+		ItemId		item = PageGetItemId(page, offset);
+		HeapTupleData tuple;
+		bool		dead = ItemIdIsDead(item);
+
+		if (ItemIdIsNormal(item))
+		{
+			tuple.t_tableOid = RelationGetRelid(heap);
+			tuple.t_data = (HeapTupleHeader) PageGetItem(page, item);
+			tuple.t_len = ItemIdGetLength(item);
+			ItemPointerSet(&tuple.t_self, BufferGetBlockNumber(buffer), offset);
+			dead = !HeapTupleHeaderIsHeapOnly(tuple.t_data) &&
+				HeapTupleSatisfiesVacuum(&tuple, oldest, buffer) == HEAPTUPLE_DEAD;
+		}
+		if (dead)
+			ItemPointerSet(&tids[count++], BufferGetBlockNumber(buffer), offset);
+	}
+	return count;
+}
+
+IqdbStatus
+iqdb_pg_fill_known(Relation heap, IqdbPgArena *arena, IqdbError *error)
+{
+	BufferAccessStrategy strategy = GetAccessStrategy(BAS_BULKREAD);
+	TransactionId oldest = GetOldestNonRemovableTransactionId(heap);
+	BlockNumber blocks = RelationGetNumberOfBlocks(heap);
+
+	for (BlockNumber block = 0; block < blocks; block++)
+	{
+		ItemPointerData tids[MaxHeapTuplesPerPage];
+		Buffer		buffer;
+		int			count;
+
+		CHECK_FOR_INTERRUPTS();
+		buffer = ReadBufferExtended(heap, MAIN_FORKNUM, block, RBM_NORMAL, strategy);
+		LockBuffer(buffer, BUFFER_LOCK_SHARE);
+		count = dead_on_page(heap, buffer, oldest, tids);
+		UnlockReleaseBuffer(buffer);
+		for (int i = 0; i < count; i++)
+		{
+			IqdbId		id = iqdb_id_u64(iqdb_pg_tid_number(&tids[i]));
+
+			if (!iqdb_index_contains(&arena->index, id, NULL))
+				IQDB_TRY(iqdb_index_put_known(&arena->index, id, error));
+		}
+	}
+	FreeAccessStrategy(strategy);
+	return IQDB_OK;
+}

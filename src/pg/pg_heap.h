@@ -1,0 +1,35 @@
+/*
+ * pg_heap.h - reading an index's rows out of its table: by TID, and which TIDs the table has at all.
+ */
+#ifndef IQDB_PG_HEAP_H
+#define IQDB_PG_HEAP_H
+
+#include "pg/pg_arena.h"
+
+typedef struct IqdbPgFetch IqdbPgFetch;
+
+/* Registers a snapshot, so that what a fetched tuple refers to stays until the end. */
+extern IqdbPgFetch *iqdb_pg_fetch_begin(Relation index, Relation heap);
+
+/*
+ * The vector that a fresh index would hold for this TID: dim floats, copied into the current memory context. NULL if the
+ * tuple is gone or dead to everybody, has no vector, or fails the index's predicate.
+ */
+extern const float *iqdb_pg_fetch(IqdbPgFetch *fetch, ItemPointer tid);
+
+extern void iqdb_pg_fetch_end(IqdbPgFetch *fetch);
+
+/*
+ * Makes known every TID whose line pointer is in use although the tuple is dead and was not indexed: an index on another
+ * node may hold it, and is told of its end only by our DELETE entry. Call it after the table was scanned.
+ */
+extern IqdbStatus iqdb_pg_fill_known(Relation heap, IqdbPgArena *arena, IqdbError *error);
+
+/* Adds each row of the table that a fresh index would hold, whatever transaction it is of. Returns rows put. */
+extern IqdbStatus iqdb_pg_fill_from_table(Relation index, Relation heap, IqdbPgArena *arena, uint64 *rows_out,
+										  IqdbError *error);
+
+/* Floats of an index's datum, checked against the index's dimension; detoasted into the current context. */
+extern const float *iqdb_pg_datum_vector(Relation index, Datum datum, uint32 dimension);
+
+#endif

@@ -1,0 +1,78 @@
+/*
+ * pg_insert.c - aminsert: one row into the journal and into the arena.
+ *
+ * The statement's cost is a copy of the vector and 8 bytes of journal; graph work comes after both, outside every lock,
+ * when the row can be found already. Want of room never fails an insert: the row is journaled, the index is behind, and
+ * whoever needs the index next applies it or says why not.
+ */
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "miscadmin.h"
+
+#include "pg/pg_am.h"
+#include "pg/pg_bridge.h"
+#include "pg/pg_files.h"
+#include "pg/pg_heap.h"
+#include "pg/pg_open.h"
+
+/* Tells the user once that an index has fallen behind. */
+static void
+warn_behind(Relation index, IqdbPgArena *arena, const IqdbError *error)
+{
+	if (arena != NULL && pg_atomic_exchange_u32(&arena->shared->full, 1) != 0)
+		return;
+	ereport(WARNING,
+			(errcode(iqdb_pg_sqlstate(error->code)),
+			 errmsg("index \"%s\" has fallen behind its table: %s", RelationGetRelationName(index), error->message),
+			 errdetail("Rows are not lost: queries do not use the index until it has room."),
+			 errhint("Raise iqdb.arena_limit, or free space in the folder of iqdb.arena_directory.")));
+}
+
+bool
+iqdb_am_insert(Relation index, Datum *values, bool *isnull, ItemPointer tid, Relation heap, IndexUniqueCheck unique,
+			   bool unchanged, IndexInfo *info)
+{
+	uint32		dimension = (uint32) TupleDescAttr(RelationGetDescr(index), 0)->atttypmod;
+	IqdbPgChange change;
+	IqdbPgArena *arena;
+	IqdbError	error = {0};
+	struct varlena *datum;
+
+	if (isnull[0])
+		return false;
+
+	datum = PG_DETOAST_DATUM(values[0]);
+	change.vector = iqdb_pg_datum_vector(index, PointerGetDatum(datum), dimension);
+	change.entry = iqdb_pg_entry(tid, IQDB_PG_OP_INSERT);
+	change.id = iqdb_pg_tid_number(tid);
+
+	arena = iqdb_pg_open(index, heap, IQDB_PG_OPEN_NO_WAIT, &error);
+	if (arena == NULL && error.code != IQDB_OK)
+		warn_behind(index, NULL, &error);
+	iqdb_pg_write(index, arena, &change, 1, &error);
+	if (error.code != IQDB_OK)
+		warn_behind(index, arena, &error);
+
+	if (arena != NULL)
+	{
+		if (change.slot != IQDB_SLOT_NONE)
+		{
+			IqdbHost	host = iqdb_pg_host(CurrentMemoryContext);
+			IqdbIndex	mine = arena->index;
+			IqdbStatus	status;
+
+			mine.host = &host;
+			mine.store.host = &host;
+			status = iqdb_index_link(&mine, change.slot, &error);
+			/* a row that could not be linked is found by exact scan until somebody does it */
+			if (status != IQDB_ERR_NO_SPACE && status != IQDB_ERR_LIMIT && status != IQDB_ERR_NOMEM)
+				iqdb_pg_check(status, &error, index);
+		}
+		if (iqdb_pg_log_waiting(arena->shared) >= IQDB_PG_LOG_FLUSH_AT)
+			iqdb_pg_log_flush(arena, false, false);
+	}
+	if ((Pointer) datum != DatumGetPointer(values[0]))
+		pfree(datum);
+	return false;
+}

@@ -1,0 +1,293 @@
+/*
+ * pg_inspect.c - the SQL functions that look at one index: iqdb_index_stats, iqdb_index_size, iqdb_check.
+ */
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/table.h"
+#include "access/tableam.h"
+#include "access/xlog.h"
+#include "catalog/index.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "storage/bufmgr.h"
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+
+#include "pg/iqvector.h"
+#include "pg/pg_admin.h"
+#include "pg/pg_compat.h"
+#include "pg/pg_files.h"
+#include "pg/pg_heap.h"
+#include "pg/pg_open.h"
+#include "pg/pg_options.h"
+
+/* ---- numbers ----------------------------------------------------------------------------------------------------- */
+
+/* "ready", "behind", "full", "closed": what a query would meet. */
+static const char *
+state_name(Relation index, IqdbPgArena *arena)
+{
+	if (arena == NULL)
+		return "closed";
+	if (pg_atomic_read_u32(&arena->shared->full) != 0)
+		return "full";
+	return iqdb_pg_is_behind(index, arena) ? "behind" : "ready";
+}
+
+static Datum
+levels_array(const IqdbEngineStats *stats)
+{
+	Datum		values[lengthof(stats->level_count)];
+	int			count = (int) Min(stats->levels, lengthof(stats->level_count));
+
+	for (int i = 0; i < count; i++)
+		values[i] = Int64GetDatum((int64) stats->level_count[i]);
+	return PointerGetDatum(construct_array(values, count, INT8OID, sizeof(int64), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
+}
+
+PG_FUNCTION_INFO_V1(iqdb_sql_index_stats);
+Datum
+iqdb_sql_index_stats(PG_FUNCTION_ARGS)
+{
+	Relation	index = iqdb_pg_open_index(PG_GETARG_OID(0), AccessShareLock, false);
+	IqdbIndexOptions options = iqdb_pg_index_options(index);
+	IqdbError	error = {0};
+	IqdbPgArena *arena = iqdb_pg_open(index, NULL, IQDB_PG_OPEN_IF_READY, &error);
+	IqdbIndexStats stats = {0};
+	IqdbPgMeta	meta;
+	uint64		oldest;
+	uint32		pages;
+	uint64		end = 0;
+	TupleDesc	tupdesc;
+	Datum		values[22];
+	bool		nulls[22] = {false};
+	int			n = 0;
+
+	if (get_call_result_type(fcinfo, NULL, &tupdesc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
+	iqdb_pg_journal_meta(index, &meta);
+	iqdb_pg_journal_extent(index, &oldest, &pages);
+	if (index->rd_rel->relpersistence != RELPERSISTENCE_TEMP)
+		end = iqdb_pg_journal_end(index, meta.tail_hint);
+	if (arena != NULL)
+		iqdb_index_stats(&arena->index, &stats);
+
+	values[n++] = CStringGetTextDatum(iqdb_engine_get(options.engine)->name);
+	values[n++] = CStringGetTextDatum(iqdb_metric_name((IqdbMetric) options.metric));
+	values[n++] = Int32GetDatum((int32) options.dimension);
+	values[n++] = CStringGetTextDatum(state_name(index, arena));
+	nulls[n] = arena == NULL;
+	values[n++] = Int64GetDatum((int64) stats.live);
+	nulls[n] = arena == NULL;
+	values[n++] = Int64GetDatum((int64) stats.dead);
+	nulls[n] = arena == NULL;
+	values[n++] = Int64GetDatum((int64) stats.known);
+	nulls[n] = arena == NULL;
+	values[n++] = Int64GetDatum((int64) stats.engine.unlinked);
+	nulls[n] = arena == NULL;
+	values[n++] = Int64GetDatum((int64) stats.memory);
+	nulls[n] = arena == NULL;
+	values[n++] = CStringGetTextDatum(arena != NULL ? arena->path : "");
+	values[n++] = Int64GetDatum((int64) iqdb_pg_files_size(MyDatabaseId, &meta.generation));
+	nulls[n] = arena == NULL;
+	values[n++] = Int64GetDatum(arena != NULL ? (int64) (arena->shared->log_tail + arena->shared->log_fill) : 0);
+	values[n++] = Int64GetDatum((int64) end);
+	values[n++] = Int64GetDatum((int64) (end - Min(end, oldest)));
+	nulls[n] = arena == NULL || arena->is_private;
+	values[n++] = Int64GetDatum(arena != NULL ? (int64) (end - pg_atomic_read_u64(&arena->shared->applied_number)) : 0);
+	nulls[n] = arena == NULL || pg_atomic_read_u64(&arena->shared->snapshot_time) <= 1;
+	values[n++] = TimestampTzGetDatum(arena != NULL ? (TimestampTz) pg_atomic_read_u64(&arena->shared->snapshot_time) : 0);
+	nulls[n] = arena == NULL;
+	values[n++] = Int64GetDatum(arena != NULL ? (int64) pg_atomic_read_u64(&arena->shared->snapshot_bytes) : 0);
+	nulls[n] = arena == NULL || options.engine != IQDB_ENGINE_HNSW;
+	values[n] = nulls[n] ? (Datum) 0 : levels_array(&stats.engine);
+	n++;
+	values[n++] = CStringGetTextDatum(psprintf("%016llx%016llx", (unsigned long long) meta.generation.high,
+											   (unsigned long long) meta.generation.low));
+	index_close(index, AccessShareLock);
+	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(tupdesc), values, nulls)));
+}
+
+PG_FUNCTION_INFO_V1(iqdb_sql_index_size);
+Datum
+iqdb_sql_index_size(PG_FUNCTION_ARGS)
+{
+	Relation	index = iqdb_pg_open_index(PG_GETARG_OID(0), AccessShareLock, false);
+	uint64		bytes = (uint64) RelationGetNumberOfBlocks(index) * BLCKSZ;
+	IqdbPgMeta	meta;
+
+	iqdb_pg_journal_meta(index, &meta);
+	bytes += iqdb_pg_files_size(MyDatabaseId, &meta.generation);
+	index_close(index, AccessShareLock);
+	PG_RETURN_INT64((int64) bytes);
+}
+
+/* ---- iqdb_check -------------------------------------------------------------------------------------------------- */
+
+#define FINDINGS_MAX 1000
+
+typedef struct CheckState
+{
+	ReturnSetInfo *result;
+	Relation	index;
+	Relation	heap;
+	IqdbPgArena *arena;
+	uint32		dimension;
+	MemoryContext row_context;
+	uint64		rows;
+	int			findings;
+} CheckState;
+
+static void
+report(CheckState *state, const char *what)
+{
+	Datum		value;
+	bool		null = false;
+
+	if (state->findings++ >= FINDINGS_MAX)
+		return;
+	value = CStringGetTextDatum(what);
+	tuplestore_putvalues(state->result->setResult, state->result->setDesc, &value, &null);
+}
+
+/* The core must not be left by a jump: its findings are kept until it has returned. */
+typedef struct CoreFindings
+{
+	MemoryContext context;
+	List	   *texts;
+} CoreFindings;
+
+static void
+core_finding(void *arg, const char *what)
+{
+	CoreFindings *findings = arg;
+	char	   *copy = MemoryContextAllocExtended(findings->context, strlen(what) + 1, MCXT_ALLOC_NO_OOM);
+
+	if (copy == NULL || list_length(findings->texts) >= FINDINGS_MAX)
+		return;
+	strcpy(copy, what);
+	findings->texts = lappend(findings->texts, copy);
+}
+
+static void
+check_core(CheckState *state)
+{
+	CoreFindings findings = {CurrentMemoryContext, NIL};
+	IqdbError	error = {0};
+	IqdbStatus	status;
+	ListCell   *cell;
+	IqdbHost	host = iqdb_pg_host(CurrentMemoryContext);
+	IqdbIndex	mine = state->arena->index;
+
+	mine.host = &host;
+	mine.store.host = &host;
+	status = iqdb_index_check(&mine, core_finding, &findings, &error);
+	foreach(cell, findings.texts)
+		report(state, lfirst(cell));
+	iqdb_pg_check(status, &error, state->index);
+}
+
+/* Every row of the table must be there, with this very vector. A row missing may just be younger than our last look. */
+static void
+check_row(Relation index, ItemPointer tid, Datum *values, bool *isnull, bool alive, void *arg)
+{
+	CheckState *state = arg;
+	MemoryContext saved;
+	IqdbId		id = iqdb_id_u64(iqdb_pg_tid_number(tid));
+	float	   *stored;
+	size_t		metadata_length;
+
+	CHECK_FOR_INTERRUPTS();
+	if (isnull[0])
+		return;
+	state->rows++;
+	saved = MemoryContextSwitchTo(state->row_context);
+	stored = palloc(state->dimension * sizeof(float));
+	if (!iqdb_index_get(&state->arena->index, id, stored, NULL, 0, &metadata_length))
+	{
+		iqdb_pg_catch_up(index, state->heap, state->arena);
+		if (!iqdb_index_get(&state->arena->index, id, stored, NULL, 0, &metadata_length))
+			report(state, psprintf("row (%u,%u) of the table is missing in the index",
+								   ItemPointerGetBlockNumber(tid), ItemPointerGetOffsetNumber(tid)));
+	}
+	else if (memcmp(stored, iqdb_pg_datum_vector(index, values[0], state->dimension),
+					state->dimension * sizeof(float)) != 0)
+		report(state, psprintf("the vector of row (%u,%u) differs from the table's",
+							   ItemPointerGetBlockNumber(tid), ItemPointerGetOffsetNumber(tid)));
+	MemoryContextSwitchTo(saved);
+	MemoryContextReset(state->row_context);
+}
+
+/* Is the line pointer in use? */
+static bool
+line_pointer_used(Relation heap, ItemPointer tid, BlockNumber blocks)
+{
+	Buffer		buffer;
+	Page		page;
+	bool		used;
+
+	if (ItemPointerGetBlockNumber(tid) >= blocks)
+		return false;
+	buffer = ReadBuffer(heap, ItemPointerGetBlockNumber(tid));
+	LockBuffer(buffer, BUFFER_LOCK_SHARE);
+	page = BufferGetPage(buffer);
+	used = !PageIsNew(page) && ItemPointerGetOffsetNumber(tid) <= PageGetMaxOffsetNumber(page) &&
+		ItemIdIsUsed(PageGetItemId(page, ItemPointerGetOffsetNumber(tid)));
+	UnlockReleaseBuffer(buffer);
+	return used;
+}
+
+/* Every TID that the index holds must be one that the table has not given free. */
+static void
+check_ids(CheckState *state)
+{
+	BlockNumber blocks = RelationGetNumberOfBlocks(state->heap);
+	uint64		position = 0;
+	uint64		ids[256];
+	size_t		count;
+
+	while ((count = iqdb_index_ids(&state->arena->index, &position, ids, NULL, lengthof(ids))) > 0)
+	{
+		CHECK_FOR_INTERRUPTS();
+		for (size_t i = 0; i < count; i++)
+		{
+			ItemPointerData tid;
+
+			iqdb_pg_number_tid(ids[i], &tid);
+			if (line_pointer_used(state->heap, &tid, blocks) ||
+				line_pointer_used(state->heap, &tid, RelationGetNumberOfBlocks(state->heap)))
+				continue;
+			iqdb_pg_catch_up(state->index, state->heap, state->arena);
+			if (iqdb_index_contains(&state->arena->index, iqdb_id_u64(ids[i]), NULL))
+				report(state, psprintf("the index holds row (%u,%u), which the table does not have",
+									   ItemPointerGetBlockNumber(&tid), ItemPointerGetOffsetNumber(&tid)));
+		}
+	}
+}
+
+PG_FUNCTION_INFO_V1(iqdb_sql_check);
+Datum
+iqdb_sql_check(PG_FUNCTION_ARGS)
+{
+	CheckState	state = {0};
+	IndexInfo  *info;
+
+	iqdb_pg_init_set(fcinfo);
+	state.result = (ReturnSetInfo *) fcinfo->resultinfo;
+	state.index = iqdb_pg_open_index(PG_GETARG_OID(0), AccessShareLock, false);
+	state.heap = table_open(state.index->rd_index->indrelid, AccessShareLock);
+	state.arena = iqdb_pg_open_current(state.index, state.heap);
+	state.dimension = state.arena->index.store.header->options.dimension;
+	state.row_context = AllocSetContextCreate(CurrentMemoryContext, "iqdb check", ALLOCSET_DEFAULT_SIZES);
+
+	check_core(&state);
+	info = BuildIndexInfo(state.index);
+	table_index_build_range_scan(state.heap, state.index, info, false, true, false, 0, InvalidBlockNumber, check_row,
+								 &state, NULL);
+	check_ids(&state);
+	MemoryContextDelete(state.row_context);
+	table_close(state.heap, AccessShareLock);
+	index_close(state.index, AccessShareLock);
+	return (Datum) 0;
+}

@@ -1,0 +1,588 @@
+/*
+ * pg_journal.c - see pg_journal.h for what the journal is and for its bytes.
+ *
+ * Locks, from outside to inside: relation extension lock (heavyweight) > content lock of the meta page > content lock of
+ * the tail page > of a page not yet linked. An appender takes the tail's alone; nobody who holds it waits for the meta
+ * page, so the order cannot be turned round. Own LWLocks come after all of them.
+ *
+ * A crash between extending the fork and linking the new block leaves a block that no page points to. It is found by its
+ * number (not below the meta page's page count) and used next.
+ */
+#include "postgres.h"
+
+#include "access/generic_xlog.h"
+#include "access/xlog.h"
+#include "access/xloginsert.h"
+#include "miscadmin.h"
+#include "storage/bufmgr.h"
+#include "storage/lmgr.h"
+
+#include "pg/pg_journal.h"
+#include "pg/pg_registry.h"
+#include "pg/pg_settings.h"
+
+#define META_MAGIC 0x62647169	/* "iqdb" */
+#define META_FORMAT 1
+#define PAGE_MAGIC 0x6a647169	/* "iqdj" */
+#define META_BLOCK 0
+#define EPOCH_MASK UINT64CONST(0xFFFFFFFFFFFF)
+
+typedef struct JournalSpecial
+{
+	uint64		first;
+	uint64		start_hash;
+	uint64		epoch;
+	BlockNumber next;
+	uint32		magic;
+} JournalSpecial;
+
+StaticAssertDecl(sizeof(IqdbPgEntry) == 8, "journal entries are 8 bytes");
+StaticAssertDecl(sizeof(JournalSpecial) == 32, "journal page's special area is 32 bytes");
+
+static inline JournalSpecial *
+special(Page page)
+{
+	return (JournalSpecial *) PageGetSpecialPointer(page);
+}
+
+static inline IqdbPgEntry *
+page_entries(Page page)
+{
+	return (IqdbPgEntry *) ((char *) page + SizeOfPageHeaderData);
+}
+
+static inline int
+page_count(Page page)
+{
+	return (((PageHeader) page)->pd_lower - SizeOfPageHeaderData) / sizeof(IqdbPgEntry);
+}
+
+static inline int
+page_room(Page page)
+{
+	return (((PageHeader) page)->pd_upper - ((PageHeader) page)->pd_lower) / sizeof(IqdbPgEntry);
+}
+
+/* A journal page is believed only if its header fits what we write. */
+static inline bool
+page_valid(Page page)
+{
+	return !PageIsNew(page) &&
+		PageGetSpecialSize(page) == MAXALIGN(sizeof(JournalSpecial)) &&
+		special(page)->magic == PAGE_MAGIC &&
+		((PageHeader) page)->pd_lower >= SizeOfPageHeaderData &&
+		((PageHeader) page)->pd_lower <= ((PageHeader) page)->pd_upper;
+}
+
+static void
+page_init(Page page, uint64 first, uint64 start_hash, uint64 epoch)
+{
+	JournalSpecial *s;
+
+	PageInit(page, BLCKSZ, sizeof(JournalSpecial));
+	s = special(page);
+	s->first = first;
+	s->start_hash = start_hash;
+	s->epoch = epoch;
+	s->next = InvalidBlockNumber;
+	s->magic = PAGE_MAGIC;
+}
+
+static uint64
+page_hash(Page page, int upto)
+{
+	uint64		hash = special(page)->start_hash;
+
+	for (int i = 0; i < upto; i++)
+		hash = iqdb_pg_hash_step(hash, page_entries(page) + i);
+	return hash;
+}
+
+static inline IqdbPgMeta *
+page_meta(Page page)
+{
+	return (IqdbPgMeta *) PageGetContents(page);
+}
+
+static void
+fail_damaged(Relation index, BlockNumber block)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_INDEX_CORRUPTED),
+			 errmsg("index \"%s\" has a damaged page at block %u", RelationGetRelationName(index), block),
+			 errhint("REINDEX the index.")));
+}
+
+/* ---- creation and meta page ---- */
+
+static IqdbPgGeneration
+random_generation(void)
+{
+	IqdbPgGeneration generation;
+
+	if (!pg_strong_random(&generation, sizeof(generation)))
+		ereport(ERROR, (errcode(ERRCODE_INTERNAL_ERROR), errmsg("could not draw a random number")));
+	return generation;
+}
+
+static Buffer
+new_page(Relation index, ForkNumber fork, BlockNumber block)
+{
+	Buffer		buffer;
+
+	buffer = ReadBufferExtended(index, fork, block < RelationGetNumberOfBlocksInFork(index, fork) ? block : P_NEW,
+								RBM_NORMAL, NULL);
+	if (BufferGetBlockNumber(buffer) != block)
+		elog(ERROR, "unexpected block %u of index \"%s\"", BufferGetBlockNumber(buffer),
+			 RelationGetRelationName(index));
+	LockBuffer(buffer, BUFFER_LOCK_EXCLUSIVE);
+	return buffer;
+}
+
+/* Generic WAL writes nothing for an unlogged relation, but its init fork must survive a crash. */
+static void
+log_init_fork(Buffer buffer)
+{
+	START_CRIT_SECTION();
+	MarkBufferDirty(buffer);
+	log_newpage_buffer(buffer, true);
+	END_CRIT_SECTION();
+}
+
+void
+iqdb_pg_journal_create(Relation index, ForkNumber fork, uint32 dimension, uint32 metric, uint32 engine,
+					   IqdbPgMeta *meta_out)
+{
+	IqdbPgMeta	meta;
+
+	memset(&meta, 0, sizeof(meta));
+	meta.magic = META_MAGIC;
+	meta.format = META_FORMAT;
+	meta.generation = random_generation();
+	meta.flags = fork == INIT_FORKNUM ? IQDB_PG_META_INIT : 0;
+	meta.oldest_block = meta.tail_hint = 1;
+	meta.page_count = 1;
+	meta.dimension = dimension;
+	meta.metric = metric;
+	meta.engine = engine;
+
+	for (BlockNumber block = 0; block < 2; block++)
+	{
+		Buffer		buffer = new_page(index, fork, block);
+		GenericXLogState *state = GenericXLogStart(index);
+		Page		page = GenericXLogRegisterBuffer(state, buffer, GENERIC_XLOG_FULL_IMAGE);
+
+		if (block == META_BLOCK)
+		{
+			PageInit(page, BLCKSZ, 0);
+			*page_meta(page) = meta;
+			((PageHeader) page)->pd_lower = (char *) (page_meta(page) + 1) - (char *) page;
+		}
+		else
+			page_init(page, 0, meta.generation.low, 0);
+		GenericXLogFinish(state);
+		if (fork == INIT_FORKNUM)
+			log_init_fork(buffer);
+		UnlockReleaseBuffer(buffer);
+	}
+	*meta_out = meta;
+}
+
+bool
+iqdb_pg_journal_is_meta(const IqdbPgMeta *meta)
+{
+	return meta->magic == META_MAGIC && meta->format == META_FORMAT;
+}
+
+void
+iqdb_pg_journal_meta(Relation index, IqdbPgMeta *meta_out)
+{
+	Buffer		buffer;
+	Page		page;
+
+	if (RelationGetNumberOfBlocks(index) < 2)
+		fail_damaged(index, META_BLOCK);
+	buffer = ReadBuffer(index, META_BLOCK);
+	LockBuffer(buffer, BUFFER_LOCK_SHARE);
+	page = BufferGetPage(buffer);
+	if (PageIsNew(page))
+		memset(meta_out, 0, sizeof(*meta_out));
+	else
+		*meta_out = *page_meta(page);
+	UnlockReleaseBuffer(buffer);
+
+	if (meta_out->magic != META_MAGIC)
+		fail_damaged(index, META_BLOCK);
+	if (meta_out->format != META_FORMAT)
+		ereport(ERROR,
+				(errcode(ERRCODE_INDEX_CORRUPTED),
+				 errmsg("index \"%s\" has format %u, this library reads format %u", RelationGetRelationName(index),
+						meta_out->format, META_FORMAT),
+				 errhint("REINDEX the index, or install the version of iqdb that wrote it.")));
+}
+
+void
+iqdb_pg_journal_adopt_init(Relation index, IqdbPgMeta *meta)
+{
+	Buffer		buffer = ReadBuffer(index, META_BLOCK);
+	GenericXLogState *state;
+	Page		page;
+
+	LockBuffer(buffer, BUFFER_LOCK_EXCLUSIVE);
+	state = GenericXLogStart(index);
+	page = GenericXLogRegisterBuffer(state, buffer, 0);
+	if (page_meta(page)->flags & IQDB_PG_META_INIT)
+	{
+		page_meta(page)->flags &= ~IQDB_PG_META_INIT;
+		page_meta(page)->generation = random_generation();
+		GenericXLogFinish(state);
+	}
+	else
+		GenericXLogAbort(state);
+	*meta = *page_meta(BufferGetPage(buffer));
+	UnlockReleaseBuffer(buffer);
+}
+
+IqdbPgPosition
+iqdb_pg_journal_origin(const IqdbPgMeta *meta)
+{
+	IqdbPgPosition position;
+
+	position.number = 0;
+	position.hash = meta->generation.low;
+	position.block = 1;
+	position.unused = 0;
+	return position;
+}
+
+/* ---- the tail ---- */
+
+/*
+ * Pins and locks the tail page, starting at hint and following the links. A hint that was reused meanwhile is a newer
+ * page of the same queue, so following links from it ends at the tail as well.
+ */
+static Buffer
+lock_tail(Relation index, BlockNumber hint, int mode)
+{
+	BlockNumber blocks = RelationGetNumberOfBlocks(index);
+	BlockNumber block = hint;
+
+	if (block == META_BLOCK || block == InvalidBlockNumber || block >= blocks)
+	{
+		IqdbPgMeta	meta;
+
+		iqdb_pg_journal_meta(index, &meta);
+		block = meta.tail_hint;
+	}
+	for (;;)
+	{
+		Buffer		buffer = ReadBuffer(index, block);
+		Page		page = BufferGetPage(buffer);
+		BlockNumber next;
+
+		LockBuffer(buffer, mode);
+		if (!page_valid(page))
+		{
+			UnlockReleaseBuffer(buffer);
+			fail_damaged(index, block);
+		}
+		next = special(page)->next;
+		if (next == InvalidBlockNumber)
+			return buffer;
+		UnlockReleaseBuffer(buffer);
+		block = next;
+		CHECK_FOR_INTERRUPTS();
+	}
+}
+
+/*
+ * Where the queue's next page comes from: the oldest page if nobody needs it and the queue is long enough, a block that a
+ * crash left unlinked, or a fresh one. Extension lock and meta page are held exclusively. Returns it locked; *recycled
+ * says that it was the oldest page, *next_oldest the page behind it.
+ */
+static Buffer
+take_page(Relation index, const IqdbPgMeta *meta, uint64 keep_from, bool *recycled, BlockNumber *next_oldest)
+{
+	Buffer		buffer;
+
+	*recycled = false;
+	if (meta->page_count > (uint32) iqdb_journal_keep_pages)
+	{
+		uint64		end;
+		bool		unneeded;
+		Page		page;
+
+		buffer = ReadBuffer(index, meta->oldest_block);
+		LockBuffer(buffer, BUFFER_LOCK_EXCLUSIVE);
+		page = BufferGetPage(buffer);
+		if (!page_valid(page))
+		{
+			UnlockReleaseBuffer(buffer);
+			fail_damaged(index, meta->oldest_block);
+		}
+		end = special(page)->first + page_count(page);
+		unneeded = end <= keep_from || meta->page_count >= (uint32) iqdb_journal_max_pages;
+		if (unneeded && special(page)->next != InvalidBlockNumber)
+		{
+			*recycled = true;
+			*next_oldest = special(page)->next;
+			return buffer;
+		}
+		UnlockReleaseBuffer(buffer);
+	}
+	return new_page(index, MAIN_FORKNUM, meta->page_count + 1);
+}
+
+/* Links one more page behind the tail, unless somebody else has just done so. */
+static void
+extend(Relation index, BlockNumber hint, uint64 keep_from)
+{
+	bool		locked = !RELATION_IS_LOCAL(index);
+	Buffer		meta_buffer;
+	Buffer		tail;
+	IqdbPgMeta	meta;
+
+	if (locked)
+		LockRelationForExtension(index, ExclusiveLock);
+	meta_buffer = ReadBuffer(index, META_BLOCK);
+	LockBuffer(meta_buffer, BUFFER_LOCK_EXCLUSIVE);
+	meta = *page_meta(BufferGetPage(meta_buffer));
+	tail = lock_tail(index, hint, BUFFER_LOCK_EXCLUSIVE);
+	if (page_room(BufferGetPage(tail)) == 0)
+	{
+		BlockNumber next_oldest = InvalidBlockNumber;
+		bool		recycled;
+		Buffer		fresh = take_page(index, &meta, keep_from, &recycled, &next_oldest);
+		GenericXLogState *state = GenericXLogStart(index);
+		Page		meta_page = GenericXLogRegisterBuffer(state, meta_buffer, 0);
+		Page		tail_page = GenericXLogRegisterBuffer(state, tail, 0);
+		Page		page = GenericXLogRegisterBuffer(state, fresh, GENERIC_XLOG_FULL_IMAGE);
+		int			count = page_count(tail_page);
+
+		page_init(page, special(tail_page)->first + count, page_hash(tail_page, count), special(tail_page)->epoch);
+		special(tail_page)->next = BufferGetBlockNumber(fresh);
+		page_meta(meta_page)->tail_hint = BufferGetBlockNumber(fresh);
+		if (recycled)
+			page_meta(meta_page)->oldest_block = next_oldest;
+		else
+			page_meta(meta_page)->page_count++;
+		GenericXLogFinish(state);
+		UnlockReleaseBuffer(fresh);
+	}
+	UnlockReleaseBuffer(tail);
+	UnlockReleaseBuffer(meta_buffer);
+	if (locked)
+		UnlockRelationForExtension(index, ExclusiveLock);
+}
+
+static void
+put_entries(Page page, const IqdbPgEntry *entries, int count)
+{
+	memcpy((char *) page + ((PageHeader) page)->pd_lower, entries, count * sizeof(IqdbPgEntry));
+	((PageHeader) page)->pd_lower += count * sizeof(IqdbPgEntry);
+}
+
+void
+iqdb_pg_journal_append(Relation index, const IqdbPgEntry *entries, int count, BlockNumber hint, uint64 keep_from,
+					   IqdbPgAppended appended, void *arg)
+{
+	uint64		epoch = iqdb_pg_registry()->token & EPOCH_MASK;
+	IqdbPgEntry epoch_entry = {(uint32) (epoch >> 16), (uint16) epoch, IQDB_PG_OP_EPOCH};
+	int			done = 0;
+
+	while (done < count)
+	{
+		Buffer		buffer = lock_tail(index, hint, BUFFER_LOCK_EXCLUSIVE);
+		Page		page = BufferGetPage(buffer);
+		int			room = page_room(page);
+		bool		new_epoch = special(page)->epoch != epoch;
+		int			take = Min(room - (new_epoch ? 1 : 0), count - done);
+		IqdbPgAppend what;
+		GenericXLogState *state;
+
+		hint = BufferGetBlockNumber(buffer);
+		if (room == 0)
+		{
+			UnlockReleaseBuffer(buffer);
+			extend(index, hint, keep_from);
+			continue;
+		}
+
+		what.number = special(page)->first + page_count(page);
+		what.block = hint;
+		what.epoch = new_epoch;
+		what.epoch_entry = epoch_entry;
+		what.first = done;
+		what.count = take;		/* 0 where the epoch entry takes the page's last place */
+
+		state = GenericXLogStart(index);
+		page = GenericXLogRegisterBuffer(state, buffer, 0);
+		if (new_epoch)
+		{
+			put_entries(page, &epoch_entry, 1);
+			special(page)->epoch = epoch;
+		}
+		put_entries(page, entries + done, take);
+		GenericXLogFinish(state);
+
+		what.lsn = PageGetLSN(BufferGetPage(buffer));
+		if (appended != NULL)
+			appended(arg, &what);
+		UnlockReleaseBuffer(buffer);
+		done += take;
+	}
+}
+
+uint64
+iqdb_pg_journal_end(Relation index, BlockNumber hint)
+{
+	Buffer		buffer = lock_tail(index, hint, BUFFER_LOCK_SHARE);
+	Page		page = BufferGetPage(buffer);
+	uint64		end = special(page)->first + page_count(page);
+
+	UnlockReleaseBuffer(buffer);
+	return end;
+}
+
+IqdbPgPosition
+iqdb_pg_journal_end_position(Relation index, BlockNumber hint)
+{
+	Buffer		buffer = lock_tail(index, hint, BUFFER_LOCK_SHARE);
+	Page		page = BufferGetPage(buffer);
+	IqdbPgPosition position;
+
+	position.number = special(page)->first + page_count(page);
+	position.hash = page_hash(page, page_count(page));
+	position.block = BufferGetBlockNumber(buffer);
+	position.unused = 0;
+	UnlockReleaseBuffer(buffer);
+	return position;
+}
+
+/* ---- reading ---- */
+
+/*
+ * Pins and share-locks the page that holds entry number `number`, or on which it would be the next. InvalidBuffer when
+ * the queue does not reach back that far (or not forward).
+ */
+static Buffer
+lock_page_of(Relation index, uint64 number, BlockNumber hint)
+{
+	BlockNumber blocks = RelationGetNumberOfBlocks(index);
+	BlockNumber block = hint;
+	bool		from_oldest = false;
+
+	if (block == META_BLOCK || block >= blocks)
+		block = InvalidBlockNumber;
+	for (;;)
+	{
+		Buffer		buffer;
+		Page		page;
+		uint64		first;
+		uint64		end;
+		BlockNumber next;
+
+		if (block == InvalidBlockNumber)
+		{
+			IqdbPgMeta	meta;
+
+			if (from_oldest)
+				return InvalidBuffer;
+			iqdb_pg_journal_meta(index, &meta);
+			block = meta.oldest_block;
+			from_oldest = true;
+		}
+		buffer = ReadBuffer(index, block);
+		LockBuffer(buffer, BUFFER_LOCK_SHARE);
+		page = BufferGetPage(buffer);
+		if (!page_valid(page))
+		{
+			UnlockReleaseBuffer(buffer);
+			fail_damaged(index, block);
+		}
+		first = special(page)->first;
+		end = first + page_count(page);
+		next = special(page)->next;
+		if (number >= first && (number < end || (number == end && next == InvalidBlockNumber)))
+			return buffer;
+		UnlockReleaseBuffer(buffer);
+		block = number < first ? InvalidBlockNumber : next;
+		if (block == InvalidBlockNumber && number >= first)
+			return InvalidBuffer;	/* beyond the end */
+		CHECK_FOR_INTERRUPTS();
+	}
+}
+
+IqdbPgRead
+iqdb_pg_journal_read(Relation index, IqdbPgPosition *position, IqdbPgEntry *entries, int capacity, int *count_out)
+{
+	int			total = 0;
+
+	*count_out = 0;
+	while (total < capacity)
+	{
+		Buffer		buffer = lock_page_of(index, position->number, position->block);
+		Page		page;
+		int			start;
+		int			count;
+
+		if (!BufferIsValid(buffer))
+			return IQDB_PG_READ_LAPPED;
+		page = BufferGetPage(buffer);
+		start = (int) (position->number - special(page)->first);
+		count = Min(page_count(page) - start, capacity - total);
+		if (start == 0 && special(page)->start_hash != position->hash)
+		{
+			UnlockReleaseBuffer(buffer);
+			return IQDB_PG_READ_FOREIGN;
+		}
+		memcpy(entries + total, page_entries(page) + start, count * sizeof(IqdbPgEntry));
+		position->block = BufferGetBlockNumber(buffer);
+		UnlockReleaseBuffer(buffer);
+		for (int i = 0; i < count; i++)
+			position->hash = iqdb_pg_hash_step(position->hash, entries + total + i);
+		position->number += count;
+		total += count;
+		if (count == 0)
+			break;
+	}
+	*count_out = total;
+	return IQDB_PG_READ_OK;
+}
+
+IqdbPgRead
+iqdb_pg_journal_verify(Relation index, const IqdbPgPosition *position)
+{
+	Buffer		buffer = lock_page_of(index, position->number, position->block);
+	Page		page;
+	uint64		hash;
+
+	if (!BufferIsValid(buffer))
+	{
+		uint64		oldest;
+		uint32		pages;
+
+		iqdb_pg_journal_extent(index, &oldest, &pages);
+		return position->number < oldest ? IQDB_PG_READ_LAPPED : IQDB_PG_READ_FOREIGN;
+	}
+	page = BufferGetPage(buffer);
+	hash = page_hash(page, (int) (position->number - special(page)->first));
+	UnlockReleaseBuffer(buffer);
+	return hash == position->hash ? IQDB_PG_READ_OK : IQDB_PG_READ_FOREIGN;
+}
+
+void
+iqdb_pg_journal_extent(Relation index, uint64 *oldest_out, uint32 *pages_out)
+{
+	IqdbPgMeta	meta;
+	Buffer		buffer;
+	Page		page;
+
+	iqdb_pg_journal_meta(index, &meta);
+	buffer = ReadBuffer(index, meta.oldest_block);
+	LockBuffer(buffer, BUFFER_LOCK_SHARE);
+	page = BufferGetPage(buffer);
+	*oldest_out = page_valid(page) ? special(page)->first : 0;
+	*pages_out = meta.page_count;
+	UnlockReleaseBuffer(buffer);
+}

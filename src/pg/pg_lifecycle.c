@@ -1,0 +1,260 @@
+/*
+ * pg_lifecycle.c - see pg_lifecycle.h.
+ *
+ * Every generation is born in an ambuild and goes with its fork. The server keeps a list of the forks that a commit or an
+ * abort will remove; in the transaction callbacks, when the outcome is certain and the list still there, the arenas and
+ * own files of ours among them go first. A fork that was copied (SET TABLESPACE) shares its generation with the copy: own
+ * files stay then. Nothing here may raise: behind a commit an error would stop the server.
+ */
+#include "postgres.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "access/genam.h"
+#include "access/heapam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "access/xact.h"
+#include "catalog/pg_am.h"
+#include "catalog/pg_class.h"
+#include "catalog/storage.h"
+#include "commands/defrem.h"
+#include "common/relpath.h"
+#include "miscadmin.h"
+#include "storage/bufmgr.h"
+#include "storage/bufpage.h"
+#include "storage/fd.h"
+#include "utils/fmgroids.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+#include "utils/syscache.h"
+
+#include "pg/pg_compat.h"
+#include "pg/pg_files.h"
+#include "pg/pg_lifecycle.h"
+#include "pg/pg_open.h"
+#include "pg/pg_registry.h"
+#include "pg/pg_settings.h"
+
+#define SWEEP_AGE 3600.0
+
+/* ---- generations of forks on disk -------------------------------------------------------------------------------- */
+
+/* Reads the generation out of a fork's file, if it is one of our indexes. Plain system calls: must not raise. */
+static bool
+generation_on_disk(IqdbPgRelFile file, IqdbPgGeneration *generation)
+{
+	char	   *path = relpathperm(file, MAIN_FORKNUM);
+	char		block[SizeOfPageHeaderData + sizeof(IqdbPgMeta)];
+	int			fd = open(path, O_RDONLY | O_CLOEXEC);
+	bool		ok = false;
+	IqdbPgMeta	meta;
+
+	pfree(path);
+	if (fd < 0)
+		return false;
+	if (read(fd, block, sizeof(block)) == (ssize_t) sizeof(block))
+	{
+		memcpy(&meta, block + MAXALIGN(SizeOfPageHeaderData), sizeof(meta));
+		ok = iqdb_pg_journal_is_meta(&meta);
+		*generation = meta.generation;
+	}
+	close(fd);
+	return ok;
+}
+
+static bool
+same_generation(const IqdbPgGeneration *a, const IqdbPgGeneration *b)
+{
+	return a->high == b->high && a->low == b->low;
+}
+
+/* Does one of the forks that stay have this generation? */
+static bool
+copied(const IqdbPgGeneration *generation, IqdbPgRelFile *staying, int count)
+{
+	for (int i = 0; i < count; i++)
+	{
+		IqdbPgGeneration other;
+
+		if (generation_on_disk(staying[i], &other) && same_generation(generation, &other))
+			return true;
+	}
+	return false;
+}
+
+/* ---- the end of a transaction ------------------------------------------------------------------------------------ */
+
+static void
+remove_pending(bool commit)
+{
+	IqdbPgRelFile *going = NULL;
+	IqdbPgRelFile *staying = NULL;
+	int			going_count = smgrGetPendingDeletes(commit, &going);
+	int			staying_count;
+
+	if (going_count == 0)
+		return;
+	staying_count = smgrGetPendingDeletes(!commit, &staying);
+	for (int i = 0; i < going_count; i++)
+	{
+		Oid			database = iqdb_pg_file_database(going[i]);
+		IqdbPgGeneration in_memory;
+		IqdbPgGeneration on_disk;
+		bool		had_arena = iqdb_pg_arena_drop_relation(database, iqdb_pg_file_number(going[i]), &in_memory);
+
+		/* an arena of a copied fork is named by the copy's relation number, so only own files are in question */
+		if (!had_arena && !generation_on_disk(going[i], &on_disk))
+			continue;
+		if (had_arena)
+			on_disk = in_memory;
+		if (!copied(&on_disk, staying, staying_count))
+			iqdb_pg_files_remove(database, &on_disk);
+	}
+	pfree(going);
+	if (staying != NULL)
+		pfree(staying);
+}
+
+static void
+transaction_event(XactEvent event, void *arg)
+{
+	switch (event)
+	{
+		case XACT_EVENT_PRE_COMMIT:
+		case XACT_EVENT_PRE_PREPARE:
+			if (iqdb_fsync == IQDB_FSYNC_ALWAYS)
+				iqdb_pg_arena_flush_logs(true);
+			break;
+		case XACT_EVENT_COMMIT:
+			remove_pending(true);
+			iqdb_pg_arena_end_of_transaction();
+			break;
+		case XACT_EVENT_ABORT:
+			remove_pending(false);
+			iqdb_pg_arena_end_of_transaction();
+			break;
+		default:
+			break;
+	}
+}
+
+static void
+subtransaction_event(SubXactEvent event, SubTransactionId mine, SubTransactionId parent, void *arg)
+{
+	if (event == SUBXACT_EVENT_ABORT_SUB)
+		remove_pending(false);
+}
+
+void
+iqdb_pg_install_callbacks(void)
+{
+	RegisterXactCallback(transaction_event, NULL);
+	RegisterSubXactCallback(subtransaction_event, NULL);
+}
+
+/* ---- the sweep --------------------------------------------------------------------------------------------------- */
+
+typedef struct SweepState
+{
+	IqdbPgGeneration *used;
+	int			count;
+	int			allocated;
+	int			removed;
+} SweepState;
+
+/* Generations of all indexes of this database that are visible to us. */
+static void
+collect_used(SweepState *state)
+{
+	Oid			methods[3] = {get_index_am_oid("iqdb_flat", true), get_index_am_oid("iqdb_hnsw", true),
+	get_index_am_oid("iqdb_ivf", true)};
+	Relation	classes = table_open(RelationRelationId, AccessShareLock);
+	SysScanDesc scan = systable_beginscan(classes, InvalidOid, false, NULL, 0, NULL);
+	HeapTuple	tuple;
+
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		Form_pg_class form = (Form_pg_class) GETSTRUCT(tuple);
+		Relation	index;
+		IqdbPgMeta	meta;
+
+		if (form->relkind != RELKIND_INDEX || !OidIsValid(form->relam) ||
+			(form->relam != methods[0] && form->relam != methods[1] && form->relam != methods[2]) ||
+			form->relpersistence != RELPERSISTENCE_PERMANENT)
+			continue;
+		index = try_relation_open(form->oid, AccessShareLock);
+		if (index == NULL)
+			continue;
+		if (RelationGetNumberOfBlocks(index) > 1)
+		{
+			iqdb_pg_journal_meta(index, &meta);
+			if (state->count == state->allocated)
+			{
+				state->allocated *= 2;
+				state->used = repalloc(state->used, state->allocated * sizeof(IqdbPgGeneration));
+			}
+			state->used[state->count++] = meta.generation;
+		}
+		relation_close(index, AccessShareLock);
+	}
+	systable_endscan(scan);
+	table_close(classes, AccessShareLock);
+}
+
+static void
+note_file(const char *path, const IqdbPgGeneration *generation, double age, void *arg)
+{
+	if (age > SWEEP_AGE)
+		*(bool *) arg = true;
+}
+
+static void
+sweep_file(const char *path, const IqdbPgGeneration *generation, double age, void *arg)
+{
+	SweepState *state = arg;
+
+	if (age <= SWEEP_AGE)
+		return;
+	for (int i = 0; i < state->count; i++)
+		if (same_generation(generation, &state->used[i]))
+			return;
+	if (unlink(path) == 0)
+		state->removed++;
+}
+
+static void
+sweep_database(Oid database, void *arg)
+{
+	char		path[MAXPGPATH];
+	struct stat st;
+
+	snprintf(path, sizeof(path), "base/%u", database);
+	if (stat(path, &st) != 0 && errno == ENOENT && !SearchSysCacheExists1(DATABASEOID, ObjectIdGetDatum(database)))
+	{
+		iqdb_pg_files_remove_database(database);
+		((SweepState *) arg)->removed++;
+	}
+}
+
+int
+iqdb_pg_sweep(void)
+{
+	SweepState	state = {palloc(32 * sizeof(IqdbPgGeneration)), 0, 32, 0};
+	bool		old_files = false;
+
+	iqdb_pg_files_visit_databases(sweep_database, &state);
+	iqdb_pg_files_visit(MyDatabaseId, note_file, &old_files);
+	if (old_files)
+	{
+		collect_used(&state);
+		iqdb_pg_files_visit(MyDatabaseId, sweep_file, &state);
+	}
+	if (state.removed > 0)
+		ereport(LOG, (errmsg("iqdb: removed %d files and folders that no index has", state.removed)));
+	pfree(state.used);
+	return state.removed;
+}

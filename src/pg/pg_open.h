@@ -1,0 +1,59 @@
+/*
+ * pg_open.h - from an index relation to an arena that is right: open, recover, rebuild, follow the journal.
+ *
+ * The ladder of an open: an arena of this life that is READY; else the newest snapshot whose identity and journal
+ * positions are part of this history, then the frames of the log that agree with the journal, then the rows that neither
+ * has, fetched from the table by TID; else the whole table. Each step is an upsert by TID, so doing more than needed does
+ * no harm.
+ *
+ * One number says whether an arena is up to date: the journal entries it has applied. An inserter applies its own entry
+ * if everything before it is applied, under the journal page's lock, so the order of entries is the order of rows; if not,
+ * it leaves the entry to the next one who needs it. A scan looks at the journal's end after its snapshot was taken, and
+ * applies what is missing first: on a standby that is how rows arrive at all.
+ */
+#ifndef IQDB_PG_OPEN_H
+#define IQDB_PG_OPEN_H
+
+#include "pg/pg_arena.h"
+
+typedef enum IqdbPgOpenMode
+{
+	IQDB_PG_OPEN_IF_READY,		/* never recovers anything */
+	IQDB_PG_OPEN_NO_WAIT,		/* recovers, unless somebody else is at it */
+	IQDB_PG_OPEN_WAIT			/* recovers, or waits until somebody else has */
+} IqdbPgOpenMode;
+
+/*
+ * The index's arena, or NULL with *error filled (want of room), or NULL with error->code IQDB_OK if the mode forbids to
+ * go on. heap may be NULL: it is then opened when needed. Raises other errors.
+ */
+extern IqdbPgArena *iqdb_pg_open(Relation index, Relation heap, IqdbPgOpenMode mode, IqdbError *error);
+
+/* Open for a statement that cannot go on without: raises for want of room as well. Applies the journal to its end. */
+extern IqdbPgArena *iqdb_pg_open_current(Relation index, Relation heap);
+
+/* Applies the journal up to its end as of now. Raises, also for want of room (after marking the arena full). */
+extern void iqdb_pg_catch_up(Relation index, Relation heap, IqdbPgArena *arena);
+
+/* Is there anything to apply? One look at the journal's tail page. */
+extern bool iqdb_pg_is_behind(Relation index, IqdbPgArena *arena);
+
+/* Entries to be journaled with what the arena needs to apply them; see iqdb_pg_write. */
+typedef struct IqdbPgChange
+{
+	IqdbPgEntry entry;
+	uint64		id;
+	const float *vector;		/* INSERT only */
+	uint32		slot;			/* out: to be linked; IQDB_SLOT_NONE if not applied */
+} IqdbPgChange;
+
+/*
+ * Journals the changes in order, and applies them if the arena (which may be NULL) has applied everything before.
+ * Returns IQDB_OK even if they had to be left for later for want of room; *error then says why.
+ */
+extern void iqdb_pg_write(Relation index, IqdbPgArena *arena, IqdbPgChange *changes, int count, IqdbError *error);
+
+/* Links rows that were put without being linked, all of them; polls for interrupts. */
+extern void iqdb_pg_link_pending(Relation index, IqdbPgArena *arena);
+
+#endif

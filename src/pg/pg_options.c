@@ -1,0 +1,195 @@
+/*
+ * pg_options.c - see pg_options.h.
+ */
+#include "postgres.h"
+
+#include "access/amapi.h"
+#include "access/genam.h"
+#include "access/reloptions.h"
+#include "commands/defrem.h"
+#include "fmgr.h"
+
+#include "pg/pg_am.h"
+#include "pg/pg_bridge.h"
+#include "pg/pg_compat.h"
+#include "pg/pg_options.h"
+
+static relopt_kind flat_kind;
+static relopt_kind hnsw_kind;
+static relopt_kind ivf_kind;
+
+static relopt_enum_elt_def compression_values[] = {
+	{"none", IQDB_COMPRESSION_NONE},
+	{"lz4", IQDB_COMPRESSION_LZ4},
+	{"zstd", IQDB_COMPRESSION_ZSTD},
+	{NULL, 0}
+};
+
+static relopt_enum_elt_def quantization_values[] = {
+	{"auto", -1},
+	{"none", IQDB_QUANTIZATION_NONE},
+	{"sq8", IQDB_QUANTIZATION_SQ8},
+	{"pq", IQDB_QUANTIZATION_PQ},
+	{"bq", IQDB_QUANTIZATION_BQ},
+	{NULL, 0}
+};
+
+static void
+add_common(relopt_kind kind)
+{
+	add_enum_reloption(kind, "compression", "Compression of snapshots", compression_values, IQDB_COMPRESSION_NONE,
+					   "Valid values are \"none\", \"lz4\" and \"zstd\".", AccessExclusiveLock);
+	add_int_reloption(kind, "compression_level", "Level of zstd compression", IQDB_ZSTD_LEVEL_DEFAULT, 1,
+					  IQDB_ZSTD_LEVEL_MAX, AccessExclusiveLock);
+}
+
+static void
+add_quantization(relopt_kind kind)
+{
+	add_enum_reloption(kind, "quantization", "Codes that a search reads before full vectors", quantization_values, -1,
+					   "Valid values are \"auto\", \"none\", \"sq8\", \"pq\" and \"bq\".", AccessExclusiveLock);
+	add_int_reloption(kind, "seed", "Seed of everything random in the index", 0, PG_INT32_MIN, PG_INT32_MAX,
+					  AccessExclusiveLock);
+}
+
+void
+iqdb_pg_define_options(void)
+{
+	flat_kind = add_reloption_kind();
+	add_common(flat_kind);
+
+	hnsw_kind = add_reloption_kind();
+	add_common(hnsw_kind);
+	add_quantization(hnsw_kind);
+	add_int_reloption(hnsw_kind, "m", "Max number of connections", 16, 2, 128, AccessExclusiveLock);
+	add_int_reloption(hnsw_kind, "ef_construction", "Size of the dynamic candidate list for construction", 200, 4, 4000,
+					  AccessExclusiveLock);
+	add_int_reloption(hnsw_kind, "ef_search", "Size of the dynamic candidate list for search", 64, 1, 100000,
+					  AccessExclusiveLock);
+
+	ivf_kind = add_reloption_kind();
+	add_common(ivf_kind);
+	add_quantization(ivf_kind);
+	add_int_reloption(ivf_kind, "lists", "Number of lists, 0 = automatic", 0, 0, 1000000, AccessExclusiveLock);
+	add_int_reloption(ivf_kind, "probes", "Lists that a search opens first, 0 = automatic", 0, 0, 1000000,
+					  AccessExclusiveLock);
+	add_int_reloption(ivf_kind, "training_sample", "Rows that lists are trained on", 65536, 1, PG_INT32_MAX,
+					  AccessExclusiveLock);
+	add_int_reloption(ivf_kind, "pq_subvectors", "Parts a vector is cut into by pq, 0 = automatic", 0, 0, 16000,
+					  AccessExclusiveLock);
+	add_int_reloption(ivf_kind, "refine", "Rows re-ranked exactly per row wanted", 4, 0, 10000, AccessExclusiveLock);
+}
+
+#define OPTION(name, type) {#name, type, offsetof(IqdbPgOptions, name)}
+#define COMMON_OPTIONS \
+	OPTION(compression, RELOPT_TYPE_ENUM), \
+	OPTION(compression_level, RELOPT_TYPE_INT)
+
+bytea *
+iqdb_pg_flat_options(Datum reloptions, bool validate)
+{
+	static const relopt_parse_elt table[] = {COMMON_OPTIONS};
+
+	return (bytea *) build_reloptions(reloptions, validate, flat_kind, sizeof(IqdbPgOptions), table, lengthof(table));
+}
+
+bytea *
+iqdb_pg_hnsw_options(Datum reloptions, bool validate)
+{
+	static const relopt_parse_elt table[] = {
+		COMMON_OPTIONS,
+		OPTION(m, RELOPT_TYPE_INT),
+		OPTION(ef_construction, RELOPT_TYPE_INT),
+		OPTION(ef_search, RELOPT_TYPE_INT),
+		OPTION(seed, RELOPT_TYPE_INT),
+		OPTION(quantization, RELOPT_TYPE_ENUM),
+	};
+
+	return (bytea *) build_reloptions(reloptions, validate, hnsw_kind, sizeof(IqdbPgOptions), table, lengthof(table));
+}
+
+bytea *
+iqdb_pg_ivf_options(Datum reloptions, bool validate)
+{
+	static const relopt_parse_elt table[] = {
+		COMMON_OPTIONS,
+		OPTION(lists, RELOPT_TYPE_INT),
+		OPTION(probes, RELOPT_TYPE_INT),
+		OPTION(training_sample, RELOPT_TYPE_INT),
+		OPTION(pq_subvectors, RELOPT_TYPE_INT),
+		OPTION(refine, RELOPT_TYPE_INT),
+		OPTION(seed, RELOPT_TYPE_INT),
+		OPTION(quantization, RELOPT_TYPE_ENUM),
+	};
+
+	return (bytea *) build_reloptions(reloptions, validate, ivf_kind, sizeof(IqdbPgOptions), table, lengthof(table));
+}
+
+IqdbEngineKind
+iqdb_pg_engine_kind(Relation index)
+{
+	amoptions_function amoptions = index->rd_indam->amoptions;
+
+	if (amoptions == iqdb_pg_hnsw_options)
+		return IQDB_ENGINE_HNSW;
+	if (amoptions == iqdb_pg_ivf_options)
+		return IQDB_ENGINE_IVF;
+	return IQDB_ENGINE_FLAT;
+}
+
+IqdbIndexOptions
+iqdb_pg_index_options(Relation index)
+{
+	const IqdbPgOptions *given = (const IqdbPgOptions *) index->rd_options;
+	IqdbEngineKind kind = iqdb_pg_engine_kind(index);
+	int32		dimension = TupleDescAttr(RelationGetDescr(index), 0)->atttypmod;
+	IqdbMetric	metric;
+	IqdbIndexOptions options;
+	IqdbError	error = {0};
+
+	if (dimension <= 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("column does not have dimensions"),
+				 errhint("Give the column a type with dimensions, as in iqvector(3), or index an expression that has "
+						 "one: (column::iqvector(3)).")));
+	metric = (IqdbMetric) DatumGetInt32(FunctionCall0Coll(index_getprocinfo(index, 1, IQDB_PG_METRIC_PROC),
+														  index->rd_indcollation[0]));
+	options = iqdb_index_options_default(kind, (uint32) dimension, metric);
+	if (given != NULL && kind == IQDB_ENGINE_HNSW)
+	{
+		options.m = (uint32) given->m;
+		options.ef_construction = (uint32) given->ef_construction;
+		options.ef_search = (uint32) given->ef_search;
+	}
+	if (given != NULL && kind == IQDB_ENGINE_IVF)
+	{
+		options.lists = (uint32) given->lists;
+		options.probes = (uint32) given->probes;
+		options.training_sample = (uint32) given->training_sample;
+		options.pq_subvectors = (uint32) given->pq_subvectors;
+		options.refine = (uint32) given->refine;
+	}
+	if (given != NULL && kind != IQDB_ENGINE_FLAT)
+	{
+		if (given->quantization >= 0)
+			options.quantization = (uint32) given->quantization;
+		if (given->seed != 0)
+			options.seed = (uint64) (int64) given->seed;
+	}
+	if (kind == IQDB_ENGINE_HNSW && options.ef_construction < 2 * options.m)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("ef_construction must be greater than or equal to 2 * m")));
+	iqdb_pg_check(iqdb_index_options_check(&options, &error), &error, NULL);
+	return options;
+}
+
+IqdbCompression
+iqdb_pg_compression(Relation index, int *level_out)
+{
+	const IqdbPgOptions *given = (const IqdbPgOptions *) index->rd_options;
+
+	*level_out = given != NULL ? given->compression_level : IQDB_ZSTD_LEVEL_DEFAULT;
+	return given != NULL ? (IqdbCompression) given->compression : IQDB_COMPRESSION_NONE;
+}

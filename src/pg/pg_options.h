@@ -1,0 +1,43 @@
+/*
+ * pg_options.h - WITH (...) options of the access methods, and an index's shape as the core wants it.
+ */
+#ifndef IQDB_PG_OPTIONS_H
+#define IQDB_PG_OPTIONS_H
+
+#include "core/db/iqdb.h"
+#include "utils/rel.h"
+
+/* What rd_options holds; one struct for all methods, each accepts only its own options. */
+typedef struct IqdbPgOptions
+{
+	int32		vl_len_;
+	int			m;
+	int			ef_construction;
+	int			ef_search;
+	int			seed;
+	int			lists;
+	int			probes;
+	int			training_sample;
+	int			quantization;	/* IqdbQuantization, or -1 = automatic */
+	int			pq_subvectors;
+	int			refine;
+	int			compression;	/* IqdbCompression */
+	int			compression_level;
+} IqdbPgOptions;
+
+/* Registers the options' kinds. Called once, from _PG_init. */
+extern void iqdb_pg_define_options(void);
+
+extern bytea *iqdb_pg_flat_options(Datum reloptions, bool validate);
+extern bytea *iqdb_pg_hnsw_options(Datum reloptions, bool validate);
+extern bytea *iqdb_pg_ivf_options(Datum reloptions, bool validate);
+
+/* Which engine the index's access method is. */
+extern IqdbEngineKind iqdb_pg_engine_kind(Relation index);
+
+/* Dimension, metric, engine and options of an index, checked; ERROR if the column has no dimension. */
+extern IqdbIndexOptions iqdb_pg_index_options(Relation index);
+
+extern IqdbCompression iqdb_pg_compression(Relation index, int *level_out);
+
+#endif

@@ -1,0 +1,29 @@
+/*
+ * pg_registry.h - one small piece of the server's shared memory: which life this is.
+ *
+ * Made by the first backend that needs it, from the slack that the server keeps for such use, so that nothing has to be
+ * preloaded. The token is drawn anew in each life of shared memory; an arena whose name carries another token belongs to
+ * a life that is over and is removed, never looked into. Small and of constant size, because a piece of shared memory
+ * cannot change its size while the server runs.
+ *
+ * There is no table of open arenas here, on purpose: an arena is found by its name (token, database, generation) and
+ * follows the journal by itself, so two arenas of one index (somebody unlinked the first) are both right.
+ */
+#ifndef IQDB_PG_REGISTRY_H
+#define IQDB_PG_REGISTRY_H
+
+#include "port/atomics.h"
+
+typedef struct IqdbPgRegistry
+{
+	uint64		token;			/* random, never 0 */
+	int			tranche;		/* of every LWLock in every arena */
+	pg_atomic_uint32 worker_pid;	/* of the keeper, 0 = none runs */
+	pg_atomic_uint64 worker_tried;	/* when a backend last tried to start it, microseconds */
+	char		reserved[96];
+} IqdbPgRegistry;
+
+/* The registry, made on first use in this life. Any process with shared memory may call it. */
+extern IqdbPgRegistry *iqdb_pg_registry(void);
+
+#endif

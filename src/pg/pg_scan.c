@@ -1,0 +1,177 @@
+/*
+ * pg_scan.c - ordered scans: a stream of TIDs, nearest first, for as long as the executor asks.
+ *
+ * Between two calls nothing is held: no lock, no pin, only the cursor's own memory. So a cursor may stay open for hours.
+ * A row that was removed meanwhile, or whose TID was used again, cannot be seen through the scan's snapshot, so VACUUM
+ * need not wait for scans. The order is exact for what is returned; xs_orderbyvals are the operator's own values.
+ */
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/relscan.h"
+#include "catalog/pg_type.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+
+#include "pg/iqvector.h"
+#include "pg/pg_am.h"
+#include "pg/pg_compat.h"
+#include "pg/pg_open.h"
+#include "pg/pg_settings.h"
+
+#define HITS_PER_CALL 64
+
+typedef struct IqdbScan
+{
+	bool		started;
+	bool		null_query;		/* ORDER BY v <-> NULL: every row, no distance */
+	IqdbMetric	metric;
+	MemoryContext context;		/* of one scan from rescan to end: the cursor lives here */
+	IqdbHost	host;
+	IqdbIndex	index;
+	IqdbCursor *cursor;
+	uint64		returned;
+	size_t		count;
+	size_t		next;
+	IqdbHit		hits[HITS_PER_CALL];
+} IqdbScan;
+
+IndexScanDesc
+iqdb_am_beginscan(Relation index, int nkeys, int norderbys)
+{
+	IndexScanDesc scan = RelationGetIndexScan(index, nkeys, norderbys);
+	IqdbScan  *state = palloc0(sizeof(IqdbScan));
+
+	state->context = AllocSetContextCreate(CurrentMemoryContext, "iqdb scan", ALLOCSET_DEFAULT_SIZES);
+	scan->opaque = state;
+	if (norderbys > 0)
+	{
+		scan->xs_orderbyvals = palloc0(sizeof(Datum) * norderbys);
+		scan->xs_orderbynulls = palloc0(sizeof(bool) * norderbys);
+	}
+	return scan;
+}
+
+void
+iqdb_am_rescan(IndexScanDesc scan, ScanKey keys, int nkeys, ScanKey orderbys, int norderbys)
+{
+	IqdbScan  *state = scan->opaque;
+
+	MemoryContextReset(state->context);
+	state->cursor = NULL;
+	state->started = false;
+	state->returned = state->count = state->next = 0;
+	if (keys != NULL && scan->numberOfKeys > 0)
+		memmove(scan->keyData, keys, scan->numberOfKeys * sizeof(ScanKeyData));
+	if (orderbys != NULL && scan->numberOfOrderBys > 0)
+		memmove(scan->orderByData, orderbys, scan->numberOfOrderBys * sizeof(ScanKeyData));
+}
+
+/* The query's floats; zeros for NULL. */
+static const float *
+query_vector(IndexScanDesc scan, IqdbScan *state, uint32 dimension)
+{
+	ScanKey		key = &scan->orderByData[0];
+
+	state->null_query = (key->sk_flags & SK_ISNULL) != 0;
+	if (!state->null_query)
+	{
+		IqVector   *query = DatumGetIqVectorP(key->sk_argument);
+
+		if ((uint32) query->dim != dimension)
+			ereport(ERROR,
+					(errcode(ERRCODE_DATA_EXCEPTION),
+					 errmsg("different iqvector dimensions %u and %d", dimension, query->dim)));
+		return query->x;
+	}
+	return palloc0(dimension * sizeof(float));
+}
+
+static void
+start(IndexScanDesc scan, IqdbScan *state)
+{
+	MemoryContext saved = MemoryContextSwitchTo(state->context);
+	IqdbPgArena *arena;
+	IqdbSearchParams params = {0};
+	IqdbError	error = {0};
+	uint32		dimension;
+
+	if (scan->numberOfOrderBys == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("cannot scan index \"%s\" without order", RelationGetRelationName(scan->indexRelation))));
+	if (!IsMVCCSnapshot(scan->xs_snapshot))
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("non-MVCC snapshots are not supported with index \"%s\"",
+						RelationGetRelationName(scan->indexRelation))));
+	pgstat_count_index_scan(scan->indexRelation);
+	iqdb_pg_count_search(scan);
+
+	arena = iqdb_pg_open_current(scan->indexRelation, scan->heapRelation);
+	state->host = iqdb_pg_host(state->context);
+	state->index = arena->index;
+	state->index.host = &state->host;
+	state->index.store.host = &state->host;
+	state->metric = (IqdbMetric) arena->index.store.header->options.metric;
+	dimension = arena->index.store.header->options.dimension;
+
+	params.ef = (uint32) iqdb_hnsw_ef_search;
+	params.probes = (uint32) iqdb_ivf_probes;
+	iqdb_pg_check(iqdb_cursor_open(&state->index, query_vector(scan, state, dimension), dimension, &params,
+								   &state->cursor, &error), &error, scan->indexRelation);
+	MemoryContextSwitchTo(saved);
+	state->started = true;
+}
+
+/* More hits from the engine; a cancel in the middle of its work is raised here, with nothing held. */
+static bool
+fetch_more(IndexScanDesc scan, IqdbScan *state)
+{
+	IqdbError	error = {0};
+	IqdbStatus	status;
+	size_t		capacity = state->returned == 0 ? 16 : HITS_PER_CALL;
+
+	CHECK_FOR_INTERRUPTS();
+	status = iqdb_cursor_next(state->cursor, state->hits, capacity, &state->count, &error);
+	iqdb_pg_check(status, &error, scan->indexRelation);
+	state->next = 0;
+	return state->count > 0;
+}
+
+bool
+iqdb_am_gettuple(IndexScanDesc scan, ScanDirection direction)
+{
+	IqdbScan  *state = scan->opaque;
+	const IqdbHit *hit;
+
+	Assert(ScanDirectionIsForward(direction));
+	if (!state->started)
+		start(scan, state);
+	if (iqdb_max_scan_tuples > 0 && state->returned >= (uint64) iqdb_max_scan_tuples)
+		return false;
+	if (state->next >= state->count && !fetch_more(scan, state))
+		return false;
+
+	hit = &state->hits[state->next++];
+	state->returned++;
+	iqdb_pg_number_tid(hit->id, &scan->xs_heaptid);
+	scan->xs_recheck = false;
+	scan->xs_recheckorderby = false;
+	scan->xs_orderbyvals[0] = Float8GetDatum(iqdb_metric_distance(state->metric, hit->key));
+	scan->xs_orderbynulls[0] = state->null_query;
+	return true;
+}
+
+void
+iqdb_am_endscan(IndexScanDesc scan)
+{
+	IqdbScan  *state = scan->opaque;
+
+	MemoryContextDelete(state->context);
+	pfree(state);
+	scan->opaque = NULL;
+}

@@ -1,0 +1,138 @@
+/*
+ * pg_worker.c - see pg_worker.h.
+ */
+#include "postgres.h"
+
+#include "access/xlog.h"
+#include "libpq/pqsignal.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "postmaster/bgworker.h"
+#include "postmaster/interrupt.h"
+#include "storage/ipc.h"
+#include "storage/latch.h"
+#include "storage/proc.h"
+#include "storage/procsignal.h"
+#include "utils/guc.h"
+#include "utils/memutils.h"
+#include "utils/resowner.h"
+#include "utils/timestamp.h"
+
+#include "pg/pg_compat.h"
+#include "pg/pg_files.h"
+#include "pg/pg_lock.h"
+#include "pg/pg_registry.h"
+#include "pg/pg_settings.h"
+#include "pg/pg_worker.h"
+
+#define RETRY_MICROSECONDS UINT64CONST(60000000)
+
+/* ---- starting it ------------------------------------------------------------------------------------------------- */
+
+bool
+iqdb_pg_worker_runs(void)
+{
+	return pg_atomic_read_u32(&iqdb_pg_registry()->worker_pid) != 0;
+}
+
+void
+iqdb_pg_worker_wanted(void)
+{
+	IqdbPgRegistry *registry = iqdb_pg_registry();
+	uint64		now = (uint64) GetCurrentTimestamp();
+	uint64		tried = pg_atomic_read_u64(&registry->worker_tried);
+	BackgroundWorker worker;
+
+	if (!iqdb_background_worker || iqdb_pg_worker_runs() || now - tried < RETRY_MICROSECONDS ||
+		IsBackgroundWorker || !pg_atomic_compare_exchange_u64(&registry->worker_tried, &tried, now))
+		return;
+	memset(&worker, 0, sizeof(worker));
+	worker.bgw_flags = BGWORKER_SHMEM_ACCESS;
+	worker.bgw_start_time = BgWorkerStart_ConsistentState;
+	worker.bgw_restart_time = BGW_NEVER_RESTART;
+	strlcpy(worker.bgw_library_name, "iqdb", sizeof(worker.bgw_library_name));
+	strlcpy(worker.bgw_function_name, "iqdb_keeper_main", sizeof(worker.bgw_function_name));
+	strlcpy(worker.bgw_name, "iqdb keeper", sizeof(worker.bgw_name));
+	strlcpy(worker.bgw_type, "iqdb keeper", sizeof(worker.bgw_type));
+	if (!RegisterDynamicBackgroundWorker(&worker, NULL))
+		ereport(DEBUG1, (errmsg_internal("iqdb: no background worker slot is free for the keeper")));
+}
+
+/* ---- its work ---------------------------------------------------------------------------------------------------- */
+
+static void
+keep_snapshot(IqdbPgArena *arena)
+{
+	IqdbPgShared *shared = arena->shared;
+	IqdbError	error = {0};
+	IqdbStatus	status;
+
+	if (!iqdb_pg_lock(shared->database, shared->relation_number, IQDB_PG_LOCK_SNAPSHOT, false))
+		return;
+	status = iqdb_pg_snapshot_write(arena, IQDB_COMPRESSION_NONE, 0, &error);
+	iqdb_pg_unlock(shared->database, shared->relation_number, IQDB_PG_LOCK_SNAPSHOT);
+	if (status != IQDB_OK && status != IQDB_ERR_CANCELLED)
+		ereport(LOG, (errmsg("iqdb: no snapshot could be written: %s", error.message)));
+}
+
+static void
+keep_arena(const char *path, Oid database, uint32 relation_number, const IqdbPgGeneration *generation, void *arg)
+{
+	IqdbPgArena *arena = iqdb_pg_arena_map_path(path, database, relation_number, generation);
+
+	CHECK_FOR_INTERRUPTS();
+	if (arena == NULL || pg_atomic_read_u32(&arena->shared->state) != IQDB_PG_READY || !arena->shared->permanent)
+		return;
+	iqdb_pg_log_flush(arena, iqdb_fsync == IQDB_FSYNC_PERIODIC, true);
+	if (pg_atomic_read_u32(&arena->shared->snapshot_wanted) != 0 && !ShutdownRequestPending)
+		keep_snapshot(arena);
+}
+
+static void
+say_goodbye(int code, Datum arg)
+{
+	pg_atomic_write_u32(&iqdb_pg_registry()->worker_pid, 0);
+}
+
+/* The server stops: what is in the buffers goes to the logs, and the memory of the arenas back to the system. */
+static void
+leave(void)
+{
+	iqdb_pg_arena_visit(keep_arena, NULL);
+	iqdb_pg_arena_remove_all();
+}
+
+void
+iqdb_keeper_main(Datum arg)
+{
+	uint32		nobody = 0;
+	MemoryContext round;
+
+	pqsignal(SIGHUP, SignalHandlerForConfigReload);
+	pqsignal(SIGTERM, SignalHandlerForShutdownRequest);
+	BackgroundWorkerUnblockSignals();
+	if (!pg_atomic_compare_exchange_u32(&iqdb_pg_registry()->worker_pid, &nobody, (uint32) MyProcPid))
+		return;
+	before_shmem_exit(say_goodbye, (Datum) 0);
+	CurrentResourceOwner = ResourceOwnerCreate(NULL, "iqdb keeper");
+	round = AllocSetContextCreate(TopMemoryContext, "iqdb keeper", ALLOCSET_DEFAULT_SIZES);
+	MemoryContextSwitchTo(round);
+	pgstat_report_appname("iqdb keeper");
+
+	while (!ShutdownRequestPending)
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (ConfigReloadPending)
+		{
+			ConfigReloadPending = false;
+			ProcessConfigFile(PGC_SIGHUP);
+		}
+		iqdb_pg_arena_visit(keep_arena, NULL);
+		iqdb_pg_arena_end_of_transaction();
+		MemoryContextReset(round);
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, iqdb_fsync_interval,
+						 PG_WAIT_EXTENSION);
+		ResetLatch(MyLatch);
+	}
+	leave();
+}

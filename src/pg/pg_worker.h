@@ -1,0 +1,19 @@
+/*
+ * pg_worker.h - the keeper: one background process of the cluster that does for open indexes what has to happen in time.
+ *
+ * It flushes own logs at the set interval, writes a snapshot where the log has outgrown its setting, and takes the arena
+ * files away when the server stops. It is connected to no database, so it is in nobody's way. Nothing depends on it:
+ * where the server has no process to spare, the statements that change rows, and VACUUM, do the same work.
+ */
+#ifndef IQDB_PG_WORKER_H
+#define IQDB_PG_WORKER_H
+
+/* An index was opened: starts the keeper unless it runs, or was tried a moment ago. Never raises for want of a slot. */
+extern void iqdb_pg_worker_wanted(void);
+
+/* Is it running? */
+extern bool iqdb_pg_worker_runs(void);
+
+extern PGDLLEXPORT void iqdb_keeper_main(Datum arg);
+
+#endif
