@@ -13,10 +13,10 @@ CREATE TEMPORARY TABLE by_scan AS EXECUTE hundred;
 SELECT extract(epoch FROM clock_timestamp() - :'begun'::timestamptz) * 1000 AS scan_ms \gset
 RESET enable_indexscan;
 
-SELECT :'method' AS method, count(DISTINCT query_id) AS searches,
-       round(:index_ms / count(DISTINCT query_id), 2) AS "ms per search",
-       round(:scan_ms / count(DISTINCT query_id), 2) AS "ms without index",
-       round(avg((distance <= farthest + 1e-6)::int), 4) AS "recall@10",
-       pg_size_pretty(pg_relation_size(:'index'::regclass)) AS "index in the data files"
-FROM by_index
-JOIN (SELECT query_id, max(distance) AS farthest FROM by_scan GROUP BY query_id) AS exact USING (query_id);
+SELECT :'method' AS method, searches, round(:index_ms / searches, 2) AS "ms per search",
+       round(:scan_ms / searches, 2) AS "ms without index", recall AS "recall@10",
+       pg_size_pretty(stats.memory) AS memory, pg_size_pretty(stats.disk) AS "own files"
+FROM iqdb_index_stats(:'index') AS stats,
+     (SELECT count(DISTINCT query_id) AS searches, round(avg((distance <= farthest + 1e-6)::int), 4) AS recall
+      FROM by_index
+      JOIN (SELECT query_id, max(distance) AS farthest FROM by_scan GROUP BY query_id) AS exact USING (query_id)) AS counts;

@@ -155,5 +155,8 @@ if ! cmp -s "$WORK/before" "$WORK/after"; then
 fi
 grep -q '|never committed|' "$WORK/after" && fail "a row was found that was never committed"
 grep -q '|committed|' "$WORK/after" || fail "the committed row was not found"
+findings=$(value "SELECT count(*) FROM iqdb_check('$index')") || fail "iqdb_check"
+[ "$findings" = 0 ] || fail "iqdb_check: $(value "SELECT * FROM iqdb_check('$index')")"
 note "All $(wc -l <"$WORK/after") hits are the same as before the crash, the committed row among them, the open one not."
+note "iqdb_check finds nothing wrong with the index."
 printf '\nDone in %s seconds. Nothing is left behind.\n' $((SECONDS - begun))

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # symbols.sh - iqdb.so exports the magic block, _PG_init, the functions that SQL calls and the main functions of workers,
-# and nothing else: the server loads libraries into one name space. Each function named in the SQL script exists; each exported one is named there.
+# and nothing else: the server loads libraries into one name space. Each function named in the SQL script exists; each
+# exported one is named there.
 status=0
 complain() { echo "$1"; status=1; }
 
