@@ -1755,6 +1755,27 @@ continued_appends_after_recovery_persist(void **state)
 	io_crash_destroy(fs);
 }
 
+static void
+frames_found_at_open_are_on_disk_when_it_returns(void **state)
+{
+	IoCrash    *fs = io_crash_create();
+	IqdbLog    *log = create_log(fs, 2);
+	IqdbLogScan scan;
+
+	(void) state;
+	/* a process is killed after a write that it did not sync: the next one finds the frames, and may show them */
+	append_frames(log, 2, 4);
+	assert_ok(iqdb_log_flush(log, NULL));
+	iqdb_log_close(log);
+	assert_int_equal(scan_frames(io_crash_io(fs), LOG_PATH, &scan), 4);
+	log = reopen_log(fs, &scan);
+	assert_int_equal(iqdb_log_synced_end(log), iqdb_log_end(log));
+	io_crash_crash_dropping_all(fs);
+	assert_int_equal(scan_frames(io_crash_io(fs), LOG_PATH, &scan), 4);
+	iqdb_log_close(log);
+	io_crash_destroy(fs);
+}
+
 /* ---- logs: marks, sync, creation --------------------------------------------------------------------------------- */
 
 static void
@@ -2079,6 +2100,7 @@ main(void)
 		cmocka_unit_test(host_may_accept_fewer_frames_than_are_valid),
 		cmocka_unit_test(visitor_ends_the_scan_with_its_status),
 		cmocka_unit_test(continued_appends_after_recovery_persist),
+		cmocka_unit_test(frames_found_at_open_are_on_disk_when_it_returns),
 		cmocka_unit_test(truncate_to_takes_back_frames_in_buffer_and_file),
 		cmocka_unit_test(sync_is_due_as_the_policy_says),
 		cmocka_unit_test(sync_in_steps_covers_what_was_there_at_its_start),

@@ -128,7 +128,8 @@ IqdbStatus iqdb_log_create(const IqdbIo *io, const IqdbAllocator *allocator, con
 
 /*
  * Opens a log that was just scanned. First the torn tail is cut: everything behind scan->valid_end, which the host may have
- * lowered to the end of the last frame it accepts; the cut is on disk before this returns. A blank log gets blank_header.
+ * lowered to the end of the last frame it accepts. The cut and all frames before it are on stable storage when this
+ * returns, under every policy. A blank log gets blank_header.
  * Errors: STATE (the file is not what was scanned), NOT_FOUND, CONFIG, NOMEM, I/O.
  */
 IqdbStatus iqdb_log_open_append(const IqdbIo *io, const IqdbAllocator *allocator, const char *path,

@@ -145,16 +145,17 @@ check_unchanged(const IqdbLog *log, const IqdbLogScan *scan, IqdbError *err)
 	return IQDB_OK;
 }
 
-/* Cuts the file at log->written and syncs, so that what was behind cannot come back. */
+/* Cuts the file at log->written if it is longer, and syncs, so that what was behind cannot come back. */
 static IqdbStatus
-cut_tail(IqdbLog *log, IqdbError *err)
+cut_tail(IqdbLog *log, bool longer, IqdbError *err)
 {
 	IqdbStatus status;
 
 	/* the system reports a failed sync once: two at a time, and one of them could hear of success */
 	if (log->syncing)
 		return iqdb_fail(err, IQDB_ERR_STATE, "a sync of the log is running");
-	IQDB_TRY(iqdb_file_truncate(&log->file, log->written, err));
+	if (longer)
+		IQDB_TRY(iqdb_file_truncate(&log->file, log->written, err));
 	status = iqdb_file_sync(&log->file, err);
 	if (status != IQDB_OK)
 	{
@@ -181,8 +182,8 @@ prepare_append(IqdbLog *log, const IqdbLogScan *scan, const IqdbLogHeader *blank
 		return iqdb_fail(err, IQDB_ERR_CONFIG, "the end asked for is not within the log");
 	log->seed = scan->seed;
 	log->written = scan->valid_end;
-	log->synced = scan->valid_end;
-	return scan->valid_end < scan->file_size ? cut_tail(log, err) : IQDB_OK;
+	/* synced even when nothing is cut: a process that was killed may have left frames that only the system's cache holds */
+	return cut_tail(log, scan->valid_end < scan->file_size, err);
 }
 
 IqdbStatus
@@ -213,7 +214,7 @@ ready_to_write(IqdbLog *log, IqdbError *err)
 {
 	if (log->broken)
 		return iqdb_fail(err, IQDB_ERR_STATE, "an earlier sync of the log failed");
-	return log->junk_behind ? cut_tail(log, err) : IQDB_OK;
+	return log->junk_behind ? cut_tail(log, true, err) : IQDB_OK;
 }
 
 /* Writes bytes at the end of the file; what a failed write left there is junk. */
