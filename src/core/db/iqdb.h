@@ -11,6 +11,7 @@
 
 #include "core/db/handle.h"
 #include "core/db/index.h"
+#include "core/db/index_codec.h"
 #include "core/persist/log.h"
 #include "core/persist/snapshot.h"
 

@@ -1,0 +1,173 @@
+/*
+ * handle.c - the embedded database as a whole: configuration, closing, numbers, verification.
+ *
+ * Owns: what does not belong to opening (handle_open.c), writing (handle_write.c), searching (handle_search.c) or
+ * checkpoints (handle_checkpoint.c).
+ */
+#define _POSIX_C_SOURCE 200809L
+#include "core/db/handle_private.h"
+
+#include <string.h>
+#include <time.h>
+
+#define CHECKPOINT_BYTES_DEFAULT (UINT64_C(64) * 1024 * 1024)
+#define FSYNC_INTERVAL_DEFAULT_MS 1000
+
+IqdbConfig
+iqdb_config_default(IqdbEngineKind engine, uint32_t dimension, IqdbMetric metric)
+{
+	IqdbConfig config;
+
+	memset(&config, 0, sizeof(config));
+	config.options = iqdb_index_options_default(engine, dimension, metric);
+	config.fsync.mode = IQDB_FSYNC_ALWAYS;
+	config.fsync.interval_ms = FSYNC_INTERVAL_DEFAULT_MS;
+	config.compression = IQDB_COMPRESSION_NONE;
+	config.checkpoint_bytes = CHECKPOINT_BYTES_DEFAULT;
+	return config;
+}
+
+void
+iqdbi_handle_gate(Iqdb *db, bool exclusive)
+{
+	iqdb_store_lock(&db->index.store, IQDB_LOCK_HOST, exclusive);
+}
+
+void
+iqdbi_handle_gate_leave(Iqdb *db, bool exclusive)
+{
+	iqdb_store_unlock(&db->index.store, IQDB_LOCK_HOST, exclusive);
+}
+
+uint64_t
+iqdbi_handle_now(void)
+{
+	struct timespec now;
+
+	if (clock_gettime(CLOCK_MONOTONIC, &now) != 0)
+		return 0;
+	return (uint64_t) now.tv_sec * 1000 + (uint64_t) now.tv_nsec / 1000000;
+}
+
+/* ---- closing ---- */
+
+IqdbStatus
+iqdb_close(Iqdb *db, IqdbError *err)
+{
+	IqdbStatus status = IQDB_OK;
+
+	if (db == NULL)
+		return IQDB_OK;
+	iqdbi_handle_stop_timer(db);
+	/* a broken log has nothing to add to what its error said; the files are as recovery wants them */
+	if (db->log != NULL && !db->broken && iqdbi_handle_is_dirty(db))
+	{
+		status = iqdbi_handle_checkpoint(db, err);
+		if (status != IQDB_OK && !db->broken && db->fsync.mode != IQDB_FSYNC_NEVER)
+		{
+			/* the log is what remains: the failure that is told is the first one */
+			IqdbStatus ignored = iqdb_log_sync(db->log, iqdbi_handle_now(), NULL);
+
+			(void) ignored;
+		}
+	}
+	iqdbi_handle_release(db);
+	return status;
+}
+
+void
+iqdb_abandon(Iqdb *db)
+{
+	if (db == NULL)
+		return;
+	iqdbi_handle_stop_timer(db);
+	iqdbi_handle_release(db);
+}
+
+/* ---- maintenance ---- */
+
+IqdbStatus
+iqdb_flush(Iqdb *db, IqdbError *err)
+{
+	IqdbStatus status = IQDB_OK;
+
+	pthread_mutex_lock(&db->writer);
+	if (db->log != NULL)
+	{
+		iqdbi_handle_wait_sync(db);
+		if (db->broken)
+			status = iqdb_fail(err, IQDB_ERR_STATE, "an earlier sync failed, the database takes no more writes");
+		else if (iqdbi_handle_is_dirty(db))
+			status = iqdbi_handle_checkpoint(db, err);
+	}
+	pthread_mutex_unlock(&db->writer);
+	return status;
+}
+
+IqdbStatus
+iqdb_optimize(Iqdb *db, IqdbError *err)
+{
+	IqdbStatus status;
+	uint64_t   linked;
+
+	pthread_mutex_lock(&db->writer);
+	status = iqdb_index_link_pending(&db->index, 0, &linked, err);
+	if (status == IQDB_OK)
+		status = iqdb_index_maintain(&db->index, IQDB_MAINTAIN_OPTIMIZE, err);
+	/* a flat index has nothing that a snapshot would keep of this */
+	if (db->index.engine->kind != IQDB_ENGINE_FLAT)
+		db->dirty = true;
+	pthread_mutex_unlock(&db->writer);
+	return status;
+}
+
+IqdbStatus
+iqdb_check(Iqdb *db, IqdbFinding finding, void *arg, IqdbError *err)
+{
+	IqdbStatus status;
+
+	pthread_mutex_lock(&db->writer);
+	status = iqdb_index_check(&db->index, finding, arg, err);
+	pthread_mutex_unlock(&db->writer);
+	return status;
+}
+
+/* ---- numbers ---- */
+
+uint64_t
+iqdb_len(const Iqdb *db)
+{
+	return iqdb_index_live_count(&db->index);
+}
+
+bool
+iqdb_is_empty(const Iqdb *db)
+{
+	return iqdb_index_live_count(&db->index) == 0;
+}
+
+const IqdbIndexOptions *
+iqdb_options(const Iqdb *db)
+{
+	return &db->index.store.header->options;
+}
+
+void
+iqdb_stats(Iqdb *db, IqdbStats *stats_out)
+{
+	memset(stats_out, 0, sizeof(*stats_out));
+	pthread_mutex_lock(&db->writer);
+	iqdb_index_stats(&db->index, &stats_out->index);
+	stats_out->position = db->position.number;
+	stats_out->snapshot_position = db->snapshot_position.number;
+	if (db->log != NULL)
+	{
+		stats_out->log_bytes = iqdb_log_end(db->log);
+		stats_out->log_synced_bytes = iqdb_log_synced_end(db->log);
+	}
+	stats_out->snapshot_bytes = db->snapshot_bytes;
+	stats_out->checkpoints = db->checkpoints;
+	stats_out->checkpoint_failures = db->checkpoint_failures;
+	stats_out->broken = db->broken;
+	pthread_mutex_unlock(&db->writer);
+}

@@ -1,0 +1,155 @@
+/*
+ * handle_codec.c - identities, positions and log bodies of the embedded database; bytes in handle_format.h.
+ */
+#include "core/db/handle_private.h"
+
+#include <string.h>
+
+#include "core/base/crc32c.h"
+#include "core/base/endian.h"
+#include "core/base/rng.h"
+#include "core/db/index_codec.h"
+
+/* ---- positions ---- */
+
+static uint64_t
+mix(uint64_t hash, uint64_t with)
+{
+	uint64_t state = hash ^ with;
+
+	return iqdb_splitmix64(&state);
+}
+
+IqdbiPosition
+iqdbi_handle_start(const IqdbIndexOptions *options)
+{
+	unsigned char bytes[IQDB_OPTIONS_SIZE];
+
+	iqdb_index_options_encode(options, bytes);
+	return (IqdbiPosition){.number = 0, .hash = mix(0, iqdb_crc32c(0, bytes, sizeof(bytes)))};
+}
+
+IqdbiPosition
+iqdbi_handle_advance(IqdbiPosition position, uint8_t type, const IqdbLogPiece *pieces, size_t piece_count)
+{
+	uint32_t crc = 0;
+
+	for (size_t i = 0; i < piece_count; i++)
+		crc = iqdb_crc32c(crc, pieces[i].bytes, pieces[i].length);
+	position.number++;
+	position.hash = mix(position.hash, (uint64_t) type << 32 | crc);
+	return position;
+}
+
+/* ---- identity ---- */
+
+void
+iqdbi_handle_encode_identity(const IqdbIndexOptions *options, IqdbiPosition position,
+							 unsigned char bytes_out[IQDB_HANDLE_IDENTITY_SIZE])
+{
+	memset(bytes_out, 0, IQDB_HANDLE_IDENTITY_SIZE);
+	memcpy(bytes_out, IQDB_HANDLE_MAGIC, 8);
+	iqdb_store_u32(bytes_out + IQDB_HANDLE_AT_VERSION, IQDB_HANDLE_VERSION);
+	iqdb_index_options_encode(options, bytes_out + IQDB_HANDLE_AT_OPTIONS);
+	iqdb_store_u64(bytes_out + IQDB_HANDLE_AT_POSITION, position.number);
+	iqdb_store_u64(bytes_out + IQDB_HANDLE_AT_HASH, position.hash);
+}
+
+IqdbStatus
+iqdbi_handle_decode_identity(const char *file, const unsigned char *bytes, size_t length,
+							 IqdbIndexOptions *options_out, IqdbiPosition *position_out, IqdbError *err)
+{
+	if (length != IQDB_HANDLE_IDENTITY_SIZE || memcmp(bytes, IQDB_HANDLE_MAGIC, 8) != 0)
+		return iqdb_fail_corrupt(err, file, 0, "the file does not belong to an embedded database");
+	if (iqdb_load_u32(bytes + IQDB_HANDLE_AT_VERSION) != IQDB_HANDLE_VERSION)
+	{
+		iqdb_fail_corrupt(err, file, 0, "the file is of version %u, this build reads %u",
+						  iqdb_load_u32(bytes + IQDB_HANDLE_AT_VERSION), IQDB_HANDLE_VERSION);
+		if (err != NULL)
+			err->code = IQDB_ERR_VERSION;
+		return IQDB_ERR_VERSION;
+	}
+	if (iqdb_load_u32(bytes + IQDB_HANDLE_AT_ZERO) != 0 ||
+		iqdb_index_options_decode(bytes + IQDB_HANDLE_AT_OPTIONS, options_out, NULL) != IQDB_OK)
+		return iqdb_fail_corrupt(err, file, 0, "the file's identity is damaged");
+	position_out->number = iqdb_load_u64(bytes + IQDB_HANDLE_AT_POSITION);
+	position_out->hash = iqdb_load_u64(bytes + IQDB_HANDLE_AT_HASH);
+	return IQDB_OK;
+}
+
+/* ---- bodies ---- */
+
+static void
+add_piece(IqdbiChangeBytes *bytes, const void *from, size_t length)
+{
+	if (length == 0)
+		return;
+	bytes->pieces[bytes->piece_count].bytes = from;
+	bytes->pieces[bytes->piece_count].length = length;
+	bytes->piece_count++;
+}
+
+void
+iqdbi_handle_encode_change(const IqdbiChange *change, unsigned char *vector_scratch, IqdbiChangeBytes *bytes_out)
+{
+	const void *vector = change->vector;
+
+	bytes_out->piece_count = 0;
+	bytes_out->id[0] = (unsigned char) change->id.kind;
+	if (change->id.kind == IQDB_ID_U64)
+	{
+		iqdb_store_u64(bytes_out->id + 1, change->id.number);
+		add_piece(bytes_out, bytes_out->id, 1 + 8);
+	}
+	else
+	{
+		iqdb_store_u32(bytes_out->id + 1, change->id.length);
+		add_piece(bytes_out, bytes_out->id, 1 + 4);
+		add_piece(bytes_out, change->id.bytes, change->id.length);
+	}
+	if (change->type != IQDB_HANDLE_FRAME_UPSERT)
+		return;
+	iqdb_store_u32(bytes_out->sizes, (uint32_t) change->dim);
+	iqdb_store_u32(bytes_out->sizes + 4, (uint32_t) change->metadata_length);
+	add_piece(bytes_out, bytes_out->sizes, sizeof(bytes_out->sizes));
+	if (vector_scratch != NULL)
+	{
+		iqdb_store_f32_array(vector_scratch, change->vector, change->dim);
+		vector = vector_scratch;
+	}
+	add_piece(bytes_out, vector, change->dim * sizeof(float));
+	add_piece(bytes_out, change->metadata, change->metadata_length);
+}
+
+IqdbStatus
+iqdbi_handle_decode_change(uint8_t type, const unsigned char *body, size_t length, float *vector_out, size_t dim,
+						   IqdbiChange *change_out, IqdbError *err)
+{
+	size_t vector_size = dim * sizeof(float);
+	size_t used;
+
+	memset(change_out, 0, sizeof(*change_out));
+	change_out->type = type;
+	if (type != IQDB_HANDLE_FRAME_UPSERT && type != IQDB_HANDLE_FRAME_DELETE)
+		return iqdb_fail_corrupt(err, NULL, 0, "frame of unknown type %u", (unsigned) type);
+	if (iqdb_id_decode(body, length, &change_out->id, &used, NULL) != IQDB_OK)
+		return iqdb_fail_corrupt(err, NULL, 0, "frame with a damaged id");
+	body += used;
+	length -= used;
+	if (type == IQDB_HANDLE_FRAME_DELETE)
+	{
+		if (length != 0)
+			return iqdb_fail_corrupt(err, NULL, 0, "frame with bytes left over");
+		return IQDB_OK;
+	}
+	if (length < 8 || iqdb_load_u32(body) != dim || length - 8 < vector_size ||
+		iqdb_load_u32(body + 4) != length - 8 - vector_size)
+		return iqdb_fail_corrupt(err, NULL, 0, "frame whose sizes do not agree");
+	iqdb_load_f32_array(vector_out, body + 8, dim);
+	change_out->vector = vector_out;
+	change_out->dim = dim;
+	change_out->metadata_length = iqdb_load_u32(body + 4);
+	if (change_out->metadata_length > 0)
+		change_out->metadata = body + 8 + vector_size;
+	return IQDB_OK;
+}

@@ -1,0 +1,174 @@
+/*
+ * handle_private.h - the handle's inside, shared by the handle_*.c files.
+ *
+ * Locks, from outside to inside:
+ *   writer   mutex: one write at a time, so that the order of the log is the order of the rows; checkpoint, optimize; all
+ *            fields below it in the struct
+ *   gate     a lock cell of the arena (IQDB_LOCK_HOST): shared while a search or a look-up runs, exclusive for the moment
+ *            in which a write takes effect - never while a file is written or synced
+ *   store's  STRUCTURE, ROWS (engine/store.h), taken by the index's functions
+ *
+ * The graph work for a row (iqdb_index_link) runs outside all of them.
+ */
+#ifndef IQDB_DB_HANDLE_PRIVATE_H
+#define IQDB_DB_HANDLE_PRIVATE_H
+
+#include <pthread.h>
+
+#include "core/db/handle.h"
+#include "core/db/handle_format.h"
+
+typedef struct IqdbiPaths
+{
+	char  *snapshot; /* the allocation starts here; NULL in memory */
+	char  *log;
+	char  *lock;
+	char  *snapshot_temp;
+	char  *log_temp;
+	size_t size;
+} IqdbiPaths;
+
+/* Where a history stands. */
+typedef struct IqdbiPosition
+{
+	uint64_t number;
+	uint64_t hash;
+} IqdbiPosition;
+
+struct Iqdb
+{
+	IqdbHost           host;
+	IqdbIo             io;
+	const IqdbKernels *kernels;
+	IqdbFsyncPolicy    fsync;
+	IqdbCompression    compression;
+	int                compression_level;
+	uint64_t           checkpoint_bytes;
+	uint64_t           memory_max;
+	IqdbArena          arena; /* base NULL: not made yet */
+	IqdbIndex          index;
+	IqdbiPaths         paths;
+	IqdbFile           lock_file;
+	float             *scratch; /* one vector: writer mutex, and while opening */
+	size_t             scratch_size;
+
+	pthread_mutex_t writer;
+	pthread_cond_t  timer_wake; /* there is something to sync, or stop */
+	pthread_cond_t  sync_idle;  /* the timer's sync has ended */
+	bool            has_mutex;
+	bool            has_timer;
+	pthread_t       timer;
+
+	/* under writer */
+	bool          stop;          /* the timer shall end */
+	bool          syncing;       /* the timer syncs the log, without the mutex */
+	bool          broken;
+	bool          cut_pending;   /* the log must cut a tail before its next append */
+	bool          dirty;         /* the engine changed in a way the log does not tell */
+	IqdbLog      *log;           /* NULL in memory */
+	IqdbiPosition position;
+	IqdbiPosition snapshot_position;
+	IqdbiPosition log_start;
+	uint64_t      snapshot_bytes;
+	uint64_t      checkpoint_retry_bytes; /* after a failure: not before the log is this long */
+	uint64_t      dead_after_repair;      /* slots still dead after the engine's last repair */
+	uint64_t      last_sync_ms;
+	uint64_t      checkpoints;
+	uint64_t      checkpoint_failures;
+};
+
+/* ---- handle.c ---- */
+
+void iqdbi_handle_gate(Iqdb *db, bool exclusive);
+void iqdbi_handle_gate_leave(Iqdb *db, bool exclusive);
+
+/* Milliseconds of a clock that does not step back. */
+uint64_t iqdbi_handle_now(void);
+
+/* ---- handle_codec.c ---- */
+
+IqdbiPosition iqdbi_handle_start(const IqdbIndexOptions *options);
+
+/* The position after one more write with this body. */
+IqdbiPosition iqdbi_handle_advance(IqdbiPosition position, uint8_t type, const IqdbLogPiece *pieces, size_t piece_count);
+
+void iqdbi_handle_encode_identity(const IqdbIndexOptions *options, IqdbiPosition position,
+								  unsigned char bytes_out[IQDB_HANDLE_IDENTITY_SIZE]);
+
+/* Errors: IQDB_ERR_CORRUPT, IQDB_ERR_VERSION, with the file's name. */
+IqdbStatus iqdbi_handle_decode_identity(const char *file, const unsigned char *bytes, size_t length,
+										IqdbIndexOptions *options_out, IqdbiPosition *position_out,
+										IqdbError *err) IQDB_MUST_CHECK;
+
+/* A write as the log tells it; id, vector and metadata point elsewhere. */
+typedef struct IqdbiChange
+{
+	uint8_t              type; /* IQDB_HANDLE_FRAME_* */
+	IqdbId               id;
+	const float         *vector;
+	size_t               dim;
+	const unsigned char *metadata;
+	size_t               metadata_length;
+} IqdbiChange;
+
+#define IQDBI_CHANGE_PIECES 5
+
+#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+#define IQDBI_NEEDS_SCRATCH 0
+#else
+#define IQDBI_NEEDS_SCRATCH 1
+#endif
+
+/* What the pieces of a body point to besides the change itself. */
+typedef struct IqdbiChangeBytes
+{
+	unsigned char id[16];   /* kind and number, or kind and length */
+	unsigned char sizes[8];
+	IqdbLogPiece  pieces[IQDBI_CHANGE_PIECES];
+	size_t        piece_count;
+} IqdbiChangeBytes;
+
+/*
+ * vector_scratch (4 * dim bytes) takes the vector's bytes where the machine's order is not the file's; NULL where it is
+ * (IQDBI_NEEDS_SCRATCH).
+ */
+void iqdbi_handle_encode_change(const IqdbiChange *change, unsigned char *vector_scratch, IqdbiChangeBytes *bytes_out);
+
+/*
+ * Takes a body apart; the vector is copied to vector_out (dim floats), the rest points into the body. Everything is
+ * checked but what iqdb_index_put checks. Errors: IQDB_ERR_CORRUPT without file.
+ */
+IqdbStatus iqdbi_handle_decode_change(uint8_t type, const unsigned char *body, size_t length, float *vector_out,
+									  size_t dim, IqdbiChange *change_out, IqdbError *err) IQDB_MUST_CHECK;
+
+/* ---- handle_open.c ---- */
+
+/* Releases everything, whatever of it was made. */
+void iqdbi_handle_release(Iqdb *db);
+
+/* ---- handle_checkpoint.c: the writer mutex is held ---- */
+
+/* Writes a snapshot of the present state, and starts a new log unless there is none. */
+IqdbStatus iqdbi_handle_checkpoint(Iqdb *db, IqdbError *err) IQDB_MUST_CHECK;
+
+/* Is there anything that the snapshot lacks? */
+bool iqdbi_handle_is_dirty(const Iqdb *db);
+
+/* After a write: folds a log that has grown long. A failure is counted, not reported. */
+void iqdbi_handle_checkpoint_when_due(Iqdb *db);
+
+/* Makes an empty log that starts at db->position, replacing what has its name. On failure db->log is NULL or the old one. */
+IqdbStatus iqdbi_handle_start_log(Iqdb *db, IqdbError *err) IQDB_MUST_CHECK;
+
+/* ---- handle_timer.c ---- */
+
+IqdbStatus iqdbi_handle_start_timer(Iqdb *db, IqdbError *err) IQDB_MUST_CHECK;
+void iqdbi_handle_stop_timer(Iqdb *db);
+
+/* Writer mutex held: frames were written that nobody has synced. */
+void iqdbi_handle_wake_timer(Iqdb *db);
+
+/* Writer mutex held, and let go while waiting: until the timer's sync has ended. */
+void iqdbi_handle_wait_sync(Iqdb *db);
+
+#endif

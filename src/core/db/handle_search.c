@@ -1,0 +1,265 @@
+/*
+ * handle_search.c - look-up and search, and the self-contained results they give.
+ *
+ * Everything is read under the shared gate: no write takes effect meanwhile, so a search sees one moment, and a row that
+ * was found is still there when its metadata is copied.
+ */
+#include "core/db/handle_private.h"
+
+#include <string.h>
+
+/* Hits of a usual search are collected on the stack. */
+#define HITS_ON_STACK 64
+
+/* ---- look-up ---- */
+
+static IqdbRecord *
+make_record(const Iqdb *db, size_t metadata_length, unsigned char **metadata_out, float **vector_out)
+{
+	size_t      dim = iqdb_options(db)->dimension;
+	size_t      size = sizeof(IqdbRecord) + dim * sizeof(float) + metadata_length;
+	IqdbRecord *record = iqdb_alloc_zero(&db->host.allocator, size);
+
+	if (record == NULL)
+		return NULL;
+	*vector_out = (float *) (void *) (record + 1);
+	*metadata_out = (unsigned char *) (*vector_out + dim);
+	record->dim = dim;
+	record->vector = *vector_out;
+	record->metadata = metadata_length > 0 ? *metadata_out : NULL;
+	record->metadata_length = metadata_length;
+	record->allocator = db->host.allocator;
+	record->size = size;
+	return record;
+}
+
+IqdbStatus
+iqdb_get(Iqdb *db, IqdbId id, IqdbRecord **record_out, IqdbError *err)
+{
+	IqdbStatus     status = IQDB_OK;
+	unsigned char *metadata;
+	float         *vector;
+	size_t         length;
+
+	*record_out = NULL;
+	iqdbi_handle_gate(db, false);
+	if (iqdb_index_get(&db->index, id, NULL, NULL, 0, &length))
+	{
+		*record_out = make_record(db, length, &metadata, &vector);
+		if (*record_out == NULL)
+			status = iqdb_fail(err, IQDB_ERR_NOMEM, "out of memory for a row");
+		else
+			(void) iqdb_index_get(&db->index, id, vector, metadata, length, &length);
+	}
+	iqdbi_handle_gate_leave(db, false);
+	return status;
+}
+
+void
+iqdb_record_free(IqdbRecord *record)
+{
+	IqdbAllocator allocator;
+
+	if (record == NULL)
+		return;
+	allocator = record->allocator;
+	iqdb_free(&allocator, record, record->size);
+}
+
+/* ---- results ---- */
+
+/* Size of a result with these hits; false when it does not fit. */
+static bool
+result_size(const IqdbStore *store, const IqdbHit *hits, size_t count, size_t *size_out)
+{
+	size_t size;
+
+	if (!iqdb_mul_size(count, sizeof(IqdbFound), &size) || !iqdb_add_size(size, sizeof(IqdbResult), &size))
+		return false;
+	for (size_t i = 0; i < count; i++)
+	{
+		IqdbId id = iqdb_store_id(store, hits[i].slot);
+		size_t metadata_length;
+
+		(void) iqdb_store_metadata(store, hits[i].slot, &metadata_length);
+		if (!iqdb_add_size(size, metadata_length, &size))
+			return false;
+		if (id.kind == IQDB_ID_BYTES && !iqdb_add_size(size, id.length, &size))
+			return false;
+	}
+	*size_out = size;
+	return true;
+}
+
+/* Copies one hit; *at is where the result's bytes go on. */
+static void
+copy_found(const IqdbStore *store, const IqdbHit *hit, IqdbFound *found, unsigned char **at)
+{
+	IqdbMetric           metric = (IqdbMetric) store->header->options.metric;
+	const unsigned char *metadata = iqdb_store_metadata(store, hit->slot, &found->metadata_length);
+
+	found->id = iqdb_store_id(store, hit->slot);
+	found->distance = (float) iqdb_metric_distance(metric, hit->key);
+	found->metadata = NULL;
+	if (found->id.kind == IQDB_ID_BYTES)
+	{
+		memcpy(*at, found->id.bytes, found->id.length);
+		found->id.bytes = *at;
+		*at += found->id.length;
+	}
+	if (metadata != NULL)
+	{
+		memcpy(*at, metadata, found->metadata_length);
+		found->metadata = *at;
+		*at += found->metadata_length;
+	}
+}
+
+static IqdbStatus
+make_result(const Iqdb *db, const IqdbHit *hits, size_t count, const IqdbSearchStats *stats, IqdbResult **result_out,
+			IqdbError *err)
+{
+	const IqdbStore *store = &db->index.store;
+	size_t           size;
+	IqdbResult      *result;
+	IqdbFound       *found;
+	unsigned char   *at;
+
+	if (!result_size(store, hits, count, &size) || (result = iqdb_alloc(&db->host.allocator, size)) == NULL)
+		return iqdb_fail(err, IQDB_ERR_NOMEM, "out of memory for a result of %zu rows", count);
+	found = (IqdbFound *) (void *) (result + 1);
+	at = (unsigned char *) (found + count);
+	for (size_t i = 0; i < count; i++)
+		copy_found(store, &hits[i], &found[i], &at);
+	result->count = count;
+	result->found = found;
+	result->stats = *stats;
+	result->allocator = db->host.allocator;
+	result->size = size;
+	*result_out = result;
+	return IQDB_OK;
+}
+
+void
+iqdb_result_free(IqdbResult *result)
+{
+	IqdbAllocator allocator;
+
+	if (result == NULL)
+		return;
+	allocator = result->allocator;
+	iqdb_free(&allocator, result, result->size);
+}
+
+/* ---- search ---- */
+
+/* Takes hits until there are wanted ones, or no more. */
+static IqdbStatus
+take_hits(IqdbCursor *cursor, IqdbHit *hits, size_t wanted, size_t *count_out, IqdbError *err)
+{
+	size_t count = 0;
+	size_t more = 1;
+
+	while (count < wanted && more > 0)
+	{
+		IQDB_TRY(iqdb_cursor_next(cursor, hits + count, wanted - count, &more, err));
+		count += more;
+	}
+	*count_out = count;
+	return IQDB_OK;
+}
+
+/* Gate held. */
+static IqdbStatus
+search_cursor(Iqdb *db, IqdbCursor *cursor, size_t k, IqdbResult **result_out, IqdbError *err)
+{
+	IqdbHit    on_stack[HITS_ON_STACK];
+	IqdbHit   *hits = on_stack;
+	uint64_t   live = iqdb_index_live_count(&db->index);
+	size_t     wanted = k < live ? k : (size_t) live;
+	size_t     size = 0;
+	size_t     count = 0;
+	IqdbStatus status;
+
+	if (wanted > HITS_ON_STACK)
+	{
+		if (!iqdb_mul_size(wanted, sizeof(IqdbHit), &size) || (hits = iqdb_alloc(&db->host.allocator, size)) == NULL)
+			return iqdb_fail(err, IQDB_ERR_NOMEM, "out of memory for %zu rows", wanted);
+	}
+	status = take_hits(cursor, hits, wanted, &count, err);
+	if (status == IQDB_OK)
+		status = make_result(db, hits, count, &cursor->stats, result_out, err);
+	if (hits != on_stack)
+		iqdb_free(&db->host.allocator, hits, size);
+	return status;
+}
+
+IqdbStatus
+iqdb_search_query(Iqdb *db, const float *query, size_t dim, const IqdbQuery *settings, IqdbResult **result_out,
+				  IqdbError *err)
+{
+	IqdbSearchParams params = {.expected = settings->k,
+							   .ef = settings->ef,
+							   .probes = settings->probes,
+							   .filter = settings->filter,
+							   .max_rows = settings->max_rows};
+	IqdbCursor      *cursor;
+	IqdbStatus       status;
+
+	*result_out = NULL;
+	iqdbi_handle_gate(db, false);
+	status = iqdb_cursor_open(&db->index, query, dim, &params, &cursor, err);
+	if (status == IQDB_OK)
+	{
+		status = search_cursor(db, cursor, settings->k, result_out, err);
+		iqdb_cursor_close(cursor);
+	}
+	iqdbi_handle_gate_leave(db, false);
+	return status;
+}
+
+IqdbStatus
+iqdb_search_with(Iqdb *db, const float *query, size_t dim, size_t k, const IqdbFilter *filter,
+				 IqdbResult **result_out, IqdbError *err)
+{
+	IqdbQuery settings = {.k = k, .filter = filter};
+
+	return iqdb_search_query(db, query, dim, &settings, result_out, err);
+}
+
+IqdbStatus
+iqdb_search(Iqdb *db, const float *query, size_t dim, size_t k, IqdbResult **result_out, IqdbError *err)
+{
+	return iqdb_search_with(db, query, dim, k, NULL, result_out, err);
+}
+
+IqdbStatus
+iqdb_search_batch_with(Iqdb *db, const float *queries, size_t count, size_t dim, size_t k, const IqdbFilter *filter,
+					   IqdbResult **results, IqdbError *err)
+{
+	IqdbStatus status = IQDB_OK;
+	size_t     done = 0;
+
+	for (size_t i = 0; i < count; i++)
+		results[i] = NULL;
+	while (done < count && status == IQDB_OK)
+	{
+		status = iqdb_search_with(db, queries + done * dim, dim, k, filter, &results[done], err);
+		done += status == IQDB_OK;
+	}
+	if (status == IQDB_OK)
+		return IQDB_OK;
+	while (done-- > 0)
+	{
+		iqdb_result_free(results[done]);
+		results[done] = NULL;
+	}
+	return status;
+}
+
+IqdbStatus
+iqdb_search_batch(Iqdb *db, const float *queries, size_t count, size_t dim, size_t k, IqdbResult **results,
+				  IqdbError *err)
+{
+	return iqdb_search_batch_with(db, queries, count, dim, k, NULL, results, err);
+}

@@ -1,0 +1,199 @@
+/*
+ * handle_write.c - upsert and delete.
+ *
+ * A write: checked, appended to the log, synced as the policy says, applied, acknowledged; when it cannot be applied, the
+ * log is cut back to where it was. All under the writer mutex, the applying under the exclusive gate as well.
+ */
+#include "core/db/handle_private.h"
+
+#include "core/meta/metadata.h"
+
+/* Repairs of the engine after removals, by the writer, when rows that are gone are such a share of those that are there. */
+#define REPAIR_MIN 256
+#define REPAIR_SHARE 8
+
+/* ---- log ---- */
+
+/* Writer mutex held. Frames behind the mark are taken back. */
+static void
+take_back(Iqdb *db, uint64_t mark)
+{
+	IqdbStatus status;
+
+	iqdbi_handle_wait_sync(db);
+	status = iqdb_log_truncate_to(db->log, mark, NULL);
+	if (status == IQDB_ERR_STATE)
+		db->broken = true;
+	/* the cut is tried again before the next append, and must not meet the timer then */
+	db->cut_pending = status != IQDB_OK;
+}
+
+/* What the policy wants before a frame counts. */
+static IqdbStatus
+sync_by_policy(Iqdb *db, IqdbError *err)
+{
+	if (db->fsync.mode == IQDB_FSYNC_ALWAYS)
+		return iqdb_log_sync(db->log, iqdbi_handle_now(), err);
+	/* the operating system has it: what only ends the program loses nothing */
+	IQDB_TRY(iqdb_log_flush(db->log, err));
+	iqdbi_handle_wake_timer(db);
+	return IQDB_OK;
+}
+
+/* Appends and syncs; *next_out is the position after it. On failure the log is as it was. */
+static IqdbStatus
+log_change(Iqdb *db, const IqdbiChange *change, IqdbiPosition *next_out, IqdbError *err)
+{
+	unsigned char   *scratch = IQDBI_NEEDS_SCRATCH ? (unsigned char *) (void *) db->scratch : NULL;
+	uint64_t         mark = iqdb_log_end(db->log);
+	IqdbiChangeBytes bytes;
+	IqdbStatus       status;
+
+	if (db->broken)
+		return iqdb_fail(err, IQDB_ERR_STATE, "an earlier sync failed, the database takes no more writes");
+	if (db->cut_pending)
+		iqdbi_handle_wait_sync(db);
+	iqdbi_handle_encode_change(change, scratch, &bytes);
+	*next_out = iqdbi_handle_advance(db->position, change->type, bytes.pieces, bytes.piece_count);
+	status = iqdb_log_append_v(db->log, next_out->number, next_out->hash, change->type, bytes.pieces, bytes.piece_count,
+							   err);
+	if (status != IQDB_OK)
+	{
+		db->cut_pending = true;
+		return status;
+	}
+	db->cut_pending = false;
+	status = sync_by_policy(db, err);
+	if (status != IQDB_OK)
+		take_back(db, mark);
+	return status;
+}
+
+/* ---- upsert ---- */
+
+static IqdbStatus
+check_upsert(const Iqdb *db, const IqdbiChange *change, IqdbError *err)
+{
+	if (change->dim != iqdb_options(db)->dimension)
+		return iqdb_fail(err, IQDB_ERR_DIMENSION, "expected %u dimensions, not %zu", iqdb_options(db)->dimension,
+						 change->dim);
+	IQDB_TRY(iqdb_vector_check(change->vector, change->dim, err));
+	IQDB_TRY(iqdb_id_check(change->id, err));
+	return iqdb_metadata_validate(change->metadata, change->metadata_length, err);
+}
+
+/* Writer mutex held. *slot_out: what to link. */
+static IqdbStatus
+upsert_locked(Iqdb *db, const IqdbiChange *change, uint32_t *slot_out, IqdbError *err)
+{
+	IqdbiPosition next = db->position;
+	uint64_t      mark = db->log != NULL ? iqdb_log_end(db->log) : 0;
+	IqdbStatus    status;
+
+	if (db->log != NULL)
+		IQDB_TRY(log_change(db, change, &next, err));
+	else
+		next.number++;
+	iqdbi_handle_gate(db, true);
+	status = iqdb_index_put(&db->index, change->id, change->vector, change->dim, change->metadata,
+							change->metadata_length, slot_out, err);
+	iqdbi_handle_gate_leave(db, true);
+	if (status == IQDB_OK)
+		db->position = next;
+	else if (db->log != NULL)
+		take_back(db, mark);
+	return status;
+}
+
+/* Writer mutex held. Removed rows that the engine still holds cost every search: repaired before they are many. */
+static void
+repair_when_due(Iqdb *db)
+{
+	const IqdbStoreHeader *header = db->index.store.header;
+	uint64_t               dead = __atomic_load_n(&header->dead_count, __ATOMIC_RELAXED);
+	uint64_t               more = dead > db->dead_after_repair ? dead - db->dead_after_repair : 0;
+	IqdbStatus             ignored;
+
+	if (db->index.engine->kind == IQDB_ENGINE_FLAT || more < REPAIR_MIN || more < iqdb_len(db) / REPAIR_SHARE)
+		return;
+	/* what fails here (no memory, cancelled) is tried again when as many more are gone */
+	ignored = iqdb_index_maintain(&db->index, IQDB_MAINTAIN_VACUUM, NULL);
+	(void) ignored;
+	db->dead_after_repair = __atomic_load_n(&header->dead_count, __ATOMIC_RELAXED);
+}
+
+/* Writer mutex held, the write is done. */
+static void
+after_write(Iqdb *db)
+{
+	repair_when_due(db);
+	if (db->log != NULL)
+		iqdbi_handle_checkpoint_when_due(db);
+}
+
+IqdbStatus
+iqdb_upsert(Iqdb *db, IqdbId id, const float *vector, size_t dim, const unsigned char *metadata,
+			size_t metadata_length, IqdbError *err)
+{
+	IqdbiChange change = {.type = IQDB_HANDLE_FRAME_UPSERT,
+						  .id = id,
+						  .vector = vector,
+						  .dim = dim,
+						  .metadata = metadata,
+						  .metadata_length = metadata_length};
+	uint32_t    slot = IQDB_SLOT_NONE;
+	IqdbStatus  status;
+	IqdbStatus  ignored;
+
+	IQDB_TRY(check_upsert(db, &change, err));
+	pthread_mutex_lock(&db->writer);
+	status = upsert_locked(db, &change, &slot, err);
+	if (status == IQDB_OK)
+		after_write(db);
+	pthread_mutex_unlock(&db->writer);
+	if (status != IQDB_OK)
+		return status;
+	/* the row is in; a row that could not be linked is found by exact scan, and linked by a later optimize */
+	ignored = iqdb_index_link(&db->index, slot, NULL);
+	(void) ignored;
+	return IQDB_OK;
+}
+
+/* ---- delete ---- */
+
+/* Writer mutex held. */
+static IqdbStatus
+delete_locked(Iqdb *db, const IqdbiChange *change, bool *deleted_out, IqdbError *err)
+{
+	IqdbiPosition next = db->position;
+
+	*deleted_out = false;
+	if (!iqdb_index_contains(&db->index, change->id, NULL))
+		return IQDB_OK;
+	if (db->log != NULL)
+		IQDB_TRY(log_change(db, change, &next, err));
+	else
+		next.number++;
+	iqdbi_handle_gate(db, true);
+	iqdb_index_remove(&db->index, change->id, deleted_out);
+	iqdbi_handle_gate_leave(db, true);
+	db->position = next;
+	return IQDB_OK;
+}
+
+IqdbStatus
+iqdb_delete(Iqdb *db, IqdbId id, bool *deleted_out, IqdbError *err)
+{
+	IqdbiChange change = {.type = IQDB_HANDLE_FRAME_DELETE, .id = id};
+	bool        deleted;
+	IqdbStatus  status;
+
+	pthread_mutex_lock(&db->writer);
+	status = delete_locked(db, &change, &deleted, err);
+	if (status == IQDB_OK && deleted)
+		after_write(db);
+	pthread_mutex_unlock(&db->writer);
+	if (deleted_out != NULL)
+		*deleted_out = status == IQDB_OK && deleted;
+	return status;
+}
