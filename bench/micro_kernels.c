@@ -217,7 +217,7 @@ bench_cached(Bench *bench, const IqdbKernels *kernels)
 	size_t              d;
 	int                 sum;
 
-	printf("\nin cache, batch of up to 1000 rows (at most 1 MB); pair = one call per row\n");
+	printf("\nin cache, batch of up to 1000 rows (at most 512 kB); pair = one call per row\n");
 	printf("%6s %6s |", "dims", "rows");
 	for (sum = 0; sum < IQDB_SUM_COUNT; sum++)
 		printf("  %7s ns   GB/s  pair ns |", sum_names[sum]);
@@ -225,7 +225,7 @@ bench_cached(Bench *bench, const IqdbKernels *kernels)
 	for (d = 0; d < sizeof(dims) / sizeof(dims[0]); d++)
 	{
 		size_t dim = dims[d];
-		size_t count = MB / (dim * sizeof(float)) < 1000 ? MB / (dim * sizeof(float)) : 1000;
+		size_t count = MB / 2 / (dim * sizeof(float)) < 1000 ? MB / 2 / (dim * sizeof(float)) : 1000;
 
 		printf("%6zu %6zu |", dim, count);
 		for (sum = 0; sum < IQDB_SUM_COUNT; sum++)
@@ -265,7 +265,8 @@ bench_streaming(Bench *bench, const IqdbKernels *kernels)
 	size_t              d;
 	int                 sum;
 
-	printf("\nout of cache, batch over %zu MB of contiguous rows; share = of the streaming read beside it\n", bytes / MB);
+	printf("\nout of cache, batch over %zu MB of contiguous rows; share = of the streaming read beside it\n",
+		   bytes / MB);
 	printf("%6s  read GB/s |", "dims");
 	for (sum = 0; sum < IQDB_SUM_COUNT; sum++)
 		printf("  %7s ns   GB/s  share |", sum_names[sum]);
@@ -348,7 +349,8 @@ bench_random(Bench *bench, const IqdbKernels *kernels)
 	size_t              d;
 	int                 codes;
 
-	printf("\nrandom rows out of %zu MB, %d per call; alone = one pair call per row\n", bench->set_bytes / MB, GATHER_BATCH);
+	printf("\nrandom rows out of %zu MB, %d per call; alone = one pair call per row\n", bench->set_bytes / MB,
+		   GATHER_BATCH);
 	printf("%6s |  gather l2 ns   GB/s  alone ns |  gather u8i8 ns   GB/s  alone ns |\n", "dims");
 	for (d = 0; d < sizeof(dims) / sizeof(dims[0]); d++)
 	{
@@ -440,7 +442,10 @@ bench_prepare(Bench *bench)
 	char    *area;
 
 	/* larger than the last cache by half a gigabyte, as long as that is a sane figure */
-	bench->set_bytes = (512 + (l3 > 0 && (size_t) l3 <= 1024 * MB ? (size_t) l3 / MB : 0)) * MB / (PARTS * align) * (PARTS * align);
+	bench->set_bytes = 512 * MB;
+	if (l3 > 0 && (size_t) l3 <= 1024 * MB)
+		bench->set_bytes += (size_t) l3;
+	bench->set_bytes = bench->set_bytes / (PARTS * align) * (PARTS * align);
 	area = mmap(NULL, bench->set_bytes + align, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (area == MAP_FAILED)
 		return false;

@@ -90,7 +90,7 @@ allocate(size_t size)
 
 /* ---- oracle ---- */
 
-/* The sum in double; *scale_out receives the sum of the terms' magnitudes, which rounding errors are proportional to. */
+/* The sum in double; *scale_out receives the sum of the terms' magnitudes: rounding errors are proportional to it. */
 static double
 oracle(IqdbSum sum, const float *a, const float *b, size_t dim, double *scale_out)
 {
@@ -140,8 +140,8 @@ static void
 expect_same(const IqdbKernels *kernels, const char *form, IqdbSum sum, size_t dim, size_t row, float got, float want)
 {
 	if (!same(got, want))
-		fail_msg("%s %s %s, dimension %zu, row %zu, seed %llu: %.9g, alone %.9g", kernels->name, form, sum_names[sum], dim,
-				 row, (unsigned long long) SEED, (double) got, (double) want);
+		fail_msg("%s %s %s, dimension %zu, row %zu, seed %llu: %.9g, alone %.9g", kernels->name, form, sum_names[sum],
+				 dim, row, (unsigned long long) SEED, (double) got, (double) want);
 }
 
 /* Random rows, where every fourth component or so equals the query's. */
@@ -330,7 +330,8 @@ guarded_create(size_t bytes)
 
 	guarded.page = (size_t) sysconf(_SC_PAGESIZE);
 	guarded.bytes = (bytes + guarded.page - 1) / guarded.page * guarded.page;
-	guarded.area = mmap(NULL, guarded.bytes + 2 * guarded.page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	guarded.area = mmap(NULL, guarded.bytes + 2 * guarded.page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
+						-1, 0);
 	assert_true(guarded.area != MAP_FAILED);
 	assert_int_equal(mprotect(guarded.area, guarded.page, PROT_NONE), 0);
 	assert_int_equal(mprotect(guarded.area + guarded.page + guarded.bytes, guarded.page, PROT_NONE), 0);
@@ -358,10 +359,13 @@ nothing_outside_the_rows_is_read(void **state)
 	const size_t       most = 300;
 	Guarded            query_memory = guarded_create(most * sizeof(float));
 	Guarded            row_memory = guarded_create(ROWS * most * sizeof(float));
-	uint32_t           slots[ROWS] = {8, 7, 6, 5, 4, 3, 2, 1, 0};
+	Guarded            slot_memory = guarded_create(ROWS * sizeof(uint32_t));
+	uint32_t          *slots = guarded_place(&slot_memory, ROWS * sizeof(uint32_t), true);
 	float              out[ROWS];
 	int32_t            out_codes[ROWS];
 
+	for (uint32_t r = 0; r < ROWS; r++)
+		slots[r] = r;
 	for (size_t dim = 1; dim <= most; dim++)
 	{
 		for (int upper = 0; upper < 2; upper++)
@@ -378,17 +382,18 @@ nothing_outside_the_rows_is_read(void **state)
 				for (size_t count = 1; count <= ROWS; count++)
 				{
 					kernels->sums[sum].batch(query, rows + (ROWS - count) * dim, dim, count, dim, out);
-					kernels->sums[sum].gather(query, rows, dim, slots, count, dim, out);
+					kernels->sums[sum].gather(query, rows, dim, slots + (ROWS - count), count, dim, out);
 				}
 			}
 			out_codes[0] = kernels->dot_u8i8(codes, code_query, dim);
 			for (size_t count = 1; count <= ROWS; count++)
-				kernels->dot_u8i8_gather(code_query, codes, dim, slots, count, dim, out_codes);
+				kernels->dot_u8i8_gather(code_query, codes, dim, slots + (ROWS - count), count, dim, out_codes);
 			assert_int_equal(out_codes[0], 0);
 		}
 	}
 	guarded_destroy(&query_memory);
 	guarded_destroy(&row_memory);
+	guarded_destroy(&slot_memory);
 }
 
 /* One odd component x against y among ones, at every position: the sum must be `want`, in every form. */
@@ -696,7 +701,8 @@ cosine_key_rules(void **state)
 static void
 finish_equals_the_key(void **state)
 {
-	static const float odd[] = {0.0f, -0.0f, 1.0f, -1.0f, INFINITY, -INFINITY, NAN, FLT_MIN, FLT_MAX, FLT_TRUE_MIN, 2.0f};
+	static const float odd[] = {0.0f,    -0.0f,   1.0f,    -1.0f,        INFINITY, -INFINITY,
+								NAN,     FLT_MIN, FLT_MAX, FLT_TRUE_MIN, 2.0f};
 	const size_t       odds = sizeof(odd) / sizeof(odd[0]);
 	IqdbRng            rng;
 

@@ -40,7 +40,7 @@ typedef enum IqdbSum
 
 typedef struct IqdbKernels
 {
-	const char    *name;      /* "scalar", "avx2", "avx512", "neon" */
+	const char    *name;      /* "scalar", "avx2", "avx512", "avx512bw" (that without VNNI), "neon" */
 	IqdbSumKernels sums[IQDB_SUM_COUNT];
 
 	/* sum of code[i] * query[i], codes unsigned, query signed; exact in 32 bits up to IQDB_DIMENSION_MAX */

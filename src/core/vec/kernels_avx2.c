@@ -225,8 +225,8 @@ load_codes_end(const void *p, size_t dim)
 TARGET IQDBI_INLINE __m256i
 load_query_end(const int8_t *query, size_t dim)
 {
-	__m256i lane = _mm256_setr_epi8(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23,
-									24, 25, 26, 27, 28, 29, 30, 31);
+	__m256i lane = _mm256_setr_epi8(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15,
+									16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31);
 	__m256i end = load_codes_end(query, dim);
 
 	if (dim < CODES)

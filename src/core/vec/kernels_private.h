@@ -2,9 +2,9 @@
  * kernels_private.h - what the kernel files share: the tables, and the walk over rows.
  *
  * A file of kernels supplies, for its instruction set, a function that sums one pair and a function that sums
- * IQDBI_GROUP rows side by side. The macros below make the batch and gather forms of them: which rows stand together and
- * which rows are fetched ahead. They are macros because a function compiled for one instruction set cannot be inlined
- * into one compiled for another.
+ * IQDBI_GROUP rows side by side. The macros below make the batch and gather forms of them: which rows stand together
+ * and which rows are fetched ahead. They are macros because a function compiled for one instruction set cannot be
+ * inlined into one compiled for another.
  *
  * Bit for bit equality of the forms rests on two rules for the suppliers: a row's partial sums are the same in pair and
  * group (number, order, tail), and so is the tree that adds them up.
@@ -40,8 +40,8 @@ extern const IqdbKernels iqdbi_kernels_neon;
 /*
  * How contiguous rows are read. Measured on memory that no cache holds, against plain reading of the same bytes:
  *
- * Rows up to IQDBI_SHORT_ROW bytes go four at a time, the next four fetched on the way: so many short pieces at once are
- * more than the hardware's prefetcher follows.
+ * Rows up to IQDBI_SHORT_ROW bytes go four at a time, the next four fetched on the way: so many short pieces at once
+ * are more than the hardware's prefetcher follows.
  *
  * Longer rows go one after the other, so that memory is read strictly in order, and every IQDBI_STREAM_PIECE bytes the
  * piece after the next boundary is asked for at one go. Both the order and the burst matter (5 to 15 % together);
@@ -147,8 +147,9 @@ iqdbi_gather_distance(size_t row_bytes)
 }
 
 /*
- * Defines the function `gather` over rows of Element with results of Result (float, or int32_t). group(query, rows, next,
- * dim, out) sums four rows into out[0..3] and fetches the rows next on the way; pair(query, row, dim) sums one.
+ * Defines the function `gather` over rows of Element with results of Result (float, or int32_t).
+ * group(query, rows, next, dim, out) sums four rows into out[0..3] and fetches the rows next on the way;
+ * pair(query, row, dim) sums one.
  */
 #define IQDBI_DEFINE_GATHER(target, gather, group, pair, Element, Query, Result) \
 	target static void \

@@ -2,8 +2,8 @@
  * kernels_scalar.c - kernels in plain C, for every processor, and the reference for the others.
  *
  * Eight partial sums, so that a compiler may put them into vectors of whatever width the baseline has. All forms call
- * one compiled body (hence noinline): whether a compiler contracts a multiplication and an addition into one instruction
- * then cannot differ between forms.
+ * one compiled body (hence noinline): whether a compiler contracts a multiplication and an addition into one
+ * instruction then cannot differ between forms.
  */
 #include "core/vec/kernels_private.h"
 
