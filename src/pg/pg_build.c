@@ -14,6 +14,7 @@
 #include "catalog/index.h"
 #include "commands/progress.h"
 #include "miscadmin.h"
+#include "optimizer/optimizer.h"
 #include "pgstat.h"
 #include "storage/condition_variable.h"
 #include "storage/spin.h"
@@ -245,6 +246,21 @@ build_serial(Relation heap, Relation index, IndexInfo *info, IqdbPgArena *arena)
 	return heap_rows;
 }
 
+/*
+ * How many workers to ask for. The server plans them only for its own methods, and by the table's size in pages, which
+ * says little about vectors kept out of line: so its word counts for "none", else the settings do.
+ */
+static int
+workers_wanted(Relation heap, Relation index)
+{
+	int			workers;
+
+	if (plan_create_index_workers(RelationGetRelid(heap), RelationGetRelid(index)) == 0)
+		return 0;
+	workers = RelationGetParallelWorkers(heap, -1);
+	return workers >= 0 ? Min(workers, max_parallel_maintenance_workers) : max_parallel_maintenance_workers;
+}
+
 static void
 finish(Relation heap, Relation index, IqdbPgArena *arena)
 {
@@ -305,8 +321,8 @@ iqdb_am_build(Relation heap, Relation index, IndexInfo *info)
 	PG_TRY();
 	{
 		pgstat_progress_update_param(PROGRESS_CREATEIDX_SUBPHASE, IQDB_PG_PHASE_LOAD);
-		if (info->ii_ParallelWorkers <= 0 || is_private ||
-			!build_parallel(heap, index, info, arena, &result->heap_tuples))
+		info->ii_ParallelWorkers = is_private ? 0 : workers_wanted(heap, index);
+		if (info->ii_ParallelWorkers == 0 || !build_parallel(heap, index, info, arena, &result->heap_tuples))
 			result->heap_tuples = build_serial(heap, index, info, arena);
 		finish(heap, index, arena);
 	}

@@ -162,11 +162,12 @@ static void
 core_finding(void *arg, const char *what)
 {
 	CoreFindings *findings = arg;
-	char	   *copy = MemoryContextAllocExtended(findings->context, strlen(what) + 1, MCXT_ALLOC_NO_OOM);
+	Size		size = strlen(what) + 1;
+	char	   *copy = MemoryContextAllocExtended(findings->context, size, MCXT_ALLOC_NO_OOM);
 
 	if (copy == NULL || list_length(findings->texts) >= FINDINGS_MAX)
 		return;
-	strcpy(copy, what);
+	memcpy(copy, what, size);
 	findings->texts = lappend(findings->texts, copy);
 }
 

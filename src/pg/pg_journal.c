@@ -16,6 +16,7 @@
 #include "miscadmin.h"
 #include "storage/bufmgr.h"
 #include "storage/lmgr.h"
+#include "utils/memutils.h"
 
 #include "pg/pg_journal.h"
 #include "pg/pg_registry.h"
@@ -57,10 +58,16 @@ page_count(Page page)
 	return (((PageHeader) page)->pd_lower - SizeOfPageHeaderData) / sizeof(IqdbPgEntry);
 }
 
+/*
+ * A page is called full long before its bytes are used up: the server finds out what a generic WAL record has to carry by
+ * comparing the used part of the page byte by byte, so the cost of an append grows with the entries already there.
+ */
+#define PAGE_ENTRIES_MAX 256
+
 static inline int
 page_room(Page page)
 {
-	return (((PageHeader) page)->pd_upper - ((PageHeader) page)->pd_lower) / sizeof(IqdbPgEntry);
+	return PAGE_ENTRIES_MAX - Min(page_count(page), PAGE_ENTRIES_MAX);
 }
 
 /* A journal page is believed only if its header fits what we write. */
@@ -185,6 +192,12 @@ iqdb_pg_journal_create(Relation index, ForkNumber fork, uint32 dimension, uint32
 			log_init_fork(buffer);
 		UnlockReleaseBuffer(buffer);
 	}
+	/* a build in the transaction that made the relation keeps its file */
+	if (index->rd_amcache != NULL)
+	{
+		pfree(index->rd_amcache);
+		index->rd_amcache = NULL;
+	}
 	*meta_out = meta;
 }
 
@@ -219,6 +232,26 @@ iqdb_pg_journal_meta(Relation index, IqdbPgMeta *meta_out)
 				 errmsg("index \"%s\" has format %u, this library reads format %u", RelationGetRelationName(index),
 						meta_out->format, META_FORMAT),
 				 errhint("REINDEX the index, or install the version of iqdb that wrote it.")));
+}
+
+bool
+iqdb_pg_journal_generation(Relation index, IqdbPgGeneration *generation_out)
+{
+	IqdbPgMeta	meta;
+
+	/* The server drops rd_amcache whenever the relation gets another file or another definition. */
+	if (index->rd_amcache != NULL)
+	{
+		*generation_out = *(IqdbPgGeneration *) index->rd_amcache;
+		return true;
+	}
+	iqdb_pg_journal_meta(index, &meta);
+	*generation_out = meta.generation;
+	if (meta.flags & IQDB_PG_META_INIT)
+		return false;
+	index->rd_amcache = MemoryContextAlloc(index->rd_indexcxt, sizeof(IqdbPgGeneration));
+	*(IqdbPgGeneration *) index->rd_amcache = meta.generation;
+	return true;
 }
 
 void
@@ -264,10 +297,9 @@ iqdb_pg_journal_origin(const IqdbPgMeta *meta)
 static Buffer
 lock_tail(Relation index, BlockNumber hint, int mode)
 {
-	BlockNumber blocks = RelationGetNumberOfBlocks(index);
 	BlockNumber block = hint;
 
-	if (block == META_BLOCK || block == InvalidBlockNumber || block >= blocks)
+	if (block == META_BLOCK || block == InvalidBlockNumber)
 	{
 		IqdbPgMeta	meta;
 
@@ -468,12 +500,8 @@ iqdb_pg_journal_end_position(Relation index, BlockNumber hint)
 static Buffer
 lock_page_of(Relation index, uint64 number, BlockNumber hint)
 {
-	BlockNumber blocks = RelationGetNumberOfBlocks(index);
-	BlockNumber block = hint;
+	BlockNumber block = hint == META_BLOCK ? InvalidBlockNumber : hint;
 	bool		from_oldest = false;
-
-	if (block == META_BLOCK || block >= blocks)
-		block = InvalidBlockNumber;
 	for (;;)
 	{
 		Buffer		buffer;

@@ -13,7 +13,7 @@
  *   meta page (block 0), contents at the page's data area, little-endian as the server's own pages are:
  *     0 magic u32 | 4 format u32 | 8 generation 16 bytes | 24 flags u32 | 28 oldest block u32 | 32 tail hint u32
  *     36 pages in queue u32 | 40 dimension u32 | 44 metric u32 | 48 engine u32
- *   journal page: entries from the page header on, pd_lower behind the last; special area:
+ *   journal page: up to 256 entries from the page header on, pd_lower behind the last; special area:
  *     0 first u64: entries ever written before this page | 8 start hash u64 | 16 epoch u64 (48 bits used)
  *     24 next block u32 (InvalidBlockNumber at the tail) | 28 magic u32
  *   entry: block u32 | offset u16 | op u16;  EPOCH carries its 48 bits in block and offset.
@@ -105,6 +105,12 @@ extern void iqdb_pg_journal_meta(Relation index, IqdbPgMeta *meta_out);
  * open lock of the index. *meta is updated.
  */
 extern void iqdb_pg_journal_adopt_init(Relation index, IqdbPgMeta *meta);
+
+/*
+ * The index's generation, without touching the meta page when this backend has seen it since the relation last changed.
+ * false while the fork is still the init fork's copy.
+ */
+extern bool iqdb_pg_journal_generation(Relation index, IqdbPgGeneration *generation_out);
 
 /* Position before the first entry of a generation. */
 extern IqdbPgPosition iqdb_pg_journal_origin(const IqdbPgMeta *meta);

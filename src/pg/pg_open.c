@@ -602,14 +602,18 @@ recover(Relation index, Relation heap, IqdbPgMeta *meta, IqdbError *error)
 
 /* The arena that is there, without making one. */
 static IqdbPgArena *
-find_ready(Relation index, const IqdbPgMeta *meta)
+find_ready(Relation index)
 {
 	uint32		number = iqdb_pg_file_number(iqdb_pg_rel_file(index));
-	IqdbPgArena *arena = iqdb_pg_arena_lookup(number, &meta->generation);
+	IqdbPgGeneration generation;
+	IqdbPgArena *arena;
 
+	if (!iqdb_pg_journal_generation(index, &generation))
+		return NULL;
+	arena = iqdb_pg_arena_lookup(number, &generation);
 	if (arena != NULL)
 		return pg_atomic_read_u32(&arena->shared->state) == IQDB_PG_READY ? arena : NULL;
-	return iqdb_pg_arena_map(number, &meta->generation);
+	return iqdb_pg_arena_map(number, &generation);
 }
 
 IqdbPgArena *
@@ -621,23 +625,17 @@ iqdb_pg_open(Relation index, Relation heap, IqdbPgOpenMode mode, IqdbError *erro
 	Relation	opened = NULL;
 
 	error->code = IQDB_OK;
-	iqdb_pg_journal_meta(index, &meta);
-	if ((meta.flags & IQDB_PG_META_INIT) == 0)
-	{
-		arena = find_ready(index, &meta);
-		if (arena != NULL)
-			return arena;
-	}
-	if (mode == IQDB_PG_OPEN_IF_READY)
-		return NULL;
+	arena = find_ready(index);
+	if (arena != NULL || mode == IQDB_PG_OPEN_IF_READY)
+		return arena;
 	if (!iqdb_pg_lock(MyDatabaseId, number, IQDB_PG_LOCK_OPEN, mode == IQDB_PG_OPEN_WAIT))
 		return NULL;
-	iqdb_pg_journal_meta(index, &meta);
-	arena = (meta.flags & IQDB_PG_META_INIT) == 0 ? find_ready(index, &meta) : NULL;
+	arena = find_ready(index);
 	if (arena == NULL)
 	{
 		if (heap == NULL)
 			heap = opened = table_open(index->rd_index->indrelid, NoLock);
+		iqdb_pg_journal_meta(index, &meta);
 		arena = recover(index, heap, &meta, error);
 		if (opened != NULL)
 			table_close(opened, NoLock);

@@ -22,7 +22,7 @@ int			iqdb_on_corruption = IQDB_PG_CORRUPTION_REBUILD;
 char	   *iqdb_arena_directory;
 int			iqdb_arena_limit;
 int			iqdb_journal_keep_pages = 64;
-int			iqdb_journal_max_pages = 4096;
+int			iqdb_journal_max_pages = 16384;
 bool		iqdb_background_worker = true;
 
 static const struct config_enum_entry fsync_options[] = {
@@ -80,7 +80,7 @@ iqdb_pg_define_settings(void)
 	DefineCustomIntVariable("iqdb.journal_limit",
 							"Journal pages at which the oldest is reused although a file of this server still needs it.",
 							"An own file that was overtaken is not used any more: the next open reads the table.",
-							&iqdb_journal_max_pages, 4096, 4, 10000000, PGC_SIGHUP, 0, NULL, NULL, NULL);
+							&iqdb_journal_max_pages, 16384, 4, 10000000, PGC_SIGHUP, 0, NULL, NULL, NULL);
 	DefineCustomBoolVariable("iqdb.background_worker",
 							 "Starts a process that flushes own logs in time and writes snapshots.",
 							 "Without it, the statements that change rows, and VACUUM, do this.",

@@ -45,8 +45,15 @@ iqdb_id_hash(IqdbId id)
 	uint64_t hash;
 	size_t   at = 0;
 
+	/*
+	 * Sixteen numbers in a row stay neighbours, in an order of their own: rows that are put one after the other mostly
+	 * have such ids, and a table indexed by the low bits then touches one cache line for all of them.
+	 */
 	if (id.kind == IQDB_ID_U64)
-		return mix(id.number + UINT64_C(0x9e3779b97f4a7c15));
+	{
+		hash = mix((id.number >> 4) + UINT64_C(0x9e3779b97f4a7c15));
+		return (hash & ~UINT64_C(15)) | ((id.number ^ hash) & 15);
+	}
 
 	hash = mix(id.length ^ UINT64_C(0xa0761d6478bd642f));
 	for (; id.length - at >= 8; at += 8)
