@@ -28,6 +28,9 @@
 #include "core/persist/snapshot_format.h"
 #include "harness/io_crash.h"
 
+#if !defined(IQDB_NO_LZ4)
+#include <lz4.h>
+#endif
 #if !defined(IQDB_NO_ZSTD)
 #include <zstd.h>
 #endif
@@ -965,6 +968,44 @@ decompression_bomb_claim_is_rejected(void **state)
 	io_crash_destroy(fs);
 #endif
 	(void) state;
+}
+
+static void
+blocks_that_inflate_to_less_or_more_are_rejected(void **state)
+{
+	static const char zeros[5000];
+	char              stored[5000];
+	size_t            length;
+
+	(void) state;
+	(void) length;
+#if !defined(IQDB_NO_ZSTD)
+	length = ZSTD_compress(stored, sizeof(stored), zeros, 4000, 3);
+	one_block(1, IQDB_COMPRESSION_ZSTD, 4000, stored, length, IQDB_OK);
+	one_block(1, IQDB_COMPRESSION_ZSTD, 4001, stored, length, IQDB_ERR_CORRUPT);
+	one_block(1, IQDB_COMPRESSION_ZSTD, 3999, stored, length, IQDB_ERR_CORRUPT);
+	one_block(1, IQDB_COMPRESSION_ZSTD, 4000, stored, length - 1, IQDB_ERR_CORRUPT);
+#endif
+#if !defined(IQDB_NO_LZ4)
+	length = (size_t) LZ4_compress_default(zeros, stored, 4000, sizeof(stored));
+	one_block(1, IQDB_COMPRESSION_LZ4, 4000, stored, length, IQDB_OK);
+	one_block(1, IQDB_COMPRESSION_LZ4, 4001, stored, length, IQDB_ERR_CORRUPT);
+	one_block(1, IQDB_COMPRESSION_LZ4, 3999, stored, length, IQDB_ERR_CORRUPT);
+	one_block(1, IQDB_COMPRESSION_LZ4, 4000, stored, length - 1, IQDB_ERR_CORRUPT);
+#endif
+}
+
+static void
+unused_byte_of_a_block_must_be_zero(void **state)
+{
+	size_t         length;
+	unsigned char *bytes = one_block_file(1, 0, 3, "abc", 3, &length);
+
+	(void) state;
+	bytes[IQDB_SNAPSHOT_HEADER_SIZE + IQDB_SNAPSHOT_BLOCK_AT_ZERO] = 1;
+	seal(bytes, length, 1, 3, 1);
+	assert_rejected(bytes, length);
+	free(bytes);
 }
 
 static void
@@ -2080,6 +2121,8 @@ main(void)
 		cmocka_unit_test(pseudo_random_garbage_is_never_a_valid_snapshot),
 		cmocka_unit_test(blocks_that_contradict_themselves_are_rejected),
 		cmocka_unit_test(decompression_bomb_claim_is_rejected),
+		cmocka_unit_test(blocks_that_inflate_to_less_or_more_are_rejected),
+		cmocka_unit_test(unused_byte_of_a_block_must_be_zero),
 		cmocka_unit_test(header_counts_that_cannot_be_are_rejected),
 		cmocka_unit_test(blocks_swapped_doubled_or_borrowed_are_rejected),
 		cmocka_unit_test(wrong_magic_and_wrong_version_are_told_apart),

@@ -133,7 +133,7 @@ void iqdb_snapshot_reader_close(IqdbSnapshotReader *reader);
 
 /*
  * The header alone: one open, one small read, no allocation. It checks what reader_open checks, the size of the file
- * included, but no block: good for choosing among files, not for trusting one.
+ * included, but no block: good for choosing among files, not for trusting one. All zero on failure.
  */
 IqdbStatus iqdb_snapshot_read_header(const IqdbIo *io, const char *path, IqdbSnapshotHeader *header_out,
 									 IqdbError *err) IQDB_MUST_CHECK;

@@ -128,11 +128,16 @@ read_header(const IqdbFile *file, IqdbSnapshotHeader *header_out, uint32_t *head
 	unsigned char bytes[IQDB_SNAPSHOT_HEADER_SIZE] = {0};
 	uint64_t      file_size;
 	size_t        got;
+	IqdbStatus    status;
 
 	IQDB_TRY(iqdb_file_size(file, &file_size, err));
 	IQDB_TRY(iqdb_file_read(file, bytes, sizeof(bytes), 0, &got, err));
 	*header_crc_out = iqdb_load_u32(bytes + IQDB_SNAPSHOT_AT_HEADER_CRC);
-	return decode_header(bytes, got, file_size, file->path, header_out, err);
+	status = decode_header(bytes, got, file_size, file->path, header_out, err);
+	/* what a refused header claims is for nobody to use */
+	if (status != IQDB_OK)
+		memset(header_out, 0, sizeof(*header_out));
+	return status;
 }
 
 IqdbStatus
