@@ -1,0 +1,309 @@
+# IqdbTest.pm - what the TAP tests share: servers with the extension, methods to test, comparisons with a sequential scan.
+#
+# Tests are written for "an access method" and run for each one that this build has. An exact method (flat) must answer
+# as a sequential scan does, to the last bit of every distance; the others must reach a recall, and must still return
+# every row, once, when nobody stops the scan.
+package IqdbTest;
+
+use strict;
+use warnings;
+
+use Cwd ();
+use Exporter 'import';
+use File::Basename qw(basename);
+use Time::HiRes qw(time usleep);
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+our @EXPORT = qw(new_node install methods is_exact arena_files own_files arena_folder_of agree sound
+  log_since log_size kill_server wait_gone start_load finish_load seed_from_env one sql_fails);
+
+# Folders for arenas made by this test; removed at its end.
+my @arena_folders;
+
+# A folder for the arenas of one server alone, so that a test can say "nothing is left".
+sub arena_folder_of
+{
+	my ($node) = @_;
+	return $node->{iqdb_arena};
+}
+
+sub make_arena_folder
+{
+	my ($name) = @_;
+	my $parent = '/dev/shm';
+
+	if (defined $ENV{TEMP_CONFIG} && slurp_file($ENV{TEMP_CONFIG}) =~ /iqdb\.arena_directory *= *'([^']+)'/)
+	{
+		$parent = $1;
+	}
+	my $folder = "$parent/" . basename($0, '.pl') . ".$name.$$";
+	mkdir $folder or die "$folder: $!";
+	push @arena_folders, $folder;
+	return $folder;
+}
+
+END
+{
+	my $status = $?;
+	for my $folder (@arena_folders)
+	{
+		unlink glob("$folder/*");
+		rmdir $folder;
+	}
+	$? = $status;
+}
+
+# new_node(name, init => [...], conf => "...", like => node): a server that is not started yet. With from_backup =>
+# [root node, backup name, options...] it is made of a base backup instead.
+sub new_node
+{
+	my ($name, %args) = @_;
+	my $node = PostgreSQL::Test::Cluster->new($name);
+
+	if ($args{from_backup})
+	{
+		$node->init_from_backup(@{ $args{from_backup} });
+	}
+	else
+	{
+		$node->init(extra => [ '--encoding=UTF8', '--no-locale' ], @{ $args{init} || [] });
+	}
+	$node->{iqdb_arena} = make_arena_folder($name);
+	$node->append_conf('postgresql.conf', <<"CONF");
+log_statement = none
+autovacuum = off
+shared_buffers = 32MB
+max_connections = 50
+max_worker_processes = 8
+max_parallel_workers_per_gather = 0
+log_min_messages = log
+log_error_verbosity = terse
+iqdb.arena_directory = '$node->{iqdb_arena}'
+CONF
+	$node->append_conf('postgresql.conf', $args{conf}) if $args{conf};
+	return $node;
+}
+
+# The extension, and functions that compare. One call of them is one connection, however many queries it compares.
+sub install
+{
+	my ($node, $database) = @_;
+	$node->safe_psql($database || 'postgres', slurp_file(dirname_of() . '/compare.sql'));
+}
+
+sub dirname_of
+{
+	my $path = __FILE__;
+	$path =~ s{/[^/]*$}{};
+	return $path;
+}
+
+# The access methods of the extension whose engine this build has.
+sub methods
+{
+	my ($node) = @_;
+	my @found;
+
+	for my $method (split /\n/, $node->safe_psql('postgres', q(SELECT amname FROM pg_am WHERE amname LIKE 'iqdb\_%' ORDER BY 1)))
+	{
+		my ($code) = $node->psql('postgres', "BEGIN; CREATE TABLE iqdb_trial (v iqvector(2)); "
+			  . "INSERT INTO iqdb_trial VALUES ('[1,2]'); CREATE INDEX ON iqdb_trial USING $method (v); ROLLBACK",
+			on_error_stop => 1);
+		if ($code == 0)
+		{
+			push @found, $method;
+		}
+		else
+		{
+			note "$method is not built in";
+		}
+	}
+	die "no access method works" unless @found;
+	return @found;
+}
+
+sub is_exact
+{
+	my ($method) = @_;
+	return $method eq 'iqdb_flat';
+}
+
+sub one
+{
+	my ($node, $sql) = @_;
+	return scalar $node->safe_psql('postgres', $sql);
+}
+
+# Arena files of a server, without their folder.
+sub arena_files
+{
+	my ($node) = @_;
+	my $fallback = $node->data_dir . '/base/pgsql_tmp';
+	return sort map { basename($_) } glob("$node->{iqdb_arena}/*"), glob("$fallback/pgsql_tmp.iqdb.*");
+}
+
+# Snapshots and logs of a server, as paths below its data directory.
+sub own_files
+{
+	my ($node, $suffix) = @_;
+	my $top = $node->data_dir;
+	$suffix //= '*';
+	return sort map { s{^\Q$top\E/}{}r } glob("$top/iqdb/*/*.$suffix");
+}
+
+# agree(node, what, table => , op => , dims =>, ...): one test: does the index answer as a sequential scan does?
+# Options: column (v), id (id), queries (10), limit (10), filter (''), method (exact unless it says otherwise),
+# recall (0.95), database (postgres), all (1: compares the whole table too), values (of the query vectors).
+sub agree
+{
+	my ($node, $what, %args) = @_;
+	my $exact = is_exact($args{method} // 'iqdb_flat') ? 'true' : 'false';
+	my $sql = sprintf(
+		'SELECT iqdb_compare(%s, %s, %s, %s, %d, %d, %s, %s, %s, %s)',
+		map({ "'$_'" } $args{table}, $args{id} // 'id', $args{column} // 'v', $args{op} // '<->'),
+		$args{queries} // 10, $args{limit} // 10,
+		"'" . (($args{filter} // '') =~ s/'/''/gr) . "'",
+		$exact, $args{recall} // 0.95, ($args{all} // 1) ? 'true' : 'false');
+	my ($code, $out, $err) = $node->psql($args{database} // 'postgres', $sql);
+
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	is("$code|$out|$err", '0||', $what);
+}
+
+# sound(node, index, what): iqdb_check finds nothing.
+sub sound
+{
+	my ($node, $index, $what, $database) = @_;
+	my ($code, $out, $err) = $node->psql($database // 'postgres', "SELECT iqdb_check('$index')");
+
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	is("$code|$out|$err", '0||', $what // "iqdb_check finds nothing in $index");
+}
+
+# sql_fails(node, sql, sqlstate, pattern, what): the statement must fail with this SQLSTATE and message.
+sub sql_fails
+{
+	my ($node, $sql, $sqlstate, $pattern, $what) = @_;
+	my ($code, $out, $err) = $node->psql('postgres', "\\set VERBOSITY verbose\n$sql", on_error_stop => 1);
+
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	like(($code == 0 ? 'did not fail ' : '') . $err, qr/(ERROR|FATAL): +\Q$sqlstate\E: .*$pattern/s, $what);
+}
+
+# ---- log ----
+
+sub log_size
+{
+	my ($node) = @_;
+	return -s $node->logfile || 0;
+}
+
+sub log_since
+{
+	my ($node, $offset) = @_;
+	return slurp_file($node->logfile, $offset);
+}
+
+# ---- crashes ----
+
+# The living processes of a server, found by their working directory.
+sub processes
+{
+	my ($node) = @_;
+	my $data = Cwd::realpath($node->data_dir);
+	my @found;
+
+	for my $link (glob '/proc/[0-9]*/cwd')
+	{
+		my $cwd = readlink $link;
+		push @found, $1 if defined $cwd && $cwd eq $data && $link =~ m{/(\d+)/};
+	}
+	return @found;
+}
+
+# Until these processes have ended; it does not matter whether somebody has waited for them.
+sub wait_gone
+{
+	for my $pid (@_)
+	{
+		my $end = time + 20;
+		while (time < $end && kill(0, $pid))
+		{
+			open my $file, '<', "/proc/$pid/stat" or last;
+			my $state = <$file>;
+			close $file;
+			last if !defined $state || $state =~ /^\d+ \(.*\) Z/s;
+			usleep(2000);
+		}
+	}
+}
+
+# kill -9 for every process of the server; its data directory is ready to be started again.
+sub kill_server
+{
+	my ($node) = @_;
+
+	# the postmaster first, so that it starts nothing new
+	kill 'KILL', $node->{_pid} if $node->{_pid};
+	while (my @pids = processes($node))
+	{
+		kill 'KILL', @pids;
+		wait_gone(@pids);
+	}
+	# The next start would take a process that is dead, and that nobody has waited for yet, for a living one.
+	unlink $node->data_dir . '/postmaster.pid', $node->host . '/.s.PGSQL.' . $node->port . '.lock';
+	$node->{_pid} = undef;
+}
+
+# ---- load ----
+
+# start_load(node, seconds, clients, { script text => weight, ... }, variables...): pgbench in the background.
+my $loads = 0;
+
+sub start_load
+{
+	my ($node, $seconds, $clients, $scripts, @variables) = @_;
+	my $number = $loads++;
+	my $folder = PostgreSQL::Test::Utils::tempdir();
+	my @files;
+	my $i = 0;
+
+	for my $text (sort keys %$scripts)
+	{
+		my $path = "$folder/load$number." . $i++ . '.sql';
+		append_to_file($path, $text);
+		push @files, '-f', "$path\@$scripts->{$text}";
+	}
+	my $load = { out => '', number => $number };
+	$load->{run} = IPC::Run::start(
+		[ 'pgbench', '-n', '-M', 'simple', '-c', $clients, '-j', 1, '-T', $seconds, '--max-tries=1000',
+		  '--random-seed=' . ($number * 7919 + 1), @variables, @files, '-h', $node->host, '-p', $node->port, 'postgres' ],
+		'<', \undef, '>&', \$load->{out});
+	return $load;
+}
+
+# Waits for the end of a load; returns its exit code and what it said.
+sub finish_load
+{
+	my ($load) = @_;
+	$load->{run}->finish;
+	return ($load->{run}->result, $load->{out});
+}
+
+# A seed: the one given in IQDB_SEED, or a new one; it is printed, and used for perl's own random numbers.
+sub seed_from_env
+{
+	my $seed = $ENV{IQDB_SEED} // int(time * 1000) % 1000000007;
+	srand $seed;
+	diag_or_note("seed $seed (IQDB_SEED=$seed repeats it)");
+	return $seed;
+}
+
+sub diag_or_note
+{
+	note $_[0];
+}
+
+1;
