@@ -82,6 +82,18 @@ check_upsert(const Iqdb *db, const IqdbiChange *change, IqdbError *err)
 	return iqdb_metadata_validate(change->metadata, change->metadata_length, err);
 }
 
+static IqdbStatus
+put_through_gate(Iqdb *db, const IqdbiChange *change, uint32_t *slot_out, IqdbError *err)
+{
+	IqdbStatus status;
+
+	iqdbi_handle_gate(db, true);
+	status = iqdb_index_put(&db->index, change->id, change->vector, change->dim, change->metadata,
+							change->metadata_length, slot_out, err);
+	iqdbi_handle_gate_leave(db, true);
+	return status;
+}
+
 /* Writer mutex held. *slot_out: what to link. */
 static IqdbStatus
 upsert_locked(Iqdb *db, const IqdbiChange *change, uint32_t *slot_out, IqdbError *err)
@@ -94,10 +106,11 @@ upsert_locked(Iqdb *db, const IqdbiChange *change, uint32_t *slot_out, IqdbError
 		IQDB_TRY(log_change(db, change, &next, err));
 	else
 		next.number++;
-	iqdbi_handle_gate(db, true);
-	status = iqdb_index_put(&db->index, change->id, change->vector, change->dim, change->metadata,
-							change->metadata_length, slot_out, err);
-	iqdbi_handle_gate_leave(db, true);
+	status = put_through_gate(db, change, slot_out, err);
+	/* full: rows that are gone, but not for the engine, are room */
+	if (status == IQDB_ERR_LIMIT && __atomic_load_n(&db->index.store.header->dead_count, __ATOMIC_RELAXED) > 0 &&
+		iqdb_index_maintain(&db->index, IQDB_MAINTAIN_VACUUM, NULL) == IQDB_OK)
+		status = put_through_gate(db, change, slot_out, err);
 	if (status == IQDB_OK)
 		db->position = next;
 	else if (db->log != NULL)

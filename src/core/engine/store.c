@@ -438,10 +438,16 @@ iqdb_store_put(IqdbStore *store, const IqdbEngine *engine, const IqdbRow *row, u
 	IqdbStatus status;
 
 	reclaim_when_many(store);
-	iqdb_store_lock(store, IQDB_LOCK_ROWS, true);
-	status = put_locked(store, engine, row, hash, norm, slot_out, err);
-	iqdb_store_unlock(store, IQDB_LOCK_ROWS, true);
-	return status;
+	for (;;)
+	{
+		iqdb_store_lock(store, IQDB_LOCK_ROWS, true);
+		status = put_locked(store, engine, row, hash, norm, slot_out, err);
+		iqdb_store_unlock(store, IQDB_LOCK_ROWS, true);
+		/* no room: removed slots that wait, few as they may be, are room */
+		if ((status != IQDB_ERR_LIMIT && status != IQDB_ERR_NO_SPACE && status != IQDB_ERR_NOMEM) ||
+			iqdb_store_reclaim(store) == 0)
+			return status;
+	}
 }
 
 bool

@@ -43,7 +43,7 @@ typedef struct IqdbRow
 
 /*
  * Insert or replace. On failure nothing has changed. *slot_out = the row's new slot. Takes ROWS; where many removed slots
- * wait it first takes STRUCTURE to reclaim them.
+ * wait, or there is no room and some wait, it takes STRUCTURE before to reclaim them.
  * Errors: IQDB_ERR_LIMIT, IQDB_ERR_NO_SPACE, IQDB_ERR_NOMEM, those of the engine's reserve().
  */
 IqdbStatus iqdb_store_put(IqdbStore *store, const IqdbEngine *engine, const IqdbRow *row, uint32_t *slot_out,

@@ -1,0 +1,1576 @@
+/*
+ * test_handle.c - the embedded database: contract, ties, persistence, recovery, threads, and a naive model beside it.
+ *
+ * Files live in a file system in memory (harness/io_crash.h), but for the tests of locks and of the real one.
+ */
+#define _POSIX_C_SOURCE 200809L
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include <errno.h>
+#include <pthread.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "core/base/crc32c.h"
+#include "core/base/io_posix.h"
+#include "core/db/iqdb.h"
+#include "core/meta/metadata.h"
+#include "harness/alloc_fault.h"
+#include "harness/io_crash.h"
+#include "harness/io_fault.h"
+#include "harness/model.h"
+
+#define SEED UINT64_C(20250711)
+#define DIM 4
+
+/* ---- a database beside a model ---- */
+
+typedef struct World
+{
+	IoCrash   *fs; /* NULL: in memory, or on real files */
+	IqdbConfig config;
+	Iqdb      *db;
+	Model      model;
+	IqdbRng    rng;
+} World;
+
+static IqdbConfig
+small_config(IqdbMetric metric)
+{
+	IqdbConfig config = iqdb_config_default(IQDB_ENGINE_FLAT, DIM, metric);
+
+	config.memory_max = UINT64_C(256) * 1024 * 1024;
+	return config;
+}
+
+static void
+must_open(World *world)
+{
+	IqdbError  err;
+	IqdbStatus status = iqdb_open("db", &world->config, &world->db, &err);
+
+	if (status != IQDB_OK)
+		print_message("open: %s %s @%llu: %s\n", iqdb_status_name(status), err.file, (unsigned long long) err.offset,
+					  err.message);
+	assert_int_equal(status, IQDB_OK);
+}
+
+static void
+world_open(World *world, IqdbMetric metric, bool files, uint64_t seed)
+{
+	memset(world, 0, sizeof(*world));
+	world->config = small_config(metric);
+	iqdb_rng_seed(&world->rng, seed);
+	model_init(&world->model, DIM, metric);
+	if (files)
+	{
+		world->fs = io_crash_create();
+		world->config.io = io_crash_io(world->fs);
+		must_open(world);
+	}
+	else
+		assert_int_equal(iqdb_open_in_memory(&world->config, &world->db, NULL), IQDB_OK);
+}
+
+static void
+world_close(World *world)
+{
+	assert_int_equal(iqdb_close(world->db, NULL), IQDB_OK);
+	if (world->fs != NULL)
+	{
+		assert_int_equal(io_crash_open_handles(world->fs), 0);
+		io_crash_destroy(world->fs);
+	}
+	model_free(&world->model);
+}
+
+static void
+reopen(World *world, bool clean)
+{
+	if (clean)
+		assert_int_equal(iqdb_close(world->db, NULL), IQDB_OK);
+	else
+		iqdb_abandon(world->db);
+	assert_int_equal(io_crash_open_handles(world->fs), 0);
+	must_open(world);
+}
+
+static void
+put(World *world, IqdbId id)
+{
+	float          vector[DIM];
+	size_t         length;
+	unsigned char *metadata = model_random_metadata(&world->rng, &length);
+
+	model_random_vector(&world->rng, vector, DIM);
+	assert_int_equal(iqdb_upsert(world->db, id, vector, DIM, metadata, length, NULL), IQDB_OK);
+	model_put(&world->model, id, vector, metadata, length);
+	free(metadata);
+}
+
+static void
+delete(World *world, IqdbId id)
+{
+	bool deleted;
+
+	assert_int_equal(iqdb_delete(world->db, id, &deleted, NULL), IQDB_OK);
+	assert_int_equal(deleted, model_remove(&world->model, id));
+}
+
+static void
+random_operation(World *world, uint64_t deletes_of_ten)
+{
+	unsigned char buffer[8];
+	IqdbId        id = model_random_id(&world->rng, 120, buffer);
+
+	if (iqdb_rng_below(&world->rng, 10) < deletes_of_ten)
+		delete(world, id);
+	else
+		put(world, id);
+}
+
+static void
+count_finding(void *arg, const char *what)
+{
+	(*(size_t *) arg)++;
+	print_message("found: %s\n", what);
+}
+
+static void
+assert_sound(Iqdb *db)
+{
+	size_t findings = 0;
+
+	assert_int_equal(iqdb_check(db, count_finding, &findings, NULL), IQDB_OK);
+	assert_int_equal(findings, 0);
+}
+
+static void
+assert_result(const Model *model, const IqdbResult *result, const ModelHit *expected, size_t expected_count)
+{
+	assert_int_equal(result->count, expected_count);
+	for (size_t i = 0; i < expected_count; i++)
+	{
+		const ModelRow  *row = expected[i].row;
+		const IqdbFound *found = &result->found[i];
+
+		assert_true(iqdb_id_equal(found->id, row->id));
+		assert_true(found->distance == (float) iqdb_metric_distance(model->metric, expected[i].key));
+		assert_int_equal(found->metadata_length, row->metadata_length);
+		assert_true((found->metadata == NULL) == (row->metadata == NULL));
+		if (row->metadata_length > 0)
+			assert_memory_equal(found->metadata, row->metadata, row->metadata_length);
+	}
+}
+
+static void
+compare_search(World *world, size_t k, const IqdbFilter *filter)
+{
+	float       query[DIM];
+	size_t      count;
+	ModelHit   *expected;
+	IqdbResult *result;
+
+	model_random_vector(&world->rng, query, DIM);
+	expected = model_search(&world->model, query, filter, &count);
+	assert_int_equal(iqdb_search_with(world->db, query, DIM, k, filter, &result, NULL), IQDB_OK);
+	assert_result(&world->model, result, expected, count < k ? count : k);
+	iqdb_result_free(result);
+	free(expected);
+}
+
+static void
+compare_rows(World *world)
+{
+	assert_int_equal(iqdb_len(world->db), world->model.count);
+	assert_int_equal(iqdb_is_empty(world->db), world->model.count == 0);
+	for (size_t i = 0; i < world->model.count; i++)
+	{
+		const ModelRow *row = &world->model.rows[i];
+		IqdbRecord     *record;
+
+		assert_int_equal(iqdb_get(world->db, row->id, &record, NULL), IQDB_OK);
+		assert_non_null(record);
+		assert_int_equal(record->dim, DIM);
+		assert_memory_equal(record->vector, row->vector, DIM * sizeof(float));
+		assert_int_equal(record->metadata_length, row->metadata_length);
+		if (row->metadata_length > 0)
+			assert_memory_equal(record->metadata, row->metadata, row->metadata_length);
+		iqdb_record_free(record);
+	}
+}
+
+/* Everything: rows, order to the end, filters, invariants. */
+static void
+compare(World *world)
+{
+	IqdbFilter *filter = model_random_filter(&world->rng);
+
+	assert_sound(world->db);
+	compare_rows(world);
+	compare_search(world, 1 + iqdb_rng_below(&world->rng, 20), NULL);
+	compare_search(world, 1 + iqdb_rng_below(&world->rng, 20), filter);
+	compare_search(world, SIZE_MAX, iqdb_rng_below(&world->rng, 2) == 0 ? filter : NULL);
+	iqdb_filter_free(&iqdb_allocator_libc, filter);
+}
+
+/* ---- contract ---- */
+
+static void
+configuration_is_checked(void **state)
+{
+	IqdbConfig good = small_config(IQDB_METRIC_L2);
+	IqdbConfig config;
+	Iqdb      *db;
+	IqdbError  err;
+
+	(void) state;
+	config = good;
+	config.options.dimension = 0;
+	assert_int_equal(iqdb_open_in_memory(&config, &db, &err), IQDB_ERR_CONFIG);
+	assert_null(db);
+	config.options.dimension = IQDB_DIMENSION_MAX + 1;
+	assert_int_equal(iqdb_open_in_memory(&config, &db, &err), IQDB_ERR_CONFIG);
+	config = good;
+	config.options.metric = IQDB_METRIC_COUNT;
+	assert_int_equal(iqdb_open_in_memory(&config, &db, &err), IQDB_ERR_METRIC);
+	config = good;
+	config.options.engine = 77;
+	assert_int_equal(iqdb_open_in_memory(&config, &db, &err), IQDB_ERR_CONFIG);
+	config = good;
+	config.fsync.mode = (IqdbFsync) 9;
+	assert_int_equal(iqdb_open_in_memory(&config, &db, &err), IQDB_ERR_CONFIG);
+	config = good;
+	config.fsync = (IqdbFsyncPolicy){IQDB_FSYNC_PERIODIC, 0};
+	assert_int_equal(iqdb_open_in_memory(&config, &db, &err), IQDB_ERR_CONFIG);
+	config = good;
+	config.compression = IQDB_COMPRESSION_ZSTD;
+	config.compression_level = 23;
+	assert_int_equal(iqdb_open_in_memory(&config, &db, &err), IQDB_ERR_CONFIG);
+	config = good;
+	config.memory_max = UINT64_MAX;
+	assert_int_not_equal(iqdb_open_in_memory(&config, &db, &err), IQDB_OK);
+	assert_null(db);
+	config = good;
+	assert_int_equal(iqdb_open("", &config, &db, &err), IQDB_ERR_CONFIG);
+	assert_null(db);
+	assert_int_equal(iqdb_close(NULL, &err), IQDB_OK);
+	iqdb_abandon(NULL);
+	iqdb_record_free(NULL);
+	iqdb_result_free(NULL);
+}
+
+static void
+upsert_get_delete_and_len(void **state)
+{
+	World       world;
+	IqdbRecord *record;
+	float       vector[DIM] = {1, 2, 3, 4};
+	bool        deleted = true;
+
+	(void) state;
+	world_open(&world, IQDB_METRIC_COSINE, false, SEED);
+	assert_true(iqdb_is_empty(world.db));
+	assert_int_equal(iqdb_get(world.db, iqdb_id_u64(1), &record, NULL), IQDB_OK);
+	assert_null(record);
+	put(&world, iqdb_id_u64(1));
+	put(&world, iqdb_id_bytes("1", 1));
+	put(&world, iqdb_id_bytes("\0\xff", 2));
+	put(&world, iqdb_id_u64(UINT64_MAX));
+	compare(&world);
+	/* the two kinds of id are never equal, a replacement replaces wholly */
+	put(&world, iqdb_id_u64(1));
+	assert_int_equal(iqdb_upsert(world.db, iqdb_id_bytes("1", 1), vector, DIM, NULL, 0, NULL), IQDB_OK);
+	model_put(&world.model, iqdb_id_bytes("1", 1), vector, NULL, 0);
+	compare(&world);
+	delete(&world, iqdb_id_u64(1));
+	delete(&world, iqdb_id_u64(1));
+	assert_int_equal(iqdb_delete(world.db, iqdb_id_u64(1), &deleted, NULL), IQDB_OK);
+	assert_false(deleted);
+	assert_int_equal(iqdb_delete(world.db, iqdb_id_u64(1), NULL, NULL), IQDB_OK);
+	compare(&world);
+	put(&world, iqdb_id_u64(1));
+	compare(&world);
+	world_close(&world);
+}
+
+static void
+writes_reject_what_they_must(void **state)
+{
+	World     world;
+	float     vector[DIM + 1] = {1, 2, 3, 4, 5};
+	float     bad[DIM] = {1, INFINITY, 3, 4};
+	IqdbError err;
+
+	(void) state;
+	world_open(&world, IQDB_METRIC_DOT, true, SEED);
+	assert_int_equal(iqdb_upsert(world.db, iqdb_id_u64(1), vector, DIM + 1, NULL, 0, &err), IQDB_ERR_DIMENSION);
+	assert_string_equal(err.message, "expected 4 dimensions, not 5");
+	assert_int_equal(iqdb_upsert(world.db, iqdb_id_u64(1), vector, 0, NULL, 0, &err), IQDB_ERR_DIMENSION);
+	assert_int_equal(iqdb_upsert(world.db, iqdb_id_u64(1), bad, DIM, NULL, 0, &err), IQDB_ERR_VECTOR);
+	bad[1] = NAN;
+	assert_int_equal(iqdb_upsert(world.db, iqdb_id_u64(1), bad, DIM, NULL, 0, &err), IQDB_ERR_VECTOR);
+	assert_int_equal(iqdb_upsert(world.db, iqdb_id_bytes(NULL, 0), vector, DIM, NULL, 0, &err), IQDB_ERR_CONFIG);
+	assert_int_equal(iqdb_upsert(world.db, iqdb_id_u64(1), vector, DIM, (const unsigned char *) "?", 1, &err),
+					 IQDB_ERR_CORRUPT);
+	assert_int_equal(iqdb_len(world.db), 0);
+	reopen(&world, false);
+	assert_int_equal(iqdb_len(world.db), 0);
+	world_close(&world);
+}
+
+static void
+search_checks_the_query_before_anything_else(void **state)
+{
+	World       world;
+	float       query[DIM] = {1, 0, 0, 0};
+	float       bad[DIM] = {1, NAN, 0, 0};
+	IqdbResult *result;
+	IqdbResult *results[3];
+	float       queries[3 * DIM] = {0};
+
+	(void) state;
+	world_open(&world, IQDB_METRIC_L2, false, SEED);
+	for (int round = 0; round < 2; round++)
+	{
+		for (size_t k = 0; k < 3; k++)
+		{
+			assert_int_equal(iqdb_search(world.db, query, DIM - 1, k, &result, NULL), IQDB_ERR_DIMENSION);
+			assert_null(result);
+			assert_int_equal(iqdb_search(world.db, bad, DIM, k, &result, NULL), IQDB_ERR_VECTOR);
+		}
+		assert_int_equal(iqdb_search(world.db, query, DIM, 0, &result, NULL), IQDB_OK);
+		assert_int_equal(result->count, 0);
+		iqdb_result_free(result);
+		put(&world, iqdb_id_u64(7));
+	}
+	/* a batch stops at its first bad query and gives nothing */
+	queries[2 * DIM] = NAN;
+	assert_int_equal(iqdb_search_batch(world.db, queries, 3, DIM, 5, results, NULL), IQDB_ERR_VECTOR);
+	for (int i = 0; i < 3; i++)
+		assert_null(results[i]);
+	assert_int_equal(iqdb_search_batch(world.db, queries, 0, DIM, 5, results, NULL), IQDB_OK);
+	world_close(&world);
+}
+
+static void
+search_on_empty_gives_nothing_and_large_k_gives_all(void **state)
+{
+	World world;
+
+	(void) state;
+	world_open(&world, IQDB_METRIC_L1, false, SEED);
+	compare(&world);
+	for (uint64_t i = 0; i < 130; i++)
+		put(&world, iqdb_id_u64(i));
+	compare_search(&world, 129, NULL);
+	compare_search(&world, 130, NULL);
+	compare_search(&world, 131, NULL);
+	compare_search(&world, SIZE_MAX, NULL);
+	world_close(&world);
+}
+
+static void
+batch_equals_search_one_by_one(void **state)
+{
+	World       world;
+	float       queries[20 * DIM];
+	IqdbResult *results[20];
+	IqdbFilter *filter;
+
+	(void) state;
+	world_open(&world, IQDB_METRIC_COSINE, false, SEED);
+	for (int i = 0; i < 200; i++)
+		random_operation(&world, 1);
+	filter = model_random_filter(&world.rng);
+	for (int round = 0; round < 2; round++)
+	{
+		const IqdbFilter *used = round == 0 ? NULL : filter;
+
+		model_random_vector(&world.rng, queries, 20 * DIM);
+		assert_int_equal(iqdb_search_batch_with(world.db, queries, 20, DIM, 7, used, results, NULL), IQDB_OK);
+		for (size_t i = 0; i < 20; i++)
+		{
+			size_t    count;
+			ModelHit *expected = model_search(&world.model, queries + i * DIM, used, &count);
+
+			assert_result(&world.model, results[i], expected, count < 7 ? count : 7);
+			iqdb_result_free(results[i]);
+			free(expected);
+		}
+	}
+	iqdb_filter_free(&iqdb_allocator_libc, filter);
+	world_close(&world);
+}
+
+static void
+a_result_outlives_its_handle(void **state)
+{
+	World       world;
+	float       query[DIM] = {1, 1, 1, 1};
+	IqdbResult *result;
+	IqdbRecord *record;
+	size_t      sum = 0;
+
+	(void) state;
+	world_open(&world, IQDB_METRIC_L2, false, SEED);
+	for (int i = 0; i < 100; i++)
+		random_operation(&world, 0);
+	put(&world, iqdb_id_bytes("abc", 3));
+	assert_int_equal(iqdb_search(world.db, query, DIM, 50, &result, NULL), IQDB_OK);
+	assert_int_equal(iqdb_get(world.db, iqdb_id_bytes("abc", 3), &record, NULL), IQDB_OK);
+	world_close(&world);
+	for (size_t i = 0; i < result->count; i++)
+	{
+		for (size_t j = 0; j < result->found[i].metadata_length; j++)
+			sum += result->found[i].metadata[j];
+		if (result->found[i].id.kind == IQDB_ID_BYTES)
+			sum += result->found[i].id.bytes[0];
+	}
+	assert_true(sum > 0);
+	assert_int_equal(record->dim, DIM);
+	iqdb_result_free(result);
+	iqdb_record_free(record);
+}
+
+static void
+per_query_limit_ends_a_search_early(void **state)
+{
+	World       world;
+	float       query[DIM] = {0};
+	IqdbQuery   settings = {.k = 5, .max_rows = 256};
+	IqdbResult *result;
+
+	(void) state;
+	world_open(&world, IQDB_METRIC_L2, false, SEED);
+	for (uint64_t i = 0; i < 1000; i++)
+		put(&world, iqdb_id_u64(i));
+	assert_int_equal(iqdb_search_query(world.db, query, DIM, &settings, &result, NULL), IQDB_OK);
+	assert_int_equal(result->count, 5);
+	assert_int_equal(result->stats.scored, 256);
+	iqdb_result_free(result);
+	settings.max_rows = 0;
+	assert_int_equal(iqdb_search_query(world.db, query, DIM, &settings, &result, NULL), IQDB_OK);
+	assert_int_equal(result->stats.scored, 1000);
+	iqdb_result_free(result);
+	world_close(&world);
+}
+
+/* ---- filters ---- */
+
+static IqdbFilter *
+leaf(IqdbFilterOp op, const char *field, IqdbValue value)
+{
+	IqdbFilterBuilder builder;
+	IqdbFilter       *filter;
+	IqdbCondition     root;
+
+	iqdb_filter_builder_init(&builder, &iqdb_allocator_libc);
+	root = iqdb_filter_compare(&builder, op, field, strlen(field), &value);
+	assert_int_equal(iqdb_filter_finish(&builder, root, &filter, NULL), IQDB_OK);
+	iqdb_filter_builder_free(&builder);
+	return filter;
+}
+
+static void
+put_with(World *world, uint64_t id, const char *field, IqdbValue value)
+{
+	float               vector[DIM];
+	IqdbMetadataBuilder builder;
+	unsigned char      *metadata;
+	size_t              length;
+
+	iqdb_metadata_builder_init(&builder, &iqdb_allocator_libc);
+	assert_int_equal(iqdb_metadata_put(&builder, field, strlen(field), &value, NULL), IQDB_OK);
+	assert_int_equal(iqdb_metadata_finish(&builder, &metadata, &length, NULL), IQDB_OK);
+	iqdb_metadata_builder_free(&builder);
+	model_random_vector(&world->rng, vector, DIM);
+	assert_int_equal(iqdb_upsert(world->db, iqdb_id_u64(id), vector, DIM, metadata, length, NULL), IQDB_OK);
+	model_put(&world->model, iqdb_id_u64(id), vector, metadata, length);
+	iqdb_free(&iqdb_allocator_libc, metadata, length);
+}
+
+static size_t
+count_found(World *world, IqdbFilter *filter, size_t k)
+{
+	float       query[DIM] = {0};
+	IqdbResult *result;
+	size_t      count;
+
+	assert_int_equal(iqdb_search_with(world->db, query, DIM, k, filter, &result, NULL), IQDB_OK);
+	count = result->count;
+	iqdb_result_free(result);
+	iqdb_filter_free(&iqdb_allocator_libc, filter);
+	return count;
+}
+
+static void
+filtered_search_gives_k_while_there_are_k(void **state)
+{
+	World world;
+	float vector[DIM] = {1, 1, 1, 1};
+
+	(void) state;
+	world_open(&world, IQDB_METRIC_L2, false, SEED);
+	for (uint64_t i = 0; i < 2000; i++)
+		put_with(&world, i, "n", iqdb_value_int((int64_t) i));
+	assert_int_equal(iqdb_upsert(world.db, iqdb_id_u64(5000), vector, DIM, NULL, 0, NULL), IQDB_OK);
+	/* half a percent matches */
+	assert_int_equal(count_found(&world, leaf(IQDB_FILTER_LT, "n", iqdb_value_int(10)), 10), 10);
+	assert_int_equal(count_found(&world, leaf(IQDB_FILTER_LT, "n", iqdb_value_int(10)), 100), 10);
+	assert_int_equal(count_found(&world, leaf(IQDB_FILTER_EQ, "n", iqdb_value_int(-1)), 100), 0);
+	/* another kind, an absent field: every leaf is false, NEQ too */
+	assert_int_equal(count_found(&world, leaf(IQDB_FILTER_EQ, "n", iqdb_value_float(5)), 100), 0);
+	assert_int_equal(count_found(&world, leaf(IQDB_FILTER_NEQ, "n", iqdb_value_float(5)), 100), 0);
+	assert_int_equal(count_found(&world, leaf(IQDB_FILTER_NEQ, "m", iqdb_value_int(5)), 100), 0);
+	assert_int_equal(count_found(&world, leaf(IQDB_FILTER_NEQ, "n", iqdb_value_int(5)), 5000), 1999);
+	world_close(&world);
+}
+
+/* ---- ties ---- */
+
+/* Ids of the first rows at equal distance, in order, as digits. */
+static void
+assert_order(Iqdb *db, const char *expected)
+{
+	float       query[DIM] = {0};
+	IqdbResult *result;
+	char        order[32] = {0};
+
+	assert_int_equal(iqdb_search(db, query, DIM, 30, &result, NULL), IQDB_OK);
+	for (size_t i = 0; i < result->count; i++)
+		order[i] = (char) ('0' + result->found[i].id.number);
+	iqdb_result_free(result);
+	assert_string_equal(order, expected);
+}
+
+static void
+ties_follow_insertion_order_also_after_reopening(void **state)
+{
+	World world;
+	float vector[DIM] = {1, 0, 0, 0};
+
+	(void) state;
+	world_open(&world, IQDB_METRIC_L2, true, SEED);
+	for (uint64_t i = 0; i < 8; i++)
+	{
+		vector[i % DIM] = i % 2 == 0 ? 1.0f : -1.0f;
+		for (size_t j = 0; j < DIM; j++)
+			vector[j] = j == i % DIM ? vector[j] : 0.0f;
+		assert_int_equal(iqdb_upsert(world.db, iqdb_id_u64(i), vector, DIM, NULL, 0, NULL), IQDB_OK);
+	}
+	assert_order(world.db, "01234567");
+	reopen(&world, true);
+	assert_order(world.db, "01234567");
+	/* replaced: to the end. Deleted: the rest keep their order. Put again: to the end */
+	assert_int_equal(iqdb_upsert(world.db, iqdb_id_u64(2), vector, DIM, NULL, 0, NULL), IQDB_OK);
+	assert_int_equal(iqdb_delete(world.db, iqdb_id_u64(0), NULL, NULL), IQDB_OK);
+	assert_int_equal(iqdb_delete(world.db, iqdb_id_u64(5), NULL, NULL), IQDB_OK);
+	assert_order(world.db, "134672");
+	assert_int_equal(iqdb_upsert(world.db, iqdb_id_u64(5), vector, DIM, NULL, 0, NULL), IQDB_OK);
+	assert_order(world.db, "1346725");
+	reopen(&world, false);
+	assert_order(world.db, "1346725");
+	assert_int_equal(iqdb_upsert(world.db, iqdb_id_u64(0), vector, DIM, NULL, 0, NULL), IQDB_OK);
+	assert_order(world.db, "13467250");
+	reopen(&world, true);
+	reopen(&world, true);
+	assert_order(world.db, "13467250");
+	world_close(&world);
+}
+
+/* ---- the model ---- */
+
+static void
+random_world(IqdbMetric metric, bool files)
+{
+	World world;
+
+	print_message("metric %s, %s, seed %llu\n", iqdb_metric_name(metric), files ? "files" : "memory",
+				  (unsigned long long) SEED + metric);
+	world_open(&world, metric, files, SEED + metric);
+	if (files)
+		world.config.checkpoint_bytes = 3000;
+	for (int batch = 0; batch < 20; batch++)
+	{
+		for (int i = 0; i < 25; i++)
+			random_operation(&world, batch % 6 == 5 ? 8 : 3);
+		switch (iqdb_rng_below(&world.rng, 5))
+		{
+			case 0:
+				assert_int_equal(iqdb_optimize(world.db, NULL), IQDB_OK);
+				break;
+			case 1:
+				assert_int_equal(iqdb_flush(world.db, NULL), IQDB_OK);
+				break;
+			case 2:
+				if (files)
+					reopen(&world, true);
+				break;
+			case 3:
+				if (files)
+					reopen(&world, false);
+				break;
+			default:
+				break;
+		}
+		compare(&world);
+	}
+	world_close(&world);
+}
+
+static void
+matches_naive_for_every_metric(void **state)
+{
+	(void) state;
+	for (int metric = 0; metric < IQDB_METRIC_COUNT; metric++)
+	{
+		random_world((IqdbMetric) metric, false);
+		random_world((IqdbMetric) metric, true);
+	}
+}
+
+/* ---- persistence ---- */
+
+static void
+several_sessions_accumulate(void **state)
+{
+	World world;
+
+	(void) state;
+	world_open(&world, IQDB_METRIC_HAMMING, true, SEED);
+	for (int session = 0; session < 6; session++)
+	{
+		for (int i = 0; i < 10; i++)
+			random_operation(&world, 3);
+		reopen(&world, session % 2 == 0);
+		compare(&world);
+	}
+	world_close(&world);
+}
+
+static void
+opening_makes_snapshot_and_log(void **state)
+{
+	World     world;
+	IqdbStats stats;
+
+	(void) state;
+	world_open(&world, IQDB_METRIC_L2, true, SEED);
+	assert_true(io_crash_exists(world.fs, "db"));
+	assert_true(io_crash_exists(world.fs, "db.wal"));
+	iqdb_stats(world.db, &stats);
+	assert_int_equal(stats.position, 0);
+	assert_int_equal(stats.log_bytes, IQDB_LOG_HEADER_SIZE);
+	put(&world, iqdb_id_u64(1));
+	iqdb_stats(world.db, &stats);
+	assert_int_equal(stats.position, 1);
+	assert_int_equal(stats.snapshot_position, 0);
+	assert_true(stats.log_bytes > IQDB_LOG_HEADER_SIZE && stats.log_synced_bytes == stats.log_bytes);
+	/* a checkpoint resets the log, and a second one has nothing to do */
+	assert_int_equal(iqdb_flush(world.db, NULL), IQDB_OK);
+	iqdb_stats(world.db, &stats);
+	assert_int_equal(stats.snapshot_position, 1);
+	assert_int_equal(stats.log_bytes, IQDB_LOG_HEADER_SIZE);
+	assert_int_equal(stats.checkpoints, 2);
+	assert_int_equal(iqdb_flush(world.db, NULL), IQDB_OK);
+	iqdb_stats(world.db, &stats);
+	assert_int_equal(stats.checkpoints, 2);
+	assert_false(io_crash_exists(world.fs, "db.tmp") || io_crash_exists(world.fs, "db.wal.tmp"));
+	compare(&world);
+	world_close(&world);
+}
+
+static void
+reopening_with_another_shape_is_refused(void **state)
+{
+	World      world;
+	IqdbConfig other;
+	Iqdb      *db;
+	IqdbError  err;
+
+	(void) state;
+	world_open(&world, IQDB_METRIC_L2, true, SEED);
+	for (int i = 0; i < 20; i++)
+		random_operation(&world, 0);
+	for (int round = 0; round < 2; round++)
+	{
+		if (round == 0)
+			iqdb_abandon(world.db);
+		else
+			assert_int_equal(iqdb_close(world.db, NULL), IQDB_OK);
+		other = world.config;
+		other.options.dimension = DIM + 1;
+		assert_int_equal(iqdb_open("db", &other, &db, &err), IQDB_ERR_CONFIG);
+		assert_null(db);
+		other = world.config;
+		other.options.metric = IQDB_METRIC_COSINE;
+		assert_int_equal(iqdb_open("db", &other, &db, &err), IQDB_ERR_CONFIG);
+		assert_string_equal(err.message, "the database has metric l2, not cosine");
+		must_open(&world);
+		compare(&world);
+	}
+	world_close(&world);
+}
+
+static void
+relaxed_policies_and_compression_round_trip(void **state)
+{
+	static const IqdbCompression compressions[] = {IQDB_COMPRESSION_NONE, IQDB_COMPRESSION_LZ4, IQDB_COMPRESSION_ZSTD};
+
+	(void) state;
+	for (int i = 0; i < 9; i++)
+	{
+		World     world;
+		IqdbStats stats;
+
+		world_open(&world, IQDB_METRIC_L2, true, SEED + (uint64_t) i);
+		iqdb_abandon(world.db);
+		world.config.compression = compressions[i % 3];
+		world.config.compression_level = i % 3 == 2 ? 19 : 0;
+		world.config.fsync.mode = (IqdbFsync) (i / 3);
+		world.config.fsync.interval_ms = 100000;
+		must_open(&world);
+		for (int n = 0; n < 60; n++)
+			random_operation(&world, 2);
+		reopen(&world, false);
+		compare(&world);
+		reopen(&world, true);
+		compare(&world);
+		iqdb_stats(world.db, &stats);
+		assert_true(stats.snapshot_bytes > 0);
+		world_close(&world);
+	}
+}
+
+static void
+a_log_that_grows_long_is_folded_by_itself(void **state)
+{
+	World     world;
+	IqdbStats stats;
+
+	(void) state;
+	world_open(&world, IQDB_METRIC_L2, true, SEED);
+	iqdb_abandon(world.db);
+	world.config.checkpoint_bytes = 20000;
+	must_open(&world);
+	for (int i = 0; i < 2000; i++)
+		random_operation(&world, 2);
+	iqdb_stats(world.db, &stats);
+	assert_true(stats.checkpoints >= 3);
+	assert_int_equal(stats.checkpoint_failures, 0);
+	assert_true(stats.log_bytes < 60000);
+	compare(&world);
+	reopen(&world, false);
+	compare(&world);
+	world_close(&world);
+}
+
+/* ---- locks and left-overs ---- */
+
+static void
+a_second_handle_is_locked_out(void **state)
+{
+	World      world;
+	Iqdb      *db;
+	char       path[64];
+	char       name[80];
+	IqdbConfig config = small_config(IQDB_METRIC_L2);
+
+	(void) state;
+	world_open(&world, IQDB_METRIC_L2, true, SEED);
+	assert_int_equal(iqdb_open("db", &world.config, &db, NULL), IQDB_ERR_LOCKED);
+	put(&world, iqdb_id_u64(1));
+	reopen(&world, true);
+	assert_int_equal(iqdb_open("db", &world.config, &db, NULL), IQDB_ERR_LOCKED);
+	world_close(&world);
+
+	/* the same on real files */
+	snprintf(path, sizeof(path), "%s/locked-%ld", getenv("TMPDIR") != NULL ? getenv("TMPDIR") : "/tmp", (long) getpid());
+	assert_int_equal(iqdb_open(path, &config, &world.db, NULL), IQDB_OK);
+	assert_int_equal(iqdb_open(path, &config, &db, NULL), IQDB_ERR_LOCKED);
+	assert_null(db);
+	assert_int_equal(iqdb_close(world.db, NULL), IQDB_OK);
+	assert_int_equal(iqdb_open(path, &config, &db, NULL), IQDB_OK);
+	assert_int_equal(iqdb_close(db, NULL), IQDB_OK);
+	for (int i = 0; i < 3; i++)
+	{
+		static const char *const suffixes[] = {"", ".wal", ".lock"};
+
+		snprintf(name, sizeof(name), "%s%s", path, suffixes[i]);
+		assert_int_equal(unlink(name), 0);
+	}
+}
+
+static void
+left_overs_of_a_crashed_save_are_removed(void **state)
+{
+	World world;
+
+	(void) state;
+	world_open(&world, IQDB_METRIC_L2, true, SEED);
+	put(&world, iqdb_id_u64(1));
+	iqdb_abandon(world.db);
+	io_crash_put(world.fs, "db.tmp", "half a snapshot", 15);
+	io_crash_put(world.fs, "db.wal.tmp", "half a log", 10);
+	io_crash_put(world.fs, "db.tmpx", "somebody else's", 15);
+	must_open(&world);
+	assert_false(io_crash_exists(world.fs, "db.tmp") || io_crash_exists(world.fs, "db.wal.tmp"));
+	assert_true(io_crash_exists(world.fs, "db.tmpx"));
+	compare(&world);
+	world_close(&world);
+}
+
+/* ---- damage ---- */
+
+static unsigned char *
+copy_file(const IoCrash *fs, const char *path, size_t *length_out)
+{
+	const unsigned char *content = io_crash_content(fs, path, length_out);
+	unsigned char       *copy = malloc(*length_out + 64);
+
+	assert_non_null(content);
+	assert_non_null(copy);
+	memcpy(copy, content, *length_out);
+	return copy;
+}
+
+static void
+a_torn_log_tail_is_cut_and_later_writes_survive(void **state)
+{
+	World          world;
+	unsigned char *bytes;
+	size_t         length;
+
+	(void) state;
+	world_open(&world, IQDB_METRIC_L2, true, SEED);
+	for (int i = 0; i < 10; i++)
+		put(&world, iqdb_id_u64((uint64_t) i));
+	iqdb_abandon(world.db);
+	bytes = copy_file(world.fs, "db.wal", &length);
+	memset(bytes + length, 0xab, 13);
+	io_crash_put(world.fs, "db.wal", bytes, length + 13);
+	free(bytes);
+	must_open(&world);
+	compare(&world);
+	/* what is written behind a tail that was torn must not vanish at the next crash */
+	for (int i = 0; i < 10; i++)
+		put(&world, iqdb_id_u64((uint64_t) i + 5));
+	reopen(&world, false);
+	compare(&world);
+	world_close(&world);
+}
+
+/* A world of some rows in the snapshot and some in the log, closed. */
+static void
+world_with_files(World *world, int rows)
+{
+	world_open(world, IQDB_METRIC_L2, true, SEED);
+	for (int i = 0; i < rows; i++)
+		random_operation(world, 1);
+	assert_int_equal(iqdb_flush(world->db, NULL), IQDB_OK);
+	for (int i = 0; i < rows; i++)
+		random_operation(world, 1);
+	iqdb_abandon(world->db);
+	world->db = NULL;
+}
+
+static void
+world_drop(World *world)
+{
+	assert_int_equal(io_crash_open_handles(world->fs), 0);
+	io_crash_destroy(world->fs);
+	model_free(&world->model);
+}
+
+static void
+every_byte_flip_in_a_snapshot_fails_the_open(void **state)
+{
+	World          world;
+	unsigned char *bytes;
+	size_t         length;
+
+	(void) state;
+	world_with_files(&world, 12);
+	bytes = copy_file(world.fs, "db", &length);
+	for (size_t i = 0; i < length; i++)
+	{
+		IqdbError  err = {0};
+		Iqdb      *db;
+		IqdbStatus status;
+
+		bytes[i] ^= 0x10;
+		io_crash_put(world.fs, "db", bytes, length);
+		bytes[i] ^= 0x10;
+		status = iqdb_open("db", &world.config, &db, &err);
+		assert_null(db);
+		assert_true(status == IQDB_ERR_CORRUPT || status == IQDB_ERR_VERSION);
+		assert_string_equal(err.file, "db");
+	}
+	for (size_t cut = 0; cut < length; cut += 5)
+	{
+		Iqdb *db;
+
+		io_crash_put(world.fs, "db", bytes, cut);
+		assert_int_equal(iqdb_open("db", &world.config, &db, NULL), IQDB_ERR_CORRUPT);
+	}
+	io_crash_put(world.fs, "db", bytes, length);
+	free(bytes);
+	must_open(&world);
+	compare(&world);
+	world_close(&world);
+}
+
+static void
+every_byte_flip_in_a_log_is_handled(void **state)
+{
+	World          world;
+	unsigned char *bytes;
+	size_t         length;
+
+	(void) state;
+	world_with_files(&world, 6);
+	bytes = copy_file(world.fs, "db.wal", &length);
+	for (size_t i = 0; i < length; i++)
+	{
+		Iqdb      *db;
+		IqdbStatus status;
+
+		bytes[i] ^= 0x04;
+		io_crash_put(world.fs, "db.wal", bytes, length);
+		bytes[i] ^= 0x04;
+		status = iqdb_open("db", &world.config, &db, NULL);
+		if (i < IQDB_LOG_HEADER_SIZE)
+			assert_true(status == IQDB_ERR_CORRUPT || status == IQDB_ERR_VERSION);
+		else
+		{
+			assert_int_equal(status, IQDB_OK);
+			assert_sound(db);
+			iqdb_abandon(db);
+		}
+	}
+	for (size_t cut = 0; cut <= length; cut += 3)
+	{
+		Iqdb *db;
+
+		io_crash_put(world.fs, "db.wal", bytes, cut);
+		assert_int_equal(iqdb_open("db", &world.config, &db, NULL), IQDB_OK);
+		assert_sound(db);
+		iqdb_abandon(db);
+	}
+	free(bytes);
+	world_drop(&world);
+}
+
+static void
+a_garbage_file_is_not_a_database(void **state)
+{
+	World     world;
+	Iqdb     *db;
+	IqdbError err;
+	char      text[2000];
+
+	(void) state;
+	memset(text, 't', sizeof(text));
+	world_with_files(&world, 3);
+	io_crash_put(world.fs, "db", text, sizeof(text));
+	assert_int_equal(iqdb_open("db", &world.config, &db, &err), IQDB_ERR_CORRUPT);
+	assert_string_equal(err.file, "db");
+	io_crash_put(world.fs, "text", text, sizeof(text));
+	assert_int_equal(iqdb_open("text", &world.config, &db, &err), IQDB_ERR_CORRUPT);
+	io_crash_put(world.fs, "new.wal", text, sizeof(text));
+	assert_int_equal(iqdb_open("new", &world.config, &db, &err), IQDB_ERR_CORRUPT);
+	assert_string_equal(err.file, "new.wal");
+	world_drop(&world);
+}
+
+static void
+a_foreign_or_missing_log_is_noticed(void **state)
+{
+	World          world;
+	World          other;
+	unsigned char *bytes;
+	size_t         length;
+	Iqdb          *db;
+	IqdbError      err;
+
+	(void) state;
+	world_with_files(&world, 10);
+	/* a log of a database of the same shape, another history */
+	world_open(&other, IQDB_METRIC_L2, true, SEED + 1);
+	for (int i = 0; i < 30; i++)
+		put(&other, iqdb_id_u64((uint64_t) i));
+	iqdb_abandon(other.db);
+	bytes = copy_file(other.fs, "db.wal", &length);
+	io_crash_put(world.fs, "db.wal", bytes, length);
+	assert_int_equal(iqdb_open("db", &world.config, &db, &err), IQDB_ERR_CORRUPT);
+	assert_string_equal(err.file, "db.wal");
+	free(bytes);
+	/* a log that begins behind the snapshot */
+	must_open(&other);
+	assert_int_equal(iqdb_close(other.db, NULL), IQDB_OK);
+	bytes = copy_file(other.fs, "db.wal", &length);
+	io_crash_put(world.fs, "db.wal", bytes, length);
+	assert_int_equal(iqdb_open("db", &world.config, &db, &err), IQDB_ERR_CORRUPT);
+	free(bytes);
+	/* the snapshot alone is good: it is what was there at the last checkpoint */
+	bytes = copy_file(other.fs, "db", &length);
+	io_crash_put(other.fs, "alone", bytes, length);
+	assert_int_equal(iqdb_open("alone", &other.config, &db, &err), IQDB_OK);
+	assert_int_equal(iqdb_len(db), 30);
+	assert_int_equal(iqdb_close(db, NULL), IQDB_OK);
+	free(bytes);
+	/* a log alone is good only when it tells everything */
+	bytes = copy_file(other.fs, "db.wal", &length);
+	io_crash_put(other.fs, "lone.wal", bytes, length);
+	assert_int_equal(iqdb_open("lone", &other.config, &db, &err), IQDB_ERR_CORRUPT);
+	free(bytes);
+	world_drop(&world);
+	world_drop(&other);
+}
+
+static void
+a_log_that_tells_everything_replaces_a_lost_snapshot(void **state)
+{
+	World          world;
+	unsigned char *bytes;
+	size_t         length;
+
+	(void) state;
+	world_open(&world, IQDB_METRIC_L2, true, SEED);
+	for (int i = 0; i < 20; i++)
+		random_operation(&world, 2);
+	iqdb_abandon(world.db);
+	bytes = copy_file(world.fs, "db.wal", &length);
+	io_crash_destroy(world.fs);
+	world.fs = io_crash_create();
+	world.config.io = io_crash_io(world.fs);
+	io_crash_put(world.fs, "db.wal", bytes, length);
+	free(bytes);
+	must_open(&world);
+	compare(&world);
+	reopen(&world, false);
+	compare(&world);
+	world_close(&world);
+}
+
+/* ---- a log frame that is valid and says nonsense ---- */
+
+static void
+rewrite_log(World *world, uint8_t type, const void *body, size_t length)
+{
+	unsigned char *bytes;
+	size_t         size;
+	size_t         used;
+	IqdbLogHeader  header;
+	bool           blank;
+	IqdbLogPiece   piece = {body, length};
+	uint64_t       hash = 0;
+	uint64_t       position = 0;
+
+	bytes = copy_file(world->fs, "db.wal", &size);
+	assert_int_equal(iqdb_log_read_header(world->config.io, "db.wal", &header, &blank, NULL), IQDB_OK);
+	position = header.start_position + 1;
+	/* the hash of handle_format.h, by its definition */
+	{
+		uint64_t state = header.start_hash ^ ((uint64_t) type << 32 | iqdb_crc32c(0, body, length));
+
+		hash = iqdb_splitmix64(&state);
+	}
+	bytes = realloc(bytes, IQDB_LOG_HEADER_SIZE + 1000);
+	assert_int_equal(iqdb_log_encode_frame(iqdb_log_seed(&header), bytes + IQDB_LOG_HEADER_SIZE, 1000, position, hash,
+										   type, &piece, 1, &used, NULL),
+					 IQDB_OK);
+	io_crash_put(world->fs, "db.wal", bytes, IQDB_LOG_HEADER_SIZE + used);
+	free(bytes);
+}
+
+static void
+a_frame_that_cannot_be_is_an_error_with_its_offset(void **state)
+{
+	World         world;
+	Iqdb         *db;
+	IqdbError     err;
+	unsigned char body[9 + 8 + DIM * 4];
+
+	(void) state;
+	world_with_files(&world, 5);
+	memset(body, 0, sizeof(body));
+	body[9] = DIM;
+	rewrite_log(&world, 1, body, sizeof(body));
+	assert_int_equal(iqdb_open("db", &world.config, &db, &err), IQDB_OK);
+	iqdb_abandon(db);
+	/* not finite */
+	body[9 + 8 + 3] = 0x7f;
+	body[9 + 8 + 2] = 0x80;
+	rewrite_log(&world, 1, body, sizeof(body));
+	assert_int_equal(iqdb_open("db", &world.config, &db, &err), IQDB_ERR_CORRUPT);
+	assert_string_equal(err.file, "db.wal");
+	assert_int_equal(err.offset, IQDB_LOG_HEADER_SIZE);
+	/* too short, too long, of no type, of another dimension */
+	memset(body + 17, 0, DIM * 4);
+	rewrite_log(&world, 1, body, sizeof(body) - 1);
+	assert_int_equal(iqdb_open("db", &world.config, &db, &err), IQDB_ERR_CORRUPT);
+	rewrite_log(&world, 2, body, sizeof(body));
+	assert_int_equal(iqdb_open("db", &world.config, &db, &err), IQDB_ERR_CORRUPT);
+	rewrite_log(&world, 3, body, sizeof(body));
+	assert_int_equal(iqdb_open("db", &world.config, &db, &err), IQDB_ERR_CORRUPT);
+	body[9] = DIM - 1;
+	rewrite_log(&world, 1, body, sizeof(body));
+	assert_int_equal(iqdb_open("db", &world.config, &db, &err), IQDB_ERR_CORRUPT);
+	world_drop(&world);
+}
+
+/* ---- failures while running ---- */
+
+static void
+a_failed_sync_ends_writing_and_leaves_reading(void **state)
+{
+	World   world;
+	IoFault fault;
+	float   vector[DIM] = {1, 2, 3, 4};
+
+	(void) state;
+	world_open(&world, IQDB_METRIC_L2, true, SEED);
+	iqdb_abandon(world.db);
+	io_fault_init(&fault, io_crash_io(world.fs));
+	world.config.io = &fault.io;
+	must_open(&world);
+	put(&world, iqdb_id_u64(1));
+	io_fault_arm(&fault, IO_FAULT_BIT(IO_FAULT_SYNC), 1, EIO);
+	assert_int_equal(iqdb_upsert(world.db, iqdb_id_u64(2), vector, DIM, NULL, 0, NULL), IQDB_ERR_IO);
+	io_fault_disarm(&fault);
+	assert_int_equal(iqdb_upsert(world.db, iqdb_id_u64(3), vector, DIM, NULL, 0, NULL), IQDB_ERR_STATE);
+	assert_int_equal(iqdb_delete(world.db, iqdb_id_u64(1), NULL, NULL), IQDB_ERR_STATE);
+	assert_int_equal(iqdb_flush(world.db, NULL), IQDB_ERR_STATE);
+	compare(&world);
+	iqdb_abandon(world.db);
+	/* the write that failed was not acknowledged: it may be there or not */
+	must_open(&world);
+	assert_true(iqdb_len(world.db) == 1 || iqdb_len(world.db) == 2);
+	assert_sound(world.db);
+	world_close(&world);
+}
+
+static void
+a_full_disk_fails_one_write_and_no_more(void **state)
+{
+	World   world;
+	IoFault fault;
+	float   vector[DIM] = {1, 2, 3, 4};
+
+	(void) state;
+	world_open(&world, IQDB_METRIC_L2, true, SEED);
+	iqdb_abandon(world.db);
+	io_fault_init(&fault, io_crash_io(world.fs));
+	world.config.io = &fault.io;
+	must_open(&world);
+	put(&world, iqdb_id_u64(1));
+	io_fault_arm(&fault, IO_FAULT_BIT(IO_FAULT_WRITE), 1, ENOSPC);
+	assert_int_equal(iqdb_upsert(world.db, iqdb_id_u64(2), vector, DIM, NULL, 0, NULL), IQDB_ERR_NO_SPACE);
+	io_fault_disarm(&fault);
+	compare(&world);
+	put(&world, iqdb_id_u64(3));
+	compare(&world);
+	/* a checkpoint that fails changes nothing either */
+	io_fault_arm(&fault, IO_FAULT_BIT(IO_FAULT_WRITE), 1, ENOSPC);
+	assert_int_equal(iqdb_flush(world.db, NULL), IQDB_ERR_NO_SPACE);
+	io_fault_disarm(&fault);
+	put(&world, iqdb_id_u64(4));
+	reopen(&world, false);
+	compare(&world);
+	world_close(&world);
+}
+
+static void
+a_write_that_cannot_be_applied_is_taken_back_from_the_log(void **state)
+{
+	World          world;
+	IqdbStatus     status = IQDB_OK;
+	float          vector[DIM] = {1, 2, 3, 4};
+	uint64_t       id = 0;
+	IqdbStats      before;
+	IqdbStats      after;
+	IqdbError      err;
+
+	(void) state;
+	world_open(&world, IQDB_METRIC_L2, true, SEED);
+	iqdb_abandon(world.db);
+	world.config.memory_max = 700 * 1024;
+	world.config.fsync.mode = IQDB_FSYNC_NEVER;
+	must_open(&world);
+	while (status == IQDB_OK)
+	{
+		iqdb_stats(world.db, &before);
+		status = iqdb_upsert(world.db, iqdb_id_u64(id++), vector, DIM, NULL, 0, &err);
+	}
+	assert_int_equal(status, IQDB_ERR_LIMIT);
+	iqdb_stats(world.db, &after);
+	assert_int_equal(after.log_bytes, before.log_bytes);
+	assert_int_equal(after.position, before.position);
+	assert_int_equal(iqdb_len(world.db), id - 1);
+	/* what goes makes room again */
+	for (uint64_t i = 0; i < 200; i++)
+		assert_int_equal(iqdb_delete(world.db, iqdb_id_u64(i), NULL, NULL), IQDB_OK);
+	assert_int_equal(iqdb_upsert(world.db, iqdb_id_u64(id), vector, DIM, NULL, 0, &err), IQDB_OK);
+	world.config.memory_max = 0;
+	reopen(&world, false);
+	assert_int_equal(iqdb_len(world.db), id - 200);
+	assert_sound(world.db);
+	world_close(&world);
+}
+
+/* ---- the timer ---- */
+
+static void
+sleep_ms(long milliseconds)
+{
+	struct timespec pause = {milliseconds / 1000, milliseconds % 1000 * 1000000};
+
+	nanosleep(&pause, NULL);
+}
+
+static void
+periodic_syncs_an_idle_tail(void **state)
+{
+	World     world;
+	IqdbStats stats;
+	int       waited = 0;
+
+	(void) state;
+	world_open(&world, IQDB_METRIC_L2, true, SEED);
+	iqdb_abandon(world.db);
+	world.config.fsync = (IqdbFsyncPolicy){IQDB_FSYNC_PERIODIC, 20};
+	must_open(&world);
+	for (int i = 0; i < 5; i++)
+		put(&world, iqdb_id_u64((uint64_t) i));
+	/* nothing is written any more: the timer alone makes it durable */
+	do
+	{
+		sleep_ms(5);
+		iqdb_stats(world.db, &stats);
+	} while (stats.log_synced_bytes < stats.log_bytes && ++waited < 1000);
+	assert_int_equal(stats.log_synced_bytes, stats.log_bytes);
+	iqdb_abandon(world.db);
+	io_crash_crash_dropping_all(world.fs);
+	must_open(&world);
+	compare(&world);
+	world_close(&world);
+}
+
+static void
+a_long_interval_does_not_delay_closing(void **state)
+{
+	World world;
+
+	(void) state;
+	world_open(&world, IQDB_METRIC_L2, true, SEED);
+	iqdb_abandon(world.db);
+	world.config.fsync = (IqdbFsyncPolicy){IQDB_FSYNC_PERIODIC, 100000};
+	must_open(&world);
+	put(&world, iqdb_id_u64(1));
+	put(&world, iqdb_id_u64(2));
+	reopen(&world, false);
+	put(&world, iqdb_id_u64(3));
+	reopen(&world, true);
+	compare(&world);
+	world_close(&world);
+}
+
+/* ---- threads ---- */
+
+#define READERS 3
+#define THREAD_WRITES 1500
+
+typedef struct Shared
+{
+	Iqdb          *db;
+	_Atomic bool   stop;
+	_Atomic size_t failures;
+	_Atomic size_t searches;
+} Shared;
+
+/*
+ * The writer keeps one row per id at all times and gives both components the same number: a reader that sees a row twice,
+ * none, or half of a row, fails.
+ */
+static void *
+reader_main(void *arg)
+{
+	Shared *shared = arg;
+	float   query[DIM] = {0};
+	bool    seen[8];
+
+	while (!shared->stop)
+	{
+		IqdbResult *result;
+		IqdbRecord *record;
+
+		memset(seen, 0, sizeof(seen));
+		if (iqdb_search(shared->db, query, DIM, 100, &result, NULL) != IQDB_OK || result->count != 8)
+		{
+			shared->failures++;
+			continue;
+		}
+		for (size_t i = 0; i < result->count; i++)
+		{
+			uint64_t id = result->found[i].id.number;
+
+			shared->failures += id >= 8 || seen[id];
+			seen[id < 8 ? id : 0] = true;
+		}
+		iqdb_result_free(result);
+		if (iqdb_get(shared->db, iqdb_id_u64(3), &record, NULL) != IQDB_OK || record == NULL)
+			shared->failures++;
+		else
+		{
+			shared->failures += record->vector[0] != record->vector[DIM - 1] || record->metadata_length < 4;
+			iqdb_record_free(record);
+		}
+		shared->searches++;
+	}
+	return NULL;
+}
+
+static void
+write_row(Iqdb *db, uint64_t id, float number, uint32_t note)
+{
+	IqdbMetadataBuilder builder;
+	IqdbValue           value;
+	unsigned char      *metadata;
+	size_t              length;
+	char                text[300];
+	float               vector[DIM] = {number, 0, 0, number};
+
+	memset(text, 'x', sizeof(text));
+	value = iqdb_value_string(text, note);
+	iqdb_metadata_builder_init(&builder, &iqdb_allocator_libc);
+	assert_int_equal(iqdb_metadata_put(&builder, "t", 1, &value, NULL), IQDB_OK);
+	assert_int_equal(iqdb_metadata_finish(&builder, &metadata, &length, NULL), IQDB_OK);
+	iqdb_metadata_builder_free(&builder);
+	assert_int_equal(iqdb_upsert(db, iqdb_id_u64(id), vector, DIM, metadata, length, NULL), IQDB_OK);
+	iqdb_free(&iqdb_allocator_libc, metadata, length);
+}
+
+static void
+many_readers_and_a_writer(void **state)
+{
+	World     world;
+	Shared    shared = {0};
+	pthread_t readers[READERS];
+
+	(void) state;
+	world_open(&world, IQDB_METRIC_L2, true, SEED);
+	iqdb_abandon(world.db);
+	world.config.fsync = (IqdbFsyncPolicy){IQDB_FSYNC_PERIODIC, 3};
+	world.config.checkpoint_bytes = 40000;
+	must_open(&world);
+	shared.db = world.db;
+	for (uint64_t id = 0; id < 8; id++)
+		write_row(world.db, id, 1.0f, 1);
+	for (int i = 0; i < READERS; i++)
+		assert_int_equal(pthread_create(&readers[i], NULL, reader_main, &shared), 0);
+	for (uint64_t i = 0; i < THREAD_WRITES; i++)
+	{
+		write_row(world.db, i % 8, (float) (i % 100), (uint32_t) (i * 7 % 300));
+		if (i % 400 == 399)
+			assert_int_equal(iqdb_optimize(world.db, NULL), IQDB_OK);
+		if (i % 500 == 499)
+			assert_sound(world.db);
+	}
+	shared.stop = true;
+	for (int i = 0; i < READERS; i++)
+		pthread_join(readers[i], NULL);
+	assert_int_equal(shared.failures, 0);
+	assert_true(shared.searches > 0);
+	assert_sound(world.db);
+	assert_int_equal(iqdb_close(world.db, NULL), IQDB_OK);
+	must_open(&world);
+	assert_int_equal(iqdb_len(world.db), 8);
+	world_close(&world);
+}
+
+typedef struct WriterArg
+{
+	Iqdb    *db;
+	uint64_t first;
+} WriterArg;
+
+static void *
+writer_main(void *arg)
+{
+	WriterArg *writer = arg;
+
+	for (uint64_t i = 0; i < 300; i++)
+	{
+		float vector[DIM] = {(float) i, 1, 1, 1};
+
+		if (iqdb_upsert(writer->db, iqdb_id_u64(writer->first + i % 200), vector, DIM, NULL, 0, NULL) != IQDB_OK)
+			return writer;
+		if (i % 3 == 0 && iqdb_delete(writer->db, iqdb_id_u64(writer->first + i % 200), NULL, NULL) != IQDB_OK)
+			return writer;
+	}
+	return NULL;
+}
+
+static void
+many_writers_keep_one_order(void **state)
+{
+	World     world;
+	pthread_t threads[3];
+	WriterArg args[3];
+	uint64_t  len;
+
+	(void) state;
+	world_open(&world, IQDB_METRIC_L2, true, SEED);
+	for (uint64_t i = 0; i < 3; i++)
+	{
+		args[i] = (WriterArg){world.db, i * 1000};
+		assert_int_equal(pthread_create(&threads[i], NULL, writer_main, &args[i]), 0);
+	}
+	for (int i = 0; i < 3; i++)
+	{
+		void *failed;
+
+		pthread_join(threads[i], &failed);
+		assert_null(failed);
+	}
+	assert_sound(world.db);
+	len = iqdb_len(world.db);
+	reopen(&world, false);
+	assert_int_equal(iqdb_len(world.db), len);
+	assert_sound(world.db);
+	world_close(&world);
+}
+
+/* ---- memory ---- */
+
+static void
+nothing_leaks_and_sizes_are_true(void **state)
+{
+	AllocFault fault;
+	World      world;
+
+	(void) state;
+	alloc_fault_init(&fault);
+	world_open(&world, IQDB_METRIC_L2, true, SEED);
+	iqdb_abandon(world.db);
+	world.config.allocator = &fault.allocator;
+	must_open(&world);
+	for (int i = 0; i < 200; i++)
+		random_operation(&world, 3);
+	compare(&world);
+	reopen(&world, true);
+	compare(&world);
+	world_close(&world);
+	assert_int_equal(fault.blocks, 0);
+	assert_int_equal(fault.bytes, 0);
+}
+
+static void
+a_search_allocates_the_same_whatever_the_size(void **state)
+{
+	AllocFault  fault;
+	World       world;
+	float       query[DIM] = {0};
+	IqdbResult *result;
+	uint64_t    calls[2];
+
+	(void) state;
+	alloc_fault_init(&fault);
+	world_open(&world, IQDB_METRIC_L2, false, SEED);
+	assert_int_equal(iqdb_close(world.db, NULL), IQDB_OK);
+	world.config.allocator = &fault.allocator;
+	assert_int_equal(iqdb_open_in_memory(&world.config, &world.db, NULL), IQDB_OK);
+	for (int round = 0; round < 2; round++)
+	{
+		for (uint64_t i = 0; i < (round == 0 ? 128u : 8192u); i++)
+			assert_int_equal(iqdb_upsert(world.db, iqdb_id_u64(i), query, DIM, NULL, 0, NULL), IQDB_OK);
+		calls[round] = fault.calls;
+		assert_int_equal(iqdb_search(world.db, query, DIM, 10, &result, NULL), IQDB_OK);
+		calls[round] = fault.calls - calls[round];
+		iqdb_result_free(result);
+	}
+	assert_int_equal(calls[0], calls[1]);
+	assert_true(calls[0] <= 3);
+	world_close(&world);
+}
+
+static void
+fifty_thousand_rows_within_budget(void **state)
+{
+	World       world;
+	float       vector[DIM];
+	IqdbResult *result;
+
+	(void) state;
+	world_open(&world, IQDB_METRIC_L2, false, SEED);
+	for (uint64_t round = 0; round < 2; round++)
+	{
+		for (uint64_t i = 0; i < 50000; i++)
+		{
+			model_random_vector(&world.rng, vector, DIM);
+			assert_int_equal(iqdb_upsert(world.db, iqdb_id_u64(i), vector, DIM, NULL, 0, NULL), IQDB_OK);
+		}
+		for (uint64_t i = 0; i < 50000; i += 2)
+			assert_int_equal(iqdb_delete(world.db, iqdb_id_u64(i), NULL, NULL), IQDB_OK);
+		assert_int_equal(iqdb_len(world.db), 25000);
+	}
+	assert_int_equal(iqdb_search(world.db, vector, DIM, SIZE_MAX, &result, NULL), IQDB_OK);
+	assert_int_equal(result->count, 25000);
+	iqdb_result_free(result);
+	assert_sound(world.db);
+	world_close(&world);
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(configuration_is_checked),
+		cmocka_unit_test(upsert_get_delete_and_len),
+		cmocka_unit_test(writes_reject_what_they_must),
+		cmocka_unit_test(search_checks_the_query_before_anything_else),
+		cmocka_unit_test(search_on_empty_gives_nothing_and_large_k_gives_all),
+		cmocka_unit_test(batch_equals_search_one_by_one),
+		cmocka_unit_test(a_result_outlives_its_handle),
+		cmocka_unit_test(per_query_limit_ends_a_search_early),
+		cmocka_unit_test(filtered_search_gives_k_while_there_are_k),
+		cmocka_unit_test(ties_follow_insertion_order_also_after_reopening),
+		cmocka_unit_test(matches_naive_for_every_metric),
+		cmocka_unit_test(several_sessions_accumulate),
+		cmocka_unit_test(opening_makes_snapshot_and_log),
+		cmocka_unit_test(reopening_with_another_shape_is_refused),
+		cmocka_unit_test(relaxed_policies_and_compression_round_trip),
+		cmocka_unit_test(a_log_that_grows_long_is_folded_by_itself),
+		cmocka_unit_test(a_second_handle_is_locked_out),
+		cmocka_unit_test(left_overs_of_a_crashed_save_are_removed),
+		cmocka_unit_test(a_torn_log_tail_is_cut_and_later_writes_survive),
+		cmocka_unit_test(every_byte_flip_in_a_snapshot_fails_the_open),
+		cmocka_unit_test(every_byte_flip_in_a_log_is_handled),
+		cmocka_unit_test(a_garbage_file_is_not_a_database),
+		cmocka_unit_test(a_foreign_or_missing_log_is_noticed),
+		cmocka_unit_test(a_log_that_tells_everything_replaces_a_lost_snapshot),
+		cmocka_unit_test(a_frame_that_cannot_be_is_an_error_with_its_offset),
+		cmocka_unit_test(a_failed_sync_ends_writing_and_leaves_reading),
+		cmocka_unit_test(a_full_disk_fails_one_write_and_no_more),
+		cmocka_unit_test(a_write_that_cannot_be_applied_is_taken_back_from_the_log),
+		cmocka_unit_test(periodic_syncs_an_idle_tail),
+		cmocka_unit_test(a_long_interval_does_not_delay_closing),
+		cmocka_unit_test(many_readers_and_a_writer),
+		cmocka_unit_test(many_writers_keep_one_order),
+		cmocka_unit_test(nothing_leaks_and_sizes_are_true),
+		cmocka_unit_test(a_search_allocates_the_same_whatever_the_size),
+		cmocka_unit_test(fifty_thousand_rows_within_budget),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
