@@ -569,3 +569,35 @@ COMMENT ON FUNCTION iqdb_check(regclass) IS 'verify an index against itself and 
 CREATE FUNCTION iqdb_sweep() RETURNS integer
 	LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'iqdb_sql_sweep';
 COMMENT ON FUNCTION iqdb_sweep() IS 'remove files of indexes that are gone; how many';
+
+CREATE FUNCTION iqdb_recall(
+	index regclass,
+	k integer,
+	sample integer DEFAULT 100,
+	queries iqvector[] DEFAULT NULL,
+	OUT query_count integer,
+	OUT mean_recall float8,
+	OUT min_recall float8,
+	OUT p50_ms float8,
+	OUT p95_ms float8,
+	OUT p99_ms float8,
+	OUT exact_p50_ms float8,
+	OUT exact_p95_ms float8,
+	OUT exact_p99_ms float8
+) RETURNS record
+	LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'iqdb_sql_recall';
+COMMENT ON FUNCTION iqdb_recall(regclass, integer, integer, iqvector[]) IS
+	'recall and latency of an index against exact search over the same rows';
+
+CREATE FUNCTION iqdb_estimate(
+	method text,
+	rows bigint,
+	dimensions integer,
+	options text DEFAULT '',
+	OUT memory bigint,
+	OUT disk bigint,
+	OUT build_seconds float8
+) RETURNS record
+	LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'iqdb_sql_estimate';
+COMMENT ON FUNCTION iqdb_estimate(text, bigint, integer, text) IS
+	'what an index would need: bytes in memory, bytes on disk, seconds to build on this machine';

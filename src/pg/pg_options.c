@@ -138,9 +138,41 @@ iqdb_pg_engine_kind(Relation index)
 }
 
 IqdbIndexOptions
+iqdb_pg_apply_options(IqdbIndexOptions options, const IqdbPgOptions *given)
+{
+	if (given == NULL)
+		return options;
+	if (options.engine == IQDB_ENGINE_HNSW)
+	{
+		options.m = (uint32) given->m;
+		options.ef_construction = (uint32) given->ef_construction;
+		options.ef_search = (uint32) given->ef_search;
+	}
+	if (options.engine == IQDB_ENGINE_IVF)
+	{
+		options.lists = (uint32) given->lists;
+		options.probes = (uint32) given->probes;
+		options.training_sample = (uint32) given->training_sample;
+		options.pq_subvectors = (uint32) given->pq_subvectors;
+		options.refine = (uint32) given->refine;
+	}
+	if (options.engine != IQDB_ENGINE_FLAT)
+	{
+		if (given->quantization >= 0)
+			options.quantization = (uint32) given->quantization;
+		if (given->seed != 0)
+			options.seed = (uint64) (int64) given->seed;
+	}
+	if (options.engine == IQDB_ENGINE_HNSW && options.ef_construction < 2 * options.m)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("ef_construction must be greater than or equal to 2 * m")));
+	return options;
+}
+
+IqdbIndexOptions
 iqdb_pg_index_options(Relation index)
 {
-	const IqdbPgOptions *given = (const IqdbPgOptions *) index->rd_options;
 	IqdbEngineKind kind = iqdb_pg_engine_kind(index);
 	int32		dimension = TupleDescAttr(RelationGetDescr(index), 0)->atttypmod;
 	IqdbMetric	metric;
@@ -155,32 +187,8 @@ iqdb_pg_index_options(Relation index)
 						 "one: (column::iqvector(3)).")));
 	metric = (IqdbMetric) DatumGetInt32(FunctionCall0Coll(index_getprocinfo(index, 1, IQDB_PG_METRIC_PROC),
 														  index->rd_indcollation[0]));
-	options = iqdb_index_options_default(kind, (uint32) dimension, metric);
-	if (given != NULL && kind == IQDB_ENGINE_HNSW)
-	{
-		options.m = (uint32) given->m;
-		options.ef_construction = (uint32) given->ef_construction;
-		options.ef_search = (uint32) given->ef_search;
-	}
-	if (given != NULL && kind == IQDB_ENGINE_IVF)
-	{
-		options.lists = (uint32) given->lists;
-		options.probes = (uint32) given->probes;
-		options.training_sample = (uint32) given->training_sample;
-		options.pq_subvectors = (uint32) given->pq_subvectors;
-		options.refine = (uint32) given->refine;
-	}
-	if (given != NULL && kind != IQDB_ENGINE_FLAT)
-	{
-		if (given->quantization >= 0)
-			options.quantization = (uint32) given->quantization;
-		if (given->seed != 0)
-			options.seed = (uint64) (int64) given->seed;
-	}
-	if (kind == IQDB_ENGINE_HNSW && options.ef_construction < 2 * options.m)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("ef_construction must be greater than or equal to 2 * m")));
+	options = iqdb_pg_apply_options(iqdb_index_options_default(kind, (uint32) dimension, metric),
+									(const IqdbPgOptions *) index->rd_options);
 	iqdb_pg_check(iqdb_index_options_check(&options, &error), &error, NULL);
 	return options;
 }

@@ -38,6 +38,9 @@ extern IqdbEngineKind iqdb_pg_engine_kind(Relation index);
 /* Dimension, metric, engine and options of an index, checked; ERROR if the column has no dimension. */
 extern IqdbIndexOptions iqdb_pg_index_options(Relation index);
 
+/* Options of a WITH clause (NULL = none) put over defaults; ERROR where they contradict each other. */
+extern IqdbIndexOptions iqdb_pg_apply_options(IqdbIndexOptions options, const IqdbPgOptions *given);
+
 extern IqdbCompression iqdb_pg_compression(Relation index, int *level_out);
 
 #endif

@@ -1,0 +1,346 @@
+/*
+ * pg_recall.c - iqdb_recall: how good and how fast an index answers; iqdb_estimate: what one would cost.
+ *
+ * Recall is measured against the flat engine over the same rows in the same memory: no table is read. A row of the answer
+ * counts as right if it is no farther than the k-th of the exact answer, so equal distances are no error.
+ */
+#include "postgres.h"
+
+#include <math.h>
+
+#include "access/genam.h"
+#include "access/reloptions.h"
+#include "catalog/pg_type.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "optimizer/optimizer.h"
+#include "portability/instr_time.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+
+#include "pg/iqvector.h"
+#include "pg/pg_admin.h"
+#include "pg/pg_compat.h"
+#include "pg/pg_kernels.h"
+#include "pg/pg_open.h"
+#include "pg/pg_options.h"
+#include "pg/pg_settings.h"
+
+/* ---- recall ------------------------------------------------------------------------------------------------------ */
+
+/* One search from start to k-th hit. Returns the hits; milliseconds in *elapsed. */
+static int
+timed_search(IqdbIndex *index, const float *query, uint32 dimension, int k, IqdbHit *hits, double *elapsed)
+{
+	IqdbSearchParams params = {0};
+	IqdbError	error = {0};
+	IqdbCursor *cursor;
+	int			count = 0;
+	instr_time	begin;
+	instr_time	end;
+
+	params.expected = (size_t) k;
+	params.ef = (uint32) iqdb_hnsw_ef_search;
+	params.probes = (uint32) iqdb_ivf_probes;
+	INSTR_TIME_SET_CURRENT(begin);
+	iqdb_pg_check(iqdb_cursor_open(index, query, dimension, &params, &cursor, &error), &error, NULL);
+	while (count < k)
+	{
+		size_t		got;
+
+		CHECK_FOR_INTERRUPTS();
+		iqdb_pg_check(iqdb_cursor_next(cursor, hits + count, (size_t) (k - count), &got, &error), &error, NULL);
+		if (got == 0)
+			break;
+		count += (int) got;
+	}
+	iqdb_cursor_close(cursor);
+	INSTR_TIME_SET_CURRENT(end);
+	INSTR_TIME_SUBTRACT(end, begin);
+	*elapsed = INSTR_TIME_GET_DOUBLE(end) * 1000.0;
+	return count;
+}
+
+/* Share of the exact answer that was found. */
+static double
+recall_of(const IqdbHit *found, int found_count, const IqdbHit *exact, int exact_count)
+{
+	int			right = 0;
+
+	if (exact_count == 0)
+		return 1.0;
+	for (int i = 0; i < found_count; i++)
+		right += found[i].key <= exact[exact_count - 1].key;
+	return (double) Min(right, exact_count) / exact_count;
+}
+
+static int
+compare_doubles(const void *a, const void *b)
+{
+	double		x = *(const double *) a;
+	double		y = *(const double *) b;
+
+	return x < y ? -1 : x > y ? 1 : 0;
+}
+
+/* Nearest rank, of sorted values. */
+static double
+percentile(const double *values, int count, double q)
+{
+	int			rank = (int) ceil(q * count) - 1;
+
+	return values[Max(0, Min(rank, count - 1))];
+}
+
+/* Vectors given by the caller. */
+static const float **
+given_queries(ArrayType *array, uint32 dimension, int *count_out)
+{
+	Datum	   *values;
+	bool	   *nulls;
+	const float **queries;
+
+	deconstruct_array(array, ARR_ELEMTYPE(array), -1, false, TYPALIGN_INT, &values, &nulls, count_out);
+	queries = palloc(Max(*count_out, 1) * sizeof(float *));
+	for (int i = 0; i < *count_out; i++)
+	{
+		IqVector   *vector;
+
+		if (nulls[i])
+			ereport(ERROR,
+					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("queries must not contain nulls")));
+		vector = DatumGetIqVectorP(values[i]);
+		if ((uint32) vector->dim != dimension)
+			ereport(ERROR,
+					(errcode(ERRCODE_DATA_EXCEPTION),
+					 errmsg("different iqvector dimensions %u and %d", dimension, vector->dim)));
+		queries[i] = vector->x;
+	}
+	return queries;
+}
+
+/* Rows of the index itself, evenly spread over it. */
+static const float **
+sampled_queries(IqdbPgArena *arena, uint32 dimension, int sample, int *count_out)
+{
+	uint64		live = iqdb_index_live_count(&arena->index);
+	uint64		wanted = Min((uint64) sample, live);
+	const float **queries = palloc(Max(wanted, 1) * sizeof(float *));
+	uint64		position = 0;
+	uint64		seen = 0;
+	uint64		ids[256];
+	size_t		count;
+
+	*count_out = 0;
+	while ((uint64) *count_out < wanted &&
+		   (count = iqdb_index_ids(&arena->index, &position, ids, NULL, lengthof(ids))) > 0)
+	{
+		CHECK_FOR_INTERRUPTS();
+		for (size_t i = 0; i < count && (uint64) *count_out < wanted; i++, seen++)
+		{
+			size_t		metadata_length;
+			float	   *vector;
+
+			if (seen * wanted / live < (uint64) *count_out)
+				continue;
+			vector = palloc(dimension * sizeof(float));
+			if (iqdb_index_get(&arena->index, iqdb_id_u64(ids[i]), vector, NULL, 0, &metadata_length))
+				queries[(*count_out)++] = vector;
+		}
+	}
+	return queries;
+}
+
+static Datum
+measure_recall(FunctionCallInfo fcinfo, Oid oid, int k, int sample, ArrayType *given)
+{
+	Relation	relation = iqdb_pg_open_index(oid, AccessShareLock, false);
+	IqdbPgArena *arena = iqdb_pg_open_current(relation, NULL);
+	uint32		dimension = arena->index.store.header->options.dimension;
+	IqdbHost	host = iqdb_pg_host(CurrentMemoryContext);
+	IqdbIndex	index = arena->index;
+	IqdbIndex	oracle;
+	TupleDesc	tupdesc;
+	Datum		values[9];
+	bool		nulls[9] = {false};
+	const float **queries;
+	IqdbHit    *found;
+	IqdbHit    *exact;
+	double	   *mine;
+	double	   *theirs;
+	double		sum = 0;
+	double		least = 1.0;
+	int			count;
+
+	if (k < 1 || k > 100000 || sample < 1 || sample > 1000000)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("k must be between 1 and 100000, and sample between 1 and 1000000")));
+	if (get_call_result_type(fcinfo, NULL, &tupdesc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
+	index.host = &host;
+	index.store.host = &host;
+	oracle = index;
+	oracle.engine = iqdb_engine_get(IQDB_ENGINE_FLAT);
+	queries = given == NULL ? sampled_queries(arena, dimension, sample, &count) :
+		given_queries(given, dimension, &count);
+
+	found = palloc(k * sizeof(IqdbHit));
+	exact = palloc(k * sizeof(IqdbHit));
+	mine = palloc(Max(count, 1) * sizeof(double));
+	theirs = palloc(Max(count, 1) * sizeof(double));
+	for (int i = 0; i < count; i++)
+	{
+		int			found_count = timed_search(&index, queries[i], dimension, k, found, &mine[i]);
+		int			exact_count = timed_search(&oracle, queries[i], dimension, k, exact, &theirs[i]);
+		double		recall = recall_of(found, found_count, exact, exact_count);
+
+		sum += recall;
+		least = Min(least, recall);
+	}
+	index_close(relation, AccessShareLock);
+	qsort(mine, count, sizeof(double), compare_doubles);
+	qsort(theirs, count, sizeof(double), compare_doubles);
+
+	values[0] = Int32GetDatum(count);
+	for (int i = 1; i < 9; i++)
+		nulls[i] = count == 0;
+	if (count > 0)
+	{
+		values[1] = Float8GetDatum(sum / count);
+		values[2] = Float8GetDatum(least);
+		values[3] = Float8GetDatum(percentile(mine, count, 0.50));
+		values[4] = Float8GetDatum(percentile(mine, count, 0.95));
+		values[5] = Float8GetDatum(percentile(mine, count, 0.99));
+		values[6] = Float8GetDatum(percentile(theirs, count, 0.50));
+		values[7] = Float8GetDatum(percentile(theirs, count, 0.95));
+		values[8] = Float8GetDatum(percentile(theirs, count, 0.99));
+	}
+	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(tupdesc), values, nulls)));
+}
+
+PG_FUNCTION_INFO_V1(iqdb_sql_recall);
+Datum
+iqdb_sql_recall(PG_FUNCTION_ARGS)
+{
+	if (PG_ARGISNULL(0) || PG_ARGISNULL(1) || PG_ARGISNULL(2))
+		PG_RETURN_NULL();
+	return measure_recall(fcinfo, PG_GETARG_OID(0), PG_GETARG_INT32(1), PG_GETARG_INT32(2),
+						  PG_ARGISNULL(3) ? NULL : PG_GETARG_ARRAYTYPE_P(3));
+}
+
+/* ---- estimate ---------------------------------------------------------------------------------------------------- */
+
+static IqdbEngineKind
+method_kind(const char *name)
+{
+	if (strncmp(name, "iqdb_", 5) == 0)
+		name += 5;
+	for (uint32 kind = 0; kind < IQDB_ENGINE_COUNT; kind++)
+	{
+		const IqdbEngine *engine = iqdb_engine_get(kind);
+
+		if (engine != NULL && strcmp(engine->name, name) == 0)
+			return (IqdbEngineKind) kind;
+	}
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("unknown index method \"%s\"", name),
+			 errhint("Name one of the access methods of iqdb, such as iqdb_hnsw.")));
+}
+
+/* "m=32, ef_construction=100" as the options of CREATE INDEX ... WITH, checked by the same code. */
+static const IqdbPgOptions *
+parse_options(IqdbEngineKind kind, const char *text)
+{
+	ArrayBuildState *array = NULL;
+	char	   *copy = pstrdup(text);
+	char	   *rest = NULL;
+	Datum		reloptions = (Datum) 0;
+
+	for (char *word = strtok_r(copy, ", ", &rest); word != NULL; word = strtok_r(NULL, ", ", &rest))
+		array = accumArrayResult(array, CStringGetTextDatum(word), false, TEXTOID, CurrentMemoryContext);
+	if (array != NULL)
+		reloptions = makeArrayResult(array, CurrentMemoryContext);
+	return (const IqdbPgOptions *)
+		(kind == IQDB_ENGINE_HNSW ? iqdb_pg_hnsw_options(reloptions, true) :
+		 kind == IQDB_ENGINE_IVF ? iqdb_pg_ivf_options(reloptions, true) :
+		 iqdb_pg_flat_options(reloptions, true));
+}
+
+/* Seconds one distance takes on this machine, for rows that wait for memory. */
+static double
+seconds_per_distance(uint32 dimension)
+{
+	const IqdbSumKernels *kernels = &iqdb_pg_kernels()->sums[IQDB_SUM_L2];
+	int			rows = Max(16, Min(4096, (int) (32 * 1024 * 1024 / (dimension * sizeof(float)))));
+	float	   *data = palloc0((Size) rows * dimension * sizeof(float));
+	volatile float sink = 0;
+	int			done = 0;
+	instr_time	begin;
+	instr_time	now;
+
+	INSTR_TIME_SET_CURRENT(begin);
+	do
+	{
+		for (int i = 0; i < 64; i++)
+			sink += kernels->pair(data, data + (Size) ((done + i) * 97 % rows) * dimension, dimension);
+		done += 64;
+		INSTR_TIME_SET_CURRENT(now);
+		INSTR_TIME_SUBTRACT(now, begin);
+	} while (INSTR_TIME_GET_DOUBLE(now) < 0.005);
+	pfree(data);
+	return INSTR_TIME_GET_DOUBLE(now) / done + 40e-9;
+}
+
+/* Distances that building takes per row. */
+static double
+distances_per_row(const IqdbIndexOptions *options, double rows)
+{
+	switch (options->engine)
+	{
+		case IQDB_ENGINE_HNSW:
+			/* a beam of ef_construction, most neighbours of which were seen before, and the choice among them */
+			return Min(rows, options->ef_construction * (2.0 + options->m * 0.35)) + options->m * 16.0;
+		case IQDB_ENGINE_IVF:
+			return 2.0 * sqrt(Max(rows, 1)) + 500;
+		default:
+			return 1;
+	}
+}
+
+PG_FUNCTION_INFO_V1(iqdb_sql_estimate);
+Datum
+iqdb_sql_estimate(PG_FUNCTION_ARGS)
+{
+	IqdbEngineKind kind = method_kind(text_to_cstring(PG_GETARG_TEXT_PP(0)));
+	int64		rows = PG_GETARG_INT64(1);
+	int32		dimension = PG_GETARG_INT32(2);
+	const IqdbPgOptions *given = parse_options(kind, text_to_cstring(PG_GETARG_TEXT_PP(3)));
+	IqdbIndexOptions options;
+	IqdbError	error = {0};
+	TupleDesc	tupdesc;
+	Datum		values[3];
+	bool		nulls[3] = {false};
+	double		row_bytes;
+
+	if (rows < 0 || rows > IQDB_SLOTS_MAX)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("rows must be between 0 and %u", (unsigned) IQDB_SLOTS_MAX)));
+	if (dimension < 1 || dimension > IQDB_DIMENSION_MAX)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("dimensions must be between 1 and %d", IQDB_DIMENSION_MAX)));
+	if (get_call_result_type(fcinfo, NULL, &tupdesc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
+	options = iqdb_pg_apply_options(iqdb_index_options_default(kind, (uint32) dimension, IQDB_METRIC_L2), given);
+	iqdb_pg_check(iqdb_index_options_check(&options, &error), &error, NULL);
+
+	row_bytes = dimension * sizeof(float) + 24.0 + (double) iqdb_engine_get(kind)->bytes_per_row(&options);
+	values[0] = Int64GetDatum((int64) iqdb_index_estimate_memory(&options, (uint64) rows));
+	values[1] = Int64GetDatum((int64) (rows * row_bytes) + 4 * BLCKSZ);
+	values[2] = Float8GetDatum(rows * (distances_per_row(&options, rows) * seconds_per_distance((uint32) dimension) +
+									   2e-6) / (1 + max_parallel_maintenance_workers));
+	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(tupdesc), values, nulls)));
+}
