@@ -26,6 +26,7 @@
 IqdbStatus
 iqdb_compression_check(IqdbCompression compression, int level, IqdbError *err)
 {
+	(void) level;
 	switch (compression)
 	{
 		case IQDB_COMPRESSION_NONE:
@@ -61,6 +62,7 @@ iqdbi_codec_init(IqdbiCodec *codec, const IqdbAllocator *allocator, IqdbCompress
 void
 iqdbi_codec_destroy(IqdbiCodec *codec)
 {
+	(void) codec;
 #if !defined(IQDB_NO_LZ4)
 	iqdb_free(codec->allocator, codec->lz4_state, (size_t) LZ4_sizeofState());
 	codec->lz4_state = NULL;
