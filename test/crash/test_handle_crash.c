@@ -282,7 +282,10 @@ a_prefix_survives_under_periodic(void **state)
 	crash_everywhere(IQDB_FSYNC_PERIODIC, "periodic", 5);
 }
 
-/* The program alone dies: whatever the policy, everything acknowledged is there. */
+/*
+ * The program alone dies: whatever the policy, everything acknowledged is there. What was shown after that is synced, so a
+ * loss of power later takes nothing of it.
+ */
 static void
 a_killed_program_loses_nothing(void **state)
 {
@@ -297,6 +300,12 @@ a_killed_program_loses_nothing(void **state)
 		{
 			assert_int_equal(iqdb_open("db", &run.config, &run.db, NULL), IQDB_OK);
 			assert_same(&run, &run.history.states[run.history.count - 1]);
+			if (mode != IQDB_FSYNC_NEVER)
+			{
+				lose_power(&run, 0);
+				assert_int_equal(iqdb_open("db", &run.config, &run.db, NULL), IQDB_OK);
+				assert_same(&run, &run.history.states[run.history.count - 1]);
+			}
 			assert_true(workload(&run, WRITES / 2));
 			iqdb_abandon(run.db);
 		}

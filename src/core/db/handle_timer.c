@@ -87,6 +87,7 @@ iqdbi_handle_start_timer(Iqdb *db, IqdbError *err)
 
 	if (db->log == NULL || db->fsync.mode != IQDB_FSYNC_PERIODIC)
 		return IQDB_OK;
+	db->last_sync_ms = iqdbi_handle_now();
 	failure = pthread_create(&db->timer, NULL, timer_main, db);
 	if (failure != 0)
 		return iqdb_fail_io(err, failure, "", "start the thread that syncs");
