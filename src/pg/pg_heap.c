@@ -171,7 +171,11 @@ dead_on_page(Relation heap, Buffer buffer, TransactionId oldest, ItemPointerData
 				HeapTupleSatisfiesVacuum(&tuple, oldest, buffer) == HEAPTUPLE_DEAD;
 		}
 		if (dead)
-			ItemPointerSet(&tids[count++], BufferGetBlockNumber(buffer), offset);
+		{
+			/* a macro that evaluates its argument more than once */
+			ItemPointerSet(&tids[count], BufferGetBlockNumber(buffer), offset);
+			count++;
+		}
 	}
 	return count;
 }
