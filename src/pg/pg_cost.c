@@ -106,7 +106,7 @@ unusable(Oid oid)
 	}
 	arena = iqdb_pg_open(index, NULL, IQDB_PG_OPEN_IF_READY, &error);
 	if (arena != NULL)
-		answer = pg_atomic_read_u32(&arena->shared->full) != 0;
+		answer = pg_atomic_read_u32(&arena->shared->full) != 0 && iqdb_pg_is_behind(index, arena);
 	else if (iqdb_pg_lock(MyDatabaseId, number, IQDB_PG_LOCK_OPEN, false))
 		iqdb_pg_unlock(MyDatabaseId, number, IQDB_PG_LOCK_OPEN);
 	else

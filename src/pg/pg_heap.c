@@ -180,6 +180,26 @@ dead_on_page(Relation heap, Buffer buffer, TransactionId oldest, ItemPointerData
 	return count;
 }
 
+int
+iqdb_pg_dead_items(Relation heap, BlockNumber block, BufferAccessStrategy strategy, ItemPointerData *tids)
+{
+	Buffer		buffer = ReadBufferExtended(heap, MAIN_FORKNUM, block, RBM_NORMAL, strategy);
+	Page		page = BufferGetPage(buffer);
+	OffsetNumber last;
+	int			count = 0;
+
+	LockBuffer(buffer, BUFFER_LOCK_SHARE);
+	last = PageIsNew(page) ? 0 : PageGetMaxOffsetNumber(page);
+	for (OffsetNumber offset = FirstOffsetNumber; offset <= last; offset++)
+		if (ItemIdIsDead(PageGetItemId(page, offset)))
+		{
+			ItemPointerSet(&tids[count], block, offset);
+			count++;
+		}
+	UnlockReleaseBuffer(buffer);
+	return count;
+}
+
 IqdbStatus
 iqdb_pg_fill_known(Relation heap, IqdbPgArena *arena, IqdbError *error)
 {

@@ -4,6 +4,8 @@
 #ifndef IQDB_PG_HEAP_H
 #define IQDB_PG_HEAP_H
 
+#include "storage/buf.h"
+
 #include "pg/pg_arena.h"
 
 typedef struct IqdbPgFetch IqdbPgFetch;
@@ -24,6 +26,9 @@ extern void iqdb_pg_fetch_end(IqdbPgFetch *fetch);
  * node may hold it, and is told of its end only by our DELETE entry. Call it after the table was scanned.
  */
 extern IqdbStatus iqdb_pg_fill_known(Relation heap, IqdbPgArena *arena, IqdbError *error);
+
+/* The dead line pointers of one page of the table; tids has room for MaxHeapTuplesPerPage. Returns how many. */
+extern int	iqdb_pg_dead_items(Relation heap, BlockNumber block, BufferAccessStrategy strategy, ItemPointerData *tids);
 
 /* Adds each row of the table that a fresh index would hold, whatever transaction it is of. Returns rows put. */
 extern IqdbStatus iqdb_pg_fill_from_table(Relation index, Relation heap, IqdbPgArena *arena, uint64 *rows_out,

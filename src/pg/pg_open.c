@@ -644,18 +644,64 @@ iqdb_pg_open(Relation index, Relation heap, IqdbPgOpenMode mode, IqdbError *erro
 	return arena;
 }
 
-IqdbPgArena *
-iqdb_pg_open_current(Relation index, Relation heap)
+/* May a new arena hold what this one could not? */
+static bool
+larger_possible(const IqdbPgArena *arena, IqdbStatus status)
 {
-	/* An arena that turns out full or overtaken is replaced by a new one, in the other folder if it was full. */
-	for (int attempt = 0; attempt < 3; attempt++)
-	{
-		IqdbError	error = {0};
-		IqdbPgArena *arena = iqdb_pg_open(index, heap, IQDB_PG_OPEN_WAIT, &error);
+	if (status == IQDB_ERR_NO_SPACE)
+		return !arena->fallback;
+	return status == IQDB_ERR_LIMIT && iqdb_pg_arena_limit() > iqdb_arena_header(&arena->arena)->limit;
+}
 
-		if (arena == NULL)
-			iqdb_pg_raise(error.code, &error, index);
-		iqdb_pg_catch_up(index, heap, arena);
+/*
+ * Applies the journal to its end. Returns want of room, after marking the arena full; one that was overtaken by the
+ * journal, or could be larger elsewhere, is discarded, which is IQDB_OK: the caller opens again.
+ */
+static IqdbStatus
+catch_up(Relation index, Relation heap, IqdbPgArena *arena, IqdbError *error)
+{
+	IqdbPgShared *shared = arena->shared;
+	Relation	opened = NULL;
+	IqdbStatus	status;
+	uint64		fetched;
+
+	if (!iqdb_pg_is_behind(index, arena))
+		return IQDB_OK;
+	if (heap == NULL)
+		heap = opened = table_open(index->rd_index->indrelid, NoLock);
+	(void) iqdb_pg_lock(shared->database, shared->relation_number, IQDB_PG_LOCK_OPEN, true);
+	status = follow(index, heap, arena, &fetched, error);
+	if (status == IQDB_ERR_STATE || larger_possible(arena, status))
+	{
+		ereport(LOG, (errmsg("iqdb: index \"%s\" is opened anew: %s", RelationGetRelationName(index), error->message)));
+		iqdb_pg_arena_discard(arena);
+		status = IQDB_OK;
+	}
+	else
+		pg_atomic_write_u32(&shared->full, status != IQDB_OK);
+	iqdb_pg_unlock(shared->database, shared->relation_number, IQDB_PG_LOCK_OPEN);
+	if (opened != NULL)
+		table_close(opened, NoLock);
+	return status;
+}
+
+void
+iqdb_pg_catch_up(Relation index, Relation heap, IqdbPgArena *arena)
+{
+	IqdbError	error = {0};
+
+	iqdb_pg_check(catch_up(index, heap, arena, &error), &error, index);
+}
+
+IqdbPgArena *
+iqdb_pg_try_current(Relation index, Relation heap, IqdbError *error)
+{
+	for (int attempt = 0; attempt < 4; attempt++)
+	{
+		IqdbPgArena *arena = iqdb_pg_open(index, heap, IQDB_PG_OPEN_WAIT, error);
+
+		if (arena == NULL || catch_up(index, heap, arena, error) != IQDB_OK)
+			return NULL;
 		if (pg_atomic_read_u32(&arena->shared->state) == IQDB_PG_READY)
 			return arena;
 	}
@@ -666,36 +712,15 @@ iqdb_pg_open_current(Relation index, Relation heap)
 	return NULL;
 }
 
-void
-iqdb_pg_catch_up(Relation index, Relation heap, IqdbPgArena *arena)
+IqdbPgArena *
+iqdb_pg_open_current(Relation index, Relation heap)
 {
-	IqdbPgShared *shared = arena->shared;
-	Relation	opened = NULL;
 	IqdbError	error = {0};
-	IqdbStatus	status;
-	uint64		fetched;
+	IqdbPgArena *arena = iqdb_pg_try_current(index, heap, &error);
 
-	if (!iqdb_pg_is_behind(index, arena))
-		return;
-	if (heap == NULL)
-		heap = opened = table_open(index->rd_index->indrelid, NoLock);
-	(void) iqdb_pg_lock(shared->database, shared->relation_number, IQDB_PG_LOCK_OPEN, true);
-	status = follow(index, heap, arena, &fetched, &error);
-	if (status == IQDB_ERR_STATE || (status == IQDB_ERR_NO_SPACE && !arena->fallback))
-	{
-		/* overtaken by the journal, or too big for this folder: the next open makes a new arena */
-		ereport(LOG, (errmsg("iqdb: index \"%s\" is opened anew: %s", RelationGetRelationName(index), error.message)));
-		iqdb_pg_arena_discard(arena);
-		status = IQDB_OK;
-	}
-	else if (status == IQDB_OK)
-		pg_atomic_write_u32(&shared->full, 0);
-	iqdb_pg_unlock(shared->database, shared->relation_number, IQDB_PG_LOCK_OPEN);
-	if (opened != NULL)
-		table_close(opened, NoLock);
-	if (status != IQDB_OK)
-		pg_atomic_write_u32(&shared->full, 1);
-	iqdb_pg_check(status, &error, index);
+	if (arena == NULL)
+		iqdb_pg_raise(error.code, &error, index);
+	return arena;
 }
 
 /* ---- writing ----------------------------------------------------------------------------------------------------- */

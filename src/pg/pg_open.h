@@ -29,10 +29,13 @@ typedef enum IqdbPgOpenMode
  */
 extern IqdbPgArena *iqdb_pg_open(Relation index, Relation heap, IqdbPgOpenMode mode, IqdbError *error);
 
-/* Open for a statement that cannot go on without: raises for want of room as well. Applies the journal to its end. */
+/* Opens, waiting if need be, and applies the journal to its end. NULL with *error filled for want of room. */
+extern IqdbPgArena *iqdb_pg_try_current(Relation index, Relation heap, IqdbError *error);
+
+/* The same for a statement that cannot go on without: raises for want of room as well. */
 extern IqdbPgArena *iqdb_pg_open_current(Relation index, Relation heap);
 
-/* Applies the journal up to its end as of now. Raises, also for want of room (after marking the arena full). */
+/* Applies the journal up to its end as of now. Raises, also for want of room. */
 extern void iqdb_pg_catch_up(Relation index, Relation heap, IqdbPgArena *arena);
 
 /* Is there anything to apply? One look at the journal's tail page. */

@@ -9,6 +9,7 @@
 #include "postgres.h"
 
 #include "access/genam.h"
+#include "access/htup_details.h"
 #include "access/table.h"
 #include "commands/vacuum.h"
 #include "miscadmin.h"
@@ -17,6 +18,7 @@
 #include "pg/pg_am.h"
 #include "pg/pg_compat.h"
 #include "pg/pg_files.h"
+#include "pg/pg_heap.h"
 #include "pg/pg_lifecycle.h"
 #include "pg/pg_lock.h"
 #include "pg/pg_open.h"
@@ -25,16 +27,14 @@
 
 #define IDS_PER_BATCH 1024
 
-/* Journals and applies the removal of a batch; an index that is out of room is brought up later by others. */
+/* Journals the removal of a batch, and applies it where that can be done at once. Removing needs no room. */
 static void
 remove_batch(Relation index, IqdbPgArena *arena, IqdbPgChange *changes, int count)
 {
 	IqdbError	error = {0};
 
-	if (count == 0)
-		return;
-	iqdb_pg_write(index, arena, changes, count, &error);
-	iqdb_pg_check(error.code, &error, index);
+	if (count > 0)
+		iqdb_pg_write(index, arena, changes, count, &error);
 }
 
 static void
@@ -51,53 +51,119 @@ maintain(Relation index, IqdbPgArena *arena)
 	iqdb_pg_check(status, &error, index);
 }
 
-IndexBulkDeleteResult *
-iqdb_am_bulkdelete(IndexVacuumInfo *info, IndexBulkDeleteResult *stats, IndexBulkDeleteCallback callback,
-				   void *callback_state)
+/* What one VACUUM call works with. */
+typedef struct Removal
 {
-	Relation	index = info->index;
-	IqdbPgArena *arena = iqdb_pg_open_current(index, NULL);
-	uint64	   *ids = palloc(IDS_PER_BATCH * sizeof(uint64));
-	IqdbPgChange *changes = palloc(IDS_PER_BATCH * sizeof(IqdbPgChange));
+	Relation	index;
+	IqdbPgArena *arena;			/* NULL if there is no room for one */
+	IndexBulkDeleteCallback callback;
+	void	   *callback_state;
+	IqdbPgChange *changes;
+	int			count;
+	uint64		kept;
+	uint64		removed;
+} Removal;
+
+static void
+remove_pending(Removal *removal)
+{
+	remove_batch(removal->index, removal->arena, removal->changes, removal->count);
+	removal->removed += removal->count;
+	removal->count = 0;
+}
+
+static void
+ask(Removal *removal, ItemPointer tid)
+{
+	IqdbPgChange *change = &removal->changes[removal->count];
+
+	if (!removal->callback(tid, removal->callback_state))
+	{
+		removal->kept++;
+		return;
+	}
+	change->entry = iqdb_pg_entry(tid, IQDB_PG_OP_DELETE);
+	change->id = iqdb_pg_tid_number(tid);
+	change->vector = NULL;
+	if (++removal->count == IDS_PER_BATCH)
+		remove_pending(removal);
+}
+
+/* Asks for every TID that the arena knows. */
+static void
+ask_for_known(Removal *removal)
+{
+	uint64		ids[256];
 	uint64		position = 0;
-	uint64		kept = 0;
 	size_t		count;
 
-	if (stats == NULL)
-		stats = palloc0(sizeof(IndexBulkDeleteResult));
-	while ((count = iqdb_index_ids(&arena->index, &position, ids, NULL, IDS_PER_BATCH)) > 0)
+	while ((count = iqdb_index_ids(&removal->arena->index, &position, ids, NULL, lengthof(ids))) > 0)
 	{
-		int			dead = 0;
-
 		iqdb_pg_vacuum_delay_point();
 		for (size_t i = 0; i < count; i++)
 		{
 			ItemPointerData tid;
 
 			iqdb_pg_number_tid(ids[i], &tid);
-			if (callback(&tid, callback_state))
-			{
-				changes[dead].entry = iqdb_pg_entry(&tid, IQDB_PG_OP_DELETE);
-				changes[dead].id = ids[i];
-				changes[dead++].vector = NULL;
-			}
-			else
-				kept++;
+			ask(removal, &tid);
 		}
-		remove_batch(index, arena, changes, dead);
-		stats->tuples_removed += dead;
 	}
-	/* Removals that somebody else's backlog kept from being applied at once. */
-	iqdb_pg_catch_up(index, NULL, arena);
-	maintain(index, arena);
-	if (iqdb_pg_log_waiting(arena->shared) >= IQDB_PG_LOG_FLUSH_AT)
-		iqdb_pg_log_flush(arena, false, false);
+}
 
-	stats->num_index_tuples = (double) kept;
-	stats->estimated_count = false;
+/* There is no arena to tell what is known: what VACUUM is about to free are dead line pointers of the table. */
+static void
+ask_for_dead_items(Removal *removal, Relation heap)
+{
+	BufferAccessStrategy strategy = GetAccessStrategy(BAS_VACUUM);
+	BlockNumber blocks = RelationGetNumberOfBlocks(heap);
+
+	for (BlockNumber block = 0; block < blocks; block++)
+	{
+		ItemPointerData tids[MaxHeapTuplesPerPage];
+		int			count;
+
+		iqdb_pg_vacuum_delay_point();
+		count = iqdb_pg_dead_items(heap, block, strategy, tids);
+		for (int i = 0; i < count; i++)
+			ask(removal, &tids[i]);
+	}
+	FreeAccessStrategy(strategy);
+}
+
+IndexBulkDeleteResult *
+iqdb_am_bulkdelete(IndexVacuumInfo *info, IndexBulkDeleteResult *stats, IndexBulkDeleteCallback callback,
+				   void *callback_state)
+{
+	Relation	index = info->index;
+	Relation	heap = table_open(index->rd_index->indrelid, NoLock);
+	IqdbError	error = {0};
+	Removal		removal = {index, NULL, callback, callback_state, NULL, 0, 0, 0};
+
+	removal.arena = iqdb_pg_try_current(index, heap, &error);
+	removal.changes = palloc(IDS_PER_BATCH * sizeof(IqdbPgChange));
+	if (removal.arena != NULL)
+		ask_for_known(&removal);
+	else
+		ask_for_dead_items(&removal, heap);
+	remove_pending(&removal);
+
+	if (removal.arena != NULL)
+	{
+		/* removals that somebody else's backlog kept from being applied at once */
+		iqdb_pg_catch_up(index, heap, removal.arena);
+		maintain(index, removal.arena);
+		if (iqdb_pg_log_waiting(removal.arena->shared) >= IQDB_PG_LOG_FLUSH_AT)
+			iqdb_pg_log_flush(removal.arena, false, false);
+	}
+	table_close(heap, NoLock);
+
+	if (stats == NULL)
+		stats = palloc0(sizeof(IndexBulkDeleteResult));
+	stats->tuples_removed += removal.removed;
+	stats->num_index_tuples = removal.arena != NULL ? (double) removal.kept : info->num_heap_tuples;
+	stats->estimated_count = removal.arena == NULL;
 	stats->num_pages = RelationGetNumberOfBlocks(index);
-	pfree(ids);
-	pfree(changes);
+	pfree(removal.changes);
 	return stats;
 }
 
