@@ -1378,7 +1378,8 @@ many_readers_and_a_writer(void **state)
 		write_row(world.db, id, 1.0f, 1);
 	for (int i = 0; i < READERS; i++)
 		assert_int_equal(pthread_create(&readers[i], NULL, reader_main, &shared), 0);
-	for (uint64_t i = 0; i < THREAD_WRITES; i++)
+	/* on a busy machine the readers may be late */
+	for (uint64_t i = 0; i < THREAD_WRITES || (shared.searches < 50 && i < 1000 * THREAD_WRITES); i++)
 	{
 		write_row(world.db, i % 8, (float) (i % 100), (uint32_t) (i * 7 % 300));
 		if (i % 400 == 399)
@@ -1390,7 +1391,7 @@ many_readers_and_a_writer(void **state)
 	for (int i = 0; i < READERS; i++)
 		pthread_join(readers[i], NULL);
 	assert_int_equal(shared.failures, 0);
-	assert_true(shared.searches > 0);
+	assert_true(shared.searches >= 50);
 	assert_sound(world.db);
 	assert_int_equal(iqdb_close(world.db, NULL), IQDB_OK);
 	must_open(&world);
