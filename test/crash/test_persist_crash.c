@@ -1,8 +1,8 @@
 /*
  * test_persist_crash.c - snapshots and logs when the power goes, at every changing call, with many outcomes each.
  *
- * What was acknowledged must be there; what was never asked for must not; an old snapshot or the new one is there, never
- * none; frames taken back do not come back; and recovery itself may be cut off and tried again.
+ * What was acknowledged must be there; what was never asked for must not; an old snapshot or the new one is there,
+ * never none; frames taken back do not come back; and recovery itself may be cut off and tried again.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -30,7 +30,7 @@
 
 static const IqdbFsyncPolicy always = {IQDB_FSYNC_ALWAYS, 0};
 
-/* ---- a snapshot of the numbers 1 .. count ------------------------------------------------------------------------- */
+/* ---- a snapshot of the numbers 1 .. count ------------------------------------------------------------------------ */
 
 static IqdbStatus
 save_numbers(const IqdbIo *io, uint64_t count, bool sync)
@@ -423,11 +423,12 @@ creation_cut_off_leaves_the_old_log_the_new_one_or_a_blank(void **state)
 	}
 }
 
-/* ---- both together: a database of the numbers 1, 2, 3, ... -------------------------------------------------------- */
+/* ---- both together: a database of the numbers 1, 2, 3, ... ------------------------------------------------------- */
 
 /*
- * The protocol of a host with one snapshot and one log: add = append and sync; checkpoint = save a snapshot that says up to
- * where, then replace the log by an empty one that starts there. Recovery = snapshot, then the frames beyond it.
+ * The protocol of a host with one snapshot and one log: add = append and sync; checkpoint = save a snapshot that says
+ * up to where, then replace the log by an empty one that starts there. Recovery = snapshot, then the frames beyond
+ * it.
  */
 typedef struct Numbers
 {

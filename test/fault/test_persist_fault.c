@@ -1,6 +1,6 @@
 /*
- * test_persist_fault.c - snapshots and logs when call number N fails, for every N: file calls (once, and from then on for
- * good), short writes, full disks, allocations.
+ * test_persist_fault.c - snapshots and logs when call number N fails, for every N: file calls (once, and from then on
+ * for good), short writes, full disks, allocations.
  *
  * After each failure: a clean status, nothing leaked (memory by the sanitizer and by sizes, files by the count of open
  * handles), the old snapshot intact or the new one whole, and in a log exactly the frames that were not taken back.
@@ -31,7 +31,7 @@
 
 #define assert_ok(expression) assert_int_equal((expression), IQDB_OK)
 
-/* ---- an allocator that counts, checks sizes, and fails call N ----------------------------------------------------- */
+/* ---- an allocator that counts, checks sizes, and fails call N ---------------------------------------------------- */
 
 typedef struct Memory
 {

@@ -1,9 +1,9 @@
 /*
  * fuzz_log.c - any bytes as a log file.
  *
- * Properties: no crash, a failure is CORRUPT or VERSION, the frames found lie back to back from the header to the end that
- * the scan reports, each of them decodes by itself and encodes to the same bytes again, and after opening for append, one
- * more frame, a sync and a loss of power the log holds exactly those frames and the new one.
+ * Properties: no crash, a failure is CORRUPT or VERSION, the frames found lie back to back from the header to the end
+ * that the scan reports, each of them decodes by itself and encodes to the same bytes again, and after opening for
+ * append, one more frame, a sync and a loss of power the log holds exactly those frames and the new one.
  *
  * Checksums would stop nearly every mutation at the door, so each input is tried as it is, and once more with all its
  * checksums put right (as far as its lengths lead).
@@ -52,8 +52,8 @@ visit_frame(void *arg, const IqdbLogFrame *frame, IqdbError *err)
 	(void) err;
 	require(again != NULL, "memory");
 	require(frame->offset == visit->end && frame->end == frame->offset + size, "frames lie back to back");
-	require(iqdb_log_encode_frame(visit->seed, again, size, frame->position, frame->hash, frame->type, &piece, 1, &length,
-								  NULL) == IQDB_OK,
+	require(iqdb_log_encode_frame(visit->seed, again, size, frame->position, frame->hash, frame->type, &piece, 1,
+								  &length, NULL) == IQDB_OK,
 			"a frame that was read can be written");
 	require(length == size && memcmp(again, visit->file + frame->offset, size) == 0, "and gives the same bytes");
 	require(iqdb_log_decode_frame(visit->seed, again, size, &decoded) && decoded.length == frame->length,

@@ -1,9 +1,9 @@
 /*
  * fuzz_snapshot.c - any bytes as a snapshot file.
  *
- * Properties: no crash, no allocation beyond a block and what a decompressor needs, a failure is CORRUPT or VERSION with a
- * place in the file, reading by stream and by block tell the same, and a file that is accepted is accepted again after
- * being written anew from what was read.
+ * Properties: no crash, no allocation beyond a block and what a decompressor needs, a failure is CORRUPT or VERSION
+ * with a place in the file, reading by stream and by block tell the same, and a file that is accepted is accepted
+ * again after being written anew from what was read.
  *
  * Checksums would stop nearly every mutation at the door, so each input is tried as it is, and once more with all its
  * checksums put right (as far as its lengths lead).
@@ -71,7 +71,7 @@ copy_blocks(const IqdbIo *io, IqdbSnapshotWriter *writer, uint64_t *raw_out, Iqd
 		if (status == IQDB_OK && section != IQDB_SNAPSHOT_SECTION_END)
 		{
 			require(length > 0 && length <= IQDB_SNAPSHOT_BLOCK_RAW_MAX, "blocks have a length within the limits");
-			require(iqdb_snapshot_write(writer, section, bytes, length, NULL) == IQDB_OK, "what was read can be written");
+			require(iqdb_snapshot_write(writer, section, bytes, length, NULL) == IQDB_OK, "what is read can go out");
 			*raw_out += length;
 		}
 	} while (status == IQDB_OK && section != IQDB_SNAPSHOT_SECTION_END);
@@ -196,7 +196,8 @@ seal(unsigned char *bytes, size_t size)
 	iqdb_store_u32(bytes + IQDB_SNAPSHOT_AT_HEADER_CRC, iqdb_crc32c(0, bytes, IQDB_SNAPSHOT_AT_HEADER_CRC));
 	memset(end, 0, IQDB_SNAPSHOT_END_SIZE);
 	iqdb_store_u32(end + IQDB_SNAPSHOT_BLOCK_AT_RAW_LENGTH, IQDB_SNAPSHOT_END_SIZE - IQDB_SNAPSHOT_BLOCK_HEADER_SIZE);
-	iqdb_store_u32(end + IQDB_SNAPSHOT_BLOCK_AT_STORED_LENGTH, IQDB_SNAPSHOT_END_SIZE - IQDB_SNAPSHOT_BLOCK_HEADER_SIZE);
+	iqdb_store_u32(end + IQDB_SNAPSHOT_BLOCK_AT_STORED_LENGTH,
+				   IQDB_SNAPSHOT_END_SIZE - IQDB_SNAPSHOT_BLOCK_HEADER_SIZE);
 	iqdb_store_u64(end + IQDB_SNAPSHOT_END_AT_BLOCK_COUNT, blocks);
 	iqdb_store_u64(end + IQDB_SNAPSHOT_END_AT_RAW_BYTES, raw);
 	iqdb_store_u32(end + IQDB_SNAPSHOT_END_AT_CHAIN_CRC, chain);

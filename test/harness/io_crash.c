@@ -2,8 +2,9 @@
  * io_crash.c - the file system that loses power: live state, durable state, and the list of changes between them.
  *
  * A file is an inode with its live bytes, the bytes of its last sync, and the writes and truncates since. Names map to
- * inodes in two tables, live and durable, with the list of changes of names since the last sync of their folder. A crash
- * takes the durable side and applies a part of both lists. Linear searches throughout: tests have a handful of files.
+ * inodes in two tables, live and durable, with the list of changes of names since the last sync of their folder. A
+ * crash takes the durable side and applies a part of both lists. Linear searches throughout: tests have a handful of
+ * files.
  */
 #define _POSIX_C_SOURCE 200809L
 
@@ -347,8 +348,8 @@ get_handle(IoCrash *fs, intptr_t handle)
 }
 
 /*
- * Counts a changing call. EIO when the power is gone, or goes now; in the latter case *record_out says so: the change is to
- * be recorded, as it may have reached the disk all the same.
+ * Counts a changing call. EIO when the power is gone, or goes now; in the latter case *record_out says so: the change
+ * is to be recorded, as it may have reached the disk all the same.
  */
 static int
 changing(IoCrash *fs, bool *record_out)

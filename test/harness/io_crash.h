@@ -1,15 +1,15 @@
 /*
  * io_crash.h - a file system in memory that can lose its power.
  *
- * Every write, truncate, create, rename and unlink is recorded until a sync of the file, or of the folder for names, makes
- * it durable. io_crash_crash() then decides by a seed, for each recorded one, whether it reached the disk: kept, dropped,
- * or torn (a prefix of a write, or some of its 512-byte sectors; the file may have grown without its bytes). Unsynced
- * changes reach the disk in any order, names independently of content. What survives is the file system afterwards; handles
- * of before are dead, locks are gone.
+ * Every write, truncate, create, rename and unlink is recorded until a sync of the file, or of the folder for names,
+ * makes it durable. io_crash_crash() then decides by a seed, for each recorded one, whether it reached the disk:
+ * kept, dropped, or torn (a prefix of a write, or some of its 512-byte sectors; the file may have grown without its
+ * bytes). Unsynced changes reach the disk in any order, names independently of content. What survives is the file
+ * system afterwards; handles of before are dead, locks are gone.
  *
- * A power cut in the middle: io_crash_power_cut_after(fs, n) lets n changing calls through, records the next one without
- * finishing it, and fails it and every later call with EIO, until io_crash_crash(). So a test runs its workload for
- * n = 0, 1, 2, ... and looks after each crash at what is left:
+ * A power cut in the middle: io_crash_power_cut_after(fs, n) lets n changing calls through, records the next one
+ * without finishing it, and fails it and every later call with EIO, until io_crash_crash(). So a test runs its
+ * workload for n = 0, 1, 2, ... and looks after each crash at what is left:
  *
  *     for (n = 0; !done; n++)
  *         for (seed = ...)
@@ -22,8 +22,8 @@
  *             io_crash_destroy(fs);
  *         }
  *
- * Folders exist by being named: "a/b" is in folder "a", "b" in ".". All calls are safe from several threads. Aborts when it
- * runs out of memory.
+ * Folders exist by being named: "a/b" is in folder "a", "b" in ".". All calls are safe from several threads. Aborts
+ * when it runs out of memory.
  */
 #ifndef IQDB_TEST_HARNESS_IO_CRASH_H
 #define IQDB_TEST_HARNESS_IO_CRASH_H
@@ -41,7 +41,7 @@ const IqdbIo *io_crash_io(IoCrash *fs);
 /* A copy of everything, unsynced changes included, but for open handles: to crash one state in many ways. */
 IoCrash *io_crash_clone(const IoCrash *fs);
 
-/* Changing calls (create, write, truncate, sync, rename, unlink, sync_dir) that succeed from now on before the power goes. */
+/* From now on so many changing calls (create, write, truncate, sync, rename, unlink, sync_dir) succeed, and no more. */
 void io_crash_power_cut_after(IoCrash *fs, uint64_t changes);
 
 /* Changing calls so far. */

@@ -344,7 +344,7 @@ make_sample(Sample *sample, size_t scale, uint64_t seed)
 		sample->bytes[i] = malloc(sample->length[i]);
 		/* runs of repeated bytes, and a stretch of noise: compressible, but not only */
 		for (size_t k = 0; k < sample->length[i]; k++)
-			sample->bytes[i][k] = i == 1 && k % 8192 > 6000 ? (unsigned char) iqdb_rng_next(&rng) : (unsigned char) (k / 50);
+			sample->bytes[i][k] = (unsigned char) (i == 1 && k % 8192 > 6000 ? iqdb_rng_next(&rng) : k / 50);
 	}
 }
 
@@ -817,7 +817,8 @@ every_single_byte_flip_in_a_snapshot_is_rejected(void **state)
 	for (int scheme = IQDB_COMPRESSION_NONE; build_has(scheme) && scheme <= IQDB_COMPRESSION_ZSTD; scheme++)
 	{
 		size_t         length;
-		unsigned char *bytes = sample_file((IqdbCompression) scheme, scheme == IQDB_COMPRESSION_NONE ? 0 : 150, &length);
+		size_t         scale = scheme == IQDB_COMPRESSION_NONE ? 0 : 150;
+		unsigned char *bytes = sample_file((IqdbCompression) scheme, scale, &length);
 		IqdbError      err;
 
 		assert_ok(read_bytes(bytes, length, &err));
@@ -2007,8 +2008,8 @@ creating_a_log_replaces_or_refuses(void **state)
 
 /*
  * Files of every released format version stay readable for ever. The ones of the current version must also be what is
- * written today, as far as the compressors of other libraries allow. With IQDB_WRITE_FIXTURES set the files are made anew:
- * only right for a version that was never released.
+ * written today, as far as the compressors of other libraries allow. With IQDB_WRITE_FIXTURES set the files are made
+ * anew: only right for a version that was never released.
  */
 static const char *const snapshot_fixtures[3] = {
 	"test/fixtures/snapshot-v1-none.iqdb",

@@ -1,9 +1,9 @@
 /*
  * crc32c.c - CRC-32C by the CPU's instruction where it has one, by tables elsewhere.
  *
- * Owns: run-time dispatch (a look at the compiler's CPU model per call: no state of ours), the three-stream form for long
- * pieces, slicing by 8 (Kounavis, Berry 2005). Internally the register runs inverted, as the standard has it; the public
- * functions invert at both ends.
+ * Owns: run-time dispatch (a look at the compiler's CPU model per call: no state of ours), the three-stream form for
+ * long pieces, slicing by 8 (Kounavis, Berry 2005). Internally the register runs inverted, as the standard has it;
+ * the public functions invert at both ends.
  */
 #include "core/base/crc32c.h"
 
@@ -29,7 +29,8 @@ run_tables(uint32_t state, const unsigned char *p, size_t length)
 		uint32_t high = iqdb_load_u32(p + 4);
 
 		state = table[7][low & 255] ^ table[6][(low >> 8) & 255] ^ table[5][(low >> 16) & 255] ^ table[4][low >> 24] ^
-				table[3][high & 255] ^ table[2][(high >> 8) & 255] ^ table[1][(high >> 16) & 255] ^ table[0][high >> 24];
+				table[3][high & 255] ^ table[2][(high >> 8) & 255] ^ table[1][(high >> 16) & 255] ^
+				table[0][high >> 24];
 	}
 	for (; length > 0; length--, p++)
 		state = (state >> 8) ^ table[0][(state ^ *p) & 255];

@@ -1,9 +1,9 @@
 /*
  * endian.h - little-endian numbers in bytes: the only way integers and floats reach a file.
  *
- * Owns: load and store of fixed-width numbers at any alignment. Bytes are put together by shifts, so the result does not
- * depend on the machine; compilers turn each function into one move where the machine is little-endian. Floats travel as
- * their IEEE bit pattern, NaN payloads included.
+ * Owns: load and store of fixed-width numbers at any alignment. Bytes are put together by shifts, so the result does
+ * not depend on the machine; compilers turn each function into one move where the machine is little-endian. Floats
+ * travel as their IEEE bit pattern, NaN payloads included.
  */
 #ifndef IQDB_BASE_ENDIAN_H
 #define IQDB_BASE_ENDIAN_H

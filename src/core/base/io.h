@@ -1,12 +1,12 @@
 /*
  * io.h - files as the core sees them: a table of calls the host lends, and named files on top of it.
  *
- * Owns: the interface IqdbIo, which a server, a test or io_posix.c fills in, and the small functions that turn its errno
- * values into statuses naming file and action. Does not own: buffers, formats, retries, policy. Tests put their own tables
- * here: one that fails call number N, one that loses power.
+ * Owns: the interface IqdbIo, which a server, a test or io_posix.c fills in, and the small functions that turn its
+ * errno values into statuses naming file and action. Does not own: buffers, formats, retries, policy. Tests put their
+ * own tables here: one that fails call number N, one that loses power.
  *
- * A failed sync is final: the kernel may have dropped the pages it could not write, so a second sync that succeeds proves
- * nothing. Whoever gets an error from iqdb_file_sync must treat what was written since the last sync as lost.
+ * A failed sync is final: the kernel may have dropped the pages it could not write, so a second sync that succeeds
+ * proves nothing. Whoever gets an error from iqdb_file_sync must treat what was written since the last sync as lost.
  */
 #ifndef IQDB_BASE_IO_H
 #define IQDB_BASE_IO_H
@@ -27,8 +27,8 @@
 
 /*
  * The calls. Each returns 0 or an errno value, never jumps, restarts by itself after EINTR. A handle is a number of the
- * host's choice that is never 0. Paths are what the core was given, unchanged. Calls on one handle may come from several
- * threads at once; the core serialises those that conflict.
+ * host's choice that is never 0. Paths are what the core was given, unchanged. Calls on one handle may come from
+ * several threads at once; the core serialises those that conflict.
  */
 typedef struct IqdbIo
 {

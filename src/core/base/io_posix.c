@@ -1,8 +1,8 @@
 /*
  * io_posix.c - IqdbIo over POSIX system calls.
  *
- * Owns: restarts after EINTR, short reads and writes, close on exec. Does not own: any state; a handle is the descriptor
- * plus one, so that it is never 0.
+ * Owns: restarts after EINTR, short reads and writes, close on exec. Does not own: any state; a handle is the
+ * descriptor plus one, so that it is never 0.
  */
 #define _DEFAULT_SOURCE /* flock */
 #define _POSIX_C_SOURCE 200809L

@@ -1,13 +1,13 @@
 /*
  * compress.c - one block through lz4 or zstd, with the host's memory.
  *
- * Owns: which schemes this build has, level checks, the libraries' contexts. Does not own: formats (each block is a plain
- * lz4 block or zstd frame) and limits (the caller has capped both lengths).
+ * Owns: which schemes this build has, level checks, the libraries' contexts. Does not own: formats (each block is a
+ * plain lz4 block or zstd frame) and limits (the caller has capped both lengths).
  *
  * A build without a library defines IQDB_NO_LZ4 or IQDB_NO_ZSTD: files that need it are then IQDB_ERR_UNSUPPORTED.
  *
- * zstd takes its memory through ZSTD_customMem, which the library calls experimental; the functions are exported by every
- * shared libzstd since 1.3. It frees without a size, so each of its pieces carries one in front.
+ * zstd takes its memory through ZSTD_customMem, which the library calls experimental; the functions are exported by
+ * every shared libzstd since 1.3. It frees without a size, so each of its pieces carries one in front.
  */
 #include "core/persist/persist_private.h"
 

@@ -2,11 +2,11 @@
  * log.h - append-only log files: creating, scanning, appending, cutting.
  *
  * A log tells what happened to an index after a snapshot. This module owns the file: header, frames, the torn tail, the
- * buffer between append and write, what is known to be on disk. It does not know what a body means nor when to sync: the
- * host decides that by its policy, with iqdb_log_sync_due() to help. Bytes: log_format.h.
+ * buffer between append and write, what is known to be on disk. It does not know what a body means nor when to sync:
+ * the host decides that by its policy, with iqdb_log_sync_due() to help. Bytes: log_format.h.
  *
- * An IqdbLog is not fit for two threads at once; the host's lock orders its calls. The slow part of a sync can run outside
- * that lock (iqdb_log_sync_start).
+ * An IqdbLog is not fit for two threads at once; the host's lock orders its calls. The slow part of a sync can run
+ * outside that lock (iqdb_log_sync_start).
  *
  * A server that keeps the buffer in shared memory uses only the first part (encoding) and the scan.
  */
@@ -92,8 +92,8 @@ IqdbStatus iqdb_log_scan(const IqdbIo *io, const IqdbAllocator *allocator, const
 						 void *visit_arg, IqdbLogScan *scan_out, IqdbError *err) IQDB_MUST_CHECK;
 
 /*
- * The header alone, no allocation: to see whose log it is before scanning. *blank_out: creation did not finish, the header
- * is all zero. Errors as iqdb_log_scan.
+ * The header alone, no allocation: to see whose log it is before scanning. *blank_out: creation did not finish, the
+ * header is all zero. Errors as iqdb_log_scan.
  */
 IqdbStatus iqdb_log_read_header(const IqdbIo *io, const char *path, IqdbLogHeader *header_out, bool *blank_out,
 								IqdbError *err) IQDB_MUST_CHECK;
@@ -117,9 +117,9 @@ typedef struct IqdbLog IqdbLog;
 
 /*
  * Makes a new, empty log. With temp_path (same folder) the file is made under that name and renamed to path, which
- * atomically replaces a log that is there: how a checkpoint starts over. Without (NULL) path is created exclusively. File
- * and folder are synced under every policy: a log that exists can be believed. On failure the new file is removed and an
- * old one is untouched (but for a failed sync of the folder, as in iqdb_snapshot_writer_commit).
+ * atomically replaces a log that is there: how a checkpoint starts over. Without (NULL) path is created exclusively.
+ * File and folder are synced under every policy: a log that exists can be believed. On failure the new file is
+ * removed and an old one is untouched (but for a failed sync of the folder, as in iqdb_snapshot_writer_commit).
  * Errors: DUPLICATE, CONFIG, NOMEM, I/O.
  */
 IqdbStatus iqdb_log_create(const IqdbIo *io, const IqdbAllocator *allocator, const char *path, const char *temp_path,
@@ -127,10 +127,10 @@ IqdbStatus iqdb_log_create(const IqdbIo *io, const IqdbAllocator *allocator, con
 						   IqdbError *err) IQDB_MUST_CHECK;
 
 /*
- * Opens a log that was just scanned. First the torn tail is cut: everything behind scan->valid_end, which the host may have
- * lowered to the end of the last frame it accepts. The cut and all frames before it are on stable storage when this
- * returns, under every policy. A blank log gets blank_header.
- * Errors: STATE (the file is not what was scanned), NOT_FOUND, CONFIG, NOMEM, I/O.
+ * Opens a log that was just scanned. First the torn tail is cut: everything behind scan->valid_end, which the host
+ * may have lowered to the end of the last frame it accepts. The cut and all frames before it are on stable storage
+ * when this returns, under every policy. A blank log gets blank_header. Errors: STATE (the file is not what was
+ * scanned), NOT_FOUND, CONFIG, NOMEM, I/O.
  */
 IqdbStatus iqdb_log_open_append(const IqdbIo *io, const IqdbAllocator *allocator, const char *path,
 								const IqdbLogScan *scan, const IqdbLogHeader *blank_header, IqdbFsyncPolicy policy,
@@ -158,8 +158,8 @@ IqdbStatus iqdb_log_sync(IqdbLog *log, uint64_t now_ms, IqdbError *err) IQDB_MUS
  *   start()  under the host's lock: flushes and fills in the ticket;
  *   run()    outside of it: the slow call, touches only the ticket; the log must not be closed meanwhile;
  *   done()   under the lock again, with what run() returned: publishes the result; IQDB_OK or that failure.
- * Frames appended before start() are on stable storage when done() returns IQDB_OK. One ticket at a time: while it is out,
- * append and flush work, another start and a cut of frames already written say IQDB_ERR_STATE.
+ * Frames appended before start() are on stable storage when done() returns IQDB_OK. One ticket at a time: while it is
+ * out, append and flush work, another start and a cut of frames already written say IQDB_ERR_STATE.
  */
 typedef struct IqdbLogSync
 {
@@ -182,9 +182,10 @@ uint64_t iqdb_log_end(const IqdbLog *log);
 uint64_t iqdb_log_synced_end(const IqdbLog *log);
 
 /*
- * Takes back every frame behind the mark (an earlier iqdb_log_end). Costs nothing while they are in the buffer; otherwise
- * the file is cut and synced, so that they cannot come back after a power failure. When cutting fails the frames no longer
- * count, and the cut is tried again before the next write. Errors: CONFIG (no such mark), STATE, I/O.
+ * Takes back every frame behind the mark (an earlier iqdb_log_end). Costs nothing while they are in the buffer;
+ * otherwise the file is cut and synced, so that they cannot come back after a power failure. When cutting fails the
+ * frames no longer count, and the cut is tried again before the next write. Errors: CONFIG (no such mark), STATE,
+ * I/O.
  */
 IqdbStatus iqdb_log_truncate_to(IqdbLog *log, uint64_t mark, IqdbError *err) IQDB_MUST_CHECK;
 

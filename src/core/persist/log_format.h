@@ -26,10 +26,10 @@
  *    24   1  type, the host's
  *    25      body
  *
- * A frame is valid if and only if it lies within the file, its length is within the limit, its crc holds, and every frame
- * before it is valid. The first frame that is not ends the log: what lies behind it is never looked at, and is cut off
- * before anything is appended. The seed ties a frame to its file: bytes left over from another log, or from another life
- * of the same name, are not frames here.
+ * A frame is valid if and only if it lies within the file, its length is within the limit, its crc holds, and every
+ * frame before it is valid. The first frame that is not ends the log: what lies behind it is never looked at, and is
+ * cut off before anything is appended. The seed ties a frame to its file: bytes left over from another log, or from
+ * another life of the same name, are not frames here.
  *
  * A log whose creation did not finish holds no frames: a file of zero bytes only, or one no longer than a header that
  * begins like one but whose checksum does not hold. Any other file with a bad header is damaged, or no log.

@@ -19,8 +19,8 @@ bool iqdbi_log_frame_length(const unsigned char *header, uint64_t available, siz
 uint32_t iqdbi_log_frame_crc(uint32_t seed, const unsigned char *header);
 
 /*
- * Reads and checks the header of an open log. *blank_out: creation did not finish. *size_out = size of the file. Errors:
- * CORRUPT, VERSION, I/O.
+ * Reads and checks the header of an open log. *blank_out: creation did not finish. *size_out = size of the file.
+ * Errors: CORRUPT, VERSION, I/O.
  */
 IqdbStatus iqdbi_log_load_header(const IqdbFile *file, IqdbLogHeader *header_out, bool *blank_out, uint64_t *size_out,
 								 IqdbError *err) IQDB_MUST_CHECK;

@@ -1,8 +1,9 @@
 /*
  * log_read.c - scanning a log: every frame up to the first that is not valid.
  *
- * Owns: the check of the header, the read window, and the decision where a log ends. Reading never changes the file; the
- * torn tail is cut by log_write.c, when the log is opened for appending. Format and rule of validity: log_format.h.
+ * Owns: the check of the header, the read window, and the decision where a log ends. Reading never changes the file;
+ * the torn tail is cut by log_write.c, when the log is opened for appending. Format and rule of validity:
+ * log_format.h.
  */
 #include "core/persist/log_private.h"
 
@@ -92,8 +93,9 @@ begins_like_header(const unsigned char *bytes)
 }
 
 /*
- * A file that holds no frame, as it is no longer than a header. When the header is not whole, its creation did not finish;
- * but a short file that does not even begin like one is somebody else's, and a later version's is not ours to replace.
+ * A file that holds no frame, as it is no longer than a header. When the header is not whole, its creation did not
+ * finish; but a short file that does not even begin like one is somebody else's, and a later version's is not ours to
+ * replace.
  */
 static IqdbStatus
 load_short(const unsigned char *bytes, uint64_t size, const char *path, IqdbLogHeader *header_out, bool *blank_out,
@@ -184,8 +186,8 @@ window_get(Window *window, uint64_t offset, size_t size, const unsigned char **b
 }
 
 /*
- * A frame that does not fit into the window: reads it once piece by piece for its checksum, so that a damaged length does
- * not make us ask for 256 MiB, and only then makes the window large enough.
+ * A frame that does not fit into the window: reads it once piece by piece for its checksum, so that a damaged length
+ * does not make us ask for 256 MiB, and only then makes the window large enough.
  */
 static IqdbStatus
 admit_large_frame(Window *window, uint32_t seed, uint64_t offset, size_t length, bool *valid_out, IqdbError *err)

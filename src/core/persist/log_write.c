@@ -1,16 +1,16 @@
 /*
  * log_write.c - appending to a log, cutting it, making a new one.
  *
- * Owns: the buffer, what is written and what is synced, the repair of a tail that a failed write left behind. Does not own:
- * the policy (the host calls sync when iqdb_log_sync_due says so) and any lock.
+ * Owns: the buffer, what is written and what is synced, the repair of a tail that a failed write left behind. Does
+ * not own: the policy (the host calls sync when iqdb_log_sync_due says so) and any lock.
  *
  * The file is  [header | frames, synced | frames, written | perhaps junk],  the buffer continues at `written`:
  *
  *     IQDB_LOG_HEADER_SIZE <= synced <= written <= written + used = end
  *
- * junk_behind says that bytes beyond `written` may be in the file, from a write that failed or frames taken back. Nothing
- * is written until they are cut off and the cut is synced: otherwise frames appended now could, after a power failure that
- * loses the cut but keeps the write, join up with frames that were taken back.
+ * junk_behind says that bytes beyond `written` may be in the file, from a write that failed or frames taken back.
+ * Nothing is written until they are cut off and the cut is synced: otherwise frames appended now could, after a power
+ * failure that loses the cut but keeps the write, join up with frames that were taken back.
  */
 #include "core/persist/log_private.h"
 
@@ -182,7 +182,7 @@ prepare_append(IqdbLog *log, const IqdbLogScan *scan, const IqdbLogHeader *blank
 		return iqdb_fail(err, IQDB_ERR_CONFIG, "the end asked for is not within the log");
 	log->seed = scan->seed;
 	log->written = scan->valid_end;
-	/* synced even when nothing is cut: a process that was killed may have left frames that only the system's cache holds */
+	/* synced even when nothing is cut: a killed process may have left frames that only the system's cache holds */
 	return cut_tail(log, scan->valid_end < scan->file_size, err);
 }
 

@@ -27,17 +27,18 @@ void iqdbi_codec_init(IqdbiCodec *codec, const IqdbAllocator *allocator, IqdbCom
 void iqdbi_codec_destroy(IqdbiCodec *codec);
 
 /*
- * Compresses into capacity bytes. *stored_out = bytes written, or 0 when they do not suffice: the caller passes one byte
- * less than it has, and stores the block as it is. Errors: NOMEM, UNSUPPORTED, STATE (the library failed otherwise).
+ * Compresses into capacity bytes. *stored_out = bytes written, or 0 when they do not suffice: the caller passes one
+ * byte less than it has, and stores the block as it is. Errors: NOMEM, UNSUPPORTED, STATE (the library failed
+ * otherwise).
  */
 IqdbStatus iqdbi_codec_compress(IqdbiCodec *codec, const void *raw, size_t raw_length, void *stored, size_t capacity,
 								size_t *stored_out, IqdbError *err) IQDB_MUST_CHECK;
 
 /*
- * Decompresses to exactly raw_length bytes, never writing more. *exact_out = false when the bytes are no such thing; the
- * caller knows the file and offset to name. Errors: NOMEM, UNSUPPORTED.
+ * Decompresses to exactly raw_length bytes, never writing more. *exact_out = false when the bytes are no such thing;
+ * the caller knows the file and offset to name. Errors: NOMEM, UNSUPPORTED.
  */
-IqdbStatus iqdbi_codec_decompress(IqdbiCodec *codec, uint8_t scheme, const void *stored, size_t stored_length, void *raw,
-								  size_t raw_length, bool *exact_out, IqdbError *err) IQDB_MUST_CHECK;
+IqdbStatus iqdbi_codec_decompress(IqdbiCodec *codec, uint8_t scheme, const void *stored, size_t stored_length,
+								  void *raw, size_t raw_length, bool *exact_out, IqdbError *err) IQDB_MUST_CHECK;
 
 #endif

@@ -2,10 +2,12 @@
  * snapshot.h - writing and reading snapshot files.
  *
  * A snapshot is the whole state of one index at one position, in one file that is never changed once it has its name.
- * This module owns the file: header, blocks, compression, checksums, the order of sync and rename. It does not know what
- * the sections hold (db/index_codec.h does) nor what the identity means (the host does). Bytes: snapshot_format.h.
+ * This module owns the file: header, blocks, compression, checksums, the order of sync and rename. It does not know
+ * what the sections hold (db/index_codec.h does) nor what the identity means (the host does). Bytes:
+ * snapshot_format.h.
  *
- * Nothing here is fit for two threads on one writer or reader at once. Memory: two blocks and what the compressor needs.
+ * Nothing here is fit for two threads on one writer or reader at once. Memory: two blocks and what the compressor
+ * needs.
  */
 #ifndef IQDB_PERSIST_SNAPSHOT_H
 #define IQDB_PERSIST_SNAPSHOT_H
@@ -57,8 +59,8 @@ typedef struct IqdbSnapshotOptions
 } IqdbSnapshotOptions;
 
 /*
- * IQDB_ERR_CONFIG for an unknown compression or a zstd level out of range, IQDB_ERR_UNSUPPORTED when this build lacks the
- * library. For configuration checks before anything is written; iqdb_snapshot_writer_open does the same.
+ * IQDB_ERR_CONFIG for an unknown compression or a zstd level out of range, IQDB_ERR_UNSUPPORTED when this build lacks
+ * the library. For configuration checks before anything is written; iqdb_snapshot_writer_open does the same.
  */
 IqdbStatus iqdb_compression_check(IqdbCompression compression, int level, IqdbError *err) IQDB_MUST_CHECK;
 
@@ -68,9 +70,9 @@ typedef struct IqdbSnapshotWriter IqdbSnapshotWriter;
 
 /*
  * Starts a snapshot that will be called path, in a file that is called temp_path until commit (same folder; created
- * exclusively: IQDB_ERR_DUPLICATE when it is there, so a host clears left-overs of crashed saves at open, under its lock).
- * header may be NULL when commit gets one. Paths and header are copied, io and allocator structs too.
- * Every successful open is followed by exactly one commit or abort. Errors: CONFIG, UNSUPPORTED, DUPLICATE, NOMEM, I/O.
+ * exclusively: IQDB_ERR_DUPLICATE when it is there, so a host clears left-overs of crashed saves at open, under its
+ * lock). header may be NULL when commit gets one. Paths and header are copied, io and allocator structs too. Every
+ * successful open is followed by exactly one commit or abort. Errors: CONFIG, UNSUPPORTED, DUPLICATE, NOMEM, I/O.
  */
 IqdbStatus iqdb_snapshot_writer_open(const IqdbIo *io, const IqdbAllocator *allocator, const char *path,
 									 const char *temp_path, const IqdbSnapshotHeader *header,
@@ -78,17 +80,18 @@ IqdbStatus iqdb_snapshot_writer_open(const IqdbIo *io, const IqdbAllocator *allo
 									 IqdbError *err) IQDB_MUST_CHECK;
 
 /*
- * Appends bytes to a section (1 .. 65535). Consecutive writes to one section form one run, however they are cut; a change
- * of section starts a new run. After a failure every further call says IQDB_ERR_STATE, and commit does so too.
+ * Appends bytes to a section (1 .. 65535). Consecutive writes to one section form one run, however they are cut; a
+ * change of section starts a new run. After a failure every further call says IQDB_ERR_STATE, and commit does so too.
  */
 IqdbStatus iqdb_snapshot_write(IqdbSnapshotWriter *writer, uint16_t section, const void *bytes, size_t length,
 							   IqdbError *err) IQDB_MUST_CHECK;
 
 /*
  * Ends the file, syncs it, gives it its name, syncs the folder; then the new snapshot is there whatever happens. header
- * (NULL: that of open) replaces the one given at open: a host learns row count and position only now. Frees the writer in
- * any case. On failure the temporary file is removed and a file that had the name before is untouched; the one exception
- * is a failed sync of the folder: the new file has its name then, but may lose it to the old one in a power failure.
+ * (NULL: that of open) replaces the one given at open: a host learns row count and position only now. Frees the
+ * writer in any case. On failure the temporary file is removed and a file that had the name before is untouched; the
+ * one exception is a failed sync of the folder: the new file has its name then, but may lose it to the old one in a
+ * power failure.
  */
 IqdbStatus iqdb_snapshot_writer_commit(IqdbSnapshotWriter *writer, const IqdbSnapshotHeader *header,
 									   IqdbError *err) IQDB_MUST_CHECK;
@@ -114,10 +117,10 @@ const IqdbSnapshotHeader *iqdb_snapshot_reader_header(const IqdbSnapshotReader *
 uint64_t iqdb_snapshot_reader_remaining(const IqdbSnapshotReader *reader);
 
 /*
- * Next block, decompressed and checked: *length_out bytes of *section_out at *bytes_out, valid until the next call. At the
- * end (which has been verified then) the section is IQDB_SNAPSHOT_SECTION_END, and stays so. Sections unknown to the
- * caller are the caller's to skip. After a failure every further call says IQDB_ERR_STATE.
- * Errors: CORRUPT (file and offset of the block), UNSUPPORTED (scheme this build lacks), NOMEM, I/O.
+ * Next block, decompressed and checked: *length_out bytes of *section_out at *bytes_out, valid until the next call.
+ * At the end (which has been verified then) the section is IQDB_SNAPSHOT_SECTION_END, and stays so. Sections unknown
+ * to the caller are the caller's to skip. After a failure every further call says IQDB_ERR_STATE. Errors: CORRUPT
+ * (file and offset of the block), UNSUPPORTED (scheme this build lacks), NOMEM, I/O.
  */
 IqdbStatus iqdb_snapshot_read_block(IqdbSnapshotReader *reader, uint16_t *section_out, const unsigned char **bytes_out,
 									size_t *length_out, IqdbError *err) IQDB_MUST_CHECK;

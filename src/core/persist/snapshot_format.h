@@ -44,8 +44,8 @@
  *    36   4  the header's crc (bytes 508 .. 511): this body belongs to that header
  *
  * A snapshot is valid if and only if the header's crc holds, the file is as long as the header says, every block's crc
- * holds and its lengths obey the rules above, every block decompresses to exactly its raw length, and the end block agrees
- * with what was read and with the header. A file cut or changed at any byte breaks at least one of these.
+ * holds and its lengths obey the rules above, every block decompresses to exactly its raw length, and the end block
+ * agrees with what was read and with the header. A file cut or changed at any byte breaks at least one of these.
  *
  * The numbers of this file are on disk: a change needs a new version, a reader for this one, and a fixture.
  */

@@ -2,8 +2,8 @@
  * snapshot_read.c - a snapshot back from its bytes, believing none of them.
  *
  * Owns: validation in the order magic, version, header checksum, sizes, then block by block; the stream that hands out
- * bytes without regard to blocks. Every length is capped before memory is asked for or a file offset computed with it. The
- * rules are those at the end of snapshot_format.h; the places that check them name the offset of the block.
+ * bytes without regard to blocks. Every length is capped before memory is asked for or a file offset computed with
+ * it. The rules are those at the end of snapshot_format.h; the places that check them name the offset of the block.
  */
 #include "core/persist/snapshot.h"
 
@@ -277,7 +277,7 @@ check_block_header(const IqdbSnapshotReader *reader, const BlockHeader *block, u
 	return IQDB_OK;
 }
 
-/* Reads the next block's header and stored bytes (into reader->stored), and verifies them as far as the checksum goes. */
+/* Reads the next block's header and stored bytes (into reader->stored), and verifies lengths and checksum. */
 static IqdbStatus
 read_stored(IqdbSnapshotReader *reader, BlockHeader *block, IqdbError *err)
 {
