@@ -192,10 +192,8 @@ recover(Run *run)
 	assert_in_range(stats.position, history->promised, history->count - 1);
 	assert_same(run, &history->states[stats.position]);
 	history_cut(history, stats.position);
-	history->promised = 0;
-	if (run->config.fsync.mode != IQDB_FSYNC_NEVER)
-		/* what recovery shows it has synced */
-		history->promised = stats.position;
+	/* what recovery shows it has synced */
+	history->promised = stats.position;
 }
 
 static void
@@ -300,12 +298,9 @@ a_killed_program_loses_nothing(void **state)
 		{
 			assert_int_equal(iqdb_open("db", &run.config, &run.db, NULL), IQDB_OK);
 			assert_same(&run, &run.history.states[run.history.count - 1]);
-			if (mode != IQDB_FSYNC_NEVER)
-			{
-				lose_power(&run, 0);
-				assert_int_equal(iqdb_open("db", &run.config, &run.db, NULL), IQDB_OK);
-				assert_same(&run, &run.history.states[run.history.count - 1]);
-			}
+			lose_power(&run, 0);
+			assert_int_equal(iqdb_open("db", &run.config, &run.db, NULL), IQDB_OK);
+			assert_same(&run, &run.history.states[run.history.count - 1]);
 			assert_true(workload(&run, WRITES / 2));
 			iqdb_abandon(run.db);
 		}

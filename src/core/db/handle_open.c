@@ -406,11 +406,8 @@ open_log(Iqdb *db, IqdbError *err)
 	IQDB_TRY(replay_log(db, &header, &scan, &usable, err));
 	if (!usable)
 		return iqdbi_handle_start_log(db, err);
-	IQDB_TRY(iqdb_log_open_append(&db->io, &db->host.allocator, db->paths.log, &scan, &header, db->fsync, &db->log, err));
-	/* frames that were written and never synced count from here on, so they must not vanish any more */
-	if (scan.frames > 0 && db->fsync.mode != IQDB_FSYNC_NEVER)
-		return iqdb_log_sync(db->log, iqdbi_handle_now(), err);
-	return IQDB_OK;
+	/* syncs what is there: frames that were only written count from here on, so they must not vanish any more */
+	return iqdb_log_open_append(&db->io, &db->host.allocator, db->paths.log, &scan, &header, db->fsync, &db->log, err);
 }
 
 /* ---- a database that has no snapshot ---- */
