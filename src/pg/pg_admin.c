@@ -96,14 +96,14 @@ iqdb_sql_flush(PG_FUNCTION_ARGS)
 	IqdbPgArena *arena = iqdb_pg_open_current(index, NULL);
 	IqdbError	error = {0};
 	IqdbStatus	status;
-	int			level;
-	IqdbCompression compression = iqdb_pg_compression(index, &level);
 	uint64		bytes = 0;
 
+	/* ALTER INDEX may have changed it since the arena was made */
+	arena->shared->compression = iqdb_pg_compression(index, &arena->shared->compression_level);
 	if (arena->shared->permanent)
 	{
 		(void) iqdb_pg_lock(arena->shared->database, arena->relation_number, IQDB_PG_LOCK_SNAPSHOT, true);
-		status = iqdb_pg_snapshot_write(arena, compression, level, &error);
+		status = iqdb_pg_snapshot_write(arena, &error);
 		iqdb_pg_unlock(arena->shared->database, arena->relation_number, IQDB_PG_LOCK_SNAPSHOT);
 		iqdb_pg_check(status, &error, index);
 		bytes = pg_atomic_read_u64(&arena->shared->snapshot_bytes);

@@ -24,6 +24,7 @@
 #include "pg/pg_compat.h"
 #include "pg/pg_files.h"
 #include "pg/pg_kernels.h"
+#include "pg/pg_options.h"
 #include "pg/pg_registry.h"
 #include "pg/pg_settings.h"
 
@@ -329,6 +330,7 @@ fill_shared(IqdbPgArena *entry, Relation index, bool is_private)
 	shared->database = MyDatabaseId;
 	shared->relation_number = entry->relation_number;
 	shared->permanent = !is_private && index->rd_rel->relpersistence == RELPERSISTENCE_PERMANENT;
+	shared->compression = iqdb_pg_compression(index, &shared->compression_level);
 	pg_atomic_init_u32(&shared->state, IQDB_PG_LOADING);
 	pg_atomic_init_u64(&shared->applied_number, 0);
 	pg_atomic_init_u64(&shared->applied_block, 1);

@@ -50,6 +50,8 @@ typedef struct IqdbPgShared
 	uint32		relation_number;
 	pg_atomic_uint32 state;		/* IqdbPgState */
 	uint32		permanent;		/* has own files: neither temporary nor unlogged */
+	int32		compression;	/* IqdbCompression of its snapshots, as the index's options said last */
+	int32		compression_level;
 
 	/* how far the journal is applied here */
 	IqdbPgPosition applied;		/* apply */

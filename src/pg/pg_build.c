@@ -282,12 +282,10 @@ first_snapshot(Relation index, IqdbPgArena *arena)
 {
 	IqdbError	error = {0};
 	IqdbStatus	status;
-	int			level;
-	IqdbCompression compression = iqdb_pg_compression(index, &level);
 
 	pgstat_progress_update_param(PROGRESS_CREATEIDX_SUBPHASE, IQDB_PG_PHASE_SNAPSHOT);
 	(void) iqdb_pg_lock(arena->shared->database, arena->relation_number, IQDB_PG_LOCK_SNAPSHOT, true);
-	status = iqdb_pg_snapshot_write(arena, compression, level, &error);
+	status = iqdb_pg_snapshot_write(arena, &error);
 	iqdb_pg_unlock(arena->shared->database, arena->relation_number, IQDB_PG_LOCK_SNAPSHOT);
 	if (status == IQDB_ERR_CANCELLED)
 		iqdb_pg_raise(status, &error, index);

@@ -216,10 +216,11 @@ write_file(IqdbPgArena *arena, const IqdbPgPosition *from, const IqdbSnapshotOpt
 }
 
 IqdbStatus
-iqdb_pg_snapshot_write(IqdbPgArena *arena, IqdbCompression compression, int level, IqdbError *error)
+iqdb_pg_snapshot_write(IqdbPgArena *arena, IqdbError *error)
 {
 	IqdbPgShared *shared = arena->shared;
-	IqdbSnapshotOptions options = {compression, level, iqdb_fsync != IQDB_FSYNC_NEVER};
+	IqdbSnapshotOptions options = {(IqdbCompression) shared->compression, shared->compression_level,
+	iqdb_fsync != IQDB_FSYNC_NEVER};
 	IqdbPgPosition from;
 	char		path[MAXPGPATH];
 	struct stat st;

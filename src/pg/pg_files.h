@@ -29,11 +29,9 @@ typedef struct IqdbPgSnapshotInfo
 
 /*
  * Writes a snapshot of the arena and starts a new log segment. Needs no database connection. lsn of the journal is
- * flushed first, unless in recovery. Compression as given. Caller holds the index's snapshot lock. On failure the old
- * files are as they were.
+ * flushed first, unless in recovery. Caller holds the index's snapshot lock. On failure the old files are as they were.
  */
-extern IqdbStatus iqdb_pg_snapshot_write(IqdbPgArena *arena, IqdbCompression compression, int level,
-										 IqdbError *error);
+extern IqdbStatus iqdb_pg_snapshot_write(IqdbPgArena *arena, IqdbError *error);
 
 /*
  * Lists the snapshots of a generation, newest first, with what their headers say (those that cannot be read are logged

@@ -19,17 +19,25 @@
 #include "pg/pg_compat.h"
 #include "pg/pg_files.h"
 #include "pg/pg_heap.h"
+#include "pg/pg_lock.h"
 #include "pg/pg_open.h"
 #include "pg/pg_options.h"
 
 /* ---- numbers ----------------------------------------------------------------------------------------------------- */
 
-/* "ready", "behind", "full", "closed": what a query would meet. */
+/* What a query would meet. "closed": it would open the index; "recovering": somebody is at it. */
 static const char *
 state_name(Relation index, IqdbPgArena *arena)
 {
+	uint32		number = iqdb_pg_file_number(iqdb_pg_rel_file(index));
+
 	if (arena == NULL)
+	{
+		if (!iqdb_pg_lock(MyDatabaseId, number, IQDB_PG_LOCK_OPEN, false))
+			return "recovering";
+		iqdb_pg_unlock(MyDatabaseId, number, IQDB_PG_LOCK_OPEN);
 		return "closed";
+	}
 	if (pg_atomic_read_u32(&arena->shared->full) != 0)
 		return "full";
 	return iqdb_pg_is_behind(index, arena) ? "behind" : "ready";

@@ -25,6 +25,9 @@
 #define BATCH_BYTES (8 * 1024 * 1024)
 #define BATCH_ENTRIES 1024
 
+/* Changes that an open may have to recover before a fresh snapshot is wanted. */
+#define SNAPSHOT_AFTER 10000
+
 static inline void
 lock_apply(const IqdbPgArena *arena)
 {
@@ -588,6 +591,9 @@ recover(Relation index, Relation heap, IqdbPgMeta *meta, IqdbError *error)
 		return NULL;
 	}
 	iqdb_pg_log_begin(arena);
+	/* what took work to recover is not to be recovered again */
+	if (arena->shared->rebuilt_rows + arena->shared->replayed + arena->shared->fetched > SNAPSHOT_AFTER)
+		pg_atomic_write_u32(&arena->shared->snapshot_wanted, 1);
 	INSTR_TIME_SET_CURRENT(end);
 	INSTR_TIME_SUBTRACT(end, start);
 	arena->shared->open_microseconds = INSTR_TIME_GET_MICROSEC(end);

@@ -174,15 +174,14 @@ snapshot_if_due(Relation index, IqdbPgArena *arena)
 	IqdbPgShared *shared = arena->shared;
 	IqdbError	error = {0};
 	IqdbStatus	status;
-	int			level;
-	IqdbCompression compression = iqdb_pg_compression(index, &level);
 
+	shared->compression = iqdb_pg_compression(index, &shared->compression_level);
 	if (!shared->permanent || RecoveryInProgress() || iqdb_pg_worker_runs() ||
 		pg_atomic_read_u32(&shared->snapshot_wanted) == 0)
 		return;
 	if (!iqdb_pg_lock(shared->database, shared->relation_number, IQDB_PG_LOCK_SNAPSHOT, false))
 		return;
-	status = iqdb_pg_snapshot_write(arena, compression, level, &error);
+	status = iqdb_pg_snapshot_write(arena, &error);
 	iqdb_pg_unlock(shared->database, shared->relation_number, IQDB_PG_LOCK_SNAPSHOT);
 	if (status == IQDB_ERR_CANCELLED)
 		iqdb_pg_raise(status, &error, index);

@@ -69,7 +69,7 @@ keep_snapshot(IqdbPgArena *arena)
 
 	if (!iqdb_pg_lock(shared->database, shared->relation_number, IQDB_PG_LOCK_SNAPSHOT, false))
 		return;
-	status = iqdb_pg_snapshot_write(arena, IQDB_COMPRESSION_NONE, 0, &error);
+	status = iqdb_pg_snapshot_write(arena, &error);
 	iqdb_pg_unlock(shared->database, shared->relation_number, IQDB_PG_LOCK_SNAPSHOT);
 	if (status != IQDB_OK && status != IQDB_ERR_CANCELLED)
 		ereport(LOG, (errmsg("iqdb: no snapshot could be written: %s", error.message)));
