@@ -21,6 +21,13 @@
 #define ARENA_STEP_MIN (UINT64_C(64) * 1024)
 #define ARENA_STEP_DIVISOR 8
 
+/*
+ * Regions that may grow large begin at multiples of this, and grow to multiples of it once they are large: so memory comes
+ * in huge pages where the system gives them, which a scan is up to twice as fast on.
+ */
+#define ARENA_HUGE (UINT64_C(2) * 1024 * 1024)
+#define ARENA_HUGE_FROM (UINT64_C(8) * 1024 * 1024)
+
 _Static_assert(sizeof(IqdbArenaHeader) % 64 == 0, "lock cells keep the header a multiple of a cache line");
 _Static_assert(offsetof(IqdbArenaHeader, locks) % 64 == 0, "lock cells start at a cache line");
 
@@ -31,6 +38,19 @@ page_round(uint64_t bytes, uint64_t *out)
 	if (bytes > UINT64_MAX - (IQDB_ARENA_PAGE - 1))
 		return false;
 	*out = (bytes + IQDB_ARENA_PAGE - 1) / IQDB_ARENA_PAGE * IQDB_ARENA_PAGE;
+	return true;
+}
+
+/* Where a region of this (rounded) reserve begins when everything before it ends at `end`; false on overflow. */
+static bool
+region_start(uint64_t end, uint64_t reserved, uint64_t *out)
+{
+	*out = end;
+	if (reserved < ARENA_HUGE_FROM)
+		return true;
+	if (end > UINT64_MAX - (ARENA_HUGE - 1))
+		return false;
+	*out = (end + ARENA_HUGE - 1) / ARENA_HUGE * ARENA_HUGE;
 	return true;
 }
 
@@ -45,7 +65,8 @@ iqdb_arena_size_needed(const uint64_t *region_reserves, uint32_t region_count)
 	{
 		uint64_t rounded;
 
-		if (!page_round(region_reserves[i], &rounded) || __builtin_add_overflow(total, rounded, &total))
+		if (!page_round(region_reserves[i], &rounded) || !region_start(total, rounded, &total) ||
+			__builtin_add_overflow(total, rounded, &total))
 			return 0;
 	}
 	return total;
@@ -76,9 +97,9 @@ iqdb_arena_format(IqdbArena *arena, const IqdbLockOps *locks, const uint64_t *re
 	{
 		IqdbArenaRegion *region = &header->regions[i];
 
-		region->offset = offset;
 		(void) page_round(region_reserves[i], &region->reserved);
-		offset += region->reserved;
+		(void) region_start(offset, region->reserved, &region->offset);
+		offset = region->offset + region->reserved;
 	}
 	for (int i = 0; i < IQDB_ARENA_LOCKS; i++)
 		locks->init(locks->arg, header->locks[i]);
@@ -107,7 +128,8 @@ iqdb_arena_attach(const IqdbArena *arena, IqdbError *err)
 		const IqdbArenaRegion *region = &header->regions[i];
 		uint64_t               committed = __atomic_load_n(&region->committed, __ATOMIC_ACQUIRE);
 
-		if (region->offset != offset || region->reserved % IQDB_ARENA_PAGE != 0 || committed > region->reserved ||
+		if (region->reserved % IQDB_ARENA_PAGE != 0 || !region_start(offset, region->reserved, &offset) ||
+			region->offset != offset || committed > region->reserved ||
 			committed % IQDB_ARENA_PAGE != 0 || __builtin_add_overflow(offset, region->reserved, &offset))
 			return iqdb_fail(err, IQDB_ERR_CORRUPT, "arena region %u is inconsistent", (unsigned) i);
 	}
@@ -126,7 +148,11 @@ preferred_target(const IqdbArenaRegion *region, uint64_t committed, uint64_t exa
 	if (step < ARENA_STEP_MIN)
 		step = ARENA_STEP_MIN;
 	step = step / IQDB_ARENA_PAGE * IQDB_ARENA_PAGE;
-	if (__builtin_add_overflow(committed, step, &target) || target > region->reserved)
+	if (__builtin_add_overflow(committed, step, &target))
+		target = region->reserved;
+	if (target >= ARENA_HUGE_FROM && target <= UINT64_MAX - (ARENA_HUGE - 1))
+		target = (target + ARENA_HUGE - 1) / ARENA_HUGE * ARENA_HUGE;
+	if (target > region->reserved)
 		target = region->reserved;
 	return target > exact ? target : exact;
 }
@@ -202,24 +228,41 @@ private_commit(void *arg, uint64_t offset, uint64_t length, IqdbError *err)
 	return IQDB_OK;
 }
 
+/* The part of a mapping that begins at a multiple of ARENA_HUGE; what is around it is given back. */
+static unsigned char *
+trim_mapping(unsigned char *mapping, uint64_t mapped, uint64_t wanted)
+{
+	uint64_t before = (ARENA_HUGE - (uint64_t) (uintptr_t) mapping % ARENA_HUGE) % ARENA_HUGE;
+
+	if (before > 0)
+		(void) munmap(mapping, (size_t) before);
+	if (mapped - before > wanted)
+		(void) munmap(mapping + before + wanted, (size_t) (mapped - before - wanted));
+	return mapping + before;
+}
+
 IqdbStatus
 iqdb_arena_private_create(IqdbArena *arena_out, uint64_t reserve, IqdbError *err)
 {
 	uint64_t page = system_page_size();
+	uint64_t mapped;
 	void    *base;
 
 	memset(arena_out, 0, sizeof(*arena_out));
-	if (reserve == 0 || reserve > UINT64_MAX - (page - 1) || reserve > SIZE_MAX - (page - 1))
-		return iqdb_fail(err, IQDB_ERR_LIMIT, "cannot reserve %llu bytes of address space",
-						 (unsigned long long) reserve);
+	if (reserve == 0 || reserve > SIZE_MAX - ARENA_HUGE - page)
+		return iqdb_fail(err, IQDB_ERR_LIMIT, "cannot reserve %llu bytes of address space", (unsigned long long) reserve);
 	reserve = (reserve + page - 1) / page * page;
+	mapped = reserve >= ARENA_HUGE_FROM ? reserve + ARENA_HUGE : reserve;
 	/* without MAP_NORESERVE: an inaccessible mapping costs nothing, and making it writable is then accounted */
-	base = mmap(NULL, (size_t) reserve, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	base = mmap(NULL, (size_t) mapped, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (base == MAP_FAILED)
 		return iqdb_fail_io(err, errno, "", "reserve address space");
+	if (mapped > reserve)
+		base = trim_mapping(base, mapped, reserve);
 #ifdef MADV_HUGEPAGE
-	/* a wish: random reads of vectors and links miss the address cache less often; affects committed ranges only */
-	(void) madvise(base, (size_t) reserve, MADV_HUGEPAGE);
+	/* a wish: only whole huge pages of usable memory become one, so small arenas stay small */
+	if (reserve >= ARENA_HUGE_FROM)
+		(void) madvise(base, (size_t) reserve, MADV_HUGEPAGE);
 #endif
 	arena_out->base = base;
 	arena_out->reserved = reserve;
