@@ -11,6 +11,7 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "access/genam.h"
@@ -158,15 +159,22 @@ iqdb_pg_install_callbacks(void)
 
 /* ---- the sweep --------------------------------------------------------------------------------------------------- */
 
+/* An index of this database: its generation, and the number of its fork's file. */
+typedef struct UsedIndex
+{
+	IqdbPgGeneration generation;
+	uint32		relation_number;
+} UsedIndex;
+
 typedef struct SweepState
 {
-	IqdbPgGeneration *used;
+	UsedIndex  *used;
 	int			count;
 	int			allocated;
 	int			removed;
 } SweepState;
 
-/* Generations of all indexes of this database that are visible to us. */
+/* All indexes of this database that are visible to us. */
 static void
 collect_used(SweepState *state)
 {
@@ -184,7 +192,7 @@ collect_used(SweepState *state)
 
 		if (form->relkind != RELKIND_INDEX || !OidIsValid(form->relam) ||
 			(form->relam != methods[0] && form->relam != methods[1] && form->relam != methods[2]) ||
-			form->relpersistence != RELPERSISTENCE_PERMANENT)
+			form->relpersistence == RELPERSISTENCE_TEMP)
 			continue;
 		index = try_relation_open(form->oid, AccessShareLock);
 		if (index == NULL)
@@ -195,9 +203,11 @@ collect_used(SweepState *state)
 			if (state->count == state->allocated)
 			{
 				state->allocated *= 2;
-				state->used = repalloc(state->used, state->allocated * sizeof(IqdbPgGeneration));
+				state->used = repalloc(state->used, state->allocated * sizeof(UsedIndex));
 			}
-			state->used[state->count++] = meta.generation;
+			state->used[state->count].generation = meta.generation;
+			state->used[state->count].relation_number = iqdb_pg_file_number(iqdb_pg_rel_file(index));
+			state->count++;
 		}
 		relation_close(index, AccessShareLock);
 	}
@@ -220,38 +230,91 @@ sweep_file(const char *path, const IqdbPgGeneration *generation, double age, voi
 	if (age <= SWEEP_AGE)
 		return;
 	for (int i = 0; i < state->count; i++)
-		if (same_generation(generation, &state->used[i]))
+		if (same_generation(generation, &state->used[i].generation))
 			return;
 	if (unlink(path) == 0)
 		state->removed++;
 }
 
+/* Has the database been dropped? Its folder may be in a tablespace, so the catalogue has the last word. */
+static bool
+database_gone(Oid database)
+{
+	return !SearchSysCacheExists1(DATABASEOID, ObjectIdGetDatum(database));
+}
+
 static void
 sweep_database(Oid database, void *arg)
 {
-	char		path[MAXPGPATH];
+	if (!database_gone(database))
+		return;
+	iqdb_pg_files_remove_database(database);
+	((SweepState *) arg)->removed++;
+}
+
+typedef struct ArenaList
+{
+	struct
+	{
+		Oid			database;
+		uint32		relation_number;
+		double		age;
+	}			items[64];
+	int			count;
+} ArenaList;
+
+static void
+list_arena(const char *path, Oid database, uint32 relation_number, const IqdbPgGeneration *generation, void *arg)
+{
+	ArenaList  *list = arg;
 	struct stat st;
 
-	snprintf(path, sizeof(path), "base/%u", database);
-	if (stat(path, &st) != 0 && errno == ENOENT && !SearchSysCacheExists1(DATABASEOID, ObjectIdGetDatum(database)))
+	if (list->count == lengthof(list->items) || stat(path, &st) != 0)
+		return;
+	list->items[list->count].database = database;
+	list->items[list->count].relation_number = relation_number;
+	list->items[list->count].age = difftime(time(NULL), st.st_ctime);
+	list->count++;
+}
+
+/* Memory of indexes that are gone without a callback of ours; a live arena that is removed is only made again. */
+static void
+sweep_arenas(SweepState *state)
+{
+	ArenaList	list = {.count = 0};
+
+	iqdb_pg_arena_visit(list_arena, &list);
+	for (int i = 0; i < list.count; i++)
 	{
-		iqdb_pg_files_remove_database(database);
-		((SweepState *) arg)->removed++;
+		bool		used = list.items[i].database != MyDatabaseId || list.items[i].age <= SWEEP_AGE;
+		IqdbPgGeneration generation;
+
+		for (int k = 0; k < state->count && !used; k++)
+			used = state->used[k].relation_number == list.items[i].relation_number;
+		if (used && !database_gone(list.items[i].database))
+			continue;
+		if (iqdb_pg_arena_drop_relation(list.items[i].database, list.items[i].relation_number, &generation))
+			state->removed++;
 	}
 }
 
 int
 iqdb_pg_sweep(void)
 {
-	SweepState	state = {palloc(32 * sizeof(IqdbPgGeneration)), 0, 32, 0};
+	SweepState	state = {palloc(32 * sizeof(UsedIndex)), 0, 32, 0};
 	bool		old_files = false;
+	ArenaList	arenas = {.count = 0};
 
 	iqdb_pg_files_visit_databases(sweep_database, &state);
 	iqdb_pg_files_visit(MyDatabaseId, note_file, &old_files);
+	iqdb_pg_arena_visit(list_arena, &arenas);
+	for (int i = 0; i < arenas.count; i++)
+		old_files |= arenas.items[i].age > SWEEP_AGE || database_gone(arenas.items[i].database);
 	if (old_files)
 	{
 		collect_used(&state);
 		iqdb_pg_files_visit(MyDatabaseId, sweep_file, &state);
+		sweep_arenas(&state);
 	}
 	if (state.removed > 0)
 		ereport(LOG, (errmsg("iqdb: removed %d files and folders that no index has", state.removed)));
