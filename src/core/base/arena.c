@@ -18,6 +18,8 @@
 
 #define ARENA_MAGIC UINT64_C(0x616e657261626471) /* "qdbarena" on a little-endian machine */
 #define ARENA_LAYOUT 1
+/* The first steps double a region, from 16 kB to 64 kB; later ones are an eighth of it, and no less than 64 kB. */
+#define ARENA_STEP_FIRST (UINT64_C(16) * 1024)
 #define ARENA_STEP_MIN (UINT64_C(64) * 1024)
 #define ARENA_STEP_DIVISOR 8
 
@@ -27,6 +29,9 @@
  */
 #define ARENA_HUGE (UINT64_C(2) * 1024 * 1024)
 #define ARENA_HUGE_FROM (UINT64_C(8) * 1024 * 1024)
+
+/* Private memory: steps up to this are filled with pages at once. */
+#define POPULATE_MAX (UINT64_C(1024) * 1024)
 
 _Static_assert(sizeof(IqdbArenaHeader) % 64 == 0, "lock cells keep the header a multiple of a cache line");
 _Static_assert(offsetof(IqdbArenaHeader, locks) % 64 == 0, "lock cells start at a cache line");
@@ -146,7 +151,9 @@ preferred_target(const IqdbArenaRegion *region, uint64_t committed, uint64_t exa
 	uint64_t target;
 
 	if (step < ARENA_STEP_MIN)
-		step = ARENA_STEP_MIN;
+		step = committed < ARENA_STEP_MIN ? committed : ARENA_STEP_MIN;
+	if (step < ARENA_STEP_FIRST)
+		step = ARENA_STEP_FIRST;
 	step = step / IQDB_ARENA_PAGE * IQDB_ARENA_PAGE;
 	if (__builtin_add_overflow(committed, step, &target))
 		target = region->reserved;
@@ -225,6 +232,11 @@ private_commit(void *arg, uint64_t offset, uint64_t length, IqdbError *err)
 		return IQDB_OK;
 	if (mprotect(base + start, (size_t) (end - start), PROT_READ | PROT_WRITE) != 0)
 		return iqdb_fail_io(err, errno, "", "commit private memory");
+#ifdef MADV_POPULATE_WRITE
+	/* small steps are used up at once: one call is cheaper than a fault for every page. A wish: failing changes nothing */
+	if (end - start <= POPULATE_MAX)
+		(void) madvise(base + start, (size_t) (end - start), MADV_POPULATE_WRITE);
+#endif
 	return IQDB_OK;
 }
 

@@ -3,6 +3,7 @@
  */
 #include "core/db/index.h"
 #include "core/flat/flat.h"
+#include "core/hnsw/hnsw.h"
 
 const IqdbEngine *
 iqdb_engine_get(uint32_t kind)
@@ -11,6 +12,8 @@ iqdb_engine_get(uint32_t kind)
 	{
 		case IQDB_ENGINE_FLAT:
 			return &iqdb_flat_engine;
+		case IQDB_ENGINE_HNSW:
+			return &iqdb_hnsw_engine;
 		default:
 			return NULL;
 	}

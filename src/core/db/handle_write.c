@@ -6,6 +6,7 @@
  */
 #include "core/db/handle_private.h"
 
+#include "core/db/index_private.h"
 #include "core/meta/metadata.h"
 
 /* Repairs of the engine after removals, by the writer, when rows that are gone are such a share of those that are there. */
@@ -74,10 +75,7 @@ log_change(Iqdb *db, const IqdbiChange *change, IqdbiPosition *next_out, IqdbErr
 static IqdbStatus
 check_upsert(const Iqdb *db, const IqdbiChange *change, IqdbError *err)
 {
-	if (change->dim != iqdb_options(db)->dimension)
-		return iqdb_fail(err, IQDB_ERR_DIMENSION, "expected %u dimensions, not %zu", iqdb_options(db)->dimension,
-						 change->dim);
-	IQDB_TRY(iqdb_vector_check(change->vector, change->dim, err));
+	IQDB_TRY(iqdbi_index_check_vector(&db->index, change->vector, change->dim, err));
 	IQDB_TRY(iqdb_id_check(change->id, err));
 	return iqdb_metadata_validate(change->metadata, change->metadata_length, err);
 }
@@ -85,11 +83,14 @@ check_upsert(const Iqdb *db, const IqdbiChange *change, IqdbError *err)
 static IqdbStatus
 put_through_gate(Iqdb *db, const IqdbiChange *change, uint32_t *slot_out, IqdbError *err)
 {
+	IqdbRow    row = {.id = change->id,
+					  .vector = change->vector,
+					  .metadata = change->metadata_length > 0 ? change->metadata : NULL,
+					  .metadata_length = change->metadata_length};
 	IqdbStatus status;
 
 	iqdbi_handle_gate(db, true);
-	status = iqdb_index_put(&db->index, change->id, change->vector, change->dim, change->metadata,
-							change->metadata_length, slot_out, err);
+	status = iqdbi_index_put_checked(&db->index, &row, slot_out, err);
 	iqdbi_handle_gate_leave(db, true);
 	return status;
 }

@@ -4,11 +4,11 @@
  * Owns: the checks at the door (dimension, finite components, id, encoded metadata), and the life of cursors. Does not
  * own: rows (engine/store.c), how they are found (the engines), bytes of snapshots (index_codec.c), files (the host).
  */
-#include "core/db/index.h"
+#include "core/db/index_private.h"
 
+#include <math.h>
 #include <string.h>
 
-#include "core/engine/store_write.h"
 #include "core/meta/metadata.h"
 
 /* Slots looked at under one hold of ROWS when ids are listed. */
@@ -92,30 +92,42 @@ iqdb_index_host_region(const IqdbIndex *index)
 
 /* ---- writing ---- */
 
-static IqdbStatus
-check_dimension(const IqdbIndex *index, size_t dim, IqdbError *err)
+IqdbStatus
+iqdbi_index_check_vector(const IqdbIndex *index, const float *vector, size_t dim, IqdbError *err)
 {
-	if (dim != index->store.header->options.dimension)
-		return iqdb_fail(err, IQDB_ERR_DIMENSION, "expected %u dimensions, not %zu",
-						 index->store.header->options.dimension, dim);
-	return IQDB_OK;
+	const IqdbStore *store = &index->store;
+	float            norm;
+
+	if (dim != store->header->options.dimension)
+		return iqdb_fail(err, IQDB_ERR_DIMENSION, "expected %u dimensions, not %zu", store->header->options.dimension,
+						 dim);
+	/* a sum of squares is finite only if every term is: the kernel sees at a glance what is usual */
+	norm = store->kernels->sums[IQDB_SUM_DOT].pair(vector, vector, dim);
+	if (isfinite(norm))
+		return IQDB_OK;
+	return iqdb_vector_check(vector, dim, err);
+}
+
+IqdbStatus
+iqdbi_index_put_checked(IqdbIndex *index, const IqdbRow *row, uint32_t *slot_out, IqdbError *err)
+{
+	return iqdb_store_put(&index->store, index->engine, row, slot_out, err);
 }
 
 IqdbStatus
 iqdb_index_put(IqdbIndex *index, IqdbId id, const float *vector, size_t dim, const unsigned char *metadata,
 			   size_t metadata_length, uint32_t *slot_out, IqdbError *err)
 {
-	IqdbRow  row = {.id = id, .vector = vector, .metadata = metadata, .metadata_length = metadata_length};
+	IqdbRow  row = {.id = id,
+					.vector = vector,
+					.metadata = metadata_length > 0 ? metadata : NULL,
+					.metadata_length = metadata_length};
 	uint32_t slot;
 
-	IQDB_TRY(check_dimension(index, dim, err));
-	IQDB_TRY(iqdb_vector_check(vector, dim, err));
+	IQDB_TRY(iqdbi_index_check_vector(index, vector, dim, err));
 	IQDB_TRY(iqdb_id_check(id, err));
-	if (metadata_length == 0)
-		row.metadata = NULL;
-	else
-		IQDB_TRY(iqdb_metadata_validate(metadata, metadata_length, err));
-	IQDB_TRY(iqdb_store_put(&index->store, index->engine, &row, &slot, err));
+	IQDB_TRY(iqdb_metadata_validate(metadata, metadata_length, err));
+	IQDB_TRY(iqdbi_index_put_checked(index, &row, &slot, err));
 	if (slot_out != NULL)
 		*slot_out = slot;
 	return IQDB_OK;
@@ -304,8 +316,7 @@ iqdb_cursor_open(IqdbIndex *index, const float *query, size_t dim, const IqdbSea
 	IqdbStatus       status;
 
 	*cursor_out = NULL;
-	IQDB_TRY(check_dimension(index, dim, err));
-	IQDB_TRY(iqdb_vector_check(query, dim, err));
+	IQDB_TRY(iqdbi_index_check_vector(index, query, dim, err));
 	IQDB_TRY(cursor_allocate(index, &cursor, &copy, err));
 	memcpy(copy, query, dim * sizeof(float));
 	memset(copy + dim, 0, (store->header->stride - dim) * sizeof(float));

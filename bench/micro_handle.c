@@ -1,0 +1,256 @@
+/*
+ * micro_handle.c - what one call of the embedded database costs, and how near exact search comes to the speed of memory.
+ *
+ *     build/plain/bench/micro_handle [quick]
+ *
+ * Times are medians of processor time over rounds. The streaming rate is this program's own sum over a buffer that is larger than any cache,
+ * taken before and after, on the same machine state as the searches; the better of the two is the yardstick.
+ */
+#define _GNU_SOURCE
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "core/base/rng.h"
+#include "core/db/iqdb.h"
+#include "core/meta/metadata.h"
+
+#define ROUNDS_MAX 64
+#define STREAM_BYTES ((size_t) 256 * 1024 * 1024)
+
+/* Processor time of this thread: other programs on the machine disturb it less. Waiting for a disk is not in it. */
+static double
+now_us(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+	return (double) now.tv_sec * 1e6 + (double) now.tv_nsec / 1e3;
+}
+
+static void
+require(IqdbStatus status, const IqdbError *err)
+{
+	if (status == IQDB_OK)
+		return;
+	fprintf(stderr, "%s: %s\n", iqdb_status_name(status), err->message);
+	exit(1);
+}
+
+static int
+compare_doubles(const void *a, const void *b)
+{
+	double x = *(const double *) a;
+	double y = *(const double *) b;
+
+	return (x > y) - (x < y);
+}
+
+static double
+median(double *values, size_t count)
+{
+	qsort(values, count, sizeof(double), compare_doubles);
+	return values[count / 2];
+}
+
+static float *
+random_vectors(size_t count, size_t dim, uint64_t seed)
+{
+	float  *vectors = malloc(count * dim * sizeof(float));
+	IqdbRng rng;
+
+	if (vectors == NULL)
+		exit(1);
+	iqdb_rng_seed(&rng, seed);
+	for (size_t i = 0; i < count * dim; i++)
+		vectors[i] = (float) iqdb_rng_unit(&rng) - 0.5f;
+	return vectors;
+}
+
+/* ---- the yardstick ---- */
+
+typedef uint64_t Line __attribute__((vector_size(16)));
+
+#define LINES_AT_ONCE 8
+
+static void *
+huge_pages(size_t size)
+{
+	const uintptr_t huge = 2 * 1024 * 1024;
+	unsigned char  *mapping = mmap(NULL, size + huge, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	size_t          before;
+
+	if (mapping == MAP_FAILED)
+		exit(1);
+	before = (huge - (uintptr_t) mapping % huge) % huge;
+	if (before > 0)
+		munmap(mapping, before);
+	if (before < huge)
+		munmap(mapping + before + size, huge - before);
+	madvise(mapping + before, size, MADV_HUGEPAGE);
+	return mapping + before;
+}
+
+static double
+stream_rate(void)
+{
+	static uint64_t sink;
+	Line           *lines = huge_pages(STREAM_BYTES);
+	double          best = 0;
+
+	memset(lines, 1, STREAM_BYTES);
+	for (int round = 0; round < 7; round++)
+	{
+		Line   sum[LINES_AT_ONCE] = {{0}};
+		double start = now_us();
+		double rate;
+
+		for (size_t i = 0; i < STREAM_BYTES / sizeof(Line); i += LINES_AT_ONCE)
+		{
+			for (int j = 0; j < LINES_AT_ONCE; j++)
+				sum[j] += lines[i + (size_t) j];
+		}
+		rate = (double) STREAM_BYTES / (now_us() - start) / 1e3;
+		for (int j = 0; j < LINES_AT_ONCE; j++)
+			sink += sum[j][0] + sum[j][1];
+		best = rate > best ? rate : best;
+	}
+	munmap(lines, STREAM_BYTES);
+	if (sink == 42)
+		puts("");
+	return best;
+}
+
+/* ---- small sets: microseconds per call ---- */
+
+static Iqdb *
+make(uint32_t dim, IqdbMetric metric, const float *vectors, size_t count)
+{
+	IqdbConfig config = iqdb_config_default(IQDB_ENGINE_FLAT, dim, metric);
+	IqdbError  err;
+	Iqdb      *db;
+
+	require(iqdb_open_in_memory(&config, &db, &err), &err);
+	for (size_t i = 0; i < count; i++)
+		require(iqdb_upsert(db, iqdb_id_u64(i), vectors + i * dim, dim, NULL, 0, &err), &err);
+	return db;
+}
+
+static double
+time_searches(Iqdb *db, const float *queries, size_t query_count, size_t dim, size_t k, size_t rounds, size_t repeat)
+{
+	double    times[ROUNDS_MAX];
+	IqdbError err;
+
+	for (size_t round = 0; round < rounds; round++)
+	{
+		double start = now_us();
+
+		for (size_t i = 0; i < repeat; i++)
+		{
+			IqdbResult *result;
+
+			require(iqdb_search(db, queries + (i % query_count) * dim, dim, k, &result, &err), &err);
+			iqdb_result_free(result);
+		}
+		times[round] = (now_us() - start) / (double) repeat;
+	}
+	return median(times, rounds);
+}
+
+static double
+time_upserts(const char *path, IqdbFsync mode, const float *vectors, size_t count, uint32_t dim, size_t rounds)
+{
+	double     times[ROUNDS_MAX];
+	IqdbConfig config = iqdb_config_default(IQDB_ENGINE_FLAT, dim, IQDB_METRIC_COSINE);
+	IqdbError  err;
+
+	config.fsync.mode = mode;
+	for (size_t round = 0; round < rounds; round++)
+	{
+		Iqdb  *db;
+		double start;
+
+		require(path != NULL ? iqdb_open(path, &config, &db, &err) : iqdb_open_in_memory(&config, &db, &err), &err);
+		start = now_us();
+		for (size_t i = 0; i < count; i++)
+			require(iqdb_upsert(db, iqdb_id_u64(i), vectors + i * dim, dim, NULL, 0, &err), &err);
+		times[round] = now_us() - start;
+		require(iqdb_close(db, &err), &err);
+	}
+	return median(times, rounds);
+}
+
+static void
+small_sets(size_t rounds)
+{
+	const uint32_t dim = 64;
+	const size_t   count = 1000;
+	float         *vectors = random_vectors(count + 16, dim, 1);
+	char           path[64];
+	double         searches;
+
+	printf("\nsmall sets, dim 64, 1000 rows, k 10               microseconds\n");
+	for (int metric = 0; metric < IQDB_METRIC_COUNT; metric++)
+	{
+		Iqdb *db = make(dim, (IqdbMetric) metric, vectors, count);
+
+		searches = time_searches(db, vectors + count * dim, 16, dim, 10, rounds, 500);
+		printf("  flat search, %-10s %36.2f%s\n", iqdb_metric_name((IqdbMetric) metric), searches,
+			   metric == IQDB_METRIC_COSINE ? "   (reference: 7.9)" : "");
+		iqdb_abandon(db);
+	}
+	printf("  1000 upserts in memory %36.1f   (reference: 185)\n",
+		   time_upserts(NULL, IQDB_FSYNC_NEVER, vectors, count, dim, rounds));
+	snprintf(path, sizeof(path), "/tmp/micro-handle-%ld", (long) getpid());
+	printf("  1000 upserts to files, fsync never %24.1f\n",
+		   time_upserts(path, IQDB_FSYNC_NEVER, vectors, count, dim, rounds / 4 + 1));
+	for (int i = 0; i < 3; i++)
+	{
+		static const char *const suffixes[] = {"", ".wal", ".lock"};
+		char                     name[80];
+
+		snprintf(name, sizeof(name), "%s%s", path, suffixes[i]);
+		unlink(name);
+	}
+	free(vectors);
+}
+
+/* ---- large sets: gigabytes per second ---- */
+
+static void
+large_set(uint32_t dim, size_t count, IqdbMetric metric, double yardstick)
+{
+	float *vectors = random_vectors(count + 4, dim, 2);
+	Iqdb  *db = make(dim, metric, vectors, count);
+	double us = time_searches(db, vectors + count * dim, 4, dim, 10, 7, 2);
+	double rate = (double) count * dim * sizeof(float) / us / 1e3;
+
+	printf("  %5u %8zu  %-8s %10.0f %10.2f %10.1f %10.0f %%\n", dim, count, iqdb_metric_name(metric), us,
+		   us * 1e3 / (double) count, rate, 100 * rate / yardstick);
+	iqdb_abandon(db);
+	free(vectors);
+}
+
+int
+main(int argc, char **argv)
+{
+	bool   quick = argc > 1 && strcmp(argv[1], "quick") == 0;
+	double yardstick = stream_rate();
+
+	printf("kernels %s, streaming read %.1f GB/s\n", iqdb_kernels_best()->name, yardstick);
+	small_sets(quick ? 9 : 41);
+	printf("\nlarge sets, k 10\n  %5s %8s  %-8s %10s %10s %10s %12s\n", "dim", "rows", "metric", "us", "ns/row", "GB/s",
+		   "of streaming");
+	large_set(64, 1000, IQDB_METRIC_L2, yardstick);
+	large_set(64, 20000, IQDB_METRIC_L2, yardstick);
+	large_set(128, quick ? 150000 : 400000, IQDB_METRIC_L2, yardstick);
+	large_set(128, quick ? 150000 : 400000, IQDB_METRIC_COSINE, yardstick);
+	large_set(768, quick ? 40000 : 100000, IQDB_METRIC_DOT, yardstick);
+	large_set(768, quick ? 40000 : 100000, IQDB_METRIC_COSINE, yardstick);
+	printf("streaming read afterwards %.1f GB/s\n", stream_rate());
+	return 0;
+}

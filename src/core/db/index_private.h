@@ -1,0 +1,18 @@
+/*
+ * index_private.h - parts of iqdb_index_put for a caller in this folder that checks before it writes its log.
+ */
+#ifndef IQDB_DB_INDEX_PRIVATE_H
+#define IQDB_DB_INDEX_PRIVATE_H
+
+#include "core/db/index.h"
+#include "core/engine/store_write.h"
+
+/* Errors: IQDB_ERR_DIMENSION, IQDB_ERR_VECTOR. */
+IqdbStatus iqdbi_index_check_vector(const IqdbIndex *index, const float *vector, size_t dim,
+									IqdbError *err) IQDB_MUST_CHECK;
+
+/* iqdb_index_put for a row whose vector, id and metadata were checked. */
+IqdbStatus iqdbi_index_put_checked(IqdbIndex *index, const IqdbRow *row, uint32_t *slot_out,
+								   IqdbError *err) IQDB_MUST_CHECK;
+
+#endif
