@@ -1,0 +1,105 @@
+#!/usr/bin/env bash
+# run.sh - the SQL bench: one throw-away server, one data set, iqdb beside whatever else that server has to offer.
+#
+#   bench/sql/run.sh --base FILE --queries FILE [option value]...
+#
+#   --rows N            rows of the base file to use (0: all)                                                     0
+#   --query-count N     queries of the query file to use (0: all)                                              1000
+#   --seconds S         time per measured point                                                                   2
+#   --rounds N          rounds over all points of a curve; systems take turns within a round                      3
+#   --parts "..."       flat hnsw ivf insert (what to do)                                                       all
+#   --efs "..."         ef_search settings for graphs                              "10 20 40 64 100 160 250 400 800"
+#   --lists N           lists of the inverted files                                     2 * square root of the rows
+#   --probes "..."      probes of the inverted files                                     "1 2 4 8 16 32 64 128"
+#   --insert-base N     rows that are there before the insert, vacuum and crash part begins    half, at most 50000
+#   --insert-rows N     rows inserted in each of its three steps                                               5000
+#   --limit S           statement_timeout of a build or a VACUUM                                               1200
+#   --shared-buffers X  of the server                                                                           2GB
+#   --server FOLDER     keeps the private copy of the server's programs there and uses it again, along with whatever
+#                       other extensions it has been given; otherwise it is thrown away
+#   --out FOLDER        where sql_bench.tsv, .txt and .svg go                                  bench-results
+#
+# pgvector takes part when CREATE EXTENSION vector works on that server. Nothing outside the work folder (in
+# ${TMPDIR:-/tmp}), /dev/shm and the --out and --server folders is written.
+
+set -u -o pipefail
+cd "$(dirname "$0")/../.." || exit 1
+. test/lib/packages.sh
+. test/lib/server.sh
+. bench/sql/lib.sh
+export LC_ALL=C.UTF-8
+unset MAKEFLAGS MAKELEVEL PGHOST PGPORT PGUSER PGDATABASE PGDATA PGOPTIONS PGSERVICE
+
+BASE= QUERIES= ROWS=0 QUERY_COUNT=1000 SECONDS_EACH=2 ROUNDS=3 PARTS="flat hnsw ivf insert" LISTS=0
+EFS="10 20 40 64 100 160 250 400 800" PROBES="1 2 4 8 16 32 64 128" INSERT_BASE=0 INSERT_ROWS=5000 LIMIT=1200
+SHARED_BUFFERS=2GB SERVER= OUT=bench-results
+while [ $# -gt 1 ]; do
+    case $1 in
+        --base) BASE=$(realpath "$2") ;;
+        --queries) QUERIES=$(realpath "$2") ;;
+        --rows) ROWS=$2 ;;
+        --query-count) QUERY_COUNT=$2 ;;
+        --seconds) SECONDS_EACH=$2 ;;
+        --rounds) ROUNDS=$2 ;;
+        --parts) PARTS=$2 ;;
+        --efs) EFS=$2 ;;
+        --lists) LISTS=$2 ;;
+        --probes) PROBES=$2 ;;
+        --insert-base) INSERT_BASE=$2 ;;
+        --insert-rows) INSERT_ROWS=$2 ;;
+        --limit) LIMIT=$2 ;;
+        --shared-buffers) SHARED_BUFFERS=$2 ;;
+        --server) SERVER=$(realpath -m "$2") ;;
+        --out) OUT=$2 ;;
+        *) break ;;
+    esac
+    shift 2
+done
+if [ $# -gt 0 ] || [ -z "$BASE" ] || [ -z "$QUERIES" ]; then
+    sed -n '2,/^$/p' bench/sql/run.sh | sed 's/^# \{0,1\}//'
+    exit 2
+fi
+
+need_packages server || exit 1
+PG_CONFIG=$(find_pg_config)
+export PG_CONFIG
+trap finish EXIT
+trap 'exit 130' INT TERM
+WORK=$(mktemp -d "${TMPDIR:-/tmp}/iqdb-bench.XXXXXX") || exit 1
+mkdir -p "$OUT" || exit 1
+OUT=$(realpath "$OUT")
+TSV=$OUT/sql_bench.tsv
+printf 'section\tsystem\tconfig\tclients\tround\tfigure\tvalue\tunit\n' >"$TSV"
+
+step "building"
+build_programs || fail "the bench's programs do not compile"
+prepare_server || fail "no private server could be made"
+ROWS=$("$WORK/bin/load" "$BASE" count "$ROWS") || exit 1
+DIMENSION=$("$WORK/bin/load" "$BASE" dimension 0) || exit 1
+QUERY_COUNT=$("$WORK/bin/load" "$QUERIES" count "$QUERY_COUNT") || exit 1
+[ "$LISTS" -gt 0 ] || LISTS=$(awk -v n="$ROWS" 'BEGIN { x = int(2 * sqrt(n)); print x < 1 ? 1 : x }')
+[ "$INSERT_BASE" -gt 0 ] || INSERT_BASE=$((ROWS / 2 < 50000 ? ROWS / 2 : 50000))
+INSERT_ROWS=$(awk -v n=$(((ROWS - INSERT_BASE) / 3)) -v w="$INSERT_ROWS" 'BEGIN { print n < w ? n : w }')
+start_server || fail "the server does not start"
+describe_setup
+
+step "loading $ROWS rows of $DIMENSION dimensions, exact answers to $QUERY_COUNT queries"
+load_tables
+"$WORK/bin/truth" "$BASE" "$ROWS" "$QUERIES" "$QUERY_COUNT" 10 "$WORK/truth" "$(nproc)" || exit 1
+
+step "round trips"
+measure_floor
+
+for part in $PARTS; do
+    case $part in
+        flat | hnsw | ivf) part_"$part" ;;
+        insert) for system in $(change_systems); do part_change "$system"; done ;;
+        *) fail "unknown part $part" ;;
+    esac
+done
+
+step "results"
+awk -f bench/sql/report.awk "$TSV" | tee "$OUT/sql_bench.txt"
+awk -f bench/sql/plot.awk "$TSV" >"$OUT/sql_bench.svg"
+echo
+echo "written: $TSV, sql_bench.txt and sql_bench.svg beside it"
