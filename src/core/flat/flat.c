@@ -27,8 +27,15 @@
 /* but no more than this: 64 MB of candidates. */
 #define BATCH_MAX ((size_t) 4 * 1024 * 1024)
 
-/* Keys looked at together when most are too far. */
-#define REJECT_KEYS 16
+/* Rows that are turned away together when all of them are too far. */
+#define CHUNK_ROWS 16
+
+/*
+ * Cosine is compared without root and division, as squares in float: by this much a row may look better than it is, which
+ * is more than all roundings together. Squares below the second number lose digits and decide nothing.
+ */
+#define COSINE_SLACK 1e-6
+#define COSINE_SQUARE_MIN 1e-30f
 
 #define ENGINE_PART_VERSION 1u
 
@@ -54,6 +61,11 @@ typedef struct FlatScan
 	size_t           dimension;
 	size_t           stride;
 	bool             needs_norms;
+
+	/* while the batch is full: rows beyond these are too far (see chunk_is_far) */
+	bool             has_bound;
+	float            worst;
+	float            cosine_square; /* of the least similarity still wanted, times the query's squared norm */
 } FlatScan;
 
 /* ---- which rows ---- */
@@ -113,6 +125,77 @@ select_rows(const FlatScan *scan, uint32_t first, size_t count, uint32_t *slots)
 
 /* ---- keeping the best ---- */
 
+/* The kept candidates have changed. */
+static void
+renew_bound(FlatScan *scan)
+{
+	const IqdbTopK *top = &scan->cursor->top;
+	double          least;
+
+	scan->has_bound = top->count == top->capacity;
+	if (!scan->has_bound)
+		return;
+	scan->worst = top->items[0].key;
+	if (scan->metric != IQDB_METRIC_COSINE)
+		return;
+	least = 1.0 - (double) scan->worst - COSINE_SLACK;
+	/* a similarity that may be negative is not judged by its square */
+	scan->has_bound = least > 0.0;
+	scan->cosine_square = (float) (least * least * (1.0 - COSINE_SLACK) * (double) scan->cursor->base.query_norm2);
+}
+
+/* Four floats at a time, in what every processor has; comparisons give all ones or all zeros. */
+typedef float   Four __attribute__((vector_size(16)));
+typedef int32_t FourFlags __attribute__((vector_size(16)));
+
+static inline Four
+four_load(const float *from)
+{
+	Four four;
+
+	memcpy(&four, from, sizeof(four));
+	return four;
+}
+
+static inline bool
+all_set(FourFlags flags)
+{
+	uint64_t halves[2];
+
+	memcpy(halves, &flags, sizeof(halves));
+	return (halves[0] & halves[1]) == UINT64_MAX;
+}
+
+/* Is each of CHUNK_ROWS rows with these sums too far? A NaN never is: what becomes of it is decided with its key. */
+static bool
+chunk_is_far(const FlatScan *scan, const float *sums, const float *norms2)
+{
+	const Four zero = {0, 0, 0, 0};
+	FourFlags  far = {-1, -1, -1, -1};
+
+	switch (scan->metric)
+	{
+		case IQDB_METRIC_COSINE:
+			for (int i = 0; i < CHUNK_ROWS; i += 4)
+			{
+				Four dot = four_load(sums + i);
+				Four wanted = four_load(norms2 + i) * scan->cosine_square;
+
+				far &= ((dot < zero) | (dot * dot < wanted)) & (wanted > zero + COSINE_SQUARE_MIN);
+			}
+			break;
+		case IQDB_METRIC_DOT:
+			for (int i = 0; i < CHUNK_ROWS; i += 4)
+				far &= four_load(sums + i) < zero - scan->worst;
+			break;
+		default:
+			for (int i = 0; i < CHUNK_ROWS; i += 4)
+				far &= four_load(sums + i) > zero + scan->worst;
+			break;
+	}
+	return all_set(far);
+}
+
 static IqdbStatus
 offer_one(FlatScan *scan, float key, uint32_t slot)
 {
@@ -129,31 +212,23 @@ offer_one(FlatScan *scan, float key, uint32_t slot)
 	return iqdb_topk_offer(&cursor->top, candidate);
 }
 
-/* Is one of REJECT_KEYS keys not farther than worst? Written so that compilers make a few vector instructions of it. */
-static bool
-some_near(const float *keys, float worst)
-{
-	int near = 0;
-
-	for (int i = 0; i < REJECT_KEYS; i++)
-		near |= !(keys[i] > worst);
-	return near != 0;
-}
-
-/* slots NULL: the rows are first, first + 1, ... */
+/* Rows by the sums of the kernel, which become keys on the way. slots NULL: the rows are first, first + 1, ... */
 static IqdbStatus
-offer_block(FlatScan *scan, const float *keys, const uint32_t *slots, uint32_t first, size_t count)
+offer_block(FlatScan *scan, float *sums, const float *norms2, const uint32_t *slots, uint32_t first, size_t count)
 {
-	const IqdbTopK *top = &scan->cursor->top;
+	float query_norm2 = scan->cursor->base.query_norm2;
 
-	for (size_t start = 0; start < count; start += REJECT_KEYS)
+	for (size_t start = 0; start < count; start += CHUNK_ROWS)
 	{
-		size_t end = count - start < REJECT_KEYS ? count : start + REJECT_KEYS;
+		size_t       rows = count - start < CHUNK_ROWS ? count - start : CHUNK_ROWS;
+		const float *chunk_norms2 = scan->needs_norms ? norms2 + start : NULL;
 
-		if (end - start == REJECT_KEYS && top->count == top->capacity && !some_near(keys + start, top->items[0].key))
+		if (scan->has_bound && rows == CHUNK_ROWS && chunk_is_far(scan, sums + start, chunk_norms2))
 			continue;
-		for (size_t i = start; i < end; i++)
-			IQDB_TRY(offer_one(scan, keys[i], slots != NULL ? slots[i] : first + (uint32_t) i));
+		iqdb_metric_finish(scan->metric, query_norm2, chunk_norms2, rows, sums + start);
+		for (size_t i = start; i < start + rows; i++)
+			IQDB_TRY(offer_one(scan, sums[i], slots != NULL ? slots[i] : first + (uint32_t) i));
+		renew_bound(scan);
 	}
 	return IQDB_OK;
 }
@@ -166,28 +241,26 @@ scan_block(FlatScan *scan, uint32_t first, size_t count)
 	const IqdbStore *store = scan->store;
 	IqdbCursor      *base = &scan->cursor->base;
 	uint32_t         slots[BLOCK_ROWS];
-	float            keys[BLOCK_ROWS];
-	float            norms[BLOCK_ROWS];
+	float            sums[BLOCK_ROWS];
+	float            norms2[BLOCK_ROWS];
 
 	if (base->params.filter == NULL && all_live(store, first, count))
 	{
 		base->stats.scored += count;
-		scan->batch(base->query, iqdb_store_vector(store, first), scan->stride, count, scan->dimension, keys);
-		iqdb_metric_finish(scan->metric, base->query_norm2, store->norms + first, count, keys);
-		return offer_block(scan, keys, NULL, first, count);
+		scan->batch(base->query, iqdb_store_vector(store, first), scan->stride, count, scan->dimension, sums);
+		return offer_block(scan, sums, store->norms + first, NULL, first, count);
 	}
 	count = select_rows(scan, first, count, slots);
 	if (count == 0)
 		return IQDB_OK;
 	base->stats.scored += count;
-	scan->gather(base->query, store->vectors, scan->stride, slots, count, scan->dimension, keys);
+	scan->gather(base->query, store->vectors, scan->stride, slots, count, scan->dimension, sums);
 	if (scan->needs_norms)
 	{
 		for (size_t i = 0; i < count; i++)
-			norms[i] = store->norms[slots[i]];
+			norms2[i] = store->norms[slots[i]];
 	}
-	iqdb_metric_finish(scan->metric, base->query_norm2, scan->needs_norms ? norms : NULL, count, keys);
-	return offer_block(scan, keys, slots, 0, count);
+	return offer_block(scan, sums, norms2, slots, 0, count);
 }
 
 static IqdbStatus
