@@ -297,6 +297,16 @@ first_snapshot(Relation index, IqdbPgArena *arena)
 				 errdetail("The index works; after a restart it is read from the table again.")));
 }
 
+/* A table that this transaction made is truncated in place: what the fork held before the build is gone for good. */
+static void
+forget_earlier(Relation index, bool is_private)
+{
+	IqdbPgGeneration earlier;
+
+	if (iqdb_pg_arena_drop_relation(MyDatabaseId, iqdb_pg_file_number(iqdb_pg_rel_file(index)), &earlier) && !is_private)
+		iqdb_pg_files_remove(MyDatabaseId, &earlier);
+}
+
 IndexBuildResult *
 iqdb_am_build(Relation heap, Relation index, IndexInfo *info)
 {
@@ -311,6 +321,7 @@ iqdb_am_build(Relation heap, Relation index, IndexInfo *info)
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("access method \"%s\" does not support exclusion constraints",
 						iqdb_engine_get(options.engine)->name)));
+	forget_earlier(index, is_private);
 	iqdb_pg_journal_create(index, MAIN_FORKNUM, options.dimension, options.metric, options.engine, &meta);
 	arena = iqdb_pg_arena_create(index, &meta, &options, is_private, false);
 	arena->shared->applied = iqdb_pg_journal_origin(&meta);

@@ -230,6 +230,9 @@ iqdb_pg_snapshot_write(IqdbPgArena *arena, IqdbError *error)
 	pg_atomic_write_u32(&shared->snapshot_wanted, 0);
 	iqdb_pg_file_path(path, shared->database, &shared->generation, from.number, "snap");
 	IQDB_TRY(write_file(arena, &from, &options, path, error));
+	/* the index was dropped, and its files removed, meanwhile */
+	if (pg_atomic_read_u32(&shared->state) == IQDB_PG_DEAD)
+		(void) unlink(path);
 	prune(arena, from.number);
 	pg_atomic_write_u64(&shared->snapshot_time, (uint64) GetCurrentTimestamp());
 	if (stat(path, &st) == 0)

@@ -273,7 +273,7 @@ list_arena(const char *path, Oid database, uint32 relation_number, const IqdbPgG
 		return;
 	list->items[list->count].database = database;
 	list->items[list->count].relation_number = relation_number;
-	list->items[list->count].age = difftime(time(NULL), st.st_ctime);
+	list->items[list->count].age = difftime(time(NULL), st.st_mtime);
 	list->count++;
 }
 

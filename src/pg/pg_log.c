@@ -139,6 +139,9 @@ write_chunk(IqdbPgArena *arena, const Chunk *chunk, bool sync)
 	if (status == IQDB_OK && sync)
 		status = iqdb_file_sync(&file, &error);
 	(void) iqdb_file_close(&file, NULL);
+	/* the index was dropped, and its files removed, meanwhile */
+	if (pg_atomic_read_u32(&shared->state) == IQDB_PG_DEAD)
+		(void) unlink(path);
 
 	if (status == IQDB_OK)
 	{
