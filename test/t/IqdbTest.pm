@@ -17,7 +17,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 
 our @EXPORT = qw(new_node install methods is_exact arena_files own_files arena_folder_of agree sound
-  log_since log_size kill_server wait_gone start_load finish_load seed_from_env one sql_fails setting);
+  log_since log_size kill_server wait_gone start_load finish_load seed_from_env one sql_fails setting grow_old);
 
 # Folders for arenas made by this test; removed at its end.
 my @arena_folders;
@@ -148,7 +148,8 @@ sub arena_files
 {
 	my ($node) = @_;
 	my $fallback = $node->data_dir . '/base/pgsql_tmp';
-	return sort map { basename($_) } glob("$node->{iqdb_arena}/*"), glob("$fallback/pgsql_tmp.iqdb.*");
+	my @files = sort map { basename($_) } glob("$node->{iqdb_arena}/*"), glob("$fallback/pgsql_tmp.iqdb.*");
+	return @files;
 }
 
 # Snapshots and logs of a server, as paths below its data directory.
@@ -157,7 +158,16 @@ sub own_files
 	my ($node, $suffix) = @_;
 	my $top = $node->data_dir;
 	$suffix //= '*';
-	return sort map { s{^\Q$top\E/}{}r } glob("$top/iqdb/*/*.$suffix");
+	my @files = sort map { s{^\Q$top\E/}{}r } glob("$top/iqdb/*/*.$suffix");
+	return @files;
+}
+
+# Lets own files and arenas look as if nobody had touched them for hours.
+sub grow_old
+{
+	my ($node) = @_;
+	my $then = time - 7200;
+	utime $then, $then, glob($node->data_dir . '/iqdb/*/*'), glob("$node->{iqdb_arena}/*");
 }
 
 # agree(node, what, table => , op => , dims =>, ...): one test: does the index answer as a sequential scan does?
@@ -252,9 +262,13 @@ sub kill_server
 {
 	my ($node) = @_;
 
-	# the postmaster first, so that it starts nothing new
-	kill 'KILL', $node->{_pid} if $node->{_pid};
-	while (my @pids = processes($node))
+	# The postmaster is held still, so that nobody sees it go, or another one go, and cleans up.
+	my $postmaster = $node->{_pid};
+	kill 'STOP', $postmaster if $postmaster;
+	my @pids = grep { $_ != ($postmaster // 0) } processes($node);
+	kill 'KILL', @pids;
+	kill 'KILL', $postmaster if $postmaster;
+	while (@pids = processes($node))
 	{
 		kill 'KILL', @pids;
 		wait_gone(@pids);
@@ -291,12 +305,12 @@ sub start_load
 	return $load;
 }
 
-# Waits for the end of a load; returns its exit code and what it said.
+# Waits for the end of a load; returns whether it went well, and what it said.
 sub finish_load
 {
 	my ($load) = @_;
-	$load->{run}->finish;
-	return ($load->{run}->result, $load->{out});
+	my $ok = $load->{run}->finish;
+	return ($ok, $load->{out});
 }
 
 # A seed: the one given in IQDB_SEED, or a new one; it is printed, and used for perl's own random numbers.
