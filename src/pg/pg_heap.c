@@ -147,9 +147,13 @@ iqdb_pg_fill_from_table(Relation index, Relation heap, IqdbPgArena *arena, uint6
 	return state.status;
 }
 
-/* TIDs of one page that are in use and not indexed because the tuple is dead. Returns how many. */
+/*
+ * TIDs of one page that are in use and may have been left out of the index because their tuples are dead: line pointers
+ * that say so, roots that are not plainly alive (more of them than need be: the horizon of the scan before may have been
+ * another one), and redirections, whose tuples may all be dead. Returns how many.
+ */
 static int
-dead_on_page(Relation heap, Buffer buffer, TransactionId oldest, ItemPointerData *tids)
+doubtful_on_page(Relation heap, Buffer buffer, TransactionId oldest, ItemPointerData *tids)
 {
 	Page		page = BufferGetPage(buffer);
 	OffsetNumber last = PageIsNew(page) ? 0 : PageGetMaxOffsetNumber(page);
@@ -159,7 +163,7 @@ dead_on_page(Relation heap, Buffer buffer, TransactionId oldest, ItemPointerData
 	{
 		ItemId		item = PageGetItemId(page, offset);
 		HeapTupleData tuple;
-		bool		dead = ItemIdIsDead(item);
+		bool		doubtful = ItemIdIsDead(item) || ItemIdIsRedirected(item);
 
 		if (ItemIdIsNormal(item))
 		{
@@ -167,10 +171,10 @@ dead_on_page(Relation heap, Buffer buffer, TransactionId oldest, ItemPointerData
 			tuple.t_data = (HeapTupleHeader) PageGetItem(page, item);
 			tuple.t_len = ItemIdGetLength(item);
 			ItemPointerSet(&tuple.t_self, BufferGetBlockNumber(buffer), offset);
-			dead = !HeapTupleHeaderIsHeapOnly(tuple.t_data) &&
-				HeapTupleSatisfiesVacuum(&tuple, oldest, buffer) == HEAPTUPLE_DEAD;
+			doubtful = !HeapTupleHeaderIsHeapOnly(tuple.t_data) &&
+				HeapTupleSatisfiesVacuum(&tuple, oldest, buffer) != HEAPTUPLE_LIVE;
 		}
-		if (dead)
+		if (doubtful)
 		{
 			/* a macro that evaluates its argument more than once */
 			ItemPointerSet(&tids[count], BufferGetBlockNumber(buffer), offset);
@@ -216,7 +220,7 @@ iqdb_pg_fill_known(Relation heap, IqdbPgArena *arena, IqdbError *error)
 		CHECK_FOR_INTERRUPTS();
 		buffer = ReadBufferExtended(heap, MAIN_FORKNUM, block, RBM_NORMAL, strategy);
 		LockBuffer(buffer, BUFFER_LOCK_SHARE);
-		count = dead_on_page(heap, buffer, oldest, tids);
+		count = doubtful_on_page(heap, buffer, oldest, tids);
 		UnlockReleaseBuffer(buffer);
 		for (int i = 0; i < count; i++)
 		{
