@@ -4,6 +4,7 @@
 #   make install            installs it there (as root)
 #   make check              installs what is missing, builds, runs every test, prints a table of results
 #   make demo               shows the extension at work on a throw-away server
+#   make bench BENCH="sql --base FILE --queries FILE"      measures (bench/README.md)
 #
 # Parts of the check:  make check SUITES="unit tap" TESTS="topk 001"   (make check SUITES=help lists the suites)
 #   make unit | lint | check-core | check-pg     make fuzz SECONDS=60     make format     make clean
@@ -144,7 +145,7 @@ $(V)/test/fuzz/%: test/fuzz/%.c test/fuzz/replay.c $(LIB) $(V)/libharness.a
 # ---------------------------------------------------------------------------------------------------------------------
 
 TOOL_GOALS = check check-core check-pg unit lint demo fuzz format libiqdb unit-programs fault-programs crash-programs \
-             examples replay-programs fuzz-programs bench-programs print-REGRESS print-CORE_CFLAGS print-CORE_SOURCES \
+             examples replay-programs fuzz-programs bench-programs bench print-REGRESS print-CORE_CFLAGS print-CORE_SOURCES \
              print-FOLDERS
 
 CORE_SUITES = lint unit asan fault crash fuzz examples
@@ -174,6 +175,9 @@ fuzz:
 
 demo:
 	@MAKE='$(MAKE)' PG_CONFIG='$(PG_CONFIG)' test/demo/run.sh
+
+bench:
+	@BUILD='$(BUILD)' CC='$(CC)' MAKE='$(MAKE)' PG_CONFIG='$(PG_CONFIG)' bench/run.sh $(BENCH)
 
 format:
 	clang-format -i $(sort $(wildcard src/core/*/*.[ch] src/pg/*.[ch] test/*/*.[ch] bench/*/*.[ch] bench/*.[ch]))

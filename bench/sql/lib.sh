@@ -13,11 +13,27 @@ fail() {
 finish() {
     local code=$?
     trap - EXIT
+    sleep_again
     stop_servers "$WORK"
     wait 2>/dev/null
     [ -z "${ARENA_FOLDER:-}" ] || rm -rf "$ARENA_FOLDER"
     rm -rf "$WORK"
     exit "$code"
+}
+
+# Busy loops that run only when nothing else wants a processor, so that none of them ever has to be woken up.
+AWAKE_LOOPS=()
+stay_awake() {
+    local n
+    [ "$AWAKE" = 1 ] || return 0
+    for n in $(seq "$(nproc)"); do
+        chrt -i 0 bash -c "while :; do :; done" &
+        AWAKE_LOOPS+=($!)
+    done
+}
+sleep_again() {
+    [ ${#AWAKE_LOOPS[@]} -eq 0 ] || kill "${AWAKE_LOOPS[@]}"
+    AWAKE_LOOPS=()
 }
 
 # ---- programs and server ---------------------------------------------------------------------------------------------
@@ -35,9 +51,10 @@ build_programs() {
 prepare_server() {
     local tree=${SERVER:-$WORK/pg}
     choose_server_user || return 1
+    "${MAKE:-make}" --no-print-directory -s -j "$(nproc)" PG_CONFIG="$PG_CONFIG" all || return 1
     if [ -x "$tree$("$PG_CONFIG" --bindir)/postgres" ]; then
         SERVER_BIN=$tree$("$PG_CONFIG" --bindir)
-        "${MAKE:-make}" --no-print-directory -s BUILD="${BUILD:-build}" PG_CONFIG="$PG_CONFIG" DESTDIR="$tree" install ||
+        "${MAKE:-make}" --no-print-directory -s PG_CONFIG="$PG_CONFIG" DESTDIR="$tree" install ||
             return 1
     else
         make_server_tree "$tree" || return 1
@@ -106,7 +123,7 @@ describe_setup() {
         value "SELECT 'server ' || split_part(version(), ' on ', 1)"
         value "SELECT 'iqdb ' || iqdb_version() || ', distances by ' || iqdb_simd()"
         [ -z "$vector" ] || echo "pgvector $vector"
-        echo "shared_buffers $SHARED_BUFFERS, ${SECONDS_EACH} s a point, $ROUNDS rounds"
+        echo "shared_buffers $SHARED_BUFFERS, ${SECONDS_EACH} s a point, $ROUNDS rounds$([ "$AWAKE" = 0 ] || echo ", processors kept awake")"
         echo "load average at start $(cut -d' ' -f1-3 /proc/loadavg)"
     } | while read -r line; do
         note "$line"
@@ -151,6 +168,7 @@ load_tables() {
 
 measure_floor() {
     local clients round
+    stay_awake
     for round in $(seq "$ROUNDS"); do
         for clients in 1 2; do
             client floor "sql=SELECT \$1::bigint" seconds="$SECONDS_EACH" clients=$clients |
@@ -160,6 +178,7 @@ measure_floor() {
                 keep floor "vector in, ten rows out" - $clients "$round"
         done
     done
+    sleep_again
 }
 
 # ---- systems ---------------------------------------------------------------------------------------------------------
@@ -282,6 +301,7 @@ search_point() {
 # part_search CONFIG...
 part_search() {
     local round config clients system
+    stay_awake
     for round in $(seq "$ROUNDS"); do
         for config in "$@"; do
             for clients in 1 2; do
@@ -294,6 +314,7 @@ part_search() {
             done
         done
     done
+    sleep_again
 }
 
 # New sessions: the first query against later ones.

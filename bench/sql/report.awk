@@ -61,11 +61,12 @@ function rival(method) {
 
 function floors(    i, c, method) {
     title("Round trip of a prepared statement, microseconds")
-    printf "%-26s %8s %10s %10s %10s %10s\n", "", "clients", "p50", "p95", "p99", "1/s"
+    printf "%-26s %8s %10s %10s %10s %10s %10s\n", "", "clients", "cpu", "p50", "p95", "p99", "1/s"
     for (i = 1; i <= method_count["floor"]; i++)
         for (c = 1; c <= 2; c++) {
             method = methods["floor", i]
-            printf "%-26s %8d %10s %10s %10s %10s\n", method, c, short(median("floor", method, "-", c, "p50")),
+            printf "%-26s %8d %10s %10s %10s %10s %10s\n", method, c,
+                short(median("floor", method, "-", c, "processor")), short(median("floor", method, "-", c, "p50")),
                 short(median("floor", method, "-", c, "p95")), short(median("floor", method, "-", c, "p99")),
                 short(median("floor", method, "-", c, "qps"))
         }
@@ -100,8 +101,8 @@ function builds(    i, j, method, config, other) {
 function curves(    i, j, c, method, config, floor) {
     if (!method_count["search"]) return
     title("Searches: ten nearest rows (above floor: p50 less that of \"vector in, ten rows out\")")
-    printf "%-18s %8s %8s %9s %9s %9s %9s %9s %9s\n", "", "setting", "clients", "recall@10", "1/s", "p50 us", "p95 us",
-        "p99 us", "above fl."
+    printf "%-16s %7s %7s %9s %9s %9s %9s %9s %9s %9s\n", "", "setting", "clients", "recall@10", "1/s", "cpu us", "p50 us",
+        "p95 us", "p99 us", "above fl."
     for (i = 1; i <= method_count["search"]; i++)
         for (j = 1; j <= config_count["search", methods["search", i]]; j++)
             for (c = 1; c <= 2; c++) {
@@ -109,8 +110,9 @@ function curves(    i, j, c, method, config, floor) {
                 config = configs["search", method, j]
                 if (!known("search", method, config, c, "qps")) continue
                 floor = median("floor", "vector in, ten rows out", "-", c, "p50")
-                printf "%-18s %8s %8d %9.4f %9s %9s %9s %9s %9s\n", method, config, c,
+                printf "%-16s %7s %7d %9.4f %9s %9s %9s %9s %9s %9s\n", method, config, c,
                     median("search", method, config, c, "recall"), short(median("search", method, config, c, "qps")),
+                    short(median("search", method, config, c, "processor")),
                     short(median("search", method, config, c, "p50")), short(median("search", method, config, c, "p95")),
                     short(median("search", method, config, c, "p99")),
                     short(median("search", method, config, c, "p50") - floor)
@@ -125,6 +127,7 @@ function rate_at(method, c, target, figure,    j, n, r0, q0, r1, q1, best, q, wo
     for (j = 1; j <= n; j++) {
         if (!known("search", method, configs["search", method, j], c, "qps")) continue
         r1 = median("search", method, configs["search", method, j], c, "recall")
+        if (!known("search", method, configs["search", method, j], c, figure)) continue
         q1 = log(median("search", method, configs["search", method, j], c, figure))
         if (r1 >= target && (best == "" || (worse ? q1 < best : q1 > best))) best = q1
         if (j > 1 && r0 != "" && r0 < target && r1 > target) {
@@ -137,11 +140,12 @@ function rate_at(method, c, target, figure,    j, n, r0, q0, r1, q1, best, q, wo
     return best == "" ? "" : exp(best)
 }
 
-function at_recall(    i, c, t, method, other, mine, theirs, targets, floor) {
+function at_recall(    i, c, t, method, other, mine, theirs, targets, floor, cpu) {
     if (!method_count["search"]) return
     split("0.90 0.95 0.99", targets, " ")
-    title("Searches a second at a recall, interpolated between the settings (ratio: / pgvector's of the same kind)")
-    printf "%-18s %8s %9s %9s %9s %10s %10s\n", "", "clients", "recall", "1/s", "ratio", "p50 us", "above fl."
+    title("At a recall, interpolated between the settings (ratio: to pgvector's; cpu: of the server, per search)")
+    printf "%-16s %7s %7s %9s %8s %9s %8s %9s %9s\n", "", "clients", "recall", "1/s", "ratio", "cpu us", "ratio", "p50 us",
+        "above fl."
     for (i = 1; i <= method_count["search"]; i++)
         for (c = 1; c <= 2; c++)
             for (t = 1; t <= 3; t++) {
@@ -154,7 +158,9 @@ function at_recall(    i, c, t, method, other, mine, theirs, targets, floor) {
                 other = rival(method)
                 theirs = other == "" || !config_count["search", other] ? "" : rate_at(other, c, targets[t] + 0, "qps")
                 floor = median("floor", "vector in, ten rows out", "-", c, "p50")
-                printf "%-18s %8d %9s %9s %9s %10s %10s\n", method, c, targets[t], short(mine), ratio(mine, theirs),
+                cpu = rate_at(method, c, targets[t] + 0, "processor")
+                printf "%-16s %7d %7s %9s %8s %9s %8s %9s %9s\n", method, c, targets[t], short(mine), ratio(mine, theirs), short(cpu),
+                    theirs == "" ? "" : ratio(rate_at(other, c, targets[t] + 0, "processor"), cpu),
                     short(rate_at(method, c, targets[t] + 0, "p50")),
                     mine == "" ? "-" : short(rate_at(method, c, targets[t] + 0, "p50") - floor)
                 targets[3] = "0.99"
@@ -206,8 +212,8 @@ function inserts(    i, j, n, method, config, plain, wal, more, other, other_pla
     n = method_count["insert"]
     if (!n) return
     title("Inserts (slower: time / time without index; index WAL: less that of the table without index)")
-    printf "%-18s %-22s %10s %10s %8s %10s %10s %12s\n", "", "", "rows/s", "us/row", "slower", "WAL/row", "index WAL",
-        "pgv./iqdb"
+    printf "%-18s %-22s %10s %10s %8s %8s %10s %10s %10s\n", "", "", "rows/s", "us/row", "slower", "cpu us", "WAL/row",
+        "index WAL", "pgv./iqdb"
     for (j = 1; j <= step_count["insert"]; j++) {
         config = steps["insert", j]
         for (i = 1; i <= n; i++) {
@@ -216,9 +222,11 @@ function inserts(    i, j, n, method, config, plain, wal, more, other, other_pla
             wal = median("insert", method, config, 1, "wal_per_row")
             more = method == plain ? "" : wal - median("insert", plain, config, 1, "wal_per_row")
             other = rival(method)
-            printf "%-18s %-22s %10s %10s %8s %10s %10s %12s\n", method, config, short(median("insert", method, config, 1, "rate")),
+            printf "%-18s %-22s %10s %10s %8s %8s %10s %10s %10s\n", method, config,
+                short(median("insert", method, config, 1, "rate")),
                 short(median("insert", method, config, 1, "mean")),
                 method == plain ? "" : ratio(median("insert", method, config, 1, "mean"), median("insert", plain, config, 1, "mean")),
+                short(median("insert", method, config, 1, "processor")),
                 short(wal), short(more), ratio(median("insert", other, config, 1, "mean"), median("insert", method, config, 1, "mean"))
         }
     }

@@ -17,7 +17,8 @@
 #   --shared-buffers X  of the server                                                                           2GB
 #   --server FOLDER     keeps the private copy of the server's programs there and uses it again, along with whatever
 #                       other extensions it has been given; otherwise it is thrown away
-#   --out FOLDER        where sql_bench.tsv, .txt and .svg go                                  bench-results
+#   --awake 1           keeps the processors from falling asleep while searches are timed (see bench/README.md)    0
+#   --out FOLDER        where sql_bench.tsv, .txt and .svg go                                     build/sql_bench
 #
 # pgvector takes part when CREATE EXTENSION vector works on that server. Nothing outside the work folder (in
 # ${TMPDIR:-/tmp}), /dev/shm and the --out and --server folders is written.
@@ -32,7 +33,9 @@ unset MAKEFLAGS MAKELEVEL PGHOST PGPORT PGUSER PGDATABASE PGDATA PGOPTIONS PGSER
 
 BASE= QUERIES= ROWS=0 QUERY_COUNT=1000 SECONDS_EACH=2 ROUNDS=3 PARTS="flat hnsw ivf insert" LISTS=0
 EFS="10 20 40 64 100 160 250 400 800" PROBES="1 2 4 8 16 32 64 128" INSERT_BASE=0 INSERT_ROWS=5000 LIMIT=1200
-SHARED_BUFFERS=2GB SERVER= OUT=bench-results
+SHARED_BUFFERS=2GB SERVER= AWAKE=0
+export BUILD=${BUILD:-build}
+OUT=$BUILD/sql_bench
 while [ $# -gt 1 ]; do
     case $1 in
         --base) BASE=$(realpath "$2") ;;
@@ -50,6 +53,7 @@ while [ $# -gt 1 ]; do
         --limit) LIMIT=$2 ;;
         --shared-buffers) SHARED_BUFFERS=$2 ;;
         --server) SERVER=$(realpath -m "$2") ;;
+        --awake) AWAKE=$2 ;;
         --out) OUT=$2 ;;
         *) break ;;
     esac
