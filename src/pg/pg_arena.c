@@ -31,7 +31,8 @@
 #define SHM_FOLDER "/dev/shm"
 #define FALLBACK_FOLDER "base/" PG_TEMP_FILES_DIR
 #define FALLBACK_PREFIX PG_TEMP_FILE_PREFIX "."
-#define SHM_ROOM_MIN (UINT64CONST(32) * 1024 * 1024)
+/* Left free in the first folder beside what an index is expected to need. */
+#define SHM_ROOM_SPARE (UINT64CONST(4) * 1024 * 1024)
 
 static IqdbPgArena *arenas;
 static MemoryContext arena_context;
@@ -285,11 +286,11 @@ iqdb_pg_arena_map_loading(uint32 relation_number, const IqdbPgGeneration *genera
 /* ---- making ---- */
 
 static bool
-has_room(const char *path)
+has_room(const char *path, uint64 needed)
 {
 	struct statvfs fs;
 
-	return statvfs(path, &fs) == 0 && (uint64) fs.f_bavail * fs.f_frsize >= SHM_ROOM_MIN;
+	return statvfs(path, &fs) == 0 && (uint64) fs.f_bavail * fs.f_frsize >= needed + needed / 4 + SHM_ROOM_SPARE;
 }
 
 /* Creates, sizes and maps the file; false with errno set, the file is then gone. */
@@ -365,12 +366,13 @@ create_in(IqdbPgArena *entry, const IqdbIndexOptions *options, bool is_private, 
 
 IqdbPgArena *
 iqdb_pg_arena_create(Relation index, const IqdbPgMeta *meta, const IqdbIndexOptions *options, bool is_private,
-					 bool avoid_shm)
+					 bool avoid_shm, double rows)
 {
 	uint64		reserves[IQDB_ARENA_REGIONS_MAX];
 	uint64		limit = iqdb_pg_arena_limit();
 	uint32		regions = iqdb_index_reserves(options, limit, sizeof(IqdbPgShared), reserves);
 	uint64		size = iqdb_arena_size_needed(reserves, regions);
+	uint64		needed = iqdb_index_estimate_memory(options, (uint64) Max(rows, 0)) + sizeof(IqdbPgShared);
 	IqdbStatus	status = IQDB_ERR_LIMIT;
 	IqdbError	error = {0};
 
@@ -379,7 +381,7 @@ iqdb_pg_arena_create(Relation index, const IqdbPgMeta *meta, const IqdbIndexOpti
 	{
 		IqdbPgArena *entry;
 
-		if (!is_private && choice == 0 && folder(1) != NULL && (avoid_shm || !has_room(folder(0))))
+		if (!is_private && choice == 0 && folder(1) != NULL && (avoid_shm || !has_room(folder(0), needed)))
 			continue;
 		if (choice == 1)
 			(void) mkdir(folder(1), pg_dir_create_mode);

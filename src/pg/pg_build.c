@@ -303,7 +303,8 @@ forget_earlier(Relation index, bool is_private)
 {
 	IqdbPgGeneration earlier;
 
-	if (iqdb_pg_arena_drop_relation(MyDatabaseId, iqdb_pg_file_number(iqdb_pg_rel_file(index)), &earlier) && !is_private)
+	if (iqdb_pg_arena_drop_relation(MyDatabaseId, iqdb_pg_file_number(iqdb_pg_rel_file(index)), &earlier) &&
+		!is_private)
 		iqdb_pg_files_remove(MyDatabaseId, &earlier);
 }
 
@@ -321,9 +322,10 @@ iqdb_am_build(Relation heap, Relation index, IndexInfo *info)
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("access method \"%s\" does not support exclusion constraints",
 						iqdb_engine_get(options.engine)->name)));
+	(void) iqdb_pg_lock(MyDatabaseId, iqdb_pg_file_number(iqdb_pg_rel_file(index)), IQDB_PG_LOCK_OPEN, true);
 	forget_earlier(index, is_private);
 	iqdb_pg_journal_create(index, MAIN_FORKNUM, options.dimension, options.metric, options.engine, &meta);
-	arena = iqdb_pg_arena_create(index, &meta, &options, is_private, false);
+	arena = iqdb_pg_arena_create(index, &meta, &options, is_private, false, iqdb_pg_estimate_rows(heap));
 	arena->shared->applied = iqdb_pg_journal_origin(&meta);
 	pg_atomic_write_u64(&arena->shared->applied_block, arena->shared->applied.block);
 
@@ -344,6 +346,7 @@ iqdb_am_build(Relation heap, Relation index, IndexInfo *info)
 
 	pg_write_barrier();
 	pg_atomic_write_u32(&arena->shared->state, IQDB_PG_READY);
+	iqdb_pg_unlock(MyDatabaseId, arena->relation_number, IQDB_PG_LOCK_OPEN);
 	if (arena->shared->permanent)
 		first_snapshot(index, arena);
 	if (!is_private)

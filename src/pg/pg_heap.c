@@ -10,6 +10,7 @@
 #include "catalog/index.h"
 #include "executor/executor.h"
 #include "miscadmin.h"
+#include "optimizer/plancat.h"
 #include "storage/bufmgr.h"
 #include "storage/procarray.h"
 #include "utils/snapmgr.h"
@@ -28,6 +29,17 @@ iqdb_pg_datum_vector(Relation index, Datum datum, uint32 dimension)
 				(errcode(ERRCODE_DATA_EXCEPTION),
 				 errmsg("expected %u dimensions, not %d", dimension, vector->dim)));
 	return vector->x;
+}
+
+double
+iqdb_pg_estimate_rows(Relation heap)
+{
+	BlockNumber pages;
+	double		rows;
+	double		all_visible;
+
+	estimate_rel_size(heap, NULL, &pages, &rows, &all_visible);
+	return rows;
 }
 
 /* ---- by TID ---- */

@@ -27,6 +27,9 @@ extern void iqdb_pg_fetch_end(IqdbPgFetch *fetch);
  */
 extern IqdbStatus iqdb_pg_fill_known(Relation heap, IqdbPgArena *arena, IqdbError *error);
 
+/* The planner's guess of the table's rows. */
+extern double iqdb_pg_estimate_rows(Relation heap);
+
 /* The dead line pointers of one page of the table; tids has room for MaxHeapTuplesPerPage. Returns how many. */
 extern int	iqdb_pg_dead_items(Relation heap, BlockNumber block, BufferAccessStrategy strategy, ItemPointerData *tids);
 

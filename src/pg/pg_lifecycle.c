@@ -36,6 +36,7 @@
 #include "pg/pg_compat.h"
 #include "pg/pg_files.h"
 #include "pg/pg_lifecycle.h"
+#include "pg/pg_lock.h"
 #include "pg/pg_open.h"
 #include "pg/pg_registry.h"
 #include "pg/pg_settings.h"
@@ -293,8 +294,12 @@ sweep_arenas(SweepState *state)
 			used = state->used[k].relation_number == list.items[i].relation_number;
 		if (used && !database_gone(list.items[i].database))
 			continue;
+		/* a build that takes this long holds the lock, and is visible to nobody */
+		if (!iqdb_pg_lock(list.items[i].database, list.items[i].relation_number, IQDB_PG_LOCK_OPEN, false))
+			continue;
 		if (iqdb_pg_arena_drop_relation(list.items[i].database, list.items[i].relation_number, &generation))
 			state->removed++;
+		iqdb_pg_unlock(list.items[i].database, list.items[i].relation_number, IQDB_PG_LOCK_OPEN);
 	}
 }
 

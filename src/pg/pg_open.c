@@ -464,7 +464,7 @@ recover_from_files(Relation index, Relation heap, const IqdbPgMeta *meta, const 
 		CHECK_FOR_INTERRUPTS();
 		if (!snapshot_fits(index, &list[i]))
 			continue;
-		arena = iqdb_pg_arena_create(index, meta, options, false, avoid_shm);
+		arena = iqdb_pg_arena_create(index, meta, options, false, avoid_shm, (double) list[i].rows);
 		*status = iqdb_pg_snapshot_load(arena, &list[i], error);
 		if (*status == IQDB_OK)
 		{
@@ -496,7 +496,7 @@ static IqdbPgArena *
 rebuild(Relation index, Relation heap, const IqdbPgMeta *meta, const IqdbIndexOptions *options, bool is_private,
 		bool avoid_shm, IqdbStatus *status, IqdbError *error)
 {
-	IqdbPgArena *arena = iqdb_pg_arena_create(index, meta, options, is_private, avoid_shm);
+	IqdbPgArena *arena = iqdb_pg_arena_create(index, meta, options, is_private, avoid_shm, iqdb_pg_estimate_rows(heap));
 	IqdbPgShared *shared = arena->shared;
 
 	/* The position is read before the scan begins: what happens meanwhile is applied again afterwards. */
