@@ -1,7 +1,7 @@
 # plot.awk - draws searches a second over recall as SVG: one line a system, solid for one client, dashed for two.
 # Usage: awk -f plot.awk sql_bench.tsv > sql_bench.svg
 
-BEGIN { FS = "\t"; left = 70; right = 190; top = 40; bottom = 50; width = 860; height = 520 }
+BEGIN { FS = "\t"; left = 70; right = 220; top = 40; bottom = 50; width = 900; height = 520 }
 $1 == "setup" && $6 != "note" { setup[$6] = $7 }
 $1 == "setup" && $6 == "note" && $2 ~ /^data/ { data = $2 }
 $1 == "search" && ($6 == "recall" || $6 == "qps") {
@@ -34,6 +34,8 @@ function rule(x1, y1, x2, y2) {
     printf "<line x1=\"%.1f\" y1=\"%.1f\" x2=\"%.1f\" y2=\"%.1f\" stroke=\"#ddd\"/>\n", x1, y1, x2, y2
 }
 
+function dashes(clients) { return clients == 1 ? "" : " stroke-dasharray=\"6 4\"" }
+
 function axes(    ticks, n, i, decade, step) {
     n = split("0.5 0.8 0.9 0.95 0.98 0.99 0.995 0.999 0.9999", ticks, " ")
     for (i = 1; i <= n; i++)
@@ -48,7 +50,7 @@ function axes(    ticks, n, i, decade, step) {
                 label(left - 8, y_of(decade * step) + 4, decade * step, "end")
             }
     label(left + (width - left - right) / 2, height - 10, "recall@10", "middle")
-    label(left - 8, top - 14, "searches/s", "end")
+    label(8, top - 10, "searches/s", "start")
 }
 
 function draw(line, number,    i, c, parts, path, x, y, colour) {
@@ -64,10 +66,10 @@ function draw(line, number,    i, c, parts, path, x, y, colour) {
             escape(parts[1]), c
     }
     printf "<polyline points=\"%s\" fill=\"none\" stroke=\"%s\" stroke-width=\"1.8\"%s/>\n", path, colour,
-        parts[2] > 1 ? " stroke-dasharray=\"6 4\"" : ""
+        dashes(parts[2])
     printf "<line x1=\"%d\" y1=\"%d\" x2=\"%d\" y2=\"%d\" stroke=\"%s\" stroke-width=\"2\"%s/>\n", width - right + 14,
-        top + 18 * number, width - right + 44, top + 18 * number, colour, parts[2] > 1 ? " stroke-dasharray=\"6 4\"" : ""
-    label(width - right + 50, top + 18 * number + 4, parts[1] ", " parts[2] (parts[2] > 1 ? " clients" : " client"), "start")
+        top + 18 * number, width - right + 44, top + 18 * number, colour, dashes(parts[2])
+    label(width - right + 50, top + 18 * number + 4, parts[1] ", " parts[2] (parts[2] == 1 ? " client" : " clients"), "start")
 }
 
 END {
