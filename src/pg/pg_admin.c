@@ -130,8 +130,7 @@ iqdb_sql_optimize(PG_FUNCTION_ARGS)
 {
 	Relation	index = iqdb_pg_open_index(PG_GETARG_OID(0), AccessShareLock, true);
 	IqdbPgArena *arena = iqdb_pg_open_current(index, NULL);
-	IqdbHost	host = iqdb_pg_host(CurrentMemoryContext);
-	IqdbIndex	mine = arena->index;
+	IqdbPgView	view;
 	IqdbIndexStats before;
 	IqdbIndexStats after;
 	IqdbError	error = {0};
@@ -141,13 +140,12 @@ iqdb_sql_optimize(PG_FUNCTION_ARGS)
 
 	if (get_call_result_type(fcinfo, NULL, &tupdesc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
-	mine.host = &host;
-	mine.store.host = &host;
-	iqdb_index_stats(&mine, &before);
+	iqdb_pg_view(&view, arena);
+	iqdb_index_stats(&view.index, &before);
 	iqdb_pg_link_pending(index, arena);
-	iqdb_pg_check(iqdb_index_maintain(&mine, IQDB_MAINTAIN_OPTIMIZE, &error), &error, index);
+	iqdb_pg_check(iqdb_index_maintain(&view.index, IQDB_MAINTAIN_OPTIMIZE, &error), &error, index);
 	CHECK_FOR_INTERRUPTS();
-	iqdb_index_stats(&mine, &after);
+	iqdb_index_stats(&view.index, &after);
 	index_close(index, AccessShareLock);
 	values[0] = Int64GetDatum((int64) after.live);
 	values[1] = Int64GetDatum((int64) (before.engine.unlinked - Min(before.engine.unlinked, after.engine.unlinked)));

@@ -105,6 +105,22 @@ typedef struct IqdbPgArena
 	IqdbPgShared *shared;
 } IqdbPgArena;
 
+/* The index of an arena with memory of the current context: for calls that allocate. Must not be copied. */
+typedef struct IqdbPgView
+{
+	IqdbHost	host;
+	IqdbIndex	index;
+} IqdbPgView;
+
+static inline void
+iqdb_pg_view(IqdbPgView *view, const IqdbPgArena *arena)
+{
+	view->host = iqdb_pg_host(CurrentMemoryContext);
+	view->index = arena->index;
+	view->index.host = &view->host;
+	view->index.store.host = &view->host;
+}
+
 /* The arena of this generation that this process has mapped already and that is not dead, or NULL. */
 extern IqdbPgArena *iqdb_pg_arena_lookup(uint32 relation_number, const IqdbPgGeneration *generation);
 

@@ -37,8 +37,7 @@ typedef struct BuildState
 {
 	Relation	index;
 	IqdbPgArena *arena;
-	IqdbHost	host;
-	IqdbIndex	mine;			/* the index with memory of this build's own */
+	IqdbPgView	view;
 	uint32		dimension;
 	MemoryContext row_context;
 	double		rows;
@@ -50,10 +49,7 @@ build_state_init(BuildState *state, Relation index, IqdbPgArena *arena, bool rep
 {
 	state->index = index;
 	state->arena = arena;
-	state->host = iqdb_pg_host(CurrentMemoryContext);
-	state->mine = arena->index;
-	state->mine.host = &state->host;
-	state->mine.store.host = &state->host;
+	iqdb_pg_view(&state->view, arena);
 	state->dimension = arena->index.store.header->options.dimension;
 	state->row_context = AllocSetContextCreate(CurrentMemoryContext, "iqdb build row", ALLOCSET_DEFAULT_SIZES);
 	state->rows = 0;
@@ -73,11 +69,11 @@ build_row(Relation index, ItemPointer tid, Datum *values, bool *isnull, bool ali
 		return;
 	CHECK_FOR_INTERRUPTS();
 	saved = MemoryContextSwitchTo(state->row_context);
-	status = iqdb_index_put(&state->mine, iqdb_id_u64(iqdb_pg_tid_number(tid)),
+	status = iqdb_index_put(&state->view.index, iqdb_id_u64(iqdb_pg_tid_number(tid)),
 							iqdb_pg_datum_vector(index, values[0], state->dimension), state->dimension, NULL, 0,
 							&slot, &error);
 	if (status == IQDB_OK)
-		status = iqdb_index_link(&state->mine, slot, &error);
+		status = iqdb_index_link(&state->view.index, slot, &error);
 	MemoryContextSwitchTo(saved);
 	MemoryContextReset(state->row_context);
 	iqdb_pg_check(status, &error, index);
@@ -264,15 +260,13 @@ workers_wanted(Relation heap, Relation index)
 static void
 finish(Relation heap, Relation index, IqdbPgArena *arena)
 {
-	IqdbHost	host = iqdb_pg_host(CurrentMemoryContext);
-	IqdbIndex	mine = arena->index;
+	IqdbPgView	view;
 	IqdbError	error = {0};
 
-	mine.host = &host;
-	mine.store.host = &host;
+	iqdb_pg_view(&view, arena);
 	pgstat_progress_update_param(PROGRESS_CREATEIDX_SUBPHASE, IQDB_PG_PHASE_FINISH);
 	iqdb_pg_check(iqdb_pg_fill_known(heap, arena, &error), &error, index);
-	iqdb_pg_check(iqdb_index_maintain(&mine, IQDB_MAINTAIN_BUILD, &error), &error, index);
+	iqdb_pg_check(iqdb_index_maintain(&view.index, IQDB_MAINTAIN_BUILD, &error), &error, index);
 	CHECK_FOR_INTERRUPTS();
 }
 

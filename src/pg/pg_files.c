@@ -186,21 +186,19 @@ write_file(IqdbPgArena *arena, const IqdbPgPosition *from, const IqdbSnapshotOpt
 		   IqdbError *error)
 {
 	char		temp_path[MAXPGPATH + 8];
-	IqdbHost	host = iqdb_pg_host(CurrentMemoryContext);
-	IqdbIndex	index = arena->index;
+	IqdbPgView	view;
 	IqdbSnapshotHeader header;
 	SnapshotSink state = {NULL};
 	IqdbSectionSink sink = {sink_write, &state};
 	IqdbPgPosition to;
 	IqdbStatus	status;
 
-	index.host = &host;
-	index.store.host = &host;
+	iqdb_pg_view(&view, arena);
 	snprintf(temp_path, sizeof(temp_path), "%s.tmp", path);
 	(void) unlink(temp_path);
-	IQDB_TRY(iqdb_snapshot_writer_open(&iqdb_io_posix, &host.allocator, path, temp_path, NULL, options,
+	IQDB_TRY(iqdb_snapshot_writer_open(&iqdb_io_posix, &view.host.allocator, path, temp_path, NULL, options,
 									   &state.writer, error));
-	status = iqdb_index_save(&index, &sink, error);
+	status = iqdb_index_save(&view.index, &sink, error);
 	if (status != IQDB_OK)
 	{
 		iqdb_snapshot_writer_abort(state.writer);
@@ -322,18 +320,16 @@ source_read(void *arg, uint16_t section, void *bytes, size_t length, IqdbError *
 IqdbStatus
 iqdb_pg_snapshot_load(IqdbPgArena *arena, const IqdbPgSnapshotInfo *info, IqdbError *error)
 {
-	IqdbHost	host = iqdb_pg_host(CurrentMemoryContext);
-	IqdbIndex	index = arena->index;
+	IqdbPgView	view;
 	IqdbSnapshotReader *reader;
 	IqdbSnapshotStream stream;
 	IqdbSectionSource source = {source_read, &stream};
 	IqdbStatus	status;
 
-	index.host = &host;
-	index.store.host = &host;
-	IQDB_TRY(iqdb_snapshot_reader_open(&iqdb_io_posix, &host.allocator, info->path, &reader, error));
+	iqdb_pg_view(&view, arena);
+	IQDB_TRY(iqdb_snapshot_reader_open(&iqdb_io_posix, &view.host.allocator, info->path, &reader, error));
 	iqdb_snapshot_stream_init(&stream, reader);
-	status = iqdb_index_load(&index, &source, error);
+	status = iqdb_index_load(&view.index, &source, error);
 	if (status == IQDB_OK)
 		status = iqdb_snapshot_reader_finish(reader, error);
 	iqdb_snapshot_reader_close(reader);

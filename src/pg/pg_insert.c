@@ -59,13 +59,11 @@ iqdb_am_insert(Relation index, Datum *values, bool *isnull, ItemPointer tid, Rel
 	{
 		if (change.slot != IQDB_SLOT_NONE)
 		{
-			IqdbHost	host = iqdb_pg_host(CurrentMemoryContext);
-			IqdbIndex	mine = arena->index;
+			IqdbPgView	view;
 			IqdbStatus	status;
 
-			mine.host = &host;
-			mine.store.host = &host;
-			status = iqdb_index_link(&mine, change.slot, &error);
+			iqdb_pg_view(&view, arena);
+			status = iqdb_index_link(&view.index, change.slot, &error);
 			/* a row that could not be linked is found by exact scan until somebody does it */
 			if (status != IQDB_ERR_NO_SPACE && status != IQDB_ERR_LIMIT && status != IQDB_ERR_NOMEM)
 				iqdb_pg_check(status, &error, index);

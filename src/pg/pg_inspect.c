@@ -186,12 +186,10 @@ check_core(CheckState *state)
 	IqdbError	error = {0};
 	IqdbStatus	status;
 	ListCell   *cell;
-	IqdbHost	host = iqdb_pg_host(CurrentMemoryContext);
-	IqdbIndex	mine = state->arena->index;
+	IqdbPgView	view;
 
-	mine.host = &host;
-	mine.store.host = &host;
-	status = iqdb_index_check(&mine, core_finding, &findings, &error);
+	iqdb_pg_view(&view, state->arena);
+	status = iqdb_index_check(&view.index, core_finding, &findings, &error);
 	foreach(cell, findings.texts)
 		report(state, lfirst(cell));
 	iqdb_pg_check(status, &error, state->index);

@@ -157,8 +157,7 @@ measure_recall(FunctionCallInfo fcinfo, Oid oid, int k, int sample, ArrayType *g
 	Relation	relation = iqdb_pg_open_index(oid, AccessShareLock, false);
 	IqdbPgArena *arena = iqdb_pg_open_current(relation, NULL);
 	uint32		dimension = arena->index.store.header->options.dimension;
-	IqdbHost	host = iqdb_pg_host(CurrentMemoryContext);
-	IqdbIndex	index = arena->index;
+	IqdbPgView	view;
 	IqdbIndex	oracle;
 	TupleDesc	tupdesc;
 	Datum		values[9];
@@ -178,9 +177,8 @@ measure_recall(FunctionCallInfo fcinfo, Oid oid, int k, int sample, ArrayType *g
 				 errmsg("k must be between 1 and 100000, and sample between 1 and 1000000")));
 	if (get_call_result_type(fcinfo, NULL, &tupdesc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
-	index.host = &host;
-	index.store.host = &host;
-	oracle = index;
+	iqdb_pg_view(&view, arena);
+	oracle = view.index;
 	oracle.engine = iqdb_engine_get(IQDB_ENGINE_FLAT);
 	queries = given == NULL ? sampled_queries(arena, dimension, sample, &count) :
 		given_queries(given, dimension, &count);
@@ -191,7 +189,7 @@ measure_recall(FunctionCallInfo fcinfo, Oid oid, int k, int sample, ArrayType *g
 	theirs = palloc(Max(count, 1) * sizeof(double));
 	for (int i = 0; i < count; i++)
 	{
-		int			found_count = timed_search(&index, queries[i], dimension, k, found, &mine[i]);
+		int			found_count = timed_search(&view.index, queries[i], dimension, k, found, &mine[i]);
 		int			exact_count = timed_search(&oracle, queries[i], dimension, k, exact, &theirs[i]);
 		double		recall = recall_of(found, found_count, exact, exact_count);
 

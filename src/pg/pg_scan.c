@@ -30,8 +30,7 @@ typedef struct IqdbScan
 	bool		null_query;		/* ORDER BY v <-> NULL: every row, no distance */
 	IqdbMetric	metric;
 	MemoryContext context;		/* of one scan from rescan to end: the cursor lives here */
-	IqdbHost	host;
-	IqdbIndex	index;
+	IqdbPgView	view;
 	IqdbCursor *cursor;
 	uint64		returned;
 	size_t		count;
@@ -112,16 +111,13 @@ start(IndexScanDesc scan, IqdbScan *state)
 	iqdb_pg_count_search(scan);
 
 	arena = iqdb_pg_open_current(scan->indexRelation, scan->heapRelation);
-	state->host = iqdb_pg_host(state->context);
-	state->index = arena->index;
-	state->index.host = &state->host;
-	state->index.store.host = &state->host;
+	iqdb_pg_view(&state->view, arena);
 	state->metric = (IqdbMetric) arena->index.store.header->options.metric;
 	dimension = arena->index.store.header->options.dimension;
 
 	params.ef = (uint32) iqdb_hnsw_ef_search;
 	params.probes = (uint32) iqdb_ivf_probes;
-	iqdb_pg_check(iqdb_cursor_open(&state->index, query_vector(scan, state, dimension), dimension, &params,
+	iqdb_pg_check(iqdb_cursor_open(&state->view.index, query_vector(scan, state, dimension), dimension, &params,
 								   &state->cursor, &error), &error, scan->indexRelation);
 	MemoryContextSwitchTo(saved);
 	state->started = true;

@@ -40,14 +40,12 @@ remove_batch(Relation index, IqdbPgArena *arena, IqdbPgChange *changes, int coun
 static void
 maintain(Relation index, IqdbPgArena *arena)
 {
-	IqdbHost	host = iqdb_pg_host(CurrentMemoryContext);
-	IqdbIndex	mine = arena->index;
+	IqdbPgView	view;
 	IqdbError	error = {0};
 	IqdbStatus	status;
 
-	mine.host = &host;
-	mine.store.host = &host;
-	status = iqdb_index_maintain(&mine, IQDB_MAINTAIN_VACUUM, &error);
+	iqdb_pg_view(&view, arena);
+	status = iqdb_index_maintain(&view.index, IQDB_MAINTAIN_VACUUM, &error);
 	iqdb_pg_check(status, &error, index);
 }
 

@@ -1,0 +1,30 @@
+/*
+ * pg_open_private.h - what pg_open.c and pg_recover.c share.
+ */
+#ifndef IQDB_PG_OPEN_PRIVATE_H
+#define IQDB_PG_OPEN_PRIVATE_H
+
+#include "pg/pg_arena.h"
+
+/* The row number that an entry is about. */
+static inline uint64
+iqdb_pg_entry_id(const IqdbPgEntry *entry)
+{
+	return ((uint64) entry->block << 16) | entry->offset;
+}
+
+/*
+ * Makes an arena and fills it: the open lock is held, and no READY one exists. NULL for want of room, *error filled;
+ * raises the rest.
+ */
+extern IqdbPgArena *iqdb_pg_recover(Relation index, Relation heap, IqdbPgMeta *meta, IqdbError *error);
+
+/*
+ * Reads the journal from the applied position to its end and applies what is there, rows coming from the table. The open
+ * lock is held. *fetched_out counts. Returns want of room, or IQDB_ERR_STATE if the journal was reused before this arena
+ * read it; raises the rest.
+ */
+extern IqdbStatus iqdb_pg_follow(Relation index, Relation heap, IqdbPgArena *arena, uint64 *fetched_out,
+								 IqdbError *error);
+
+#endif

@@ -1,0 +1,422 @@
+/*
+ * pg_recover.c - filling an arena that nobody has: from a snapshot and the log, or from the table. See pg_open.h.
+ *
+ * The journal decides what is believed. A snapshot must name two positions of this very history; a log frame must carry
+ * the hash that the journal has at its place. What neither brings is fetched from the table by TID.
+ */
+#include "postgres.h"
+
+#include "access/table.h"
+#include "miscadmin.h"
+#include "portability/instr_time.h"
+#include "utils/hsearch.h"
+#include "utils/memutils.h"
+
+#include "core/base/endian.h"
+
+#include "pg/pg_compat.h"
+#include "pg/pg_files.h"
+#include "pg/pg_heap.h"
+#include "pg/pg_open.h"
+#include "pg/pg_open_private.h"
+#include "pg/pg_options.h"
+#include "pg/pg_settings.h"
+#include "pg/pg_worker.h"
+
+/* Changes that an open may have to recover before a fresh snapshot is wanted. */
+#define SNAPSHOT_AFTER 10000
+
+/* ---- log and journal ---------------------------------------------------------------------------------------------- */
+
+/* Which journal entry is the last one for a TID, and whether a log frame has brought it. */
+typedef struct LastEntry
+{
+	uint64		id;				/* hash key */
+	uint32		number;			/* index into Replay.entries */
+} LastEntry;
+
+typedef struct Replay
+{
+	IqdbPgArena *arena;
+	const IqdbPgEntry *entries; /* all entries behind the snapshot */
+	uint32		count;
+	uint64		base;			/* journal number of entries[0] */
+	uint64		base_hash;
+	uint32		hashed;			/* entries hashed so far ... */
+	uint64		hash;			/* ... to this */
+	bool	   *covered;
+	HTAB	   *last;
+	uint64		replayed;
+	bool		parted;			/* a frame did not agree with the journal: the rest is of another history */
+} Replay;
+
+static bool
+is_last(const Replay *replay, uint32 i)
+{
+	uint64		id = iqdb_pg_entry_id(&replay->entries[i]);
+	LastEntry  *last = hash_search(replay->last, &id, HASH_FIND, NULL);
+
+	return last != NULL && last->number == i;
+}
+
+/* One frame of the log: applied if the journal has the same entry at the same place of the same history. No jumps here. */
+static IqdbStatus
+replay_frame(void *arg, const IqdbLogFrame *frame, IqdbError *error)
+{
+	Replay	   *replay = arg;
+	IqdbPgArena *arena = replay->arena;
+	uint32		dimension = arena->index.store.header->options.dimension;
+	const IqdbPgEntry *entry;
+	uint32		i;
+	uint64		id;
+
+	if (iqdb_host_cancelled(&arena->host))
+		return iqdb_fail(error, IQDB_ERR_CANCELLED, "cancelled");
+	if (replay->parted || frame->position <= replay->base || frame->position > replay->base + replay->count ||
+		frame->length < 8)
+		return IQDB_OK;
+	i = (uint32) (frame->position - replay->base - 1);
+	if (i < replay->hashed)
+		return IQDB_OK;			/* told twice */
+	while (replay->hashed <= i)
+		replay->hash = iqdb_pg_hash_step(replay->hash, &replay->entries[replay->hashed++]);
+	entry = &replay->entries[i];
+	id = iqdb_load_u64(frame->body);
+	if (replay->hash != frame->hash || id != iqdb_pg_entry_id(entry))
+	{
+		replay->parted = true;
+		return IQDB_OK;
+	}
+	if (frame->type == IQDB_PG_FRAME_PUT && entry->op == IQDB_PG_OP_INSERT &&
+		frame->length == 8 + dimension * sizeof(float))
+	{
+		if (is_last(replay, i))
+		{
+			float	   *vector = (float *) (void *) replay->arena->shared->log_buffer;
+
+			/* the body is not aligned; the log buffer is not in use yet and has room for the longest vector */
+			memcpy(vector, frame->body + 8, dimension * sizeof(float));
+			IQDB_TRY(iqdb_index_put(&arena->index, iqdb_id_u64(id), vector, dimension, NULL, 0, NULL, error));
+		}
+	}
+	else if (frame->type == IQDB_PG_FRAME_KNOWN && entry->op == IQDB_PG_OP_INSERT)
+	{
+		if (is_last(replay, i))
+			IQDB_TRY(iqdb_index_put_known(&arena->index, iqdb_id_u64(id), error));
+	}
+	else if (frame->type == IQDB_PG_FRAME_REMOVE && entry->op == IQDB_PG_OP_DELETE)
+		iqdb_index_remove(&arena->index, iqdb_id_u64(id), NULL);
+	else
+		return IQDB_OK;
+	replay->covered[i] = true;
+	replay->replayed++;
+	return IQDB_OK;
+}
+
+StaticAssertDecl(IQDB_DIMENSION_MAX * sizeof(float) <= IQDB_PG_LOG_BUFFER, "the log buffer must hold a vector");
+
+/* Reads every entry behind the position; *end_out is the journal's end. NULL if the journal does not reach back. */
+static IqdbPgEntry *
+read_entries(Relation index, const IqdbPgPosition *from, uint32 *count_out, IqdbPgPosition *end_out)
+{
+	IqdbPgPosition position = *from;
+	Size		allocated = 4096;
+	Size		count = 0;
+	IqdbPgEntry *entries = palloc(allocated * sizeof(IqdbPgEntry));
+
+	for (;;)
+	{
+		int			got;
+
+		CHECK_FOR_INTERRUPTS();
+		if (allocated - count < 1024)
+		{
+			allocated *= 2;
+			entries = repalloc_huge(entries, allocated * sizeof(IqdbPgEntry));
+		}
+		if (iqdb_pg_journal_read(index, &position, entries + count, (int) (allocated - count), &got) !=
+			IQDB_PG_READ_OK)
+		{
+			pfree(entries);
+			return NULL;
+		}
+		if (got == 0)
+			break;
+		count += got;
+	}
+	*count_out = (uint32) count;
+	*end_out = position;
+	return entries;
+}
+
+static HTAB *
+index_last_entries(const IqdbPgEntry *entries, uint32 count)
+{
+	HASHCTL		control;
+	HTAB	   *table;
+
+	memset(&control, 0, sizeof(control));
+	control.keysize = sizeof(uint64);
+	control.entrysize = sizeof(LastEntry);
+	control.hcxt = CurrentMemoryContext;
+	table = hash_create("iqdb replay", Max(count, 16), &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	for (uint32 i = 0; i < count; i++)
+	{
+		uint64		id = iqdb_pg_entry_id(&entries[i]);
+
+		if (entries[i].op != IQDB_PG_OP_EPOCH)
+			((LastEntry *) hash_search(table, &id, HASH_ENTER, NULL))->number = i;
+	}
+	return table;
+}
+
+/* What the log did not bring, from the table. */
+static IqdbStatus
+fetch_uncovered(Relation index, Relation heap, Replay *replay, uint64 *fetched_out, IqdbError *error)
+{
+	IqdbPgFetch *fetch = NULL;
+	MemoryContext row = AllocSetContextCreate(CurrentMemoryContext, "iqdb fetch", ALLOCSET_DEFAULT_SIZES);
+	IqdbPgArena *arena = replay->arena;
+	uint32		dimension = arena->index.store.header->options.dimension;
+	IqdbStatus	status = IQDB_OK;
+
+	*fetched_out = 0;
+	for (uint32 i = 0; i < replay->count && status == IQDB_OK; i++)
+	{
+		const IqdbPgEntry *entry = &replay->entries[i];
+		IqdbId		id = iqdb_id_u64(iqdb_pg_entry_id(entry));
+		MemoryContext saved;
+		ItemPointerData tid;
+		const float *vector;
+
+		if (replay->covered[i] || entry->op == IQDB_PG_OP_EPOCH || !is_last(replay, i))
+			continue;
+		if (entry->op == IQDB_PG_OP_DELETE)
+		{
+			iqdb_index_remove(&arena->index, id, NULL);
+			continue;
+		}
+		CHECK_FOR_INTERRUPTS();
+		if (fetch == NULL)
+			fetch = iqdb_pg_fetch_begin(index, heap);
+		iqdb_pg_number_tid(iqdb_pg_entry_id(entry), &tid);
+		saved = MemoryContextSwitchTo(row);
+		vector = iqdb_pg_fetch(fetch, &tid);
+		MemoryContextSwitchTo(saved);
+		status = vector != NULL ?
+			iqdb_index_put(&arena->index, id, vector, dimension, NULL, 0, NULL, error) :
+			iqdb_index_put_known(&arena->index, id, error);
+		MemoryContextReset(row);
+		(*fetched_out)++;
+	}
+	if (fetch != NULL)
+		iqdb_pg_fetch_end(fetch);
+	MemoryContextDelete(row);
+	return status;
+}
+
+/* Brings a loaded arena from the snapshot's position to the journal's end. */
+static IqdbStatus
+replay_from(Relation index, Relation heap, IqdbPgArena *arena, const IqdbPgMeta *meta, const IqdbPgPosition *from,
+			IqdbError *error)
+{
+	IqdbPgShared *shared = arena->shared;
+	Replay		replay;
+	IqdbPgPosition end;
+	IqdbStatus	status;
+
+	memset(&replay, 0, sizeof(replay));
+	replay.arena = arena;
+	replay.entries = read_entries(index, from, &replay.count, &end);
+	if (replay.entries == NULL)
+		return iqdb_fail(error, IQDB_ERR_STATE, "the journal does not reach back to the snapshot");
+	replay.base = from->number;
+	replay.base_hash = replay.hash = from->hash;
+	replay.covered = palloc0(Max(replay.count, 1) * sizeof(bool));
+	replay.last = index_last_entries(replay.entries, replay.count);
+
+	status = replay.count == 0 ? IQDB_OK :
+		iqdb_pg_log_replay(MyDatabaseId, &meta->generation, from->number, replay_frame, &replay, error);
+	if (status == IQDB_OK)
+		status = fetch_uncovered(index, heap, &replay, &shared->fetched, error);
+	shared->replayed = replay.replayed;
+	shared->applied = end;
+	pg_atomic_write_u64(&shared->applied_number, end.number);
+	pg_atomic_write_u64(&shared->applied_block, end.block);
+	hash_destroy(replay.last);
+	pfree(replay.covered);
+	pfree(unconstify(IqdbPgEntry *, replay.entries));
+	return status;
+}
+
+/* Is the snapshot's state part of this index's history? Says why not in the log. */
+static bool
+snapshot_fits(Relation index, const IqdbPgSnapshotInfo *info)
+{
+	IqdbPgRead	from = iqdb_pg_journal_verify(index, &info->replay_from);
+	IqdbPgRead	to = from == IQDB_PG_READ_OK ? iqdb_pg_journal_verify(index, &info->must_exist) : from;
+
+	if (to == IQDB_PG_READ_OK)
+		return true;
+	ereport(LOG,
+			(errmsg("iqdb: snapshot \"%s\" of index \"%s\" is refused: %s", info->path, RelationGetRelationName(index),
+					to == IQDB_PG_READ_LAPPED ? "the journal does not reach back to it" :
+					"it is of another history than the table")));
+	return false;
+}
+
+static void
+refuse_corruption(Relation index, const char *path, const IqdbError *error)
+{
+	ereport(iqdb_on_corruption == IQDB_PG_CORRUPTION_ERROR ? ERROR : LOG,
+			(errcode(ERRCODE_INDEX_CORRUPTED),
+			 errmsg("iqdb: snapshot \"%s\" of index \"%s\" is damaged: %s", path, RelationGetRelationName(index),
+					error->message),
+			 errdetail("File \"%s\", offset " UINT64_FORMAT ".", error->file, (uint64) error->offset),
+			 errhint("REINDEX the index, or set iqdb.on_corruption to rebuild.")));
+}
+
+/* Makes an arena from own files; NULL with *status IQDB_OK if none will do. */
+static IqdbPgArena *
+recover_from_files(Relation index, Relation heap, const IqdbPgMeta *meta, const IqdbIndexOptions *options,
+				   bool avoid_shm, IqdbStatus *status, IqdbError *error)
+{
+	IqdbPgSnapshotInfo *list;
+	bool		damaged;
+	int			count = iqdb_pg_snapshot_list(MyDatabaseId, &meta->generation, &list, &damaged);
+
+	*status = IQDB_OK;
+	if (damaged && iqdb_on_corruption == IQDB_PG_CORRUPTION_ERROR)
+		ereport(ERROR,
+				(errcode(ERRCODE_INDEX_CORRUPTED),
+				 errmsg("a snapshot of index \"%s\" is damaged", RelationGetRelationName(index)),
+				 errhint("The server log names file and offset. REINDEX the index, or set iqdb.on_corruption to "
+						 "rebuild.")));
+	for (int i = 0; i < count; i++)
+	{
+		IqdbPgArena *arena;
+
+		CHECK_FOR_INTERRUPTS();
+		if (!snapshot_fits(index, &list[i]))
+			continue;
+		arena = iqdb_pg_arena_create(index, meta, options, false, avoid_shm, (double) list[i].rows);
+		*status = iqdb_pg_snapshot_load(arena, &list[i], error);
+		if (*status == IQDB_OK)
+		{
+			arena->shared->loaded_rows = iqdb_index_live_count(&arena->index);
+			*status = replay_from(index, heap, arena, meta, &list[i].replay_from, error);
+		}
+		if (*status == IQDB_OK)
+		{
+			IqdbPgShared *shared = arena->shared;
+
+			pg_atomic_write_u64(&shared->snapshot_number, list[i].replay_from.number);
+			pg_atomic_write_u64(&shared->snapshot_older, list[count - 1].replay_from.number);
+			pg_atomic_write_u64(&shared->snapshot_time, 1);
+			pg_atomic_write_u64(&shared->snapshot_bytes, list[i].bytes);
+			return arena;
+		}
+		iqdb_pg_arena_discard(arena);
+		if (*status == IQDB_ERR_CORRUPT || *status == IQDB_ERR_VERSION)
+			refuse_corruption(index, list[i].path, error);
+		else if (*status != IQDB_ERR_STATE && *status != IQDB_ERR_IO)
+			return NULL;
+		*status = IQDB_OK;
+	}
+	return NULL;
+}
+
+/* Makes an arena from the table. */
+static IqdbPgArena *
+rebuild(Relation index, Relation heap, const IqdbPgMeta *meta, const IqdbIndexOptions *options, bool is_private,
+		bool avoid_shm, IqdbStatus *status, IqdbError *error)
+{
+	IqdbPgArena *arena = iqdb_pg_arena_create(index, meta, options, is_private, avoid_shm, iqdb_pg_estimate_rows(heap));
+	IqdbPgShared *shared = arena->shared;
+
+	/* The position is read before the scan begins: what happens meanwhile is applied again afterwards. */
+	shared->applied = is_private ? iqdb_pg_journal_origin(meta) : iqdb_pg_journal_end_position(index, meta->tail_hint);
+	pg_atomic_write_u64(&shared->applied_number, shared->applied.number);
+	pg_atomic_write_u64(&shared->applied_block, shared->applied.block);
+	*status = iqdb_pg_fill_from_table(index, heap, arena, &shared->rebuilt_rows, error);
+	if (*status == IQDB_OK)
+		*status = iqdb_pg_fill_known(heap, arena, error);
+	if (*status == IQDB_OK)
+	{
+		iqdb_pg_link_pending(index, arena);
+		*status = iqdb_index_maintain(&arena->index, IQDB_MAINTAIN_BUILD, error);
+	}
+	if (*status == IQDB_OK)
+		return arena;
+	iqdb_pg_arena_discard(arena);
+	return NULL;
+}
+
+static void
+report_open(Relation index, const IqdbPgArena *arena)
+{
+	const IqdbPgShared *shared = arena->shared;
+
+	if (arena->is_private)
+		return;
+	ereport(LOG,
+			(errmsg("iqdb: index \"%s\" opened in %.1f ms: %llu rows loaded from snapshot, %llu changes replayed from log, "
+					"%llu rows fetched by journal, %llu rows rebuilt from table",
+					RelationGetRelationName(index), shared->open_microseconds / 1000.0,
+					(unsigned long long) shared->loaded_rows, (unsigned long long) shared->replayed,
+					(unsigned long long) shared->fetched, (unsigned long long) shared->rebuilt_rows)));
+}
+
+IqdbPgArena *
+iqdb_pg_recover(Relation index, Relation heap, IqdbPgMeta *meta, IqdbError *error)
+{
+	bool		is_private = index->rd_rel->relpersistence == RELPERSISTENCE_TEMP;
+	bool		permanent = index->rd_rel->relpersistence == RELPERSISTENCE_PERMANENT;
+	IqdbIndexOptions options = iqdb_pg_index_options(index);
+	IqdbPgArena *arena = NULL;
+	IqdbStatus	status = IQDB_OK;
+	uint64		fetched;
+	instr_time	start;
+	instr_time	end;
+
+	INSTR_TIME_SET_CURRENT(start);
+	if (meta->flags & IQDB_PG_META_INIT)
+		iqdb_pg_journal_adopt_init(index, meta);
+	for (int attempt = 0; attempt < 2 && arena == NULL; attempt++)
+	{
+		bool		avoid_shm = attempt > 0;
+
+		if (permanent)
+			arena = recover_from_files(index, heap, meta, &options, avoid_shm, &status, error);
+		if (arena == NULL && status == IQDB_OK)
+			arena = rebuild(index, heap, meta, &options, is_private, avoid_shm, &status, error);
+		/* the first folder may be too small: try the other once */
+		if (status != IQDB_ERR_NO_SPACE || is_private)
+			break;
+	}
+	if (arena == NULL)
+	{
+		if (status != IQDB_ERR_NO_SPACE && status != IQDB_ERR_LIMIT && status != IQDB_ERR_NOMEM)
+			iqdb_pg_check(status, error, index);
+		return NULL;
+	}
+	status = is_private ? IQDB_OK : iqdb_pg_follow(index, heap, arena, &fetched, error);
+	if (status != IQDB_OK)
+	{
+		iqdb_pg_arena_discard(arena);
+		return NULL;
+	}
+	iqdb_pg_log_begin(arena);
+	/* what took work to recover is not to be recovered again */
+	if (arena->shared->rebuilt_rows + arena->shared->replayed + arena->shared->fetched > SNAPSHOT_AFTER)
+		pg_atomic_write_u32(&arena->shared->snapshot_wanted, 1);
+	INSTR_TIME_SET_CURRENT(end);
+	INSTR_TIME_SUBTRACT(end, start);
+	arena->shared->open_microseconds = INSTR_TIME_GET_MICROSEC(end);
+	pg_write_barrier();
+	pg_atomic_write_u32(&arena->shared->state, IQDB_PG_READY);
+	report_open(index, arena);
+	iqdb_pg_worker_wanted();
+	return arena;
+}
+
