@@ -1,0 +1,27 @@
+/*
+ * hnsw.c - the engine's table. What each function does is in engine/engine.h, how in the files it names.
+ */
+#include "core/hnsw/hnsw.h"
+#include "core/hnsw/hnsw_private.h"
+
+const IqdbEngine iqdb_hnsw_engine = {
+	.kind = IQDB_ENGINE_HNSW,
+	.name = "hnsw",
+	.reserves = iqdbi_hnsw_reserves,
+	.bytes_per_row = iqdbi_hnsw_bytes_per_row,
+	.format = iqdbi_hnsw_format,
+	.reserve = iqdbi_hnsw_reserve,
+	.added = iqdbi_hnsw_added,
+	.removed = iqdbi_hnsw_removed,
+	.link = iqdbi_hnsw_link,
+	.link_pending = iqdbi_hnsw_link_pending,
+	.maintain = iqdbi_hnsw_maintain,
+	.cursor_size = sizeof(IqdbiHnswCursor),
+	.cursor_start = iqdbi_hnsw_cursor_start,
+	.cursor_next = iqdbi_hnsw_cursor_next,
+	.cursor_end = iqdbi_hnsw_cursor_end,
+	.save = iqdbi_hnsw_save,
+	.load = iqdbi_hnsw_load,
+	.check = iqdbi_hnsw_check,
+	.stats = iqdbi_hnsw_stats,
+};

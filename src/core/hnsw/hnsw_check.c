@@ -1,0 +1,312 @@
+/*
+ * hnsw_check.c - verification of the graph, and its numbers.
+ *
+ * What is promised of the graph, and therefore a breach when it does not hold: lists within their room, links to nodes
+ * that are part of the graph and reach the list's level, no link to the node itself, no link twice in a list, every LIVE
+ * row linked or waiting, every waiting row in region PENDING once, an entry point that is a node, counts that agree.
+ * Links need not be reciprocal, and a few nodes may be out of reach on level 0: searches find their rows by looking at
+ * every row at last. Only when they are more than a hundredth is that reported.
+ */
+#include "core/hnsw/hnsw_private.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* Nodes looked at in one stretch. */
+#define STRETCH_NODES 1024
+
+/* Breaches of one kind reported one by one; the rest is counted. */
+#define REPORTED_MAX 20
+
+#define UNREACHED_SHARE 100
+#define UNREACHED_FREE 8
+
+typedef struct Check
+{
+	const IqdbiHnsw *graph;
+	IqdbFinding      finding;
+	void            *arg;
+	uint32_t         slot_count;
+	uint32_t         reported;
+	uint64_t         levels[IQDBI_HNSW_LEVELS];
+	uint64_t         linked;
+	uint64_t         dead;
+	uint64_t         dead_linked; /* of those linked */
+	uint64_t         waiting;
+	uint64_t        *bits;  /* a bit per slot */
+	uint32_t        *queue; /* slot_count entries */
+} Check;
+
+static void
+report(Check *check, const char *what, uint32_t slot, uint32_t level)
+{
+	char text[160];
+
+	if (check->reported++ >= REPORTED_MAX)
+		return;
+	(void) snprintf(text, sizeof(text), "hnsw: slot %u, level %u: %s", slot, level, what);
+	check->finding(check->arg, text);
+}
+
+static bool
+bit_set(uint64_t *bits, uint32_t slot)
+{
+	uint64_t mask = UINT64_C(1) << (slot % 64);
+	bool     fresh = (bits[slot / 64] & mask) == 0;
+
+	bits[slot / 64] |= mask;
+	return fresh;
+}
+
+static size_t
+bits_bytes(uint32_t slots)
+{
+	return ((size_t) slots / 64 + 1) * sizeof(uint64_t);
+}
+
+/* ---- nodes ------------------------------------------------------------------------------------------------------- */
+
+static void
+check_list(Check *check, uint32_t slot, uint32_t level)
+{
+	const IqdbiHnsw  *graph = check->graph;
+	_Atomic uint32_t *list = iqdbi_hnsw_list(graph, slot, level);
+	uint32_t          slots[IQDBI_HNSW_LIST_MAX];
+	uint32_t          count;
+
+	if (atomic_load_explicit(&list[0], memory_order_acquire) > iqdbi_hnsw_room(graph, level))
+		report(check, "list is longer than its room", slot, level);
+	count = iqdbi_list_read(graph, list, level, slots);
+	for (uint32_t i = 0; i < count; i++)
+	{
+		uint32_t info;
+		uint32_t status;
+
+		if (slots[i] >= atomic_load_explicit(&graph->store->header->slot_count, memory_order_acquire))
+		{
+			report(check, "link to a slot that does not exist", slot, level);
+			continue;
+		}
+		info = iqdbi_hnsw_info(graph, slots[i]);
+		status = iqdbi_info_status(info);
+		if (slots[i] == slot)
+			report(check, "link to the node itself", slot, level);
+		if (status != IQDBI_INFO_LINKED && status != IQDBI_INFO_LINKING && status != IQDBI_INFO_CONDEMNED)
+			report(check, "link to a slot that is no node", slot, level);
+		else if (iqdbi_info_level(info) < level)
+			report(check, "link to a node that does not reach this level", slot, level);
+		for (uint32_t j = 0; j < i; j++)
+		{
+			if (slots[j] == slots[i])
+				report(check, "the same link twice", slot, level);
+		}
+	}
+}
+
+static void
+check_node(Check *check, uint32_t slot)
+{
+	const IqdbiHnsw *graph = check->graph;
+	IqdbRowState     state = iqdb_store_state(graph->store, slot);
+	uint32_t         info = iqdbi_hnsw_info(graph, slot);
+	uint32_t         status = iqdbi_info_status(info);
+	uint32_t         level = iqdbi_info_level(info);
+
+	if (status > IQDBI_INFO_CONDEMNED || level > IQDBI_HNSW_LEVEL_MAX)
+	{
+		report(check, "state of the node is none of the known ones", slot, level);
+		return;
+	}
+	if (state == IQDB_ROW_LIVE && status != IQDBI_INFO_PENDING && status != IQDBI_INFO_LINKING &&
+		status != IQDBI_INFO_LINKED)
+		report(check, "live row that is neither linked nor waiting", slot, 0);
+	if (state == IQDB_ROW_LIVE && (info & IQDBI_INFO_DEAD) != 0)
+		report(check, "live row whose node is marked as removed", slot, 0);
+	if (state != IQDB_ROW_LIVE && state != IQDB_ROW_DEAD && status != IQDBI_INFO_ABSENT)
+		report(check, "node without a row", slot, 0);
+	if ((info & IQDBI_INFO_DEAD) != 0)
+		check->dead++;
+	if (status == IQDBI_INFO_PENDING || status == IQDBI_INFO_LINKING)
+		check->waiting++;
+	if (status == IQDBI_INFO_LINKED || (info & IQDBI_INFO_WAS_LINKED) != 0)
+	{
+		check->linked++;
+		check->dead_linked += (info & IQDBI_INFO_DEAD) != 0;
+		check->levels[level]++;
+	}
+	if (status != IQDBI_INFO_LINKED)
+		return;
+	for (uint32_t at = 0; at <= level; at++)
+		check_list(check, slot, at);
+}
+
+static IqdbStatus
+check_nodes(Check *check)
+{
+	const IqdbStore *store = check->graph->store;
+
+	for (uint32_t first = 0; first < check->slot_count; first += STRETCH_NODES)
+	{
+		if (iqdb_host_cancelled(store->host))
+			return IQDB_ERR_CANCELLED;
+		iqdb_store_lock(store, IQDB_LOCK_STRUCTURE, false);
+		for (uint32_t i = 0; i < STRETCH_NODES && first + i < check->slot_count; i++)
+			check_node(check, first + i);
+		iqdb_store_unlock(store, IQDB_LOCK_STRUCTURE, false);
+	}
+	return IQDB_OK;
+}
+
+/* ---- region PENDING, entry, counts ------------------------------------------------------------------------------- */
+
+static void
+check_pending(Check *check)
+{
+	const IqdbiHnsw *graph = check->graph;
+	uint64_t         found = 0;
+	uint32_t         count;
+
+	memset(check->bits, 0, bits_bytes(check->slot_count));
+	iqdb_store_lock(graph->store, IQDB_LOCK_STRUCTURE, false);
+	iqdb_store_lock(graph->store, IQDB_LOCK_ENGINE, false);
+	count = atomic_load_explicit(&graph->header->pending, memory_order_acquire);
+	for (uint32_t i = 0; i < count; i++)
+	{
+		uint32_t slot = atomic_load_explicit(&graph->pending[i], memory_order_acquire);
+		uint32_t status;
+
+		if (slot >= check->slot_count)
+			continue;
+		status = iqdbi_info_status(iqdbi_hnsw_info(graph, slot));
+		if (!bit_set(check->bits, slot))
+			report(check, "waits for links twice", slot, 0);
+		found += status == IQDBI_INFO_PENDING || status == IQDBI_INFO_LINKING;
+	}
+	iqdb_store_unlock(graph->store, IQDB_LOCK_ENGINE, false);
+	iqdb_store_unlock(graph->store, IQDB_LOCK_STRUCTURE, false);
+	if (found != check->waiting)
+		report(check, "rows that wait for links are not all in the list of those", (uint32_t) found, 0);
+}
+
+static void
+check_counts(Check *check)
+{
+	const IqdbiHnsw *graph = check->graph;
+	uint64_t         entry = iqdbi_hnsw_entry(graph);
+
+	for (uint32_t level = 0; level < IQDBI_HNSW_LEVELS; level++)
+	{
+		if (check->levels[level] != atomic_load_explicit(&graph->header->level_count[level], memory_order_relaxed))
+			report(check, "count of nodes is wrong", 0, level);
+	}
+	if (check->linked != atomic_load_explicit(&graph->header->linked, memory_order_relaxed))
+		report(check, "count of linked nodes is wrong", 0, 0);
+	if (check->dead != atomic_load_explicit(&graph->header->unrepaired, memory_order_relaxed))
+		report(check, "count of removed rows is wrong", 0, 0);
+	if (entry == 0 && check->linked > 0)
+		report(check, "graph without entry point", 0, 0);
+	if (entry != 0)
+	{
+		uint32_t slot = iqdbi_entry_slot(entry);
+		uint32_t info = slot < check->slot_count ? iqdbi_hnsw_info(graph, slot) : IQDBI_INFO_ABSENT;
+
+		if (iqdbi_info_status(info) < IQDBI_INFO_LINKING || iqdbi_info_level(info) != iqdbi_entry_level(entry))
+			report(check, "entry point is no such node", slot, iqdbi_entry_level(entry));
+	}
+}
+
+/* ---- reach ------------------------------------------------------------------------------------------------------- */
+
+/* Breadth first from the entry point over level 0. Beside writers the count is an estimate. */
+static IqdbStatus
+check_reach(Check *check)
+{
+	const IqdbiHnsw *graph = check->graph;
+	uint64_t         entry = iqdbi_hnsw_entry(graph);
+	uint32_t         head = 0;
+	uint32_t         tail = 0;
+	uint64_t         reached = 0;
+
+	if (entry == 0 || iqdbi_entry_slot(entry) >= check->slot_count)
+		return IQDB_OK;
+	memset(check->bits, 0, bits_bytes(check->slot_count));
+	(void) bit_set(check->bits, iqdbi_entry_slot(entry));
+	check->queue[tail++] = iqdbi_entry_slot(entry);
+	while (head < tail)
+	{
+		if (iqdb_host_cancelled(graph->store->host))
+			return IQDB_ERR_CANCELLED;
+		iqdb_store_lock(graph->store, IQDB_LOCK_STRUCTURE, false);
+		for (uint32_t i = 0; i < STRETCH_NODES && head < tail; i++)
+		{
+			uint32_t slot = check->queue[head++];
+			uint32_t info = iqdbi_hnsw_info(graph, slot);
+			uint32_t slots[IQDBI_HNSW_LIST_MAX];
+			uint32_t count = iqdbi_list_read(graph, iqdbi_hnsw_list(graph, slot, 0), 0, slots);
+
+			reached += iqdbi_info_status(info) == IQDBI_INFO_LINKED && (info & IQDBI_INFO_DEAD) == 0;
+			for (uint32_t j = 0; j < count; j++)
+			{
+				if (slots[j] < check->slot_count && bit_set(check->bits, slots[j]))
+					check->queue[tail++] = slots[j];
+			}
+		}
+		iqdb_store_unlock(graph->store, IQDB_LOCK_STRUCTURE, false);
+	}
+	if (reached + UNREACHED_FREE + check->linked / UNREACHED_SHARE < check->linked - check->dead_linked)
+	{
+		char text[160];
+
+		(void) snprintf(text, sizeof(text), "hnsw: %llu of %llu nodes are out of reach on level 0",
+						(unsigned long long) (check->linked - check->dead_linked - reached),
+						(unsigned long long) (check->linked - check->dead_linked));
+		check->finding(check->arg, text);
+	}
+	return IQDB_OK;
+}
+
+/* ---- the engine's table ------------------------------------------------------------------------------------------ */
+
+IqdbStatus
+iqdbi_hnsw_check(IqdbStore *store, IqdbFinding finding, void *arg, IqdbError *err)
+{
+	const IqdbAllocator *allocator = &store->host->allocator;
+	uint32_t             slot_count = atomic_load_explicit(&store->header->slot_count, memory_order_acquire);
+	IqdbiHnsw            graph;
+	Check                check = {.finding = finding, .arg = arg, .slot_count = slot_count};
+	IqdbStatus           status;
+
+	iqdbi_hnsw_view(&graph, store);
+	check.graph = &graph;
+	check.bits = iqdb_alloc(allocator, bits_bytes(slot_count));
+	check.queue = iqdb_alloc(allocator, ((size_t) slot_count + 1) * sizeof(uint32_t));
+	status = check.bits != NULL && check.queue != NULL ? check_nodes(&check) : IQDB_ERR_NOMEM;
+	if (status == IQDB_OK)
+	{
+		check_pending(&check);
+		check_counts(&check);
+		status = check_reach(&check);
+	}
+	if (check.reported > REPORTED_MAX)
+		finding(arg, "hnsw: more breaches were found than are listed");
+	iqdb_free(allocator, check.bits, bits_bytes(slot_count));
+	iqdb_free(allocator, check.queue, ((size_t) slot_count + 1) * sizeof(uint32_t));
+	return status == IQDB_OK ? IQDB_OK : iqdb_fail(err, status, "verification was stopped");
+}
+
+void
+iqdbi_hnsw_stats(const IqdbStore *store, IqdbEngineStats *stats_out)
+{
+	const IqdbiHnswHeader *header = store->engine_header;
+	uint64_t               entry = atomic_load_explicit(&header->entry, memory_order_acquire);
+	uint32_t               last = sizeof(stats_out->level_count) / sizeof(stats_out->level_count[0]) - 1;
+
+	memset(stats_out, 0, sizeof(*stats_out));
+	/* finished entries of region PENDING are counted too until they are dropped */
+	stats_out->unlinked = atomic_load_explicit(&header->pending, memory_order_relaxed);
+	stats_out->unrepaired = atomic_load_explicit(&header->unrepaired, memory_order_relaxed);
+	stats_out->levels = entry == 0 ? 0 : iqdbi_entry_level(entry) + 1;
+	for (uint32_t level = 0; level < IQDBI_HNSW_LEVELS; level++)
+		stats_out->level_count[level < last ? level : last] +=
+			atomic_load_explicit(&header->level_count[level], memory_order_relaxed);
+}

@@ -1,0 +1,403 @@
+/*
+ * hnsw_codec.c - the graph in a snapshot: section ENGINE of an hnsw index.
+ *
+ * Numbers are little-endian. Header, 32 bytes:
+ *     0   8  magic "IQDBHNSW"
+ *     8   4  format version, 1
+ *    12   4  m
+ *    16   4  slot count n: the chunks describe slots 0 .. n - 1
+ *    20   4  slot of the entry point, or 2^32 - 1
+ *    24   8  zero
+ *
+ * Chunks follow until n slots are described:
+ *     0   4  number of slots in this chunk, at least 1
+ *     4   4  payload length, at most 256 KiB
+ *     8      per slot: u8 0 (no node), or u8 1 + top level (1 .. 32), sequence u64 (0: a removed row), and per level
+ *            from 0 on a count u16 and as many slots u32
+ *
+ * Codes are not stored: they are made from the vectors again. Nodes of removed rows are stored as long as the graph leads
+ * over them; load() repairs the graph around them as a vacuum would have done, for their rows are not in the snapshot.
+ *
+ * save() runs beside writers: each node is read in one stretch, nodes of one snapshot may be of different moments. A node
+ * carries its row's sequence, so that links of a row are never given to another one that has its slot now.
+ *
+ * load() believes nothing: every number is checked or does not matter, memory grows with the bytes that are there.
+ */
+#include "core/hnsw/hnsw_private.h"
+
+#include <string.h>
+
+#include "core/base/endian.h"
+
+#define MAGIC "IQDBHNSW"
+#define VERSION 1u
+#define HEADER_SIZE 32
+#define CHUNK_HEADER_SIZE 8
+#define NODE_SIZE_MAX (1 + 8 + IQDBI_HNSW_LEVELS * (2 + 4 * IQDBI_HNSW_LIST_MAX))
+#define CHUNK_SIZE_WANTED 65536u
+#define CHUNK_SIZE_MAX 262144u
+
+_Static_assert(CHUNK_SIZE_WANTED + NODE_SIZE_MAX <= CHUNK_SIZE_MAX, "a chunk has room for one more node");
+
+/* ---- writing ----------------------------------------------------------------------------------------------------- */
+
+static size_t
+encode_node(const IqdbiHnsw *graph, uint32_t slot, unsigned char *bytes)
+{
+	const IqdbStore *store = graph->store;
+	uint32_t         info = iqdbi_hnsw_info(graph, slot);
+	uint32_t         status = iqdbi_info_status(info);
+	uint32_t         level = iqdbi_info_level(info);
+	uint32_t         slots[IQDBI_HNSW_LIST_MAX];
+	size_t           length = 9;
+	bool             live = iqdb_store_state(store, slot) == IQDB_ROW_LIVE;
+
+	bytes[0] = 0;
+	if (status != IQDBI_INFO_LINKED && (info & IQDBI_INFO_WAS_LINKED) == 0)
+		return 1;
+	bytes[0] = (unsigned char) (1 + level);
+	iqdb_store_u64(bytes + 1, live ? store->slots[slot].sequence : 0);
+	for (uint32_t at = 0; at <= level; at++)
+	{
+		uint32_t count = iqdbi_list_read(graph, iqdbi_hnsw_list(graph, slot, at), at, slots);
+
+		iqdb_store_u16(bytes + length, (uint16_t) count);
+		length += 2;
+		for (uint32_t i = 0; i < count; i++, length += 4)
+			iqdb_store_u32(bytes + length, slots[i]);
+	}
+	return length;
+}
+
+/* Nodes from `first` on, as many as fill a chunk. Returns the slot after them. */
+static uint32_t
+encode_chunk(const IqdbiHnsw *graph, uint32_t first, uint32_t end, unsigned char *bytes, size_t *length_out)
+{
+	size_t   length = CHUNK_HEADER_SIZE;
+	uint32_t slot = first;
+
+	iqdb_store_lock(graph->store, IQDB_LOCK_STRUCTURE, false);
+	while (slot < end && length < CHUNK_SIZE_WANTED)
+		length += encode_node(graph, slot++, bytes + length);
+	iqdb_store_unlock(graph->store, IQDB_LOCK_STRUCTURE, false);
+	iqdb_store_u32(bytes, slot - first);
+	iqdb_store_u32(bytes + 4, (uint32_t) (length - CHUNK_HEADER_SIZE));
+	*length_out = length;
+	return slot;
+}
+
+static IqdbStatus
+save_chunks(const IqdbiHnsw *graph, uint32_t end, unsigned char *bytes, IqdbSink *sink, IqdbError *err)
+{
+	for (uint32_t slot = 0; slot < end;)
+	{
+		size_t length;
+
+		if (iqdb_host_cancelled(graph->store->host))
+			return iqdb_fail(err, IQDB_ERR_CANCELLED, "saving the graph was cancelled");
+		slot = encode_chunk(graph, slot, end, bytes, &length);
+		IQDB_TRY(sink->write(sink->arg, bytes, length, err));
+	}
+	return IQDB_OK;
+}
+
+IqdbStatus
+iqdbi_hnsw_save(IqdbStore *store, IqdbSink *sink, IqdbError *err)
+{
+	IqdbiHnsw      graph;
+	IqdbStatus     status;
+	uint64_t       entry;
+	uint32_t       end = atomic_load_explicit(&store->header->slot_count, memory_order_acquire);
+	unsigned char  header[HEADER_SIZE] = {0};
+	unsigned char *bytes = iqdb_alloc(&store->host->allocator, CHUNK_HEADER_SIZE + CHUNK_SIZE_MAX);
+
+	if (bytes == NULL)
+		return iqdb_fail(err, IQDB_ERR_NOMEM, "out of memory for saving the graph");
+	iqdbi_hnsw_view(&graph, store);
+	entry = iqdbi_hnsw_entry(&graph);
+	memcpy(header, MAGIC, 8);
+	iqdb_store_u32(header + 8, VERSION);
+	iqdb_store_u32(header + 12, store->header->options.m);
+	iqdb_store_u32(header + 16, end);
+	iqdb_store_u32(header + 20, entry == 0 ? IQDB_SLOT_NONE : iqdbi_entry_slot(entry));
+	status = sink->write(sink->arg, header, sizeof(header), err);
+	if (status == IQDB_OK)
+		status = save_chunks(&graph, end, bytes, sink, err);
+	iqdb_free(&store->host->allocator, bytes, CHUNK_HEADER_SIZE + CHUNK_SIZE_MAX);
+	return status;
+}
+
+/* ---- reading: nodes ---------------------------------------------------------------------------------------------- */
+
+typedef struct Load
+{
+	IqdbiHnsw graph;
+	uint32_t  end;        /* slots described */
+	uint32_t  entry_slot; /* what the snapshot says */
+	uint32_t  known;      /* slots below it have records here */
+	uint32_t  lost;       /* nodes without their row */
+} Load;
+
+static IqdbStatus
+corrupt(IqdbError *err, const char *what)
+{
+	return iqdb_fail(err, IQDB_ERR_CORRUPT, "graph in snapshot: %s", what);
+}
+
+/* Is the row in this slot the one the node was made for? */
+static bool
+row_is(const IqdbStore *store, uint32_t slot, uint64_t sequence)
+{
+	return slot < atomic_load_explicit(&store->header->slot_count, memory_order_relaxed) &&
+		   iqdb_store_state(store, slot) == IQDB_ROW_LIVE && store->slots[slot].sequence == sequence;
+}
+
+/* Links that can be meant: to other slots there are records for, each once. Whether those are nodes comes later. */
+static uint32_t
+decode_list(const Load *load, uint32_t slot, uint32_t level, const unsigned char *bytes, uint32_t count,
+			uint32_t *slots)
+{
+	uint32_t room = iqdbi_hnsw_room(&load->graph, level);
+	uint32_t kept = 0;
+
+	for (uint32_t i = 0; i < count && kept < room; i++)
+	{
+		uint32_t to = iqdb_load_u32(bytes + 4 * (size_t) i);
+		bool     twice = false;
+
+		if (to == slot || to >= load->known)
+			continue;
+		for (uint32_t j = 0; j < kept && !twice; j++)
+			twice = slots[j] == to;
+		if (!twice)
+			slots[kept++] = to;
+	}
+	return kept;
+}
+
+/* Makes the node. One whose row is another now, or gone, is kept as condemned until the graph is repaired around it. */
+static void
+begin_node(Load *load, uint32_t slot, uint32_t level, uint64_t sequence)
+{
+	const IqdbiHnsw *graph = &load->graph;
+	IqdbStore       *store = graph->store;
+	IqdbiHnswNode   *node = iqdbi_hnsw_node(graph, slot);
+	uint32_t         info;
+
+	level = iqdbi_hnsw_blocks_take(graph, slot, level);
+	if (row_is(store, slot, sequence))
+	{
+		if (graph->coded)
+			iqdb_sq8_encode(graph->metric, iqdb_store_vector(store, slot), store->norms[slot], graph->dim,
+							iqdbi_hnsw_code(graph, slot), &graph->scalars[slot]);
+		info = iqdbi_info_make(IQDBI_INFO_LINKED, level);
+		atomic_fetch_add_explicit(&graph->header->linked, 1, memory_order_relaxed);
+		atomic_fetch_add_explicit(&graph->header->level_count[level], 1, memory_order_relaxed);
+	}
+	else
+	{
+		info = iqdbi_info_make(IQDBI_INFO_CONDEMNED, level) | IQDBI_INFO_DEAD;
+		load->lost++;
+	}
+	atomic_store_explicit(&node->info, info, memory_order_relaxed);
+}
+
+/* One slot's description; *used_out = its length. */
+static IqdbStatus
+decode_node(Load *load, uint32_t slot, const unsigned char *bytes, size_t length, size_t *used_out, IqdbError *err)
+{
+	const IqdbiHnsw *graph = &load->graph;
+	uint32_t         slots[IQDBI_HNSW_LIST_MAX];
+	size_t           used = 9;
+	uint32_t         level;
+	uint32_t         have = 0;
+
+	if (length < 1)
+		return corrupt(err, "chunk is too short");
+	*used_out = 1;
+	if (bytes[0] == 0)
+		return IQDB_OK;
+	level = bytes[0] - 1u;
+	if (level > IQDBI_HNSW_LEVEL_MAX || length < used)
+		return corrupt(err, level > IQDBI_HNSW_LEVEL_MAX ? "level is too high" : "chunk is too short");
+	if (slot < load->known)
+	{
+		begin_node(load, slot, level, iqdb_load_u64(bytes + 1));
+		have = iqdbi_info_level(iqdbi_hnsw_info(graph, slot)) + 1;
+	}
+	for (uint32_t at = 0; at <= level; at++)
+	{
+		uint32_t count;
+
+		if (length - used < 2)
+			return corrupt(err, "chunk is too short");
+		count = iqdb_load_u16(bytes + used);
+		used += 2;
+		if (count > IQDBI_HNSW_LIST_MAX || (length - used) / 4 < count)
+			return corrupt(err, "list is too long");
+		if (at < have)
+			iqdbi_list_write(iqdbi_hnsw_list(graph, slot, at), slots,
+							 decode_list(load, slot, at, bytes + used, count, slots));
+		used += 4 * (size_t) count;
+	}
+	*used_out = used;
+	return IQDB_OK;
+}
+
+static IqdbStatus
+load_chunk(Load *load, uint32_t *slot, unsigned char *bytes, IqdbSource *source, IqdbError *err)
+{
+	uint32_t count;
+	uint32_t length;
+	size_t   at = 0;
+
+	IQDB_TRY(source->read(source->arg, bytes, CHUNK_HEADER_SIZE, err));
+	count = iqdb_load_u32(bytes);
+	length = iqdb_load_u32(bytes + 4);
+	if (count == 0 || count > load->end - *slot || length > CHUNK_SIZE_MAX || count > length)
+		return corrupt(err, "chunk header is out of range");
+	IQDB_TRY(source->read(source->arg, bytes, length, err));
+	for (uint32_t i = 0; i < count; i++)
+	{
+		size_t used;
+
+		IQDB_TRY(decode_node(load, *slot + i, bytes + at, length - at, &used, err));
+		at += used;
+	}
+	if (at != length)
+		return corrupt(err, "chunk is longer than its nodes");
+	*slot += count;
+	return IQDB_OK;
+}
+
+static IqdbStatus
+load_header(Load *load, IqdbSource *source, IqdbError *err)
+{
+	const IqdbStore *store = load->graph.store;
+	unsigned char    header[HEADER_SIZE];
+
+	IQDB_TRY(source->read(source->arg, header, sizeof(header), err));
+	if (memcmp(header, MAGIC, 8) != 0)
+		return corrupt(err, "no magic number");
+	if (iqdb_load_u32(header + 8) != VERSION)
+		return iqdb_fail(err, IQDB_ERR_VERSION, "graph in snapshot has version %u, this build reads %u",
+						 iqdb_load_u32(header + 8), VERSION);
+	if (iqdb_load_u32(header + 12) != store->header->options.m || iqdb_load_u64(header + 24) != 0)
+		return corrupt(err, "header does not fit the index");
+	load->end = iqdb_load_u32(header + 16);
+	load->entry_slot = iqdb_load_u32(header + 20);
+	if (load->end > IQDBI_HNSW_SLOTS_MAX)
+		return corrupt(err, "too many slots");
+	return IQDB_OK;
+}
+
+/* ---- reading: the graph as a whole ------------------------------------------------------------------------------- */
+
+/* Drops links to slots that are no nodes, or do not reach the level. */
+static void
+drop_bad_links(const Load *load, uint32_t slot)
+{
+	const IqdbiHnsw *graph = &load->graph;
+	uint32_t         info = iqdbi_hnsw_info(graph, slot);
+	uint32_t         slots[IQDBI_HNSW_LIST_MAX];
+
+	if (iqdbi_info_status(info) == IQDBI_INFO_ABSENT)
+		return;
+	for (uint32_t at = 0; at <= iqdbi_info_level(info); at++)
+	{
+		_Atomic uint32_t *list = iqdbi_hnsw_list(graph, slot, at);
+		uint32_t          count = iqdbi_list_read(graph, list, at, slots);
+		uint32_t          kept = 0;
+
+		for (uint32_t i = 0; i < count; i++)
+		{
+			uint32_t other = iqdbi_hnsw_info(graph, slots[i]);
+
+			if (iqdbi_info_status(other) != IQDBI_INFO_ABSENT && iqdbi_info_level(other) >= at)
+				slots[kept++] = slots[i];
+		}
+		if (kept < count)
+			iqdbi_list_write(list, slots, kept);
+	}
+}
+
+/* The entry point of the snapshot when it is at the top, else the first node that is. */
+static void
+find_entry(const Load *load)
+{
+	const IqdbiHnsw *graph = &load->graph;
+	uint64_t         best = 0;
+
+	for (uint32_t slot = 0; slot < load->known; slot++)
+	{
+		uint32_t info = iqdbi_hnsw_info(graph, slot);
+		uint32_t level = iqdbi_info_level(info);
+
+		if (iqdbi_info_status(info) != IQDBI_INFO_LINKED)
+			continue;
+		if (best == 0 || level > iqdbi_entry_level(best) ||
+			(level == iqdbi_entry_level(best) && slot == load->entry_slot))
+			best = iqdbi_entry_make(slot, level);
+	}
+	atomic_store_explicit(&graph->header->entry, best, memory_order_release);
+}
+
+/* LIVE rows without a node are as if just added. */
+static void
+add_unlinked(const Load *load, uint32_t slot_count)
+{
+	IqdbStore *store = load->graph.store;
+
+	iqdb_store_lock(store, IQDB_LOCK_ROWS, true);
+	for (uint32_t slot = 0; slot < slot_count; slot++)
+	{
+		if (iqdb_store_state(store, slot) == IQDB_ROW_LIVE &&
+			iqdbi_info_status(iqdbi_hnsw_info(&load->graph, slot)) != IQDBI_INFO_LINKED)
+			iqdbi_hnsw_added(store, slot);
+	}
+	iqdb_store_unlock(store, IQDB_LOCK_ROWS, true);
+}
+
+static IqdbStatus
+load_nodes(Load *load, IqdbSource *source, IqdbError *err)
+{
+	const IqdbAllocator *allocator = &load->graph.store->host->allocator;
+	unsigned char       *bytes = iqdb_alloc(allocator, CHUNK_SIZE_MAX);
+	IqdbStatus           status = IQDB_OK;
+
+	if (bytes == NULL)
+		return iqdb_fail(err, IQDB_ERR_NOMEM, "out of memory for loading the graph");
+	for (uint32_t slot = 0; slot < load->end && status == IQDB_OK;)
+		status = iqdb_host_cancelled(load->graph.store->host)
+					 ? iqdb_fail(err, IQDB_ERR_CANCELLED, "loading the graph was cancelled")
+					 : load_chunk(load, &slot, bytes, source, err);
+	iqdb_free(allocator, bytes, CHUNK_SIZE_MAX);
+	return status;
+}
+
+IqdbStatus
+iqdbi_hnsw_load(IqdbStore *store, IqdbSource *source, IqdbError *err)
+{
+	uint32_t slot_count = atomic_load_explicit(&store->header->slot_count, memory_order_relaxed);
+	Load     load = {.entry_slot = IQDB_SLOT_NONE};
+
+	iqdbi_hnsw_view(&load.graph, store);
+	IQDB_TRY(load_header(&load, source, err));
+	/* nodes of rows removed at the end of the slots still lead to others; how many of those is not believed */
+	load.known = load.end < 2 * (uint64_t) slot_count ? load.end : 2 * slot_count;
+	if (load.known < slot_count)
+		load.known = slot_count;
+	iqdb_store_lock(store, IQDB_LOCK_ROWS, true);
+	if (iqdbi_hnsw_reserve(store, load.known, NULL) != IQDB_OK)
+		load.known = slot_count;
+	iqdb_store_unlock(store, IQDB_LOCK_ROWS, true);
+	IQDB_TRY(load_nodes(&load, source, err));
+
+	for (uint32_t slot = 0; slot < load.known; slot++)
+		drop_bad_links(&load, slot);
+	find_entry(&load);
+	if (load.lost > 0)
+		IQDB_TRY(iqdbi_hnsw_repair_loaded(&load.graph, load.known, err));
+	add_unlinked(&load, slot_count);
+	return IQDB_OK;
+}

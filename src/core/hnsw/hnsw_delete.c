@@ -1,0 +1,496 @@
+/*
+ * hnsw_delete.c - repairing the graph around removed rows, and letting their slots go.
+ *
+ * Owns: the repair, and with it the only moment at which a node leaves the graph. One pass over the link lists finds the
+ * nodes that link to condemned ones; each gets new neighbours out of what its lost neighbours linked to, by the same
+ * selection as at insertion. README.md, "Letting slots go", has the argument why nobody holds a slot that is let go.
+ *
+ * The pass is cut into stretches and may be cancelled between any two: what is condemned stays a way for searches, and
+ * the next repair takes it up again.
+ */
+#include "core/hnsw/hnsw_private.h"
+
+#include <string.h>
+
+/* A list that has lost so much that too few candidates are left gets new ones by a search. */
+#define CANDIDATES_MIN_SHARE 2
+
+/* Tries to rewrite a list that others keep changing, before it is done under its lock. */
+#define REPAIR_TRIES 4
+
+/* Candidates gathered for one list, as many as a linker has room for. */
+#define GATHERED_MAX 512
+#define SCORED_AT_ONCE 64
+
+/* Nodes fetched ahead of the pass. */
+#define FETCH_AHEAD 4
+
+/* What looking at one node's lists costs, in the nanoseconds of IqdbiHnsw.cost. */
+#define LOOK_COST 60
+
+typedef struct Repair
+{
+	const IqdbiHnsw *graph;
+	IqdbiLinker      linker;
+	uint64_t        *condemned;  /* a bit per slot */
+	uint32_t        *gathered;   /* GATHERED_MAX candidates of the list being repaired */
+	IqdbiSlotSet     seen;       /* them, and the condemned ones looked behind */
+	uint32_t         slot_count;
+	uint32_t         condemned_count;
+	uint64_t         entry;      /* the best way in that will be left */
+} Repair;
+
+static size_t
+bitmap_bytes(uint32_t slots)
+{
+	return ((size_t) slots / 64 + 1) * sizeof(uint64_t);
+}
+
+static bool
+is_condemned(const Repair *repair, uint32_t slot)
+{
+	return slot < repair->slot_count && (repair->condemned[slot / 64] >> (slot % 64) & 1) != 0;
+}
+
+/* ---- which ------------------------------------------------------------------------------------------------------- */
+
+/* Takes a removed row for this repair. A row that is being linked right now is left to the next one. */
+static bool
+condemn(const IqdbiHnsw *graph, uint32_t slot)
+{
+	_Atomic uint32_t *word = &iqdbi_hnsw_node(graph, slot)->info;
+	uint32_t          info = atomic_load_explicit(word, memory_order_acquire);
+	uint32_t          wanted;
+
+	do
+	{
+		uint32_t status = iqdbi_info_status(info);
+
+		if ((info & IQDBI_INFO_DEAD) == 0 || status == IQDBI_INFO_LINKING || status == IQDBI_INFO_ABSENT)
+			return false;
+		/* an interrupted repair took it before */
+		if (status == IQDBI_INFO_CONDEMNED)
+			return true;
+		wanted = iqdbi_info_make(IQDBI_INFO_CONDEMNED, iqdbi_info_level(info)) | IQDBI_INFO_DEAD;
+		if (status == IQDBI_INFO_LINKED)
+			wanted |= IQDBI_INFO_WAS_LINKED;
+	} while (!atomic_compare_exchange_weak_explicit(word, &info, wanted, memory_order_acq_rel, memory_order_acquire));
+	return true;
+}
+
+/* Marks every removed row. Reads the states, a byte per slot, and touches no node that lives. */
+static IqdbStatus
+collect(Repair *repair)
+{
+	const IqdbiHnsw *graph = repair->graph;
+	IqdbStore       *store = graph->store;
+	IqdbiPause       pause;
+
+	iqdbi_walk_enter(&repair->linker.walk);
+	for (uint32_t slot = 0; slot < repair->slot_count; slot++)
+	{
+		if (iqdb_store_state(store, slot) == IQDB_ROW_DEAD && condemn(graph, slot))
+		{
+			repair->condemned[slot / 64] |= UINT64_C(1) << (slot % 64);
+			repair->condemned_count++;
+			repair->linker.walk.budget -= LOOK_COST;
+		}
+		if (slot % 4096 == 4095)
+			repair->linker.walk.budget -= 4096;
+		if (iqdbi_walk_spent(&repair->linker.walk))
+		{
+			IqdbStatus status = iqdbi_walk_pause(&repair->linker.walk, &pause);
+
+			if (status != IQDB_OK)
+			{
+				iqdbi_walk_leave(&repair->linker.walk);
+				return status;
+			}
+		}
+	}
+	iqdbi_walk_leave(&repair->linker.walk);
+	return IQDB_OK;
+}
+
+/* Nobody is within a stretch that began before this. */
+static void
+barrier(const IqdbiHnsw *graph)
+{
+	iqdb_store_lock(graph->store, IQDB_LOCK_STRUCTURE, true);
+	iqdb_store_unlock(graph->store, IQDB_LOCK_STRUCTURE, true);
+}
+
+/* ---- repairing one list ------------------------------------------------------------------------------------------ */
+
+typedef struct Gathered
+{
+	uint32_t *slots;
+	uint32_t  count;
+	uint32_t  room;
+} Gathered;
+
+static void
+gather_one(Repair *repair, Gathered *gathered, uint32_t owner, uint32_t slot, uint32_t level)
+{
+	uint32_t info;
+
+	if (slot == owner || gathered->count >= gathered->room || is_condemned(repair, slot))
+		return;
+	info = iqdbi_hnsw_info(repair->graph, slot);
+	if ((info & IQDBI_INFO_DEAD) != 0 || iqdbi_info_level(info) < level || !iqdbi_set_add(&repair->seen, slot))
+		return;
+	gathered->slots[gathered->count++] = slot;
+}
+
+/* What a lost neighbour linked to; `further`: what the lost ones among those linked to, too. */
+static IqdbStatus
+gather_behind(Repair *repair, Gathered *gathered, uint32_t owner, uint32_t lost, uint32_t level, bool further)
+{
+	const IqdbiHnsw *graph = repair->graph;
+	uint32_t         slots[IQDBI_HNSW_LIST_MAX];
+	uint32_t         count;
+
+	if (iqdbi_info_level(iqdbi_hnsw_info(graph, lost)) < level)
+		return IQDB_OK;
+	count = iqdbi_list_read(graph, iqdbi_hnsw_list(graph, lost, level), level, slots);
+	IQDB_TRY(iqdbi_set_grow(&repair->seen, count));
+	for (uint32_t i = 0; i < count && gathered->count < gathered->room; i++)
+	{
+		if (!is_condemned(repair, slots[i]))
+			gather_one(repair, gathered, owner, slots[i], level);
+		else if (further && iqdbi_set_add(&repair->seen, slots[i]))
+			IQDB_TRY(gather_behind(repair, gathered, owner, slots[i], level, false));
+		if (further)
+			IQDB_TRY(iqdbi_set_grow(&repair->seen, count));
+	}
+	return IQDB_OK;
+}
+
+/* Too little is left around this node: looks for neighbours as an insertion does. */
+static IqdbStatus
+gather_by_search(Repair *repair, Gathered *gathered, uint32_t owner, uint32_t level)
+{
+	IqdbiWalk       *walk = &repair->linker.walk;
+	const IqdbiHnsw *graph = repair->graph;
+	uint64_t         entry = iqdbi_hnsw_entry(graph);
+	bool             done = false;
+
+	if (entry == 0 || iqdbi_entry_level(entry) < level)
+		return IQDB_OK;
+	iqdbi_target_row(graph, &walk->target, owner);
+	IQDB_TRY(iqdbi_walk_descend(walk, entry, level, graph->store->header->options.ef_construction));
+	IQDB_TRY(iqdbi_walk_begin(walk));
+	/* one stretch, however long: the candidates are to be linked in it */
+	while (!done)
+		IQDB_TRY(iqdbi_walk_level(walk, level, &done));
+	iqdbi_beam_finish(&walk->beam);
+	IQDB_TRY(iqdbi_set_grow(&repair->seen, (uint32_t) walk->beam.count));
+	for (size_t i = 0; i < walk->beam.count; i++)
+		gather_one(repair, gathered, owner, walk->beam.results[i].slot, level);
+	return IQDB_OK;
+}
+
+/* Candidates for a list that names condemned nodes. */
+static IqdbStatus
+gather(Repair *repair, Gathered *gathered, uint32_t owner, uint32_t level, const uint32_t *slots, uint32_t count)
+{
+	uint32_t enough = iqdbi_hnsw_degree(repair->graph, level);
+
+	IQDB_TRY(iqdbi_set_reset(&repair->seen, gathered->room));
+	gathered->count = 0;
+	for (uint32_t i = 0; i < count; i++)
+		gather_one(repair, gathered, owner, slots[i], level);
+	for (int further = 0; further < 2; further++)
+	{
+		for (uint32_t i = 0; i < count; i++)
+		{
+			if (is_condemned(repair, slots[i]))
+				IQDB_TRY(gather_behind(repair, gathered, owner, slots[i], level, further == 1));
+		}
+		if (gathered->count >= enough)
+			return IQDB_OK;
+	}
+	return gathered->count < enough / CANDIDATES_MIN_SHARE ? gather_by_search(repair, gathered, owner, level) : IQDB_OK;
+}
+
+/* The new list out of the candidates. Returns its length. */
+static uint32_t
+choose(Repair *repair, const Gathered *gathered, uint32_t owner, uint32_t level, uint32_t *slots)
+{
+	IqdbiLinker     *linker = &repair->linker;
+	const IqdbiHnsw *graph = repair->graph;
+	float            keys[SCORED_AT_ONCE];
+
+	iqdbi_target_row(graph, &linker->owner, owner);
+	for (uint32_t done = 0; done < gathered->count;)
+	{
+		uint32_t part = gathered->count - done < SCORED_AT_ONCE ? gathered->count - done : SCORED_AT_ONCE;
+
+		iqdbi_hnsw_score(graph, &linker->owner, gathered->slots + done, part, keys);
+		for (uint32_t i = 0; i < part; i++)
+			linker->candidates[done + i] = (IqdbiPair){keys[i], gathered->slots[done + i]};
+		done += part;
+	}
+	/* the selection compares each candidate with a few others */
+	linker->walk.budget -= (int64_t) gathered->count * 6 * graph->cost;
+	iqdbi_pairs_sort(linker->candidates, gathered->count);
+	return iqdbi_hnsw_select(linker, linker->candidates, gathered->count, iqdbi_hnsw_degree(graph, level),
+							 IQDB_SLOT_NONE, slots);
+}
+
+/* Does the list name a condemned node? */
+static bool
+is_damaged(const Repair *repair, const uint32_t *slots, uint32_t count)
+{
+	for (uint32_t i = 0; i < count; i++)
+	{
+		if (is_condemned(repair, slots[i]))
+			return true;
+	}
+	return false;
+}
+
+/* New neighbours hear of the node that chose them, where that costs nothing. */
+static void
+answer(const IqdbiHnsw *graph, uint32_t owner, uint32_t level, const uint32_t *old, uint32_t old_count,
+	   const uint32_t *slots, uint32_t count)
+{
+	for (uint32_t i = 0; i < count; i++)
+	{
+		bool known = false;
+
+		for (uint32_t j = 0; j < old_count && !known; j++)
+			known = old[j] == slots[i];
+		if (!known)
+			iqdbi_hnsw_link_append(graph, slots[i], level, owner);
+	}
+}
+
+/* Brings one list in order. Afterwards it names no condemned node, and never will again. */
+static IqdbStatus
+repair_list(Repair *repair, uint32_t owner, uint32_t level)
+{
+	const IqdbiHnsw  *graph = repair->graph;
+	IqdbiHnswNode    *node = iqdbi_hnsw_node(graph, owner);
+	_Atomic uint32_t *list = iqdbi_hnsw_list(graph, owner, level);
+	uint32_t          old[IQDBI_HNSW_LIST_MAX];
+	uint32_t          slots[IQDBI_HNSW_LIST_MAX];
+	Gathered          gathered = {repair->gathered, 0, GATHERED_MAX};
+
+	for (uint32_t tries = 1;; tries++)
+	{
+		bool       inside = tries > REPAIR_TRIES;
+		uint32_t   word = inside ? iqdbi_hnsw_lock(node) : iqdbi_hnsw_version(node);
+		uint32_t   old_count = iqdbi_list_read(graph, list, level, old);
+		uint32_t   count = 0;
+		bool       damaged = is_damaged(repair, old, old_count);
+		IqdbStatus status = IQDB_OK;
+
+		if (damaged)
+			status = gather(repair, &gathered, owner, level, old, old_count);
+		if (damaged && status == IQDB_OK)
+			count = choose(repair, &gathered, owner, level, slots);
+		if (!inside && damaged && status == IQDB_OK && !iqdbi_hnsw_lock_version(node, word))
+			continue;
+		if (damaged && status == IQDB_OK)
+			iqdbi_list_write(list, slots, count);
+		if (inside || (damaged && status == IQDB_OK))
+			iqdbi_hnsw_unlock(node, word);
+		if (damaged && status == IQDB_OK)
+			answer(graph, owner, level, old, old_count, slots, count);
+		return status;
+	}
+}
+
+/* ---- the pass ---------------------------------------------------------------------------------------------------- */
+
+static IqdbStatus
+repair_node(Repair *repair, uint32_t slot)
+{
+	const IqdbiHnsw *graph = repair->graph;
+	uint32_t         info = iqdbi_hnsw_info(graph, slot);
+	uint32_t         level = iqdbi_info_level(info);
+	uint32_t         slots[IQDBI_HNSW_LIST_MAX];
+
+	repair->linker.walk.budget -= LOOK_COST;
+	if (iqdbi_info_status(info) != IQDBI_INFO_LINKED)
+		return IQDB_OK;
+	for (uint32_t at = 0; at <= level; at++)
+	{
+		uint32_t count = iqdbi_list_read(graph, iqdbi_hnsw_list(graph, slot, at), at, slots);
+
+		if (is_damaged(repair, slots, count))
+			IQDB_TRY(repair_list(repair, slot, at));
+	}
+	if ((info & IQDBI_INFO_DEAD) == 0 && (repair->entry == 0 || level > iqdbi_entry_level(repair->entry)))
+		repair->entry = iqdbi_entry_make(slot, level);
+	return IQDB_OK;
+}
+
+static IqdbStatus
+pass(Repair *repair)
+{
+	IqdbiWalk *walk = &repair->linker.walk;
+	IqdbStatus status = IQDB_OK;
+	IqdbiPause pause;
+
+	iqdbi_walk_enter(walk);
+	for (uint32_t slot = 0; slot < repair->slot_count && status == IQDB_OK; slot++)
+	{
+		if (slot + FETCH_AHEAD < repair->slot_count)
+			__builtin_prefetch(iqdbi_hnsw_node(repair->graph, slot + FETCH_AHEAD));
+		if (!is_condemned(repair, slot))
+			status = repair_node(repair, slot);
+		if (status == IQDB_OK && iqdbi_walk_spent(walk))
+			status = iqdbi_walk_pause(walk, &pause);
+	}
+	iqdbi_walk_leave(walk);
+	return status;
+}
+
+/* ---- letting go -------------------------------------------------------------------------------------------------- */
+
+static void
+replace_entry(const Repair *repair)
+{
+	const IqdbiHnsw *graph = repair->graph;
+	uint64_t         entry;
+
+	iqdb_store_lock(graph->store, IQDB_LOCK_ENGINE, true);
+	entry = iqdbi_hnsw_entry(graph);
+	if (entry != 0 && is_condemned(repair, iqdbi_entry_slot(entry)))
+		atomic_store_explicit(&graph->header->entry, repair->entry, memory_order_release);
+	iqdb_store_unlock(graph->store, IQDB_LOCK_ENGINE, true);
+}
+
+/* Nothing leads to the node any more and nobody remembers it. */
+static void
+forget(const IqdbiHnsw *graph, uint32_t slot)
+{
+	IqdbiHnswNode *node = iqdbi_hnsw_node(graph, slot);
+	uint32_t       info = iqdbi_hnsw_info(graph, slot);
+	uint32_t       level = iqdbi_info_level(info);
+
+	if ((info & IQDBI_INFO_WAS_LINKED) != 0)
+	{
+		atomic_fetch_sub_explicit(&graph->header->linked, 1, memory_order_relaxed);
+		atomic_fetch_sub_explicit(&graph->header->level_count[level], 1, memory_order_relaxed);
+	}
+	iqdbi_hnsw_blocks_give(graph, slot, level);
+	atomic_store_explicit(&node->count, 0, memory_order_relaxed);
+	atomic_store_explicit(&node->info, iqdbi_info_make(IQDBI_INFO_ABSENT, 0), memory_order_release);
+}
+
+static void
+let_go(const Repair *repair)
+{
+	const IqdbiHnsw *graph = repair->graph;
+	IqdbStore       *store = graph->store;
+
+	replace_entry(repair);
+	/* whoever remembers slots from before the next barrier will see another epoch behind it */
+	atomic_fetch_add_explicit(&graph->header->epoch, 1, memory_order_acq_rel);
+	barrier(graph);
+	for (uint32_t slot = 0; slot < repair->slot_count; slot++)
+	{
+		if (is_condemned(repair, slot))
+			forget(graph, slot);
+	}
+	iqdbi_hnsw_pending_compact(graph);
+	for (uint32_t slot = 0; slot < repair->slot_count; slot++)
+	{
+		if (is_condemned(repair, slot))
+			iqdb_store_release(store, slot);
+	}
+	atomic_fetch_sub_explicit(&graph->header->unrepaired, repair->condemned_count, memory_order_relaxed);
+}
+
+/* ---- the engine's table ------------------------------------------------------------------------------------------ */
+
+static IqdbStatus
+vacuum_run(Repair *repair)
+{
+	IQDB_TRY(collect(repair));
+	if (repair->condemned_count == 0)
+		return IQDB_OK;
+	/* behind this nobody writes a link to a condemned node */
+	barrier(repair->graph);
+	IQDB_TRY(pass(repair));
+	let_go(repair);
+	return IQDB_OK;
+}
+
+static IqdbStatus
+loaded_run(Repair *repair)
+{
+	const IqdbiHnsw *graph = repair->graph;
+
+	for (uint32_t slot = 0; slot < repair->slot_count; slot++)
+	{
+		if (iqdbi_info_status(iqdbi_hnsw_info(graph, slot)) == IQDBI_INFO_CONDEMNED)
+			repair->condemned[slot / 64] |= UINT64_C(1) << (slot % 64);
+	}
+	IQDB_TRY(pass(repair));
+	for (uint32_t slot = 0; slot < repair->slot_count; slot++)
+	{
+		if (is_condemned(repair, slot))
+			forget(graph, slot);
+	}
+	return IQDB_OK;
+}
+
+static IqdbStatus
+with_repair(const IqdbiHnsw *graph, uint32_t slot_count, IqdbStatus (*run)(Repair *repair))
+{
+	const IqdbAllocator *allocator = &graph->store->host->allocator;
+	Repair               repair = {.graph = graph, .slot_count = slot_count};
+	IqdbStatus           status = iqdbi_linker_init(&repair.linker, graph);
+
+	if (status != IQDB_OK)
+		return status;
+	iqdbi_set_init(&repair.seen, allocator);
+	repair.condemned = iqdb_alloc_zero(allocator, bitmap_bytes(slot_count));
+	repair.gathered = iqdb_alloc(allocator, GATHERED_MAX * sizeof(uint32_t));
+	status = repair.condemned != NULL && repair.gathered != NULL ? run(&repair) : IQDB_ERR_NOMEM;
+	iqdb_free(allocator, repair.condemned, bitmap_bytes(slot_count));
+	iqdb_free(allocator, repair.gathered, GATHERED_MAX * sizeof(uint32_t));
+	iqdbi_set_free(&repair.seen);
+	iqdbi_linker_free(&repair.linker);
+	return status;
+}
+
+static IqdbStatus
+repair_failed(IqdbStatus status, IqdbError *err)
+{
+	return iqdb_fail(err, status, status == IQDB_ERR_CANCELLED ? "repair was cancelled" : "out of memory for a repair");
+}
+
+IqdbStatus
+iqdbi_hnsw_repair_loaded(const IqdbiHnsw *graph, uint32_t slot_count, IqdbError *err)
+{
+	IqdbStatus status = with_repair(graph, slot_count, loaded_run);
+
+	return status == IQDB_OK ? IQDB_OK : repair_failed(status, err);
+}
+
+IqdbStatus
+iqdbi_hnsw_maintain(IqdbStore *store, IqdbMaintain what, IqdbError *err)
+{
+	IqdbiHnsw  graph;
+	IqdbStatus status = IQDB_OK;
+	uint32_t   idle = 0;
+	uint64_t   linked;
+
+	iqdbi_hnsw_view(&graph, store);
+	if (what != IQDB_MAINTAIN_VACUUM)
+		IQDB_TRY(iqdbi_hnsw_link_pending(store, UINT64_MAX, &linked, err));
+	/* one at a time: who comes second leaves the work to the first */
+	if (!atomic_compare_exchange_strong_explicit(&graph.header->maintaining, &idle, 1, memory_order_acquire,
+												 memory_order_relaxed))
+		return IQDB_OK;
+	if (atomic_load_explicit(&graph.header->unrepaired, memory_order_acquire) > 0)
+		status = with_repair(&graph, atomic_load_explicit(&store->header->slot_count, memory_order_acquire), vacuum_run);
+	atomic_store_explicit(&graph.header->maintaining, 0, memory_order_release);
+	(void) iqdb_store_reclaim(store);
+	return status == IQDB_OK ? IQDB_OK : repair_failed(status, err);
+}

@@ -1,0 +1,443 @@
+/*
+ * hnsw_graph.c - the graph's bytes in the arena: shape, room, node locks, lists, upper blocks, rows waiting for links.
+ *
+ * Owns: what stands where. Does not own: which links there are (hnsw_insert.c, hnsw_delete.c).
+ */
+#define _POSIX_C_SOURCE 200809L
+#include "core/hnsw/hnsw_private.h"
+
+#include <math.h>
+#include <sched.h>
+#include <string.h>
+
+#include "core/base/rng.h"
+
+#define LAYOUT 1
+#define CACHE_LINE 64u
+
+/* Looks at a busy lock word this often before the processor is given away: its holder may be waiting for one. */
+#define SPINS_MAX 128
+
+/* Upper blocks committed beyond the expected number, in eighths and absolutely. */
+#define BLOCKS_SPARE 64u
+
+/* A list of finished entries is dropped when they are half of all, and so many. */
+#define PENDING_DONE_MIN 16u
+
+/* See README.md, "Choosing neighbours". Squared keys (L2, COSINE) bear more than L1 and HAMMING; DOT has no ratio. */
+#ifndef ALPHA_SQUARED
+#define ALPHA_SQUARED 1.15f
+#endif
+#define ALPHA_PLAIN 1.07f
+
+_Static_assert(sizeof(IqdbiHnswHeader) <= IQDB_HEADERS_SIZE - IQDB_ENGINE_HEADER_OFFSET, "one page for the engine");
+_Static_assert(sizeof(IqdbiHnswNode) == 16, "a node's head is 16 bytes, its links follow");
+_Static_assert(sizeof(IqdbSq8Row) == 16, "four rows' scalars in a cache line");
+_Static_assert(sizeof(_Atomic uint64_t) == 8, "atomics live in shared memory as they are");
+
+/* ---- shape ------------------------------------------------------------------------------------------------------- */
+
+typedef struct Shape
+{
+	uint32_t record_size;
+	uint32_t node_offset;
+	uint32_t room[2];
+	uint32_t degree[2];
+	uint32_t block_words;
+} Shape;
+
+static uint32_t
+round_up(uint32_t value, uint32_t unit)
+{
+	return (value + unit - 1) / unit * unit;
+}
+
+static bool
+is_coded(const IqdbIndexOptions *options)
+{
+	return options->quantization == IQDB_QUANTIZATION_SQ8 && iqdb_sq8_possible((IqdbMetric) options->metric);
+}
+
+/*
+ * Level 0 has room for 2m links and at least m / 2 more, and for as many as fill the record's last cache line: a full
+ * list is cut back to 2m only once per that many new links.
+ */
+static Shape
+shape_of(const IqdbIndexOptions *options)
+{
+	Shape    shape;
+	uint32_t m = options->m;
+	uint32_t slack = m / 2 > 2 ? m / 2 : 2;
+
+	shape.node_offset = is_coded(options) ? round_up(options->dimension, 16) : 0;
+	shape.degree[0] = 2 * m;
+	shape.degree[1] = m;
+	shape.record_size =
+		round_up(shape.node_offset + (uint32_t) sizeof(IqdbiHnswNode) + 4 * (shape.degree[0] + slack), CACHE_LINE);
+	shape.room[0] = (shape.record_size - shape.node_offset - (uint32_t) sizeof(IqdbiHnswNode)) / 4;
+	shape.block_words = round_up(1 + shape.degree[1] + slack - 1, 4);
+	shape.room[1] = shape.block_words - 1;
+	return shape;
+}
+
+/* Levels above 0 that so many rows have together, in the mean: m^-1 + m^-2 + ... each. */
+static uint64_t
+blocks_expected(const IqdbIndexOptions *options, uint64_t slots)
+{
+	return slots / (options->m - 1) + 1;
+}
+
+void
+iqdbi_hnsw_reserves(const IqdbIndexOptions *options, uint64_t slots_max, uint64_t reserves_out[IQDB_ENGINE_REGIONS_MAX])
+{
+	Shape    shape = shape_of(options);
+	uint64_t slots = slots_max < IQDBI_HNSW_SLOTS_MAX ? slots_max : IQDBI_HNSW_SLOTS_MAX;
+
+	memset(reserves_out, 0, IQDB_ENGINE_REGIONS_MAX * sizeof(*reserves_out));
+	reserves_out[IQDBI_HNSW_NODES] = slots * shape.record_size;
+	reserves_out[IQDBI_HNSW_UPPER] = (2 * blocks_expected(options, slots) + 16 * BLOCKS_SPARE) * shape.block_words * 4;
+	reserves_out[IQDBI_HNSW_PENDING] = slots * sizeof(uint32_t);
+	reserves_out[IQDBI_HNSW_SCALARS] = is_coded(options) ? slots * sizeof(IqdbSq8Row) : 0;
+}
+
+uint64_t
+iqdbi_hnsw_bytes_per_row(const IqdbIndexOptions *options)
+{
+	Shape shape = shape_of(options);
+
+	return shape.record_size + (is_coded(options) ? sizeof(IqdbSq8Row) : 0) + sizeof(uint32_t) +
+		   shape.block_words * 4 / (options->m - 1);
+}
+
+IqdbStatus
+iqdbi_hnsw_format(IqdbStore *store, IqdbError *err)
+{
+	IqdbiHnswHeader *header = store->engine_header;
+	Shape            shape = shape_of(&store->header->options);
+
+	(void) err;
+	memset(header, 0, sizeof(*header));
+	header->layout = LAYOUT;
+	header->record_size = shape.record_size;
+	header->node_offset = shape.node_offset;
+	header->block_words = shape.block_words;
+	for (int i = 0; i < 2; i++)
+	{
+		header->room[i] = shape.room[i];
+		header->degree[i] = shape.degree[i];
+	}
+	header->block_count = 1;
+	return IQDB_OK;
+}
+
+IqdbStatus
+iqdbi_hnsw_reserve(IqdbStore *store, uint32_t slot_count, IqdbError *err)
+{
+	const IqdbIndexOptions *options = &store->header->options;
+	const IqdbiHnswHeader  *header = store->engine_header;
+	uint64_t                blocks = blocks_expected(options, slot_count);
+
+	if (slot_count > IQDBI_HNSW_SLOTS_MAX)
+		return iqdb_fail(err, IQDB_ERR_LIMIT, "an hnsw index has at most %u slots", IQDBI_HNSW_SLOTS_MAX);
+	IQDB_TRY(iqdb_arena_grow(store->arena, IQDB_REGION_ENGINE + IQDBI_HNSW_NODES,
+							 (uint64_t) slot_count * header->record_size, err));
+	IQDB_TRY(iqdb_arena_grow(store->arena, IQDB_REGION_ENGINE + IQDBI_HNSW_PENDING,
+							 (uint64_t) slot_count * sizeof(uint32_t), err));
+	if (is_coded(options))
+		IQDB_TRY(iqdb_arena_grow(store->arena, IQDB_REGION_ENGINE + IQDBI_HNSW_SCALARS,
+								 (uint64_t) slot_count * sizeof(IqdbSq8Row), err));
+	return iqdb_arena_grow(store->arena, IQDB_REGION_ENGINE + IQDBI_HNSW_UPPER,
+						   (blocks + blocks / 8 + BLOCKS_SPARE) * header->block_words * 4, err);
+}
+
+void
+iqdbi_hnsw_view(IqdbiHnsw *graph_out, IqdbStore *store)
+{
+	const IqdbIndexOptions *options = &store->header->options;
+
+	graph_out->store = store;
+	graph_out->header = store->engine_header;
+	graph_out->nodes = iqdb_store_engine_region(store, IQDBI_HNSW_NODES);
+	graph_out->upper = iqdb_store_engine_region(store, IQDBI_HNSW_UPPER);
+	graph_out->pending = iqdb_store_engine_region(store, IQDBI_HNSW_PENDING);
+	graph_out->scalars = iqdb_store_engine_region(store, IQDBI_HNSW_SCALARS);
+	graph_out->record_size = graph_out->header->record_size;
+	graph_out->node_offset = graph_out->header->node_offset;
+	graph_out->dim = options->dimension;
+	graph_out->stride = store->header->stride;
+	graph_out->metric = (IqdbMetric) options->metric;
+	graph_out->coded = is_coded(options);
+	if (graph_out->metric == IQDB_METRIC_DOT)
+		graph_out->alpha = 1.0f;
+	else if (graph_out->metric == IQDB_METRIC_L2 || graph_out->metric == IQDB_METRIC_COSINE)
+		graph_out->alpha = ALPHA_SQUARED;
+	else
+		graph_out->alpha = ALPHA_PLAIN;
+	graph_out->cost = 10 + options->dimension / (graph_out->coded ? 24 : 6);
+}
+
+/* ---- node locks -------------------------------------------------------------------------------------------------- */
+
+static inline void
+spin(uint32_t *spins)
+{
+	if (++*spins < SPINS_MAX)
+	{
+#if defined(__x86_64__) || defined(__i386__)
+		__builtin_ia32_pause();
+#endif
+		return;
+	}
+	*spins = 0;
+	(void) sched_yield();
+}
+
+uint32_t
+iqdbi_hnsw_version(const IqdbiHnswNode *node)
+{
+	uint32_t spins = 0;
+
+	for (;;)
+	{
+		uint32_t word = atomic_load_explicit(&node->lock, memory_order_acquire);
+
+		if ((word & 1) == 0)
+			return word;
+		spin(&spins);
+	}
+}
+
+bool
+iqdbi_hnsw_lock_version(IqdbiHnswNode *node, uint32_t word)
+{
+	return atomic_compare_exchange_strong_explicit(&node->lock, &word, word | 1, memory_order_acquire,
+												   memory_order_relaxed);
+}
+
+uint32_t
+iqdbi_hnsw_lock(IqdbiHnswNode *node)
+{
+	for (;;)
+	{
+		uint32_t word = iqdbi_hnsw_version(node);
+
+		if (iqdbi_hnsw_lock_version(node, word))
+			return word;
+	}
+}
+
+void
+iqdbi_hnsw_unlock(IqdbiHnswNode *node, uint32_t word)
+{
+	atomic_store_explicit(&node->lock, word + 2, memory_order_release);
+}
+
+/* A reader in between sees old and new links mixed, and at most the larger of the two lengths. */
+void
+iqdbi_list_write(_Atomic uint32_t *list, const uint32_t *slots, uint32_t count)
+{
+	for (uint32_t i = 0; i < count; i++)
+		atomic_store_explicit(&list[1 + i], slots[i], memory_order_release);
+	atomic_store_explicit(&list[0], count, memory_order_release);
+}
+
+/* ---- levels and their blocks ------------------------------------------------------------------------------------- */
+
+uint32_t
+iqdbi_hnsw_draw_level(const IqdbiHnsw *graph, uint64_t sequence)
+{
+	const IqdbIndexOptions *options = &graph->store->header->options;
+	uint64_t                state = options->seed ^ (sequence * UINT64_C(0xd1342543de82ef95));
+	double                  level = -log(iqdb_unit_from_bits(iqdb_splitmix64(&state))) / log((double) options->m);
+
+	return level < (double) IQDBI_HNSW_LEVEL_MAX ? (uint32_t) level : IQDBI_HNSW_LEVEL_MAX;
+}
+
+static _Atomic uint32_t *
+block_at(const IqdbiHnsw *graph, uint32_t block)
+{
+	return graph->upper + (size_t) block * graph->header->block_words;
+}
+
+/* A run of so many free blocks, 0 = none without growing. ENGINE is held. */
+static uint32_t
+run_take(const IqdbiHnsw *graph, uint32_t blocks)
+{
+	IqdbiHnswHeader *header = graph->header;
+	IqdbArenaHeader *arena = iqdb_arena_header(graph->store->arena);
+	uint64_t         committed;
+	uint64_t         end;
+	uint32_t         run = header->block_free[blocks];
+
+	if (run != 0)
+	{
+		header->block_free[blocks] = atomic_load_explicit(&block_at(graph, run)[0], memory_order_relaxed);
+		return run;
+	}
+	committed = __atomic_load_n(&arena->regions[IQDB_REGION_ENGINE + IQDBI_HNSW_UPPER].committed, __ATOMIC_ACQUIRE);
+	end = (uint64_t) header->block_count + blocks;
+	if (end > UINT32_MAX || end * header->block_words * 4 > committed)
+		return 0;
+	run = header->block_count;
+	header->block_count = (uint32_t) end;
+	return run;
+}
+
+/* Room for `blocks` more. ROWS guards the growth of the arena; false when there is no room to be had. */
+static bool
+run_room(const IqdbiHnsw *graph, uint32_t blocks)
+{
+	IqdbStore *store = graph->store;
+	IqdbStatus status;
+	uint64_t   end;
+
+	iqdb_store_lock(store, IQDB_LOCK_ROWS, true);
+	iqdb_store_lock(store, IQDB_LOCK_ENGINE, false);
+	end = (uint64_t) graph->header->block_count + blocks;
+	iqdb_store_unlock(store, IQDB_LOCK_ENGINE, false);
+	status = iqdb_arena_grow(store->arena, IQDB_REGION_ENGINE + IQDBI_HNSW_UPPER, end * graph->header->block_words * 4,
+							 NULL);
+	iqdb_store_unlock(store, IQDB_LOCK_ROWS, true);
+	return status == IQDB_OK;
+}
+
+uint32_t
+iqdbi_hnsw_blocks_take(const IqdbiHnsw *graph, uint32_t slot, uint32_t level)
+{
+	IqdbiHnswNode *node = iqdbi_hnsw_node(graph, slot);
+	uint32_t       run = 0;
+	bool           may_grow = true;
+
+	while (level > 0 && run == 0)
+	{
+		iqdb_store_lock(graph->store, IQDB_LOCK_ENGINE, true);
+		run = run_take(graph, level);
+		iqdb_store_unlock(graph->store, IQDB_LOCK_ENGINE, true);
+		if (run == 0 && may_grow)
+			may_grow = run_room(graph, level);
+		else if (run == 0)
+			level--;
+	}
+	for (uint32_t i = 0; i < level; i++)
+		atomic_store_explicit(&block_at(graph, run + i)[0], 0, memory_order_relaxed);
+	atomic_store_explicit(&node->block, run, memory_order_relaxed);
+	return level;
+}
+
+void
+iqdbi_hnsw_blocks_give(const IqdbiHnsw *graph, uint32_t slot, uint32_t level)
+{
+	IqdbiHnswNode   *node = iqdbi_hnsw_node(graph, slot);
+	IqdbiHnswHeader *header = graph->header;
+	uint32_t         run = atomic_load_explicit(&node->block, memory_order_relaxed);
+
+	if (run == 0 || level == 0)
+		return;
+	iqdb_store_lock(graph->store, IQDB_LOCK_ENGINE, true);
+	atomic_store_explicit(&block_at(graph, run)[0], header->block_free[level], memory_order_relaxed);
+	header->block_free[level] = run;
+	iqdb_store_unlock(graph->store, IQDB_LOCK_ENGINE, true);
+	atomic_store_explicit(&node->block, 0, memory_order_relaxed);
+}
+
+/* ---- rows waiting for links -------------------------------------------------------------------------------------- */
+
+/*
+ * Readers scan the array downwards without a lock. Entries only ever move downwards (compaction), so a reader can meet an
+ * entry twice, but cannot miss one that was there when it began.
+ */
+void
+iqdbi_hnsw_pending_add(const IqdbiHnsw *graph, uint32_t slot)
+{
+	IqdbiHnswHeader *header = graph->header;
+	uint32_t         count;
+
+	iqdb_store_lock(graph->store, IQDB_LOCK_ENGINE, true);
+	count = atomic_load_explicit(&header->pending, memory_order_relaxed);
+	atomic_store_explicit(&graph->pending[count], slot, memory_order_release);
+	atomic_store_explicit(&header->pending, count + 1, memory_order_release);
+	iqdb_store_unlock(graph->store, IQDB_LOCK_ENGINE, true);
+}
+
+static void
+compact_locked(const IqdbiHnsw *graph)
+{
+	IqdbiHnswHeader *header = graph->header;
+	uint32_t         count = atomic_load_explicit(&header->pending, memory_order_relaxed);
+	uint32_t         kept = 0;
+
+	for (uint32_t i = 0; i < count; i++)
+	{
+		uint32_t slot = atomic_load_explicit(&graph->pending[i], memory_order_relaxed);
+		uint32_t status = iqdbi_info_status(iqdbi_hnsw_info(graph, slot));
+
+		if (status != IQDBI_INFO_PENDING && status != IQDBI_INFO_LINKING)
+			continue;
+		atomic_store_explicit(&graph->pending[kept], slot, memory_order_release);
+		kept++;
+	}
+	atomic_store_explicit(&header->pending, kept, memory_order_release);
+	header->pending_done = 0;
+}
+
+void
+iqdbi_hnsw_pending_done(const IqdbiHnsw *graph, uint32_t count)
+{
+	IqdbiHnswHeader *header = graph->header;
+	uint32_t         all;
+
+	iqdb_store_lock(graph->store, IQDB_LOCK_ENGINE, true);
+	header->pending_done += count;
+	all = atomic_load_explicit(&header->pending, memory_order_relaxed);
+	if (header->pending_done >= all || (header->pending_done >= PENDING_DONE_MIN && header->pending_done >= all / 2))
+		compact_locked(graph);
+	iqdb_store_unlock(graph->store, IQDB_LOCK_ENGINE, true);
+}
+
+void
+iqdbi_hnsw_pending_compact(const IqdbiHnsw *graph)
+{
+	iqdb_store_lock(graph->store, IQDB_LOCK_ENGINE, true);
+	compact_locked(graph);
+	iqdb_store_unlock(graph->store, IQDB_LOCK_ENGINE, true);
+}
+
+uint32_t
+iqdbi_hnsw_pending_first(const IqdbiHnsw *graph, uint32_t *slots_out, uint32_t capacity)
+{
+	uint32_t found = 0;
+	uint32_t count;
+
+	iqdb_store_lock(graph->store, IQDB_LOCK_ENGINE, false);
+	count = atomic_load_explicit(&graph->header->pending, memory_order_relaxed);
+	for (uint32_t i = 0; i < count && found < capacity; i++)
+	{
+		uint32_t slot = atomic_load_explicit(&graph->pending[i], memory_order_relaxed);
+		uint32_t info = iqdbi_hnsw_info(graph, slot);
+
+		if (iqdbi_info_status(info) == IQDBI_INFO_PENDING && (info & IQDBI_INFO_DEAD) == 0)
+			slots_out[found++] = slot;
+	}
+	iqdb_store_unlock(graph->store, IQDB_LOCK_ENGINE, false);
+	return found;
+}
+
+void
+iqdbi_hnsw_added(IqdbStore *store, uint32_t slot)
+{
+	IqdbiHnsw graph;
+
+	iqdbi_hnsw_view(&graph, store);
+	atomic_store_explicit(&iqdbi_hnsw_node(&graph, slot)->info, IQDBI_INFO_PENDING, memory_order_release);
+	iqdbi_hnsw_pending_add(&graph, slot);
+}
+
+void
+iqdbi_hnsw_removed(IqdbStore *store, uint32_t slot)
+{
+	IqdbiHnsw graph;
+
+	iqdbi_hnsw_view(&graph, store);
+	atomic_fetch_or_explicit(&iqdbi_hnsw_node(&graph, slot)->info, IQDBI_INFO_DEAD, memory_order_release);
+	atomic_fetch_add_explicit(&graph.header->unrepaired, 1, memory_order_relaxed);
+}

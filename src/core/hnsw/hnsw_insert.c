@@ -1,0 +1,517 @@
+/*
+ * hnsw_insert.c - linking rows into the graph.
+ *
+ * Owns: the neighbour selection, the order in which a new node becomes visible, cutting full lists back, and the state
+ * of the row on the way (PENDING, LINKING, LINKED). After Malkov and Yashunin, "Efficient and robust approximate nearest
+ * neighbor search using Hierarchical Navigable Small World graphs", IEEE TPAMI 2018, algorithms 1, 2, 4 and 5; what
+ * differs is listed in README.md.
+ */
+#include "core/hnsw/hnsw_private.h"
+
+#include <string.h>
+
+/* Selected neighbours a candidate is compared with at a time: more would waste work when the first one rules it out. */
+#define COMPARED_AT_ONCE 6
+
+/* Lists are cut back outside their lock; when others keep changing them meanwhile, at last inside. */
+#define REWRITE_TRIES 4
+
+/* Rows taken from region PENDING at a time. */
+#define PENDING_BATCH 1024
+
+IqdbStatus
+iqdbi_linker_init(IqdbiLinker *linker, const IqdbiHnsw *graph)
+{
+	const IqdbAllocator *allocator = &graph->store->host->allocator;
+	IqdbStatus           status;
+
+	memset(linker, 0, sizeof(*linker));
+	status = iqdbi_walk_init(&linker->walk, graph, &linker->stats);
+	linker->candidates_max = graph->store->header->options.ef_construction;
+	if (linker->candidates_max < 2 * IQDBI_HNSW_LIST_MAX)
+		linker->candidates_max = 2 * IQDBI_HNSW_LIST_MAX;
+	linker->chosen_levels = 1;
+	linker->candidates = iqdb_alloc(allocator, linker->candidates_max * sizeof(IqdbiPair));
+	linker->chosen = iqdb_alloc(allocator, IQDBI_HNSW_LIST_MAX * sizeof(uint32_t));
+	if (graph->coded)
+	{
+		linker->other.code = iqdb_alloc(allocator, graph->dim);
+		linker->owner.code = iqdb_alloc(allocator, graph->dim);
+		if (linker->other.code == NULL || linker->owner.code == NULL)
+			status = IQDB_ERR_NOMEM;
+	}
+	if (linker->candidates == NULL || linker->chosen == NULL)
+		status = IQDB_ERR_NOMEM;
+	if (status != IQDB_OK)
+		iqdbi_linker_free(linker);
+	return status;
+}
+
+void
+iqdbi_linker_free(IqdbiLinker *linker)
+{
+	const IqdbiHnsw     *graph = linker->walk.graph;
+	const IqdbAllocator *allocator = &graph->store->host->allocator;
+
+	iqdb_free(allocator, linker->candidates, linker->candidates_max * sizeof(IqdbiPair));
+	iqdb_free(allocator, linker->chosen, linker->chosen_levels * IQDBI_HNSW_LIST_MAX * sizeof(uint32_t));
+	iqdb_free(allocator, linker->other.code, graph->dim);
+	iqdb_free(allocator, linker->owner.code, graph->dim);
+	iqdbi_walk_free(&linker->walk);
+}
+
+/* Room for the choices of levels 0 .. level. */
+static IqdbStatus
+choices_room(IqdbiLinker *linker, uint32_t level)
+{
+	size_t    one = IQDBI_HNSW_LIST_MAX * sizeof(uint32_t);
+	uint32_t *moved;
+
+	if (level < linker->chosen_levels)
+		return IQDB_OK;
+	moved = iqdb_realloc(&linker->walk.graph->store->host->allocator, linker->chosen, linker->chosen_levels * one,
+						 (level + 1) * one);
+	if (moved == NULL)
+		return IQDB_ERR_NOMEM;
+	linker->chosen = moved;
+	linker->chosen_levels = level + 1;
+	return IQDB_OK;
+}
+
+static uint32_t *
+choice(IqdbiLinker *linker, uint32_t level)
+{
+	return linker->chosen + (size_t) level * IQDBI_HNSW_LIST_MAX;
+}
+
+/* ---- choosing neighbours ----------------------------------------------------------------------------------------- */
+
+/* Is a selected node so much nearer to the candidate than the node itself is, that the way over it will do? */
+static bool
+superfluous(IqdbiLinker *linker, const IqdbiPair *candidate, const uint32_t *selected, uint32_t count)
+{
+	const IqdbiHnsw *graph = linker->walk.graph;
+	float            keys[COMPARED_AT_ONCE];
+
+	if (count == 0)
+		return false;
+	iqdbi_target_row(graph, &linker->other, candidate->slot);
+	for (uint32_t done = 0; done < count;)
+	{
+		uint32_t part = count - done < COMPARED_AT_ONCE ? count - done : COMPARED_AT_ONCE;
+
+		iqdbi_hnsw_score(graph, &linker->other, selected + done, part, keys);
+		for (uint32_t i = 0; i < part; i++)
+		{
+			if (keys[i] * graph->alpha < candidate->key)
+				return true;
+		}
+		done += part;
+	}
+	return false;
+}
+
+uint32_t
+iqdbi_hnsw_select(IqdbiLinker *linker, IqdbiPair *candidates, size_t count, uint32_t degree, uint32_t forced,
+				  uint32_t *slots_out)
+{
+	uint32_t selected = 0;
+	size_t   left = 0;
+	bool     have_forced = forced == IQDB_SLOT_NONE;
+
+	/* those turned away gather at the front of the array, still in order */
+	for (size_t i = 0; i < count && selected < degree; i++)
+	{
+		if (superfluous(linker, &candidates[i], slots_out, selected))
+		{
+			candidates[left++] = candidates[i];
+			continue;
+		}
+		slots_out[selected++] = candidates[i].slot;
+		have_forced = have_forced || candidates[i].slot == forced;
+	}
+	/* keep-pruned: near ones are better than empty places */
+#ifndef KEEP
+#define KEEP 100
+#endif
+	for (size_t i = 0; i < left && selected < degree * KEEP / 100; i++)
+	{
+		slots_out[selected++] = candidates[i].slot;
+		have_forced = have_forced || candidates[i].slot == forced;
+	}
+	if (!have_forced)
+	{
+		if (selected == degree)
+			selected--;
+		slots_out[selected++] = forced;
+	}
+	return selected;
+}
+
+/* ---- adding one link --------------------------------------------------------------------------------------------- */
+
+/* Appends under the node's lock. false when the list is full. */
+static bool
+append(const IqdbiHnsw *graph, _Atomic uint32_t *list, uint32_t level, uint32_t to)
+{
+	uint32_t count = atomic_load_explicit(&list[0], memory_order_relaxed);
+
+	for (uint32_t i = 0; i < count; i++)
+	{
+		if (atomic_load_explicit(&list[1 + i], memory_order_relaxed) == to)
+			return true;
+	}
+	if (count >= iqdbi_hnsw_room(graph, level))
+		return false;
+	atomic_store_explicit(&list[1 + count], to, memory_order_release);
+	atomic_store_explicit(&list[0], count + 1, memory_order_release);
+	return true;
+}
+
+void
+iqdbi_hnsw_link_append(const IqdbiHnsw *graph, uint32_t slot, uint32_t level, uint32_t to)
+{
+	IqdbiHnswNode *node = iqdbi_hnsw_node(graph, slot);
+	uint32_t       word = iqdbi_hnsw_lock(node);
+
+	(void) append(graph, iqdbi_hnsw_list(graph, slot, level), level, to);
+	iqdbi_hnsw_unlock(node, word);
+}
+
+/* What is to be kept of a full list and one more. */
+static uint32_t
+cut_back(IqdbiLinker *linker, uint32_t slot, uint32_t level, uint32_t to, uint32_t *slots, uint32_t count)
+{
+	const IqdbiHnsw *graph = linker->walk.graph;
+	float            keys[IQDBI_HNSW_LIST_MAX + 1];
+
+	for (uint32_t i = 0; i < count; i++)
+	{
+		if (slots[i] == to)
+			return count;
+	}
+	slots[count++] = to;
+	iqdbi_target_row(graph, &linker->owner, slot);
+	iqdbi_hnsw_score(graph, &linker->owner, slots, count, keys);
+	linker->walk.budget -= (int64_t) count * 4 * graph->cost;
+	for (uint32_t i = 0; i < count; i++)
+		linker->candidates[i] = (IqdbiPair){keys[i], slots[i]};
+	iqdbi_pairs_sort(linker->candidates, count);
+	return iqdbi_hnsw_select(linker, linker->candidates, count, iqdbi_hnsw_degree(graph, level), to, slots);
+}
+
+void
+iqdbi_hnsw_link_add(IqdbiLinker *linker, uint32_t slot, uint32_t level, uint32_t to)
+{
+	const IqdbiHnsw  *graph = linker->walk.graph;
+	IqdbiHnswNode    *node = iqdbi_hnsw_node(graph, slot);
+	_Atomic uint32_t *list = iqdbi_hnsw_list(graph, slot, level);
+	uint32_t          slots[IQDBI_HNSW_LIST_MAX + 1];
+	uint32_t          word = iqdbi_hnsw_lock(node);
+	bool              added = append(graph, list, level, to);
+
+	iqdbi_hnsw_unlock(node, word);
+	for (uint32_t tries = 1; !added; tries++)
+	{
+		bool     inside = tries > REWRITE_TRIES;
+		uint32_t count;
+
+		word = inside ? iqdbi_hnsw_lock(node) : iqdbi_hnsw_version(node);
+		count = iqdbi_list_read(graph, list, level, slots);
+		count = cut_back(linker, slot, level, to, slots, count);
+		added = inside || iqdbi_hnsw_lock_version(node, word);
+		if (!added)
+			continue;
+		iqdbi_list_write(list, slots, count);
+		iqdbi_hnsw_unlock(node, word);
+	}
+}
+
+/* ---- linking one row --------------------------------------------------------------------------------------------- */
+
+/* The empty graph gets its first node, or one whose nodes are all removed gets a way in. ENGINE decides between many. */
+static bool
+become_entry(const IqdbiHnsw *graph, uint32_t slot, uint32_t level, uint64_t expected)
+{
+	bool first;
+
+	iqdb_store_lock(graph->store, IQDB_LOCK_ENGINE, true);
+	first = iqdbi_hnsw_entry(graph) == expected;
+	if (first)
+		atomic_store_explicit(&graph->header->entry, iqdbi_entry_make(slot, level), memory_order_release);
+	iqdb_store_unlock(graph->store, IQDB_LOCK_ENGINE, true);
+	return first;
+}
+
+/* The top of the graph is where searches begin. */
+static void
+raise_entry(const IqdbiHnsw *graph, uint32_t slot, uint32_t level)
+{
+	uint64_t entry = iqdbi_hnsw_entry(graph);
+
+	if (entry != 0 && level <= iqdbi_entry_level(entry))
+		return;
+	iqdb_store_lock(graph->store, IQDB_LOCK_ENGINE, true);
+	entry = iqdbi_hnsw_entry(graph);
+	if (entry == 0 || level > iqdbi_entry_level(entry))
+		atomic_store_explicit(&graph->header->entry, iqdbi_entry_make(slot, level), memory_order_release);
+	iqdb_store_unlock(graph->store, IQDB_LOCK_ENGINE, true);
+}
+
+/* Finds and notes the neighbours on every level. *stale_out: slots were let go meanwhile, all of it is worthless. */
+static IqdbStatus
+choose_neighbours(IqdbiLinker *linker, uint64_t entry, uint32_t level, bool *stale_out)
+{
+	IqdbiWalk       *walk = &linker->walk;
+	const IqdbiHnsw *graph = walk->graph;
+	uint32_t         top = iqdbi_entry_level(entry);
+	uint32_t         highest = level < top ? level : top;
+
+	*stale_out = false;
+	memset(linker->chosen_count, 0, sizeof(linker->chosen_count));
+	IQDB_TRY(iqdbi_walk_descend(walk, entry, highest, graph->store->header->options.ef_construction));
+	for (uint32_t at = highest + 1; at-- > 0;)
+	{
+		bool done;
+
+		IQDB_TRY(iqdbi_walk_begin(walk));
+		for (;;)
+		{
+			IqdbiPause pause = IQDBI_PAUSE_CONTINUE;
+
+			IQDB_TRY(iqdbi_walk_level(walk, at, &done));
+			if (done)
+				break;
+			IQDB_TRY(iqdbi_walk_pause(walk, &pause));
+			if (pause == IQDBI_PAUSE_STALE)
+			{
+				*stale_out = true;
+				return IQDB_OK;
+			}
+		}
+		iqdbi_beam_finish(&walk->beam);
+		memcpy(linker->candidates, walk->beam.results, walk->beam.count * sizeof(IqdbiPair));
+		linker->chosen_count[at] = iqdbi_hnsw_select(linker, linker->candidates, walk->beam.count,
+													 
+#ifdef NEWDEG
+graph->store->header->options.m * NEWDEG / 10,
+#else
+iqdbi_hnsw_degree(graph, at),
+#endif
+IQDB_SLOT_NONE, choice(linker, at));
+	}
+	return IQDB_OK;
+}
+
+/*
+ * A link is written only in a stretch in which its target was seen alive: see README.md, "Letting slots go". Drops the
+ * others from the choices.
+ */
+static void
+drop_dead_choices(IqdbiLinker *linker, uint32_t level)
+{
+	uint32_t *slots = choice(linker, level);
+	uint32_t  kept = 0;
+
+	for (uint32_t i = 0; i < linker->chosen_count[level]; i++)
+	{
+		if ((iqdbi_hnsw_info(linker->walk.graph, slots[i]) & IQDBI_INFO_DEAD) == 0)
+			slots[kept++] = slots[i];
+	}
+	linker->chosen_count[level] = kept;
+}
+
+/* The node's own lists first, all of them, then the links towards it from below: who finds it can go on from it. */
+static void
+publish(IqdbiLinker *linker, uint32_t slot, uint32_t level)
+{
+	const IqdbiHnsw *graph = linker->walk.graph;
+
+	for (uint32_t at = 0; at <= level; at++)
+		iqdbi_list_write(iqdbi_hnsw_list(graph, slot, at), choice(linker, at), linker->chosen_count[at]);
+	for (uint32_t at = 0; at <= level; at++)
+	{
+		for (uint32_t i = 0; i < linker->chosen_count[at]; i++)
+			iqdbi_hnsw_link_add(linker, choice(linker, at)[i], at, slot);
+	}
+}
+
+/* STRUCTURE is held; the row is ours (LINKING). */
+static IqdbStatus
+link_claimed(IqdbiLinker *linker, uint32_t slot, uint32_t level)
+{
+	IqdbiWalk       *walk = &linker->walk;
+	const IqdbiHnsw *graph = walk->graph;
+
+	for (;;)
+	{
+		uint64_t entry = iqdbi_hnsw_entry(graph);
+		bool     stale = false;
+
+		if (entry != 0)
+		{
+			IQDB_TRY(choose_neighbours(linker, entry, level, &stale));
+			if (stale)
+				continue;
+			for (uint32_t at = 0; at <= level; at++)
+				drop_dead_choices(linker, at);
+			if (linker->chosen_count[0] > 0)
+			{
+				publish(linker, slot, level);
+				raise_entry(graph, slot, level);
+				return IQDB_OK;
+			}
+		}
+		/* nobody alive can be reached */
+		for (uint32_t at = 0; at <= level; at++)
+			iqdbi_list_write(iqdbi_hnsw_list(graph, slot, at), NULL, 0);
+		if (become_entry(graph, slot, level, entry))
+			return IQDB_OK;
+	}
+}
+
+/* PENDING becomes LINKING for one caller. A removed row is left to the next repair. */
+static bool
+claim(const IqdbiHnsw *graph, uint32_t slot)
+{
+	uint32_t info = iqdbi_info_make(IQDBI_INFO_PENDING, 0);
+
+	return atomic_compare_exchange_strong_explicit(&iqdbi_hnsw_node(graph, slot)->info, &info,
+												   iqdbi_info_make(IQDBI_INFO_LINKING, 0), memory_order_acq_rel,
+												   memory_order_relaxed);
+}
+
+/* Sets status and level, keeps the flag that removed() may set at any time. */
+static void
+set_info(const IqdbiHnsw *graph, uint32_t slot, uint32_t status, uint32_t level)
+{
+	_Atomic uint32_t *info = &iqdbi_hnsw_node(graph, slot)->info;
+	uint32_t          old = atomic_load_explicit(info, memory_order_relaxed);
+	uint32_t          wanted = iqdbi_info_make(status, level);
+
+	while (!atomic_compare_exchange_weak_explicit(info, &old, wanted | (old & IQDBI_INFO_DEAD), memory_order_acq_rel,
+												  memory_order_relaxed))
+		;
+}
+
+/* What a search will read of the row, written before any link leads to it. */
+static uint32_t
+prepare(IqdbiLinker *linker, uint32_t slot)
+{
+	const IqdbiHnsw *graph = linker->walk.graph;
+	IqdbStore       *store = graph->store;
+	uint32_t         level = iqdbi_hnsw_draw_level(graph, store->slots[slot].sequence);
+
+	if (graph->coded)
+		iqdb_sq8_encode(graph->metric, iqdb_store_vector(store, slot), store->norms[slot], graph->dim,
+						iqdbi_hnsw_code(graph, slot), &graph->scalars[slot]);
+	iqdbi_target_row(graph, &linker->owner, slot);
+	if (graph->coded)
+	{
+		memcpy(linker->walk.target.code, linker->owner.code, graph->dim);
+		linker->walk.target.query = linker->owner.query;
+		linker->walk.target.query.code = linker->walk.target.code;
+	}
+	else
+	{
+		linker->walk.target.vector = linker->owner.vector;
+		linker->walk.target.norm2 = linker->owner.norm2;
+	}
+	level = iqdbi_hnsw_blocks_take(graph, slot, level);
+	set_info(graph, slot, IQDBI_INFO_LINKING, level);
+	return level;
+}
+
+IqdbStatus
+iqdbi_hnsw_link_one(IqdbiLinker *linker, uint32_t slot, bool *linked_out, IqdbError *err)
+{
+	IqdbiWalk       *walk = &linker->walk;
+	const IqdbiHnsw *graph = walk->graph;
+	IqdbiHnswHeader *header = graph->header;
+	IqdbStatus       status = IQDB_OK;
+	bool             claimed;
+	uint32_t         level;
+
+	iqdbi_walk_enter(walk);
+	claimed = iqdb_store_state(graph->store, slot) == IQDB_ROW_LIVE && claim(graph, slot);
+	if (claimed)
+	{
+		level = prepare(linker, slot);
+		status = choices_room(linker, level);
+		if (status == IQDB_OK)
+			status = link_claimed(linker, slot, level);
+		if (status == IQDB_OK)
+		{
+			set_info(graph, slot, IQDBI_INFO_LINKED, level);
+			atomic_fetch_add_explicit(&header->linked, 1, memory_order_relaxed);
+			atomic_fetch_add_explicit(&header->level_count[level], 1, memory_order_relaxed);
+			iqdbi_hnsw_pending_done(graph, 1);
+		}
+		else
+		{
+			iqdbi_hnsw_blocks_give(graph, slot, level);
+			set_info(graph, slot, IQDBI_INFO_PENDING, 0);
+		}
+	}
+	iqdbi_walk_leave(walk);
+	if (linked_out != NULL)
+		*linked_out = claimed && status == IQDB_OK;
+	return status == IQDB_OK ? IQDB_OK : iqdb_fail(err, status, "linking a row was stopped");
+}
+
+/* ---- the engine's table ------------------------------------------------------------------------------------------ */
+
+IqdbStatus
+iqdbi_hnsw_link(IqdbStore *store, uint32_t slot, IqdbError *err)
+{
+	IqdbiHnsw   graph;
+	IqdbiLinker linker;
+	IqdbStatus  status;
+
+	iqdbi_hnsw_view(&graph, store);
+	if (iqdbi_linker_init(&linker, &graph) != IQDB_OK)
+		return iqdb_fail(err, IQDB_ERR_NOMEM, "out of memory for linking a row");
+	status = iqdbi_hnsw_link_one(&linker, slot, NULL, err);
+	iqdbi_linker_free(&linker);
+	return status;
+}
+
+IqdbStatus
+iqdbi_hnsw_link_pending(IqdbStore *store, uint64_t max_rows, uint64_t *linked_out, IqdbError *err)
+{
+	const IqdbAllocator *allocator = &store->host->allocator;
+	IqdbiHnsw            graph;
+	IqdbiLinker          linker;
+	IqdbStatus           status = IQDB_OK;
+	uint32_t            *slots;
+	uint32_t             count;
+
+	*linked_out = 0;
+	iqdbi_hnsw_view(&graph, store);
+	if (iqdbi_linker_init(&linker, &graph) != IQDB_OK)
+		return iqdb_fail(err, IQDB_ERR_NOMEM, "out of memory for linking rows");
+	slots = iqdb_alloc(allocator, PENDING_BATCH * sizeof(uint32_t));
+	if (slots == NULL)
+		status = iqdb_fail(err, IQDB_ERR_NOMEM, "out of memory for linking rows");
+	while (status == IQDB_OK && *linked_out < max_rows)
+	{
+		count = iqdbi_hnsw_pending_first(&graph, slots, PENDING_BATCH);
+		if (count == 0)
+			break;
+		for (uint32_t i = 0; i < count && *linked_out < max_rows && status == IQDB_OK; i++)
+		{
+			bool linked;
+
+			if (iqdb_host_cancelled(store->host))
+				status = iqdb_fail(err, IQDB_ERR_CANCELLED, "linking rows was cancelled");
+			else
+			{
+				status = iqdbi_hnsw_link_one(&linker, slots[i], &linked, err);
+				*linked_out += linked;
+			}
+		}
+	}
+	iqdb_free(allocator, slots, PENDING_BATCH * sizeof(uint32_t));
+	iqdbi_linker_free(&linker);
+	return status;
+}

@@ -1,0 +1,459 @@
+/*
+ * hnsw_search.c - the stream of hits: a search of the graph, a wider one when the caller goes on, every row at last.
+ *
+ * Owns: the cursor, and when it changes from one way of searching to the next. Does not own: the beam search itself
+ * (hnsw_walk.c).
+ *
+ * A search of the graph with a beam of B rows answers for the first ranks only: `expected` of them when the caller told
+ * how many he wants and B is not twice as many, else B / 2. The next one answers for twice as many ranks and hands out
+ * what was not handed out yet, so the whole stream costs at most about twice its last search, and each rank behind the
+ * expected ones is backed by a beam of twice its size. A
+ * row that only the wider beam finds, nearer than rows handed out before, stands first in its batch, with its true key.
+ * When the beam comes near the number of rows, when a filter turns nearly all of them away, and when the graph has no
+ * more to give, every row is looked at: so nothing LIVE is left out, whatever the shape of the graph.
+ */
+#include "core/hnsw/hnsw_private.h"
+
+#include <string.h>
+
+/* The graph is not worth its detours when the beam or the rows without links are such a share of all rows. */
+#define BEAM_SHARE 8
+#define PENDING_SHARE 8
+
+/* With a filter: when such a share of all rows was scored and the beam is not content, all of them are looked at. */
+#define FILTERED_SHARE 4
+#define FILTERED_MIN 1000
+
+/* Rows scored by one call of a kernel when rows are scanned. */
+#define BLOCK 256
+
+#define SCAN_FIRST 64
+#define SCAN_GROWTH 4
+
+/* ---- candidates -------------------------------------------------------------------------------------------------- */
+
+static bool
+wanted(IqdbiHnswCursor *cursor, uint32_t slot)
+{
+	const IqdbStore     *store = cursor->base.store;
+	const IqdbFilter    *filter = cursor->base.params.filter;
+	const unsigned char *metadata;
+	size_t               length;
+
+	if (iqdb_store_state(store, slot) != IQDB_ROW_LIVE)
+		return false;
+	if (filter == NULL)
+		return true;
+	metadata = iqdb_store_metadata(store, slot, &length);
+	if (iqdb_filter_matches(filter, metadata, length))
+		return true;
+	cursor->base.stats.filtered++;
+	return false;
+}
+
+static IqdbStatus
+offer(IqdbiHnswCursor *cursor, uint32_t slot, float key)
+{
+	IqdbCandidate candidate;
+
+	if (!iqdb_topk_wants(&cursor->found, key))
+		return IQDB_OK;
+	candidate.key = key;
+	candidate.slot = slot;
+	candidate.sequence = cursor->base.store->slots[slot].sequence;
+	if (cursor->bounded && !iqdb_candidate_before(&cursor->bound, &candidate))
+		return IQDB_OK;
+	return iqdb_topk_offer(&cursor->found, candidate);
+}
+
+/* Scores LIVE slots on their full vectors. */
+static IqdbStatus
+offer_exact(IqdbiHnswCursor *cursor, const uint32_t *slots, size_t count)
+{
+	float keys[BLOCK];
+
+	iqdbi_hnsw_score_exact(&cursor->graph, cursor->base.query, cursor->base.query_norm2, slots, count, keys);
+	cursor->base.stats.reranked += count;
+	for (size_t i = 0; i < count; i++)
+		IQDB_TRY(offer(cursor, slots[i], keys[i]));
+	return IQDB_OK;
+}
+
+/* What was handed out so far is remembered by slot: a slot that becomes another row later holds one put after us. */
+static IqdbStatus
+remember_emitted(IqdbiHnswCursor *cursor)
+{
+	IQDB_TRY(iqdbi_set_grow(&cursor->emitted, (uint32_t) cursor->at));
+	for (size_t i = 0; i < cursor->at; i++)
+		(void) iqdbi_set_add(&cursor->emitted, cursor->found.items[i].slot);
+	return IQDB_OK;
+}
+
+/*
+ * Sorts what was found; drops what was handed out already, rows met twice (linked while we searched), and everything
+ * behind the first `ranks`.
+ */
+static void
+keep_ranks(IqdbiHnswCursor *cursor, size_t ranks)
+{
+	IqdbTopK *found = &cursor->found;
+	size_t    kept = 0;
+	uint32_t  last = IQDB_SLOT_NONE;
+
+	iqdb_topk_sort(found);
+	for (size_t i = 0; i < found->count && i < ranks; i++)
+	{
+		uint32_t slot = found->items[i].slot;
+
+		if (slot != last && !iqdbi_set_has(&cursor->emitted, slot))
+			found->items[kept++] = found->items[i];
+		last = slot;
+	}
+	found->count = kept;
+}
+
+static void
+search_limit(IqdbiHnswCursor *cursor, size_t live)
+{
+	uint64_t max_rows = cursor->base.params.max_rows;
+	uint64_t share = live;
+
+	if (cursor->base.params.filter != NULL)
+		share = live / FILTERED_SHARE > FILTERED_MIN ? live / FILTERED_SHARE : FILTERED_MIN;
+	cursor->walk.scored_max = cursor->base.stats.scored + share;
+	if (max_rows != 0 && max_rows < cursor->walk.scored_max)
+		cursor->walk.scored_max = max_rows;
+}
+
+static bool
+gave_up(const IqdbiHnswCursor *cursor)
+{
+	return cursor->base.params.max_rows != 0 && cursor->base.stats.scored >= cursor->base.params.max_rows;
+}
+
+/* ---- searching the graph ----------------------------------------------------------------------------------------- */
+
+/*
+ * Rows without links, before the graph is entered: one that is linked from now on is found there or here. Downwards, see
+ * iqdbi_hnsw_pending_add().
+ */
+static IqdbStatus
+score_pending(IqdbiHnswCursor *cursor, IqdbiPause *pause_out)
+{
+	const IqdbiHnsw *graph = &cursor->graph;
+	uint32_t         left = atomic_load_explicit(&graph->header->pending, memory_order_acquire);
+	uint32_t         slots[BLOCK];
+
+	*pause_out = IQDBI_PAUSE_CONTINUE;
+	while (left > 0)
+	{
+		size_t count = 0;
+
+		while (left > 0 && count < BLOCK)
+		{
+			uint32_t slot = atomic_load_explicit(&graph->pending[--left], memory_order_acquire);
+
+			if (iqdbi_info_status(iqdbi_hnsw_info(graph, slot)) != IQDBI_INFO_LINKED && wanted(cursor, slot))
+				slots[count++] = slot;
+		}
+		IQDB_TRY(offer_exact(cursor, slots, count));
+		cursor->base.stats.scored += count;
+		cursor->walk.budget -= (int64_t) (BLOCK * graph->cost);
+		if (iqdbi_walk_spent(&cursor->walk))
+			IQDB_TRY(iqdbi_walk_pause(&cursor->walk, pause_out));
+		if (*pause_out == IQDBI_PAUSE_STALE)
+			return IQDB_OK;
+	}
+	return IQDB_OK;
+}
+
+/* The beam search on level 0. */
+static IqdbStatus
+search_graph(IqdbiHnswCursor *cursor, IqdbiPause *pause_out)
+{
+	IqdbiWalk *walk = &cursor->walk;
+	uint64_t   entry = iqdbi_hnsw_entry(&cursor->graph);
+	bool       done = false;
+
+	*pause_out = IQDBI_PAUSE_CONTINUE;
+	IQDB_TRY(iqdbi_beam_reset(&walk->beam, cursor->beam));
+	if (entry == 0)
+		return IQDB_OK;
+	IQDB_TRY(iqdbi_walk_descend(walk, entry, 0, cursor->beam));
+	IQDB_TRY(iqdbi_walk_begin(walk));
+	for (;;)
+	{
+		IQDB_TRY(iqdbi_walk_level(walk, 0, &done));
+		if (done)
+			break;
+		IQDB_TRY(iqdbi_walk_pause(walk, pause_out));
+		if (*pause_out == IQDBI_PAUSE_STALE)
+			return IQDB_OK;
+	}
+	iqdbi_beam_finish(&walk->beam);
+	return IQDB_OK;
+}
+
+/* Gives the beam's rows their true keys. */
+static IqdbStatus
+rerank(IqdbiHnswCursor *cursor)
+{
+	const IqdbiBeam *beam = &cursor->walk.beam;
+	uint32_t         slots[BLOCK];
+
+	for (size_t done = 0; done < beam->count;)
+	{
+		size_t count = 0;
+
+		for (; done < beam->count && count < BLOCK; done++)
+		{
+			/* the filter was asked on the way */
+			if (iqdb_store_state(cursor->base.store, beam->results[done].slot) == IQDB_ROW_LIVE)
+				slots[count++] = beam->results[done].slot;
+		}
+		IQDB_TRY(offer_exact(cursor, slots, count));
+	}
+	return IQDB_OK;
+}
+
+/* One search; STRUCTURE is held. */
+static IqdbStatus
+graph_attempt(IqdbiHnswCursor *cursor, IqdbiPause *pause_out)
+{
+	size_t live = atomic_load_explicit(&cursor->base.store->header->live_count, memory_order_relaxed);
+	size_t pending = atomic_load_explicit(&cursor->graph.header->pending, memory_order_relaxed);
+	size_t expected = cursor->base.params.expected;
+	size_t ranks = cursor->beam;
+
+	*pause_out = IQDBI_PAUSE_CONTINUE;
+	iqdb_topk_clear(&cursor->found);
+	cursor->found.capacity = SIZE_MAX;
+	if (cursor->beam >= live / BEAM_SHARE || pending > live / PENDING_SHARE)
+	{
+		cursor->phase = IQDBI_PHASE_SCAN;
+		return IQDB_OK;
+	}
+	search_limit(cursor, live);
+	cursor->found.capacity = cursor->beam;
+	IQDB_TRY(score_pending(cursor, pause_out));
+	if (*pause_out == IQDBI_PAUSE_STALE)
+		return IQDB_OK;
+	cursor->found.capacity = SIZE_MAX;
+	IQDB_TRY(search_graph(cursor, pause_out));
+	if (*pause_out == IQDBI_PAUSE_STALE)
+		return IQDB_OK;
+	cursor->last = gave_up(cursor);
+	if (cursor->base.stats.scored >= cursor->walk.scored_max && !cursor->last)
+	{
+		cursor->phase = IQDBI_PHASE_SCAN;
+		iqdb_topk_clear(&cursor->found);
+		return IQDB_OK;
+	}
+	IQDB_TRY(rerank(cursor));
+	if (cursor->walk.beam.count < cursor->beam)
+	{
+		/* the graph has given all it has */
+		cursor->phase = IQDBI_PHASE_SCAN;
+		keep_ranks(cursor, SIZE_MAX);
+	}
+	else
+	{
+		if (!cursor->last && expected <= cursor->beam / 2)
+			ranks = cursor->beam / 2;
+		keep_ranks(cursor, ranks);
+	}
+	cursor->beam = 4 * ranks;
+	return IQDB_OK;
+}
+
+static IqdbStatus
+next_of_graph(IqdbiHnswCursor *cursor)
+{
+	IqdbiPause pause;
+	IqdbStatus status;
+
+	IQDB_TRY(remember_emitted(cursor));
+	cursor->at = 0;
+	do
+	{
+		iqdbi_walk_enter(&cursor->walk);
+		status = graph_attempt(cursor, &pause);
+		iqdbi_walk_leave(&cursor->walk);
+	} while (status == IQDB_OK && pause == IQDBI_PAUSE_STALE);
+	return status;
+}
+
+/* ---- looking at every row ---------------------------------------------------------------------------------------- */
+
+static IqdbStatus
+scan_block(IqdbiHnswCursor *cursor, uint32_t first, uint32_t count)
+{
+	const IqdbStore *store = cursor->base.store;
+	const IqdbiHnsw *graph = &cursor->graph;
+	uint32_t         slots[BLOCK];
+	float            keys[BLOCK];
+	uint32_t         chosen = 0;
+
+	for (uint32_t slot = first; slot < first + count; slot++)
+	{
+		if (!iqdbi_set_has(&cursor->emitted, slot) && wanted(cursor, slot))
+			slots[chosen++] = slot;
+	}
+	cursor->base.stats.scored += chosen;
+	cursor->walk.budget -= (int64_t) (chosen * graph->cost);
+	if (chosen < count)
+		return offer_exact(cursor, slots, chosen);
+	store->kernels->sums[iqdb_metric_sum(graph->metric)].batch(cursor->base.query, iqdb_store_vector(store, first),
+															   graph->stride, count, graph->dim, keys);
+	iqdb_metric_finish(graph->metric, cursor->base.query_norm2, store->norms + first, count, keys);
+	cursor->base.stats.reranked += count;
+	for (uint32_t i = 0; i < count; i++)
+		IQDB_TRY(offer(cursor, slots[i], keys[i]));
+	return IQDB_OK;
+}
+
+/*
+ * One pass. Slots may be let go and used again between its stretches: what became of a candidate is looked at when it is
+ * handed out, so a changed epoch means nothing here.
+ */
+static IqdbStatus
+scan_pass(IqdbiHnswCursor *cursor)
+{
+	uint32_t   all = atomic_load_explicit(&cursor->base.store->header->slot_count, memory_order_acquire);
+	IqdbStatus status = IQDB_OK;
+	IqdbiPause pause;
+
+	iqdbi_walk_enter(&cursor->walk);
+	for (uint32_t first = 0; first < all && status == IQDB_OK && !cursor->last; first += BLOCK)
+	{
+		status = scan_block(cursor, first, all - first < BLOCK ? all - first : BLOCK);
+		if (status == IQDB_OK && iqdbi_walk_spent(&cursor->walk))
+			status = iqdbi_walk_pause(&cursor->walk, &pause);
+		cursor->last = gave_up(cursor);
+	}
+	iqdbi_walk_leave(&cursor->walk);
+	return status;
+}
+
+static IqdbStatus
+next_of_scan(IqdbiHnswCursor *cursor)
+{
+	IqdbTopK *found = &cursor->found;
+	size_t    expected = cursor->base.params.expected;
+
+	if (cursor->bounded)
+		found->capacity *= found->capacity <= SIZE_MAX / SCAN_GROWTH ? SCAN_GROWTH : 1;
+	else
+	{
+		/* the first pass: what the graph handed out is in the set, what follows stands behind the bound */
+		IQDB_TRY(remember_emitted(cursor));
+		found->capacity = expected > SCAN_FIRST ? expected : SCAN_FIRST;
+		if (found->capacity < cursor->emitted.count)
+			found->capacity = cursor->emitted.count;
+	}
+	cursor->at = 0;
+	iqdb_topk_clear(found);
+	IQDB_TRY(scan_pass(cursor));
+	cursor->last = cursor->last || found->count < found->capacity;
+	iqdb_topk_sort(found);
+	if (found->count > 0)
+	{
+		cursor->bound = found->items[found->count - 1];
+		cursor->bounded = true;
+	}
+	return IQDB_OK;
+}
+
+/* ---- cursor ------------------------------------------------------------------------------------------------------ */
+
+IqdbStatus
+iqdbi_hnsw_cursor_start(IqdbCursor *base, IqdbError *err)
+{
+	IqdbiHnswCursor *cursor = (IqdbiHnswCursor *) base;
+	size_t           ef = base->params.ef != 0 ? base->params.ef : base->store->header->options.ef_search;
+
+	iqdbi_hnsw_view(&cursor->graph, base->store);
+	iqdb_topk_init(&cursor->found, &base->store->host->allocator, 0);
+	iqdbi_set_init(&cursor->emitted, &base->store->host->allocator);
+	cursor->phase = IQDBI_PHASE_GRAPH;
+	cursor->beam = base->params.expected > ef ? base->params.expected : ef;
+	if (cursor->beam > IQDBI_HNSW_SLOTS_MAX)
+		cursor->beam = IQDBI_HNSW_SLOTS_MAX;
+	if (iqdbi_walk_init(&cursor->walk, &cursor->graph, &base->stats) != IQDB_OK)
+		return iqdb_fail(err, IQDB_ERR_NOMEM, "out of memory for a search");
+	cursor->walk.filter = base->params.filter;
+	iqdbi_target_query(&cursor->graph, &cursor->walk.target, base->query, base->query_norm2);
+	return IQDB_OK;
+}
+
+void
+iqdbi_hnsw_cursor_end(IqdbCursor *base)
+{
+	IqdbiHnswCursor *cursor = (IqdbiHnswCursor *) base;
+
+	iqdb_topk_free(&cursor->found);
+	iqdbi_set_free(&cursor->emitted);
+	iqdbi_walk_free(&cursor->walk);
+}
+
+/* Rows may have gone since they were scored, and their slots may be other rows now: those are passed over. */
+static size_t
+hand_out(IqdbiHnswCursor *cursor, IqdbHit *hits, size_t capacity)
+{
+	const IqdbStore *store = cursor->base.store;
+	size_t           count = 0;
+
+	iqdb_store_lock(store, IQDB_LOCK_STRUCTURE, false);
+	while (cursor->at < cursor->found.count && count < capacity)
+	{
+		const IqdbCandidate *candidate = &cursor->found.items[cursor->at++];
+		const IqdbSlot      *row = &store->slots[candidate->slot];
+
+		if (iqdb_store_state(store, candidate->slot) != IQDB_ROW_LIVE || row->sequence != candidate->sequence)
+			continue;
+		hits[count].sequence = candidate->sequence;
+		hits[count].id = row->id;
+		hits[count].slot = candidate->slot;
+		hits[count].key = candidate->key;
+		count++;
+	}
+	iqdb_store_unlock(store, IQDB_LOCK_STRUCTURE, false);
+	return count;
+}
+
+static IqdbStatus
+search_failed(IqdbiHnswCursor *cursor, IqdbStatus status, IqdbError *err)
+{
+	/* what was kept is not the nearest: the stream ends here */
+	cursor->phase = IQDBI_PHASE_END;
+	iqdb_topk_clear(&cursor->found);
+	cursor->at = 0;
+	return iqdb_fail(err, status, status == IQDB_ERR_CANCELLED ? "search was cancelled" : "out of memory for a search");
+}
+
+IqdbStatus
+iqdbi_hnsw_cursor_next(IqdbCursor *base, IqdbHit *hits, size_t capacity, size_t *count_out, IqdbError *err)
+{
+	IqdbiHnswCursor *cursor = (IqdbiHnswCursor *) base;
+
+	*count_out = 0;
+	while (capacity > 0 && *count_out == 0 && cursor->phase != IQDBI_PHASE_END)
+	{
+		IqdbStatus status = IQDB_OK;
+
+		if (cursor->at < cursor->found.count)
+		{
+			*count_out = hand_out(cursor, hits, capacity);
+			continue;
+		}
+		if (cursor->last)
+			cursor->phase = IQDBI_PHASE_END;
+		else if (cursor->phase == IQDBI_PHASE_GRAPH)
+			status = next_of_graph(cursor);
+		else
+			status = next_of_scan(cursor);
+		if (status != IQDB_OK)
+			return search_failed(cursor, status, err);
+	}
+	return IQDB_OK;
+}

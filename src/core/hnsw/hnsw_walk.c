@@ -1,0 +1,307 @@
+/*
+ * hnsw_walk.c - the way through the graph: greedy descent, beam search, and the stretches both are cut into.
+ *
+ * Owns: which nodes a search looks at and in which order. Does not own: what becomes of the nodes found. The inner loop
+ * takes one node's neighbours at a time: collect those not met yet while their records are being fetched, score them
+ * together, then offer them to the beam.
+ */
+#include "core/hnsw/hnsw_private.h"
+
+/* A stretch, in the nanoseconds of IqdbiHnsw.cost. */
+#define STRETCH 500000
+
+/* What evaluating a filter on one row costs, in the same unit. */
+#define FILTER_COST 150
+
+#define CACHE_LINE 64
+
+/* Nodes visited together. */
+#ifndef WIDTH
+#define WIDTH 2
+#endif
+
+/* The set of visited slots begins with room for so many per place in the beam. */
+#define VISITED_PER_RESULT 24
+#define EXPECTED_MAX 4096
+
+/* Nodes met on the way down. */
+#define DESCENT_EXPECTED 256
+
+IqdbStatus
+iqdbi_walk_init(IqdbiWalk *walk, const IqdbiHnsw *graph, IqdbSearchStats *stats)
+{
+	const IqdbAllocator *allocator = &graph->store->host->allocator;
+
+	walk->graph = graph;
+	walk->stats = stats;
+	walk->filter = NULL;
+	walk->self = IQDB_SLOT_NONE;
+	walk->scored_max = UINT64_MAX;
+	walk->budget = 0;
+	walk->epoch = 0;
+	walk->target.code = NULL;
+	walk->target.vector = NULL;
+	walk->target.norm2 = 0.0f;
+	iqdbi_beam_init(&walk->beam, allocator);
+	iqdbi_set_init(&walk->visited, allocator);
+	if (graph->coded)
+	{
+		walk->target.code = iqdb_alloc(allocator, graph->dim);
+		if (walk->target.code == NULL)
+			return IQDB_ERR_NOMEM;
+	}
+	return IQDB_OK;
+}
+
+void
+iqdbi_walk_free(IqdbiWalk *walk)
+{
+	iqdb_free(&walk->graph->store->host->allocator, walk->target.code, walk->graph->dim);
+	walk->target.code = NULL;
+	iqdbi_beam_free(&walk->beam);
+	iqdbi_set_free(&walk->visited);
+}
+
+/* ---- stretches --------------------------------------------------------------------------------------------------- */
+
+void
+iqdbi_walk_enter(IqdbiWalk *walk)
+{
+	iqdb_store_lock(walk->graph->store, IQDB_LOCK_STRUCTURE, false);
+	walk->budget = STRETCH;
+	walk->epoch = atomic_load_explicit(&walk->graph->header->epoch, memory_order_acquire);
+}
+
+void
+iqdbi_walk_leave(IqdbiWalk *walk)
+{
+	iqdb_store_unlock(walk->graph->store, IQDB_LOCK_STRUCTURE, false);
+}
+
+IqdbStatus
+iqdbi_walk_pause(IqdbiWalk *walk, IqdbiPause *pause_out)
+{
+	uint64_t epoch = walk->epoch;
+	bool     cancelled;
+
+	iqdbi_walk_leave(walk);
+	cancelled = iqdb_host_cancelled(walk->graph->store->host);
+	iqdbi_walk_enter(walk);
+	*pause_out = walk->epoch == epoch ? IQDBI_PAUSE_CONTINUE : IQDBI_PAUSE_STALE;
+	return cancelled ? IQDB_ERR_CANCELLED : IQDB_OK;
+}
+
+static inline void
+charge(IqdbiWalk *walk, size_t scored)
+{
+	walk->budget -= (int64_t) scored * walk->graph->cost;
+	walk->stats->scored += scored;
+}
+
+/* ---- fetching ahead ---------------------------------------------------------------------------------------------- */
+
+/* The beginning of what scoring a row reads; the kernel fetches the rest. */
+static inline void
+fetch_row(const IqdbiHnsw *graph, uint32_t slot)
+{
+	if (graph->coded)
+	{
+		__builtin_prefetch(iqdbi_hnsw_code(graph, slot));
+		__builtin_prefetch(&graph->scalars[slot]);
+	}
+	else
+		__builtin_prefetch(iqdb_store_vector(graph->store, slot));
+}
+
+static inline void
+fetch_list(const IqdbiHnsw *graph, uint32_t slot)
+{
+	const unsigned char *node = (const unsigned char *) iqdbi_hnsw_node(graph, slot);
+	size_t               end = sizeof(IqdbiHnswNode) + graph->header->room[0] * sizeof(uint32_t);
+
+	for (size_t i = 0; i < end; i += CACHE_LINE)
+		__builtin_prefetch(node + i);
+}
+
+/* The lists of those who are the next in the beam as it is now. */
+static inline void
+fetch_next(const IqdbiWalk *walk, uint32_t level)
+{
+	uint32_t nodes[WIDTH];
+	uint32_t count = level == 0 ? iqdbi_beam_peek(&walk->beam, nodes, WIDTH) : 0;
+
+	for (uint32_t i = 0; i < count; i++)
+		fetch_list(walk->graph, nodes[i]);
+}
+
+/* ---- descent ----------------------------------------------------------------------------------------------------- */
+
+/*
+ * Neighbours that were not met yet; they count as met from now on, and what scoring them reads is on its way. A node that
+ * does not reach the level, which only damage could cause, has none. The set has room for a list.
+ */
+static inline uint32_t
+unvisited(IqdbiWalk *walk, uint32_t slot, uint32_t level, uint32_t *slots_out)
+{
+	const IqdbiHnsw        *graph = walk->graph;
+	const _Atomic uint32_t *list;
+	IqdbiSlotSet            visited = walk->visited;
+	uint32_t                length;
+	uint32_t                count = 0;
+
+	if (level > 0 && iqdbi_info_level(iqdbi_hnsw_info(graph, slot)) < level)
+		return 0;
+	list = iqdbi_hnsw_list(graph, slot, level);
+	length = atomic_load_explicit(&list[0], memory_order_acquire);
+	if (length > iqdbi_hnsw_room(graph, level))
+		length = iqdbi_hnsw_room(graph, level);
+	for (uint32_t i = 0; i < length; i++)
+	{
+		uint32_t neighbour = atomic_load_explicit(&list[1 + i], memory_order_acquire);
+
+		/* kept or overwritten by the next: half of them are new, which no branch predictor guesses */
+		slots_out[count] = neighbour;
+		count += iqdbi_set_add(&visited, neighbour);
+	}
+	for (uint32_t i = 0; i < count; i++)
+		fetch_row(graph, slots_out[i]);
+	walk->visited.count = visited.count;
+	return count;
+}
+
+/* Takes each step to the nearest neighbour. Whoever was met before is not nearer than where we stand. */
+IqdbStatus
+iqdbi_walk_descend(IqdbiWalk *walk, uint64_t entry, uint32_t level, size_t capacity)
+{
+	const IqdbiHnsw *graph = walk->graph;
+	uint32_t         slots[IQDBI_HNSW_LIST_MAX];
+	float            keys[IQDBI_HNSW_LIST_MAX];
+	uint32_t         nearest = iqdbi_entry_slot(entry);
+	float            nearest_key;
+
+	IQDB_TRY(iqdbi_set_reset(&walk->visited, DESCENT_EXPECTED));
+	(void) iqdbi_set_add(&walk->visited, nearest);
+	iqdbi_hnsw_score(graph, &walk->target, &nearest, 1, &nearest_key);
+	charge(walk, 1);
+	for (uint32_t at = iqdbi_entry_level(entry); at > level; at--)
+	{
+		bool moved;
+
+		do
+		{
+			uint32_t count;
+
+			IQDB_TRY(iqdbi_set_grow(&walk->visited, iqdbi_hnsw_room(graph, at)));
+			count = unvisited(walk, nearest, at, slots);
+			moved = false;
+			iqdbi_hnsw_score(graph, &walk->target, slots, count, keys);
+			charge(walk, count);
+			for (uint32_t i = 0; i < count; i++)
+			{
+				if (keys[i] < nearest_key)
+				{
+					nearest = slots[i];
+					nearest_key = keys[i];
+					moved = true;
+				}
+			}
+		} while (moved);
+	}
+	walk->anchor = (IqdbiPair){nearest_key, nearest};
+	return iqdbi_beam_reset(&walk->beam, capacity);
+}
+
+/* ---- beam search ------------------------------------------------------------------------------------------------- */
+
+static bool
+filter_matches(IqdbiWalk *walk, uint32_t slot)
+{
+	const unsigned char *metadata;
+	size_t               length;
+
+	if (walk->filter == NULL)
+		return true;
+	walk->budget -= FILTER_COST;
+	metadata = iqdb_store_metadata(walk->graph->store, slot, &length);
+	if (iqdb_filter_matches(walk->filter, metadata, length))
+		return true;
+	walk->stats->filtered++;
+	return false;
+}
+
+/* A removed row and one that the filter turns away are ways to others, and take no place from a result. */
+static inline IqdbStatus
+offer(IqdbiWalk *walk, uint32_t slot, float key)
+{
+	/* not the node's own flag: that stands in a line which is not needed otherwise */
+	if (iqdb_store_state(walk->graph->store, slot) != IQDB_ROW_LIVE || slot == walk->self || !filter_matches(walk, slot))
+		return iqdbi_beam_way(&walk->beam, key, slot);
+	return iqdbi_beam_result(&walk->beam, key, slot);
+}
+
+/* Visits the nearest nodes of the beam, `width` at a time: what one waits for from memory, the others wait for as well. */
+static IqdbStatus
+visit(IqdbiWalk *walk, const uint32_t *nodes, uint32_t width, uint32_t level)
+{
+	const IqdbiHnsw *graph = walk->graph;
+	IqdbiBeam       *beam = &walk->beam;
+	uint32_t         slots[WIDTH * IQDBI_HNSW_LIST_MAX];
+	float            keys[WIDTH * IQDBI_HNSW_LIST_MAX];
+	uint32_t         count = 0;
+	uint32_t         nearest = 0;
+
+	IQDB_TRY(iqdbi_set_grow(&walk->visited, width * iqdbi_hnsw_room(graph, level)));
+	for (uint32_t i = 0; i < width; i++)
+		count += unvisited(walk, nodes[i], level, slots + count);
+	fetch_next(walk, level);
+	iqdbi_hnsw_score(graph, &walk->target, slots, count, keys);
+	charge(walk, count);
+	for (uint32_t i = 1; i < count; i++)
+		nearest = keys[i] < keys[nearest] ? i : nearest;
+	if (count > 0 && level == 0 && keys[nearest] < beam->bound)
+		fetch_list(graph, slots[nearest]);
+	for (uint32_t i = 0; i < count; i++)
+	{
+		if (keys[i] < beam->bound)
+			IQDB_TRY(offer(walk, slots[i], keys[i]));
+	}
+	return IQDB_OK;
+}
+
+IqdbStatus
+iqdbi_walk_begin(IqdbiWalk *walk)
+{
+	IqdbiBeam *beam = &walk->beam;
+	size_t     expected = (beam->capacity < EXPECTED_MAX ? beam->capacity : EXPECTED_MAX) * VISITED_PER_RESULT;
+
+	iqdbi_beam_restart(beam);
+	IQDB_TRY(iqdbi_set_reset(&walk->visited, (uint32_t) (expected > beam->count ? expected : beam->count)));
+	for (size_t i = 0; i < beam->count; i++)
+		(void) iqdbi_set_add(&walk->visited, beam->results[i].slot);
+	if (beam->count > 0)
+		return IQDB_OK;
+	(void) iqdbi_set_add(&walk->visited, walk->anchor.slot);
+	return offer(walk, walk->anchor.slot, walk->anchor.key);
+}
+
+IqdbStatus
+iqdbi_walk_level(IqdbiWalk *walk, uint32_t level, bool *done_out)
+{
+	uint32_t nodes[WIDTH];
+
+	*done_out = false;
+	while (iqdbi_beam_pop(&walk->beam, &nodes[0]))
+	{
+		uint32_t width = 1;
+
+		while (width < WIDTH && iqdbi_beam_pop(&walk->beam, &nodes[width]))
+			width++;
+		IQDB_TRY(visit(walk, nodes, width, level));
+		if (walk->stats->scored >= walk->scored_max)
+			break;
+		if (iqdbi_walk_spent(walk))
+			return IQDB_OK;
+	}
+	*done_out = true;
+	return IQDB_OK;
+}
