@@ -25,9 +25,7 @@
 #define PENDING_DONE_MIN 16u
 
 /* See README.md, "Choosing neighbours". Squared keys (L2, COSINE) bear more than L1 and HAMMING; DOT has no ratio. */
-#ifndef ALPHA_SQUARED
 #define ALPHA_SQUARED 1.15f
-#endif
 #define ALPHA_PLAIN 1.07f
 
 _Static_assert(sizeof(IqdbiHnswHeader) <= IQDB_HEADERS_SIZE - IQDB_ENGINE_HEADER_OFFSET, "one page for the engine");

@@ -131,10 +131,7 @@ iqdbi_hnsw_select(IqdbiLinker *linker, IqdbiPair *candidates, size_t count, uint
 		have_forced = have_forced || candidates[i].slot == forced;
 	}
 	/* keep-pruned: near ones are better than empty places */
-#ifndef KEEP
-#define KEEP 100
-#endif
-	for (size_t i = 0; i < left && selected < degree * KEEP / 100; i++)
+	for (size_t i = 0; i < left && selected < degree; i++)
 	{
 		slots_out[selected++] = candidates[i].slot;
 		have_forced = have_forced || candidates[i].slot == forced;
@@ -292,13 +289,8 @@ choose_neighbours(IqdbiLinker *linker, uint64_t entry, uint32_t level, bool *sta
 		iqdbi_beam_finish(&walk->beam);
 		memcpy(linker->candidates, walk->beam.results, walk->beam.count * sizeof(IqdbiPair));
 		linker->chosen_count[at] = iqdbi_hnsw_select(linker, linker->candidates, walk->beam.count,
-													 
-#ifdef NEWDEG
-graph->store->header->options.m * NEWDEG / 10,
-#else
-iqdbi_hnsw_degree(graph, at),
-#endif
-IQDB_SLOT_NONE, choice(linker, at));
+													  graph->store->header->options.m,
+													 IQDB_SLOT_NONE, choice(linker, at));
 	}
 	return IQDB_OK;
 }

@@ -16,9 +16,7 @@
 #define CACHE_LINE 64
 
 /* Nodes visited together. */
-#ifndef WIDTH
 #define WIDTH 2
-#endif
 
 /* The set of visited slots begins with room for so many per place in the beam. */
 #define VISITED_PER_RESULT 24
