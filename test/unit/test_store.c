@@ -1,0 +1,615 @@
+/*
+ * test_store.c - options; the row store: life of a slot, id map, blobs, locks, verification, readers beside a writer.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include <pthread.h>
+
+#include "core/engine/store_write.h"
+#include "core/flat/flat.h"
+#include "harness/memory_index.h"
+#include "harness/model.h"
+
+#define SEED UINT64_C(20251010)
+#define DIM 6
+#define MEMORY_MAX (UINT64_C(64) * 1024 * 1024)
+
+/* ---- options ---- */
+
+static void
+assert_option(IqdbIndexOptions options, IqdbStatus expected, const char *word)
+{
+	IqdbError err = {0};
+
+	assert_int_equal(iqdb_index_options_check(&options, &err), expected);
+	assert_int_equal(iqdb_index_options_check(&options, NULL), expected);
+	if (word != NULL && strstr(err.message, word) == NULL)
+		fail_msg("\"%s\" does not name %s", err.message, word);
+}
+
+static void
+defaults_pass_and_every_bound_is_checked(void **state)
+{
+	IqdbIndexOptions hnsw = iqdb_index_options_default(IQDB_ENGINE_HNSW, 8, IQDB_METRIC_L2);
+	IqdbIndexOptions ivf = iqdb_index_options_default(IQDB_ENGINE_IVF, 8, IQDB_METRIC_L2);
+	IqdbIndexOptions flat = iqdb_index_options_default(IQDB_ENGINE_FLAT, 8, IQDB_METRIC_L2);
+	IqdbIndexOptions o;
+
+	(void) state;
+	for (int engine = 0; engine < IQDB_ENGINE_COUNT; engine++)
+	{
+		for (int metric = 0; metric < IQDB_METRIC_COUNT; metric++)
+			assert_option(iqdb_index_options_default((IqdbEngineKind) engine, 1, (IqdbMetric) metric), IQDB_OK, NULL);
+	}
+	assert_option((o = flat, o.dimension = 0, o), IQDB_ERR_CONFIG, "dimension");
+	assert_option((o = flat, o.dimension = IQDB_DIMENSION_MAX, o), IQDB_OK, NULL);
+	assert_option((o = flat, o.dimension = IQDB_DIMENSION_MAX + 1, o), IQDB_ERR_CONFIG, "16001");
+	assert_option((o = flat, o.metric = 5, o), IQDB_ERR_METRIC, "metric");
+	assert_option((o = flat, o.engine = 3, o), IQDB_ERR_CONFIG, "engine");
+	assert_option((o = flat, o.quantization = IQDB_QUANTIZATION_SQ8, o), IQDB_ERR_UNSUPPORTED, "sq8");
+	assert_option((o = flat, o.quantization = 9, o), IQDB_ERR_CONFIG, "quantization");
+
+	assert_option((o = hnsw, o.m = 1, o), IQDB_ERR_CONFIG, "m is 1");
+	assert_option((o = hnsw, o.m = 128, o.ef_construction = 256, o), IQDB_OK, NULL);
+	assert_option((o = hnsw, o.m = 129, o.ef_construction = 300, o), IQDB_ERR_CONFIG, "m is 129");
+	assert_option((o = hnsw, o.ef_construction = 2 * o.m - 1, o), IQDB_ERR_CONFIG, "ef_construction");
+	assert_option((o = hnsw, o.ef_construction = 4001, o), IQDB_ERR_CONFIG, "4000");
+	assert_option((o = hnsw, o.ef_search = 0, o), IQDB_ERR_CONFIG, "ef_search");
+	assert_option((o = hnsw, o.ef_search = 100001, o), IQDB_ERR_CONFIG, "ef_search");
+	assert_option((o = hnsw, o.metric = IQDB_METRIC_HAMMING, o), IQDB_ERR_METRIC, "hamming");
+	assert_option((o = hnsw, o.quantization = IQDB_QUANTIZATION_PQ, o), IQDB_ERR_UNSUPPORTED, "pq");
+
+	assert_option((o = ivf, o.lists = 1000001, o), IQDB_ERR_CONFIG, "lists");
+	assert_option((o = ivf, o.lists = 10, o.probes = 10, o), IQDB_OK, NULL);
+	assert_option((o = ivf, o.lists = 10, o.probes = 11, o), IQDB_ERR_CONFIG, "probes");
+	assert_option((o = ivf, o.training_sample = 0, o), IQDB_ERR_CONFIG, "training_sample");
+	assert_option((o = ivf, o.quantization = IQDB_QUANTIZATION_PQ, o.pq_subvectors = 3, o), IQDB_ERR_CONFIG,
+				  "pq_subvectors");
+	assert_option((o = ivf, o.quantization = IQDB_QUANTIZATION_PQ, o.pq_subvectors = 4, o), IQDB_OK, NULL);
+	assert_option((o = ivf, o.quantization = IQDB_QUANTIZATION_PQ, o.metric = IQDB_METRIC_COSINE, o), IQDB_ERR_METRIC,
+				  "cosine");
+}
+
+static void
+rows_are_aligned_where_it_costs_little(void **state)
+{
+	(void) state;
+	assert_int_equal(iqdb_store_stride(1), 4);
+	assert_int_equal(iqdb_store_stride(4), 4);
+	assert_int_equal(iqdb_store_stride(16), 16);
+	assert_int_equal(iqdb_store_stride(17), 20);
+	assert_int_equal(iqdb_store_stride(100), 112); /* 12 more, an eighth of 100 is 12.5 */
+	assert_int_equal(iqdb_store_stride(99), 100);
+	assert_int_equal(iqdb_store_stride(128), 128);
+	assert_int_equal(iqdb_store_stride(1536), 1536);
+	for (uint32_t dim = 1; dim <= IQDB_DIMENSION_MAX; dim += 7)
+	{
+		uint32_t stride = iqdb_store_stride(dim);
+
+		assert_true(stride >= dim && stride % 4 == 0 && (stride < dim + 4 || (stride - dim) * 8 <= dim));
+	}
+}
+
+/* ---- locks that watch ---- */
+
+typedef struct Watch
+{
+	int held[IQDB_ARENA_LOCKS]; /* -1 exclusive, n shared */
+	int errors;
+	int acquired;
+} Watch;
+
+static Watch          watch;
+static unsigned char *watch_first;
+
+static int
+lock_number(void *cell)
+{
+	return (int) (((unsigned char *) cell - watch_first) / IQDB_LOCK_CELL_SIZE);
+}
+
+static void
+watch_init(void *arg, void *cell)
+{
+	(void) arg;
+	if (watch_first == NULL || (unsigned char *) cell < watch_first)
+		watch_first = cell;
+}
+
+static void
+watch_acquire(void *arg, void *cell, bool exclusive)
+{
+	int number = lock_number(cell);
+
+	(void) arg;
+	watch.acquired++;
+	/* from outside to inside, nothing twice */
+	for (int i = number; i < IQDB_ARENA_LOCKS; i++)
+		watch.errors += watch.held[i] != 0;
+	watch.held[number] += exclusive ? -1 : 1;
+}
+
+static void
+watch_release(void *arg, void *cell, bool exclusive)
+{
+	int number = lock_number(cell);
+
+	(void) arg;
+	watch.errors += watch.held[number] != (exclusive ? -1 : 1);
+	watch.held[number] = 0;
+}
+
+static const IqdbLockOps watching = {watch_init, watch_acquire, watch_release, NULL};
+
+static void
+assert_unlocked(void)
+{
+	for (int i = 0; i < IQDB_ARENA_LOCKS; i++)
+		assert_int_equal(watch.held[i], 0);
+	assert_int_equal(watch.errors, 0);
+	assert_true(watch.acquired > 0);
+	watch.acquired = 0;
+}
+
+static void
+locks_are_taken_in_order_and_let_go(void **state)
+{
+	IqdbIndexOptions options = iqdb_index_options_default(IQDB_ENGINE_FLAT, DIM, IQDB_METRIC_L2);
+	MemoryIndex      memory;
+	float            vector[DIM] = {1};
+	uint64_t         position = 0;
+	uint64_t         ids[10];
+	IqdbCursor      *cursor;
+	IqdbHit          hits[10];
+	size_t           count;
+	IqdbIndexStats   stats;
+
+	(void) state;
+	watch_first = NULL;
+	memory_index_create(&memory, &options, &watching, NULL, MEMORY_MAX);
+	for (uint64_t i = 0; i < 600; i++)
+	{
+		/* replacements: reclaims happen in between */
+		assert_int_equal(iqdb_index_put(&memory.index, iqdb_id_u64(i % 40), vector, DIM, NULL, 0, NULL, NULL), IQDB_OK);
+		assert_unlocked();
+	}
+	iqdb_index_remove(&memory.index, iqdb_id_u64(3), NULL);
+	assert_unlocked();
+	assert_true(iqdb_index_contains(&memory.index, iqdb_id_u64(4), NULL));
+	assert_unlocked();
+	assert_true(iqdb_index_get(&memory.index, iqdb_id_u64(4), vector, NULL, 0, &count));
+	assert_unlocked();
+	assert_int_equal(iqdb_index_ids(&memory.index, &position, ids, NULL, 10), 10);
+	assert_unlocked();
+	assert_int_equal(iqdb_cursor_open(&memory.index, vector, DIM, NULL, &cursor, NULL), IQDB_OK);
+	assert_int_equal(iqdb_cursor_next(cursor, hits, 10, &count, NULL), IQDB_OK);
+	assert_unlocked();
+	iqdb_cursor_close(cursor);
+	assert_int_equal(iqdb_index_maintain(&memory.index, IQDB_MAINTAIN_VACUUM, NULL), IQDB_OK);
+	assert_unlocked();
+	iqdb_index_stats(&memory.index, &stats);
+	assert_unlocked();
+	assert_true(memory_index_sound(&memory.index));
+	assert_unlocked();
+	memory_index_destroy(&memory);
+}
+
+/* ---- an engine that keeps its dead rows for a while ---- */
+
+static uint32_t kept[64];
+static size_t   kept_count;
+static size_t   added_count;
+
+static void
+keep_added(IqdbStore *store, uint32_t slot)
+{
+	assert_int_equal(iqdb_store_state(store, slot), IQDB_ROW_LIVE);
+	added_count++;
+}
+
+static void
+keep_removed(IqdbStore *store, uint32_t slot)
+{
+	assert_int_equal(iqdb_store_state(store, slot), IQDB_ROW_DEAD);
+	kept[kept_count++] = slot;
+}
+
+static IqdbEngine
+keeping_engine(void)
+{
+	IqdbEngine engine = iqdb_flat_engine;
+
+	engine.added = keep_added;
+	engine.removed = keep_removed;
+	kept_count = 0;
+	added_count = 0;
+	return engine;
+}
+
+static uint32_t
+put(IqdbStore *store, const IqdbEngine *engine, uint64_t id, const char *metadata)
+{
+	float    vector[DIM] = {(float) id, 1, 2, 3, 4, 5};
+	IqdbRow  row = {.id = iqdb_id_u64(id),
+					.vector = vector,
+					.metadata = (const unsigned char *) metadata,
+					.metadata_length = metadata != NULL ? strlen(metadata) : 0};
+	uint32_t slot;
+
+	assert_int_equal(iqdb_store_put(store, engine, &row, &slot, NULL), IQDB_OK);
+	return slot;
+}
+
+static void
+a_slot_is_reused_only_when_the_engine_let_go(void **state)
+{
+	IqdbIndexOptions options = iqdb_index_options_default(IQDB_ENGINE_FLAT, DIM, IQDB_METRIC_L2);
+	MemoryIndex      memory;
+	IqdbEngine       engine = keeping_engine();
+	IqdbStore       *store = &memory.index.store;
+	uint32_t         a;
+	uint32_t         b;
+	uint64_t         changes;
+
+	(void) state;
+	memory_index_create(&memory, &options, &iqdb_locks_none, NULL, MEMORY_MAX);
+	a = put(store, &engine, 1, "first");
+	b = put(store, &engine, 2, NULL);
+	changes = store->header->changes;
+	assert_int_equal(iqdb_store_find(store, iqdb_id_u64(1)), a);
+	assert_true(iqdb_store_remove(store, &engine, iqdb_id_u64(1)));
+	assert_false(iqdb_store_remove(store, &engine, iqdb_id_u64(1)));
+	assert_int_equal(store->header->changes, changes + 1);
+	assert_int_equal(iqdb_store_find(store, iqdb_id_u64(1)), IQDB_SLOT_NONE);
+	assert_int_equal(kept_count, 1);
+	assert_int_equal(kept[0], a);
+	/* dead, but as it was: readers may still look at it */
+	assert_int_equal(iqdb_store_state(store, a), IQDB_ROW_DEAD);
+	assert_true(iqdb_store_vector(store, a)[0] == 1.0f);
+	assert_int_equal(iqdb_store_id(store, a).number, 1);
+	assert_int_equal(iqdb_store_reclaim(store), 0);
+	assert_int_not_equal(put(store, &engine, 3, NULL), a);
+	/* let go twice is let go; a live row cannot be let go */
+	iqdb_store_release(store, a);
+	iqdb_store_release(store, a);
+	iqdb_store_release(store, b);
+	assert_int_equal(store->header->limbo_count, 1);
+	assert_int_equal(iqdb_store_state(store, b), IQDB_ROW_LIVE);
+	assert_int_not_equal(put(store, &engine, 4, NULL), a);
+	assert_true(memory_index_sound(&memory.index));
+	assert_int_equal(iqdb_store_reclaim(store), 1);
+	assert_int_equal(iqdb_store_state(store, a), IQDB_ROW_FREE);
+	assert_int_equal(put(store, &engine, 5, NULL), a);
+	assert_int_equal(added_count, 5);
+	/* a replacement: new slot, new sequence, the old one is the engine's to let go */
+	assert_int_not_equal(put(store, &engine, 2, NULL), b);
+	assert_int_equal(kept[kept_count - 1], b);
+	assert_true(memory_index_sound(&memory.index));
+	memory_index_destroy(&memory);
+}
+
+/* ---- id map and blobs ---- */
+
+static void
+the_id_map_grows_and_finds_every_id(void **state)
+{
+	IqdbIndexOptions options = iqdb_index_options_default(IQDB_ENGINE_FLAT, 1, IQDB_METRIC_L2);
+	MemoryIndex      memory;
+	float            vector = 1;
+	IqdbStore       *store = &memory.index.store;
+
+	(void) state;
+	memory_index_create(&memory, &options, &iqdb_locks_none, NULL, MEMORY_MAX);
+	/* numbers as tuple identifiers are: block << 16 | offset, dense */
+	for (uint64_t i = 0; i < 30000; i++)
+	{
+		uint64_t id = i / 50 << 16 | i % 50;
+
+		assert_int_equal(iqdb_index_put(&memory.index, iqdb_id_u64(id), &vector, 1, NULL, 0, NULL, NULL), IQDB_OK);
+		if (i % 9999 == 0)
+			assert_true(memory_index_sound(&memory.index));
+	}
+	assert_int_equal(store->header->bucket_count, 30000);
+	for (uint64_t i = 0; i < 30000; i++)
+		assert_int_equal(iqdb_store_find(store, iqdb_id_u64(i / 50 << 16 | i % 50)), i);
+	assert_int_equal(iqdb_store_find(store, iqdb_id_u64(77)), IQDB_SLOT_NONE);
+	for (uint64_t i = 0; i < 30000; i += 2)
+		iqdb_index_remove(&memory.index, iqdb_id_u64(i / 50 << 16 | i % 50), NULL);
+	assert_true(memory_index_sound(&memory.index));
+	for (uint64_t i = 0; i < 30000; i++)
+		assert_int_equal(iqdb_store_find(store, iqdb_id_u64(i / 50 << 16 | i % 50)) == IQDB_SLOT_NONE, i % 2 == 0);
+	memory_index_destroy(&memory);
+}
+
+static void
+metadata_of_any_length_is_kept(void **state)
+{
+	static const size_t lengths[] = {1, 11, 12, 13, 28, 59, 60, 61, 4090, 8187, 8188, 8189, 20000, 65536, 300000, 1048577};
+	IqdbIndexOptions    options = iqdb_index_options_default(IQDB_ENGINE_FLAT, DIM, IQDB_METRIC_L2);
+	MemoryIndex         memory;
+	IqdbStore          *store = &memory.index.store;
+	unsigned char      *bytes = malloc(2000000);
+	float               vector[DIM] = {0};
+	size_t              count = sizeof(lengths) / sizeof(lengths[0]);
+	uint64_t            blob_end = 0;
+
+	(void) state;
+	for (size_t i = 0; i < 2000000; i++)
+		bytes[i] = (unsigned char) (i * 31);
+	memory_index_create(&memory, &options, &iqdb_locks_none, NULL, MEMORY_MAX);
+	for (int round = 0; round < 3; round++)
+	{
+		for (size_t i = 0; i < count; i++)
+		{
+			IqdbRow row = {.id = iqdb_id_bytes(bytes + i, (uint32_t) lengths[count - 1 - i]),
+						   .vector = vector,
+						   .metadata = bytes + round,
+						   .metadata_length = lengths[i]};
+			uint32_t slot;
+
+			assert_int_equal(iqdb_store_put(store, &iqdb_flat_engine, &row, &slot, NULL), IQDB_OK);
+		}
+		for (size_t i = 0; i < count; i++)
+		{
+			IqdbId               id = iqdb_id_bytes(bytes + i, (uint32_t) lengths[count - 1 - i]);
+			uint32_t             slot = iqdb_store_find(store, id);
+			size_t               length;
+			const unsigned char *metadata;
+
+			assert_int_not_equal(slot, IQDB_SLOT_NONE);
+			assert_true(iqdb_id_equal(iqdb_store_id(store, slot), id));
+			metadata = iqdb_store_metadata(store, slot, &length);
+			assert_int_equal(length, lengths[i]);
+			assert_memory_equal(metadata, bytes + round, length);
+		}
+		(void) iqdb_store_reclaim(store);
+		/* the second round needs as much again, the third lives on what the first left */
+		if (round == 1)
+			blob_end = store->header->blob_end;
+	}
+	assert_int_equal(store->header->blob_end, blob_end);
+	free(bytes);
+	memory_index_destroy(&memory);
+}
+
+/* ---- verification finds what is wrong ---- */
+
+static void
+count_finding(void *arg, const char *what)
+{
+	assert_true(strlen(what) > 0);
+	(*(size_t *) arg)++;
+}
+
+static void
+break_store(IqdbStore *store, int how)
+{
+	switch (how)
+	{
+		case 0:
+			store->norms[5] += 1;
+			break;
+		case 1:
+			store->header->live_count++;
+			break;
+		case 2:
+			store->slots[7].sequence = store->slots[8].sequence;
+			break;
+		case 3:
+			store->slots[7].sequence = store->header->next_sequence;
+			break;
+		case 4:
+			store->vectors[3 * store->header->stride + DIM] = 1;
+			break;
+		case 5:
+			store->vectors[3 * store->header->stride + 1] = NAN;
+			break;
+		case 6:
+			store->slots[9].id = 12345;
+			break;
+		case 7:
+			store->slots[9].next = 9;
+			break;
+		case 8:
+			store->header->free_head = IQDB_SLOT_NONE;
+			break;
+		case 9:
+			store->header->limbo_tail = 3;
+			break;
+		case 10:
+			store->states[2] = 77;
+			break;
+		case 11:
+			store->states[2] = IQDB_ROW_FREE;
+			break;
+		case 12:
+			store->slots[4].metadata = store->header->blob_end;
+			break;
+		case 13:
+			store->header->blob_end += 16;
+			break;
+		case 14:
+			store->blobs[store->slots[4].metadata + 4] = 0xff;
+			break;
+		case 15:
+			store->header->known_count++;
+			break;
+		case 16:
+			store->slots[6].flags |= IQDB_SLOT_LIMBO;
+			break;
+		case 17:
+			store->slots[9].id = store->slots[10].id;
+			break;
+		default:
+			break;
+	}
+}
+
+static void
+verification_finds_each_breach(void **state)
+{
+	(void) state;
+	for (int how = -1; how <= 17; how++)
+	{
+		IqdbIndexOptions options = iqdb_index_options_default(IQDB_ENGINE_FLAT, DIM, IQDB_METRIC_L2);
+		MemoryIndex      memory;
+		IqdbRng          rng;
+		float            vector[DIM];
+		size_t           findings = 0;
+		unsigned char    empty_map[4] = {0};
+
+		iqdb_rng_seed(&rng, SEED);
+		memory_index_create(&memory, &options, &iqdb_locks_none, NULL, MEMORY_MAX);
+		for (uint64_t i = 0; i < 40; i++)
+		{
+			model_random_vector(&rng, vector, DIM);
+			vector[1] = 1;
+			assert_int_equal(iqdb_index_put(&memory.index, iqdb_id_u64(i), vector, DIM, empty_map, 4, NULL, NULL), IQDB_OK);
+		}
+		for (uint64_t i = 20; i < 24; i++)
+			iqdb_index_remove(&memory.index, iqdb_id_u64(i), NULL);
+		assert_int_equal(iqdb_index_maintain(&memory.index, IQDB_MAINTAIN_VACUUM, NULL), IQDB_OK);
+		iqdb_index_remove(&memory.index, iqdb_id_u64(30), NULL);
+		break_store(&memory.index.store, how);
+		assert_int_equal(iqdb_index_check(&memory.index, count_finding, &findings, NULL), IQDB_OK);
+		if ((findings > 0) != (how >= 0))
+			fail_msg("breach %d: %zu findings", how, findings);
+		memory_index_destroy(&memory);
+	}
+}
+
+/* ---- readers beside a writer, slots reused all the time ---- */
+
+typedef struct Shared
+{
+	MemoryIndex    memory;
+	_Atomic bool   stop;
+	_Atomic size_t rounds;
+	_Atomic size_t errors;
+} Shared;
+
+/* Every row says the same number in id, vector and metadata. */
+static void *
+scan_main(void *arg)
+{
+	Shared          *shared = arg;
+	const IqdbStore *store = &shared->memory.index.store;
+
+	while (!shared->stop)
+	{
+		uint32_t count = atomic_load_explicit(&store->header->slot_count, memory_order_acquire);
+
+		iqdb_store_lock(store, IQDB_LOCK_STRUCTURE, false);
+		for (uint32_t slot = 0; slot < count; slot++)
+		{
+			size_t               length;
+			const unsigned char *metadata;
+			uint32_t             number;
+
+			if (iqdb_store_state(store, slot) != IQDB_ROW_LIVE)
+				continue;
+			metadata = iqdb_store_metadata(store, slot, &length);
+			memcpy(&number, metadata, sizeof(number));
+			shared->errors += length != sizeof(number) || iqdb_store_vector(store, slot)[0] != (float) number ||
+							  iqdb_store_vector(store, slot)[DIM - 1] != (float) number ||
+							  iqdb_store_id(store, slot).number != number % 100;
+		}
+		iqdb_store_unlock(store, IQDB_LOCK_STRUCTURE, false);
+		shared->rounds++;
+	}
+	return NULL;
+}
+
+static void *
+find_main(void *arg)
+{
+	Shared          *shared = arg;
+	const IqdbIndex *index = &shared->memory.index;
+	uint64_t         n = 0;
+
+	while (!shared->stop)
+	{
+		float          vector[DIM];
+		uint32_t       number;
+		size_t         length;
+		uint64_t       position = 0;
+		uint64_t       ids[64];
+		IqdbIndexStats stats;
+
+		if (iqdb_index_get(index, iqdb_id_u64(n++ % 100), vector, (unsigned char *) &number, sizeof(number), &length))
+			shared->errors += vector[0] != (float) number || vector[DIM - 1] != (float) number;
+		if (n % 50 == 0)
+		{
+			while (iqdb_index_ids(index, &position, ids, NULL, 64) > 0)
+				shared->errors += ids[0] >= 100;
+			iqdb_index_stats(index, &stats);
+			shared->errors += stats.live > 100;
+		}
+	}
+	return NULL;
+}
+
+static void
+readers_never_see_half_a_row(void **state)
+{
+	IqdbIndexOptions options = iqdb_index_options_default(IQDB_ENGINE_FLAT, DIM, IQDB_METRIC_L2);
+	Shared          *shared = calloc(1, sizeof(*shared));
+	pthread_t        threads[3];
+
+	(void) state;
+	memory_index_create(&shared->memory, &options, &iqdb_locks_pthread, NULL, MEMORY_MAX);
+	assert_int_equal(pthread_create(&threads[0], NULL, scan_main, shared), 0);
+	assert_int_equal(pthread_create(&threads[1], NULL, scan_main, shared), 0);
+	assert_int_equal(pthread_create(&threads[2], NULL, find_main, shared), 0);
+	for (uint32_t i = 0; i < 8000 || (shared->rounds < 50 && i < 8000000); i++)
+	{
+		float   vector[DIM];
+		IqdbRow row = {.id = iqdb_id_u64(i % 100),
+					   .vector = vector,
+					   .metadata = (const unsigned char *) &i,
+					   .metadata_length = sizeof(i)};
+		uint32_t slot;
+
+		/* floats count exactly up to 2^24 */
+		for (int j = 0; j < DIM; j++)
+			vector[j] = (float) i;
+		assert_int_equal(iqdb_store_put(&shared->memory.index.store, &iqdb_flat_engine, &row, &slot, NULL), IQDB_OK);
+		if (i % 7 == 0)
+			(void) iqdb_store_remove(&shared->memory.index.store, &iqdb_flat_engine, iqdb_id_u64(i * 3 % 100));
+		if (i % 64 == 0)
+			(void) iqdb_store_reclaim(&shared->memory.index.store);
+	}
+	shared->stop = true;
+	for (int i = 0; i < 3; i++)
+		pthread_join(threads[i], NULL);
+	assert_int_equal(shared->errors, 0);
+	assert_true(shared->rounds >= 50);
+	assert_true(shared->memory.index.store.header->slot_count < 1000);
+	memory_index_destroy(&shared->memory);
+	free(shared);
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(defaults_pass_and_every_bound_is_checked),
+		cmocka_unit_test(rows_are_aligned_where_it_costs_little),
+		cmocka_unit_test(locks_are_taken_in_order_and_let_go),
+		cmocka_unit_test(a_slot_is_reused_only_when_the_engine_let_go),
+		cmocka_unit_test(the_id_map_grows_and_finds_every_id),
+		cmocka_unit_test(metadata_of_any_length_is_kept),
+		cmocka_unit_test(verification_finds_each_breach),
+		cmocka_unit_test(readers_never_see_half_a_row),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
