@@ -195,7 +195,7 @@ check_core(CheckState *state)
 	iqdb_pg_check(status, &error, state->index);
 }
 
-/* Every row of the table must be there, with this very vector. A row missing may just be younger than our last look. */
+/* Every row that can be seen must be there, with this very vector. One missing may just be younger than our last look. */
 static void
 check_row(Relation index, ItemPointer tid, Datum *values, bool *isnull, bool alive, void *arg)
 {
@@ -290,7 +290,9 @@ iqdb_sql_check(PG_FUNCTION_ARGS)
 
 	check_core(&state);
 	info = BuildIndexInfo(state.index);
-	table_index_build_range_scan(state.heap, state.index, info, false, true, false, 0, InvalidBlockNumber, check_row,
+	/* what a snapshot sees: rows whose statement is still on its way, and dead ones, may be missing */
+	info->ii_Concurrent = true;
+	table_index_build_range_scan(state.heap, state.index, info, false, false, false, 0, InvalidBlockNumber, check_row,
 								 &state, NULL);
 	check_ids(&state);
 	MemoryContextDelete(state.row_context);

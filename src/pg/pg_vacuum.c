@@ -2,15 +2,16 @@
  * pg_vacuum.c - VACUUM's two calls.
  *
  * ambulkdelete asks for every TID that the index knows, with or without a vector, whether its tuple is dead, and journals
- * a DELETE for those that are: other nodes may hold what this one forgot. All of them are journaled before it returns,
- * because the table gives the line pointers free right afterwards. The engine's repair comes after that, in proportion to
- * what was removed.
+ * a DELETE for those that are; and for every other line pointer that VACUUM is about to free: other nodes may hold what
+ * this one forgot, or was never told. All of them are journaled before it returns, because the table gives the line
+ * pointers free right afterwards. The engine's repair comes after that, in proportion to what was removed.
  */
 #include "postgres.h"
 
 #include "access/genam.h"
 #include "access/htup_details.h"
 #include "access/table.h"
+#include "access/visibilitymap.h"
 #include "commands/vacuum.h"
 #include "miscadmin.h"
 #include "storage/bufmgr.h"
@@ -108,23 +109,35 @@ ask_for_known(Removal *removal)
 	}
 }
 
-/* There is no arena to tell what is known: what VACUUM is about to free are dead line pointers of the table. */
+/*
+ * Asks for the dead line pointers of the table that the arena, if there is one, does not know: VACUUM is about to free
+ * them. Another node may have built its arena from the table when their tuples were there, although this index was never
+ * told of them: the inserting statement failed on its way to the index, or the rows came and went while the index was
+ * created concurrently. A page that is visible to all has none.
+ */
 static void
 ask_for_dead_items(Removal *removal, Relation heap)
 {
 	BufferAccessStrategy strategy = GetAccessStrategy(BAS_VACUUM);
 	BlockNumber blocks = RelationGetNumberOfBlocks(heap);
+	Buffer		map = InvalidBuffer;
 
 	for (BlockNumber block = 0; block < blocks; block++)
 	{
 		ItemPointerData tids[MaxHeapTuplesPerPage];
 		int			count;
 
+		if (visibilitymap_get_status(heap, block, &map) & VISIBILITYMAP_ALL_VISIBLE)
+			continue;
 		iqdb_pg_vacuum_delay_point();
 		count = iqdb_pg_dead_items(heap, block, strategy, tids);
 		for (int i = 0; i < count; i++)
-			ask(removal, &tids[i]);
+			if (removal->arena == NULL ||
+				!iqdb_index_contains(&removal->arena->index, iqdb_id_u64(iqdb_pg_tid_number(&tids[i])), NULL))
+				ask(removal, &tids[i]);
 	}
+	if (BufferIsValid(map))
+		ReleaseBuffer(map);
 	FreeAccessStrategy(strategy);
 }
 
@@ -136,12 +149,18 @@ iqdb_am_bulkdelete(IndexVacuumInfo *info, IndexBulkDeleteResult *stats, IndexBul
 	Relation	heap = table_open(index->rd_index->indrelid, NoLock);
 	IqdbError	error = {0};
 	Removal		removal = {index, NULL, callback, callback_state, NULL, 0, 0, 0};
+	uint64		removed = 0;
 
 	removal.arena = iqdb_pg_try_current(index, heap, &error);
 	removal.changes = palloc(IDS_PER_BATCH * sizeof(IqdbPgChange));
 	if (removal.arena != NULL)
+	{
 		ask_for_known(&removal);
-	else
+		remove_pending(&removal);
+		removed = removal.removed;
+	}
+	/* what other nodes may know, if there can be any */
+	if (removal.arena == NULL || removal.arena->shared->permanent)
 		ask_for_dead_items(&removal, heap);
 	remove_pending(&removal);
 
@@ -157,7 +176,7 @@ iqdb_am_bulkdelete(IndexVacuumInfo *info, IndexBulkDeleteResult *stats, IndexBul
 
 	if (stats == NULL)
 		stats = palloc0(sizeof(IndexBulkDeleteResult));
-	stats->tuples_removed += removal.removed;
+	stats->tuples_removed += removal.arena != NULL ? removed : removal.removed;
 	stats->num_index_tuples = removal.arena != NULL ? (double) removal.kept : info->num_heap_tuples;
 	stats->estimated_count = removal.arena == NULL;
 	stats->num_pages = RelationGetNumberOfBlocks(index);
