@@ -1,0 +1,242 @@
+/*
+ * fuzz_ops.c - any bytes as a sequence of operations on an embedded database, held against the naive model.
+ *
+ * Byte 0: engine and metric. Then one operation per round: upsert, delete, search, filtered search, flush, optimize, close
+ * and reopen, abandon and reopen, lose power and reopen. Properties: the answers of the model (with the flat engine in its
+ * very order; with a graph, when every row is asked for, the same rows, each once, nearest first), acknowledged writes
+ * survive everything, and verification finds nothing.
+ */
+#include "core/db/iqdb.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "harness/io_crash.h"
+#include "harness/model.h"
+
+#define DIM 3
+#define OPERATIONS_MAX 400
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+typedef struct Input
+{
+	const uint8_t *at;
+	size_t         left;
+} Input;
+
+typedef struct World
+{
+	IoCrash   *fs;
+	IqdbConfig config;
+	Iqdb      *db;
+	Model      model;
+	bool       exact;
+} World;
+
+static void
+require(bool condition, const char *what)
+{
+	if (!condition)
+	{
+		fprintf(stderr, "fuzz_ops: violated: %s\n", what);
+		abort();
+	}
+}
+
+static uint8_t
+take(Input *input)
+{
+	if (input->left == 0)
+		return 0;
+	input->left--;
+	return *input->at++;
+}
+
+static IqdbId
+take_id(Input *input, unsigned char *buffer)
+{
+	uint8_t byte = take(input);
+
+	if (byte < 192)
+		return iqdb_id_u64(byte % 48);
+	buffer[0] = byte % 16;
+	buffer[1] = 0;
+	return iqdb_id_bytes(buffer, 1 + byte / 16 % 2);
+}
+
+static void
+take_vector(Input *input, float *vector)
+{
+	for (int i = 0; i < DIM; i++)
+		vector[i] = (float) (take(input) % 9) - 4.0f;
+}
+
+static void
+finding(void *arg, const char *what)
+{
+	(void) arg;
+	fprintf(stderr, "fuzz_ops: found: %s\n", what);
+	abort();
+}
+
+static void
+open_database(World *world)
+{
+	IqdbError err = {0};
+
+	if (iqdb_open("db", &world->config, &world->db, &err) != IQDB_OK)
+	{
+		fprintf(stderr, "fuzz_ops: %s: %s\n", err.file, err.message);
+		abort();
+	}
+	require(iqdb_len(world->db) == world->model.count, "as many rows as before");
+}
+
+static void
+upsert(World *world, Input *input)
+{
+	unsigned char  buffer[2];
+	IqdbId         id = take_id(input, buffer);
+	float          vector[DIM];
+	IqdbRng        rng;
+	size_t         length;
+	unsigned char *metadata;
+
+	take_vector(input, vector);
+	iqdb_rng_seed(&rng, take(input));
+	metadata = model_random_metadata(&rng, &length);
+	require(iqdb_upsert(world->db, id, vector, DIM, metadata, length, NULL) == IQDB_OK, "upsert");
+	model_put(&world->model, id, vector, metadata, length);
+	free(metadata);
+}
+
+static void
+delete(World *world, Input *input)
+{
+	unsigned char buffer[2];
+	IqdbId        id = take_id(input, buffer);
+	bool          deleted;
+
+	require(iqdb_delete(world->db, id, &deleted, NULL) == IQDB_OK, "delete");
+	require(deleted == model_remove(&world->model, id), "deleted what was there");
+}
+
+static void
+check_one(const World *world, const IqdbFound *found, const float *query)
+{
+	const ModelRow *row = model_find(&world->model, found->id);
+
+	require(row != NULL, "a row that is there");
+	require(found->distance == (float) iqdb_metric_distance(world->model.metric,
+															 model_key(world->model.metric, query, row->vector, DIM)),
+			"its distance");
+	require(found->metadata_length == row->metadata_length &&
+				(row->metadata_length == 0 || memcmp(found->metadata, row->metadata, row->metadata_length) == 0),
+			"its metadata");
+}
+
+static void
+search(World *world, Input *input, bool filtered)
+{
+	float       query[DIM];
+	size_t      k = take(input);
+	IqdbFilter *filter = NULL;
+	IqdbRng     rng;
+	IqdbResult *result;
+	ModelHit   *expected;
+	size_t      count;
+
+	take_vector(input, query);
+	if (filtered)
+	{
+		iqdb_rng_seed(&rng, take(input));
+		filter = model_random_filter(&rng);
+	}
+	expected = model_search(&world->model, query, filter, &count);
+	require(iqdb_search_with(world->db, query, DIM, k, filter, &result, NULL) == IQDB_OK, "search");
+	require(result->count == (k < count ? k : count), "as many as there are");
+	for (size_t i = 0; i < result->count; i++)
+	{
+		check_one(world, &result->found[i], query);
+		require(i == 0 || result->found[i - 1].distance <= result->found[i].distance, "nearest first");
+		/* a graph that gives all rows gives them in the one order too */
+		if (world->exact || k >= count)
+			require(iqdb_id_equal(result->found[i].id, expected[i].row->id), "the model's order");
+	}
+	iqdb_result_free(result);
+	free(expected);
+	iqdb_filter_free(&iqdb_allocator_libc, filter);
+}
+
+static void
+operation(World *world, Input *input)
+{
+	uint8_t code = take(input);
+
+	switch (code % 16)
+	{
+		case 0:
+			search(world, input, false);
+			break;
+		case 1:
+			search(world, input, true);
+			break;
+		case 2:
+		case 3:
+		case 4:
+			delete(world, input);
+			break;
+		case 5:
+			require(iqdb_flush(world->db, NULL) == IQDB_OK, "flush");
+			break;
+		case 6:
+			require(iqdb_optimize(world->db, NULL) == IQDB_OK, "optimize");
+			break;
+		case 7:
+			require(iqdb_check(world->db, finding, NULL, NULL) == IQDB_OK, "check");
+			break;
+		case 8:
+			if (code < 64)
+				require(iqdb_close(world->db, NULL) == IQDB_OK, "close");
+			else
+				iqdb_abandon(world->db);
+			if (code >= 128)
+				io_crash_crash(world->fs, code);
+			open_database(world);
+			break;
+		default:
+			upsert(world, input);
+			break;
+	}
+}
+
+int
+LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	Input   input = {data, size};
+	uint8_t shape = take(&input);
+	World   world = {0};
+	bool    graph = shape >= 128 && iqdb_engine_get(IQDB_ENGINE_HNSW) != NULL;
+
+	world.fs = io_crash_create();
+	world.config = iqdb_config_default(graph ? IQDB_ENGINE_HNSW : IQDB_ENGINE_FLAT, DIM,
+									   (IqdbMetric) (shape % IQDB_METRIC_COUNT));
+	world.config.memory_max = UINT64_C(32) * 1024 * 1024;
+	world.config.io = io_crash_io(world.fs);
+	world.config.checkpoint_bytes = 4000;
+	world.exact = !graph;
+	model_init(&world.model, DIM, (IqdbMetric) (shape % IQDB_METRIC_COUNT));
+	open_database(&world);
+	for (int i = 0; i < OPERATIONS_MAX && input.left > 0; i++)
+		operation(&world, &input);
+	require(iqdb_check(world.db, finding, NULL, NULL) == IQDB_OK, "check");
+	require(iqdb_close(world.db, NULL) == IQDB_OK, "close");
+	open_database(&world);
+	require(iqdb_check(world.db, finding, NULL, NULL) == IQDB_OK, "check");
+	iqdb_abandon(world.db);
+	io_crash_destroy(world.fs);
+	model_free(&world.model);
+	return 0;
+}

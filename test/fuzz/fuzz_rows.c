@@ -1,0 +1,121 @@
+/*
+ * fuzz_rows.c - any bytes as the sections of rows and engine of a snapshot.
+ *
+ * Byte 0: engine and metric; bytes 1, 2: length of the first section; then both sections. Properties: no read outside the
+ * bytes, and whatever loads is an index that verification finds nothing wrong with, that takes writes, and whose own
+ * snapshot loads again.
+ */
+#include "core/db/index_codec.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/base/endian.h"
+#include "harness/memory_index.h"
+
+#define DIM 2
+#define MEMORY_MAX (UINT64_C(4) * 1024 * 1024)
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static void
+require(bool condition, const char *what)
+{
+	if (!condition)
+	{
+		fprintf(stderr, "fuzz_rows: violated: %s\n", what);
+		abort();
+	}
+}
+
+static void
+set_section(MemorySnapshot *snapshot, int section, const uint8_t *bytes, size_t length)
+{
+	snapshot->bytes[section] = malloc(length > 0 ? length : 1);
+	require(snapshot->bytes[section] != NULL, "memory");
+	if (length > 0)
+		memcpy(snapshot->bytes[section], bytes, length);
+	snapshot->length[section] = length;
+	snapshot->allocated[section] = length;
+}
+
+static IqdbStatus
+load(MemoryIndex *memory, const IqdbIndexOptions *options, MemorySnapshot *snapshot)
+{
+	IqdbSectionSource source = memory_snapshot_source(snapshot);
+
+	memory_index_create(memory, options, &iqdb_locks_none, NULL, MEMORY_MAX);
+	return iqdb_index_load(&memory->index, &source, NULL);
+}
+
+static void
+use(MemoryIndex *memory)
+{
+	float            vector[DIM] = {1, 2};
+	IqdbSearchParams params = {.expected = 100};
+	IqdbCursor      *cursor;
+	IqdbHit          hits[64];
+	size_t           count;
+	uint64_t         total = 0;
+
+	require(iqdb_cursor_open(&memory->index, vector, DIM, &params, &cursor, NULL) == IQDB_OK, "cursor");
+	do
+	{
+		require(iqdb_cursor_next(cursor, hits, 64, &count, NULL) == IQDB_OK, "next");
+		total += count;
+	} while (count > 0);
+	iqdb_cursor_close(cursor);
+	require(total == iqdb_index_live_count(&memory->index), "every row is found");
+	if (iqdb_index_put(&memory->index, iqdb_id_u64(1), vector, DIM, NULL, 0, NULL, NULL) == IQDB_OK)
+		require(iqdb_index_contains(&memory->index, iqdb_id_u64(1), NULL), "what was put is there");
+	require(memory_index_sound(&memory->index), "sound after a write");
+}
+
+static void
+round_trip(MemoryIndex *memory, const IqdbIndexOptions *options)
+{
+	MemorySnapshot  snapshot;
+	MemoryIndex     again;
+	IqdbSectionSink sink = memory_snapshot_sink(&snapshot);
+
+	memory_snapshot_init(&snapshot);
+	require(iqdb_index_save(&memory->index, &sink, NULL) == IQDB_OK, "save");
+	require(load(&again, options, &snapshot) == IQDB_OK, "what was saved loads");
+	require(memory_index_sound(&again.index), "and is sound");
+	require(iqdb_index_live_count(&again.index) == iqdb_index_live_count(&memory->index), "with all rows");
+	memory_index_destroy(&again);
+	memory_snapshot_free(&snapshot);
+}
+
+int
+LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	MemorySnapshot   snapshot;
+	MemoryIndex      memory;
+	IqdbIndexOptions options;
+	size_t           length;
+	uint32_t         engine;
+
+	if (size < 3)
+		return 0;
+	engine = data[0] >= 128 && iqdb_engine_get(IQDB_ENGINE_HNSW) != NULL ? IQDB_ENGINE_HNSW : IQDB_ENGINE_FLAT;
+	options = iqdb_index_options_default((IqdbEngineKind) engine, DIM, (IqdbMetric) (data[0] % IQDB_METRIC_COUNT));
+	length = iqdb_load_u16(data + 1);
+	data += 3;
+	size -= 3;
+	if (length > size)
+		length = size;
+	memory_snapshot_init(&snapshot);
+	set_section(&snapshot, IQDB_SECTION_ROWS, data, length);
+	set_section(&snapshot, IQDB_SECTION_ENGINE, data + length, size - length);
+	if (load(&memory, &options, &snapshot) == IQDB_OK)
+	{
+		require(memory_index_sound(&memory.index), "what loads is sound");
+		use(&memory);
+		round_trip(&memory, &options);
+	}
+	memory_index_destroy(&memory);
+	memory_snapshot_free(&snapshot);
+	return 0;
+}
