@@ -258,14 +258,13 @@ workers_wanted(Relation heap, Relation index)
 }
 
 static void
-finish(Relation heap, Relation index, IqdbPgArena *arena)
+finish(Relation index, IqdbPgArena *arena)
 {
 	IqdbPgView	view;
 	IqdbError	error = {0};
 
 	iqdb_pg_view(&view, arena);
 	pgstat_progress_update_param(PROGRESS_CREATEIDX_SUBPHASE, IQDB_PG_PHASE_FINISH);
-	iqdb_pg_check(iqdb_pg_fill_known(heap, arena, &error), &error, index);
 	iqdb_pg_check(iqdb_index_maintain(&view.index, IQDB_MAINTAIN_BUILD, &error), &error, index);
 	CHECK_FOR_INTERRUPTS();
 }
@@ -329,7 +328,7 @@ iqdb_am_build(Relation heap, Relation index, IndexInfo *info)
 		info->ii_ParallelWorkers = is_private ? 0 : workers_wanted(heap, index);
 		if (info->ii_ParallelWorkers == 0 || !build_parallel(heap, index, info, arena, &result->heap_tuples))
 			result->heap_tuples = build_serial(heap, index, info, arena);
-		finish(heap, index, arena);
+		finish(index, arena);
 	}
 	PG_CATCH();
 	{

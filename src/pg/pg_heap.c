@@ -159,43 +159,6 @@ iqdb_pg_fill_from_table(Relation index, Relation heap, IqdbPgArena *arena, uint6
 	return state.status;
 }
 
-/*
- * TIDs of one page that are in use and may have been left out of the index because their tuples are dead: line pointers
- * that say so, roots that are not plainly alive (more of them than need be: the horizon of the scan before may have been
- * another one), and redirections, whose tuples may all be dead. Returns how many.
- */
-static int
-doubtful_on_page(Relation heap, Buffer buffer, TransactionId oldest, ItemPointerData *tids)
-{
-	Page		page = BufferGetPage(buffer);
-	OffsetNumber last = PageIsNew(page) ? 0 : PageGetMaxOffsetNumber(page);
-	int			count = 0;
-
-	for (OffsetNumber offset = FirstOffsetNumber; offset <= last; offset++)
-	{
-		ItemId		item = PageGetItemId(page, offset);
-		HeapTupleData tuple;
-		bool		doubtful = ItemIdIsDead(item) || ItemIdIsRedirected(item);
-
-		if (ItemIdIsNormal(item))
-		{
-			tuple.t_tableOid = RelationGetRelid(heap);
-			tuple.t_data = (HeapTupleHeader) PageGetItem(page, item);
-			tuple.t_len = ItemIdGetLength(item);
-			ItemPointerSet(&tuple.t_self, BufferGetBlockNumber(buffer), offset);
-			doubtful = !HeapTupleHeaderIsHeapOnly(tuple.t_data) &&
-				HeapTupleSatisfiesVacuum(&tuple, oldest, buffer) != HEAPTUPLE_LIVE;
-		}
-		if (doubtful)
-		{
-			/* a macro that evaluates its argument more than once */
-			ItemPointerSet(&tids[count], BufferGetBlockNumber(buffer), offset);
-			count++;
-		}
-	}
-	return count;
-}
-
 int
 iqdb_pg_dead_items(Relation heap, BlockNumber block, BufferAccessStrategy strategy, ItemPointerData *tids)
 {
@@ -214,34 +177,4 @@ iqdb_pg_dead_items(Relation heap, BlockNumber block, BufferAccessStrategy strate
 		}
 	UnlockReleaseBuffer(buffer);
 	return count;
-}
-
-IqdbStatus
-iqdb_pg_fill_known(Relation heap, IqdbPgArena *arena, IqdbError *error)
-{
-	BufferAccessStrategy strategy = GetAccessStrategy(BAS_BULKREAD);
-	TransactionId oldest = GetOldestNonRemovableTransactionId(heap);
-	BlockNumber blocks = RelationGetNumberOfBlocks(heap);
-
-	for (BlockNumber block = 0; block < blocks; block++)
-	{
-		ItemPointerData tids[MaxHeapTuplesPerPage];
-		Buffer		buffer;
-		int			count;
-
-		CHECK_FOR_INTERRUPTS();
-		buffer = ReadBufferExtended(heap, MAIN_FORKNUM, block, RBM_NORMAL, strategy);
-		LockBuffer(buffer, BUFFER_LOCK_SHARE);
-		count = doubtful_on_page(heap, buffer, oldest, tids);
-		UnlockReleaseBuffer(buffer);
-		for (int i = 0; i < count; i++)
-		{
-			IqdbId		id = iqdb_id_u64(iqdb_pg_tid_number(&tids[i]));
-
-			if (!iqdb_index_contains(&arena->index, id, NULL))
-				IQDB_TRY(iqdb_index_put_known(&arena->index, id, error));
-		}
-	}
-	FreeAccessStrategy(strategy);
-	return IQDB_OK;
 }

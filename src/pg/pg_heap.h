@@ -1,5 +1,5 @@
 /*
- * pg_heap.h - reading an index's rows out of its table: by TID, and which TIDs the table has at all.
+ * pg_heap.h - reading an index's rows out of its table: by TID, and which line pointers are dead.
  */
 #ifndef IQDB_PG_HEAP_H
 #define IQDB_PG_HEAP_H
@@ -20,12 +20,6 @@ extern IqdbPgFetch *iqdb_pg_fetch_begin(Relation index, Relation heap);
 extern const float *iqdb_pg_fetch(IqdbPgFetch *fetch, ItemPointer tid);
 
 extern void iqdb_pg_fetch_end(IqdbPgFetch *fetch);
-
-/*
- * Makes known every TID whose line pointer is in use although the tuple is dead and was not indexed: an index on another
- * node may hold it, and is told of its end only by our DELETE entry. Call it after the table was scanned.
- */
-extern IqdbStatus iqdb_pg_fill_known(Relation heap, IqdbPgArena *arena, IqdbError *error);
 
 /* The planner's guess of the table's rows. */
 extern double iqdb_pg_estimate_rows(Relation heap);

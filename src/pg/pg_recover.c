@@ -340,8 +340,6 @@ rebuild(Relation index, Relation heap, const IqdbPgMeta *meta, const IqdbIndexOp
 	pg_atomic_write_u64(&shared->applied_block, shared->applied.block);
 	*status = iqdb_pg_fill_from_table(index, heap, arena, &shared->rebuilt_rows, error);
 	if (*status == IQDB_OK)
-		*status = iqdb_pg_fill_known(heap, arena, error);
-	if (*status == IQDB_OK)
 	{
 		iqdb_pg_link_pending(index, arena);
 		*status = iqdb_index_maintain(&arena->index, IQDB_MAINTAIN_BUILD, error);
