@@ -3,8 +3,8 @@
  *
  *     build/plain/bench/micro_handle [quick]
  *
- * Times are medians of processor time over rounds. The streaming rate is this program's own sum over a buffer that is larger than any cache,
- * taken before and after, on the same machine state as the searches; the better of the two is the yardstick.
+ * Times are medians of processor time over rounds. The streaming rate is this program's own sum over a buffer larger than
+ * any cache, taken before and after, on the same machine state as the searches; the first one is the yardstick.
  */
 #define _GNU_SOURCE
 #include <stdio.h>
