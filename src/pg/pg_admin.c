@@ -130,22 +130,18 @@ iqdb_sql_optimize(PG_FUNCTION_ARGS)
 {
 	Relation	index = iqdb_pg_open_index(PG_GETARG_OID(0), AccessShareLock, true);
 	IqdbPgArena *arena = iqdb_pg_open_current(index, NULL);
-	IqdbPgView	view;
 	IqdbIndexStats before;
 	IqdbIndexStats after;
-	IqdbError	error = {0};
 	TupleDesc	tupdesc;
 	Datum		values[4];
 	bool		nulls[4] = {false};
 
 	if (get_call_result_type(fcinfo, NULL, &tupdesc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
-	iqdb_pg_view(&view, arena);
-	iqdb_index_stats(&view.index, &before);
+	iqdb_index_stats(&arena->index, &before);
 	iqdb_pg_link_pending(index, arena);
-	iqdb_pg_check(iqdb_index_maintain(&view.index, IQDB_MAINTAIN_OPTIMIZE, &error), &error, index);
-	CHECK_FOR_INTERRUPTS();
-	iqdb_index_stats(&view.index, &after);
+	iqdb_pg_maintain(index, arena, IQDB_MAINTAIN_OPTIMIZE);
+	iqdb_index_stats(&arena->index, &after);
 	index_close(index, AccessShareLock);
 	values[0] = Int64GetDatum((int64) after.live);
 	values[1] = Int64GetDatum((int64) (before.engine.unlinked - Min(before.engine.unlinked, after.engine.unlinked)));

@@ -4,6 +4,7 @@
 #include "postgres.h"
 
 #include "miscadmin.h"
+#include "postmaster/interrupt.h"
 #include "storage/lwlock.h"
 
 #include "pg/pg_bridge.h"
@@ -55,10 +56,18 @@ lock_release(void *arg, void *cell, bool exclusive)
 
 /* ---- cancel ---- */
 
+/* Work that is lost when it stops is stopped by a cancel or the end of the process only. */
 static bool
 interrupted(void *arg)
 {
-	return INTERRUPTS_PENDING_CONDITION();
+	return QueryCancelPending || ProcDiePending || ShutdownRequestPending;
+}
+
+/* Work that can go on where it stopped makes way for every interrupt: other backends may be waiting for us. */
+static bool
+interrupt_pending(void *arg)
+{
+	return INTERRUPTS_PENDING_CONDITION() || ShutdownRequestPending;
 }
 
 IqdbHost
@@ -75,6 +84,12 @@ iqdb_pg_host(MemoryContext context)
 	host.cancelled = interrupted;
 	host.cancel_arg = NULL;
 	return host;
+}
+
+void
+iqdb_pg_host_yielding(IqdbHost *host)
+{
+	host->cancelled = interrupt_pending;
 }
 
 /* ---- errors ---- */
@@ -100,9 +115,8 @@ iqdb_pg_sqlstate(IqdbStatus status)
 		case IQDB_ERR_LOCKED:
 			return ERRCODE_OBJECT_IN_USE;
 		case IQDB_ERR_NOMEM:
-			return ERRCODE_OUT_OF_MEMORY;
 		case IQDB_ERR_LIMIT:
-			return ERRCODE_INSUFFICIENT_RESOURCES;
+			return ERRCODE_OUT_OF_MEMORY;
 		case IQDB_ERR_NO_SPACE:
 			return ERRCODE_DISK_FULL;
 		case IQDB_ERR_IO:

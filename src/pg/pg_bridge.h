@@ -14,6 +14,9 @@
 /* A host that allocates from context; everything else is the same for every host in a backend. */
 extern IqdbHost iqdb_pg_host(MemoryContext context);
 
+/* Makes the host's cancel tell of every interrupt, for calls that are repeated after CHECK_FOR_INTERRUPTS. */
+extern void iqdb_pg_host_yielding(IqdbHost *host);
+
 /* Raises status as an ERROR with its SQLSTATE, message, detail and hint. index may be NULL. Does not return. */
 extern void iqdb_pg_raise(IqdbStatus status, const IqdbError *error, Relation index) pg_attribute_noreturn();
 

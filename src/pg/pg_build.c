@@ -65,18 +65,17 @@ build_row(Relation index, ItemPointer tid, Datum *values, bool *isnull, bool ali
 	IqdbStatus	status;
 	uint32		slot;
 
-	if (isnull[0])
+	/* a dead tuple may have lost its vector already; it is made known afterwards */
+	if (isnull[0] || (!alive && !iqdb_pg_datum_complete(values[0])))
 		return;
-	CHECK_FOR_INTERRUPTS();
 	saved = MemoryContextSwitchTo(state->row_context);
 	status = iqdb_index_put(&state->view.index, iqdb_id_u64(iqdb_pg_tid_number(tid)),
 							iqdb_pg_datum_vector(index, values[0], state->dimension), state->dimension, NULL, 0,
 							&slot, &error);
-	if (status == IQDB_OK)
-		status = iqdb_index_link(&state->view.index, slot, &error);
+	iqdb_pg_check(status, &error, index);
+	iqdb_pg_link(index, state->arena, slot);
 	MemoryContextSwitchTo(saved);
 	MemoryContextReset(state->row_context);
-	iqdb_pg_check(status, &error, index);
 	state->rows++;
 	if (state->report)
 		pgstat_progress_update_param(PROGRESS_CREATEIDX_TUPLES_DONE,
@@ -260,13 +259,8 @@ workers_wanted(Relation heap, Relation index)
 static void
 finish(Relation index, IqdbPgArena *arena)
 {
-	IqdbPgView	view;
-	IqdbError	error = {0};
-
-	iqdb_pg_view(&view, arena);
 	pgstat_progress_update_param(PROGRESS_CREATEIDX_SUBPHASE, IQDB_PG_PHASE_FINISH);
-	iqdb_pg_check(iqdb_index_maintain(&view.index, IQDB_MAINTAIN_BUILD, &error), &error, index);
-	CHECK_FOR_INTERRUPTS();
+	iqdb_pg_maintain(index, arena, IQDB_MAINTAIN_BUILD);
 }
 
 /* A snapshot that cannot be written is no reason to fail: the table is enough. */

@@ -89,4 +89,11 @@
 #define iqdb_pg_owns_class(oid, role) pg_class_ownercheck(oid, role)
 #endif
 
+/* 18 returns the snapshot for out-of-line values (needs access/toast_internals.h) */
+#if PG_VERSION_NUM >= 180000
+#define iqdb_pg_init_toast_snapshot(snapshot) (*(snapshot) = *get_toast_snapshot())
+#else
+#define iqdb_pg_init_toast_snapshot(snapshot) init_toast_snapshot(snapshot)
+#endif
+
 #endif

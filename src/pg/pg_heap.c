@@ -3,9 +3,12 @@
  */
 #include "postgres.h"
 
+#include "access/detoast.h"
 #include "access/genam.h"
 #include "access/heapam.h"
+#include "access/table.h"
 #include "access/tableam.h"
+#include "access/toast_internals.h"
 #include "access/transam.h"
 #include "catalog/index.h"
 #include "executor/executor.h"
@@ -13,9 +16,11 @@
 #include "optimizer/plancat.h"
 #include "storage/bufmgr.h"
 #include "storage/procarray.h"
+#include "utils/fmgroids.h"
 #include "utils/snapmgr.h"
 
 #include "pg/iqvector.h"
+#include "pg/pg_compat.h"
 #include "pg/pg_heap.h"
 #include "pg/pg_open.h"
 
@@ -40,6 +45,68 @@ iqdb_pg_estimate_rows(Relation heap)
 
 	estimate_rel_size(heap, NULL, &pages, &rows, &all_visible);
 	return rows;
+}
+
+/* ---- values out of line ---- */
+
+bool
+iqdb_pg_datum_complete(Datum datum)
+{
+	struct varlena *value = (struct varlena *) DatumGetPointer(datum);
+	struct varatt_external pointer;
+	SnapshotData snapshot;
+	Relation	toast;
+	Relation   *indexes;
+	int			index_count;
+	int			valid;
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	chunk;
+	int64		found = 0;
+
+	if (!VARATT_IS_EXTERNAL_ONDISK(value))
+		return true;
+	VARATT_EXTERNAL_GET_POINTER(pointer, value);
+	toast = table_open(pointer.va_toastrelid, AccessShareLock);
+	valid = toast_open_indexes(toast, AccessShareLock, &indexes, &index_count);
+	ScanKeyInit(&key, 1, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(pointer.va_valueid));
+	iqdb_pg_init_toast_snapshot(&snapshot);
+	scan = systable_beginscan_ordered(toast, indexes[valid], &snapshot, 1, &key);
+	while ((chunk = systable_getnext_ordered(scan, ForwardScanDirection)) != NULL)
+	{
+		bool		isnull;
+		Pointer		bytes = DatumGetPointer(fastgetattr(chunk, 3, RelationGetDescr(toast), &isnull));
+
+		found += VARSIZE_ANY_EXHDR(bytes);
+	}
+	systable_endscan_ordered(scan);
+	toast_close_indexes(indexes, index_count, AccessShareLock);
+	table_close(toast, AccessShareLock);
+	return found == (int64) VARATT_EXTERNAL_GET_EXTSIZE(pointer);
+}
+
+/* Are all out-of-line values of a fetched tuple there? Only one that somebody has deleted can have lost some. */
+static bool
+tuple_complete(TupleTableSlot *slot)
+{
+	bool		free_tuple;
+	HeapTuple	tuple = ExecFetchSlotHeapTuple(slot, false, &free_tuple);
+	bool		complete = true;
+
+	if ((tuple->t_data->t_infomask & HEAP_XMAX_INVALID) == 0 && (tuple->t_data->t_infomask & HEAP_HASEXTERNAL) != 0)
+	{
+		slot_getallattrs(slot);
+		for (int i = 0; i < slot->tts_tupleDescriptor->natts && complete; i++)
+		{
+			Form_pg_attribute attribute = TupleDescAttr(slot->tts_tupleDescriptor, i);
+
+			if (!attribute->attisdropped && attribute->attlen == -1 && !slot->tts_isnull[i])
+				complete = iqdb_pg_datum_complete(slot->tts_values[i]);
+		}
+	}
+	if (free_tuple)
+		heap_freetuple(tuple);
+	return complete;
 }
 
 /* ---- by TID ---- */
@@ -91,6 +158,11 @@ iqdb_pg_fetch(IqdbPgFetch *fetch, ItemPointer tid)
 	ResetPerTupleExprContext(fetch->estate);
 	if (!table_index_fetch_tuple(fetch->table, &root, &fetch->visible, fetch->slot, &call_again, &all_dead))
 		return NULL;
+	if (!tuple_complete(fetch->slot))
+	{
+		ExecClearTuple(fetch->slot);
+		return NULL;
+	}
 	if (fetch->predicate == NULL || ExecQual(fetch->predicate, GetPerTupleExprContext(fetch->estate)))
 	{
 		FormIndexDatum(fetch->info, fetch->slot, fetch->estate, values, isnull);
@@ -135,7 +207,7 @@ fill_row(Relation index, ItemPointer tid, Datum *values, bool *isnull, bool aliv
 	FillState  *state = arg;
 	MemoryContext saved;
 
-	if (isnull[0] || state->status != IQDB_OK)
+	if (isnull[0] || state->status != IQDB_OK || (!alive && !iqdb_pg_datum_complete(values[0])))
 		return;
 	saved = MemoryContextSwitchTo(state->context);
 	state->status = iqdb_index_put(&state->arena->index, iqdb_id_u64(iqdb_pg_tid_number(tid)),

@@ -31,6 +31,12 @@ extern int	iqdb_pg_dead_items(Relation heap, BlockNumber block, BufferAccessStra
 extern IqdbStatus iqdb_pg_fill_from_table(Relation index, Relation heap, IqdbPgArena *arena, uint64 *rows_out,
 										  IqdbError *error);
 
+/*
+ * Is all of an out-of-line value still there? A tuple that is dead to nearly everybody may stand in the table when VACUUM
+ * has already taken its out-of-line values: reading them would be an error.
+ */
+extern bool iqdb_pg_datum_complete(Datum datum);
+
 /* Floats of an index's datum, checked against the index's dimension; detoasted into the current context. */
 extern const float *iqdb_pg_datum_vector(Relation index, Datum datum, uint32 dimension);
 

@@ -58,16 +58,7 @@ iqdb_am_insert(Relation index, Datum *values, bool *isnull, ItemPointer tid, Rel
 	if (arena != NULL)
 	{
 		if (change.slot != IQDB_SLOT_NONE)
-		{
-			IqdbPgView	view;
-			IqdbStatus	status;
-
-			iqdb_pg_view(&view, arena);
-			status = iqdb_index_link(&view.index, change.slot, &error);
-			/* a row that could not be linked is found by exact scan until somebody does it */
-			if (status != IQDB_ERR_NO_SPACE && status != IQDB_ERR_LIMIT && status != IQDB_ERR_NOMEM)
-				iqdb_pg_check(status, &error, index);
-		}
+			iqdb_pg_link(index, arena, change.slot);
 		if (iqdb_pg_log_waiting(arena->shared) >= IQDB_PG_LOG_FLUSH_AT)
 			iqdb_pg_log_flush(arena, false, false);
 	}

@@ -171,20 +171,63 @@ iqdb_pg_follow(Relation index, Relation heap, IqdbPgArena *arena, uint64 *fetche
 	return status;
 }
 
+/* ---- the engine's long work -------------------------------------------------------------------------------------- */
+
+void
+iqdb_pg_link(Relation index, IqdbPgArena *arena, uint32 slot)
+{
+	IqdbPgView	view;
+	IqdbStatus	status;
+	IqdbError	error;
+
+	iqdb_pg_view(&view, arena);
+	iqdb_pg_host_yielding(&view.host);
+	do
+	{
+		CHECK_FOR_INTERRUPTS();
+		error.code = IQDB_OK;
+		status = iqdb_index_link(&view.index, slot, &error);
+	} while (status == IQDB_ERR_CANCELLED);
+	if (status != IQDB_ERR_NO_SPACE && status != IQDB_ERR_LIMIT && status != IQDB_ERR_NOMEM)
+		iqdb_pg_check(status, &error, index);
+}
+
 void
 iqdb_pg_link_pending(Relation index, IqdbPgArena *arena)
 {
 	IqdbPgView	view;
+	IqdbStatus	status;
+	IqdbError	error;
 	uint64		linked;
 
 	iqdb_pg_view(&view, arena);
+	iqdb_pg_host_yielding(&view.host);
 	do
 	{
-		IqdbError	error = {0};
-
 		CHECK_FOR_INTERRUPTS();
-		iqdb_pg_check(iqdb_index_link_pending(&view.index, 256, &linked, &error), &error, index);
-	} while (linked > 0);
+		error.code = IQDB_OK;
+		status = iqdb_index_link_pending(&view.index, 256, &linked, &error);
+		if (status != IQDB_ERR_CANCELLED)
+			iqdb_pg_check(status, &error, index);
+	} while (linked > 0 || status == IQDB_ERR_CANCELLED);
+}
+
+void
+iqdb_pg_maintain(Relation index, IqdbPgArena *arena, IqdbMaintain what)
+{
+	IqdbPgView	view;
+	IqdbStatus	status;
+	IqdbError	error;
+
+	iqdb_pg_view(&view, arena);
+	iqdb_pg_host_yielding(&view.host);
+	do
+	{
+		CHECK_FOR_INTERRUPTS();
+		error.code = IQDB_OK;
+		status = iqdb_index_maintain(&view.index, what, &error);
+	} while (status == IQDB_ERR_CANCELLED);
+	iqdb_pg_check(status, &error, index);
 }
 
 /* ---- opening ----------------------------------------------------------------------------------------------------- */

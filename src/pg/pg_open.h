@@ -56,7 +56,13 @@ typedef struct IqdbPgChange
  */
 extern void iqdb_pg_write(Relation index, IqdbPgArena *arena, IqdbPgChange *changes, int count, IqdbError *error);
 
-/* Links rows that were put without being linked, all of them; polls for interrupts. */
+/*
+ * The engine's long work, repeated after every interrupt that is no cancel; raises what fails. link: one row that was
+ * put; a row that cannot be linked for want of room is left to exact search. link_pending: all rows that were put and
+ * never linked. maintain: see IqdbEngine.maintain.
+ */
+extern void iqdb_pg_link(Relation index, IqdbPgArena *arena, uint32 slot);
 extern void iqdb_pg_link_pending(Relation index, IqdbPgArena *arena);
+extern void iqdb_pg_maintain(Relation index, IqdbPgArena *arena, IqdbMaintain what);
 
 #endif

@@ -342,7 +342,7 @@ rebuild(Relation index, Relation heap, const IqdbPgMeta *meta, const IqdbIndexOp
 	if (*status == IQDB_OK)
 	{
 		iqdb_pg_link_pending(index, arena);
-		*status = iqdb_index_maintain(&arena->index, IQDB_MAINTAIN_BUILD, error);
+		iqdb_pg_maintain(index, arena, IQDB_MAINTAIN_BUILD);
 	}
 	if (*status == IQDB_OK)
 		return arena;

@@ -38,18 +38,6 @@ remove_batch(Relation index, IqdbPgArena *arena, IqdbPgChange *changes, int coun
 		iqdb_pg_write(index, arena, changes, count, &error);
 }
 
-static void
-maintain(Relation index, IqdbPgArena *arena)
-{
-	IqdbPgView	view;
-	IqdbError	error = {0};
-	IqdbStatus	status;
-
-	iqdb_pg_view(&view, arena);
-	status = iqdb_index_maintain(&view.index, IQDB_MAINTAIN_VACUUM, &error);
-	iqdb_pg_check(status, &error, index);
-}
-
 /* What one VACUUM call works with. */
 typedef struct Removal
 {
@@ -67,7 +55,6 @@ static void
 remove_pending(Removal *removal)
 {
 	remove_batch(removal->index, removal->arena, removal->changes, removal->count);
-	removal->removed += removal->count;
 	removal->count = 0;
 }
 
@@ -84,6 +71,8 @@ ask(Removal *removal, ItemPointer tid)
 	change->entry = iqdb_pg_entry(tid, IQDB_PG_OP_DELETE);
 	change->id = iqdb_pg_tid_number(tid);
 	change->vector = NULL;
+	if (removal->arena == NULL || iqdb_index_contains(&removal->arena->index, iqdb_id_u64(change->id), NULL))
+		removal->removed++;
 	if (++removal->count == IDS_PER_BATCH)
 		remove_pending(removal);
 }
@@ -110,10 +99,10 @@ ask_for_known(Removal *removal)
 }
 
 /*
- * Asks for the dead line pointers of the table that the arena, if there is one, does not know: VACUUM is about to free
- * them. Another node may have built its arena from the table when their tuples were there, although this index was never
- * told of them: the inserting statement failed on its way to the index, or the rows came and went while the index was
- * created concurrently. A page that is visible to all has none.
+ * Asks for the dead line pointers of the table, whether or not the arena, if there is one, knows them: VACUUM is about to
+ * free them. Another node may have built its arena from the table when their tuples were there, although this index was
+ * never told of them: the inserting statement failed on its way to the index, or the rows came and went while the index
+ * was created concurrently. A page that is visible to all has none.
  */
 static void
 ask_for_dead_items(Removal *removal, Relation heap)
@@ -132,9 +121,7 @@ ask_for_dead_items(Removal *removal, Relation heap)
 		iqdb_pg_vacuum_delay_point();
 		count = iqdb_pg_dead_items(heap, block, strategy, tids);
 		for (int i = 0; i < count; i++)
-			if (removal->arena == NULL ||
-				!iqdb_index_contains(&removal->arena->index, iqdb_id_u64(iqdb_pg_tid_number(&tids[i])), NULL))
-				ask(removal, &tids[i]);
+			ask(removal, &tids[i]);
 	}
 	if (BufferIsValid(map))
 		ReleaseBuffer(map);
@@ -149,26 +136,23 @@ iqdb_am_bulkdelete(IndexVacuumInfo *info, IndexBulkDeleteResult *stats, IndexBul
 	Relation	heap = table_open(index->rd_index->indrelid, NoLock);
 	IqdbError	error = {0};
 	Removal		removal = {index, NULL, callback, callback_state, NULL, 0, 0, 0};
-	uint64		removed = 0;
 
 	removal.arena = iqdb_pg_try_current(index, heap, &error);
 	removal.changes = palloc(IDS_PER_BATCH * sizeof(IqdbPgChange));
-	if (removal.arena != NULL)
-	{
-		ask_for_known(&removal);
-		remove_pending(&removal);
-		removed = removal.removed;
-	}
-	/* what other nodes may know, if there can be any */
+	/* nobody else can know rows of an index that is neither replicated nor recovered */
 	if (removal.arena == NULL || removal.arena->shared->permanent)
 		ask_for_dead_items(&removal, heap);
+	remove_pending(&removal);
+	removal.kept = 0;
+	if (removal.arena != NULL)
+		ask_for_known(&removal);
 	remove_pending(&removal);
 
 	if (removal.arena != NULL)
 	{
 		/* removals that somebody else's backlog kept from being applied at once */
 		iqdb_pg_catch_up(index, heap, removal.arena);
-		maintain(index, removal.arena);
+		iqdb_pg_maintain(index, removal.arena, IQDB_MAINTAIN_VACUUM);
 		if (iqdb_pg_log_waiting(removal.arena->shared) >= IQDB_PG_LOG_FLUSH_AT)
 			iqdb_pg_log_flush(removal.arena, false, false);
 	}
@@ -176,7 +160,7 @@ iqdb_am_bulkdelete(IndexVacuumInfo *info, IndexBulkDeleteResult *stats, IndexBul
 
 	if (stats == NULL)
 		stats = palloc0(sizeof(IndexBulkDeleteResult));
-	stats->tuples_removed += removal.arena != NULL ? removed : removal.removed;
+	stats->tuples_removed += removal.removed;
 	stats->num_index_tuples = removal.arena != NULL ? (double) removal.kept : info->num_heap_tuples;
 	stats->estimated_count = removal.arena == NULL;
 	stats->num_pages = RelationGetNumberOfBlocks(index);
