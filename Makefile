@@ -7,6 +7,7 @@
 #   make bench BENCH="sql --base FILE --queries FILE"      measures (bench/README.md)
 #
 # Parts of the check:  make check SUITES="unit tap" TESTS="topk 001"   (make check SUITES=help lists the suites)
+#   make torture SECONDS=1800 [METHOD=iqdb_flat] [SEED=1]     random load and accidents on whole servers
 #   make unit | lint | check-core | check-pg     make fuzz SECONDS=60     make format     make clean
 #
 # The core (src/core) is compiled here with its own flags and without the server's headers; the glue (src/pg) is
@@ -67,12 +68,13 @@ CRASH_PROGRAMS  = $(patsubst %.c,$(V)/%,$(sort $(wildcard test/crash/test_*.c)))
 EXAMPLES        = $(patsubst %.c,$(V)/%,$(sort $(wildcard test/examples/*.c)))
 REPLAY_PROGRAMS = $(patsubst %.c,$(V)/%,$(sort $(wildcard test/fuzz/fuzz_*.c)))
 BENCH_PROGRAMS  = $(patsubst %.c,$(V)/%,$(sort $(wildcard bench/*.c)))
+TORTURE_PROGRAM = $(V)/test/torture/torture
 FUZZ_PROGRAMS   = $(patsubst %.c,$(V)/%_live,$(sort $(wildcard test/fuzz/fuzz_*.c)))
 
 # "make" alone must mean what PGXS means by it.
 all:
 
-.PHONY: libiqdb unit-programs fault-programs crash-programs examples replay-programs fuzz-programs bench-programs FORCE
+.PHONY: torture-program libiqdb unit-programs fault-programs crash-programs examples replay-programs fuzz-programs bench-programs FORCE
 .SECONDARY:
 libiqdb: $(LIB)
 unit-programs: $(UNIT_PROGRAMS)
@@ -81,6 +83,7 @@ crash-programs: $(CRASH_PROGRAMS)
 examples: $(EXAMPLES)
 replay-programs: $(REPLAY_PROGRAMS)
 fuzz-programs: $(FUZZ_PROGRAMS)
+torture-program: $(TORTURE_PROGRAM)
 bench-programs: $(BENCH_PROGRAMS)
 
 # Rewritten, and so everything recompiled, only when compiler or flags change.
@@ -130,6 +133,11 @@ $(V)/bench/%: bench/%.c $(LIB) $(V)/libharness.a
 	@mkdir -p $(@D)
 	$(VCC) $(TEST_CFLAGS) -O2 -MMD -MP -MT $@ $< -o $@ $(V)/libharness.a $(LIB) $(TEST_LIBS)
 
+# A client of servers: it is linked with libpq alone.
+$(TORTURE_PROGRAM): $(sort $(wildcard test/torture/*.[ch])) $(V)/flags
+	@mkdir -p $(@D)
+	$(VCC) $(TEST_CFLAGS) -I$(shell $(PG_CONFIG) --includedir) $(filter %.c,$^) -o $@ -lpq -lm -lpthread
+
 $(V)/test/fuzz/%_live: test/fuzz/%.c $(LIB) $(V)/libharness.a
 	@mkdir -p $(@D)
 	$(VCC) -fsanitize=fuzzer $(TEST_CFLAGS) -MMD -MP -MT $@ $< -o $@ $(V)/libharness.a $(LIB) $(TEST_LIBS)
@@ -144,12 +152,12 @@ $(V)/test/fuzz/%: test/fuzz/%.c test/fuzz/replay.c $(LIB) $(V)/libharness.a
 # Checks: the work is done by scripts, which call back for what is to be built.
 # ---------------------------------------------------------------------------------------------------------------------
 
-TOOL_GOALS = check check-core check-pg unit lint demo fuzz format libiqdb unit-programs fault-programs crash-programs \
+TOOL_GOALS = torture torture-program check check-core check-pg unit lint demo fuzz format libiqdb unit-programs fault-programs crash-programs \
              examples replay-programs fuzz-programs bench-programs bench print-REGRESS print-CORE_CFLAGS print-CORE_SOURCES \
              print-FOLDERS
 
 CORE_SUITES = lint unit asan fault crash fuzz examples
-PG_SUITES   = regress isolation tap
+PG_SUITES   = regress isolation tap torture
 SUITES     ?=
 TESTS      ?=
 CHECK = BUILD='$(BUILD)' CC='$(CC)' ONLY='$(ONLY)' TESTS='$(TESTS)' MAKE='$(MAKE)' PG_CONFIG='$(PG_CONFIG)' test/run.sh
@@ -169,6 +177,9 @@ check-pg:
 
 unit lint:
 	@$(CHECK) $@
+
+torture:
+	@METHOD='$(METHOD)' SEED='$(SEED)' $(CHECK) torture=$(SECONDS)
 
 fuzz:
 	@$(CHECK) fuzz-live=$(SECONDS)

@@ -2,6 +2,7 @@
 # run.sh - runs test suites, counts, prints a table. Called by "make check" and its relatives.
 #
 #   test/run.sh SUITE...      suites: lint unit asan fault crash fuzz examples regress isolation tap tsan
+#                             torture torture=SECONDS (for each access method; METHOD and SEED choose)
 #                             fuzz-live=SECONDS (searches for new inputs with libFuzzer)
 #
 # Environment: TESTS (words; only tests whose name contains one of them are run), BUILD, CC, ONLY, PG_CONFIG, JOBS,
@@ -26,7 +27,7 @@ PROGRAM_SECONDS=300
 export LC_ALL=C.UTF-8 CMOCKA_MESSAGE_OUTPUT=TAP
 unset MAKEFLAGS MAKELEVEL PGHOST PGPORT PGUSER PGDATABASE PGDATA PGOPTIONS PGSERVICE
 
-ALL_SUITES="lint unit asan fault crash fuzz examples regress isolation tap tsan"
+ALL_SUITES="lint unit asan fault crash fuzz examples regress isolation tap torture tsan"
 TABLE=()
 TOTAL_PASSED=0
 TOTAL_FAILED=0
@@ -292,6 +293,24 @@ suite_tap() {
     [ "$FAILED" -eq 0 ] || show_server_logs
 }
 
+# Random load and accidents on servers, one run for each access method; two at a time.
+suite_torture() {
+    local folder=$1 method out
+    build PG_CONFIG="$PG_CONFIG" torture-program >"$folder/build.log" 2>&1 ||
+        { say "  building failed:"; tail -n 60 "$folder/build.log"; FAILED=1; PASSED=0; return; }
+    mkdir -p "$WORK/torture"
+    cp "$BUILD/plain/test/torture/torture" "$WORK/torture/" && chmod -R a+rX "$WORK/torture"
+    for method in ${METHOD:-iqdb_flat iqdb_hnsw iqdb_ivf}; do
+        wanted "$method" || continue
+        out=$WORK/server/t/$method
+        as_server_user mkdir -p "$out" "$ARENA_FOLDER/$method"
+        PROGRAM_SECONDS=$((TORTURE_SECONDS + 240)) JOBS=2 start "$folder" "$method" as_server_user \
+            "$WORK/torture/torture" --method="$method" --seconds="$TORTURE_SECONDS" --seed="${SEED:-0}" \
+            --bin="$SERVER_BIN" --folder="$out/s" --arenas="$ARENA_FOLDER/$method"
+    done
+    collect "$folder"
+}
+
 # The ends of the server logs of the tests that failed.
 show_server_logs() {
     local file name
@@ -311,15 +330,15 @@ show_server_logs() {
 [ $# -gt 0 ] || set -- help
 for suite in "$@"; do
     case " $ALL_SUITES " in *" ${suite} "*) continue ;; esac
-    [[ $suite =~ ^fuzz-live=[0-9]+$ ]] && continue
-    say "suites: $ALL_SUITES fuzz-live=SECONDS"
+    [[ $suite =~ ^(fuzz-live|torture)=[0-9]+$ ]] && continue
+    say "suites: $ALL_SUITES torture=SECONDS fuzz-live=SECONDS"
     [ "$suite" = help ]
     exit
 done
 
 needs=core
 for suite in "$@"; do
-    case $suite in regress | isolation | tap) needs=server ;; esac
+    case $suite in regress | isolation | tap | torture*) needs=server ;; esac
 done
 need_packages "$needs" || give_up "" packages
 PG_CONFIG=$(find_pg_config)
@@ -344,6 +363,8 @@ summary_row build 0 0 "$(seconds_since "$begun")"
 
 for suite in "$@"; do
     FUZZ_SECONDS=${suite#*=}
+    TORTURE_SECONDS=60
+    [[ $suite != torture=* ]] || TORTURE_SECONDS=${suite#*=}
     suite=${suite%%=*}
     say "$suite"
     begun=$EPOCHREALTIME
@@ -351,7 +372,7 @@ for suite in "$@"; do
     PASSED=0
     FAILED=0
     case $suite in
-        regress | isolation | tap) prepare_server || give_up "no private server could be made" "$suite" ;;
+        regress | isolation | tap | torture) prepare_server || give_up "no private server could be made" "$suite" ;;
     esac
     "suite_$suite" "$WORK/results/$suite"
     summary_row "$suite" "$PASSED" "$FAILED" "$(seconds_since "$begun")"

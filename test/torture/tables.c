@@ -1,0 +1,125 @@
+/*
+ * tables.c - the tables and their indexes: plain vectors, NULLs, a partial index, an index on an expression, wide vectors
+ * kept out of line, and vectors of which there are only a few.
+ */
+#define _GNU_SOURCE
+
+#include "torture.h"
+
+#include <stdio.h>
+#include <string.h>
+
+const Table tables[] = {
+	{"plain", "v iqvector(8)", "torture_vector(8, 1000)", "v", 8, 1000, 0, false, 900},
+	{"holes", "v iqvector(6)", "CASE WHEN random() < 0.3 THEN NULL ELSE torture_vector(6, 1000) END", "v", 6, 1000, 30,
+	false, 700},
+	{"part", "v iqvector(8)", "torture_vector(8, 50)", "v", 8, 50, 0, false, 700},
+	{"expr", "r real[]", "CASE WHEN random() < 0.1 THEN NULL ELSE torture_vector(4, 100)::real[] END", "r", 4, 100, 10, true,
+	700},
+	{"wide", "v iqvector(800)", "torture_vector(800, 1000)", "v", 800, 1000, 0, false, 150},
+	{"dups", "v iqvector(3)", "torture_vector(3, 2)", "v", 3, 2, 0, false, 600},
+};
+const int	table_count = COUNT_OF(tables);
+
+const Index indexes[] = {
+	{"plain_l2", &tables[0], "v", "iqvector_l2_ops", "<->", NULL},
+	{"holes_ip", &tables[1], "v", "iqvector_ip_ops", "<#>", NULL},
+	{"part_l2", &tables[2], "v", "iqvector_l2_ops", "<->", "g < 5"},
+	{"part_cosine", &tables[2], "v", "iqvector_cosine_ops", "<=>", NULL},
+	{"expr_l2", &tables[3], "(r::iqvector(4))", "iqvector_l2_ops", "<->", NULL},
+	{"wide_l2", &tables[4], "v", "iqvector_l2_ops", "<->", NULL},
+	{"dups_l1", &tables[5], "v", "iqvector_l1_ops", "<+>", NULL},
+};
+const int	index_count = COUNT_OF(indexes);
+
+void
+index_definition(const Index *index, const char *verb, char *sql, size_t size)
+{
+	snprintf(sql, size, "%s %s ON %s USING %s (%s %s)%s%s", verb, index->name, index->table->name, options.method,
+			 index->expression, index->opclass, index->predicate != NULL ? " WHERE " : "",
+			 index->predicate != NULL ? index->predicate : "");
+}
+
+/* Can this build make an index of the method at all? */
+static bool
+method_is_there(Session *session)
+{
+	char		answer[8];
+
+	(void) session_run(session, "DO $$ BEGIN CREATE TABLE trial (v iqvector(2)); INSERT INTO trial VALUES ('[1,2]'); "
+					   "CREATE INDEX ON trial USING %s (v); DROP TABLE trial; "
+					   "EXCEPTION WHEN feature_not_supported OR undefined_object THEN CREATE TABLE not_there (); END $$",
+					   options.method);
+	if (session_run(session, "SELECT to_regclass('not_there') IS NULL") != DONE)
+		return true;
+	snprintf(answer, sizeof(answer), "%s", PQgetvalue(session->result, 0, 0));
+	return answer[0] == 't';
+}
+
+bool
+tables_create(const Node *node)
+{
+	Session		session = {0};
+
+	if (session_open(&session, node, "setup") != DONE ||
+		session_run(&session, "CREATE EXTENSION iqdb") != DONE ||
+		session_run(&session, "CREATE TABLESPACE other LOCATION ''") != DONE ||
+		session_run(&session,
+					"CREATE FUNCTION torture_vector(dimension int, steps int) RETURNS iqvector LANGUAGE sql VOLATILE AS "
+					"'SELECT array_agg(floor(random() * steps))::real[]::iqvector FROM generate_series(1, dimension)'") !=
+		DONE)
+		give_up("the database could not be prepared: %s", session.message);
+	if (!method_is_there(&session))
+	{
+		session_close(&session);
+		return false;
+	}
+	for (int i = 0; i < table_count; i++)
+	{
+		const Table *t = &tables[i];
+
+		if (session_run(&session, "CREATE TABLE %s (id bigserial PRIMARY KEY, g int, note text, %s) WITH (fillfactor = 80, "
+						"autovacuum_vacuum_threshold = 20, autovacuum_vacuum_scale_factor = 0.05)",
+						t->name, t->column) != DONE ||
+			session_run(&session, "INSERT INTO %s (g, note, %s) SELECT floor(random() * 10), 'first', %s "
+						"FROM generate_series(1, %u)", t->name, t->literal, t->value, t->rows / 2) != DONE)
+			give_up("table %s could not be made: %s", t->name, session.message);
+	}
+	for (int i = 0; i < index_count; i++)
+	{
+		char		sql[SQL_MAX];
+
+		index_definition(&indexes[i], "CREATE INDEX", sql, sizeof(sql));
+		if (session_run(&session, "%s", sql) != DONE)
+			fail("index %s could not be made: %s", indexes[i].name, session.message);
+	}
+	session_close(&session);
+	return true;
+}
+
+/* "[1,2,3]" or "{1,2,3}". */
+static void
+components(uint32_t dimension, uint32_t steps, bool array, Random *random, char *text, size_t size)
+{
+	size_t		used = 0;
+
+	for (uint32_t i = 0; i < dimension && used + 16 < size; i++)
+		used += (size_t) snprintf(text + used, size - used, "%s%u", i > 0 ? "," : array ? "{" : "[",
+								  random_below(random, steps));
+	snprintf(text + used, size - used, array ? "}" : "]");
+}
+
+void
+random_value(const Table *table, Random *random, char *text, size_t size)
+{
+	if (random_chance(random, table->nulls))
+		snprintf(text, size, "\\N");
+	else
+		components(table->dimension, table->steps, table->array, random, text, size);
+}
+
+void
+random_query(const Table *table, Random *random, char *text, size_t size)
+{
+	components(table->dimension, table->steps, false, random, text, size);
+}
