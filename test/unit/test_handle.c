@@ -1228,6 +1228,233 @@ a_write_that_cannot_be_applied_is_taken_back_from_the_log(void **state)
 	world_close(&world);
 }
 
+/* ---- engines that approximate ---- */
+
+#define RECALL_ROWS 400
+#define RECALL_DIM 16
+#define RECALL_K 10
+#define RECALL_QUERIES 40
+
+typedef struct Recall
+{
+	Iqdb   *db;
+	Model   model;
+	IqdbRng rng;
+} Recall;
+
+static void
+recall_put(Recall *recall, uint64_t id)
+{
+	float vector[RECALL_DIM];
+
+	for (size_t i = 0; i < RECALL_DIM; i++)
+		vector[i] = (float) iqdb_rng_unit(&recall->rng) - 0.5f;
+	assert_int_equal(iqdb_upsert(recall->db, iqdb_id_u64(id), vector, RECALL_DIM, NULL, 0, NULL), IQDB_OK);
+	model_put(&recall->model, iqdb_id_u64(id), vector, NULL, 0);
+}
+
+/* Share of the true nearest that are found; every search gives k rows while there are k. */
+static double
+measure_recall(Recall *recall)
+{
+	size_t hit = 0;
+
+	for (int q = 0; q < RECALL_QUERIES; q++)
+	{
+		float       query[RECALL_DIM];
+		IqdbQuery   settings = {.k = RECALL_K, .ef = 128, .probes = 16};
+		IqdbResult *result;
+		ModelHit   *expected;
+		size_t      count;
+
+		for (size_t i = 0; i < RECALL_DIM; i++)
+			query[i] = (float) iqdb_rng_unit(&recall->rng) - 0.5f;
+		expected = model_search(&recall->model, query, NULL, &count);
+		assert_int_equal(iqdb_search_query(recall->db, query, RECALL_DIM, &settings, &result, NULL), IQDB_OK);
+		assert_int_equal(result->count, count < RECALL_K ? count : RECALL_K);
+		for (size_t i = 0; i < result->count; i++)
+		{
+			for (size_t j = 0; j < RECALL_K; j++)
+				hit += iqdb_id_equal(result->found[i].id, expected[j].row->id);
+		}
+		iqdb_result_free(result);
+		free(expected);
+	}
+	return (double) hit / (RECALL_QUERIES * RECALL_K);
+}
+
+static void
+recall_of(IqdbEngineKind engine, IqdbMetric metric, double floor)
+{
+	IoCrash   *fs = io_crash_create();
+	IqdbConfig config = iqdb_config_default(engine, RECALL_DIM, metric);
+	Recall     recall;
+
+	config.memory_max = UINT64_C(256) * 1024 * 1024;
+	config.io = io_crash_io(fs);
+	iqdb_rng_seed(&recall.rng, SEED);
+	model_init(&recall.model, RECALL_DIM, metric);
+	assert_int_equal(iqdb_open("db", &config, &recall.db, NULL), IQDB_OK);
+	for (uint64_t id = 0; id < RECALL_ROWS; id++)
+		recall_put(&recall, id);
+	assert_true(measure_recall(&recall) >= floor);
+	/* half of it replaced, a quarter deleted: what is gone does not crowd out what is there */
+	for (uint64_t id = 0; id < RECALL_ROWS / 2; id++)
+		recall_put(&recall, id);
+	for (uint64_t id = 0; id < RECALL_ROWS; id += 4)
+	{
+		assert_int_equal(iqdb_delete(recall.db, iqdb_id_u64(id), NULL, NULL), IQDB_OK);
+		model_remove(&recall.model, iqdb_id_u64(id));
+	}
+	assert_true(measure_recall(&recall) >= floor);
+	assert_int_equal(iqdb_optimize(recall.db, NULL), IQDB_OK);
+	assert_true(measure_recall(&recall) >= floor);
+	assert_sound(recall.db);
+	/* from the snapshot, and from the log */
+	for (int round = 0; round < 2; round++)
+	{
+		if (round == 0)
+			assert_int_equal(iqdb_close(recall.db, NULL), IQDB_OK);
+		else
+			iqdb_abandon(recall.db);
+		assert_int_equal(iqdb_open("db", &config, &recall.db, NULL), IQDB_OK);
+		assert_int_equal(iqdb_len(recall.db), recall.model.count);
+		assert_true(measure_recall(&recall) >= floor);
+		assert_sound(recall.db);
+		for (uint64_t id = 1000; id < 1050; id++)
+			recall_put(&recall, id);
+	}
+	assert_int_equal(iqdb_close(recall.db, NULL), IQDB_OK);
+	model_free(&recall.model);
+	io_crash_destroy(fs);
+}
+
+static void
+recall_at_10_meets_its_floor(void **state)
+{
+	(void) state;
+	recall_of(IQDB_ENGINE_FLAT, IQDB_METRIC_L2, 1.0);
+	for (int metric = 0; metric < IQDB_METRIC_HAMMING; metric++)
+	{
+		if (iqdb_engine_get(IQDB_ENGINE_HNSW) != NULL)
+			recall_of(IQDB_ENGINE_HNSW, (IqdbMetric) metric, 0.9);
+		if (iqdb_engine_get(IQDB_ENGINE_IVF) != NULL)
+			recall_of(IQDB_ENGINE_IVF, (IqdbMetric) metric, 0.9);
+	}
+}
+
+/* Same rows, each once, nearest first, true distances; the very order when everything is asked for. */
+static void
+compare_approximate(World *world, size_t k, const IqdbFilter *filter)
+{
+	float       query[DIM];
+	size_t      count;
+	ModelHit   *expected;
+	IqdbResult *result;
+
+	model_random_vector(&world->rng, query, DIM);
+	expected = model_search(&world->model, query, filter, &count);
+	assert_int_equal(iqdb_search_with(world->db, query, DIM, k, filter, &result, NULL), IQDB_OK);
+	assert_int_equal(result->count, count < k ? count : k);
+	if (k >= count)
+		assert_result(&world->model, result, expected, count);
+	for (size_t i = 0; i < result->count; i++)
+	{
+		const ModelRow *row = model_find(&world->model, result->found[i].id);
+		float           key;
+
+		assert_non_null(row);
+		key = model_key(world->model.metric, query, row->vector, DIM);
+		assert_true(result->found[i].distance == (float) iqdb_metric_distance(world->model.metric, key));
+		assert_true(i == 0 || result->found[i - 1].distance <= result->found[i].distance);
+		assert_true(filter == NULL || iqdb_filter_matches(filter, row->metadata, row->metadata_length));
+	}
+	iqdb_result_free(result);
+	free(expected);
+}
+
+static void
+every_engine_keeps_every_row(void **state)
+{
+	(void) state;
+	for (int kind = IQDB_ENGINE_HNSW; kind <= IQDB_ENGINE_IVF; kind++)
+	{
+		for (int metric = 0; iqdb_engine_get((uint32_t) kind) != NULL && metric < IQDB_METRIC_COUNT; metric++)
+		{
+			World world;
+
+			world_open(&world, (IqdbMetric) metric, true, SEED + (uint64_t) metric);
+			assert_int_equal(iqdb_close(world.db, NULL), IQDB_OK);
+			io_crash_destroy(world.fs);
+			world.fs = io_crash_create();
+			world.config = iqdb_config_default((IqdbEngineKind) kind, DIM, (IqdbMetric) metric);
+			world.config.memory_max = UINT64_C(256) * 1024 * 1024;
+			world.config.io = io_crash_io(world.fs);
+			world.config.checkpoint_bytes = 5000;
+			must_open(&world);
+			for (int batch = 0; batch < 8; batch++)
+			{
+				IqdbFilter *filter = model_random_filter(&world.rng);
+
+				for (int i = 0; i < 60; i++)
+					random_operation(&world, batch % 4 == 3 ? 8 : 3);
+				if (batch % 3 == 1)
+					assert_int_equal(iqdb_optimize(world.db, NULL), IQDB_OK);
+				if (batch % 2 == 1)
+					reopen(&world, batch % 4 == 1);
+				assert_sound(world.db);
+				compare_rows(&world);
+				compare_approximate(&world, 7, NULL);
+				compare_approximate(&world, 7, filter);
+				compare_approximate(&world, SIZE_MAX, NULL);
+				compare_approximate(&world, SIZE_MAX, filter);
+				iqdb_filter_free(&iqdb_allocator_libc, filter);
+			}
+			world_close(&world);
+		}
+	}
+}
+
+static void
+stored_engine_and_options_win_at_reopening(void **state)
+{
+	World world;
+
+	(void) state;
+	if (iqdb_engine_get(IQDB_ENGINE_HNSW) == NULL)
+		skip();
+	world_open(&world, IQDB_METRIC_L2, true, SEED);
+	assert_int_equal(iqdb_close(world.db, NULL), IQDB_OK);
+	io_crash_destroy(world.fs);
+	world.fs = io_crash_create();
+	world.config.io = io_crash_io(world.fs);
+	world.config.options = iqdb_index_options_default(IQDB_ENGINE_HNSW, DIM, IQDB_METRIC_L2);
+	world.config.options.m = 7;
+	world.config.options.seed = 99;
+	world.config.options.ef_search = 33;
+	must_open(&world);
+	for (int i = 0; i < 50; i++)
+		random_operation(&world, 1);
+	for (int round = 0; round < 3; round++)
+	{
+		if (round == 1)
+			iqdb_abandon(world.db);
+		else
+			assert_int_equal(iqdb_close(world.db, NULL), IQDB_OK);
+		world.config.options = iqdb_index_options_default(round == 0 ? IQDB_ENGINE_FLAT : IQDB_ENGINE_HNSW, DIM,
+														  IQDB_METRIC_L2);
+		must_open(&world);
+		assert_int_equal(iqdb_options(world.db)->engine, IQDB_ENGINE_HNSW);
+		assert_int_equal(iqdb_options(world.db)->m, 7);
+		assert_int_equal(iqdb_options(world.db)->seed, 99);
+		assert_int_equal(iqdb_options(world.db)->ef_search, 33);
+		compare_rows(&world);
+		for (int i = 0; i < 10; i++)
+			random_operation(&world, 1);
+	}
+	world_close(&world);
+}
+
 /* ---- the timer ---- */
 
 static void
@@ -1361,15 +1588,18 @@ write_row(Iqdb *db, uint64_t id, float number, uint32_t note)
 }
 
 static void
-many_readers_and_a_writer(void **state)
+readers_and_a_writer(IqdbEngineKind engine)
 {
 	World     world;
 	Shared    shared = {0};
 	pthread_t readers[READERS];
 
-	(void) state;
 	world_open(&world, IQDB_METRIC_L2, true, SEED);
 	iqdb_abandon(world.db);
+	io_crash_destroy(world.fs);
+	world.fs = io_crash_create();
+	world.config.io = io_crash_io(world.fs);
+	world.config.options = iqdb_index_options_default(engine, DIM, IQDB_METRIC_L2);
 	world.config.fsync = (IqdbFsyncPolicy){IQDB_FSYNC_PERIODIC, 3};
 	world.config.checkpoint_bytes = 40000;
 	must_open(&world);
@@ -1397,6 +1627,17 @@ many_readers_and_a_writer(void **state)
 	must_open(&world);
 	assert_int_equal(iqdb_len(world.db), 8);
 	world_close(&world);
+}
+
+static void
+many_readers_and_a_writer(void **state)
+{
+	(void) state;
+	for (uint32_t kind = 0; kind < IQDB_ENGINE_COUNT; kind++)
+	{
+		if (iqdb_engine_get(kind) != NULL)
+			readers_and_a_writer((IqdbEngineKind) kind);
+	}
 }
 
 typedef struct WriterArg
@@ -1564,6 +1805,9 @@ main(void)
 		cmocka_unit_test(a_failed_sync_ends_writing_and_leaves_reading),
 		cmocka_unit_test(a_full_disk_fails_one_write_and_no_more),
 		cmocka_unit_test(a_write_that_cannot_be_applied_is_taken_back_from_the_log),
+		cmocka_unit_test(recall_at_10_meets_its_floor),
+		cmocka_unit_test(every_engine_keeps_every_row),
+		cmocka_unit_test(stored_engine_and_options_win_at_reopening),
 		cmocka_unit_test(periodic_syncs_an_idle_tail),
 		cmocka_unit_test(a_long_interval_does_not_delay_closing),
 		cmocka_unit_test(many_readers_and_a_writer),
