@@ -366,7 +366,7 @@ create_in(IqdbPgArena *entry, const IqdbIndexOptions *options, bool is_private, 
 
 IqdbPgArena *
 iqdb_pg_arena_create(Relation index, const IqdbPgMeta *meta, const IqdbIndexOptions *options, bool is_private,
-					 bool avoid_shm, double rows)
+					 bool avoid_shm, double rows, IqdbError *error)
 {
 	uint64		reserves[IQDB_ARENA_REGIONS_MAX];
 	uint64		limit = iqdb_pg_arena_limit();
@@ -374,7 +374,6 @@ iqdb_pg_arena_create(Relation index, const IqdbPgMeta *meta, const IqdbIndexOpti
 	uint64		size = iqdb_arena_size_needed(reserves, regions);
 	uint64		needed = iqdb_index_estimate_memory(options, (uint64) Max(rows, 0)) + sizeof(IqdbPgShared);
 	IqdbStatus	status = IQDB_ERR_LIMIT;
-	IqdbError	error = {0};
 
 	(void) iqdb_pg_registry();
 	for (int choice = 0; is_private ? choice == 0 : folder(choice) != NULL; choice++)
@@ -389,7 +388,7 @@ iqdb_pg_arena_create(Relation index, const IqdbPgMeta *meta, const IqdbIndexOpti
 		entry->fallback = choice > 0;
 		if (!is_private)
 			arena_path(entry->path, choice, MyDatabaseId, entry->relation_number, &meta->generation);
-		status = create_in(entry, options, is_private, size, limit, &error);
+		status = create_in(entry, options, is_private, size, limit, error);
 		if (status == IQDB_OK)
 		{
 			fill_shared(entry, index, is_private);
@@ -403,7 +402,8 @@ iqdb_pg_arena_create(Relation index, const IqdbPgMeta *meta, const IqdbIndexOpti
 		if (status != IQDB_ERR_NO_SPACE && status != IQDB_ERR_IO && status != IQDB_ERR_NOMEM)
 			break;
 	}
-	iqdb_pg_raise(status, &error, index);
+	if (!iqdb_pg_is_want_of_room(status))
+		iqdb_pg_raise(status, error, index);
 	return NULL;
 }
 

@@ -130,10 +130,10 @@ extern IqdbPgArena *iqdb_pg_arena_map(uint32 relation_number, const IqdbPgGenera
 /*
  * Makes a fresh arena in state LOADING with an empty index in it, in place of whatever has its name. Caller holds the
  * open lock of the index or nobody else can know the generation. is_private: memory of this process alone. rows: how
- * many are expected, to choose a folder with room for them.
+ * many are expected, to choose a folder with room for them. NULL for want of room, *error says which; raises the rest.
  */
 extern IqdbPgArena *iqdb_pg_arena_create(Relation index, const IqdbPgMeta *meta, const IqdbIndexOptions *options,
-										 bool is_private, bool avoid_shm, double rows);
+										 bool is_private, bool avoid_shm, double rows, IqdbError *error);
 
 /* A parallel worker of the maker maps the LOADING arena. */
 extern IqdbPgArena *iqdb_pg_arena_map_loading(uint32 relation_number, const IqdbPgGeneration *generation);

@@ -3,6 +3,7 @@
  */
 #include "postgres.h"
 
+#include "lib/stringinfo.h"
 #include "miscadmin.h"
 #include "postmaster/interrupt.h"
 #include "storage/lwlock.h"
@@ -148,6 +149,20 @@ hint_for(IqdbStatus status)
 	}
 }
 
+const char *
+iqdb_pg_error_text(const IqdbError *error)
+{
+	StringInfoData text;
+
+	initStringInfo(&text);
+	appendStringInfoString(&text, error->message[0] != '\0' ? error->message : iqdb_status_name(error->code));
+	if (error->file[0] != '\0' && error->sys_errno != 0)
+		appendStringInfo(&text, " \"%s\"", error->file);
+	if (error->sys_errno != 0)
+		appendStringInfo(&text, ": %s", strerror(error->sys_errno));
+	return text.data;
+}
+
 void
 iqdb_pg_raise(IqdbStatus status, const IqdbError *error, Relation index)
 {
@@ -159,10 +174,10 @@ iqdb_pg_raise(IqdbStatus status, const IqdbError *error, Relation index)
 
 	ereport(ERROR,
 			(errcode(iqdb_pg_sqlstate(status)),
-			 errmsg("%s", error != NULL && error->message[0] != '\0' ? error->message : iqdb_status_name(status)),
+			 errmsg("%s", error != NULL ? iqdb_pg_error_text(error) : iqdb_status_name(status)),
+			 error != NULL && error->file[0] != '\0' && error->sys_errno == 0 ?
+			 errdetail("File \"%s\", offset " UINT64_FORMAT ".", error->file, (uint64) error->offset) :
 			 index != NULL ? errdetail("Index \"%s\".", RelationGetRelationName(index)) : 0,
-			 error != NULL && error->file[0] != '\0' ?
-			 errcontext("file \"%s\", offset " UINT64_FORMAT, error->file, (uint64) error->offset) : 0,
 			 hint != NULL ? errhint("%s", hint) : 0));
 	pg_unreachable();
 }

@@ -29,6 +29,16 @@ extern void iqdb_pg_raise(IqdbStatus status, const IqdbError *error, Relation in
 			iqdb_pg_raise(iqdb_pg_status, (error), (index)); \
 	} while (0)
 
+/* One sentence: the core's message, the file concerned and the system's reason where there are such. palloc'd. */
+extern const char *iqdb_pg_error_text(const IqdbError *error);
+
+/* Want of room: memory limit, full disk, no memory. Such a failure leaves an index behind, and loses nothing. */
+static inline bool
+iqdb_pg_is_want_of_room(IqdbStatus status)
+{
+	return status == IQDB_ERR_LIMIT || status == IQDB_ERR_NO_SPACE || status == IQDB_ERR_NOMEM;
+}
+
 /* SQLSTATE of a core status. */
 extern int iqdb_pg_sqlstate(IqdbStatus status);
 

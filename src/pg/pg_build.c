@@ -280,7 +280,7 @@ first_snapshot(Relation index, IqdbPgArena *arena)
 		ereport(WARNING,
 				(errcode(iqdb_pg_sqlstate(status)),
 				 errmsg("no snapshot of index \"%s\" could be written: %s", RelationGetRelationName(index),
-						error.message),
+						iqdb_pg_error_text(&error)),
 				 errdetail("The index works; after a restart it is read from the table again.")));
 }
 
@@ -301,6 +301,7 @@ iqdb_am_build(Relation heap, Relation index, IndexInfo *info)
 	bool		is_private = index->rd_rel->relpersistence == RELPERSISTENCE_TEMP;
 	IndexBuildResult *result = palloc0(sizeof(IndexBuildResult));
 	IqdbIndexOptions options = iqdb_pg_index_options(index);
+	IqdbError	error = {0};
 	IqdbPgMeta	meta;
 	IqdbPgArena *arena;
 
@@ -312,7 +313,9 @@ iqdb_am_build(Relation heap, Relation index, IndexInfo *info)
 	(void) iqdb_pg_lock(MyDatabaseId, iqdb_pg_file_number(iqdb_pg_rel_file(index)), IQDB_PG_LOCK_OPEN, true);
 	forget_earlier(index, is_private);
 	iqdb_pg_journal_create(index, MAIN_FORKNUM, options.dimension, options.metric, options.engine, &meta);
-	arena = iqdb_pg_arena_create(index, &meta, &options, is_private, false, iqdb_pg_estimate_rows(heap));
+	arena = iqdb_pg_arena_create(index, &meta, &options, is_private, false, iqdb_pg_estimate_rows(heap), &error);
+	if (arena == NULL)
+		iqdb_pg_raise(error.code, &error, index);
 	arena->shared->applied = iqdb_pg_journal_origin(&meta);
 	pg_atomic_write_u64(&arena->shared->applied_block, arena->shared->applied.block);
 

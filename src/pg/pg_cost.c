@@ -23,7 +23,6 @@
 
 #include "pg/pg_am.h"
 #include "pg/pg_compat.h"
-#include "pg/pg_lock.h"
 #include "pg/pg_open.h"
 #include "pg/pg_options.h"
 #include "pg/pg_planner.h"
@@ -89,28 +88,27 @@ iqdb_am_costestimate(PlannerInfo *root, IndexPath *path, double loop_count, Cost
 
 static get_relation_info_hook_type previous_hook;
 
-/* Is another process recovering the index, or has it no room? Then a plan without it answers at once, and exactly. */
+/*
+ * Is another process recovering the index, or has it no room? Then a plan without it answers at once, and exactly. An
+ * index that nobody has open is opened here, for a query that may want its order: what comes of it decides the plan.
+ */
 static bool
-unusable(Oid oid)
+unusable(PlannerInfo *root, Oid oid)
 {
 	Relation	index = index_open(oid, NoLock);
-	uint32		number = iqdb_pg_file_number(iqdb_pg_rel_file(index));
+	bool		wanted = root->parse->sortClause != NIL;
 	bool		answer = false;
 	IqdbError	error = {0};
 	IqdbPgArena *arena;
 
-	if (RelationGetNumberOfBlocks(index) < 2)
+	if (RelationGetNumberOfBlocks(index) >= 2)
 	{
-		index_close(index, NoLock);
-		return false;
+		arena = iqdb_pg_open(index, NULL, wanted ? IQDB_PG_OPEN_NO_WAIT : IQDB_PG_OPEN_IF_READY, &error);
+		if (arena != NULL)
+			answer = pg_atomic_read_u32(&arena->shared->full) != 0 && iqdb_pg_is_behind(index, arena);
+		else
+			answer = wanted;
 	}
-	arena = iqdb_pg_open(index, NULL, IQDB_PG_OPEN_IF_READY, &error);
-	if (arena != NULL)
-		answer = pg_atomic_read_u32(&arena->shared->full) != 0 && iqdb_pg_is_behind(index, arena);
-	else if (iqdb_pg_lock(MyDatabaseId, number, IQDB_PG_LOCK_OPEN, false))
-		iqdb_pg_unlock(MyDatabaseId, number, IQDB_PG_LOCK_OPEN);
-	else
-		answer = true;
 	index_close(index, NoLock);
 	return answer;
 }
@@ -127,7 +125,7 @@ leave_out_unusable(PlannerInfo *root, Oid table, bool inhparent, RelOptInfo *rel
 		IndexOptInfo *info = lfirst(cell);
 
 		if ((void *) info->amcostestimate == (void *) iqdb_am_costestimate && !info->hypothetical && !inhparent &&
-			unusable(info->indexoid))
+			unusable(root, info->indexoid))
 			rel->indexlist = foreach_delete_current(rel->indexlist, cell);
 	}
 }

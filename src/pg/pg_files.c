@@ -260,7 +260,7 @@ read_info(const char *path, const IqdbPgGeneration *generation, IqdbPgSnapshotIn
 	if (status != IQDB_OK)
 	{
 		*damaged_out |= status == IQDB_ERR_CORRUPT || status == IQDB_ERR_VERSION;
-		ereport(LOG, (errmsg("iqdb: snapshot \"%s\" is refused: %s", path, error.message)));
+		ereport(LOG, (errmsg("iqdb: snapshot \"%s\" is refused: %s", path, iqdb_pg_error_text(&error))));
 		return false;
 	}
 	if (header.identity_length != IQDB_PG_IDENTITY_SIZE + 32 ||

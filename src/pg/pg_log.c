@@ -153,7 +153,7 @@ write_chunk(IqdbPgArena *arena, const Chunk *chunk, bool sync)
 	pg_atomic_write_u32(&shared->log_state, IQDB_PG_LOG_BROKEN);
 	ereport(WARNING,
 			(errcode(iqdb_pg_sqlstate(status)),
-			 errmsg("iqdb: the log \"%s\" is given up: %s", path, error.message),
+			 errmsg("iqdb: the log \"%s\" is given up: %s", path, iqdb_pg_error_text(&error)),
 			 errdetail("No row is lost: after a crash the rows that it lacks are read from the table.")));
 }
 
@@ -290,8 +290,7 @@ iqdb_pg_log_replay(Oid database, const IqdbPgGeneration *generation, uint64 from
 		}
 		if (status == IQDB_OK)
 			status = iqdb_log_scan(&iqdb_io_posix, &host.allocator, path, visit, visit_arg, &scan, &trouble);
-		if (status == IQDB_ERR_LIMIT || status == IQDB_ERR_NO_SPACE || status == IQDB_ERR_NOMEM ||
-			status == IQDB_ERR_CANCELLED)
+		if (iqdb_pg_is_want_of_room(status) || status == IQDB_ERR_CANCELLED)
 		{
 			*error = trouble;
 			return status;

@@ -13,6 +13,7 @@
 #include "pg/pg_lock.h"
 #include "pg/pg_open.h"
 #include "pg/pg_open_private.h"
+#include "pg/pg_registry.h"
 
 /* Vectors fetched from the table before they are applied together. */
 #define BATCH_BYTES (8 * 1024 * 1024)
@@ -188,7 +189,7 @@ iqdb_pg_link(Relation index, IqdbPgArena *arena, uint32 slot)
 		error.code = IQDB_OK;
 		status = iqdb_index_link(&view.index, slot, &error);
 	} while (status == IQDB_ERR_CANCELLED);
-	if (status != IQDB_ERR_NO_SPACE && status != IQDB_ERR_LIMIT && status != IQDB_ERR_NOMEM)
+	if (!iqdb_pg_is_want_of_room(status))
 		iqdb_pg_check(status, &error, index);
 }
 
@@ -260,6 +261,13 @@ iqdb_pg_open(Relation index, Relation heap, IqdbPgOpenMode mode, IqdbError *erro
 	arena = find_ready(index);
 	if (arena != NULL || mode == IQDB_PG_OPEN_IF_READY)
 		return arena;
+	if (mode == IQDB_PG_OPEN_NO_WAIT)
+	{
+		IqdbPgGeneration generation;
+
+		if (iqdb_pg_journal_generation(index, &generation) && iqdb_pg_no_room_lately(generation.low))
+			return NULL;
+	}
 	if (!iqdb_pg_lock(MyDatabaseId, number, IQDB_PG_LOCK_OPEN, mode == IQDB_PG_OPEN_WAIT))
 		return NULL;
 	arena = find_ready(index);
@@ -269,6 +277,10 @@ iqdb_pg_open(Relation index, Relation heap, IqdbPgOpenMode mode, IqdbError *erro
 			heap = opened = table_open(index->rd_index->indrelid, NoLock);
 		iqdb_pg_journal_meta(index, &meta);
 		arena = iqdb_pg_recover(index, heap, &meta, error);
+		if (arena == NULL)
+			iqdb_pg_no_room_note(meta.generation.low);
+		else
+			iqdb_pg_no_room_forget(meta.generation.low);
 		if (opened != NULL)
 			table_close(opened, NoLock);
 	}
@@ -282,6 +294,9 @@ larger_possible(const IqdbPgArena *arena, IqdbStatus status)
 {
 	if (status == IQDB_ERR_NO_SPACE)
 		return !arena->fallback;
+	/* somebody removed the file: it cannot grow any more */
+	if (status == IQDB_ERR_IO)
+		return iqdb_pg_arena_is_stale(arena);
 	return status == IQDB_ERR_LIMIT && iqdb_pg_arena_limit() > iqdb_arena_header(&arena->arena)->limit;
 }
 
@@ -305,7 +320,7 @@ catch_up(Relation index, Relation heap, IqdbPgArena *arena, IqdbError *error)
 	status = iqdb_pg_follow(index, heap, arena, &fetched, error);
 	if (status == IQDB_ERR_STATE || larger_possible(arena, status))
 	{
-		ereport(LOG, (errmsg("iqdb: index \"%s\" is opened anew: %s", RelationGetRelationName(index), error->message)));
+		ereport(LOG, (errmsg("iqdb: index \"%s\" is opened anew: %s", RelationGetRelationName(index), iqdb_pg_error_text(error))));
 		iqdb_pg_arena_discard(arena);
 		status = IQDB_OK;
 	}

@@ -271,7 +271,7 @@ refuse_corruption(Relation index, const char *path, const IqdbError *error)
 	ereport(iqdb_on_corruption == IQDB_PG_CORRUPTION_ERROR ? ERROR : LOG,
 			(errcode(ERRCODE_INDEX_CORRUPTED),
 			 errmsg("iqdb: snapshot \"%s\" of index \"%s\" is damaged: %s", path, RelationGetRelationName(index),
-					error->message),
+					iqdb_pg_error_text(error)),
 			 errdetail("File \"%s\", offset " UINT64_FORMAT ".", error->file, (uint64) error->offset),
 			 errhint("REINDEX the index, or set iqdb.on_corruption to rebuild.")));
 }
@@ -299,7 +299,12 @@ recover_from_files(Relation index, Relation heap, const IqdbPgMeta *meta, const 
 		CHECK_FOR_INTERRUPTS();
 		if (!snapshot_fits(index, &list[i]))
 			continue;
-		arena = iqdb_pg_arena_create(index, meta, options, false, avoid_shm, (double) list[i].rows);
+		arena = iqdb_pg_arena_create(index, meta, options, false, avoid_shm, (double) list[i].rows, error);
+		if (arena == NULL)
+		{
+			*status = error->code;
+			return NULL;
+		}
 		*status = iqdb_pg_snapshot_load(arena, &list[i], error);
 		if (*status == IQDB_OK)
 		{
@@ -331,8 +336,16 @@ static IqdbPgArena *
 rebuild(Relation index, Relation heap, const IqdbPgMeta *meta, const IqdbIndexOptions *options, bool is_private,
 		bool avoid_shm, IqdbStatus *status, IqdbError *error)
 {
-	IqdbPgArena *arena = iqdb_pg_arena_create(index, meta, options, is_private, avoid_shm, iqdb_pg_estimate_rows(heap));
-	IqdbPgShared *shared = arena->shared;
+	IqdbPgArena *arena = iqdb_pg_arena_create(index, meta, options, is_private, avoid_shm,
+											  iqdb_pg_estimate_rows(heap), error);
+	IqdbPgShared *shared;
+
+	if (arena == NULL)
+	{
+		*status = error->code;
+		return NULL;
+	}
+	shared = arena->shared;
 
 	/* The position is read before the scan begins: what happens meanwhile is applied again afterwards. */
 	shared->applied = is_private ? iqdb_pg_journal_origin(meta) : iqdb_pg_journal_end_position(index, meta->tail_hint);
@@ -394,7 +407,7 @@ iqdb_pg_recover(Relation index, Relation heap, IqdbPgMeta *meta, IqdbError *erro
 	}
 	if (arena == NULL)
 	{
-		if (status != IQDB_ERR_NO_SPACE && status != IQDB_ERR_LIMIT && status != IQDB_ERR_NOMEM)
+		if (!iqdb_pg_is_want_of_room(status))
 			iqdb_pg_check(status, error, index);
 		return NULL;
 	}

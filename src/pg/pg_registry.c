@@ -5,6 +5,7 @@
 
 #include "storage/lwlock.h"
 #include "storage/shmem.h"
+#include "utils/timestamp.h"
 
 #include "pg/pg_arena.h"
 #include "pg/pg_registry.h"
@@ -30,6 +31,11 @@ iqdb_pg_registry(void)
 		shared->tranche = LWLockNewTrancheId();
 		pg_atomic_init_u32(&shared->worker_pid, 0);
 		pg_atomic_init_u64(&shared->worker_tried, 0);
+		for (int i = 0; i < IQDB_PG_NO_ROOM_ENTRIES; i++)
+		{
+			pg_atomic_init_u64(&shared->no_room[i].generation, 0);
+			pg_atomic_init_u64(&shared->no_room[i].until, 0);
+		}
 		while (shared->token == 0)
 			if (!pg_strong_random(&shared->token, sizeof(shared->token)))
 				ereport(ERROR, (errcode(ERRCODE_INTERNAL_ERROR), errmsg("could not draw a random number")));
@@ -42,4 +48,38 @@ iqdb_pg_registry(void)
 	if (fresh)
 		iqdb_pg_arena_sweep();
 	return registry;
+}
+
+/* ---- indexes without room ---------------------------------------------------------------------------------------- */
+
+#define NO_ROOM_MICROSECONDS UINT64CONST(30000000)
+
+void
+iqdb_pg_no_room_note(uint64 generation)
+{
+	IqdbPgRegistry *shared = iqdb_pg_registry();
+	int			place = (int) (generation % IQDB_PG_NO_ROOM_ENTRIES);
+
+	pg_atomic_write_u64(&shared->no_room[place].generation, generation);
+	pg_atomic_write_u64(&shared->no_room[place].until, (uint64) GetCurrentTimestamp() + NO_ROOM_MICROSECONDS);
+}
+
+bool
+iqdb_pg_no_room_lately(uint64 generation)
+{
+	IqdbPgRegistry *shared = iqdb_pg_registry();
+	int			place = (int) (generation % IQDB_PG_NO_ROOM_ENTRIES);
+
+	return pg_atomic_read_u64(&shared->no_room[place].generation) == generation &&
+		pg_atomic_read_u64(&shared->no_room[place].until) > (uint64) GetCurrentTimestamp();
+}
+
+void
+iqdb_pg_no_room_forget(uint64 generation)
+{
+	IqdbPgRegistry *shared = iqdb_pg_registry();
+	int			place = (int) (generation % IQDB_PG_NO_ROOM_ENTRIES);
+
+	if (pg_atomic_read_u64(&shared->no_room[place].generation) == generation)
+		pg_atomic_write_u64(&shared->no_room[place].until, 0);
 }

@@ -14,16 +14,30 @@
 
 #include "port/atomics.h"
 
+#define IQDB_PG_NO_ROOM_ENTRIES 64
+
 typedef struct IqdbPgRegistry
 {
 	uint64		token;			/* random, never 0 */
 	int			tranche;		/* of every LWLock in every arena */
 	pg_atomic_uint32 worker_pid;	/* of the keeper, 0 = none runs */
 	pg_atomic_uint64 worker_tried;	/* when a backend last tried to start it, microseconds */
-	char		reserved[96];
+	struct
+	{
+		pg_atomic_uint64 generation;	/* low half; 0 = free */
+		pg_atomic_uint64 until; /* when it may be tried again, microseconds */
+	}			no_room[IQDB_PG_NO_ROOM_ENTRIES];	/* indexes that lately found no room for their arena */
 } IqdbPgRegistry;
 
 /* The registry, made on first use in this life. Any process with shared memory may call it. */
 extern IqdbPgRegistry *iqdb_pg_registry(void);
+
+/*
+ * An index that finds no room would be read from its table in vain by every statement: for half a minute nobody tries
+ * again but who asks for it (VACUUM, iqdb_prewarm). Forgetful: a crowded table only means more attempts.
+ */
+extern void iqdb_pg_no_room_note(uint64 generation);
+extern bool iqdb_pg_no_room_lately(uint64 generation);
+extern void iqdb_pg_no_room_forget(uint64 generation);
 
 #endif

@@ -188,7 +188,7 @@ snapshot_if_due(Relation index, IqdbPgArena *arena)
 		iqdb_pg_raise(status, &error, index);
 	if (status != IQDB_OK)
 		ereport(LOG, (errmsg("iqdb: no snapshot of index \"%s\" could be written: %s", RelationGetRelationName(index),
-							 error.message)));
+							 iqdb_pg_error_text(&error))));
 }
 
 IndexBulkDeleteResult *

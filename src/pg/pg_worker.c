@@ -72,7 +72,7 @@ keep_snapshot(IqdbPgArena *arena)
 	status = iqdb_pg_snapshot_write(arena, &error);
 	iqdb_pg_unlock(shared->database, shared->relation_number, IQDB_PG_LOCK_SNAPSHOT);
 	if (status != IQDB_OK && status != IQDB_ERR_CANCELLED)
-		ereport(LOG, (errmsg("iqdb: no snapshot could be written: %s", error.message)));
+		ereport(LOG, (errmsg("iqdb: no snapshot could be written: %s", iqdb_pg_error_text(&error))));
 }
 
 static void
