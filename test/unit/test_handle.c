@@ -1062,6 +1062,70 @@ a_log_that_tells_everything_replaces_a_lost_snapshot(void **state)
 	world_close(&world);
 }
 
+/* ---- files of format version 1, kept for ever ---- */
+
+static void
+copy_fixture(IoCrash *fs, const char *name, const char *target)
+{
+	char          path[100];
+	unsigned char bytes[16384];
+	size_t        length;
+	FILE         *file;
+
+	snprintf(path, sizeof(path), "test/fixtures/%s", name);
+	file = fopen(path, "rb");
+	if (file == NULL)
+		fail_msg("%s cannot be opened; tests run from the top of the tree", path);
+	length = fread(bytes, 1, sizeof(bytes), file);
+	fclose(file);
+	assert_in_range(length, 1, sizeof(bytes) - 1);
+	io_crash_put(fs, target, bytes, length);
+}
+
+/*
+ * Row i has the vector (i, i % 7, -i, 0.5); where i % 3 is not 0 five fields of metadata; where i % 4 is 1 the id "row-i".
+ * Rows 0 to 39 were put, 0, 10, 20, 30 deleted, a snapshot made; then 40 to 49 put, 2 put again, 3 deleted.
+ */
+static void
+files_of_version_1_are_read(void **state)
+{
+	static const char *const names[] = {"embedded-v1-none.iqdb", "embedded-v1-lz4.iqdb", "embedded-v1-zstd.iqdb"};
+
+	(void) state;
+	for (int n = 0; n < 3; n++)
+	{
+		World       world = {.config = small_config(IQDB_METRIC_L2)};
+		char        log[40];
+		float       query[4] = {0, 0, 0, 0.5f};
+		IqdbResult *result;
+		IqdbStats   stats;
+
+		world.fs = io_crash_create();
+		world.config.io = io_crash_io(world.fs);
+		model_init(&world.model, DIM, IQDB_METRIC_L2);
+		snprintf(log, sizeof(log), "%s.wal", names[n]);
+		copy_fixture(world.fs, names[n], "db");
+		copy_fixture(world.fs, log, "db.wal");
+		must_open(&world);
+		assert_sound(world.db);
+		iqdb_stats(world.db, &stats);
+		assert_int_equal(stats.position, 56);
+		assert_int_equal(stats.snapshot_position, 44);
+		assert_int_equal(iqdb_len(world.db), 45);
+		assert_int_equal(iqdb_search(world.db, query, DIM, 45, &result, NULL), IQDB_OK);
+		assert_int_equal(result->count, 45);
+		/* 1, then 2, which is the newest, 4, 5, ... */
+		assert_true(iqdb_id_equal(result->found[0].id, iqdb_id_bytes("row-1", 5)));
+		assert_true(iqdb_id_equal(result->found[1].id, iqdb_id_u64(2)));
+		assert_true(iqdb_id_equal(result->found[2].id, iqdb_id_u64(4)));
+		assert_int_equal(iqdb_metadata_count(result->found[0].metadata, result->found[0].metadata_length), 5);
+		iqdb_result_free(result);
+		reopen(&world, true);
+		assert_int_equal(iqdb_len(world.db), 45);
+		world_close(&world);
+	}
+}
+
 /* ---- a log frame that is valid and says nonsense ---- */
 
 static void
@@ -1801,6 +1865,7 @@ main(void)
 		cmocka_unit_test(a_garbage_file_is_not_a_database),
 		cmocka_unit_test(a_foreign_or_missing_log_is_noticed),
 		cmocka_unit_test(a_log_that_tells_everything_replaces_a_lost_snapshot),
+		cmocka_unit_test(files_of_version_1_are_read),
 		cmocka_unit_test(a_frame_that_cannot_be_is_an_error_with_its_offset),
 		cmocka_unit_test(a_failed_sync_ends_writing_and_leaves_reading),
 		cmocka_unit_test(a_full_disk_fails_one_write_and_no_more),
