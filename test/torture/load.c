@@ -434,7 +434,7 @@ end_prepared(Worker *w)
 	char		gid[256];
 	bool		commit = random_chance(&w->random, 60);
 
-	if (session_run(&w->session, "SELECT gid FROM pg_prepared_xacts WHERE gid LIKE 't%%' ORDER BY random() LIMIT 1") != DONE ||
+	if (session_run(&w->session, "SELECT gid FROM pg_prepared_xacts ORDER BY random() LIMIT 1") != DONE ||
 		PQntuples(w->session.result) == 0)
 		return;
 	snprintf(gid, sizeof(gid), "%s", PQgetvalue(w->session.result, 0, 0));
@@ -529,7 +529,8 @@ tidy_up(Worker *w)
 
 	count("tidy up");
 	if (session_run(&w->session, "SELECT c.oid::regclass FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid "
-					"WHERE NOT indisvalid OR relname LIKE '%%\\_cc%%' ORDER BY random() LIMIT 1") == DONE && PQntuples(w->session.result) > 0)
+					"WHERE NOT indisvalid OR relname LIKE '%%\\_cc%%' ORDER BY random() LIMIT 1") == DONE &&
+		PQntuples(w->session.result) > 0)
 	{
 		snprintf(sql, sizeof(sql), "%s", PQgetvalue(w->session.result, 0, 0));
 		(void) session_run(&w->session, "DROP INDEX IF EXISTS %s", sql);
