@@ -1,0 +1,109 @@
+-- functions on indexes: numbers, sizes, checks, snapshots; rights; what is none of ours
+SET client_min_messages = warning;
+CREATE EXTENSION IF NOT EXISTS iqdb;
+RESET client_min_messages;
+\pset format unaligned
+\pset tuples_only on
+
+CREATE FUNCTION pg_temp.error_of(statement text) RETURNS text LANGUAGE plpgsql AS
+$$
+BEGIN
+	EXECUTE statement;
+	RETURN 'no error';
+EXCEPTION WHEN OTHERS THEN
+	RETURN concat_ws(' | ', SQLSTATE, SQLERRM);
+END
+$$;
+
+CREATE TABLE items (id int PRIMARY KEY, v iqvector(4));
+INSERT INTO items SELECT i, ARRAY[i, i % 7, i % 3, 1]::real[]::iqvector FROM generate_series(1, 100) i;
+INSERT INTO items VALUES (101, NULL);
+CREATE INDEX items_v ON items USING iqdb_flat (v iqvector_l1_ops) WITH (compression = zstd);
+
+-- iqdb_index_stats
+SELECT engine, metric, dimensions, state, rows, deleted, unlinked, journal_entries, journal_lag, levels FROM iqdb_index_stats('items_v');
+SELECT memory > 100 * 16, disk > 100 * 16 / 4, log_bytes >= 0, snapshot_bytes > 0, snapshot_time > now() - interval '1 hour',
+	generation ~ '^[0-9a-f]{32}$', memory_file LIKE '%' || generation FROM iqdb_index_stats('items_v');
+INSERT INTO items SELECT i, ARRAY[i, i % 7, i % 3, 1]::real[]::iqvector FROM generate_series(201, 210) i;
+DELETE FROM items WHERE id <= 20;
+SELECT rows, journal_lag FROM iqdb_index_stats('items_v');
+VACUUM items;
+SELECT rows, journal_lag FROM iqdb_index_stats('items_v');
+SELECT iqdb_index_stats(NULL) IS NULL;
+
+-- iqdb_prewarm, iqdb_flush, iqdb_index_size
+SELECT iqdb_prewarm('items_v');
+SELECT iqdb_flush('items_v') = (SELECT snapshot_bytes FROM iqdb_index_stats('items_v'));
+SELECT iqdb_index_size('items_v') >= pg_relation_size('items_v') + snapshot_bytes FROM iqdb_index_stats('items_v');
+
+-- iqdb_check, iqdb_optimize
+SELECT * FROM iqdb_check('items_v');
+SELECT rows, linked, repaired FROM iqdb_optimize('items_v');
+SELECT * FROM iqdb_check('items_v');
+SELECT id FROM items WHERE id > 50 ORDER BY v <+> '[60,1,1,1]' LIMIT 3;
+
+-- temporary and unlogged indexes have no own files
+CREATE TEMP TABLE passing (v iqvector(2));
+INSERT INTO passing VALUES ('[1,2]'), ('[3,4]');
+CREATE INDEX passing_v ON passing USING iqdb_flat (v);
+SELECT rows, disk, iqdb_flush('passing_v'), iqdb_prewarm('passing_v') FROM iqdb_index_stats('passing_v');
+SELECT * FROM iqdb_check('passing_v');
+CREATE UNLOGGED TABLE fast (v iqvector(2));
+CREATE INDEX fast_v ON fast USING iqdb_flat (v);
+INSERT INTO fast VALUES ('[1,2]'), ('[3,4]');
+SELECT rows, disk, iqdb_flush('fast_v'), iqdb_prewarm('fast_v') FROM iqdb_index_stats('fast_v');
+SELECT * FROM iqdb_check('fast_v');
+DROP TABLE fast, passing;
+
+-- what is none of ours
+SELECT pg_temp.error_of(format('SELECT %s(%L)', f, relation))
+FROM unnest(ARRAY['iqdb_flush', 'iqdb_prewarm', 'iqdb_optimize', 'iqdb_index_stats', 'iqdb_index_size', 'iqdb_check']) f,
+	unnest(ARRAY['items', 'items_pkey', 'pg_class', 'no_such']) relation;
+SELECT pg_temp.error_of('SELECT iqdb_check(4000000000)');
+
+-- rights: SELECT on the table to look, its ownership to change
+CREATE ROLE regress_iqdb_reader;
+CREATE ROLE regress_iqdb_stranger;
+GRANT SELECT ON items TO regress_iqdb_reader;
+SET ROLE regress_iqdb_reader;
+SELECT rows FROM iqdb_index_stats('items_v');
+SELECT iqdb_prewarm('items_v');
+SELECT * FROM iqdb_check('items_v');
+SELECT pg_temp.error_of(format('SELECT %s(%L)', f, 'items_v')) FROM unnest(ARRAY['iqdb_flush', 'iqdb_optimize']) f;
+SET ROLE regress_iqdb_stranger;
+SELECT pg_temp.error_of(format('SELECT %s(%L)', f, 'items_v'))
+FROM unnest(ARRAY['iqdb_flush', 'iqdb_prewarm', 'iqdb_optimize', 'iqdb_index_stats', 'iqdb_index_size', 'iqdb_check']) f;
+SELECT pg_temp.error_of('SET iqdb.on_corruption = error');
+RESET ROLE;
+DROP ROLE regress_iqdb_stranger;
+REVOKE SELECT ON items FROM regress_iqdb_reader;
+DROP ROLE regress_iqdb_reader;
+
+-- what an index's expression does, it does with the rights of the table's owner, whoever looks
+CREATE ROLE regress_iqdb_owner;
+GRANT CREATE ON SCHEMA public TO regress_iqdb_owner;
+SET ROLE regress_iqdb_owner;
+CREATE FUNCTION owned_by(v iqvector) RETURNS iqvector LANGUAGE plpgsql IMMUTABLE AS
+$$
+BEGIN
+	IF current_user <> 'regress_iqdb_owner' THEN
+		RAISE EXCEPTION 'run by %', current_user;
+	END IF;
+	RETURN v;
+END
+$$;
+CREATE TABLE owned (v iqvector);
+INSERT INTO owned VALUES ('[1,2]'), ('[3,4]');
+CREATE INDEX owned_v ON owned USING iqdb_flat ((owned_by(v)::iqvector(2)));
+INSERT INTO owned VALUES ('[5,6]');
+RESET ROLE;
+SELECT * FROM iqdb_check('owned_v');
+SELECT iqdb_prewarm('owned_v');
+DROP TABLE owned;
+DROP FUNCTION owned_by;
+REVOKE CREATE ON SCHEMA public FROM regress_iqdb_owner;
+DROP ROLE regress_iqdb_owner;
+
+-- iqdb_sweep
+SELECT iqdb_sweep() >= 0;
+DROP TABLE items;
