@@ -62,7 +62,7 @@ SQL
 	is(one($node, "$by_index SET iqdb.max_scan_tuples = 3; "
 			. "SELECT count(*) FROM (SELECT 1 FROM $t ORDER BY v <-> '[1,1,1,1,1]' LIMIT 10) s"),
 		3, "$method: iqdb.max_scan_tuples ends a scan");
-	is(one($node, "$by_index SELECT count(*) FROM (SELECT 1 FROM $t ORDER BY v <-> NULL::iqvector LIMIT 10) s"),
+	is(one($node, "$by_index SELECT count(*) FROM (SELECT 1 FROM $t ORDER BY v <-> (SELECT NULL::iqvector) LIMIT 10) s"),
 		10, "$method: order by the distance to NULL");
 
 	# ---- rescans ----
