@@ -4,6 +4,7 @@
 #include "core/db/index.h"
 #include "core/flat/flat.h"
 #include "core/hnsw/hnsw.h"
+#include "core/ivf/ivf.h"
 
 const IqdbEngine *
 iqdb_engine_get(uint32_t kind)
@@ -14,6 +15,8 @@ iqdb_engine_get(uint32_t kind)
 			return &iqdb_flat_engine;
 		case IQDB_ENGINE_HNSW:
 			return &iqdb_hnsw_engine;
+		case IQDB_ENGINE_IVF:
+			return &iqdb_ivf_engine;
 		default:
 			return NULL;
 	}

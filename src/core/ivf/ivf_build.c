@@ -1,0 +1,755 @@
+/*
+ * ivf_build.c - editions: filling the lists of a freshly trained model, putting it in place, and cleaning lists.
+ *
+ * Owns: who may be where when. An edition is a model with its lists; there are two, and one of them is current (or none,
+ * before the first training). A new one is filled aside while searches and writers go on with the old: what is put
+ * meanwhile stays in the chain until it is linked in both, so no row is ever without a place where searches look.
+ * README.md has the argument in full.
+ */
+#include "core/ivf/ivf_private.h"
+
+#include <string.h>
+
+#include "core/base/rng.h"
+
+#define SLOTS_PER_STRETCH 256u
+#define ROWS_PER_STRETCH 512u
+
+/* DEAD rows taken out of lists under one hold of STRUCTURE. */
+#define REMOVED_BATCH 256u
+
+/* Measuring probes: near neighbours of so many rows, for so much reading, and the share of them to be covered. */
+#define PROBE_QUERIES_MIN 16u
+#define PROBE_QUERIES_MAX 64u
+#define PROBE_BYTES (UINT64_C(3) << 30)
+#define PROBE_NEIGHBOURS 10u
+#define PROBE_SHARE 0.965
+
+#define NOWHERE UINT32_MAX
+
+/* ---- one at a time ---- */
+
+bool
+iqdbi_maintain_begin(const IqdbiIvf *ivf)
+{
+	uint32_t expected = 0;
+
+	return atomic_compare_exchange_strong(&ivf->header->maintaining, &expected, 1);
+}
+
+void
+iqdbi_maintain_end(const IqdbiIvf *ivf)
+{
+	atomic_store(&ivf->header->maintaining, 0);
+}
+
+/* ---- appending ---- */
+
+static void
+lock_list(IqdbiList *list)
+{
+	while (atomic_exchange_explicit(&list->busy, 1, memory_order_acquire) != 0)
+	{
+		while (atomic_load_explicit(&list->busy, memory_order_relaxed) != 0)
+			;
+	}
+}
+
+static void
+unlock_list(IqdbiList *list)
+{
+	atomic_store_explicit(&list->busy, 0, memory_order_release);
+}
+
+/* Puts a block behind the last one. The list is locked. */
+static void
+attach_block(const IqdbiIvf *ivf, IqdbiList *list, uint32_t count, uint32_t block)
+{
+	if (count == 0)
+		atomic_store_explicit(&list->head, block, memory_order_release);
+	else
+		atomic_store_explicit(iqdbi_block_next(iqdbi_ivf_block(ivf, list->tail)), block, memory_order_release);
+	list->tail = block;
+}
+
+IqdbStatus
+iqdbi_list_append(const IqdbiIvf *ivf, uint32_t edition, uint32_t list_number, uint32_t slot, const IqdbiCode *code,
+				  IqdbError *err)
+{
+	IqdbiList *list = iqdbi_ivf_lists(ivf, edition) + list_number;
+	uint32_t   spare = 0;
+	uint32_t   count;
+
+	/* a block is taken before the list is locked: nobody waits for a list whose writer waits for a lock */
+	for (;;)
+	{
+		lock_list(list);
+		count = atomic_load_explicit(&list->count, memory_order_relaxed);
+		if (count % IQDBI_BLOCK_ROWS != 0 || spare != 0)
+			break;
+		unlock_list(list);
+		IQDB_TRY(iqdbi_blocks_take(ivf, 1, &spare, err));
+	}
+	if (count % IQDBI_BLOCK_ROWS == 0)
+	{
+		attach_block(ivf, list, count, spare);
+		spare = 0;
+	}
+	iqdbi_block_put(&ivf->rows, iqdbi_ivf_block(ivf, list->tail), count % IQDBI_BLOCK_ROWS, slot, code);
+	atomic_store_explicit(&list->count, count + 1, memory_order_release);
+	unlock_list(list);
+	iqdbi_blocks_give(ivf, spare, spare, spare != 0);
+	return IQDB_OK;
+}
+
+/*
+ * The row may be removed at this very moment. Its state became DEAD before removed() looks at the home word, and we write
+ * the word before we look at the state, with a fence on both sides: one of the two sees the other.
+ */
+void
+iqdbi_row_linked(const IqdbiIvf *ivf, uint32_t edition, uint32_t list, uint32_t slot)
+{
+	iqdbi_home_set(ivf, edition, slot, IQDBI_HOME_LINKED, list);
+	atomic_thread_fence(memory_order_seq_cst);
+	if (iqdb_store_state(ivf->store, slot) != IQDB_ROW_LIVE)
+		atomic_store_explicit(&iqdbi_ivf_lists(ivf, edition)[list].dirty, 1, memory_order_release);
+}
+
+/* ---- a new edition ---- */
+
+typedef struct Build
+{
+	const IqdbiIvf *ivf;
+	uint32_t        edition;
+	IqdbiModel      model;
+	IqdbiScratch    scratch;
+	uint32_t        slots;   /* slots looked at: below this */
+	uint64_t        horizon; /* rows of this sequence and later came after the start */
+	uint32_t       *where;   /* list per slot, NOWHERE = not assigned */
+	uint32_t       *order;   /* slots by list */
+	uint32_t       *starts;  /* lists + 1 */
+} Build;
+
+/* The model moves from private memory into the arena. */
+static IqdbStatus
+place_model(Build *build, const IqdbiTrained *trained, IqdbError *err)
+{
+	const IqdbiIvf   *ivf = build->ivf;
+	const IqdbiModel *model = &trained->model;
+	IqdbiEdition     *edition = &ivf->header->editions[build->edition];
+	size_t            size = iqdbi_model_size(ivf, model);
+
+	IQDB_TRY(iqdbi_ivf_grow(ivf, IQDBI_IVF_MODELS + build->edition, size, err));
+	IQDB_TRY(iqdbi_ivf_grow(ivf, IQDBI_IVF_LISTS + build->edition, model->lists * sizeof(IqdbiList), err));
+	memset(iqdbi_ivf_lists(ivf, build->edition), 0, model->lists * sizeof(IqdbiList));
+	memcpy(iqdb_store_engine_region(ivf->store, IQDBI_IVF_MODELS + build->edition), model->centres, size);
+	edition->lists = model->lists;
+	edition->supers = model->supers;
+	edition->coarse_blocks = model->coarse_blocks;
+	edition->super_blocks = model->super_blocks;
+	edition->probes = 1;
+	edition->radius2 = model->radius2;
+	edition->rows = atomic_load_explicit(&ivf->store->header->live_count, memory_order_relaxed);
+	iqdbi_model_view(ivf, build->edition, &build->model);
+	return IQDB_OK;
+}
+
+/* From here on rows that are put, and rows that were, have a word PENDING in the new edition. */
+static void
+open_edition(Build *build)
+{
+	const IqdbiIvf  *ivf = build->ivf;
+	IqdbStoreHeader *header = ivf->store->header;
+
+	/* slots that come later, or are used again, get their words by added() */
+	build->slots = atomic_load_explicit(&header->slot_count, memory_order_acquire);
+	for (uint32_t slot = 0; slot < build->slots; slot++)
+		iqdbi_home_set(ivf, build->edition, slot, IQDBI_HOME_PENDING, 0);
+	iqdb_store_lock(ivf->store, IQDB_LOCK_ROWS, true);
+	iqdb_store_lock(ivf->store, IQDB_LOCK_ENGINE, true);
+	build->slots = atomic_load_explicit(&header->slot_count, memory_order_relaxed);
+	build->horizon = header->next_sequence;
+	atomic_store_explicit(&ivf->header->training, 1 + build->edition, memory_order_release);
+	iqdb_store_unlock(ivf->store, IQDB_LOCK_ENGINE, true);
+	iqdb_store_unlock(ivf->store, IQDB_LOCK_ROWS, true);
+}
+
+static bool
+is_old_row(const Build *build, uint32_t slot)
+{
+	return iqdb_store_state(build->ivf->store, slot) == IQDB_ROW_LIVE &&
+		   build->ivf->store->slots[slot].sequence < build->horizon;
+}
+
+static IqdbStatus
+assign_rows(Build *build, IqdbError *err)
+{
+	const IqdbiIvf  *ivf = build->ivf;
+	const IqdbStore *store = ivf->store;
+
+	for (uint32_t from = 0; from < build->slots; from += SLOTS_PER_STRETCH)
+	{
+		uint32_t to = build->slots - from < SLOTS_PER_STRETCH ? build->slots : from + SLOTS_PER_STRETCH;
+
+		if (iqdb_host_cancelled(store->host))
+			return iqdb_fail(err, IQDB_ERR_CANCELLED, "training was cancelled");
+		iqdb_store_lock(store, IQDB_LOCK_STRUCTURE, false);
+		for (uint32_t slot = from; slot < to; slot++)
+		{
+			build->where[slot] = NOWHERE;
+			if (!is_old_row(build, slot))
+				continue;
+			iqdbi_work_vector(ivf, build->model.radius2, iqdb_store_vector(store, slot), store->norms[slot],
+							  build->scratch.work);
+			build->where[slot] = iqdbi_coarse_assign(&build->scratch, &build->model, build->scratch.work);
+		}
+		iqdb_store_unlock(store, IQDB_LOCK_STRUCTURE, false);
+	}
+	return IQDB_OK;
+}
+
+/* Rows of a list behind one another: lists then lie in one piece, and writing them is not a walk through memory. */
+static void
+order_rows(Build *build)
+{
+	uint32_t *starts = build->starts;
+
+	memset(starts, 0, ((size_t) build->model.lists + 1) * sizeof(uint32_t));
+	for (uint32_t slot = 0; slot < build->slots; slot++)
+	{
+		if (build->where[slot] != NOWHERE)
+			starts[build->where[slot] + 1]++;
+	}
+	for (uint32_t list = 0; list < build->model.lists; list++)
+		starts[list + 1] += starts[list];
+	for (uint32_t slot = 0; slot < build->slots; slot++)
+	{
+		if (build->where[slot] != NOWHERE)
+			build->order[starts[build->where[slot]]++] = slot;
+	}
+	memmove(starts + 1, starts, build->model.lists * sizeof(uint32_t));
+	starts[0] = 0;
+}
+
+/* The slot may have been given to another row since it was assigned: that one has a later sequence. */
+static IqdbStatus
+fill_row(Build *build, uint32_t list, uint32_t slot, IqdbError *err)
+{
+	const IqdbiIvf *ivf = build->ivf;
+	IqdbStatus      status;
+
+	if (!iqdbi_home_change(ivf, build->edition, slot, IQDBI_HOME_PENDING, IQDBI_HOME_LINKING))
+		return IQDB_OK;
+	if (!is_old_row(build, slot))
+	{
+		(void) iqdbi_home_change(ivf, build->edition, slot, IQDBI_HOME_LINKING, IQDBI_HOME_PENDING);
+		return IQDB_OK;
+	}
+	iqdbi_code_row(ivf, &build->model, list, slot, &build->scratch.code);
+	status = iqdbi_list_append(ivf, build->edition, list, slot, &build->scratch.code, err);
+	if (status != IQDB_OK)
+		(void) iqdbi_home_change(ivf, build->edition, slot, IQDBI_HOME_LINKING, IQDBI_HOME_PENDING);
+	else
+		iqdbi_row_linked(ivf, build->edition, list, slot);
+	return status;
+}
+
+static IqdbStatus
+fill_lists(Build *build, IqdbError *err)
+{
+	const IqdbStore *store = build->ivf->store;
+	uint32_t         list = 0;
+	uint32_t         rows = build->starts[build->model.lists];
+	IqdbStatus       status = IQDB_OK;
+
+	for (uint32_t at = 0; at < rows && status == IQDB_OK;)
+	{
+		uint32_t end = rows - at < ROWS_PER_STRETCH ? rows : at + ROWS_PER_STRETCH;
+
+		if (iqdb_host_cancelled(store->host))
+			return iqdb_fail(err, IQDB_ERR_CANCELLED, "training was cancelled");
+		iqdb_store_lock(store, IQDB_LOCK_STRUCTURE, false);
+		for (; at < end && status == IQDB_OK; at++)
+		{
+			while (build->starts[list + 1] <= at)
+				list++;
+			status = fill_row(build, list, build->order[at], err);
+		}
+		iqdb_store_unlock(store, IQDB_LOCK_STRUCTURE, false);
+	}
+	return status;
+}
+
+static IqdbStatus
+order_and_fill(Build *build, IqdbError *err)
+{
+	const IqdbAllocator *allocator = &build->ivf->store->host->allocator;
+	size_t               order_size = build->slots * sizeof(uint32_t);
+	size_t               starts_size = ((size_t) build->model.lists + 1) * sizeof(uint32_t);
+	IqdbStatus           status;
+
+	build->order = iqdb_alloc(allocator, order_size);
+	build->starts = iqdb_alloc(allocator, starts_size);
+	if ((build->order == NULL && build->slots > 0) || build->starts == NULL)
+		status = iqdb_fail(err, IQDB_ERR_NOMEM, "out of memory for lists of %u rows", build->slots);
+	else
+	{
+		order_rows(build);
+		status = fill_lists(build, err);
+	}
+	iqdb_free(allocator, build->order, order_size);
+	iqdb_free(allocator, build->starts, starts_size);
+	return status;
+}
+
+static IqdbStatus
+assign_and_fill(Build *build, IqdbError *err)
+{
+	const IqdbAllocator *allocator = &build->ivf->store->host->allocator;
+	size_t               size = build->slots * sizeof(uint32_t);
+	IqdbStatus           status;
+
+	build->where = iqdb_alloc(allocator, size);
+	if (build->where == NULL && build->slots > 0)
+		return iqdb_fail(err, IQDB_ERR_NOMEM, "out of memory for lists of %u rows", build->slots);
+	status = assign_rows(build, err);
+	if (status == IQDB_OK)
+		status = order_and_fill(build, err);
+	iqdb_free(allocator, build->where, size);
+	return status;
+}
+
+/* ---- how many lists to probe ---- */
+
+/* Copies a LIVE row that is in the new lists, drawn at random; false when none was met. */
+static bool
+draw_query(const Build *build, IqdbRng *rng, float *vector_out, float *norm2_out, uint32_t *slot_out)
+{
+	const IqdbStore *store = build->ivf->store;
+
+	for (int i = 0; i < 100; i++)
+	{
+		uint32_t slot = (uint32_t) iqdb_rng_below(rng, build->slots);
+		bool     good;
+
+		iqdb_store_lock(store, IQDB_LOCK_STRUCTURE, false);
+		good = is_old_row(build, slot);
+		if (good)
+		{
+			memcpy(vector_out, iqdb_store_vector(store, slot), build->ivf->stride * sizeof(float));
+			*norm2_out = store->norms[slot];
+			*slot_out = slot;
+		}
+		iqdb_store_unlock(store, IQDB_LOCK_STRUCTURE, false);
+		if (good)
+			return true;
+	}
+	return false;
+}
+
+/* Counts, for each near neighbour of one row, how many lists must be probed to meet it. */
+static IqdbStatus
+count_ranks(const Build *build, IqdbiScratch *scratch, const float *vector, float norm2, uint32_t self,
+			uint32_t *ranks, uint32_t *histogram, IqdbError *err)
+{
+	const IqdbiIvf *ivf = build->ivf;
+	IqdbSearchStats stats = {0};
+	IqdbTopK        top;
+	IqdbiExact      exact = {.store = ivf->store,
+							 .query = vector,
+							 .query_norm2 = norm2,
+							 .slots = build->slots,
+							 .stats = &stats,
+							 .top = &top};
+	bool            gave_up;
+	IqdbStatus      status;
+	uint32_t        count;
+
+	iqdb_topk_init(&top, &ivf->store->host->allocator, PROBE_NEIGHBOURS + 1);
+	status = iqdbi_exact_pass(&exact, &gave_up, err);
+	if (status == IQDB_OK)
+	{
+		iqdbi_work_query(ivf, vector, norm2, scratch->work);
+		count = iqdbi_coarse_nearest(scratch, &build->model, scratch->work, build->model.lists);
+		for (uint32_t list = 0; list < build->model.lists; list++)
+			ranks[list] = build->model.lists - 1;
+		for (uint32_t rank = 0; rank < count; rank++)
+			ranks[scratch->ids[rank]] = rank;
+		for (size_t i = 0; i < top.count; i++)
+		{
+			uint32_t home = iqdbi_home(ivf, build->edition, top.items[i].slot);
+
+			if (top.items[i].slot != self && iqdbi_home_status(home) == IQDBI_HOME_LINKED &&
+				iqdbi_home_list(home) < build->model.lists)
+				histogram[ranks[iqdbi_home_list(home)]]++;
+		}
+	}
+	iqdb_topk_free(&top);
+	return status;
+}
+
+static uint32_t
+covering(const uint32_t *histogram, uint32_t lists)
+{
+	uint64_t total = 0;
+	uint64_t reached = 0;
+
+	for (uint32_t rank = 0; rank < lists; rank++)
+		total += histogram[rank];
+	for (uint32_t rank = 0; rank < lists; rank++)
+	{
+		reached += histogram[rank];
+		if ((double) reached >= PROBE_SHARE * (double) total)
+			return rank + 1;
+	}
+	return lists;
+}
+
+static uint32_t
+probe_queries(const Build *build)
+{
+	uint64_t row = build->ivf->stride * sizeof(float);
+	uint64_t queries = PROBE_BYTES / (row * ((uint64_t) build->slots + 1));
+
+	if (queries < PROBE_QUERIES_MIN)
+		return PROBE_QUERIES_MIN;
+	return queries > PROBE_QUERIES_MAX ? PROBE_QUERIES_MAX : (uint32_t) queries;
+}
+
+/*
+ * Rows of the index are asked for their own nearest neighbours by a full scan: the lists to probe are those in which
+ * PROBE_SHARE of these neighbours are.
+ */
+static IqdbStatus
+measure_probes(Build *build, IqdbError *err)
+{
+	const IqdbiIvf      *ivf = build->ivf;
+	const IqdbAllocator *allocator = &ivf->store->host->allocator;
+	uint32_t             lists = build->model.lists;
+	size_t               size = 2 * lists * sizeof(uint32_t) + ivf->stride * sizeof(float) + 64;
+	unsigned char       *memory = iqdb_alloc_zero(allocator, size);
+	uint32_t            *histogram;
+	float               *vector;
+	IqdbiScratch         scratch = {0};
+	IqdbRng              rng;
+	IqdbStatus           status = IQDB_OK;
+
+	if (memory == NULL)
+		return iqdb_fail(err, IQDB_ERR_NOMEM, "out of memory for measuring probes");
+	vector = (float *) (void *) (memory + (64 - (uintptr_t) memory % 64) % 64);
+	histogram = (uint32_t *) (void *) (vector + ivf->stride);
+	iqdb_rng_seed(&rng, ivf->store->header->options.seed + 1);
+	status = iqdbi_scratch_init(&scratch, ivf, lists, build->model.supers, lists, err);
+	for (uint32_t i = probe_queries(build); i > 0 && status == IQDB_OK; i--)
+	{
+		float    norm2;
+		uint32_t self;
+
+		if (!draw_query(build, &rng, vector, &norm2, &self))
+			break;
+		status = count_ranks(build, &scratch, vector, norm2, self, histogram + lists, histogram, err);
+		if (status == IQDB_OK && iqdb_host_cancelled(ivf->store->host))
+			status = iqdb_fail(err, IQDB_ERR_CANCELLED, "training was cancelled");
+	}
+	if (status == IQDB_OK)
+		ivf->header->editions[build->edition].probes = covering(histogram, lists);
+	iqdbi_scratch_free(&scratch);
+	iqdb_free(allocator, memory, size);
+	return status;
+}
+
+/* ---- putting it in place, or giving it up ---- */
+
+/* Gives back all blocks of an edition that no reader can reach. */
+static void
+free_lists(const IqdbiIvf *ivf, uint32_t edition)
+{
+	IqdbiList *lists = iqdbi_ivf_lists(ivf, edition);
+
+	for (uint32_t i = 0; i < ivf->header->editions[edition].lists; i++)
+	{
+		uint32_t count = atomic_load_explicit(&lists[i].count, memory_order_relaxed);
+
+		iqdbi_blocks_give(ivf, atomic_load_explicit(&lists[i].head, memory_order_relaxed), lists[i].tail,
+						  (count + IQDBI_BLOCK_ROWS - 1) / IQDBI_BLOCK_ROWS);
+		atomic_store_explicit(&lists[i].count, 0, memory_order_relaxed);
+		atomic_store_explicit(&lists[i].head, 0, memory_order_relaxed);
+	}
+	ivf->header->editions[edition].lists = 0;
+}
+
+/* Ends the training; STRUCTURE is held exclusively when the edition becomes current. */
+static void
+close_edition(const IqdbiIvf *ivf, bool current)
+{
+	IqdbiIvfHeader *header = ivf->header;
+
+	iqdb_store_lock(ivf->store, IQDB_LOCK_ROWS, true);
+	iqdb_store_lock(ivf->store, IQDB_LOCK_ENGINE, true);
+	if (current)
+	{
+		atomic_store_explicit(&header->current, atomic_load_explicit(&header->training, memory_order_relaxed),
+							  memory_order_release);
+		atomic_fetch_add_explicit(&header->epoch, 1, memory_order_release);
+	}
+	atomic_store_explicit(&header->training, 0, memory_order_release);
+	iqdb_store_unlock(ivf->store, IQDB_LOCK_ENGINE, true);
+	iqdb_store_unlock(ivf->store, IQDB_LOCK_ROWS, true);
+}
+
+/* A DEAD row that only the old edition held. */
+static void
+release_left_behind(const IqdbiIvf *ivf, uint32_t edition, uint32_t slot)
+{
+	uint32_t home = iqdbi_home(ivf, edition, slot);
+	uint32_t chained = atomic_load_explicit(&ivf->homes[0][slot], memory_order_acquire) & IQDBI_HOME_CHAINED;
+
+	if (iqdb_store_state(ivf->store, slot) != IQDB_ROW_DEAD || chained != 0 ||
+		iqdbi_home_status(iqdbi_home(ivf, 1 - edition, slot)) != IQDBI_HOME_LINKED ||
+		iqdbi_home_status(home) == IQDBI_HOME_LINKED || iqdbi_home_status(home) == IQDBI_HOME_LINKING)
+		return;
+	iqdbi_home_set(ivf, 1 - edition, slot, IQDBI_HOME_ABSENT, 0);
+	iqdbi_home_set(ivf, edition, slot, IQDBI_HOME_ABSENT, 0);
+	atomic_fetch_sub_explicit(&ivf->header->unrepaired, 1, memory_order_relaxed);
+	iqdb_store_release(ivf->store, slot);
+}
+
+static void
+put_in_place(Build *build, bool had_edition)
+{
+	const IqdbiIvf *ivf = build->ivf;
+
+	iqdb_store_lock(ivf->store, IQDB_LOCK_STRUCTURE, true);
+	close_edition(ivf, true);
+	iqdb_store_unlock(ivf->store, IQDB_LOCK_STRUCTURE, true);
+	/* whoever searches from here on reads the new edition */
+	if (had_edition)
+		free_lists(ivf, 1 - build->edition);
+	iqdbi_chain_sweep(ivf, true);
+	if (!had_edition)
+		return;
+	for (uint32_t slot = 0; slot < build->slots; slot++)
+		release_left_behind(ivf, build->edition, slot);
+}
+
+static IqdbStatus
+build_edition(Build *build, const IqdbiTrained *trained, bool had_edition, IqdbError *err)
+{
+	const IqdbiIvf *ivf = build->ivf;
+	IqdbStatus      status;
+
+	IQDB_TRY(place_model(build, trained, err));
+	open_edition(build);
+	status = iqdbi_scratch_init(&build->scratch, ivf, build->model.lists, build->model.supers, 1, err);
+	if (status == IQDB_OK)
+		status = assign_and_fill(build, err);
+	if (status == IQDB_OK)
+		status = measure_probes(build, err);
+	if (status == IQDB_OK)
+		put_in_place(build, had_edition);
+	else
+	{
+		close_edition(ivf, false);
+		free_lists(ivf, build->edition);
+		iqdbi_chain_sweep(ivf, true);
+	}
+	iqdbi_scratch_free(&build->scratch);
+	return status;
+}
+
+IqdbStatus
+iqdbi_ivf_retrain(const IqdbiIvf *ivf, IqdbError *err)
+{
+	uint64_t     live = atomic_load_explicit(&ivf->store->header->live_count, memory_order_acquire);
+	uint32_t     lists = iqdbi_ivf_wanted_lists(&ivf->store->header->options, live);
+	uint32_t     current = atomic_load_explicit(&ivf->header->current, memory_order_acquire);
+	Build        build = {.ivf = ivf, .edition = current == 1 ? 1 : 0};
+	IqdbiTrained trained;
+	IqdbStatus   status;
+
+	if (lists == 0)
+		return IQDB_OK;
+	status = iqdbi_ivf_train(ivf, lists, &trained, err);
+	if (status == IQDB_OK && trained.model.lists > 0)
+	{
+		status = build_edition(&build, &trained, current != 0, err);
+		iqdbi_trained_free(ivf, &trained);
+	}
+	/* for want of room: not again by itself before there are twice as many rows */
+	if (status != IQDB_OK && status != IQDB_ERR_CANCELLED)
+		atomic_store_explicit(&ivf->header->not_before, 2 * live, memory_order_relaxed);
+	return status;
+}
+
+IqdbStatus
+iqdbi_ivf_adopt(const IqdbiIvf *ivf, uint32_t *where, uint32_t slots, IqdbError *err)
+{
+	Build      build = {.ivf = ivf, .edition = 0, .where = where};
+	IqdbStatus status;
+
+	iqdbi_model_view(ivf, 0, &build.model);
+	open_edition(&build);
+	if (build.slots != slots)
+		return iqdb_fail(err, IQDB_ERR_STATE, "rows were put while an index was loaded");
+	status = iqdbi_scratch_init(&build.scratch, ivf, build.model.lists, build.model.supers, 1, err);
+	if (status == IQDB_OK)
+		status = order_and_fill(&build, err);
+	if (status == IQDB_OK)
+		put_in_place(&build, false);
+	else
+		close_edition(ivf, false);
+	iqdbi_scratch_free(&build.scratch);
+	return status;
+}
+
+/* ---- cleaning ---- */
+
+/* The numbers of a list's blocks. Caller excludes writers. */
+static void
+number_blocks(const IqdbiIvf *ivf, const IqdbiList *list, uint32_t *numbers, uint32_t count)
+{
+	uint32_t block = atomic_load_explicit(&list->head, memory_order_relaxed);
+
+	for (uint32_t i = 0; i < count; i++)
+	{
+		numbers[i] = block;
+		block = atomic_load_explicit(iqdbi_block_next(iqdbi_ivf_block(ivf, block)), memory_order_relaxed);
+	}
+}
+
+/* What cleaning one list gave. */
+typedef struct Cleaned
+{
+	uint32_t slots[REMOVED_BATCH];
+	uint32_t count;
+	uint32_t blocks_first; /* blocks left over: a chain */
+	uint32_t blocks_last;
+	uint32_t blocks;
+	bool     more;         /* there is more to take out */
+} Cleaned;
+
+static void
+cut_blocks(const IqdbiIvf *ivf, IqdbiList *list, const uint32_t *numbers, uint32_t before, uint32_t after,
+		   Cleaned *cleaned)
+{
+	if (after == before)
+		return;
+	cleaned->blocks = before - after;
+	cleaned->blocks_first = numbers[after];
+	cleaned->blocks_last = numbers[before - 1];
+	if (after == 0)
+		atomic_store_explicit(&list->head, 0, memory_order_relaxed);
+	else
+		atomic_store_explicit(iqdbi_block_next(iqdbi_ivf_block(ivf, numbers[after - 1])), 0, memory_order_relaxed);
+	list->tail = after == 0 ? 0 : numbers[after - 1];
+}
+
+/* Each DEAD row gives its place to the last one. STRUCTURE is held exclusively. */
+static void
+clean_list(const IqdbiIvf *ivf, uint32_t edition, IqdbiList *list, const uint32_t *numbers, Cleaned *cleaned)
+{
+	uint32_t before = atomic_load_explicit(&list->count, memory_order_relaxed);
+	uint32_t count = before;
+
+	for (uint32_t at = 0; at < count;)
+	{
+		unsigned char *block = iqdbi_ivf_block(ivf, numbers[at / IQDBI_BLOCK_ROWS]);
+		uint32_t       slot = atomic_load_explicit(&iqdbi_block_slots(block)[at % IQDBI_BLOCK_ROWS],
+												   memory_order_relaxed);
+
+		if (iqdb_store_state(ivf->store, slot) == IQDB_ROW_LIVE)
+		{
+			at++;
+			continue;
+		}
+		/* what is in the chain is its sweep's to judge; the rest waits for the next round */
+		if ((atomic_load(&ivf->homes[0][slot]) & IQDBI_HOME_CHAINED) != 0 || cleaned->count == REMOVED_BATCH)
+		{
+			cleaned->more |= cleaned->count == REMOVED_BATCH;
+			atomic_store_explicit(&list->dirty, 1, memory_order_relaxed);
+			at++;
+			continue;
+		}
+		iqdbi_home_set(ivf, edition, slot, IQDBI_HOME_ABSENT, 0);
+		cleaned->slots[cleaned->count++] = slot;
+		count--;
+		if (at < count)
+			iqdbi_block_move(&ivf->rows, block, at % IQDBI_BLOCK_ROWS,
+							 iqdbi_ivf_block(ivf, numbers[count / IQDBI_BLOCK_ROWS]), count % IQDBI_BLOCK_ROWS);
+	}
+	atomic_store_explicit(&list->count, count, memory_order_release);
+	cut_blocks(ivf, list, numbers, (before + IQDBI_BLOCK_ROWS - 1) / IQDBI_BLOCK_ROWS,
+			   (count + IQDBI_BLOCK_ROWS - 1) / IQDBI_BLOCK_ROWS, cleaned);
+	atomic_fetch_add_explicit(&ivf->header->moves, 1, memory_order_release);
+}
+
+/* One hold of STRUCTURE. */
+static IqdbStatus
+vacuum_list_once(const IqdbiIvf *ivf, uint32_t edition, IqdbiList *list, Cleaned *cleaned, IqdbError *err)
+{
+	const IqdbStore *store = ivf->store;
+	uint32_t         room = 0;
+	uint32_t        *numbers = NULL;
+
+	memset(cleaned, 0, sizeof(*cleaned));
+	for (;;)
+	{
+		uint32_t needed;
+
+		iqdb_store_lock(store, IQDB_LOCK_STRUCTURE, true);
+		needed = (atomic_load_explicit(&list->count, memory_order_relaxed) + IQDBI_BLOCK_ROWS - 1) / IQDBI_BLOCK_ROWS;
+		if (needed <= room)
+		{
+			number_blocks(ivf, list, numbers, needed);
+			atomic_store_explicit(&list->dirty, 0, memory_order_relaxed);
+			clean_list(ivf, edition, list, numbers, cleaned);
+			iqdb_store_unlock(store, IQDB_LOCK_STRUCTURE, true);
+			iqdb_free(&store->host->allocator, numbers, room * sizeof(uint32_t));
+			return IQDB_OK;
+		}
+		iqdb_store_unlock(store, IQDB_LOCK_STRUCTURE, true);
+		iqdb_free(&store->host->allocator, numbers, room * sizeof(uint32_t));
+		room = needed + 1;
+		numbers = iqdb_alloc(&store->host->allocator, room * sizeof(uint32_t));
+		if (numbers == NULL)
+			return iqdb_fail(err, IQDB_ERR_NOMEM, "out of memory for the numbers of %u blocks", needed);
+	}
+}
+
+static IqdbStatus
+vacuum_list(const IqdbiIvf *ivf, uint32_t edition, IqdbiList *list, IqdbError *err)
+{
+	Cleaned cleaned = {.more = true};
+
+	while (cleaned.more)
+	{
+		IQDB_TRY(vacuum_list_once(ivf, edition, list, &cleaned, err));
+		iqdbi_blocks_give(ivf, cleaned.blocks_first, cleaned.blocks_last, cleaned.blocks);
+		for (uint32_t i = 0; i < cleaned.count; i++)
+		{
+			atomic_fetch_sub_explicit(&ivf->header->unrepaired, 1, memory_order_relaxed);
+			iqdb_store_release(ivf->store, cleaned.slots[i]);
+		}
+		if (iqdb_host_cancelled(ivf->store->host))
+			return iqdb_fail(err, IQDB_ERR_CANCELLED, "cleaning lists was cancelled");
+	}
+	return IQDB_OK;
+}
+
+IqdbStatus
+iqdbi_ivf_vacuum(const IqdbiIvf *ivf, IqdbError *err)
+{
+	uint32_t   current = atomic_load_explicit(&ivf->header->current, memory_order_acquire);
+	IqdbiList *lists;
+
+	iqdbi_chain_sweep(ivf, true);
+	if (current == 0)
+		return IQDB_OK;
+	lists = iqdbi_ivf_lists(ivf, current - 1);
+	for (uint32_t i = 0; i < ivf->header->editions[current - 1].lists; i++)
+	{
+		if (atomic_load_explicit(&lists[i].dirty, memory_order_acquire) != 0)
+			IQDB_TRY(vacuum_list(ivf, current - 1, &lists[i], err));
+	}
+	return IQDB_OK;
+}

@@ -1,0 +1,569 @@
+/*
+ * ivf_code.c - rows, centres and queries as codes.
+ *
+ * Owns: what the numbers in a block mean. With x a row and q the query in the space of cells (COSINE: scaled to length
+ * one), c the centre of the row's list, r = x - c:
+ *
+ *   BYTES    r ~ scale * (code - 128). L2 and COSINE: |x - q|^2 ~ |q - c|^2 + |r|^2 - 2 <r, q - c>, with q - c coded anew for
+ *            each list, and all three terms taken of the decoded vectors, so that the error is in proportion to the distances
+ *            inside the cell, wherever it lies. DOT: -<x, q> ~ -<c, q> - <r, q>, with q coded once.
+ *   PRODUCT  x itself by a product code of four bits a piece; the query's tables are rounded to bytes.
+ *   SIGNS    the signs of r after a random rotation (Gao, Long, "RaBitQ", SIGMOD 2024): <r, q> ~ |r|^2 / |r|_1 * sum of
+ *            sign(r_i) q_i, where r and q are rotated. Four signs are a nibble, so the sum is looked up like a product code.
+ *
+ * A COSINE row of length none has key 1 whatever the query. It is coded as the origin, and its offset gets the 1 that
+ * a unit vector at right angles to everything would add: then the estimate is 2 = 2 * 1 for every query.
+ *
+ * Whatever the floats, a code is some code: what overflows or is no number becomes zero, the row is then found by the
+ * exact scan at the latest.
+ */
+#include "core/ivf/ivf_private.h"
+
+#include <float.h>
+#include <string.h>
+
+#define BYTE_MAX 127.0f
+#define BYTE_ZERO 128
+#define NIBBLES 16u
+#define TABLE_MAX 255.0f
+
+/* Components outside are coded as if all were zero. */
+#define LARGEST_CODED 1e30f
+#define SMALLEST_CODED 1e-30f
+
+#define LINE_BYTES 64u
+
+static size_t
+round_up(size_t bytes)
+{
+	return (bytes + LINE_BYTES - 1) / LINE_BYTES * LINE_BYTES;
+}
+
+size_t
+iqdbi_code_size(const IqdbiBlockLayout *layout)
+{
+	return layout->words * (layout->coding == IQDBI_CODING_BYTES ? 4 : 2);
+}
+
+/* ---- the space of cells ---- */
+
+float
+iqdbi_unit_factor(const IqdbiIvf *ivf, float norm2)
+{
+	if (ivf->metric != IQDB_METRIC_COSINE)
+		return 1.0f;
+	if (!(norm2 > FLT_MIN) || norm2 > FLT_MAX)
+		return 0.0f;
+	return (float) (1.0 / sqrt((double) norm2));
+}
+
+void
+iqdbi_work_query(const IqdbiIvf *ivf, const float *vector, float norm2, float *out)
+{
+	float factor = iqdbi_unit_factor(ivf, norm2);
+
+	if (ivf->metric == IQDB_METRIC_COSINE)
+		(void) ivf->kernels->residual(vector, factor, NULL, ivf->dim, out);
+	else
+		memcpy(out, vector, ivf->dim * sizeof(float));
+	memset(out + ivf->dim, 0, (ivf->work_stride - ivf->dim) * sizeof(float));
+}
+
+void
+iqdbi_work_vector(const IqdbiIvf *ivf, float radius2, const float *vector, float norm2, float *out)
+{
+	iqdbi_work_query(ivf, vector, norm2, out);
+	if (ivf->metric == IQDB_METRIC_DOT && norm2 < radius2)
+		out[ivf->dim] = sqrtf(radius2 - norm2);
+}
+
+/* ---- byte codes ---- */
+
+typedef struct ByteCode
+{
+	float   scale;
+	float   square; /* squared length of what is coded, decoded */
+	int32_t sum;    /* of the signed bytes */
+} ByteCode;
+
+/* a * factor - b as bytes around `plus`; bytes behind dim are `plus`. */
+static ByteCode
+code_bytes(const IqdbiIvf *ivf, const float *a, float factor, const float *b, size_t dim, size_t padded, int32_t plus,
+		   float *floats, uint8_t *bytes)
+{
+	float    largest = ivf->kernels->residual(a, factor, b, dim, floats);
+	int32_t  squares = 0;
+	ByteCode code = {0.0f, 0.0f, 0};
+
+	if (!(largest >= SMALLEST_CODED && largest <= LARGEST_CODED))
+	{
+		memset(bytes, plus, padded);
+		return code;
+	}
+	ivf->kernels->round(floats, dim, BYTE_MAX / largest, plus, bytes, &code.sum, &squares);
+	memset(bytes + dim, plus, padded - dim);
+	code.scale = largest / BYTE_MAX;
+	code.square = code.scale * code.scale * (float) squares;
+	return code;
+}
+
+/* ---- sign codes ---- */
+
+/* Walsh-Hadamard transform of a power of two of floats, scaled to keep lengths. */
+static void
+hadamard(float *values, size_t count)
+{
+	float factor = 1.0f / sqrtf((float) count);
+
+	for (size_t half = 1; half < count; half *= 2)
+	{
+		for (size_t start = 0; start < count; start += 2 * half)
+		{
+			for (size_t i = start; i < start + half; i++)
+			{
+				float sum = values[i] + values[i + half];
+
+				values[i + half] = values[i] - values[i + half];
+				values[i] = sum;
+			}
+		}
+	}
+	for (size_t i = 0; i < count; i++)
+		values[i] *= factor;
+}
+
+/* Rotates dim floats in place; flips: the model's codebook, rounds of dim signs. */
+static void
+rotate(const IqdbiIvf *ivf, const float *flips, float *values)
+{
+	size_t dim = ivf->dim;
+	size_t power = 1;
+
+	while (power * 2 <= dim)
+		power *= 2;
+	for (size_t round = 0; round < ivf->codebook / dim; round++)
+	{
+		for (size_t i = 0; i < dim; i++)
+			values[i] *= flips[round * dim + i];
+		hadamard(values, power);
+		if (power < dim)
+			hadamard(values + (dim - power), power);
+	}
+}
+
+static void
+code_signs(const IqdbiIvf *ivf, const IqdbiModel *model, const float *centre, const float *row, float factor,
+		   IqdbiCode *code)
+{
+	float *residual = code->floats;
+	float *centred = code->floats + ivf->work_stride;
+	double square = 0;
+	double absolute = 0;
+	double along = 0;
+	float  largest = ivf->kernels->residual(row, factor, centre, ivf->dim, residual);
+
+	memset(code->bytes, 0, iqdbi_code_size(&ivf->rows));
+	code->scale = 0.0f;
+	code->offset = 0.0f;
+	if (!(largest >= SMALLEST_CODED && largest <= LARGEST_CODED))
+		return;
+	rotate(ivf, model->codebook, residual);
+	(void) ivf->kernels->residual(centre, 1.0f, model->mean, ivf->dim, centred);
+	rotate(ivf, model->codebook, centred);
+	for (size_t i = 0; i < ivf->dim; i++)
+	{
+		bool plus = residual[i] >= 0;
+
+		code->bytes[i / 4] |= (uint8_t) ((unsigned) plus << (i % 4));
+		square += (double) residual[i] * (double) residual[i];
+		absolute += fabs((double) residual[i]);
+		along += plus ? (double) centred[i] : -(double) centred[i];
+	}
+	code->scale = (float) (square / absolute);
+	if (ivf->metric != IQDB_METRIC_DOT)
+		code->offset = (float) (square + 2 * (double) code->scale * along);
+}
+
+/* ---- rows and centres ---- */
+
+void
+iqdbi_code_row(const IqdbiIvf *ivf, const IqdbiModel *model, uint32_t list, uint32_t slot, IqdbiCode *code)
+{
+	const float *row = iqdb_store_vector(ivf->store, slot);
+	const float *centre = model->centres + (size_t) list * ivf->work_stride;
+	float        factor = iqdbi_unit_factor(ivf, ivf->store->norms[slot]);
+	IqdbPq       pq = ivf->pq;
+	ByteCode     bytes;
+
+	code->scale = 0.0f;
+	code->offset = 0.0f;
+	switch (ivf->rows.coding)
+	{
+		case IQDBI_CODING_NONE:
+			break;
+		case IQDBI_CODING_BYTES:
+			bytes = code_bytes(ivf, row, factor, centre, ivf->dim, iqdbi_code_size(&ivf->rows), BYTE_ZERO, code->floats,
+							   code->bytes);
+			code->scale = bytes.scale;
+			if (ivf->metric != IQDB_METRIC_DOT)
+				code->offset = bytes.square;
+			break;
+		case IQDBI_CODING_PRODUCT:
+			pq.codebook = model->codebook;
+			memset(code->bytes, 0, iqdbi_code_size(&ivf->rows));
+			iqdb_pq_code(&pq, row, code->bytes);
+			break;
+		case IQDBI_CODING_SIGNS:
+			code_signs(ivf, model, centre, row, factor, code);
+			break;
+	}
+	if (factor == 0.0f)
+		code->offset += 1.0f;
+}
+
+void
+iqdbi_code_centre(const IqdbiIvf *ivf, const IqdbiModel *model, const float *centre, IqdbiCode *code)
+{
+	ByteCode bytes = code_bytes(ivf, centre, 1.0f, model->mean, ivf->work_dim, iqdbi_code_size(&ivf->centres),
+								BYTE_ZERO, code->floats, code->bytes);
+
+	code->scale = bytes.scale;
+	code->offset = bytes.square;
+}
+
+/* ---- blocks ---- */
+
+static size_t
+quad_at(const IqdbiBlockLayout *layout, size_t place, size_t quad)
+{
+	return layout->codes_at + ((place / 16) * layout->words + quad) * 64 + place % 16 * 4;
+}
+
+static void
+put_scalars(const IqdbiBlockLayout *layout, unsigned char *block, uint32_t place, float scale, float offset)
+{
+	if (!iqdbi_layout_scaled(layout))
+		return;
+	((float *) (void *) (block + IQDBI_BLOCK_SCALES_AT))[place] = scale;
+	((float *) (void *) (block + IQDBI_BLOCK_OFFSETS_AT))[place] = offset;
+}
+
+void
+iqdbi_block_put(const IqdbiBlockLayout *layout, unsigned char *block, uint32_t place, uint32_t slot,
+				const IqdbiCode *code)
+{
+	atomic_store_explicit(&iqdbi_block_slots(block)[place], slot, memory_order_relaxed);
+	put_scalars(layout, block, place, code->scale, code->offset);
+	if (layout->coding == IQDBI_CODING_BYTES)
+	{
+		for (size_t quad = 0; quad < layout->words; quad++)
+			memcpy(block + quad_at(layout, place, quad), code->bytes + 4 * quad, 4);
+		return;
+	}
+	for (size_t pair = 0; pair < layout->words; pair++)
+		block[layout->codes_at + pair * IQDBI_BLOCK_ROWS + place] =
+			(uint8_t) (code->bytes[2 * pair] | code->bytes[2 * pair + 1] << 4);
+}
+
+void
+iqdbi_block_move(const IqdbiBlockLayout *layout, unsigned char *to, uint32_t to_place, unsigned char *from,
+				 uint32_t from_place)
+{
+	uint32_t slot = atomic_load_explicit(&iqdbi_block_slots(from)[from_place], memory_order_relaxed);
+
+	atomic_store_explicit(&iqdbi_block_slots(to)[to_place], slot, memory_order_relaxed);
+	if (iqdbi_layout_scaled(layout))
+		put_scalars(layout, to, to_place, iqdbi_block_scales(layout, from)[from_place],
+					iqdbi_block_offsets(layout, from)[from_place]);
+	if (layout->coding == IQDBI_CODING_BYTES)
+	{
+		for (size_t quad = 0; quad < layout->words; quad++)
+			memmove(to + quad_at(layout, to_place, quad), from + quad_at(layout, from_place, quad), 4);
+		return;
+	}
+	for (size_t pair = 0; pair < layout->words; pair++)
+		to[layout->codes_at + pair * IQDBI_BLOCK_ROWS + to_place] =
+			from[layout->codes_at + pair * IQDBI_BLOCK_ROWS + from_place];
+}
+
+bool
+iqdbi_block_holds(const IqdbiBlockLayout *layout, unsigned char *block, uint32_t place, const IqdbiCode *code)
+{
+	if (iqdbi_layout_scaled(layout) &&
+		(memcmp(&iqdbi_block_scales(layout, block)[place], &code->scale, sizeof(float)) != 0 ||
+		 memcmp(&iqdbi_block_offsets(layout, block)[place], &code->offset, sizeof(float)) != 0))
+		return false;
+	for (size_t word = 0; word < layout->words; word++)
+	{
+		if (layout->coding == IQDBI_CODING_BYTES)
+		{
+			if (memcmp(block + quad_at(layout, place, word), code->bytes + 4 * word, 4) != 0)
+				return false;
+		}
+		else if (block[layout->codes_at + word * IQDBI_BLOCK_ROWS + place] !=
+				 (uint8_t) (code->bytes[2 * word] | code->bytes[2 * word + 1] << 4))
+			return false;
+	}
+	return true;
+}
+
+void
+iqdbi_block_decode(const IqdbiIvf *ivf, const IqdbiModel *model, uint32_t list, unsigned char *block, uint32_t place,
+				   float *out)
+{
+	const float *centre = model->centres + (size_t) list * ivf->work_stride;
+	float        scale;
+
+	if (ivf->rows.coding == IQDBI_CODING_PRODUCT)
+	{
+		for (uint32_t sub = 0; sub < ivf->pq.subvectors; sub++)
+		{
+			uint8_t both = block[ivf->rows.codes_at + sub / 2 * IQDBI_BLOCK_ROWS + place];
+			uint8_t nibble = sub % 2 == 0 ? both & 15 : both >> 4;
+
+			for (uint32_t d = iqdb_pq_first(&ivf->pq, sub); d < iqdb_pq_first(&ivf->pq, sub + 1); d++)
+				out[d] = model->codebook[(size_t) d * ivf->pq.lanes + nibble];
+		}
+		return;
+	}
+	scale = iqdbi_block_scales(&ivf->rows, block)[place];
+	for (size_t d = 0; d < ivf->dim; d++)
+		out[d] = centre[d] + scale * (float) (block[quad_at(&ivf->rows, place, d / 4) + d % 4] - BYTE_ZERO);
+}
+
+/* ---- queries ---- */
+
+static size_t
+table_bytes(const IqdbiIvf *ivf)
+{
+	return ivf->rows.words * 2 * NIBBLES;
+}
+
+size_t
+iqdbi_query_size(const IqdbiIvf *ivf)
+{
+	size_t floats = 2 * ivf->work_stride;
+
+	switch (ivf->rows.coding)
+	{
+		case IQDBI_CODING_NONE:
+			return 0;
+		case IQDBI_CODING_BYTES:
+			return round_up(iqdbi_code_size(&ivf->rows)) + floats * sizeof(float);
+		default:
+			floats += table_bytes(ivf);
+			return round_up(table_bytes(ivf)) + floats * sizeof(float);
+	}
+}
+
+/* Rounds tables of floats to bytes with one step for all; sum of floats ~ weight * sum of bytes + shift. */
+static void
+round_tables(IqdbiQuery *query, const float *tables, size_t count, float factor)
+{
+	double  shift = 0;
+	float   widest = 0.0f;
+	float   inverse;
+
+	for (size_t table = 0; table < count; table++)
+	{
+		const float *values = tables + table * NIBBLES;
+		float        low = values[0];
+		float        high = values[0];
+
+		for (uint32_t i = 1; i < NIBBLES; i++)
+		{
+			low = values[i] < low ? values[i] : low;
+			high = values[i] > high ? values[i] : high;
+		}
+		widest = high - low > widest ? high - low : widest;
+	}
+	memset(query->tables, 0, table_bytes(query->ivf));
+	query->line.weight = 0.0f;
+	query->line.shift = 0.0f;
+	if (!(widest >= SMALLEST_CODED && widest <= LARGEST_CODED))
+		return;
+	inverse = TABLE_MAX / widest;
+	for (size_t table = 0; table < count; table++)
+	{
+		const float *values = tables + table * NIBBLES;
+		float        low = values[0];
+
+		for (uint32_t i = 1; i < NIBBLES; i++)
+			low = values[i] < low ? values[i] : low;
+		shift += (double) low;
+		for (uint32_t i = 0; i < NIBBLES; i++)
+			query->tables[table * NIBBLES + i] = (uint8_t) ((values[i] - low) * inverse + 0.5f);
+	}
+	query->line.weight = factor * (widest / TABLE_MAX);
+	query->line.shift = (float) ((double) factor * shift);
+}
+
+/* Sums of four rotated components under all patterns of signs. */
+static void
+start_signs(IqdbiQuery *query)
+{
+	const IqdbiIvf *ivf = query->ivf;
+	float          *rotated = query->floats;
+	float          *tables = query->floats + 2 * ivf->work_stride;
+	size_t          count = (ivf->dim + 3) / 4;
+	bool            dot = ivf->metric == IQDB_METRIC_DOT;
+
+	memset(rotated, 0, ivf->work_stride * sizeof(float));
+	(void) ivf->kernels->residual(query->work, 1.0f, dot ? NULL : query->model->mean, ivf->dim, rotated);
+	rotate(ivf, query->model->codebook, rotated);
+	for (size_t table = 0; table < count; table++)
+	{
+		for (uint32_t pattern = 0; pattern < NIBBLES; pattern++)
+		{
+			float sum = 0.0f;
+
+			for (uint32_t bit = 0; bit < 4 && 4 * table + bit < ivf->dim; bit++)
+				sum += pattern >> bit & 1 ? rotated[4 * table + bit] : -rotated[4 * table + bit];
+			tables[table * NIBBLES + pattern] = sum;
+		}
+	}
+	round_tables(query, tables, count, dot ? -1.0f : -2.0f);
+}
+
+static void
+start_product(IqdbiQuery *query)
+{
+	const IqdbiIvf *ivf = query->ivf;
+	float          *tables = query->floats + 2 * ivf->work_stride;
+	IqdbPq          pq = ivf->pq;
+
+	pq.codebook = query->model->codebook;
+	iqdb_pq_tabulate(&pq, ivf->metric, query->vector, tables);
+	round_tables(query, tables, pq.subvectors, 1.0f);
+}
+
+static void
+code_query(IqdbiQuery *query, const float *from, float factor)
+{
+	const IqdbiIvf *ivf = query->ivf;
+	ByteCode        code = code_bytes(ivf, query->work, 1.0f, from, ivf->dim, iqdbi_code_size(&ivf->rows), 0,
+									  query->floats, (uint8_t *) query->bytes);
+
+	query->start = -BYTE_ZERO * code.sum;
+	query->line.base = code.square;
+	query->line.weight = factor * code.scale;
+}
+
+void
+iqdbi_query_start(IqdbiQuery *query, const IqdbiIvf *ivf, const IqdbiModel *model, const float *vector,
+				  const float *work, float norm2, unsigned char *memory)
+{
+	size_t codes = ivf->rows.coding == IQDBI_CODING_BYTES ? iqdbi_code_size(&ivf->rows) : table_bytes(ivf);
+
+	memset(query, 0, sizeof(*query));
+	query->ivf = ivf;
+	query->model = model;
+	query->vector = vector;
+	query->work = work;
+	query->norm2 = norm2;
+	query->bytes = (int8_t *) memory;
+	query->tables = memory;
+	query->floats = (float *) (void *) (memory + round_up(codes));
+	if (ivf->rows.coding == IQDBI_CODING_PRODUCT)
+		start_product(query);
+	else if (ivf->rows.coding == IQDBI_CODING_SIGNS)
+		start_signs(query);
+	else if (ivf->rows.coding == IQDBI_CODING_BYTES && ivf->metric == IQDB_METRIC_DOT)
+		code_query(query, NULL, -1.0f);
+}
+
+void
+iqdbi_query_list(IqdbiQuery *query, uint32_t list)
+{
+	const IqdbiIvf *ivf = query->ivf;
+	const float    *centre = query->model->centres + (size_t) list * ivf->work_stride;
+
+	if (ivf->rows.coding == IQDBI_CODING_PRODUCT)
+		return;
+	if (ivf->metric == IQDB_METRIC_DOT)
+		query->line.base = -ivf->store->kernels->sums[IQDB_SUM_DOT].pair(centre, query->vector, ivf->dim);
+	else if (ivf->rows.coding == IQDBI_CODING_BYTES)
+		code_query(query, centre, -2.0f);
+	else
+		query->line.base = ivf->store->kernels->sums[IQDB_SUM_L2].pair(centre, query->work, ivf->dim);
+}
+
+uint32_t
+iqdbi_query_block(const IqdbiQuery *query, const unsigned char *block, uint32_t count, float limit, float *keys_out)
+{
+	const IqdbiIvf         *ivf = query->ivf;
+	const IqdbiBlockLayout *layout = &ivf->rows;
+	int32_t                 sums[IQDBI_BLOCK_ROWS];
+	uint32_t                near;
+
+	if (layout->coding == IQDBI_CODING_BYTES)
+	{
+		if (count <= 16)
+			memset(sums + 16, 0, 16 * sizeof(*sums));
+		ivf->kernels->bytes(block + layout->codes_at, layout->words, count > 16 ? 2 : 1, query->bytes, query->start,
+							sums);
+	}
+	else
+		ivf->kernels->nibbles(block + layout->codes_at, layout->words, query->tables, sums);
+	near = ivf->kernels->finish(sums, iqdbi_block_scales(layout, block), iqdbi_block_offsets(layout, block),
+								&query->line, limit, keys_out);
+	return count >= IQDBI_BLOCK_ROWS ? near : near & ((UINT32_C(1) << count) - 1);
+}
+
+/* ---- scratch ---- */
+
+/* Candidates compared exactly for so many wanted lists. */
+static size_t
+candidates(size_t wanted)
+{
+	return wanted + wanted / 4 + 4;
+}
+
+IqdbStatus
+iqdbi_scratch_init(IqdbiScratch *scratch, const IqdbiIvf *ivf, uint32_t lists_max, uint32_t supers_max,
+				   uint32_t wanted_max, IqdbError *err)
+{
+	size_t wanted = candidates(wanted_max);
+	size_t room = iqdbi_pick_room(wanted);
+	size_t super_room = iqdbi_pick_room(supers_max);
+	size_t code = iqdbi_code_size(&ivf->rows) > iqdbi_code_size(&ivf->centres) ? iqdbi_code_size(&ivf->rows)
+																			   : iqdbi_code_size(&ivf->centres);
+	size_t sums = ivf->coded_centres ? 0 : (lists_max > supers_max ? lists_max : supers_max);
+	size_t sizes[8] = {ivf->work_stride * sizeof(float), 2 * ivf->work_stride * sizeof(float), code,
+					   iqdbi_code_size(&ivf->centres),   sums * sizeof(float),                 wanted * sizeof(uint32_t),
+					   wanted * sizeof(float),           (room + super_room) * sizeof(uint64_t)};
+	unsigned char *at;
+	size_t         total = LINE_BYTES;
+
+	for (int i = 0; i < 8; i++)
+		total += round_up(sizes[i]);
+	memset(scratch, 0, sizeof(*scratch));
+	scratch->memory = iqdb_alloc(&ivf->store->host->allocator, total);
+	if (scratch->memory == NULL)
+		return iqdb_fail(err, IQDB_ERR_NOMEM, "out of memory for %zu bytes of scratch", total);
+	scratch->ivf = ivf;
+	scratch->size = total;
+	scratch->wanted_max = wanted_max;
+	at = scratch->memory;
+	at += (LINE_BYTES - (uintptr_t) at % LINE_BYTES) % LINE_BYTES;
+	scratch->work = (float *) (void *) at;
+	scratch->code.floats = (float *) (void *) (at += round_up(sizes[0]));
+	scratch->code.bytes = at += round_up(sizes[1]);
+	scratch->query = (int8_t *) (at += round_up(sizes[2]));
+	scratch->sums = (float *) (void *) (at += round_up(sizes[3]));
+	scratch->ids = (uint32_t *) (void *) (at += round_up(sizes[4]));
+	scratch->keys = (float *) (void *) (at += round_up(sizes[5]));
+	scratch->pick.entries = (uint64_t *) (void *) (at += round_up(sizes[6]));
+	scratch->pick.room = room;
+	scratch->super_pick.entries = scratch->pick.entries + room;
+	scratch->super_pick.room = super_room;
+	return IQDB_OK;
+}
+
+void
+iqdbi_scratch_free(IqdbiScratch *scratch)
+{
+	if (scratch->memory != NULL)
+		iqdb_free(&scratch->ivf->store->host->allocator, scratch->memory, scratch->size);
+	memset(scratch, 0, sizeof(*scratch));
+}

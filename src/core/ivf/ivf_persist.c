@@ -1,0 +1,467 @@
+/*
+ * ivf_persist.c - the engine's part of a snapshot.
+ *
+ * Numbers are little-endian. Codes are not in it: they follow from vectors and centres, and coding a row costs less than
+ * reading its code. So nothing a file says about codes has to be believed.
+ *
+ *     0   4  version, 1
+ *     4   4  1 = trained; 0 = not, and nothing follows
+ *     8   4  lists k, 1 .. 1000000
+ *    12   4  coarser cells s, 1 = none, at most k
+ *    16   4  probes, measured, 1 .. k
+ *    20   4  dimension w of the space of cells
+ *    24   4  floats of the codebook c
+ *    28   4  largest squared norm at training (f32, DOT)
+ *    32   8  rows at training
+ *    40      k * w f32: centres, finite
+ *            s > 1: s * w f32: coarser centres, finite; s + 1 u32: first list of each, ascending, the last is k
+ *            c f32: codebook, finite
+ *            u32: number of slots n; n u32: list of each slot, 2^32 - 1 = none
+ *
+ * A snapshot beside writers may miss rows that were linked meanwhile, and after a change of edition names no list for the
+ * slots that were still to come: such rows load as if just added.
+ */
+#include "core/ivf/ivf_private.h"
+
+#include <float.h>
+#include <string.h>
+
+#include "core/base/endian.h"
+
+#define PART_VERSION 1u
+#define HEAD_SIZE 40u
+#define NOWHERE UINT32_MAX
+
+/* Numbers written or read at a time, and bytes of a model copied under one hold of STRUCTURE. */
+#define CHUNK 8192u
+#define COPY_BYTES ((size_t) 1 << 20)
+
+/* ---- writing ---- */
+
+static IqdbStatus
+write_floats(IqdbSink *sink, const float *values, size_t rows, size_t dim, size_t stride, IqdbError *err)
+{
+	unsigned char bytes[CHUNK];
+	size_t        room = sizeof(bytes) / 4;
+
+	for (size_t row = 0; row < rows; row++)
+	{
+		for (size_t at = 0; at < dim; at += room)
+		{
+			size_t count = dim - at < room ? dim - at : room;
+
+			iqdb_store_f32_array(bytes, values + row * stride + at, count);
+			IQDB_TRY(sink->write(sink->arg, bytes, count * 4, err));
+		}
+	}
+	return IQDB_OK;
+}
+
+static IqdbStatus
+write_numbers(IqdbSink *sink, const uint32_t *values, size_t count, IqdbError *err)
+{
+	unsigned char bytes[CHUNK];
+	size_t        room = sizeof(bytes) / 4;
+
+	for (size_t at = 0; at < count; at += room)
+	{
+		size_t part = count - at < room ? count - at : room;
+
+		iqdb_store_u32_array(bytes, values + at, part);
+		IQDB_TRY(sink->write(sink->arg, bytes, part * 4, err));
+	}
+	return IQDB_OK;
+}
+
+/* A copy of the current model: no writer waits while it goes to disk. */
+typedef struct Copy
+{
+	IqdbiModel     model;
+	uint32_t       edition;
+	uint64_t       epoch;
+	unsigned char *memory;
+	size_t         size;
+} Copy;
+
+static void
+copy_free(const IqdbiIvf *ivf, Copy *copy)
+{
+	iqdb_free(&ivf->store->host->allocator, copy->memory, copy->size);
+	copy->memory = NULL;
+}
+
+/* false: another edition came into place, and everything begins anew. */
+static bool
+copy_pieces(const IqdbiIvf *ivf, Copy *copy, size_t size, unsigned char *to)
+{
+	const unsigned char *from = iqdb_store_engine_region(ivf->store, IQDBI_IVF_MODELS + copy->edition);
+
+	for (size_t at = 0; at < size; at += COPY_BYTES)
+	{
+		bool same;
+
+		iqdb_store_lock(ivf->store, IQDB_LOCK_STRUCTURE, false);
+		same = atomic_load_explicit(&ivf->header->epoch, memory_order_acquire) == copy->epoch;
+		if (same)
+			memcpy(to + at, from + at, size - at < COPY_BYTES ? size - at : COPY_BYTES);
+		iqdb_store_unlock(ivf->store, IQDB_LOCK_STRUCTURE, false);
+		if (!same)
+			return false;
+	}
+	return true;
+}
+
+/* model.lists is 0 when the index is not trained. */
+static IqdbStatus
+copy_model(const IqdbiIvf *ivf, Copy *copy, IqdbError *err)
+{
+	for (;;)
+	{
+		uint32_t       current;
+		size_t         size;
+		unsigned char *aligned;
+
+		memset(copy, 0, sizeof(*copy));
+		iqdb_store_lock(ivf->store, IQDB_LOCK_STRUCTURE, false);
+		current = atomic_load_explicit(&ivf->header->current, memory_order_acquire);
+		copy->epoch = atomic_load_explicit(&ivf->header->epoch, memory_order_acquire);
+		if (current != 0)
+			iqdbi_model_view(ivf, current - 1, &copy->model);
+		iqdb_store_unlock(ivf->store, IQDB_LOCK_STRUCTURE, false);
+		if (current == 0)
+			return IQDB_OK;
+		copy->edition = current - 1;
+		size = iqdbi_model_size(ivf, &copy->model);
+		copy->size = size + 64;
+		copy->memory = iqdb_alloc(&ivf->store->host->allocator, copy->size);
+		if (copy->memory == NULL)
+			return iqdb_fail(err, IQDB_ERR_NOMEM, "out of memory for %zu bytes of centres", size);
+		aligned = copy->memory + (64 - (uintptr_t) copy->memory % 64) % 64;
+		iqdbi_model_place(ivf, &copy->model, aligned);
+		if (copy_pieces(ivf, copy, size, aligned))
+			return IQDB_OK;
+		copy_free(ivf, copy);
+	}
+}
+
+static IqdbStatus
+write_homes(const IqdbiIvf *ivf, const Copy *copy, IqdbSink *sink, IqdbError *err)
+{
+	const IqdbStore *store = ivf->store;
+	uint32_t         slots = atomic_load_explicit(&store->header->slot_count, memory_order_acquire);
+	uint32_t         lists[CHUNK / 4];
+	bool             same = true;
+
+	IQDB_TRY(write_numbers(sink, &slots, 1, err));
+	for (uint32_t from = 0; from < slots; from += CHUNK / 4)
+	{
+		uint32_t count = slots - from < CHUNK / 4 ? slots - from : CHUNK / 4;
+
+		iqdb_store_lock(store, IQDB_LOCK_STRUCTURE, false);
+		same = same && atomic_load_explicit(&ivf->header->epoch, memory_order_acquire) == copy->epoch;
+		for (uint32_t i = 0; i < count; i++)
+		{
+			uint32_t home = same ? iqdbi_home(ivf, copy->edition, from + i) : 0;
+
+			lists[i] = NOWHERE;
+			if (iqdbi_home_status(home) == IQDBI_HOME_LINKED &&
+				iqdb_store_state(store, from + i) == IQDB_ROW_LIVE)
+				lists[i] = iqdbi_home_list(home);
+		}
+		iqdb_store_unlock(store, IQDB_LOCK_STRUCTURE, false);
+		IQDB_TRY(write_numbers(sink, lists, count, err));
+	}
+	return IQDB_OK;
+}
+
+static IqdbStatus
+write_trained(const IqdbiIvf *ivf, const Copy *copy, IqdbSink *sink, IqdbError *err)
+{
+	const IqdbiModel *model = &copy->model;
+	unsigned char     head[HEAD_SIZE - 8];
+
+	iqdb_store_u32(head, model->lists);
+	iqdb_store_u32(head + 4, model->supers);
+	iqdb_store_u32(head + 8, model->probes);
+	iqdb_store_u32(head + 12, (uint32_t) ivf->work_dim);
+	iqdb_store_u32(head + 16, (uint32_t) ivf->codebook);
+	iqdb_store_f32(head + 20, model->radius2);
+	iqdb_store_u64(head + 24, model->rows);
+	IQDB_TRY(sink->write(sink->arg, head, sizeof(head), err));
+	IQDB_TRY(write_floats(sink, model->centres, model->lists, ivf->work_dim, ivf->work_stride, err));
+	if (model->supers > 1)
+	{
+		IQDB_TRY(write_floats(sink, model->super_centres, model->supers, ivf->work_dim, ivf->work_stride, err));
+		IQDB_TRY(write_numbers(sink, model->super_lists, (size_t) model->supers + 1, err));
+	}
+	IQDB_TRY(write_floats(sink, model->codebook, ivf->codebook > 0, ivf->codebook, ivf->codebook, err));
+	return write_homes(ivf, copy, sink, err);
+}
+
+IqdbStatus
+iqdbi_ivf_save(IqdbStore *store, IqdbSink *sink, IqdbError *err)
+{
+	IqdbiIvf      ivf;
+	Copy          copy;
+	unsigned char head[8];
+	IqdbStatus    status;
+
+	iqdbi_ivf_view(&ivf, store);
+	IQDB_TRY(copy_model(&ivf, &copy, err));
+	iqdb_store_u32(head, PART_VERSION);
+	iqdb_store_u32(head + 4, copy.model.lists > 0);
+	status = sink->write(sink->arg, head, sizeof(head), err);
+	if (status == IQDB_OK && copy.model.lists > 0)
+		status = write_trained(&ivf, &copy, sink, err);
+	copy_free(&ivf, &copy);
+	return status;
+}
+
+/* ---- reading ---- */
+
+static IqdbStatus
+corrupt(IqdbError *err, const char *what)
+{
+	return iqdb_fail(err, IQDB_ERR_CORRUPT, "engine part of an ivf index: %s", what);
+}
+
+static IqdbStatus
+read_floats(IqdbSource *source, float *values, size_t dim, IqdbError *err)
+{
+	unsigned char bytes[CHUNK];
+	size_t        room = sizeof(bytes) / 4;
+
+	for (size_t at = 0; at < dim; at += room)
+	{
+		size_t count = dim - at < room ? dim - at : room;
+
+		IQDB_TRY(source->read(source->arg, bytes, count * 4, err));
+		iqdb_load_f32_array(values + at, bytes, count);
+		for (size_t i = at; i < at + count; i++)
+		{
+			if (!isfinite(values[i]))
+				return corrupt(err, "a component is no number");
+		}
+	}
+	return IQDB_OK;
+}
+
+static IqdbStatus
+read_numbers(IqdbSource *source, uint32_t *values, size_t count, IqdbError *err)
+{
+	unsigned char bytes[CHUNK];
+	size_t        room = sizeof(bytes) / 4;
+
+	for (size_t at = 0; at < count; at += room)
+	{
+		size_t part = count - at < room ? count - at : room;
+
+		IQDB_TRY(source->read(source->arg, bytes, part * 4, err));
+		iqdb_load_u32_array(values + at, bytes, part);
+	}
+	return IQDB_OK;
+}
+
+/*
+ * Centres go where they belong in the arena, which grows as they come: a number of lists that is a lie costs no more
+ * memory than the bytes that follow it.
+ */
+static IqdbStatus
+read_centres(const IqdbiIvf *ivf, uint32_t lists, IqdbSource *source, IqdbError *err)
+{
+	size_t row = ivf->work_stride * sizeof(float);
+
+	for (uint32_t list = 0; list < lists; list++)
+	{
+		float *centre;
+
+		if (list % 64 == 0)
+			IQDB_TRY(iqdbi_ivf_grow(ivf, IQDBI_IVF_MODELS, ((size_t) list + 64) * row, err));
+		centre = (float *) (void *) ((unsigned char *) iqdb_store_engine_region(ivf->store, IQDBI_IVF_MODELS) +
+									 list * row);
+		IQDB_TRY(read_floats(source, centre, ivf->work_dim, err));
+		memset(centre + ivf->work_dim, 0, (ivf->work_stride - ivf->work_dim) * sizeof(float));
+	}
+	return IQDB_OK;
+}
+
+/* The level above: private memory until its numbers are known to be good. */
+static IqdbStatus
+read_supers(const IqdbiIvf *ivf, uint32_t lists, uint32_t supers, IqdbSource *source, float *centres,
+			uint32_t *super_lists, IqdbError *err)
+{
+	memset(centres, 0, supers * ivf->work_stride * sizeof(float));
+	super_lists[0] = 0;
+	super_lists[1] = lists;
+	if (supers == 1)
+		return IQDB_OK;
+	for (uint32_t super = 0; super < supers; super++)
+		IQDB_TRY(read_floats(source, centres + super * ivf->work_stride, ivf->work_dim, err));
+	IQDB_TRY(read_numbers(source, super_lists, (size_t) supers + 1, err));
+	if (super_lists[0] != 0 || super_lists[supers] != lists)
+		return corrupt(err, "coarser cells do not hold all lists");
+	for (uint32_t super = 0; super < supers; super++)
+	{
+		if (super_lists[super + 1] <= super_lists[super])
+			return corrupt(err, "coarser cells do not ascend");
+	}
+	return IQDB_OK;
+}
+
+/* The numbers at the head, already in range. */
+typedef struct Head
+{
+	uint32_t lists;
+	uint32_t supers;
+	uint32_t probes;
+	float    radius2;
+	uint64_t rows;
+} Head;
+
+static IqdbStatus
+read_head(const IqdbiIvf *ivf, IqdbSource *source, Head *head, IqdbError *err)
+{
+	unsigned char bytes[HEAD_SIZE - 8];
+
+	IQDB_TRY(source->read(source->arg, bytes, sizeof(bytes), err));
+	head->lists = iqdb_load_u32(bytes);
+	head->supers = iqdb_load_u32(bytes + 4);
+	head->probes = iqdb_load_u32(bytes + 8);
+	head->radius2 = iqdb_load_f32(bytes + 20);
+	head->rows = iqdb_load_u64(bytes + 24);
+	if (head->lists == 0 || head->lists > IQDBI_LISTS_MAX || head->supers == 0 || head->supers > head->lists)
+		return corrupt(err, "the number of lists is out of range");
+	if (head->probes == 0 || head->probes > head->lists)
+		return corrupt(err, "the number of probes is out of range");
+	if (iqdb_load_u32(bytes + 12) != ivf->work_dim || iqdb_load_u32(bytes + 16) != ivf->codebook)
+		return corrupt(err, "centres are of another dimension");
+	if (!(head->radius2 >= 0.0f && head->radius2 <= FLT_MAX))
+		return corrupt(err, "the largest norm is no number");
+	return IQDB_OK;
+}
+
+/* Everything behind the centres, into the arena. */
+static IqdbStatus
+read_rest_of_model(const IqdbiIvf *ivf, const Head *head, IqdbSource *source, float *super_centres,
+				   uint32_t *super_lists, IqdbError *err)
+{
+	IqdbiEdition *edition = &ivf->header->editions[0];
+	IqdbiModel    model = {.lists = head->lists, .supers = head->supers};
+	IqdbiScratch  scratch;
+
+	IQDB_TRY(read_supers(ivf, head->lists, head->supers, source, super_centres, super_lists, err));
+	model.coarse_blocks = iqdbi_model_blocks(super_lists, head->supers, NULL);
+	if (head->supers > 1)
+		model.super_blocks = (head->supers + IQDBI_BLOCK_ROWS - 1) / IQDBI_BLOCK_ROWS;
+	IQDB_TRY(iqdbi_ivf_grow(ivf, IQDBI_IVF_MODELS, iqdbi_model_size(ivf, &model), err));
+	IQDB_TRY(iqdbi_ivf_grow(ivf, IQDBI_IVF_LISTS, head->lists * sizeof(IqdbiList), err));
+	memset(iqdbi_ivf_lists(ivf, 0), 0, head->lists * sizeof(IqdbiList));
+	edition->lists = head->lists;
+	edition->supers = head->supers;
+	edition->coarse_blocks = model.coarse_blocks;
+	edition->super_blocks = model.super_blocks;
+	edition->probes = head->probes;
+	edition->radius2 = head->radius2;
+	edition->rows = head->rows;
+	iqdbi_model_view(ivf, 0, &model);
+	memcpy(model.super_centres, super_centres, head->supers * ivf->work_stride * sizeof(float));
+	memcpy(model.super_lists, super_lists, ((size_t) head->supers + 1) * sizeof(uint32_t));
+	IQDB_TRY(read_floats(source, model.codebook, ivf->codebook, err));
+	IQDB_TRY(iqdbi_scratch_init(&scratch, ivf, head->lists, head->supers, 1, err));
+	iqdbi_model_pack(ivf, &model, &scratch.code);
+	iqdbi_scratch_free(&scratch);
+	return IQDB_OK;
+}
+
+static IqdbStatus
+read_model(const IqdbiIvf *ivf, Head *head, IqdbSource *source, IqdbError *err)
+{
+	const IqdbAllocator *allocator = &ivf->store->host->allocator;
+	size_t               centres_size;
+	size_t               lists_size;
+	float               *super_centres;
+	uint32_t            *super_lists;
+	IqdbStatus           status;
+
+	IQDB_TRY(read_head(ivf, source, head, err));
+	IQDB_TRY(read_centres(ivf, head->lists, source, err));
+	/* no more of them than lists, which were all there */
+	centres_size = head->supers * ivf->work_stride * sizeof(float);
+	lists_size = ((size_t) head->supers + 1) * sizeof(uint32_t);
+	super_centres = iqdb_alloc(allocator, centres_size);
+	super_lists = iqdb_alloc(allocator, lists_size);
+	if (super_centres == NULL || super_lists == NULL)
+		status = iqdb_fail(err, IQDB_ERR_NOMEM, "out of memory for %u coarser cells", head->supers);
+	else
+		status = read_rest_of_model(ivf, head, source, super_centres, super_lists, err);
+	iqdb_free(allocator, super_centres, centres_size);
+	iqdb_free(allocator, super_lists, lists_size);
+	return status;
+}
+
+/* Lists of slots; slots that are not there, or not LIVE, and lists that are not there, count as none. */
+static IqdbStatus
+read_homes(const IqdbiIvf *ivf, uint32_t lists, uint32_t slots, uint32_t *where, IqdbSource *source, IqdbError *err)
+{
+	uint32_t count;
+	uint32_t chunk[CHUNK / 4];
+
+	IQDB_TRY(read_numbers(source, &count, 1, err));
+	for (uint32_t slot = 0; slot < slots; slot++)
+		where[slot] = NOWHERE;
+	for (uint64_t from = 0; from < count; from += CHUNK / 4)
+	{
+		uint32_t part = count - from < CHUNK / 4 ? (uint32_t) (count - from) : CHUNK / 4;
+
+		IQDB_TRY(read_numbers(source, chunk, part, err));
+		for (uint32_t i = 0; i < part && from + i < slots; i++)
+		{
+			if (chunk[i] < lists && iqdb_store_state(ivf->store, (uint32_t) from + i) == IQDB_ROW_LIVE)
+				where[from + i] = chunk[i];
+		}
+	}
+	return IQDB_OK;
+}
+
+/* Every LIVE row as if just added. */
+static void
+chain_all(const IqdbiIvf *ivf, uint32_t slots)
+{
+	for (uint32_t slot = 0; slot < slots; slot++)
+	{
+		if (iqdb_store_state(ivf->store, slot) == IQDB_ROW_LIVE)
+			iqdbi_chain_push(ivf, slot);
+	}
+}
+
+IqdbStatus
+iqdbi_ivf_load(IqdbStore *store, IqdbSource *source, IqdbError *err)
+{
+	IqdbiIvf      ivf;
+	Head          head;
+	unsigned char bytes[8];
+	uint32_t      slots = atomic_load_explicit(&store->header->slot_count, memory_order_acquire);
+	size_t        size = ((size_t) slots + 1) * sizeof(uint32_t);
+	uint32_t     *where;
+	IqdbStatus    status;
+
+	iqdbi_ivf_view(&ivf, store);
+	IQDB_TRY(source->read(source->arg, bytes, sizeof(bytes), err));
+	if (iqdb_load_u32(bytes) != PART_VERSION)
+		return iqdb_fail(err, IQDB_ERR_VERSION, "engine part of an ivf index has version %u, this build reads %u",
+						 iqdb_load_u32(bytes), PART_VERSION);
+	if (iqdb_load_u32(bytes + 4) > 1)
+		return corrupt(err, "neither trained nor not trained");
+	chain_all(&ivf, slots);
+	if (iqdb_load_u32(bytes + 4) == 0)
+		return IQDB_OK;
+	IQDB_TRY(read_model(&ivf, &head, source, err));
+	where = iqdb_alloc(&store->host->allocator, size);
+	if (where == NULL)
+		return iqdb_fail(err, IQDB_ERR_NOMEM, "out of memory for the lists of %u slots", slots);
+	status = read_homes(&ivf, head.lists, slots, where, source, err);
+	if (status == IQDB_OK)
+		status = iqdbi_ivf_adopt(&ivf, where, slots, err);
+	iqdb_free(&store->host->allocator, where, size);
+	return status;
+}

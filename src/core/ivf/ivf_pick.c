@@ -1,0 +1,151 @@
+/*
+ * ivf_pick.c - the smallest few of many (key, id) pairs, as whole numbers that order like the pairs.
+ *
+ * A heap pays a logarithm for each pair that gets in; here pairs are collected, and when the room is full all but the
+ * wanted ones are dropped by a selection that is linear on average.
+ */
+#include "core/ivf/ivf_private.h"
+
+#include <string.h>
+
+#define SMALL 24
+
+static inline void
+swap(uint64_t *a, uint64_t *b)
+{
+	uint64_t value = *a;
+
+	*a = *b;
+	*b = value;
+}
+
+static void
+insertion_sort(uint64_t *entries, size_t count)
+{
+	for (size_t i = 1; i < count; i++)
+	{
+		uint64_t value = entries[i];
+		size_t   at = i;
+
+		for (; at > 0 && entries[at - 1] > value; at--)
+			entries[at] = entries[at - 1];
+		entries[at] = value;
+	}
+}
+
+/* Hoare partition around the median of three; 0 < result < count, nothing before it is larger than what is behind. */
+static size_t
+partition(uint64_t *entries, size_t count)
+{
+	size_t   left = 0;
+	size_t   right = count - 1;
+	size_t   middle = count / 2;
+	uint64_t pivot;
+
+	if (entries[middle] < entries[0])
+		swap(&entries[middle], &entries[0]);
+	if (entries[right] < entries[middle])
+	{
+		swap(&entries[right], &entries[middle]);
+		if (entries[middle] < entries[0])
+			swap(&entries[middle], &entries[0]);
+	}
+	pivot = entries[middle];
+	for (;;)
+	{
+		do
+			left++;
+		while (entries[left] < pivot);
+		do
+			right--;
+		while (pivot < entries[right]);
+		if (left >= right)
+			return left;
+		swap(&entries[left], &entries[right]);
+	}
+}
+
+/* Moves the `wanted` smallest to the front, in no order; entries differ from one another or are the same row twice. */
+static void
+select_smallest(uint64_t *entries, size_t count, size_t wanted)
+{
+	while (count > SMALL)
+	{
+		size_t split = partition(entries, count);
+
+		if (wanted == split)
+			return;
+		if (wanted < split)
+			count = split;
+		else
+		{
+			entries += split;
+			count -= split;
+			wanted -= split;
+		}
+	}
+	insertion_sort(entries, count);
+}
+
+void
+iqdbi_sort_numbers(uint64_t *entries, size_t count)
+{
+	while (count > SMALL)
+	{
+		size_t split = partition(entries, count);
+
+		/* the smaller part by a call: the stack stays logarithmic */
+		if (split < count - split)
+		{
+			iqdbi_sort_numbers(entries, split);
+			entries += split;
+			count -= split;
+		}
+		else
+		{
+			iqdbi_sort_numbers(entries + split, count - split);
+			count = split;
+		}
+	}
+	insertion_sort(entries, count);
+}
+
+static float
+key_of(uint64_t entry)
+{
+	uint32_t bits = (uint32_t) (entry >> 32);
+	float    key;
+
+	bits = bits & UINT32_C(0x80000000) ? bits & UINT32_C(0x7fffffff) : ~bits;
+	memcpy(&key, &bits, sizeof(key));
+	return key;
+}
+
+void
+iqdbi_pick_start(IqdbiPick *pick, size_t wanted)
+{
+	pick->count = 0;
+	pick->wanted = wanted;
+	pick->limit = INFINITY;
+}
+
+void
+iqdbi_pick_shrink(IqdbiPick *pick)
+{
+	uint64_t largest = 0;
+
+	if (pick->count <= pick->wanted)
+		return;
+	select_smallest(pick->entries, pick->count, pick->wanted);
+	pick->count = pick->wanted;
+	for (size_t i = 0; i < pick->count; i++)
+		largest = pick->entries[i] > largest ? pick->entries[i] : largest;
+	pick->limit = key_of(largest);
+}
+
+void
+iqdbi_pick_sort(IqdbiPick *pick)
+{
+	iqdbi_pick_shrink(pick);
+	iqdbi_sort_numbers(pick->entries, pick->count);
+}

@@ -1,0 +1,545 @@
+/*
+ * ivf_private.h - lists and models in the arena, and what the files of this folder share.
+ *
+ * README.md has the layout with its reasons, the locks, and the argument why a reader without locks sees no garbage. Who
+ * owns what: ivf_arena.c the bytes in the arena, ivf_code.c how rows become codes, ivf_kernels.c the inner loops over
+ * codes, ivf_coarse.c the way from a vector to its nearest lists, ivf_train.c how centres are found, ivf_build.c a new
+ * edition and its repair, ivf_exact.c the scan of all rows, ivf_search.c the stream of hits, ivf_persist.c a snapshot's
+ * bytes, ivf_check.c verification, ivf.c the contract.
+ */
+#ifndef IQDB_IVF_IVF_PRIVATE_H
+#define IQDB_IVF_IVF_PRIVATE_H
+
+#include "core/base/topk.h"
+#include "core/ivf/ivf.h"
+#include "core/quant/pq.h"
+
+#define IQDBI_BLOCK_ROWS 32u
+#define IQDBI_LISTS_MAX 1000000u
+
+/* From so many lists on there is a level of coarser cells above them. */
+#define IQDBI_ONE_LEVEL_LISTS 2048u
+
+enum
+{
+	IQDBI_IVF_HOMES = 0,  /* and 1: per slot and edition, where the row is */
+	IQDBI_IVF_NEXT = 2,   /* per slot, the chain of rows not linked yet */
+	IQDBI_IVF_MODELS = 3, /* and 4: per edition, centres and codebook */
+	IQDBI_IVF_LISTS = 5,  /* and 6: per edition, IqdbiList */
+	IQDBI_IVF_BLOCKS = 7, /* rows of lists */
+	IQDBI_IVF_REGIONS = 8
+};
+
+/* ---- inner loops (ivf_kernels.c) --------------------------------------------------------------------------------- */
+
+/* Keys of a block's rows from the sums of its codes: (offset + base) + scale * (weight * sum + shift). */
+typedef struct IqdbiLine
+{
+	float base;
+	float weight;
+	float shift;
+} IqdbiLine;
+
+typedef struct IqdbiIvfKernels
+{
+	/* sums[i] = start + dot(code of row i, query); rows in groups of 16, quads of 4 dimensions; query: 4 * quads bytes */
+	void (*bytes)(const uint8_t *codes, size_t quads, size_t groups, const int8_t *query, int32_t start,
+				  int32_t *sums_out);
+
+	/* sums[i] = sum of tables[sub][nibble sub of row i]; 32 rows; tables: 2 * pairs times 16 bytes */
+	void (*nibbles)(const uint8_t *codes, size_t pairs, const uint8_t *tables, int32_t *sums_out);
+
+	/*
+	 * Keys of 32 rows; returns the bits of those that are not above limit. scales NULL: all 1, and offsets all 0. Keys of
+	 * rows that do not exist are some numbers.
+	 */
+	uint32_t (*finish)(const int32_t *sums, const float *scales, const float *offsets, const IqdbiLine *line,
+					   float limit, float *keys_out);
+
+	/* The largest |a[i] * factor - b[i]|, and these differences; b NULL = 0. */
+	float (*residual)(const float *a, float factor, const float *b, size_t dim, float *out);
+
+	/* out[i] = round(in[i] * inverse) + plus, as a byte; returns the sum and the sum of squares without plus. */
+	void (*round)(const float *in, size_t dim, float inverse, int32_t plus, uint8_t *out, int32_t *sum_out,
+				  int32_t *squares_out);
+} IqdbiIvfKernels;
+
+/* What runs beside a table of vec/kernels.h: the results are the same bit for bit. */
+const IqdbiIvfKernels *iqdbi_ivf_kernels(const IqdbKernels *kernels);
+
+/* ---- choosing the least of many (ivf_pick.c) --------------------------------------------------------------------- */
+
+/* Keeps the `wanted` smallest (key, id) of what is pushed; memory for `room` entries is the owner's. */
+typedef struct IqdbiPick
+{
+	uint64_t *entries; /* key as ordered bits << 32 | id */
+	size_t    count;
+	size_t    wanted;
+	size_t    room;    /* > wanted */
+	float     limit;   /* keys above cannot be kept */
+} IqdbiPick;
+
+/* Entries that a pick of so many wants room for. */
+static inline size_t
+iqdbi_pick_room(size_t wanted)
+{
+	return wanted + wanted / 2 + 64;
+}
+
+/* In place, ascending. */
+void iqdbi_sort_numbers(uint64_t *entries, size_t count);
+
+void iqdbi_pick_start(IqdbiPick *pick, size_t wanted);
+/* Drops all but the wanted ones. */
+void iqdbi_pick_shrink(IqdbiPick *pick);
+/* The same, in order. */
+void iqdbi_pick_sort(IqdbiPick *pick);
+
+static inline uint32_t
+iqdbi_pick_bits(float key)
+{
+	union
+	{
+		float    value;
+		uint32_t bits;
+	} word = {.value = key + 0.0f};
+
+	return word.bits & UINT32_C(0x80000000) ? ~word.bits : word.bits | UINT32_C(0x80000000);
+}
+
+static inline void
+iqdbi_pick_push(IqdbiPick *pick, float key, uint32_t id)
+{
+	if (pick->count == pick->room)
+		iqdbi_pick_shrink(pick);
+	pick->entries[pick->count++] = (uint64_t) iqdbi_pick_bits(key) << 32 | id;
+}
+
+static inline uint32_t
+iqdbi_pick_id(const IqdbiPick *pick, size_t i)
+{
+	return (uint32_t) pick->entries[i];
+}
+
+/* ---- in the arena ------------------------------------------------------------------------------------------------ */
+
+/*
+ * A home word says where a row is, once per edition: a status, and the list of a linked row. The flag CHAINED (in the
+ * words of edition 0 only) says that the slot is in the chain of NEXT.
+ */
+#define IQDBI_HOME_ABSENT 0u
+#define IQDBI_HOME_PENDING 1u /* added, found through the chain */
+#define IQDBI_HOME_LINKING 2u /* somebody is linking it; still found through the chain */
+#define IQDBI_HOME_LINKED 3u
+#define IQDBI_HOME_STATUS 3u
+#define IQDBI_HOME_CHAINED 4u
+#define IQDBI_HOME_LIST_SHIFT 3
+
+typedef struct IqdbiList
+{
+	_Atomic uint32_t count; /* rows published */
+	_Atomic uint32_t head;  /* first block, 0 = none */
+	uint32_t         tail;  /* last block; guarded by busy */
+	_Atomic uint32_t busy;  /* 1: a writer appends */
+	_Atomic uint32_t dirty; /* 1: some row of it may be DEAD */
+	uint32_t         unused[3];
+} IqdbiList;
+
+/* One result of training. */
+typedef struct IqdbiEdition
+{
+	uint32_t lists;
+	uint32_t supers;        /* coarser cells above the lists; 1 = none */
+	uint32_t coarse_blocks; /* blocks of packed centres */
+	uint32_t super_blocks;  /* blocks of packed coarser centres, 0 with one level */
+	uint32_t probes;        /* measured: lists that hold most near neighbours */
+	float    radius2;       /* DOT: largest squared norm at training */
+	uint64_t rows;          /* at training */
+} IqdbiEdition;
+
+typedef struct IqdbiIvfHeader
+{
+	uint32_t         layout;
+	_Atomic uint32_t current;     /* 0 = not trained, else 1 + edition; changes under exclusive STRUCTURE */
+	_Atomic uint64_t epoch;       /* counts editions */
+	_Atomic uint64_t moves;       /* counts instants in which rows moved inside lists */
+	_Atomic uint32_t training;    /* 0, or 1 + edition being filled; changes under ROWS and ENGINE */
+	_Atomic uint32_t maintaining; /* 1 while somebody trains or repairs */
+	_Atomic uint32_t unrepaired;  /* removed rows whose slots are still held */
+	_Atomic uint64_t not_before;  /* after a training that failed: no other by itself below so many rows */
+	_Atomic uint32_t chain_head;  /* oldest row not linked yet */
+	/* the rest is guarded by IQDB_LOCK_ENGINE */
+	uint32_t         chain_tail;
+	_Atomic uint32_t chain_count; /* also read without the lock */
+	_Atomic uint32_t chain_done;  /* rows linked since the whole chain was swept; without the lock */
+	uint32_t         block_count; /* blocks ever used; block 0 is never given out */
+	uint32_t         block_free;  /* head of the free list */
+	uint32_t         block_free_count;
+	IqdbiEdition     editions[2];
+} IqdbiIvfHeader;
+
+/* ---- a process's view -------------------------------------------------------------------------------------------- */
+
+typedef enum IqdbiCoding
+{
+	IQDBI_CODING_NONE, /* blocks hold slots only */
+	IQDBI_CODING_BYTES,
+	IQDBI_CODING_PRODUCT,
+	IQDBI_CODING_SIGNS
+} IqdbiCoding;
+
+/* Where things stand in a block: link, slots, scales and offsets, codes. */
+typedef struct IqdbiBlockLayout
+{
+	IqdbiCoding coding;
+	size_t      words;    /* quads of a byte code, pairs of nibbles */
+	size_t      codes_at;
+	size_t      size;     /* a multiple of 64 */
+} IqdbiBlockLayout;
+
+#define IQDBI_BLOCK_SLOTS_AT 64u
+#define IQDBI_BLOCK_SCALES_AT (IQDBI_BLOCK_SLOTS_AT + 4u * IQDBI_BLOCK_ROWS)
+#define IQDBI_BLOCK_OFFSETS_AT (IQDBI_BLOCK_SCALES_AT + 4u * IQDBI_BLOCK_ROWS)
+
+typedef struct IqdbiIvf
+{
+	IqdbStore             *store;
+	IqdbiIvfHeader        *header;
+	const IqdbiIvfKernels *kernels;
+	IqdbMetric             metric;
+	size_t                 dim;
+	size_t                 stride;
+	bool                   coded_centres; /* L2, DOT, COSINE: centres are compared by codes first */
+	IqdbSum                sum;           /* in which rows are near to centres: L2, L1 or HAMMING */
+	size_t                 work_dim;      /* of the space in which cells are cells: dim, DOT one more */
+	size_t                 work_stride;
+	IqdbiBlockLayout       rows;          /* blocks of lists */
+	IqdbiBlockLayout       centres;       /* blocks of packed centres */
+	IqdbPq                 pq;            /* shape; PRODUCT */
+	size_t                 codebook;      /* floats */
+	_Atomic uint32_t      *homes[2];
+	_Atomic uint32_t      *next;
+	unsigned char         *blocks;
+} IqdbiIvf;
+
+void iqdbi_ivf_view(IqdbiIvf *ivf_out, IqdbStore *store);
+
+/* The parts that follow from the options alone. */
+void iqdbi_ivf_shape(IqdbiIvf *ivf_out, const IqdbIndexOptions *options, size_t stride);
+
+/* Pointers to what one edition learned; also used for models still in private memory. */
+typedef struct IqdbiModel
+{
+	uint32_t       lists;
+	uint32_t       supers;
+	uint32_t       coarse_blocks;
+	uint32_t       super_blocks;
+	uint32_t       probes;
+	float          radius2;
+	uint64_t       rows;
+	float         *centres;       /* lists times work_stride */
+	float         *mean;          /* work_stride: middle of the centres, what packed codes are relative to */
+	float         *codebook;
+	float         *super_centres; /* supers times work_stride */
+	uint32_t      *super_lists;   /* supers + 1: lists of cell i are super_lists[i] .. super_lists[i + 1] - 1 */
+	uint32_t      *super_starts;  /* supers + 1: the same for blocks */
+	unsigned char *packed;        /* coarse_blocks */
+	unsigned char *super_packed;  /* super_blocks */
+} IqdbiModel;
+
+/* Blocks that packed centres of these cells need, by cell; starts_out may be NULL. */
+uint32_t iqdbi_model_blocks(const uint32_t *super_lists, uint32_t supers, uint32_t *starts_out);
+
+/* Bytes of a model with these numbers (lists, supers, coarse_blocks, super_blocks), a multiple of 64; 0 = too many. */
+size_t iqdbi_model_size(const IqdbiIvf *ivf, const IqdbiModel *model);
+
+/* Sets the model's pointers into memory of that size, 64-byte aligned. */
+void iqdbi_model_place(const IqdbiIvf *ivf, IqdbiModel *model, unsigned char *memory);
+
+/* The model of an edition. The caller holds STRUCTURE, or is the one who maintains. */
+void iqdbi_model_view(const IqdbiIvf *ivf, uint32_t edition, IqdbiModel *model_out);
+
+static inline IqdbiList *
+iqdbi_ivf_lists(const IqdbiIvf *ivf, uint32_t edition)
+{
+	return iqdb_store_engine_region(ivf->store, IQDBI_IVF_LISTS + edition);
+}
+
+static inline unsigned char *
+iqdbi_ivf_block(const IqdbiIvf *ivf, uint32_t block)
+{
+	return ivf->blocks + (size_t) block * ivf->rows.size;
+}
+
+static inline _Atomic uint32_t *
+iqdbi_block_next(unsigned char *block)
+{
+	return (_Atomic uint32_t *) (void *) block;
+}
+
+static inline _Atomic uint32_t *
+iqdbi_block_slots(unsigned char *block)
+{
+	return (_Atomic uint32_t *) (void *) (block + IQDBI_BLOCK_SLOTS_AT);
+}
+
+static inline bool
+iqdbi_layout_scaled(const IqdbiBlockLayout *layout)
+{
+	return layout->coding == IQDBI_CODING_BYTES || layout->coding == IQDBI_CODING_SIGNS;
+}
+
+static inline const float *
+iqdbi_block_scales(const IqdbiBlockLayout *layout, const unsigned char *block)
+{
+	return iqdbi_layout_scaled(layout) ? (const float *) (const void *) (block + IQDBI_BLOCK_SCALES_AT) : NULL;
+}
+
+static inline const float *
+iqdbi_block_offsets(const IqdbiBlockLayout *layout, const unsigned char *block)
+{
+	return iqdbi_layout_scaled(layout) ? (const float *) (const void *) (block + IQDBI_BLOCK_OFFSETS_AT) : NULL;
+}
+
+static inline uint32_t
+iqdbi_home(const IqdbiIvf *ivf, uint32_t edition, uint32_t slot)
+{
+	return atomic_load_explicit(&ivf->homes[edition][slot], memory_order_acquire);
+}
+
+static inline uint32_t
+iqdbi_home_status(uint32_t home)
+{
+	return home & IQDBI_HOME_STATUS;
+}
+
+static inline uint32_t
+iqdbi_home_list(uint32_t home)
+{
+	return home >> IQDBI_HOME_LIST_SHIFT;
+}
+
+/* Changes status and list; keeps the flag. */
+void iqdbi_home_set(const IqdbiIvf *ivf, uint32_t edition, uint32_t slot, uint32_t status, uint32_t list);
+/* The same when the status is `from`; false when it is not. */
+bool iqdbi_home_change(const IqdbiIvf *ivf, uint32_t edition, uint32_t slot, uint32_t from, uint32_t to);
+
+/* Room in one of the engine's regions; takes ROWS unless it is held. */
+IqdbStatus iqdbi_ivf_grow(const IqdbiIvf *ivf, uint32_t region, uint64_t bytes, IqdbError *err) IQDB_MUST_CHECK;
+
+/* Chain of rows not linked yet. push: ROWS is held. Both take ENGINE. */
+void iqdbi_chain_push(const IqdbiIvf *ivf, uint32_t slot);
+/*
+ * Takes nodes that need no chain any more out of it: linked in every edition that counts, or DEAD. whole: looks at all,
+ * else stops at the first that has to stay. Releases DEAD slots that nothing else holds. Takes ENGINE, then ROWS.
+ */
+void iqdbi_chain_sweep(const IqdbiIvf *ivf, bool whole);
+
+/* `count` blocks linked through their next words; all or nothing. Takes ENGINE, and ROWS where the region must grow. */
+IqdbStatus iqdbi_blocks_take(const IqdbiIvf *ivf, uint32_t count, uint32_t *first_out, IqdbError *err) IQDB_MUST_CHECK;
+/* Gives a chain back; no reader can reach it. */
+void iqdbi_blocks_give(const IqdbiIvf *ivf, uint32_t first, uint32_t last, uint32_t count);
+
+/* ---- codes (ivf_code.c) ------------------------------------------------------------------------------------------ */
+
+/* Bytes of a code before it is packed. */
+size_t iqdbi_code_size(const IqdbiBlockLayout *layout);
+
+/* One row or centre, coded. */
+typedef struct IqdbiCode
+{
+	uint8_t *bytes;
+	float   *floats; /* scratch: twice work_stride */
+	float    scale;
+	float    offset;
+} IqdbiCode;
+
+/* Scratch for coding and for looking for lists; one allocation. */
+typedef struct IqdbiScratch
+{
+	const IqdbiIvf *ivf;
+	void           *memory;
+	size_t          size;
+	float          *work;     /* work_stride: a vector in the space of cells */
+	IqdbiCode       code;
+	int8_t         *query;    /* byte code of a vector that looks for lists */
+	float          *sums;     /* lists_max: distances to centres (metrics without codes) */
+	uint32_t       *ids;      /* nearest lists after iqdbi_coarse_nearest */
+	float          *keys;
+	IqdbiPick       pick;
+	IqdbiPick       super_pick;
+	uint32_t        wanted_max;
+} IqdbiScratch;
+
+/* For models of at most so many lists and cells above them, and at most wanted_max nearest lists. */
+IqdbStatus iqdbi_scratch_init(IqdbiScratch *scratch, const IqdbiIvf *ivf, uint32_t lists_max, uint32_t supers_max,
+							  uint32_t wanted_max, IqdbError *err) IQDB_MUST_CHECK;
+void iqdbi_scratch_free(IqdbiScratch *scratch);
+
+/* Into the space of cells: COSINE scales to length one, DOT adds a component. out: work_stride floats. */
+void iqdbi_work_vector(const IqdbiIvf *ivf, float radius2, const float *vector, float norm2, float *out);
+/* The same for a query: for DOT the additional component is 0. */
+void iqdbi_work_query(const IqdbiIvf *ivf, const float *vector, float norm2, float *out);
+
+/* 1 / length for COSINE (0 when the length counts as none), else 1. */
+float iqdbi_unit_factor(const IqdbiIvf *ivf, float norm2);
+
+/* Codes the row as a member of the list. */
+void iqdbi_code_row(const IqdbiIvf *ivf, const IqdbiModel *model, uint32_t list, uint32_t slot, IqdbiCode *code);
+/* Codes a centre around the model's mean. */
+void iqdbi_code_centre(const IqdbiIvf *ivf, const IqdbiModel *model, const float *centre, IqdbiCode *code);
+
+/* Writes a code to a place of a block; not yet visible to anyone. */
+void iqdbi_block_put(const IqdbiBlockLayout *layout, unsigned char *block, uint32_t place, uint32_t slot,
+					 const IqdbiCode *code);
+/* Moves an entry; the caller excludes readers. */
+void iqdbi_block_move(const IqdbiBlockLayout *layout, unsigned char *to, uint32_t to_place, unsigned char *from,
+					  uint32_t from_place);
+/* Does the entry hold exactly this code? */
+bool iqdbi_block_holds(const IqdbiBlockLayout *layout, unsigned char *block, uint32_t place, const IqdbiCode *code);
+/* Decodes an entry of a list into dim floats (BYTES, PRODUCT), as the space of cells has it. */
+void iqdbi_block_decode(const IqdbiIvf *ivf, const IqdbiModel *model, uint32_t list, unsigned char *block,
+						uint32_t place, float *out);
+
+/* A query made ready for one model. */
+typedef struct IqdbiQuery
+{
+	const IqdbiIvf   *ivf;
+	const IqdbiModel *model;
+	const float      *vector;  /* the caller's query, dim floats */
+	const float      *work;    /* in the space of cells */
+	float             norm2;
+	int8_t           *bytes;   /* BYTES: code relative to the list at hand (DOT: to nothing) */
+	uint8_t          *tables;  /* PRODUCT, SIGNS */
+	float            *floats;  /* scratch */
+	int32_t           start;   /* of the sums of byte codes */
+	IqdbiLine         line;    /* for the list at hand */
+} IqdbiQuery;
+
+/* Bytes of memory a query needs for bytes, tables and floats together, 64-byte aligned. */
+size_t iqdbi_query_size(const IqdbiIvf *ivf);
+void iqdbi_query_start(IqdbiQuery *query, const IqdbiIvf *ivf, const IqdbiModel *model, const float *vector,
+					   const float *work, float norm2, unsigned char *memory);
+/* Makes ready for the rows of a list: key of a row = finish(line). */
+void iqdbi_query_list(IqdbiQuery *query, uint32_t list);
+/* Keys of the first `count` rows of a block, as iqdbi_ivf_kernels.finish. */
+uint32_t iqdbi_query_block(const IqdbiQuery *query, const unsigned char *block, uint32_t count, float limit,
+						   float *keys_out);
+
+/* ---- nearest lists (ivf_coarse.c) -------------------------------------------------------------------------------- */
+
+/* Packs the model's centres (and those of the cells above); the other fields are set. */
+void iqdbi_model_pack(const IqdbiIvf *ivf, IqdbiModel *model, IqdbiCode *code);
+
+/*
+ * The `wanted` lists nearest to a vector in the space of cells, nearest first, in scratch->ids; fewer when there are fewer. With a second level the answer is approximate unless all lists are wanted. Returns how many.
+ */
+uint32_t iqdbi_coarse_nearest(IqdbiScratch *scratch, const IqdbiModel *model, const float *work, uint32_t wanted);
+
+/* The list for a row (in the space of cells). */
+uint32_t iqdbi_coarse_assign(IqdbiScratch *scratch, const IqdbiModel *model, const float *work);
+
+/* The packed centre with the least estimated distance: quicker, not exact. model has one level. */
+uint32_t iqdbi_coarse_guess(IqdbiScratch *scratch, const IqdbiModel *model, const float *work, float *key_out);
+
+/* ---- training (ivf_train.c) -------------------------------------------------------------------------------------- */
+
+/* Lists for so many rows: the option, or the automatic number. 0: too few rows to train. */
+uint32_t iqdbi_ivf_wanted_lists(const IqdbIndexOptions *options, uint64_t rows);
+
+/* A model in private memory. */
+typedef struct IqdbiTrained
+{
+	IqdbiModel     model;
+	unsigned char *memory; /* from iqdb_alloc, with 64 bytes more than the model needs */
+	size_t         size;
+} IqdbiTrained;
+
+/* Learns a model from a sample of the LIVE rows; no rows, no model (lists 0). Takes STRUCTURE shared in stretches. */
+IqdbStatus iqdbi_ivf_train(const IqdbiIvf *ivf, uint32_t lists, IqdbiTrained *trained_out,
+						   IqdbError *err) IQDB_MUST_CHECK;
+void iqdbi_trained_free(const IqdbiIvf *ivf, IqdbiTrained *trained);
+
+/* ---- editions (ivf_build.c) -------------------------------------------------------------------------------------- */
+
+/* Only one at a time; false when somebody else is at it. */
+bool iqdbi_maintain_begin(const IqdbiIvf *ivf);
+void iqdbi_maintain_end(const IqdbiIvf *ivf);
+
+/* Trains with all rows and puts the result in place. The caller maintains. Too few rows: nothing happens. */
+IqdbStatus iqdbi_ivf_retrain(const IqdbiIvf *ivf, IqdbError *err) IQDB_MUST_CHECK;
+/*
+ * Makes edition 0, whose numbers and centres stand in the arena, current, with the rows in the lists that where names
+ * (one number per slot, UINT32_MAX = none; `slots` of them). Nothing was current before, and nobody else is there.
+ */
+IqdbStatus iqdbi_ivf_adopt(const IqdbiIvf *ivf, uint32_t *where, uint32_t slots, IqdbError *err) IQDB_MUST_CHECK;
+
+/* Takes DEAD rows out of the lists and lets their slots go. The caller maintains. */
+IqdbStatus iqdbi_ivf_vacuum(const IqdbiIvf *ivf, IqdbError *err) IQDB_MUST_CHECK;
+
+/* Appends a coded row; the caller made it LINKING and holds STRUCTURE shared, or works on an edition not in use. */
+IqdbStatus iqdbi_list_append(const IqdbiIvf *ivf, uint32_t edition, uint32_t list, uint32_t slot,
+							 const IqdbiCode *code, IqdbError *err) IQDB_MUST_CHECK;
+/* Makes the row LINKED there, and the list dirty if the row has died meanwhile. */
+void iqdbi_row_linked(const IqdbiIvf *ivf, uint32_t edition, uint32_t list, uint32_t slot);
+
+/* ---- scanning all rows (ivf_exact.c) ----------------------------------------------------------------------------- */
+
+/* One pass over all slots: the best of top->capacity rows. */
+typedef struct IqdbiExact
+{
+	const IqdbStore     *store;
+	const float         *query;
+	float                query_norm2;
+	const IqdbFilter    *filter;  /* NULL = none */
+	const unsigned char *seen;    /* bit per slot: passed over; NULL = none */
+	uint32_t             slots;   /* slots looked at: below this */
+	const IqdbCandidate *bound;   /* only rows behind it; NULL = all */
+	uint64_t             max_rows;
+	IqdbSearchStats     *stats;
+	IqdbTopK            *top;
+} IqdbiExact;
+
+/* Takes STRUCTURE shared in stretches. true in *gave_up_out: max_rows was reached. Errors: NOMEM, CANCELLED. */
+IqdbStatus iqdbi_exact_pass(const IqdbiExact *exact, bool *gave_up_out, IqdbError *err) IQDB_MUST_CHECK;
+
+/* Exact keys of count slots. The caller holds STRUCTURE shared. */
+void iqdbi_exact_keys(const IqdbStore *store, const float *query, float query_norm2, const uint32_t *slots,
+					  size_t count, float *keys_out);
+
+static inline bool
+iqdbi_seen(const unsigned char *seen, uint32_t slot)
+{
+	return seen != NULL && (seen[slot / 8] >> (slot % 8) & 1) != 0;
+}
+
+/* ---- the stream of hits (ivf_search.c), a snapshot's bytes (ivf_persist.c), verification (ivf_check.c) ----------- */
+
+typedef struct IqdbiIvfCursor
+{
+	IqdbCursor     base;
+	IqdbTopK       top;        /* the current batch; sorted when it is complete */
+	size_t         at;         /* next row to hand out */
+	size_t         wanted;     /* rows the batch keeps */
+	uint32_t       probes;     /* lists it looks into; 0 = not known yet */
+	bool           named;      /* by the caller or the index: no more lists than needed */
+	bool           started;
+	bool           exact;      /* the rest comes from scans of all rows */
+	bool           exhausted;  /* nothing stands behind the current batch */
+	bool           bounded;
+	IqdbCandidate  bound;      /* last row of the batch before, when that was exact too */
+	unsigned char *seen;       /* bit per slot: handed out by an earlier batch; NULL = none was */
+	uint32_t       seen_slots;
+} IqdbiIvfCursor;
+
+IqdbStatus iqdbi_ivf_cursor_start(IqdbCursor *cursor, IqdbError *err);
+IqdbStatus iqdbi_ivf_cursor_next(IqdbCursor *cursor, IqdbHit *hits, size_t capacity, size_t *count_out,
+								 IqdbError *err);
+void iqdbi_ivf_cursor_end(IqdbCursor *cursor);
+
+IqdbStatus iqdbi_ivf_save(IqdbStore *store, IqdbSink *sink, IqdbError *err);
+IqdbStatus iqdbi_ivf_load(IqdbStore *store, IqdbSource *source, IqdbError *err);
+
+IqdbStatus iqdbi_ivf_check(IqdbStore *store, IqdbFinding finding, void *arg, IqdbError *err);
+
+#endif

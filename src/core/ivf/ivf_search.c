@@ -1,0 +1,683 @@
+/*
+ * ivf_search.c - the stream of hits.
+ *
+ * A batch looks at all rows of the chain, then into the lists nearest to the query, keeps the best by their codes, and
+ * ranks those by their vectors. The next batch looks into four times as many lists and keeps four times as many rows,
+ * without those that were handed out; when it would be all lists, the rest of the stream comes from scans of all rows.
+ * So every LIVE row is met at last, however selective the filter.
+ *
+ * The chain comes before the lists: a row moves from the chain to a list, never back, so it is met in one of them at least;
+ * met in both, it is dropped once. When a new edition comes into place between two stretches, the batch begins anew.
+ */
+#include "core/ivf/ivf_private.h"
+
+#include <string.h>
+
+/* Rows of a first batch when the caller does not say how many he wants. */
+#define EXPECTED_DEFAULT 64u
+
+/* A caller who wants such a share of all rows gets them by scans. */
+#define EXPECTED_SHARE 8u
+
+/* Growth from batch to batch. */
+#define GROWTH 4u
+
+/* Rows that pass the filter must have been met in so many times the number wanted, or more lists are opened. */
+#define MET_PER_WANTED 8u
+
+/* Bytes of codes that one stretch under STRUCTURE reads. */
+#define STRETCH_BYTES ((size_t) 4 * 1024 * 1024)
+
+/* Rows whose exact keys are computed by one call. */
+#define EXACT_ROWS 256u
+
+/* The most rows a batch of an exact scan keeps. */
+#define BATCH_MAX ((size_t) 4 * 1024 * 1024)
+
+/* One attempt at one batch. */
+typedef struct Probe
+{
+	IqdbiIvfCursor *cursor;
+	const IqdbStore *store;
+	IqdbiIvf        ivf;
+	IqdbiModel      model;
+	uint32_t        edition;
+	uint64_t        epoch;
+	bool            stale;    /* another edition came into place */
+	IqdbiScratch    scratch;
+	IqdbiQuery      query;
+	void           *memory;   /* for the query and the pick */
+	size_t          size;
+	IqdbiPick       pick;
+	size_t          read;     /* bytes in this stretch */
+	uint64_t        judged;   /* rows that were tested by the filter, and that passed */
+	uint64_t        passed;
+	uint64_t        met;      /* rows of opened lists */
+	uint32_t        slots[EXACT_ROWS]; /* rows waiting for their exact keys */
+	uint32_t        slot_count;
+	IqdbError      *err;
+} Probe;
+
+/* ---- how much ---- */
+
+static size_t
+expected_rows(const IqdbiIvfCursor *cursor)
+{
+	return cursor->base.params.expected > 0 ? cursor->base.params.expected : EXPECTED_DEFAULT;
+}
+
+/* Rows kept by their codes, and ranked by their vectors. */
+static size_t
+first_wanted(const IqdbiIvfCursor *cursor)
+{
+	const IqdbIndexOptions *options = &cursor->base.store->header->options;
+	size_t                  expected = expected_rows(cursor);
+
+	switch (options->quantization)
+	{
+		case IQDB_QUANTIZATION_SQ8:
+			return expected + expected / 2 + 8;
+		case IQDB_QUANTIZATION_PQ:
+			return options->refine > 1 ? expected * options->refine + 8 : expected;
+		case IQDB_QUANTIZATION_BQ:
+			return expected * (options->refine > 1 ? 2 * (size_t) options->refine : 2) + 40;
+		default:
+			return expected + 8;
+	}
+}
+
+static bool
+gave_up(const IqdbiIvfCursor *cursor)
+{
+	uint64_t max_rows = cursor->base.params.max_rows;
+
+	return max_rows != 0 && cursor->base.stats.scored >= max_rows;
+}
+
+/* ---- stretches ---- */
+
+/* Reads what is current. STRUCTURE is held. */
+static void
+look_at_edition(Probe *probe)
+{
+	probe->epoch = atomic_load_explicit(&probe->ivf.header->epoch, memory_order_acquire);
+	probe->edition = atomic_load_explicit(&probe->ivf.header->current, memory_order_acquire) - 1;
+	iqdbi_model_view(&probe->ivf, probe->edition, &probe->model);
+}
+
+/* Lets others in when the stretch has been long enough. STRUCTURE is held before and after, except on failure. */
+static IqdbStatus
+breathe(Probe *probe, size_t bytes)
+{
+	probe->read += bytes;
+	if (probe->read < STRETCH_BYTES)
+		return IQDB_OK;
+	probe->read = 0;
+	iqdb_store_unlock(probe->store, IQDB_LOCK_STRUCTURE, false);
+	if (iqdb_host_cancelled(probe->store->host))
+		return iqdb_fail(probe->err, IQDB_ERR_CANCELLED, "search was cancelled");
+	iqdb_store_lock(probe->store, IQDB_LOCK_STRUCTURE, false);
+	probe->stale = atomic_load_explicit(&probe->ivf.header->epoch, memory_order_acquire) != probe->epoch;
+	return IQDB_OK;
+}
+
+/* ---- rows ---- */
+
+/* LIVE, not handed out before, and passes the filter? */
+static bool
+accepts(Probe *probe, uint32_t slot)
+{
+	const IqdbiIvfCursor *cursor = probe->cursor;
+	const unsigned char  *metadata;
+	size_t                length;
+
+	if (iqdb_store_state(probe->store, slot) != IQDB_ROW_LIVE)
+		return false;
+	/* what is not in the map of handed out rows came after the stream began */
+	if (cursor->seen != NULL && (slot >= cursor->seen_slots || iqdbi_seen(cursor->seen, slot)))
+		return false;
+	if (cursor->base.params.filter == NULL)
+		return true;
+	metadata = iqdb_store_metadata(probe->store, slot, &length);
+	probe->judged++;
+	if (iqdb_filter_matches(cursor->base.params.filter, metadata, length))
+	{
+		probe->passed++;
+		return true;
+	}
+	probe->cursor->base.stats.filtered++;
+	return false;
+}
+
+/* Ranks the waiting rows by their vectors. */
+static IqdbStatus
+rank_waiting(Probe *probe)
+{
+	IqdbiIvfCursor *cursor = probe->cursor;
+	float           keys[EXACT_ROWS];
+	uint32_t        count = probe->slot_count;
+
+	probe->slot_count = 0;
+	cursor->base.stats.reranked += count;
+	iqdbi_exact_keys(probe->store, cursor->base.query, cursor->base.query_norm2, probe->slots, count, keys);
+	for (uint32_t i = 0; i < count; i++)
+	{
+		IqdbCandidate candidate = {.key = keys[i], .slot = probe->slots[i]};
+
+		if (!iqdb_topk_wants(&cursor->top, keys[i]))
+			continue;
+		candidate.sequence = probe->store->slots[candidate.slot].sequence;
+		if (iqdb_topk_offer(&cursor->top, candidate) != IQDB_OK)
+		{
+			iqdb_store_unlock(probe->store, IQDB_LOCK_STRUCTURE, false);
+			return iqdb_fail(probe->err, IQDB_ERR_NOMEM, "out of memory while keeping %zu candidates",
+							 cursor->top.count);
+		}
+	}
+	return breathe(probe, count * probe->ivf.stride * sizeof(float));
+}
+
+/* To be ranked by its vector. */
+static IqdbStatus
+add_exact(Probe *probe, uint32_t slot)
+{
+	probe->slots[probe->slot_count++] = slot;
+	return probe->slot_count == EXACT_ROWS ? rank_waiting(probe) : IQDB_OK;
+}
+
+/* ---- the chain ---- */
+
+/* Copies it first: between two stretches its nodes may go. */
+static IqdbStatus
+scan_chain(Probe *probe)
+{
+	const IqdbiIvf      *ivf = &probe->ivf;
+	const IqdbAllocator *allocator = &probe->store->host->allocator;
+	uint32_t             room = atomic_load_explicit(&ivf->header->chain_count, memory_order_acquire);
+	uint32_t             slot = atomic_load_explicit(&ivf->header->chain_head, memory_order_acquire);
+	uint32_t             count = 0;
+	uint32_t            *slots;
+	IqdbStatus           status = IQDB_OK;
+
+	if (slot == IQDB_SLOT_NONE || room == 0)
+		return IQDB_OK;
+	slots = iqdb_alloc(allocator, room * sizeof(*slots));
+	if (slots == NULL)
+	{
+		iqdb_store_unlock(probe->store, IQDB_LOCK_STRUCTURE, false);
+		return iqdb_fail(probe->err, IQDB_ERR_NOMEM, "out of memory for %u rows not linked yet", room);
+	}
+	/* rows that were chained after the count was read need not be met */
+	for (; slot != IQDB_SLOT_NONE && count < room; slot = atomic_load_explicit(&ivf->next[slot], memory_order_acquire))
+	{
+		if (iqdbi_home_status(iqdbi_home(ivf, probe->edition, slot)) != IQDBI_HOME_LINKED)
+			slots[count++] = slot;
+	}
+	for (uint32_t i = 0; i < count && status == IQDB_OK && !probe->stale; i++)
+	{
+		if (!accepts(probe, slots[i]))
+			continue;
+		probe->cursor->base.stats.scored++;
+		status = add_exact(probe, slots[i]);
+	}
+	if (status == IQDB_OK && probe->slot_count > 0)
+		status = rank_waiting(probe);
+	iqdb_free(allocator, slots, room * sizeof(*slots));
+	return status;
+}
+
+/* ---- lists ---- */
+
+static IqdbStatus
+scan_coded_block(Probe *probe, unsigned char *block, uint32_t count)
+{
+	float    keys[IQDBI_BLOCK_ROWS];
+	uint32_t near = iqdbi_query_block(&probe->query, block, count, probe->pick.limit, keys);
+
+	for (; near != 0; near &= near - 1)
+	{
+		uint32_t place = (uint32_t) __builtin_ctz(near);
+		uint32_t slot = atomic_load_explicit(&iqdbi_block_slots(block)[place], memory_order_relaxed);
+
+		/* the limit may have come down since */
+		if (keys[place] <= probe->pick.limit && accepts(probe, slot))
+			iqdbi_pick_push(&probe->pick, keys[place], slot);
+	}
+	return breathe(probe, probe->ivf.rows.size);
+}
+
+static IqdbStatus
+scan_plain_block(Probe *probe, unsigned char *block, uint32_t count)
+{
+	for (uint32_t place = 0; place < count; place++)
+	{
+		uint32_t slot = atomic_load_explicit(&iqdbi_block_slots(block)[place], memory_order_relaxed);
+
+		if (accepts(probe, slot))
+			IQDB_TRY(add_exact(probe, slot));
+	}
+	return IQDB_OK;
+}
+
+static inline void
+prefetch_list(const IqdbiIvf *ivf, const IqdbiList *list)
+{
+	const unsigned char *block = iqdbi_ivf_block(ivf, atomic_load_explicit(&list->head, memory_order_relaxed));
+
+	for (size_t line = 0; line < 12; line++)
+		__builtin_prefetch(block + line * 64);
+}
+
+/*
+ * Rows published by the time the list is opened. When rows were moved inside lists between two stretches, the list is
+ * looked at once more from its beginning.
+ */
+static IqdbStatus
+scan_list(Probe *probe, uint32_t number)
+{
+	const IqdbiIvf *ivf = &probe->ivf;
+	IqdbiList      *list = iqdbi_ivf_lists(ivf, probe->edition) + number;
+	uint32_t        count = atomic_load_explicit(&list->count, memory_order_acquire);
+	uint32_t        block = atomic_load_explicit(&list->head, memory_order_acquire);
+	uint64_t        moves = atomic_load_explicit(&ivf->header->moves, memory_order_relaxed);
+
+	probe->met += count;
+	probe->cursor->base.stats.scored += count;
+	if (ivf->rows.coding != IQDBI_CODING_NONE && count > 0)
+		iqdbi_query_list(&probe->query, number);
+	while (count > 0 && !probe->stale)
+	{
+		unsigned char *bytes = iqdbi_ivf_block(ivf, block);
+		uint32_t       rows = count < IQDBI_BLOCK_ROWS ? count : IQDBI_BLOCK_ROWS;
+
+		if (ivf->rows.coding != IQDBI_CODING_NONE)
+			IQDB_TRY(scan_coded_block(probe, bytes, rows));
+		else
+			IQDB_TRY(scan_plain_block(probe, bytes, rows));
+		if (probe->stale)
+			break;
+		if (atomic_load_explicit(&ivf->header->moves, memory_order_relaxed) != moves)
+		{
+			moves = atomic_load_explicit(&ivf->header->moves, memory_order_relaxed);
+			count = atomic_load_explicit(&list->count, memory_order_acquire);
+			block = atomic_load_explicit(&list->head, memory_order_acquire);
+			continue;
+		}
+		count -= rows;
+		block = atomic_load_explicit(iqdbi_block_next(bytes), memory_order_acquire);
+	}
+	return IQDB_OK;
+}
+
+/* Rows that pass the filter among those met, as far as can be told from those that were tested. */
+static uint64_t
+passing(const Probe *probe)
+{
+	if (probe->cursor->base.params.filter == NULL)
+		return probe->met;
+	return (uint64_t) ((double) probe->met * (double) probe->passed / ((double) probe->judged + 1.0));
+}
+
+static bool
+met_enough(const Probe *probe)
+{
+	uint64_t enough = expected_rows(probe->cursor) * (probe->cursor->named ? 1 : MET_PER_WANTED);
+
+	return passing(probe) >= enough;
+}
+
+/*
+ * Opens the lists in scratch from number `from` to `end`; those behind `least` only until enough rows were met. Returns
+ * through *opened_out how many of the order are done.
+ */
+static IqdbStatus
+open_lists(Probe *probe, const uint32_t *order, uint32_t from, uint32_t least, uint32_t end)
+{
+	IqdbiList *lists = iqdbi_ivf_lists(&probe->ivf, probe->edition);
+
+	for (uint32_t i = from; i < end && !probe->stale && !gave_up(probe->cursor); i++)
+	{
+		if (i >= least && met_enough(probe))
+			break;
+		if (i + 1 < end)
+			prefetch_list(&probe->ivf, &lists[order[i + 1]]);
+		IQDB_TRY(scan_list(probe, order[i]));
+	}
+	return IQDB_OK;
+}
+
+/* Too few rows in the lists wanted: on with all the others in order. */
+static IqdbStatus
+open_more_lists(Probe *probe, uint32_t from)
+{
+	IqdbiScratch scratch = {0};
+	uint32_t     count;
+	IqdbStatus   status = iqdbi_scratch_init(&scratch, &probe->ivf, probe->model.lists, probe->model.supers,
+											 probe->model.lists, probe->err);
+
+	if (status != IQDB_OK)
+	{
+		iqdb_store_unlock(probe->store, IQDB_LOCK_STRUCTURE, false);
+		return status;
+	}
+	count = iqdbi_coarse_nearest(&scratch, &probe->model, probe->scratch.work, probe->model.lists);
+	status = open_lists(probe, scratch.ids, from, 0, count);
+	iqdbi_scratch_free(&scratch);
+	return status;
+}
+
+/* ---- one batch ---- */
+
+/* Memory for the query and the pick. STRUCTURE is held; it stays so on success only. */
+static IqdbStatus
+prepare(Probe *probe)
+{
+	IqdbiIvfCursor *cursor = probe->cursor;
+	size_t          room = iqdbi_pick_room(cursor->wanted);
+	size_t          query_size = iqdbi_query_size(&probe->ivf);
+	unsigned char  *at;
+	IqdbStatus      status;
+
+	status = iqdbi_scratch_init(&probe->scratch, &probe->ivf, probe->model.lists, probe->model.supers, cursor->probes,
+								probe->err);
+	probe->size = 64 + query_size + room * sizeof(uint64_t);
+	if (status == IQDB_OK && probe->ivf.rows.coding != IQDBI_CODING_NONE)
+	{
+		probe->memory = iqdb_alloc(&probe->store->host->allocator, probe->size);
+		if (probe->memory == NULL)
+			status = iqdb_fail(probe->err, IQDB_ERR_NOMEM, "out of memory for %zu candidates", room);
+	}
+	if (status != IQDB_OK)
+	{
+		iqdb_store_unlock(probe->store, IQDB_LOCK_STRUCTURE, false);
+		return status;
+	}
+	iqdbi_work_query(&probe->ivf, cursor->base.query, cursor->base.query_norm2, probe->scratch.work);
+	if (probe->memory == NULL)
+		return IQDB_OK;
+	at = probe->memory;
+	at += (64 - (uintptr_t) at % 64) % 64;
+	probe->pick.entries = (uint64_t *) (void *) (at + query_size);
+	probe->pick.room = room;
+	iqdbi_pick_start(&probe->pick, cursor->wanted);
+	iqdbi_query_start(&probe->query, &probe->ivf, &probe->model, cursor->base.query, probe->scratch.work,
+					  cursor->base.query_norm2, at);
+	return IQDB_OK;
+}
+
+static void
+probe_free(Probe *probe)
+{
+	iqdbi_scratch_free(&probe->scratch);
+	iqdb_free(&probe->store->host->allocator, probe->memory, probe->size);
+}
+
+/* Codes have chosen; vectors rank. */
+static IqdbStatus
+rank_picked(Probe *probe)
+{
+	if (probe->ivf.rows.coding != IQDBI_CODING_NONE)
+	{
+		iqdbi_pick_shrink(&probe->pick);
+		for (size_t i = 0; i < probe->pick.count && !probe->stale; i++)
+		{
+			uint32_t slot = iqdbi_pick_id(&probe->pick, i);
+
+			if (iqdb_store_state(probe->store, slot) == IQDB_ROW_LIVE)
+				IQDB_TRY(add_exact(probe, slot));
+		}
+	}
+	return probe->slot_count > 0 ? rank_waiting(probe) : IQDB_OK;
+}
+
+/* STRUCTURE is held before; afterwards only on success. */
+static IqdbStatus
+probe_locked(Probe *probe)
+{
+	uint32_t count;
+
+	IQDB_TRY(prepare(probe));
+	IQDB_TRY(scan_chain(probe));
+	if (probe->stale)
+		return IQDB_OK;
+	count = iqdbi_coarse_nearest(&probe->scratch, &probe->model, probe->scratch.work, probe->cursor->probes);
+	IQDB_TRY(open_lists(probe, probe->scratch.ids, 0, count, count));
+	if (!probe->stale && !met_enough(probe) && !gave_up(probe->cursor))
+		IQDB_TRY(open_more_lists(probe, count));
+	return rank_picked(probe);
+}
+
+/* What the index or the caller says, or what was measured. */
+static uint32_t
+first_probes(IqdbiIvfCursor *cursor, const Probe *probe)
+{
+	const IqdbIndexOptions *options = &cursor->base.store->header->options;
+	uint32_t                named = cursor->base.params.probes != 0 ? cursor->base.params.probes : options->probes;
+
+	cursor->named = named != 0;
+	return named != 0 ? named : probe->model.probes;
+}
+
+/* Tries once; *stale_out: another edition came between. */
+static IqdbStatus
+probe_once(IqdbiIvfCursor *cursor, bool *stale_out, IqdbError *err)
+{
+	Probe      probe = {.cursor = cursor, .store = cursor->base.store, .err = err};
+	IqdbStatus status = IQDB_OK;
+
+	*stale_out = false;
+	iqdbi_ivf_view(&probe.ivf, cursor->base.store);
+	iqdb_store_lock(probe.store, IQDB_LOCK_STRUCTURE, false);
+	if (atomic_load_explicit(&probe.ivf.header->current, memory_order_acquire) != 0)
+	{
+		look_at_edition(&probe);
+		if (cursor->probes == 0)
+			cursor->probes = first_probes(cursor, &probe);
+		cursor->exact = cursor->exact || cursor->probes >= probe.model.lists;
+	}
+	else
+		cursor->exact = true;
+	if (!cursor->exact)
+		status = probe_locked(&probe);
+	if (status == IQDB_OK)
+		iqdb_store_unlock(probe.store, IQDB_LOCK_STRUCTURE, false);
+	*stale_out = probe.stale;
+	probe_free(&probe);
+	return status;
+}
+
+/* A row found twice, in the chain and in a list, stands beside itself. */
+static void
+drop_doubles(IqdbTopK *top)
+{
+	size_t kept = 0;
+
+	for (size_t i = 0; i < top->count; i++)
+	{
+		if (kept > 0 && top->items[kept - 1].sequence == top->items[i].sequence)
+			continue;
+		top->items[kept++] = top->items[i];
+	}
+	top->count = kept;
+}
+
+/* ---- the stream ---- */
+
+IqdbStatus
+iqdbi_ivf_cursor_start(IqdbCursor *base, IqdbError *err)
+{
+	IqdbiIvfCursor *cursor = (IqdbiIvfCursor *) base;
+	size_t          live = atomic_load_explicit(&base->store->header->live_count, memory_order_relaxed);
+
+	(void) err;
+	cursor->exact = expected_rows(cursor) > live / EXPECTED_SHARE;
+	cursor->wanted = cursor->exact ? expected_rows(cursor) : first_wanted(cursor);
+	iqdb_topk_init(&cursor->top, &base->store->host->allocator, cursor->wanted);
+	return IQDB_OK;
+}
+
+void
+iqdbi_ivf_cursor_end(IqdbCursor *base)
+{
+	IqdbiIvfCursor *cursor = (IqdbiIvfCursor *) base;
+
+	iqdb_topk_free(&cursor->top);
+	iqdb_free(&base->store->host->allocator, cursor->seen, ((size_t) cursor->seen_slots + 7) / 8);
+}
+
+/* Notes what the batch before handed out. */
+static IqdbStatus
+remember_batch(IqdbiIvfCursor *cursor, IqdbError *err)
+{
+	const IqdbStore *store = cursor->base.store;
+
+	if (cursor->seen == NULL)
+	{
+		uint32_t slots = atomic_load_explicit(&store->header->slot_count, memory_order_acquire);
+
+		cursor->seen = iqdb_alloc_zero(&store->host->allocator, ((size_t) slots + 7) / 8);
+		if (cursor->seen == NULL)
+			return iqdb_fail(err, IQDB_ERR_NOMEM, "out of memory for a bit per row");
+		cursor->seen_slots = slots;
+	}
+	for (size_t i = 0; i < cursor->top.count; i++)
+	{
+		uint32_t slot = cursor->top.items[i].slot;
+
+		if (slot < cursor->seen_slots)
+			cursor->seen[slot / 8] |= (unsigned char) (1u << (slot % 8));
+	}
+	return IQDB_OK;
+}
+
+/* More lists and more rows for the batch to come. */
+static IqdbStatus
+widen(IqdbiIvfCursor *cursor, IqdbError *err)
+{
+	if (cursor->exact)
+	{
+		if (cursor->top.count > 0)
+		{
+			cursor->bound = cursor->top.items[cursor->top.count - 1];
+			cursor->bounded = true;
+		}
+	}
+	else
+	{
+		IQDB_TRY(remember_batch(cursor, err));
+		cursor->probes = cursor->probes > UINT32_MAX / GROWTH ? UINT32_MAX : cursor->probes * GROWTH;
+	}
+	if (cursor->wanted < BATCH_MAX)
+		cursor->wanted = cursor->wanted * GROWTH > BATCH_MAX ? BATCH_MAX : cursor->wanted * GROWTH;
+	return IQDB_OK;
+}
+
+static IqdbStatus
+exact_batch(IqdbiIvfCursor *cursor, IqdbError *err)
+{
+	const IqdbStore *store = cursor->base.store;
+	bool             given_up;
+	IqdbiExact       exact = {.store = store,
+							  .query = cursor->base.query,
+							  .query_norm2 = cursor->base.query_norm2,
+							  .filter = cursor->base.params.filter,
+							  .seen = cursor->seen,
+							  .bound = cursor->bounded ? &cursor->bound : NULL,
+							  .max_rows = cursor->base.params.max_rows,
+							  .stats = &cursor->base.stats,
+							  .top = &cursor->top};
+
+	exact.slots = cursor->seen != NULL ? cursor->seen_slots
+									   : atomic_load_explicit(&store->header->slot_count, memory_order_acquire);
+	IQDB_TRY(iqdbi_exact_pass(&exact, &given_up, err));
+	cursor->exhausted = given_up || cursor->top.count < cursor->top.capacity;
+	return IQDB_OK;
+}
+
+static IqdbStatus
+fill_batch(IqdbiIvfCursor *cursor, IqdbError *err)
+{
+	bool stale = true;
+
+	while (stale && !cursor->exact)
+	{
+		iqdb_topk_clear(&cursor->top);
+		cursor->top.capacity = cursor->wanted;
+		IQDB_TRY(probe_once(cursor, &stale, err));
+	}
+	if (cursor->exact)
+	{
+		iqdb_topk_clear(&cursor->top);
+		cursor->top.capacity = cursor->wanted;
+		return exact_batch(cursor, err);
+	}
+	cursor->exhausted = gave_up(cursor);
+	return IQDB_OK;
+}
+
+static IqdbStatus
+next_batch(IqdbiIvfCursor *cursor, IqdbError *err)
+{
+	IqdbStatus status = IQDB_OK;
+
+	if (cursor->started)
+		status = widen(cursor, err);
+	cursor->at = 0;
+	cursor->started = true;
+	if (status == IQDB_OK)
+		status = fill_batch(cursor, err);
+	if (status != IQDB_OK)
+	{
+		/* what was kept is not the best: the stream is at its end */
+		iqdb_topk_clear(&cursor->top);
+		cursor->exhausted = true;
+		return status;
+	}
+	iqdb_topk_sort(&cursor->top);
+	drop_doubles(&cursor->top);
+	return IQDB_OK;
+}
+
+/* Rows may have died since they were scored, and their slots may be other rows now: those are passed over. */
+static size_t
+hand_out(IqdbiIvfCursor *cursor, IqdbHit *hits, size_t capacity)
+{
+	const IqdbStore *store = cursor->base.store;
+	size_t           count = 0;
+
+	iqdb_store_lock(store, IQDB_LOCK_STRUCTURE, false);
+	while (cursor->at < cursor->top.count && count < capacity)
+	{
+		const IqdbCandidate *candidate = &cursor->top.items[cursor->at++];
+		const IqdbSlot      *row = &store->slots[candidate->slot];
+
+		if (iqdb_store_state(store, candidate->slot) != IQDB_ROW_LIVE || row->sequence != candidate->sequence)
+			continue;
+		hits[count].sequence = candidate->sequence;
+		hits[count].id = row->id;
+		hits[count].slot = candidate->slot;
+		hits[count].key = candidate->key;
+		count++;
+	}
+	iqdb_store_unlock(store, IQDB_LOCK_STRUCTURE, false);
+	return count;
+}
+
+IqdbStatus
+iqdbi_ivf_cursor_next(IqdbCursor *base, IqdbHit *hits, size_t capacity, size_t *count_out, IqdbError *err)
+{
+	IqdbiIvfCursor *cursor = (IqdbiIvfCursor *) base;
+
+	*count_out = 0;
+	while (capacity > 0 && *count_out == 0)
+	{
+		if (cursor->at == cursor->top.count)
+		{
+			if (cursor->exhausted)
+				return IQDB_OK;
+			IQDB_TRY(next_batch(cursor, err));
+		}
+		*count_out = hand_out(cursor, hits, capacity);
+	}
+	return IQDB_OK;
+}

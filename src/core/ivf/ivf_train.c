@@ -1,0 +1,641 @@
+/*
+ * ivf_train.c - from a sample of the rows to a model: centres, the level above them, codebooks.
+ *
+ * Owns: how many lists there are, what the sample is, the way of clustering. In which space, is ivf_code.c's: the sample
+ * is taken there, so that L2 cells are cells of the metric for COSINE (unit vectors, centres of length one) and DOT (one
+ * component more makes all rows equally long: Bachrach et al., "Speeding Up the Xbox Recommender System Using a Euclidean
+ * Transformation for Inner-Product Spaces", RecSys 2014); L1 clusters by medians, HAMMING by most frequent components.
+ *
+ * Many centres are found in two steps: about sqrt(k) coarse cells, in each of them a share of the centres in proportion to
+ * its points (k-means++ of everything at once would compare each point with each centre while seeding alone). Up to
+ * IQDBI_ONE_LEVEL_LISTS lists the coarse cells are then forgotten and all centres move together for some rounds of Lloyd's
+ * iteration, with assignment by byte codes; above that they stay, as the level by which lists are found.
+ */
+#include "core/ivf/ivf_private.h"
+
+#include <float.h>
+#include <string.h>
+
+#include "core/base/rng.h"
+#include "core/quant/kmeans.h"
+
+/* Automatic: lists = LISTS_FACTOR * sqrt(rows), none below ROWS_MIN rows, and at least ROWS_PER_LIST rows a list. */
+#define LISTS_FACTOR 3.0
+#define ROWS_MIN 1000u
+#define ROWS_PER_LIST 32u
+
+/* Points of the sample per list, and the least and the most of them (bytes). */
+#define SAMPLE_PER_LIST 48u
+#define SAMPLE_MIN 4096u
+#define SAMPLE_BYTES_MAX (UINT64_C(512) << 20)
+
+/* From so many centres on they are found in two steps. */
+#define TWO_STEPS_LISTS 64u
+#define SUPER_SAMPLE 256u /* points per coarse cell that find it */
+#define SUPER_ITERATIONS 8u
+#define CELL_ITERATIONS 4u
+
+/* Rounds of all centres together. */
+#define ROUNDS_CODED 5u
+#define ROUNDS_EXACT 1u
+
+/* Points that codebooks are learned from. */
+#define CODEBOOK_SAMPLE 4096u
+#define CODEBOOK_ITERATIONS 10u
+
+#define SLOTS_PER_STRETCH 2048u
+#define POLL_POINTS 512u
+
+typedef struct Training
+{
+	const IqdbiIvf *ivf;
+	const IqdbHost *host;
+	uint64_t        seed;
+	float          *points;     /* room times work_stride */
+	size_t          room;
+	size_t          count;
+	float           radius2;
+	uint32_t        lists_max;
+	float          *centres;    /* lists_max times work_stride */
+	uint32_t        lists;
+	uint32_t       *assignment; /* count: of points to coarse cells, later to lists */
+	uint32_t       *members;    /* count: points by cell */
+	uint32_t       *starts;     /* lists_max + 1 */
+	uint32_t        supers_max;
+	float          *super_centres;
+	uint32_t       *super_lists; /* supers_max + 1 */
+	uint32_t        supers;
+} Training;
+
+uint32_t
+iqdbi_ivf_wanted_lists(const IqdbIndexOptions *options, uint64_t rows)
+{
+	double lists;
+
+	if (options->lists > 0)
+		return rows >= options->lists ? options->lists : 0;
+	if (rows < ROWS_MIN)
+		return 0;
+	lists = LISTS_FACTOR * sqrt((double) rows);
+	if (lists > (double) (rows / ROWS_PER_LIST))
+		lists = (double) (rows / ROWS_PER_LIST);
+	return lists < IQDBI_LISTS_MAX ? (uint32_t) lists : IQDBI_LISTS_MAX;
+}
+
+/* ---- memory ---- */
+
+static size_t
+row_bytes(const Training *training)
+{
+	return training->ivf->work_stride * sizeof(float);
+}
+
+static void
+training_free(Training *training)
+{
+	const IqdbAllocator *allocator = &training->host->allocator;
+
+	iqdb_free(allocator, training->points, training->room * row_bytes(training));
+	iqdb_free(allocator, training->centres, training->lists_max * row_bytes(training));
+	iqdb_free(allocator, training->assignment, training->room * sizeof(uint32_t));
+	iqdb_free(allocator, training->members, training->room * sizeof(uint32_t));
+	iqdb_free(allocator, training->starts, ((size_t) training->lists_max + 1) * sizeof(uint32_t));
+	iqdb_free(allocator, training->super_centres, training->supers_max * row_bytes(training));
+	iqdb_free(allocator, training->super_lists, ((size_t) training->supers_max + 1) * sizeof(uint32_t));
+}
+
+static IqdbStatus
+training_allocate(Training *training, IqdbError *err)
+{
+	const IqdbAllocator *allocator = &training->host->allocator;
+
+	training->points = iqdb_alloc(allocator, training->room * row_bytes(training));
+	training->centres = iqdb_alloc(allocator, training->lists_max * row_bytes(training));
+	training->assignment = iqdb_alloc(allocator, training->room * sizeof(uint32_t));
+	training->members = iqdb_alloc(allocator, training->room * sizeof(uint32_t));
+	training->starts = iqdb_alloc(allocator, ((size_t) training->lists_max + 1) * sizeof(uint32_t));
+	training->super_centres = iqdb_alloc(allocator, training->supers_max * row_bytes(training));
+	training->super_lists = iqdb_alloc(allocator, ((size_t) training->supers_max + 1) * sizeof(uint32_t));
+	if (training->points != NULL && training->centres != NULL && training->assignment != NULL &&
+		training->members != NULL && training->starts != NULL && training->super_centres != NULL &&
+		training->super_lists != NULL)
+		return IQDB_OK;
+	return iqdb_fail(err, IQDB_ERR_NOMEM, "out of memory for training with %zu rows", training->room);
+}
+
+/* ---- sample ---- */
+
+static size_t
+sample_size(const IqdbiIvf *ivf, uint32_t lists, uint64_t live)
+{
+	uint64_t size = (uint64_t) lists * SAMPLE_PER_LIST;
+	uint64_t affordable = SAMPLE_BYTES_MAX / (ivf->work_stride * sizeof(float));
+
+	size = size < SAMPLE_MIN ? SAMPLE_MIN : size;
+	affordable = affordable < lists ? lists : affordable;
+	size = size > affordable ? affordable : size;
+	if (size > ivf->store->header->options.training_sample)
+		size = ivf->store->header->options.training_sample;
+	return (size_t) (size > live ? live : size);
+}
+
+/*
+ * Knuth's Algorithm S (TAOCP 2, 3.4.2): each LIVE row is taken with the chance needed / left, so the sample is uniform and
+ * in the order of slots.
+ */
+static IqdbStatus
+take_sample(Training *training, uint64_t live, IqdbError *err)
+{
+	const IqdbiIvf  *ivf = training->ivf;
+	const IqdbStore *store = ivf->store;
+	uint32_t         slots = atomic_load_explicit(&store->header->slot_count, memory_order_acquire);
+	uint64_t         left = live;
+	IqdbRng          rng;
+
+	iqdb_rng_seed(&rng, training->seed);
+	for (uint32_t from = 0; from < slots && training->count < training->room; from += SLOTS_PER_STRETCH)
+	{
+		uint32_t to = slots - from < SLOTS_PER_STRETCH ? slots : from + SLOTS_PER_STRETCH;
+
+		if (iqdb_host_cancelled(store->host))
+			return iqdb_fail(err, IQDB_ERR_CANCELLED, "training was cancelled");
+		iqdb_store_lock(store, IQDB_LOCK_STRUCTURE, false);
+		for (uint32_t slot = from; slot < to && training->count < training->room; slot++)
+		{
+			float norm2;
+
+			if (iqdb_store_state(store, slot) != IQDB_ROW_LIVE)
+				continue;
+			if (left > 0 && iqdb_rng_below(&rng, left--) >= training->room - training->count)
+				continue;
+			norm2 = store->norms[slot];
+			iqdbi_work_query(ivf, iqdb_store_vector(store, slot), norm2,
+							 training->points + training->count++ * ivf->work_stride);
+			if (norm2 <= FLT_MAX && norm2 > training->radius2)
+				training->radius2 = norm2;
+		}
+		iqdb_store_unlock(store, IQDB_LOCK_STRUCTURE, false);
+	}
+	return IQDB_OK;
+}
+
+/* DOT: the component that makes all rows as long as the longest. */
+static void
+lift_sample(Training *training)
+{
+	const IqdbiIvf *ivf = training->ivf;
+	IqdbPairKernel  dot = ivf->store->kernels->sums[IQDB_SUM_DOT].pair;
+
+	if (ivf->metric != IQDB_METRIC_DOT)
+		return;
+	for (size_t i = 0; i < training->count; i++)
+	{
+		float *point = training->points + i * ivf->work_stride;
+		float  norm2 = dot(point, point, ivf->dim);
+
+		point[ivf->dim] = norm2 < training->radius2 ? sqrtf(training->radius2 - norm2) : 0.0f;
+	}
+}
+
+/* ---- clustering ---- */
+
+static IqdbKmeans
+kmeans_params(const Training *training, uint32_t iterations, uint64_t stream)
+{
+	uint64_t   state = training->seed + stream;
+	IqdbKmeans params = {.host = training->host,
+						 .kernels = training->ivf->store->kernels,
+						 .sum = training->ivf->sum,
+						 .spherical = training->ivf->metric == IQDB_METRIC_COSINE,
+						 .iterations = iterations};
+
+	params.seed = iqdb_splitmix64(&state);
+	return params;
+}
+
+static IqdbPoints
+all_points(const Training *training)
+{
+	return (IqdbPoints){.rows = training->points,
+						.count = training->count,
+						.stride = training->ivf->work_stride,
+						.dim = training->ivf->work_dim};
+}
+
+static IqdbStatus
+find_centres_at_once(Training *training, IqdbError *err)
+{
+	IqdbKmeans params = kmeans_params(training, IQDB_KMEANS_ITERATIONS, 1);
+	IqdbPoints points = all_points(training);
+
+	training->supers = 1;
+	return iqdb_kmeans_run(&params, &points, training->lists_max, training->centres, &training->lists, NULL, err);
+}
+
+/* Nearest of few centres for every point. */
+static IqdbStatus
+assign_to_supers(Training *training, IqdbError *err)
+{
+	const IqdbiIvf *ivf = training->ivf;
+	IqdbBatchKernel batch = ivf->store->kernels->sums[ivf->sum].batch;
+	size_t          size = training->supers * sizeof(float);
+	float          *sums = iqdb_alloc(&training->host->allocator, size);
+	IqdbStatus      status = IQDB_OK;
+
+	if (sums == NULL)
+		return iqdb_fail(err, IQDB_ERR_NOMEM, "out of memory for training");
+	for (size_t i = 0; i < training->count && status == IQDB_OK; i++)
+	{
+		uint32_t best = 0;
+
+		batch(training->points + i * ivf->work_stride, training->super_centres, ivf->work_stride, training->supers,
+			  ivf->work_dim, sums);
+		for (uint32_t super = 1; super < training->supers; super++)
+			best = sums[super] < sums[best] ? super : best;
+		training->assignment[i] = best;
+		if (i % POLL_POINTS == 0 && iqdb_host_cancelled(training->host))
+			status = iqdb_fail(err, IQDB_ERR_CANCELLED, "training was cancelled");
+	}
+	iqdb_free(&training->host->allocator, sums, size);
+	return status;
+}
+
+/* Orders the points by cell. */
+static void
+list_members(Training *training, uint32_t cells)
+{
+	uint32_t *starts = training->starts;
+
+	memset(starts, 0, ((size_t) cells + 1) * sizeof(uint32_t));
+	for (size_t i = 0; i < training->count; i++)
+		starts[training->assignment[i] + 1]++;
+	for (uint32_t cell = 0; cell < cells; cell++)
+		starts[cell + 1] += starts[cell];
+	for (size_t i = 0; i < training->count; i++)
+		training->members[starts[training->assignment[i]]++] = (uint32_t) i;
+	memmove(starts + 1, starts, cells * sizeof(uint32_t));
+	starts[0] = 0;
+}
+
+/* Finds the share of one coarse cell, in `piece`, which has room for its points. */
+static IqdbStatus
+divide_super(Training *training, uint32_t super, uint32_t share, float *piece, IqdbError *err)
+{
+	const IqdbiIvf *ivf = training->ivf;
+	uint32_t        first = training->starts[super];
+	uint32_t        count = training->starts[super + 1] - first;
+	IqdbKmeans      params = kmeans_params(training, CELL_ITERATIONS, 2 + (uint64_t) super);
+	IqdbPoints      points = {.rows = piece, .count = count, .stride = ivf->work_stride, .dim = ivf->work_dim};
+	uint32_t        found;
+
+	for (uint32_t i = 0; i < count; i++)
+		memcpy(piece + i * ivf->work_stride,
+			   training->points + (size_t) training->members[first + i] * ivf->work_stride, row_bytes(training));
+	IQDB_TRY(iqdb_kmeans_run(&params, &points, share,
+							 training->centres + (size_t) training->lists * ivf->work_stride, &found, NULL, err));
+	training->lists += found;
+	return IQDB_OK;
+}
+
+/* Coarse cells without points leave. */
+static IqdbStatus
+divide_supers(Training *training, IqdbError *err)
+{
+	const IqdbiIvf *ivf = training->ivf;
+	size_t          largest = 0;
+	size_t          size;
+	float          *piece;
+	uint32_t        kept = 0;
+	IqdbStatus      status = IQDB_OK;
+
+	for (uint32_t super = 0; super < training->supers; super++)
+	{
+		size_t count = training->starts[super + 1] - training->starts[super];
+
+		largest = count > largest ? count : largest;
+	}
+	size = largest * row_bytes(training);
+	piece = iqdb_alloc(&training->host->allocator, size);
+	if (piece == NULL)
+		return iqdb_fail(err, IQDB_ERR_NOMEM, "out of memory for training");
+	for (uint32_t super = 0; super < training->supers && status == IQDB_OK; super++)
+	{
+		uint64_t due = (uint64_t) training->lists_max * training->starts[super + 1] / training->count;
+		uint32_t share = due > training->lists ? (uint32_t) due - training->lists : 1;
+
+		/* rounding may have given a cell more than was due: the last ones then get nothing of their own */
+		if (training->starts[super + 1] == training->starts[super] || training->lists == training->lists_max)
+			continue;
+		training->super_lists[kept] = training->lists;
+		memmove(training->super_centres + kept * ivf->work_stride,
+				training->super_centres + super * ivf->work_stride, row_bytes(training));
+		kept++;
+		status = divide_super(training, super, share, piece, err);
+	}
+	training->supers = kept;
+	training->super_lists[kept] = training->lists;
+	iqdb_free(&training->host->allocator, piece, size);
+	return status;
+}
+
+static IqdbStatus
+find_centres_in_two_steps(Training *training, IqdbError *err)
+{
+	IqdbKmeans params = kmeans_params(training, SUPER_ITERATIONS, 1);
+	IqdbPoints points = all_points(training);
+	size_t     step = points.count / ((size_t) training->supers_max * SUPER_SAMPLE);
+
+	if (step > 1)
+	{
+		points.count /= step;
+		points.stride *= step;
+	}
+	/* centres come at the stride of the points: spread out first, then together */
+	if (step > 1)
+	{
+		size_t     size = training->supers_max * points.stride * sizeof(float);
+		float     *spread = iqdb_alloc(&training->host->allocator, size);
+		IqdbStatus status;
+
+		if (spread == NULL)
+			return iqdb_fail(err, IQDB_ERR_NOMEM, "out of memory for training");
+		status = iqdb_kmeans_run(&params, &points, training->supers_max, spread, &training->supers, NULL, err);
+		for (uint32_t super = 0; super < training->supers; super++)
+			memcpy(training->super_centres + super * training->ivf->work_stride, spread + super * points.stride,
+				   row_bytes(training));
+		iqdb_free(&training->host->allocator, spread, size);
+		IQDB_TRY(status);
+	}
+	else
+		IQDB_TRY(iqdb_kmeans_run(&params, &points, training->supers_max, training->super_centres, &training->supers,
+								 NULL, err));
+	IQDB_TRY(assign_to_supers(training, err));
+	list_members(training, training->supers);
+	return divide_supers(training, err);
+}
+
+/* ---- the model in memory of its own ---- */
+
+void
+iqdbi_trained_free(const IqdbiIvf *ivf, IqdbiTrained *trained)
+{
+	iqdb_free(&ivf->store->host->allocator, trained->memory, trained->size);
+	memset(trained, 0, sizeof(*trained));
+}
+
+/* With the numbers of the training and nothing in it. */
+static IqdbStatus
+make_model(const Training *training, IqdbiTrained *trained_out, IqdbError *err)
+{
+	const IqdbiIvf *ivf = training->ivf;
+	IqdbiModel     *model = &trained_out->model;
+	unsigned char  *aligned;
+
+	memset(trained_out, 0, sizeof(*trained_out));
+	model->lists = training->lists;
+	model->supers = training->supers;
+	model->radius2 = training->radius2;
+	model->coarse_blocks = iqdbi_model_blocks(training->super_lists, training->supers, NULL);
+	if (training->supers > 1)
+		model->super_blocks = (training->supers + IQDBI_BLOCK_ROWS - 1) / IQDBI_BLOCK_ROWS;
+	trained_out->size = iqdbi_model_size(ivf, model) + 64;
+	trained_out->memory = iqdb_alloc_zero(&training->host->allocator, trained_out->size);
+	if (trained_out->memory == NULL)
+		return iqdb_fail(err, IQDB_ERR_NOMEM, "out of memory for %zu bytes of centres", trained_out->size);
+	aligned = trained_out->memory + (64 - (uintptr_t) trained_out->memory % 64) % 64;
+	iqdbi_model_place(ivf, model, aligned);
+	return IQDB_OK;
+}
+
+static void
+fill_model(const Training *training, IqdbiModel *model, IqdbiCode *code)
+{
+	memcpy(model->centres, training->centres, training->lists * row_bytes(training));
+	memcpy(model->super_centres, training->super_centres, training->supers * row_bytes(training));
+	memcpy(model->super_lists, training->super_lists, ((size_t) training->supers + 1) * sizeof(uint32_t));
+	iqdbi_model_pack(training->ivf, model, code);
+}
+
+/* ---- rounds of all centres ---- */
+
+/* An empty cell takes a point of the fullest one. */
+static void
+reseed_empty(Training *training)
+{
+	size_t stride = training->ivf->work_stride;
+
+	for (uint32_t list = 0; list < training->lists; list++)
+	{
+		uint32_t fullest = 0;
+		uint32_t most = 0;
+
+		if (training->starts[list + 1] > training->starts[list])
+			continue;
+		for (uint32_t other = 0; other < training->lists; other++)
+		{
+			uint32_t count = training->starts[other + 1] - training->starts[other];
+
+			if (count > most)
+			{
+				most = count;
+				fullest = other;
+			}
+		}
+		if (most < 2)
+			return;
+		/* a different one for each empty cell */
+		memcpy(training->centres + list * stride,
+			   training->points + training->members[training->starts[fullest] + list % most] * stride,
+			   row_bytes(training));
+	}
+}
+
+static IqdbStatus
+assign_to_lists(Training *training, IqdbiScratch *scratch, const IqdbiModel *model, IqdbError *err)
+{
+	const IqdbiIvf *ivf = training->ivf;
+
+	for (size_t i = 0; i < training->count; i++)
+	{
+		const float *point = training->points + i * ivf->work_stride;
+		float        key;
+
+		training->assignment[i] = ivf->coded_centres ? iqdbi_coarse_guess(scratch, model, point, &key)
+													 : iqdbi_coarse_assign(scratch, model, point);
+		if (i % POLL_POINTS == 0 && iqdb_host_cancelled(training->host))
+			return iqdb_fail(err, IQDB_ERR_CANCELLED, "training was cancelled");
+	}
+	list_members(training, training->lists);
+	return IQDB_OK;
+}
+
+static void
+move_centres(Training *training, void *medians)
+{
+	IqdbPoints points = all_points(training);
+	IqdbKmeans params = kmeans_params(training, 0, 0);
+
+	for (uint32_t list = 0; list < training->lists; list++)
+	{
+		uint32_t first = training->starts[list];
+		uint32_t count = training->starts[list + 1] - first;
+
+		if (count > 0)
+			iqdb_kmeans_centre(params.sum, params.spherical, &points, training->members + first, count, medians,
+							   training->centres + (size_t) list * points.stride);
+	}
+}
+
+static void
+drop_empty(Training *training)
+{
+	size_t   stride = training->ivf->work_stride;
+	uint32_t kept = 0;
+
+	for (uint32_t list = 0; list < training->lists; list++)
+	{
+		if (training->starts[list + 1] == training->starts[list])
+			continue;
+		memmove(training->centres + kept * stride, training->centres + list * stride, row_bytes(training));
+		kept++;
+	}
+	training->lists = kept;
+}
+
+static IqdbStatus
+run_rounds(Training *training, IqdbiTrained *trained, IqdbiScratch *scratch, void *medians, IqdbError *err)
+{
+	uint32_t rounds = training->ivf->coded_centres ? ROUNDS_CODED : ROUNDS_EXACT;
+
+	for (uint32_t round = 0; round < rounds; round++)
+	{
+		fill_model(training, &trained->model, &scratch->code);
+		IQDB_TRY(assign_to_lists(training, scratch, &trained->model, err));
+		move_centres(training, medians);
+		reseed_empty(training);
+	}
+	fill_model(training, &trained->model, &scratch->code);
+	IQDB_TRY(assign_to_lists(training, scratch, &trained->model, err));
+	drop_empty(training);
+	return IQDB_OK;
+}
+
+static void
+one_level(Training *training)
+{
+	training->supers = 1;
+	training->super_lists[0] = 0;
+	training->super_lists[1] = training->lists;
+	memset(training->super_centres, 0, row_bytes(training));
+}
+
+static IqdbStatus
+move_all_centres(Training *training, IqdbError *err)
+{
+	const IqdbAllocator *allocator = &training->host->allocator;
+	size_t       pairs = training->count > training->ivf->work_dim ? training->count : training->ivf->work_dim;
+	size_t       size = pairs * sizeof(double);
+	void        *medians = iqdb_alloc(allocator, size);
+	IqdbiTrained trained;
+	IqdbiScratch scratch = {0};
+	IqdbStatus   status;
+
+	one_level(training);
+	status = make_model(training, &trained, err);
+	if (status == IQDB_OK)
+		status = iqdbi_scratch_init(&scratch, training->ivf, training->lists, 1, 1, err);
+	if (status == IQDB_OK && medians == NULL)
+		status = iqdb_fail(err, IQDB_ERR_NOMEM, "out of memory for training");
+	if (status == IQDB_OK)
+		status = run_rounds(training, &trained, &scratch, medians, err);
+	iqdbi_scratch_free(&scratch);
+	iqdbi_trained_free(training->ivf, &trained);
+	iqdb_free(allocator, medians, size);
+	one_level(training);
+	return status;
+}
+
+/* ---- codebooks ---- */
+
+static IqdbStatus
+train_codebook(const Training *training, IqdbiModel *model, IqdbError *err)
+{
+	const IqdbiIvf *ivf = training->ivf;
+	IqdbPoints      points = all_points(training);
+	size_t          step = points.count / CODEBOOK_SAMPLE;
+	IqdbPq          pq;
+
+	if (ivf->rows.coding == IQDBI_CODING_SIGNS)
+	{
+		uint64_t state = training->seed;
+
+		for (size_t i = 0; i < ivf->codebook; i++)
+			model->codebook[i] = iqdb_splitmix64(&state) >> 63 != 0 ? 1.0f : -1.0f;
+		return IQDB_OK;
+	}
+	if (ivf->rows.coding != IQDBI_CODING_PRODUCT)
+		return IQDB_OK;
+	points.dim = ivf->dim;
+	if (step > 1)
+	{
+		points.count /= step;
+		points.stride *= step;
+	}
+	IQDB_TRY(iqdb_pq_init_uneven((uint32_t) ivf->dim, ivf->pq.subvectors,
+								 points.count < ivf->pq.centres ? (uint32_t) points.count : ivf->pq.centres, &pq, err));
+	return iqdb_pq_train(&pq, ivf->metric, training->host, ivf->store->kernels, &points, CODEBOOK_ITERATIONS,
+						 training->seed, model->codebook, err);
+}
+
+/* ---- all together ---- */
+
+static IqdbStatus
+train(Training *training, uint64_t live, IqdbiTrained *trained_out, IqdbError *err)
+{
+	IqdbiScratch scratch = {0};
+	IqdbStatus   status;
+
+	IQDB_TRY(take_sample(training, live, err));
+	if (training->count == 0)
+		return IQDB_OK;
+	lift_sample(training);
+	if (training->lists_max < TWO_STEPS_LISTS)
+		IQDB_TRY(find_centres_at_once(training, err));
+	else
+		IQDB_TRY(find_centres_in_two_steps(training, err));
+	if (training->lists_max < TWO_STEPS_LISTS)
+		one_level(training);
+	else if (training->lists <= IQDBI_ONE_LEVEL_LISTS)
+		IQDB_TRY(move_all_centres(training, err));
+	IQDB_TRY(make_model(training, trained_out, err));
+	status = iqdbi_scratch_init(&scratch, training->ivf, training->lists, training->supers, 1, err);
+	if (status == IQDB_OK)
+	{
+		fill_model(training, &trained_out->model, &scratch.code);
+		status = train_codebook(training, &trained_out->model, err);
+	}
+	iqdbi_scratch_free(&scratch);
+	if (status != IQDB_OK)
+		iqdbi_trained_free(training->ivf, trained_out);
+	return status;
+}
+
+IqdbStatus
+iqdbi_ivf_train(const IqdbiIvf *ivf, uint32_t lists, IqdbiTrained *trained_out, IqdbError *err)
+{
+	uint64_t   live = atomic_load_explicit(&ivf->store->header->live_count, memory_order_acquire);
+	Training   training = {.ivf = ivf, .host = ivf->store->host, .seed = ivf->store->header->options.seed};
+	IqdbStatus status;
+
+	memset(trained_out, 0, sizeof(*trained_out));
+	if (live == 0 || lists == 0)
+		return IQDB_OK;
+	training.room = sample_size(ivf, lists, live);
+	training.lists_max = lists < training.room ? lists : (uint32_t) training.room;
+	training.supers_max = training.lists_max < TWO_STEPS_LISTS ? 1 : (uint32_t) sqrt((double) training.lists_max);
+	status = training_allocate(&training, err);
+	if (status == IQDB_OK)
+		status = train(&training, live, trained_out, err);
+	training_free(&training);
+	return status;
+}
