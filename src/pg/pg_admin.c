@@ -139,7 +139,7 @@ iqdb_sql_optimize(PG_FUNCTION_ARGS)
 	if (get_call_result_type(fcinfo, NULL, &tupdesc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
 	iqdb_index_stats(&arena->index, &before);
-	iqdb_pg_link_pending(index, arena);
+	iqdb_pg_link_pending(index, arena, 0);
 	iqdb_pg_maintain(index, arena, IQDB_MAINTAIN_OPTIMIZE);
 	iqdb_index_stats(&arena->index, &after);
 	index_close(index, AccessShareLock);

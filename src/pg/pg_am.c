@@ -86,6 +86,13 @@ iqdb_hnsw_handler(PG_FUNCTION_ARGS)
 	PG_RETURN_POINTER(routine(iqdb_pg_hnsw_options));
 }
 
+PG_FUNCTION_INFO_V1(iqdb_ivf_handler);
+Datum
+iqdb_ivf_handler(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_POINTER(routine(iqdb_pg_ivf_options));
+}
+
 /* ---- metrics of operator classes: support function 1 ---- */
 
 PG_FUNCTION_INFO_V1(iqdb_metric_l2);

@@ -24,6 +24,7 @@
 
 #include "pg/pg_am.h"
 #include "pg/pg_compat.h"
+#include "pg/pg_fail.h"
 #include "pg/pg_files.h"
 #include "pg/pg_heap.h"
 #include "pg/pg_lock.h"
@@ -68,6 +69,7 @@ build_row(Relation index, ItemPointer tid, Datum *values, bool *isnull, bool ali
 	/* a dead tuple may have lost its vector already; it is made known afterwards */
 	if (isnull[0] || (!alive && !iqdb_pg_datum_complete(values[0])))
 		return;
+	IQDB_PG_FAIL_POINT("build-row");
 	saved = MemoryContextSwitchTo(state->row_context);
 	status = iqdb_index_put(&state->view.index, iqdb_id_u64(iqdb_pg_tid_number(tid)),
 							iqdb_pg_datum_vector(index, values[0], state->dimension), state->dimension, NULL, 0,
@@ -326,6 +328,7 @@ iqdb_am_build(Relation heap, Relation index, IndexInfo *info)
 		if (info->ii_ParallelWorkers == 0 || !build_parallel(heap, index, info, arena, &result->heap_tuples))
 			result->heap_tuples = build_serial(heap, index, info, arena);
 		finish(index, arena);
+		IQDB_PG_FAIL_POINT("build-finished");
 	}
 	PG_CATCH();
 	{
@@ -337,8 +340,10 @@ iqdb_am_build(Relation heap, Relation index, IndexInfo *info)
 	pg_write_barrier();
 	pg_atomic_write_u32(&arena->shared->state, IQDB_PG_READY);
 	iqdb_pg_unlock(MyDatabaseId, arena->relation_number, IQDB_PG_LOCK_OPEN);
+	IQDB_PG_FAIL_POINT("build-ready");
 	if (arena->shared->permanent)
 		first_snapshot(index, arena);
+	IQDB_PG_FAIL_POINT("build-saved");
 	if (!is_private)
 		iqdb_pg_worker_wanted();
 	result->index_tuples = (double) iqdb_index_live_count(&arena->index);

@@ -17,6 +17,7 @@
 #include "core/base/endian.h"
 #include "core/base/io_posix.h"
 
+#include "pg/pg_fail.h"
 #include "pg/pg_files.h"
 #include "pg/pg_files_private.h"
 #include "pg/pg_lock.h"
@@ -115,6 +116,7 @@ typedef struct SnapshotSink
 static IqdbStatus
 sink_write(void *arg, uint16_t section, const void *bytes, size_t length, IqdbError *error)
 {
+	IQDB_PG_FAIL_RETURN("snapshot-write", error);
 	return iqdb_snapshot_write(((SnapshotSink *) arg)->writer, section, bytes, length, error);
 }
 
@@ -176,6 +178,7 @@ prune(IqdbPgArena *arena, uint64 newest)
 		{
 			snprintf(path, sizeof(path), "%s/%s", folder, de->d_name);
 			(void) unlink(path);
+			IQDB_PG_FAIL_POINT("snapshot-pruned");
 		}
 	}
 	closedir(dir);
@@ -210,6 +213,7 @@ write_file(IqdbPgArena *arena, const IqdbPgPosition *from, const IqdbSnapshotOpt
 	if (!RecoveryInProgress())
 		XLogFlush(pg_atomic_read_u64(&arena->shared->journal_lsn));
 	fill_header(&header, arena, from, &to);
+	IQDB_PG_FAIL_POINT("snapshot-written");
 	return iqdb_snapshot_writer_commit(state.writer, &header, error);
 }
 
@@ -225,9 +229,11 @@ iqdb_pg_snapshot_write(IqdbPgArena *arena, IqdbError *error)
 
 	IQDB_TRY(iqdb_pg_make_folder(shared->database, error));
 	from = iqdb_pg_log_switch(arena);
+	IQDB_PG_FAIL_POINT("snapshot-begun");
 	pg_atomic_write_u32(&shared->snapshot_wanted, 0);
 	iqdb_pg_file_path(path, shared->database, &shared->generation, from.number, "snap");
 	IQDB_TRY(write_file(arena, &from, &options, path, error));
+	IQDB_PG_FAIL_POINT("snapshot-renamed");
 	/* the index was dropped, and its files removed, meanwhile */
 	if (pg_atomic_read_u32(&shared->state) == IQDB_PG_DEAD)
 		(void) unlink(path);
@@ -314,6 +320,7 @@ iqdb_pg_snapshot_list(Oid database, const IqdbPgGeneration *generation, IqdbPgSn
 static IqdbStatus
 source_read(void *arg, uint16_t section, void *bytes, size_t length, IqdbError *error)
 {
+	IQDB_PG_FAIL_RETURN("snapshot-read", error);
 	return iqdb_snapshot_stream_read(arg, section, bytes, length, error);
 }
 

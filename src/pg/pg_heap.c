@@ -17,10 +17,12 @@
 #include "storage/bufmgr.h"
 #include "storage/procarray.h"
 #include "utils/fmgroids.h"
+#include "utils/guc.h"
 #include "utils/snapmgr.h"
 
 #include "pg/iqvector.h"
 #include "pg/pg_compat.h"
+#include "pg/pg_fail.h"
 #include "pg/pg_heap.h"
 #include "pg/pg_open.h"
 
@@ -45,6 +47,23 @@ iqdb_pg_estimate_rows(Relation heap)
 
 	estimate_rel_size(heap, NULL, &pages, &rows, &all_visible);
 	return rows;
+}
+
+/* ---- whose code runs ---- */
+
+void
+iqdb_pg_become_owner(IqdbPgOwner *owner, Relation heap)
+{
+	GetUserIdAndSecContext(&owner->user, &owner->context);
+	SetUserIdAndSecContext(heap->rd_rel->relowner, owner->context | SECURITY_RESTRICTED_OPERATION);
+	owner->settings = NewGUCNestLevel();
+}
+
+void
+iqdb_pg_become_self(const IqdbPgOwner *owner)
+{
+	AtEOXact_GUC(false, owner->settings);
+	SetUserIdAndSecContext(owner->user, owner->context);
 }
 
 /* ---- values out of line ---- */
@@ -113,6 +132,7 @@ tuple_complete(TupleTableSlot *slot)
 
 struct IqdbPgFetch
 {
+	IqdbPgOwner owner;
 	Relation	index;
 	uint32		dimension;
 	IndexFetchTableData *table;
@@ -129,6 +149,7 @@ iqdb_pg_fetch_begin(Relation index, Relation heap)
 {
 	IqdbPgFetch *fetch = palloc0(sizeof(IqdbPgFetch));
 
+	iqdb_pg_become_owner(&fetch->owner, heap);
 	fetch->index = index;
 	fetch->dimension = (uint32) TupleDescAttr(RelationGetDescr(index), 0)->atttypmod;
 	fetch->registered = RegisterSnapshot(GetLatestSnapshot());
@@ -186,6 +207,7 @@ iqdb_pg_fetch_end(IqdbPgFetch *fetch)
 	ExecDropSingleTupleTableSlot(fetch->slot);
 	FreeExecutorState(fetch->estate);
 	UnregisterSnapshot(fetch->registered);
+	iqdb_pg_become_self(&fetch->owner);
 	pfree(fetch);
 }
 
@@ -209,6 +231,7 @@ fill_row(Relation index, ItemPointer tid, Datum *values, bool *isnull, bool aliv
 
 	if (isnull[0] || state->status != IQDB_OK || (!alive && !iqdb_pg_datum_complete(values[0])))
 		return;
+	IQDB_PG_FAIL_POINT("rebuild-row");
 	saved = MemoryContextSwitchTo(state->context);
 	state->status = iqdb_index_put(&state->arena->index, iqdb_id_u64(iqdb_pg_tid_number(tid)),
 								   iqdb_pg_datum_vector(index, values[0], state->dimension), state->dimension,
@@ -223,10 +246,13 @@ iqdb_pg_fill_from_table(Relation index, Relation heap, IqdbPgArena *arena, uint6
 {
 	FillState	state = {arena, arena->index.store.header->options.dimension, NULL, 0, IQDB_OK, error};
 	IndexInfo  *info = BuildIndexInfo(index);
+	IqdbPgOwner owner;
 
+	iqdb_pg_become_owner(&owner, heap);
 	state.context = AllocSetContextCreate(CurrentMemoryContext, "iqdb rebuild", ALLOCSET_DEFAULT_SIZES);
 	table_index_build_range_scan(heap, index, info, false, true, false, 0, InvalidBlockNumber, fill_row, &state, NULL);
 	MemoryContextDelete(state.context);
+	iqdb_pg_become_self(&owner);
 	*rows_out = state.rows;
 	return state.status;
 }

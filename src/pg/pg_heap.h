@@ -8,9 +8,24 @@
 
 #include "pg/pg_arena.h"
 
+/*
+ * Expressions and the predicate of an index are its owner's code. Who evaluates them on behalf of a statement that did
+ * not name them does so as the table's owner, restricted as in CREATE INDEX. An error in between restores the user at
+ * the end of the (sub)transaction.
+ */
+typedef struct IqdbPgOwner
+{
+	Oid			user;
+	int			context;
+	int			settings;
+} IqdbPgOwner;
+
+extern void iqdb_pg_become_owner(IqdbPgOwner *owner, Relation heap);
+extern void iqdb_pg_become_self(const IqdbPgOwner *owner);
+
 typedef struct IqdbPgFetch IqdbPgFetch;
 
-/* Registers a snapshot, so that what a fetched tuple refers to stays until the end. */
+/* Registers a snapshot, so that what a fetched tuple refers to stays until the end. Runs as the table's owner till then. */
 extern IqdbPgFetch *iqdb_pg_fetch_begin(Relation index, Relation heap);
 
 /*

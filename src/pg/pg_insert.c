@@ -15,6 +15,10 @@
 #include "pg/pg_files.h"
 #include "pg/pg_heap.h"
 #include "pg/pg_open.h"
+#include "pg/pg_worker.h"
+
+/* Rows that an insert links beside its own where no keeper runs. */
+#define LINKED_PER_INSERT 2
 
 /* Tells the user once that an index has fallen behind. */
 static void
@@ -59,6 +63,9 @@ iqdb_am_insert(Relation index, Datum *values, bool *isnull, ItemPointer tid, Rel
 	{
 		if (change.slot != IQDB_SLOT_NONE)
 			iqdb_pg_link(index, arena, change.slot);
+		/* what a recovery left unlinked is the keeper's work; without one, each insert does a little of it */
+		if (!iqdb_pg_worker_runs())
+			iqdb_pg_link_pending(index, arena, LINKED_PER_INSERT);
 		if (iqdb_pg_log_waiting(arena->shared) >= IQDB_PG_LOG_FLUSH_AT)
 			iqdb_pg_log_flush(arena, false, false);
 	}

@@ -279,6 +279,7 @@ iqdb_sql_check(PG_FUNCTION_ARGS)
 {
 	CheckState	state = {0};
 	IndexInfo  *info;
+	IqdbPgOwner owner;
 
 	iqdb_pg_init_set(fcinfo);
 	state.result = (ReturnSetInfo *) fcinfo->resultinfo;
@@ -289,11 +290,13 @@ iqdb_sql_check(PG_FUNCTION_ARGS)
 	state.row_context = AllocSetContextCreate(CurrentMemoryContext, "iqdb check", ALLOCSET_DEFAULT_SIZES);
 
 	check_core(&state);
+	iqdb_pg_become_owner(&owner, state.heap);
 	info = BuildIndexInfo(state.index);
 	/* what a snapshot sees: rows whose statement is still on its way, and dead ones, may be missing */
 	info->ii_Concurrent = true;
 	table_index_build_range_scan(state.heap, state.index, info, false, false, false, 0, InvalidBlockNumber, check_row,
 								 &state, NULL);
+	iqdb_pg_become_self(&owner);
 	check_ids(&state);
 	MemoryContextDelete(state.row_context);
 	table_close(state.heap, AccessShareLock);

@@ -18,6 +18,7 @@
 #include "storage/lmgr.h"
 #include "utils/memutils.h"
 
+#include "pg/pg_fail.h"
 #include "pg/pg_journal.h"
 #include "pg/pg_registry.h"
 #include "pg/pg_settings.h"
@@ -188,6 +189,7 @@ iqdb_pg_journal_create(Relation index, ForkNumber fork, uint32 dimension, uint32
 		else
 			page_init(page, 0, meta.generation.low, 0);
 		GenericXLogFinish(state);
+		IQDB_PG_FAIL_POINT("journal-create");
 		if (fork == INIT_FORKNUM)
 			log_init_fork(buffer);
 		UnlockReleaseBuffer(buffer);
@@ -268,7 +270,9 @@ iqdb_pg_journal_adopt_init(Relation index, IqdbPgMeta *meta)
 	{
 		page_meta(page)->flags &= ~IQDB_PG_META_INIT;
 		page_meta(page)->generation = random_generation();
+		IQDB_PG_FAIL_POINT("init-adopt");
 		GenericXLogFinish(state);
+		IQDB_PG_FAIL_POINT("init-adopted");
 	}
 	else
 		GenericXLogAbort(state);
@@ -391,6 +395,7 @@ extend(Relation index, BlockNumber hint, uint64 keep_from)
 		Page		page = GenericXLogRegisterBuffer(state, fresh, GENERIC_XLOG_FULL_IMAGE);
 		int			count = page_count(tail_page);
 
+		IQDB_PG_FAIL_POINT("journal-page-taken");
 		page_init(page, special(tail_page)->first + count, page_hash(tail_page, count), special(tail_page)->epoch);
 		special(tail_page)->next = BufferGetBlockNumber(fresh);
 		page_meta(meta_page)->tail_hint = BufferGetBlockNumber(fresh);
@@ -399,6 +404,7 @@ extend(Relation index, BlockNumber hint, uint64 keep_from)
 		else
 			page_meta(meta_page)->page_count++;
 		GenericXLogFinish(state);
+		IQDB_PG_FAIL_POINT("journal-page-linked");
 		UnlockReleaseBuffer(fresh);
 	}
 	UnlockReleaseBuffer(tail);
@@ -455,7 +461,9 @@ iqdb_pg_journal_append(Relation index, const IqdbPgEntry *entries, int count, Bl
 			special(page)->epoch = epoch;
 		}
 		put_entries(page, entries + done, take);
+		IQDB_PG_FAIL_POINT("journal-append");
 		GenericXLogFinish(state);
+		IQDB_PG_FAIL_POINT("journal-appended");
 
 		what.lsn = PageGetLSN(BufferGetPage(buffer));
 		if (appended != NULL)

@@ -34,6 +34,7 @@
 #include "utils/syscache.h"
 
 #include "pg/pg_compat.h"
+#include "pg/pg_fail.h"
 #include "pg/pg_files.h"
 #include "pg/pg_lifecycle.h"
 #include "pg/pg_lock.h"
@@ -100,6 +101,7 @@ remove_pending(bool commit)
 
 	if (going_count == 0)
 		return;
+	IQDB_PG_FAIL_POINT_QUIET("drop-begin");
 	staying_count = smgrGetPendingDeletes(!commit, &staying);
 	for (int i = 0; i < going_count; i++)
 	{
@@ -113,9 +115,11 @@ remove_pending(bool commit)
 			continue;
 		if (had_arena)
 			on_disk = in_memory;
+		IQDB_PG_FAIL_POINT_QUIET("drop-arena-gone");
 		if (!copied(&on_disk, staying, staying_count))
 			iqdb_pg_files_remove(database, &on_disk);
 	}
+	IQDB_PG_FAIL_POINT_QUIET("drop-end");
 	pfree(going);
 	if (staying != NULL)
 		pfree(staying);

@@ -21,6 +21,7 @@
 #include "core/base/endian.h"
 #include "core/base/io_posix.h"
 
+#include "pg/pg_fail.h"
 #include "pg/pg_files_private.h"
 #include "pg/pg_lock.h"
 #include "pg/pg_settings.h"
@@ -134,6 +135,7 @@ write_chunk(IqdbPgArena *arena, const Chunk *chunk, bool sync)
 								&error);
 	if (status == IQDB_OK && chunk->offset == 0)
 		status = iqdb_file_truncate(&file, 0, &error);
+	IQDB_PG_FAIL_POINT("log-opened");
 	if (status == IQDB_OK && chunk->length > 0)
 		status = iqdb_file_write(&file, chunk->bytes, chunk->length, chunk->offset, &error);
 	if (status == IQDB_OK && sync)
@@ -205,11 +207,13 @@ iqdb_pg_log_switch(IqdbPgArena *arena)
 	(void) iqdb_pg_lock(shared->database, shared->relation_number, IQDB_PG_LOCK_LOG, true);
 	if (!broken)
 		flush_locked(arena, false);
+	IQDB_PG_FAIL_POINT("log-switch");
 	lock_apply(arena);
 	position = shared->applied;
 	take_buffer(shared, &rest);
 	begin_segment(shared);
 	unlock_apply(arena);
+	IQDB_PG_FAIL_POINT("log-switched");
 	if (!broken && rest.length > 0)
 		write_chunk(arena, &rest, iqdb_fsync != IQDB_FSYNC_NEVER);
 	iqdb_pg_unlock(shared->database, shared->relation_number, IQDB_PG_LOCK_LOG);

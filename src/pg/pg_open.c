@@ -8,6 +8,7 @@
 #include "utils/memutils.h"
 
 #include "pg/pg_compat.h"
+#include "pg/pg_fail.h"
 #include "pg/pg_files.h"
 #include "pg/pg_heap.h"
 #include "pg/pg_lock.h"
@@ -74,6 +75,7 @@ apply_entry(IqdbPgArena *arena, const IqdbPgEntry *entry, const float *vector, B
 		iqdb_index_remove(&arena->index, iqdb_id_u64(id), NULL);
 		frame = IQDB_PG_FRAME_REMOVE;
 	}
+	IQDB_PG_FAIL_RETURN("entry-put", error);
 	advance(shared, entry, block);
 	if (frame != 0 && shared->permanent)
 		iqdb_pg_log_add(shared, frame, id, frame == IQDB_PG_FRAME_PUT ? vector : NULL, dimension);
@@ -161,6 +163,7 @@ iqdb_pg_follow(Relation index, Relation heap, IqdbPgArena *arena, uint64 *fetche
 			(*fetched_out)++;
 		}
 		MemoryContextSwitchTo(saved);
+		IQDB_PG_FAIL_POINT("follow-fetched");
 		(void) apply_batch(arena, &from, to.block, entries, vectors, count, &status, error);
 		MemoryContextReset(batch);
 	}
@@ -187,6 +190,7 @@ iqdb_pg_link(Relation index, IqdbPgArena *arena, uint32 slot)
 	{
 		CHECK_FOR_INTERRUPTS();
 		error.code = IQDB_OK;
+		IQDB_PG_FAIL_POINT("link");
 		status = iqdb_index_link(&view.index, slot, &error);
 	} while (status == IQDB_ERR_CANCELLED);
 	if (!iqdb_pg_is_want_of_room(status))
@@ -194,7 +198,7 @@ iqdb_pg_link(Relation index, IqdbPgArena *arena, uint32 slot)
 }
 
 void
-iqdb_pg_link_pending(Relation index, IqdbPgArena *arena)
+iqdb_pg_link_pending(Relation index, IqdbPgArena *arena, uint64 max_rows)
 {
 	IqdbPgView	view;
 	IqdbStatus	status;
@@ -207,10 +211,10 @@ iqdb_pg_link_pending(Relation index, IqdbPgArena *arena)
 	{
 		CHECK_FOR_INTERRUPTS();
 		error.code = IQDB_OK;
-		status = iqdb_index_link_pending(&view.index, 256, &linked, &error);
+		status = iqdb_index_link_pending(&view.index, max_rows > 0 ? max_rows : 256, &linked, &error);
 		if (status != IQDB_ERR_CANCELLED)
 			iqdb_pg_check(status, &error, index);
-	} while (linked > 0 || status == IQDB_ERR_CANCELLED);
+	} while ((linked > 0 && max_rows == 0) || status == IQDB_ERR_CANCELLED);
 }
 
 void

@@ -15,6 +15,7 @@
 #include "core/base/endian.h"
 
 #include "pg/pg_compat.h"
+#include "pg/pg_fail.h"
 #include "pg/pg_files.h"
 #include "pg/pg_heap.h"
 #include "pg/pg_open.h"
@@ -70,6 +71,7 @@ replay_frame(void *arg, const IqdbLogFrame *frame, IqdbError *error)
 	uint32		i;
 	uint64		id;
 
+	IQDB_PG_FAIL_RETURN("replay-frame", error);
 	if (iqdb_host_cancelled(&arena->host))
 		return iqdb_fail(error, IQDB_ERR_CANCELLED, "cancelled");
 	if (replay->parted || frame->position <= replay->base || frame->position > replay->base + replay->count ||
@@ -309,6 +311,7 @@ recover_from_files(Relation index, Relation heap, const IqdbPgMeta *meta, const 
 		if (*status == IQDB_OK)
 		{
 			arena->shared->loaded_rows = iqdb_index_live_count(&arena->index);
+			IQDB_PG_FAIL_POINT("loaded");
 			*status = replay_from(index, heap, arena, meta, &list[i].replay_from, error);
 		}
 		if (*status == IQDB_OK)
@@ -352,9 +355,10 @@ rebuild(Relation index, Relation heap, const IqdbPgMeta *meta, const IqdbIndexOp
 	pg_atomic_write_u64(&shared->applied_number, shared->applied.number);
 	pg_atomic_write_u64(&shared->applied_block, shared->applied.block);
 	*status = iqdb_pg_fill_from_table(index, heap, arena, &shared->rebuilt_rows, error);
+	IQDB_PG_FAIL_POINT("rebuilt");
 	if (*status == IQDB_OK)
 	{
-		iqdb_pg_link_pending(index, arena);
+		iqdb_pg_link_pending(index, arena, 0);
 		iqdb_pg_maintain(index, arena, IQDB_MAINTAIN_BUILD);
 	}
 	if (*status == IQDB_OK)

@@ -9,6 +9,7 @@
 
 #include "core/db/iqdb.h"
 #include "pg/pg_compat.h"
+#include "pg/pg_fail.h"
 #include "pg/pg_kernels.h"
 #include "pg/pg_settings.h"
 
@@ -86,5 +87,6 @@ iqdb_pg_define_settings(void)
 							 "Without it, the statements that change rows, and VACUUM, do this.",
 							 &iqdb_background_worker, true, PGC_SIGHUP, 0, NULL, NULL, NULL);
 	iqdb_pg_define_kernel_settings();
+	iqdb_pg_define_fail_points();
 	iqdb_pg_reserve_setting_prefix("iqdb");
 }

@@ -18,6 +18,7 @@
 
 #include "pg/pg_am.h"
 #include "pg/pg_compat.h"
+#include "pg/pg_fail.h"
 #include "pg/pg_files.h"
 #include "pg/pg_heap.h"
 #include "pg/pg_lifecycle.h"
@@ -34,8 +35,10 @@ remove_batch(Relation index, IqdbPgArena *arena, IqdbPgChange *changes, int coun
 {
 	IqdbError	error = {0};
 
+	IQDB_PG_FAIL_POINT("delete-begin");
 	if (count > 0)
 		iqdb_pg_write(index, arena, changes, count, &error);
+	IQDB_PG_FAIL_POINT("delete-journaled");
 }
 
 /* What one VACUUM call works with. */
@@ -157,6 +160,7 @@ iqdb_am_bulkdelete(IndexVacuumInfo *info, IndexBulkDeleteResult *stats, IndexBul
 			iqdb_pg_log_flush(removal.arena, false, false);
 	}
 	table_close(heap, NoLock);
+	IQDB_PG_FAIL_POINT("delete-end");
 
 	if (stats == NULL)
 		stats = palloc0(sizeof(IndexBulkDeleteResult));
@@ -209,7 +213,7 @@ iqdb_am_vacuumcleanup(IndexVacuumInfo *info, IndexBulkDeleteResult *stats)
 	stats->num_pages = RelationGetNumberOfBlocks(info->index);
 	if (arena != NULL)
 	{
-		iqdb_pg_link_pending(info->index, arena);
+		iqdb_pg_link_pending(info->index, arena, 0);
 		snapshot_if_due(info->index, arena);
 	}
 	iqdb_pg_sweep();

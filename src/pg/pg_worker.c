@@ -75,13 +75,37 @@ keep_snapshot(IqdbPgArena *arena)
 		ereport(LOG, (errmsg("iqdb: no snapshot could be written: %s", iqdb_pg_error_text(&error))));
 }
 
+/* Rows that a recovery put and nobody has linked: searches look at each of them until somebody does. */
+static void
+keep_linked(IqdbPgArena *arena)
+{
+	IqdbPgView	view;
+	uint64		linked;
+
+	iqdb_pg_view(&view, arena);
+	iqdb_pg_host_yielding(&view.host);
+	do
+	{
+		IqdbError	error = {0};
+
+		CHECK_FOR_INTERRUPTS();
+		if (iqdb_index_link_pending(&view.index, 64, &linked, &error) != IQDB_OK &&
+			error.code != IQDB_ERR_CANCELLED)
+			break;
+	} while (linked > 0 && !ShutdownRequestPending);
+}
+
 static void
 keep_arena(const char *path, Oid database, uint32 relation_number, const IqdbPgGeneration *generation, void *arg)
 {
 	IqdbPgArena *arena = iqdb_pg_arena_map_path(path, database, relation_number, generation);
 
 	CHECK_FOR_INTERRUPTS();
-	if (arena == NULL || pg_atomic_read_u32(&arena->shared->state) != IQDB_PG_READY || !arena->shared->permanent)
+	if (arena == NULL || pg_atomic_read_u32(&arena->shared->state) != IQDB_PG_READY)
+		return;
+	if (!ShutdownRequestPending)
+		keep_linked(arena);
+	if (!arena->shared->permanent)
 		return;
 	iqdb_pg_log_flush(arena, iqdb_fsync == IQDB_FSYNC_PERIODIC, true);
 	if (pg_atomic_read_u32(&arena->shared->snapshot_wanted) != 0 && !ShutdownRequestPending)

@@ -1,9 +1,10 @@
 /*
  * pg_worker.h - the keeper: one background process of the cluster that does for open indexes what has to happen in time.
  *
- * It flushes own logs at the set interval, writes a snapshot where the log has outgrown its setting, and takes the arena
- * files away when the server stops. It is connected to no database, so it is in nobody's way. Nothing depends on it:
- * where the server has no process to spare, the statements that change rows, and VACUUM, do the same work.
+ * It flushes own logs at the set interval, links rows that a recovery left to it, writes a snapshot where the log has
+ * outgrown its setting, and takes the arena files away when the server stops. It is connected to no database, so it is in
+ * nobody's way. Nothing depends on it: where the server has no process to spare, the statements that change rows, and
+ * VACUUM, do the same work.
  */
 #ifndef IQDB_PG_WORKER_H
 #define IQDB_PG_WORKER_H
