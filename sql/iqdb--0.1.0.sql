@@ -480,12 +480,15 @@ COMMENT ON FUNCTION iqdb_create_vector_casts() IS 'create casts between iqvector
 
 CREATE FUNCTION iqdb_flat_handler(internal) RETURNS index_am_handler LANGUAGE C AS 'MODULE_PATHNAME';
 CREATE FUNCTION iqdb_hnsw_handler(internal) RETURNS index_am_handler LANGUAGE C AS 'MODULE_PATHNAME';
+CREATE FUNCTION iqdb_ivf_handler(internal) RETURNS index_am_handler LANGUAGE C AS 'MODULE_PATHNAME';
 
 CREATE ACCESS METHOD iqdb_flat TYPE INDEX HANDLER iqdb_flat_handler;
 CREATE ACCESS METHOD iqdb_hnsw TYPE INDEX HANDLER iqdb_hnsw_handler;
+CREATE ACCESS METHOD iqdb_ivf TYPE INDEX HANDLER iqdb_ivf_handler;
 
 COMMENT ON ACCESS METHOD iqdb_flat IS 'exact nearest-neighbour search';
 COMMENT ON ACCESS METHOD iqdb_hnsw IS 'approximate nearest-neighbour search in a graph (HNSW)';
+COMMENT ON ACCESS METHOD iqdb_ivf IS 'approximate nearest-neighbour search in inverted lists (IVF)';
 
 -- The metric of an operator class: its support function 1.
 CREATE FUNCTION iqdb_metric_l2() RETURNS integer LANGUAGE C IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME';
@@ -514,6 +517,17 @@ CREATE OPERATOR CLASS iqvector_cosine_ops FOR TYPE iqvector USING iqdb_hnsw AS
 CREATE OPERATOR CLASS iqvector_l1_ops FOR TYPE iqvector USING iqdb_hnsw AS
 	OPERATOR 1 <+> (iqvector, iqvector) FOR ORDER BY float_ops, FUNCTION 1 iqdb_metric_l1();
 CREATE OPERATOR CLASS iqvector_hamming_ops FOR TYPE iqvector USING iqdb_hnsw AS
+	OPERATOR 1 <~> (iqvector, iqvector) FOR ORDER BY float_ops, FUNCTION 1 iqdb_metric_hamming();
+
+CREATE OPERATOR CLASS iqvector_l2_ops DEFAULT FOR TYPE iqvector USING iqdb_ivf AS
+	OPERATOR 1 <-> (iqvector, iqvector) FOR ORDER BY float_ops, FUNCTION 1 iqdb_metric_l2();
+CREATE OPERATOR CLASS iqvector_ip_ops FOR TYPE iqvector USING iqdb_ivf AS
+	OPERATOR 1 <#> (iqvector, iqvector) FOR ORDER BY float_ops, FUNCTION 1 iqdb_metric_ip();
+CREATE OPERATOR CLASS iqvector_cosine_ops FOR TYPE iqvector USING iqdb_ivf AS
+	OPERATOR 1 <=> (iqvector, iqvector) FOR ORDER BY float_ops, FUNCTION 1 iqdb_metric_cosine();
+CREATE OPERATOR CLASS iqvector_l1_ops FOR TYPE iqvector USING iqdb_ivf AS
+	OPERATOR 1 <+> (iqvector, iqvector) FOR ORDER BY float_ops, FUNCTION 1 iqdb_metric_l1();
+CREATE OPERATOR CLASS iqvector_hamming_ops FOR TYPE iqvector USING iqdb_ivf AS
 	OPERATOR 1 <~> (iqvector, iqvector) FOR ORDER BY float_ops, FUNCTION 1 iqdb_metric_hamming();
 
 -- ---------------------------------------------------------------------------------------------------------------------
@@ -553,6 +567,11 @@ CREATE FUNCTION iqdb_index_stats(
 	OUT snapshot_time timestamptz,
 	OUT snapshot_bytes bigint,
 	OUT levels bigint[],
+	OUT lists integer,
+	OUT list_min bigint,
+	OUT list_max bigint,
+	OUT list_mean float8,
+	OUT trained boolean,
 	OUT generation text
 ) RETURNS record
 	LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'iqdb_sql_index_stats';

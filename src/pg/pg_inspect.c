@@ -68,8 +68,8 @@ iqdb_sql_index_stats(PG_FUNCTION_ARGS)
 	uint32		pages;
 	uint64		end = 0;
 	TupleDesc	tupdesc;
-	Datum		values[22];
-	bool		nulls[22] = {false};
+	Datum		values[24];
+	bool		nulls[24] = {false};
 	int			n = 0;
 
 	if (get_call_result_type(fcinfo, NULL, &tupdesc) != TYPEFUNC_COMPOSITE)
@@ -111,6 +111,13 @@ iqdb_sql_index_stats(PG_FUNCTION_ARGS)
 	nulls[n] = arena == NULL || options.engine != IQDB_ENGINE_HNSW;
 	values[n] = nulls[n] ? (Datum) 0 : levels_array(&stats.engine);
 	n++;
+	for (int i = 0; i < 5; i++)
+		nulls[n + i] = arena == NULL || options.engine != IQDB_ENGINE_IVF;
+	values[n++] = Int32GetDatum((int32) stats.engine.lists);
+	values[n++] = Int64GetDatum((int64) stats.engine.list_min);
+	values[n++] = Int64GetDatum((int64) stats.engine.list_max);
+	values[n++] = Float8GetDatum(stats.engine.list_mean);
+	values[n++] = BoolGetDatum(stats.engine.trained != 0);
 	values[n++] = CStringGetTextDatum(psprintf("%016llx%016llx", (unsigned long long) meta.generation.high,
 											   (unsigned long long) meta.generation.low));
 	index_close(index, AccessShareLock);
