@@ -1664,6 +1664,7 @@ readers_and_a_writer(IqdbEngineKind engine)
 	world.fs = io_crash_create();
 	world.config.io = io_crash_io(world.fs);
 	world.config.options = iqdb_index_options_default(engine, DIM, IQDB_METRIC_L2);
+	world.config.use_cache = engine == IQDB_ENGINE_FLAT;
 	world.config.fsync = (IqdbFsyncPolicy){IQDB_FSYNC_PERIODIC, 3};
 	world.config.checkpoint_bytes = 40000;
 	must_open(&world);

@@ -24,6 +24,8 @@ iqdb_config_default(IqdbEngineKind engine, uint32_t dimension, IqdbMetric metric
 	config.fsync.interval_ms = FSYNC_INTERVAL_DEFAULT_MS;
 	config.compression = IQDB_COMPRESSION_NONE;
 	config.checkpoint_bytes = CHECKPOINT_BYTES_DEFAULT;
+	config.cache.capacity = IQDB_CACHE_CAPACITY_DEFAULT;
+	config.cache.policy = IQDB_CACHE_LRU;
 	return config;
 }
 
@@ -118,6 +120,8 @@ iqdb_optimize(Iqdb *db, IqdbError *err)
 	if (db->index.engine->kind != IQDB_ENGINE_FLAT)
 		db->dirty = true;
 	pthread_mutex_unlock(&db->writer);
+	/* an engine that was trained anew may answer better */
+	iqdb_clear_cache(db);
 	return status;
 }
 

@@ -19,6 +19,7 @@
 #define IQDB_DB_HANDLE_H
 
 #include "core/base/io.h"
+#include "core/cache/cache.h"
 #include "core/db/index.h"
 #include "core/persist/log.h"
 #include "core/persist/snapshot.h"
@@ -38,6 +39,10 @@ typedef struct IqdbConfig
 	IqdbCompression compression;       /* of snapshots written from now on */
 	int             compression_level; /* zstd: 1 .. 22, 0 = default */
 	uint64_t        checkpoint_bytes;  /* a log this long, and longer than the snapshot, is folded into one; 0 = never */
+
+	/* Remember answers until the next write: see cache/cache.h. Off by default. */
+	bool            use_cache;
+	IqdbCacheConfig cache; /* default: 1024 answers, least recently used, no limit of age */
 
 	/* NULL = the C library, POSIX files, the best of this CPU. What they point to is copied, but for the kernels. */
 	const IqdbAllocator *allocator;
@@ -133,9 +138,10 @@ typedef struct IqdbResult
 	const IqdbFound *found; /* nearest first, ties in the order of insertion */
 	IqdbSearchStats  stats;
 
-	/* for iqdb_result_free */
-	IqdbAllocator allocator;
-	size_t        size;
+	/* for iqdb_result_free: a result may be shared with the cache and with other callers, and is never written to */
+	_Atomic uint32_t references;
+	IqdbAllocator    allocator;
+	size_t           size;
 } IqdbResult;
 
 /*
@@ -191,6 +197,12 @@ typedef struct IqdbStats
 } IqdbStats;
 
 void iqdb_stats(Iqdb *db, IqdbStats *stats_out);
+
+/* false, and zeros, when the database has no cache. */
+bool iqdb_cache_stats(Iqdb *db, IqdbCacheStats *stats_out);
+
+/* Forgets the answers kept, not the counters. No-op without a cache. */
+void iqdb_clear_cache(Iqdb *db);
 
 /* What is in use: after reopening, the options of the files. */
 const IqdbIndexOptions *iqdb_options(const Iqdb *db);

@@ -34,8 +34,10 @@ iqdbi_handle_release(Iqdb *db)
 	iqdb_log_close(db->log);
 	if (db->arena.base != NULL)
 		iqdb_arena_private_destroy(&db->arena);
+	iqdb_cache_destroy(db->cache);
 	if (db->has_mutex)
 	{
+		(void) pthread_mutex_destroy(&db->cache_mutex);
 		(void) pthread_cond_destroy(&db->sync_idle);
 		(void) pthread_cond_destroy(&db->timer_wake);
 		(void) pthread_mutex_destroy(&db->writer);
@@ -55,20 +57,27 @@ make_locks(Iqdb *db, IqdbError *err)
 	if (pthread_condattr_init(&attributes) != 0)
 		return iqdb_fail(err, IQDB_ERR_NOMEM, "out of memory for locks");
 	(void) pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-	if (pthread_mutex_init(&db->writer, NULL) == 0)
-	{
-		if (pthread_cond_init(&db->timer_wake, &attributes) == 0)
-		{
-			if (pthread_cond_init(&db->sync_idle, &attributes) == 0)
-				db->has_mutex = true;
-			else
-				(void) pthread_cond_destroy(&db->timer_wake);
-		}
-		if (!db->has_mutex)
-			(void) pthread_mutex_destroy(&db->writer);
-	}
+	if (pthread_mutex_init(&db->writer, NULL) != 0)
+		goto no_writer;
+	if (pthread_mutex_init(&db->cache_mutex, NULL) != 0)
+		goto no_cache_mutex;
+	if (pthread_cond_init(&db->timer_wake, &attributes) != 0)
+		goto no_timer_wake;
+	if (pthread_cond_init(&db->sync_idle, &attributes) != 0)
+		goto no_sync_idle;
 	(void) pthread_condattr_destroy(&attributes);
-	return db->has_mutex ? IQDB_OK : iqdb_fail(err, IQDB_ERR_NOMEM, "out of memory for locks");
+	db->has_mutex = true;
+	return IQDB_OK;
+
+no_sync_idle:
+	(void) pthread_cond_destroy(&db->timer_wake);
+no_timer_wake:
+	(void) pthread_mutex_destroy(&db->cache_mutex);
+no_cache_mutex:
+	(void) pthread_mutex_destroy(&db->writer);
+no_writer:
+	(void) pthread_condattr_destroy(&attributes);
+	return iqdb_fail(err, IQDB_ERR_NOMEM, "out of memory for locks");
 }
 
 static IqdbStatus
@@ -110,6 +119,8 @@ make_handle(const IqdbConfig *config, Iqdb **db_out, IqdbError *err)
 	db->checkpoint_bytes = config->checkpoint_bytes;
 	db->memory_max = config->memory_max != 0 ? config->memory_max : MEMORY_MAX_DEFAULT;
 	status = make_locks(db, err);
+	if (status == IQDB_OK)
+		status = iqdbi_handle_make_cache(db, config, err);
 	if (status != IQDB_OK)
 	{
 		iqdbi_handle_release(db);

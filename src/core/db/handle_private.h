@@ -6,6 +6,7 @@
  *            fields below it in the struct
  *   gate     a lock cell of the arena (IQDB_LOCK_HOST): shared while a search or a look-up runs, exclusive for the moment
  *            in which a write takes effect - never while a file is written or synced
+ *   cache    mutex of the result cache, for a look-up or a store
  *   store's  STRUCTURE, ROWS (engine/store.h), taken by the index's functions
  *
  * The graph work for a row (iqdb_index_link) runs outside all of them.
@@ -56,6 +57,8 @@ struct Iqdb
 	pthread_cond_t  timer_wake; /* there is something to sync, or stop */
 	pthread_cond_t  sync_idle;  /* the timer's sync has ended */
 	bool            has_mutex;
+	pthread_mutex_t cache_mutex; /* innermost: nothing is taken or called under it but the cache */
+	IqdbCache      *cache;       /* NULL: none */
 	bool            has_timer;
 	pthread_t       timer;
 
@@ -140,6 +143,11 @@ void iqdbi_handle_encode_change(const IqdbiChange *change, unsigned char *vector
  */
 IqdbStatus iqdbi_handle_decode_change(uint8_t type, const unsigned char *body, size_t length, float *vector_out,
 									  size_t dim, IqdbiChange *change_out, IqdbError *err) IQDB_MUST_CHECK;
+
+/* ---- handle_search.c ---- */
+
+/* Makes the cache that the configuration asks for, if any. */
+IqdbStatus iqdbi_handle_make_cache(Iqdb *db, const IqdbConfig *config, IqdbError *err) IQDB_MUST_CHECK;
 
 /* ---- handle_open.c ---- */
 

@@ -134,6 +134,7 @@ make_result(const Iqdb *db, const IqdbHit *hits, size_t count, const IqdbSearchS
 	result->count = count;
 	result->found = found;
 	result->stats = *stats;
+	atomic_init(&result->references, 1);
 	result->allocator = db->host.allocator;
 	result->size = size;
 	*result_out = result;
@@ -145,10 +146,83 @@ iqdb_result_free(IqdbResult *result)
 {
 	IqdbAllocator allocator;
 
-	if (result == NULL)
+	if (result == NULL || atomic_fetch_sub_explicit(&result->references, 1, memory_order_acq_rel) > 1)
 		return;
 	allocator = result->allocator;
 	iqdb_free(&allocator, result, result->size);
+}
+
+/* ---- cache ---- */
+
+static void
+retain_result(void *value)
+{
+	IqdbResult *result = value;
+
+	atomic_fetch_add_explicit(&result->references, 1, memory_order_relaxed);
+}
+
+static void
+release_result(void *value)
+{
+	iqdb_result_free(value);
+}
+
+IqdbStatus
+iqdbi_handle_make_cache(Iqdb *db, const IqdbConfig *config, IqdbError *err)
+{
+	if (!config->use_cache)
+		return IQDB_OK;
+	return iqdb_cache_create(&db->host.allocator, &config->cache, (IqdbCacheValueOps){retain_result, release_result},
+							 &db->cache, err);
+}
+
+/* Grows with every write. */
+static uint64_t
+data_version(const Iqdb *db)
+{
+	return __atomic_load_n(&db->index.store.header->changes, __ATOMIC_ACQUIRE);
+}
+
+static IqdbResult *
+cache_look_up(Iqdb *db, const IqdbCacheKey *key, uint64_t version)
+{
+	IqdbResult *result;
+
+	pthread_mutex_lock(&db->cache_mutex);
+	result = iqdb_cache_get(db->cache, key, version, iqdbi_handle_now());
+	pthread_mutex_unlock(&db->cache_mutex);
+	return result;
+}
+
+static void
+cache_store(Iqdb *db, const IqdbCacheKey *key, IqdbResult *result, uint64_t version)
+{
+	pthread_mutex_lock(&db->cache_mutex);
+	iqdb_cache_put(db->cache, key, result, version, iqdbi_handle_now());
+	pthread_mutex_unlock(&db->cache_mutex);
+}
+
+void
+iqdb_clear_cache(Iqdb *db)
+{
+	if (db->cache == NULL)
+		return;
+	pthread_mutex_lock(&db->cache_mutex);
+	iqdb_cache_clear(db->cache);
+	pthread_mutex_unlock(&db->cache_mutex);
+}
+
+bool
+iqdb_cache_stats(Iqdb *db, IqdbCacheStats *stats_out)
+{
+	memset(stats_out, 0, sizeof(*stats_out));
+	if (db->cache == NULL)
+		return false;
+	pthread_mutex_lock(&db->cache_mutex);
+	iqdb_cache_read_stats(db->cache, stats_out);
+	pthread_mutex_unlock(&db->cache_mutex);
+	return true;
 }
 
 /* ---- search ---- */
@@ -194,9 +268,10 @@ search_cursor(Iqdb *db, IqdbCursor *cursor, size_t k, IqdbResult **result_out, I
 	return status;
 }
 
-IqdbStatus
-iqdb_search_query(Iqdb *db, const float *query, size_t dim, const IqdbQuery *settings, IqdbResult **result_out,
-				  IqdbError *err)
+/* Searches for certain. *version_out: of the data it saw. */
+static IqdbStatus
+search_index(Iqdb *db, const float *query, size_t dim, const IqdbQuery *settings, IqdbResult **result_out,
+			 uint64_t *version_out, IqdbError *err)
 {
 	IqdbSearchParams params = {.expected = settings->k,
 							   .ef = settings->ef,
@@ -206,8 +281,8 @@ iqdb_search_query(Iqdb *db, const float *query, size_t dim, const IqdbQuery *set
 	IqdbCursor      *cursor;
 	IqdbStatus       status;
 
-	*result_out = NULL;
 	iqdbi_handle_gate(db, false);
+	*version_out = data_version(db);
 	status = iqdb_cursor_open(&db->index, query, dim, &params, &cursor, err);
 	if (status == IQDB_OK)
 	{
@@ -216,6 +291,31 @@ iqdb_search_query(Iqdb *db, const float *query, size_t dim, const IqdbQuery *set
 	}
 	iqdbi_handle_gate_leave(db, false);
 	return status;
+}
+
+IqdbStatus
+iqdb_search_query(Iqdb *db, const float *query, size_t dim, const IqdbQuery *settings, IqdbResult **result_out,
+				  IqdbError *err)
+{
+	IqdbCacheKey key = {.query = query,
+						.dim = dim,
+						.k = settings->k,
+						.max_rows = settings->max_rows,
+						.ef = settings->ef,
+						.probes = settings->probes,
+						.filter = settings->filter};
+	uint64_t     version;
+
+	*result_out = NULL;
+	if (db->cache == NULL)
+		return search_index(db, query, dim, settings, result_out, &version, err);
+	/* what was put away at the version of this moment is the answer of this moment: no gate is needed */
+	*result_out = cache_look_up(db, &key, data_version(db));
+	if (*result_out != NULL)
+		return IQDB_OK;
+	IQDB_TRY(search_index(db, query, dim, settings, result_out, &version, err));
+	cache_store(db, &key, *result_out, version);
+	return IQDB_OK;
 }
 
 IqdbStatus
