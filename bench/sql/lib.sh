@@ -123,7 +123,8 @@ describe_setup() {
         value "SELECT 'server ' || split_part(version(), ' on ', 1)"
         value "SELECT 'iqdb ' || iqdb_version() || ', distances by ' || iqdb_simd()"
         [ -z "$vector" ] || echo "pgvector $vector"
-        echo "shared_buffers $SHARED_BUFFERS, ${SECONDS_EACH} s a point, $ROUNDS rounds$([ "$AWAKE" = 0 ] || echo ", processors kept awake")"
+        echo "shared_buffers $SHARED_BUFFERS, ${SECONDS_EACH} s a point, $ROUNDS rounds"
+        [ "$AWAKE" = 0 ] || echo "processors kept awake while searches are timed"
         echo "load average at start $(cut -d' ' -f1-3 /proc/loadavg)"
     } | while read -r line; do
         note "$line"
@@ -350,8 +351,9 @@ part_flat() {
     part_search -
     if [[ " ${SYSTEMS[*]} " == *iqdb_flat*pgvector* ]]; then
         client compare "sql=SELECT id, v <-> \$1 FROM iq ORDER BY v <-> \$1 LIMIT 10" \
-            "set=SET enable_seqscan = off" plan="Index Scan" "sql2=SELECT id, v <-> \$1 FROM pv ORDER BY v <-> \$1 LIMIT 10" \
-            plan2="Seq Scan" queries="$QUERIES" count="$QUERY_COUNT" seconds=$((SECONDS_EACH * 5)) |
+            "set=SET enable_seqscan = off" plan="Index Scan" \
+            "sql2=SELECT id, v <-> \$1 FROM pv ORDER BY v <-> \$1 LIMIT 10" plan2="Seq Scan" \
+            queries="$QUERIES" count="$QUERY_COUNT" seconds=$((SECONDS_EACH * 5)) |
             keep compare "iqdb_flat against pgvector scan" - 1 1
     fi
     part_first -
@@ -421,8 +423,9 @@ part_change() {
 
     before=$(wal)
     ms=$(timed "" "INSERT INTO $table SELECT id, v FROM $source WHERE id >= $first AND id < $((first + INSERT_ROWS))")
-    put insert "$system" "INSERT SELECT" 1 1 rate "$(awk -v n="$INSERT_ROWS" -v t="$ms" 'BEGIN { print n / t * 1e3 }')" rows/s
-    put insert "$system" "INSERT SELECT" 1 1 mean "$(awk -v n="$INSERT_ROWS" -v t="$ms" 'BEGIN { print t * 1e3 / n }')" us
+    awk -v n="$INSERT_ROWS" -v t="$ms" \
+        'BEGIN { printf "rate\t%.1f\trows/s\nmean\t%.3f\tus\n", n / t * 1e3, t * 1e3 / n }' |
+        keep insert "$system" "INSERT SELECT" 1 1
     put insert "$system" "INSERT SELECT" 1 1 wal_per_row \
         "$(awk -v a="$before" -v b="$(wal)" -v n="$INSERT_ROWS" 'BEGIN { print (b - a) / n }')" bytes
     first=$((first + INSERT_ROWS))

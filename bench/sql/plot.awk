@@ -25,7 +25,9 @@ function median(key,    n, i, j, x, list) {
 # Recalls near 1 are what matters: the axis shows -log10 of what is missing, the right border being 0.9999 and more.
 function lost(recall) { return -log(recall > 0.9999 ? 0.0001 : 1 - recall) / log(10) }
 function x_of(recall) { return left + (lost(recall) - low) / (4 - low) * (width - left - right) }
-function y_of(qps) { return height - bottom - (log(qps) - log(least)) / (log(most) - log(least)) * (height - top - bottom) }
+function y_of(qps) {
+    return height - bottom - (log(qps) - log(least)) / (log(most) - log(least)) * (height - top - bottom)
+}
 function escape(text) { gsub(/&/, "\\&amp;", text); gsub(/</, "\\&lt;", text); return text }
 function label(x, y, text, anchor) {
     printf "<text x=\"%.1f\" y=\"%.1f\" text-anchor=\"%s\">%s</text>\n", x, y, anchor, escape(text)
@@ -69,7 +71,8 @@ function draw(line, number,    i, c, parts, path, x, y, colour) {
         dashes(parts[2])
     printf "<line x1=\"%d\" y1=\"%d\" x2=\"%d\" y2=\"%d\" stroke=\"%s\" stroke-width=\"2\"%s/>\n", width - right + 14,
         top + 18 * number, width - right + 44, top + 18 * number, colour, dashes(parts[2])
-    label(width - right + 50, top + 18 * number + 4, parts[1] ", " parts[2] (parts[2] == 1 ? " client" : " clients"), "start")
+    label(width - right + 50, top + 18 * number + 4,
+        parts[1] ", " parts[2] (parts[2] == 1 ? " client" : " clients"), "start")
 }
 
 END {

@@ -41,6 +41,17 @@ function median(section, method, config, clients, figure,    key, n, i, j, x, li
     return n % 2 ? list[(n + 1) / 2] : (list[n / 2] + list[n / 2 + 1]) / 2
 }
 
+
+# What the functions below print figures of.
+function look_at(section, method, config, clients) {
+    now_section = section
+    now_method = method
+    now_config = config
+    now_clients = clients
+}
+function raw(figure) { return median(now_section, now_method, now_config, now_clients, figure) }
+function of(method, figure) { return median(now_section, method, now_config, now_clients, figure) }
+
 # a number in about four digits; "-" for nothing
 function short(x) {
     if (x == "") return "-"
@@ -49,6 +60,7 @@ function short(x) {
     if (x >= 1) return sprintf("%.2f", x)
     return sprintf("%.3f", x)
 }
+function f(figure) { return short(raw(figure)) }
 function megabytes(x) { return x == "" ? "-" : sprintf("%.1f", x / 1048576) }
 function ratio(a, b) { return a == "" || b == "" || b + 0 == 0 ? "" : sprintf("%.2fx", a / b) }
 function title(text) { printf "\n%s\n\n", text }
@@ -58,81 +70,69 @@ function rival(method) {
     if (method == "iqdb_ivf") return "pgvector ivfflat"
     return ""
 }
+function floor_of(clients) { return median("floor", "vector in, ten rows out", "-", clients, "p50") }
 
-function floors(    i, c, method) {
+function floors(    i, c, form) {
     title("Round trip of a prepared statement, microseconds")
-    printf "%-26s %8s %10s %10s %10s %10s %10s\n", "", "clients", "cpu", "p50", "p95", "p99", "1/s"
+    form = "%-26s %8s %10s %10s %10s %10s %10s\n"
+    printf form, "", "clients", "cpu", "p50", "p95", "p99", "1/s"
     for (i = 1; i <= method_count["floor"]; i++)
         for (c = 1; c <= 2; c++) {
-            method = methods["floor", i]
-            printf "%-26s %8d %10s %10s %10s %10s %10s\n", method, c,
-                short(median("floor", method, "-", c, "processor")), short(median("floor", method, "-", c, "p50")),
-                short(median("floor", method, "-", c, "p95")), short(median("floor", method, "-", c, "p99")),
-                short(median("floor", method, "-", c, "qps"))
+            look_at("floor", methods["floor", i], "-", c)
+            printf form, now_method, c, f("processor"), f("p50"), f("p95"), f("p99"), f("qps")
         }
 }
 
-function loads(    i, method) {
+function loads(    i) {
     title("COPY into a table without index")
     printf "%-26s %10s %10s\n", "", "seconds", "MB"
     for (i = 1; i <= method_count["load"]; i++) {
-        method = methods["load", i]
-        printf "%-26s %10s %10s\n", method, short(median("load", method, "-", 1, "seconds")),
-            megabytes(median("load", method, "-", 1, "table_bytes"))
+        look_at("load", methods["load", i], "-", 1)
+        printf "%-26s %10s %10s\n", now_method, f("seconds"), megabytes(raw("table_bytes"))
     }
 }
 
-function builds(    i, j, method, config, other) {
+function builds(    i, j, form) {
     if (!method_count["build"]) return
     title("CREATE INDEX (ratio: time of pgvector's / time)")
-    printf "%-18s %-12s %10s %8s %10s %10s\n", "", "", "seconds", "ratio", "disk MB", "memory MB"
+    form = "%-18s %-12s %10s %8s %10s %10s\n"
+    printf form, "", "", "seconds", "ratio", "disk MB", "memory MB"
     for (i = 1; i <= method_count["build"]; i++)
         for (j = 1; j <= config_count["build", methods["build", i]]; j++) {
-            method = methods["build", i]
-            config = configs["build", method, j]
-            other = rival(method)
-            printf "%-18s %-12s %10s %8s %10s %10s\n", method, config, short(median("build", method, config, 1, "seconds")),
-                ratio(median("build", other, config, 1, "seconds"), median("build", method, config, 1, "seconds")),
-                megabytes(median("build", method, config, 1, "index_bytes")),
-                megabytes(median("build", method, config, 1, "memory_bytes"))
+            look_at("build", methods["build", i], configs["build", methods["build", i], j], 1)
+            printf form, now_method, now_config, f("seconds"), ratio(of(rival(now_method), "seconds"), raw("seconds")),
+                megabytes(raw("index_bytes")), megabytes(raw("memory_bytes"))
         }
 }
 
-function curves(    i, j, c, method, config, floor) {
+function curves(    i, j, c, form) {
     if (!method_count["search"]) return
     title("Searches: ten nearest rows (above floor: p50 less that of \"vector in, ten rows out\")")
-    printf "%-16s %7s %7s %9s %9s %9s %9s %9s %9s %9s\n", "", "setting", "clients", "recall@10", "1/s", "cpu us", "p50 us",
-        "p95 us", "p99 us", "above fl."
+    form = "%-16s %7s %7s %9s %9s %9s %9s %9s %9s %9s\n"
+    printf form, "", "setting", "clients", "recall@10", "1/s", "cpu us", "p50 us", "p95 us", "p99 us", "above fl."
     for (i = 1; i <= method_count["search"]; i++)
         for (j = 1; j <= config_count["search", methods["search", i]]; j++)
             for (c = 1; c <= 2; c++) {
-                method = methods["search", i]
-                config = configs["search", method, j]
-                if (!known("search", method, config, c, "qps")) continue
-                floor = median("floor", "vector in, ten rows out", "-", c, "p50")
-                printf "%-16s %7s %7d %9.4f %9s %9s %9s %9s %9s %9s\n", method, config, c,
-                    median("search", method, config, c, "recall"), short(median("search", method, config, c, "qps")),
-                    short(median("search", method, config, c, "processor")),
-                    short(median("search", method, config, c, "p50")), short(median("search", method, config, c, "p95")),
-                    short(median("search", method, config, c, "p99")),
-                    short(median("search", method, config, c, "p50") - floor)
+                look_at("search", methods["search", i], configs["search", methods["search", i], j], c)
+                if (!known("search", now_method, now_config, c, "qps")) continue
+                printf form, now_method, now_config, c, sprintf("%.4f", raw("recall")), f("qps"), f("processor"),
+                    f("p50"), f("p95"), f("p99"), short(raw("p50") - floor_of(c))
             }
 }
 
-# Rate at a recall: the best of the points at or above it and of the lines between neighbouring points.
-function rate_at(method, c, target, figure,    j, n, r0, q0, r1, q1, best, q, worse) {
-    n = config_count["search", method]
+# A figure at a recall: the best of the points at or above it and of the lines between neighbouring points.
+function at_recall(method, c, target, figure,    j, r0, q0, r1, q1, best, q, less) {
     best = ""
-    worse = figure != "qps"
-    for (j = 1; j <= n; j++) {
-        if (!known("search", method, configs["search", method, j], c, "qps")) continue
-        r1 = median("search", method, configs["search", method, j], c, "recall")
-        if (!known("search", method, configs["search", method, j], c, figure)) continue
-        q1 = log(median("search", method, configs["search", method, j], c, figure))
-        if (r1 >= target && (best == "" || (worse ? q1 < best : q1 > best))) best = q1
-        if (j > 1 && r0 != "" && r0 < target && r1 > target) {
+    less = figure != "qps"
+    for (j = 1; j <= config_count["search", method]; j++) {
+        look_at("search", method, configs["search", method, j], c)
+        if (raw(figure) == "") continue
+        r1 = raw("recall")
+        q1 = log(raw(figure))
+        if (r1 >= target && (best == "" || (less ? q1 < best : q1 > best))) best = q1
+        if (r0 != "" && r0 < target && r1 > target) {
             q = q0 + (q1 - q0) * (target - r0) / (r1 - r0)
-            if (best == "" || (worse ? q < best : q > best)) best = q
+            if (best == "" || (less ? q < best : q > best)) best = q
         }
         r0 = r1
         q0 = q1
@@ -140,117 +140,101 @@ function rate_at(method, c, target, figure,    j, n, r0, q0, r1, q1, best, q, wo
     return best == "" ? "" : exp(best)
 }
 
-function at_recall(    i, c, t, method, other, mine, theirs, targets, floor, cpu) {
-    if (!method_count["search"]) return
-    split("0.90 0.95 0.99", targets, " ")
-    title("At a recall, interpolated between the settings (ratio: to pgvector's; cpu: of the server, per search)")
-    printf "%-16s %7s %7s %9s %8s %9s %8s %9s %9s\n", "", "clients", "recall", "1/s", "ratio", "cpu us", "ratio", "p50 us",
-        "above fl."
-    for (i = 1; i <= method_count["search"]; i++)
-        for (c = 1; c <= 2; c++)
-            for (t = 1; t <= 3; t++) {
-                method = methods["search", i]
-                if (config_count["search", method] < 2) {
-                    if (t < 3) continue
-                    targets[t] = "all"
-                }
-                mine = rate_at(method, c, targets[t] + 0, "qps")
-                other = rival(method)
-                theirs = other == "" || !config_count["search", other] ? "" : rate_at(other, c, targets[t] + 0, "qps")
-                floor = median("floor", "vector in, ten rows out", "-", c, "p50")
-                cpu = rate_at(method, c, targets[t] + 0, "processor")
-                printf "%-16s %7d %7s %9s %8s %9s %8s %9s %9s\n", method, c, targets[t], short(mine), ratio(mine, theirs), short(cpu),
-                    theirs == "" ? "" : ratio(rate_at(other, c, targets[t] + 0, "processor"), cpu),
-                    short(rate_at(method, c, targets[t] + 0, "p50")),
-                    mine == "" ? "-" : short(rate_at(method, c, targets[t] + 0, "p50") - floor)
-                targets[3] = "0.99"
-            }
+function recall_line(form, method, c, target, name,    other, qps, cpu, p50) {
+    other = rival(method)
+    qps = at_recall(method, c, target, "qps")
+    cpu = at_recall(method, c, target, "processor")
+    p50 = at_recall(method, c, target, "p50")
+    printf form, method, c, name, short(qps), other == "" ? "" : ratio(qps, at_recall(other, c, target, "qps")),
+        short(cpu), other == "" ? "" : ratio(at_recall(other, c, target, "processor"), cpu), short(p50),
+        p50 == "" ? "-" : short(p50 - floor_of(c))
 }
 
-function comparisons(    i, method) {
+function recalls(    i, c, t, count, targets, form) {
+    if (!method_count["search"]) return
+    count = split("0.90 0.95 0.99", targets, " ")
+    title("At a recall, interpolated between the settings (ratio: to pgvector's; cpu: of the server, per search)")
+    form = "%-16s %7s %7s %9s %8s %9s %8s %9s %9s\n"
+    printf form, "", "clients", "recall", "1/s", "ratio", "cpu us", "ratio", "p50 us", "above fl."
+    for (i = 1; i <= method_count["search"]; i++)
+        for (c = 1; c <= 2; c++) {
+            if (config_count["search", methods["search", i]] < 2) {
+                recall_line(form, methods["search", i], c, 0, "exact")
+                continue
+            }
+            for (t = 1; t <= count; t++) recall_line(form, methods["search", i], c, targets[t] + 0, targets[t])
+        }
+}
+
+function comparisons(    i) {
     for (i = 1; i <= method_count["compare"]; i++) {
-        method = methods["compare", i]
-        title("Row by row: " method)
+        look_at("compare", methods["compare", i], "-", 1)
+        title("Row by row: " now_method)
         printf "%d queries, %d rows: %d with the same id, %d with another id of the same distance, %d different; ",
-            median("compare", method, "-", 1, "queries"), median("compare", method, "-", 1, "rows"),
-            median("compare", method, "-", 1, "same_id"), median("compare", method, "-", 1, "other_id_same_distance"),
-            median("compare", method, "-", 1, "different")
-        printf "distances differ by at most %.2g of themselves\n",
-            median("compare", method, "-", 1, "largest_relative_difference")
+            raw("queries"), raw("rows"), raw("same_id"), raw("other_id_same_distance"), raw("different")
+        printf "distances differ by at most %.2g of themselves\n", raw("largest_relative_difference")
     }
 }
 
-function firsts(    i, j, method, config) {
+function firsts(    i, j, form) {
     if (!method_count["first"]) return
     title("New sessions, microseconds (p50)")
-    printf "%-18s %-24s %10s %10s %10s %10s %10s\n", "", "", "connect", "query 1", "query 2", "query 3", "query 20"
+    form = "%-18s %-24s %10s %10s %10s %10s %10s\n"
+    printf form, "", "", "connect", "query 1", "query 2", "query 3", "query 20"
     for (i = 1; i <= method_count["first"]; i++)
         for (j = 1; j <= config_count["first", methods["first", i]]; j++) {
-            method = methods["first", i]
-            config = configs["first", method, j]
-            printf "%-18s %-24s %10s %10s %10s %10s %10s\n", method, config, short(median("first", method, config, 1, "connect")),
-                short(median("first", method, config, 1, "query_1")), short(median("first", method, config, 1, "query_2")),
-                short(median("first", method, config, 1, "query_3")), short(median("first", method, config, 1, "query_20"))
+            look_at("first", methods["first", i], configs["first", methods["first", i], j], 1)
+            printf form, now_method, now_config, f("connect"), f("query_1"), f("query_2"), f("query_3"), f("query_20")
         }
 }
 
-function restarts(    i, j, method, config) {
+function restarts(    i, j, form) {
     if (!method_count["restart"]) return
     title("Restarts (ready: from the start of the server to the first session, s; queries in ms)")
-    printf "%-18s %-32s %10s %10s %10s\n", "", "", "ready s", "query 1", "query 2"
+    form = "%-18s %-32s %10s %10s %10s\n"
+    printf form, "", "", "ready s", "query 1", "query 2"
     for (i = 1; i <= method_count["restart"]; i++)
         for (j = 1; j <= config_count["restart", methods["restart", i]]; j++) {
-            method = methods["restart", i]
-            config = configs["restart", method, j]
-            printf "%-18s %-32s %10s %10s %10s\n", method, config, short(median("restart", method, config, 1, "ready")),
-                short(median("restart", method, config, 1, "query_1") / 1000),
-                short(median("restart", method, config, 1, "query_2") / 1000)
+            look_at("restart", methods["restart", i], configs["restart", methods["restart", i], j], 1)
+            printf form, now_method, now_config, f("ready"), short(raw("query_1") / 1000), short(raw("query_2") / 1000)
         }
 }
 
-function inserts(    i, j, n, method, config, plain, wal, more, other, other_plain) {
-    n = method_count["insert"]
-    if (!n) return
+function inserts(    i, j, plain, form) {
+    if (!method_count["insert"]) return
     title("Inserts (slower: time / time without index; index WAL: less that of the table without index)")
-    printf "%-18s %-22s %10s %10s %8s %8s %10s %10s %10s\n", "", "", "rows/s", "us/row", "slower", "cpu us", "WAL/row",
-        "index WAL", "pgv./iqdb"
-    for (j = 1; j <= step_count["insert"]; j++) {
-        config = steps["insert", j]
-        for (i = 1; i <= n; i++) {
-            method = methods["insert", i]
-            plain = method ~ /^pgvector/ ? "pgvector table" : "iqvector table"
-            wal = median("insert", method, config, 1, "wal_per_row")
-            more = method == plain ? "" : wal - median("insert", plain, config, 1, "wal_per_row")
-            other = rival(method)
-            printf "%-18s %-22s %10s %10s %8s %8s %10s %10s %10s\n", method, config,
-                short(median("insert", method, config, 1, "rate")),
-                short(median("insert", method, config, 1, "mean")),
-                method == plain ? "" : ratio(median("insert", method, config, 1, "mean"), median("insert", plain, config, 1, "mean")),
-                short(median("insert", method, config, 1, "processor")),
-                short(wal), short(more), ratio(median("insert", other, config, 1, "mean"), median("insert", method, config, 1, "mean"))
+    form = "%-18s %-22s %10s %10s %8s %8s %10s %10s %10s\n"
+    printf form, "", "", "rows/s", "us/row", "slower", "cpu us", "WAL/row", "index WAL", "pgv./iqdb"
+    for (j = 1; j <= step_count["insert"]; j++)
+        for (i = 1; i <= method_count["insert"]; i++) {
+            look_at("insert", methods["insert", i], steps["insert", j], 1)
+            plain = now_method ~ /^pgvector/ ? "pgvector table" : "iqvector table"
+            if (now_method == plain) plain = "none"
+            printf form, now_method, now_config, f("rate"), f("mean"), ratio(raw("mean"), of(plain, "mean")),
+                f("processor"), f("wal_per_row"),
+                plain == "none" ? "" : short(raw("wal_per_row") - of(plain, "wal_per_row")),
+                ratio(of(rival(now_method), "mean"), raw("mean"))
         }
-    }
 }
 
-function vacuums(    i, method) {
+function vacuums(    i) {
     if (!method_count["vacuum"]) return
     title("VACUUM after deleting a fifth of the rows")
-    printf "%-18s %10s %14s\n", "", "seconds", "pgv./iqdb"
+    printf "%-18s %10s %10s\n", "", "seconds", "pgv./iqdb"
     for (i = 1; i <= method_count["vacuum"]; i++) {
-        method = methods["vacuum", i]
-        printf "%-18s %10s %14s\n", method, short(median("vacuum", method, "a fifth deleted", 1, "seconds")),
-            ratio(median("vacuum", rival(method), "a fifth deleted", 1, "seconds"),
-                median("vacuum", method, "a fifth deleted", 1, "seconds"))
+        look_at("vacuum", methods["vacuum", i], "a fifth deleted", 1)
+        printf "%-18s %10s %10s\n", now_method, f("seconds"), ratio(of(rival(now_method), "seconds"), raw("seconds"))
     }
 }
 
 END {
     for (i = 1; i <= note_count; i++) print notes[i]
-    printf "%d rows of %d dimensions, %d queries, %d lists\n", setup["rows"], setup["dimension"], setup["queries"], setup["lists"]
+    printf "%d rows of %d dimensions, %d queries, %d lists\n", setup["rows"], setup["dimension"], setup["queries"],
+        setup["lists"]
     floors()
     loads()
     builds()
-    at_recall()
+    recalls()
     curves()
     comparisons()
     firsts()
