@@ -128,20 +128,67 @@ tuple_complete(TupleTableSlot *slot)
 	return complete;
 }
 
+/* ---- versions of a row ---- */
+
+/*
+ * The newest version of the row with this root line pointer that is not dead to everybody, copied; NULL if there is none,
+ * or if the line pointer is no root. All versions that this index has seen have the same key; an older one, from before
+ * the index was there, may have another. The buffer is locked.
+ */
+static HeapTuple
+newest_version(Relation heap, Buffer buffer, OffsetNumber root, TransactionId oldest)
+{
+	Page		page = BufferGetPage(buffer);
+	OffsetNumber offset = root;
+	TransactionId writer = InvalidTransactionId;
+	HeapTupleData found;
+
+	found.t_data = NULL;
+	while (offset >= FirstOffsetNumber && offset <= PageGetMaxOffsetNumber(page))
+	{
+		ItemId		item = PageGetItemId(page, offset);
+		HeapTupleData tuple;
+
+		if (ItemIdIsRedirected(item) && offset == root)
+		{
+			offset = ItemIdGetRedirect(item);
+			continue;
+		}
+		if (!ItemIdIsNormal(item))
+			break;
+		tuple.t_tableOid = RelationGetRelid(heap);
+		tuple.t_data = (HeapTupleHeader) PageGetItem(page, item);
+		tuple.t_len = ItemIdGetLength(item);
+		ItemPointerSet(&tuple.t_self, BufferGetBlockNumber(buffer), offset);
+		if (offset == root && HeapTupleHeaderIsHeapOnly(tuple.t_data))
+			break;
+		if (TransactionIdIsValid(writer) && !TransactionIdEquals(writer, HeapTupleHeaderGetXmin(tuple.t_data)))
+			break;
+		if (HeapTupleSatisfiesVacuum(&tuple, oldest, buffer) != HEAPTUPLE_DEAD)
+			found = tuple;
+		if (!HeapTupleHeaderIsHotUpdated(tuple.t_data))
+			break;
+		writer = HeapTupleHeaderGetUpdateXid(tuple.t_data);
+		offset = ItemPointerGetOffsetNumber(&tuple.t_data->t_ctid);
+	}
+	return found.t_data != NULL ? heap_copytuple(&found) : NULL;
+}
+
 /* ---- by TID ---- */
 
 struct IqdbPgFetch
 {
 	IqdbPgOwner owner;
 	Relation	index;
+	Relation	heap;
 	uint32		dimension;
-	IndexFetchTableData *table;
+	TransactionId oldest;		/* what was deleted before is dead to everybody */
+	BlockNumber blocks;			/* the table has at least so many */
 	TupleTableSlot *slot;
 	IndexInfo  *info;
 	EState	   *estate;
 	ExprState  *predicate;
 	Snapshot	registered;
-	SnapshotData visible;		/* everything that is not dead to everybody */
 };
 
 IqdbPgFetch *
@@ -151,11 +198,11 @@ iqdb_pg_fetch_begin(Relation index, Relation heap)
 
 	iqdb_pg_become_owner(&fetch->owner, heap);
 	fetch->index = index;
+	fetch->heap = heap;
 	fetch->dimension = (uint32) TupleDescAttr(RelationGetDescr(index), 0)->atttypmod;
 	fetch->registered = RegisterSnapshot(GetLatestSnapshot());
-	InitNonVacuumableSnapshot(fetch->visible, GlobalVisTestFor(heap));
-	fetch->table = table_index_fetch_begin(heap);
-	fetch->slot = table_slot_create(heap, NULL);
+	fetch->oldest = GetOldestNonRemovableTransactionId(heap);
+	fetch->slot = MakeSingleTupleTableSlot(RelationGetDescr(heap), &TTSOpsHeapTuple);
 	fetch->info = BuildIndexInfo(index);
 	fetch->estate = CreateExecutorState();
 	GetPerTupleExprContext(fetch->estate)->ecxt_scantuple = fetch->slot;
@@ -163,47 +210,53 @@ iqdb_pg_fetch_begin(Relation index, Relation heap)
 	return fetch;
 }
 
-const float *
-iqdb_pg_fetch(IqdbPgFetch *fetch, ItemPointer tid)
+/* The vector of a version, which is freed; NULL if it has none, or fails the predicate, or is dead and incomplete. */
+static const float *
+version_vector(IqdbPgFetch *fetch, HeapTuple tuple)
 {
 	Datum		values[INDEX_MAX_KEYS];
 	bool		isnull[INDEX_MAX_KEYS];
-	ItemPointerData root = *tid;
-	const float *vector = NULL;
-	bool		call_again = false;
-	bool		all_dead = false;
+	float	   *vector = NULL;
 
-	/* The table may be shorter than the journal remembers. */
-	if (ItemPointerGetBlockNumber(&root) >= RelationGetNumberOfBlocks(fetch->table->rel))
-		return NULL;
 	ResetPerTupleExprContext(fetch->estate);
-	if (!table_index_fetch_tuple(fetch->table, &root, &fetch->visible, fetch->slot, &call_again, &all_dead))
-		return NULL;
-	if (!tuple_complete(fetch->slot))
-	{
-		ExecClearTuple(fetch->slot);
-		return NULL;
-	}
-	if (fetch->predicate == NULL || ExecQual(fetch->predicate, GetPerTupleExprContext(fetch->estate)))
+	ExecStoreHeapTuple(tuple, fetch->slot, true);
+	if (tuple_complete(fetch->slot) &&
+		(fetch->predicate == NULL || ExecQual(fetch->predicate, GetPerTupleExprContext(fetch->estate))))
 	{
 		FormIndexDatum(fetch->info, fetch->slot, fetch->estate, values, isnull);
 		if (!isnull[0])
 		{
-			const float *x = iqdb_pg_datum_vector(fetch->index, values[0], fetch->dimension);
-			float	   *copy = palloc(fetch->dimension * sizeof(float));
-
-			memcpy(copy, x, fetch->dimension * sizeof(float));
-			vector = copy;
+			vector = palloc(fetch->dimension * sizeof(float));
+			memcpy(vector, iqdb_pg_datum_vector(fetch->index, values[0], fetch->dimension),
+				   fetch->dimension * sizeof(float));
 		}
 	}
 	ExecClearTuple(fetch->slot);
 	return vector;
 }
 
+const float *
+iqdb_pg_fetch(IqdbPgFetch *fetch, ItemPointer tid)
+{
+	BlockNumber block = ItemPointerGetBlockNumber(tid);
+	HeapTuple	tuple;
+	Buffer		buffer;
+
+	/* The table may be shorter than the journal remembers. */
+	if (block >= fetch->blocks)
+		fetch->blocks = RelationGetNumberOfBlocks(fetch->heap);
+	if (block >= fetch->blocks)
+		return NULL;
+	buffer = ReadBuffer(fetch->heap, block);
+	LockBuffer(buffer, BUFFER_LOCK_SHARE);
+	tuple = newest_version(fetch->heap, buffer, ItemPointerGetOffsetNumber(tid), fetch->oldest);
+	UnlockReleaseBuffer(buffer);
+	return tuple != NULL ? version_vector(fetch, tuple) : NULL;
+}
+
 void
 iqdb_pg_fetch_end(IqdbPgFetch *fetch)
 {
-	table_index_fetch_end(fetch->table);
 	ExecDropSingleTupleTableSlot(fetch->slot);
 	FreeExecutorState(fetch->estate);
 	UnregisterSnapshot(fetch->registered);
@@ -213,48 +266,69 @@ iqdb_pg_fetch_end(IqdbPgFetch *fetch)
 
 /* ---- the whole table ---- */
 
-typedef struct FillState
+/* The rows of one page: their roots, and their newest versions, copied. Returns how many. */
+static int
+rows_of_page(IqdbPgFetch *fetch, BlockNumber block, BufferAccessStrategy strategy, OffsetNumber *roots,
+			 HeapTuple *versions)
 {
-	IqdbPgArena *arena;
-	uint32		dimension;
-	MemoryContext context;
-	uint64		rows;
-	IqdbStatus	status;
-	IqdbError  *error;
-} FillState;
+	Buffer		buffer = ReadBufferExtended(fetch->heap, MAIN_FORKNUM, block, RBM_NORMAL, strategy);
+	Page		page = BufferGetPage(buffer);
+	OffsetNumber last;
+	int			count = 0;
 
-static void
-fill_row(Relation index, ItemPointer tid, Datum *values, bool *isnull, bool alive, void *arg)
-{
-	FillState  *state = arg;
-	MemoryContext saved;
-
-	if (isnull[0] || state->status != IQDB_OK || (!alive && !iqdb_pg_datum_complete(values[0])))
-		return;
-	IQDB_PG_FAIL_POINT("rebuild-row");
-	saved = MemoryContextSwitchTo(state->context);
-	state->status = iqdb_index_put(&state->arena->index, iqdb_id_u64(iqdb_pg_tid_number(tid)),
-								   iqdb_pg_datum_vector(index, values[0], state->dimension), state->dimension,
-								   NULL, 0, NULL, state->error);
-	MemoryContextSwitchTo(saved);
-	MemoryContextReset(state->context);
-	state->rows++;
+	LockBuffer(buffer, BUFFER_LOCK_SHARE);
+	last = PageIsNew(page) ? 0 : PageGetMaxOffsetNumber(page);
+	for (OffsetNumber offset = FirstOffsetNumber; offset <= last; offset++)
+	{
+		versions[count] = newest_version(fetch->heap, buffer, offset, fetch->oldest);
+		if (versions[count] != NULL)
+			roots[count++] = offset;
+	}
+	UnlockReleaseBuffer(buffer);
+	return count;
 }
 
+/*
+ * The server's own scan for builds will not do here: it takes for granted that nobody changes the table meanwhile, and on
+ * a standby it can meet versions without a root, of transactions that ended with a crash of the primary.
+ */
 IqdbStatus
 iqdb_pg_fill_from_table(Relation index, Relation heap, IqdbPgArena *arena, uint64 *rows_out, IqdbError *error)
 {
-	FillState	state = {arena, arena->index.store.header->options.dimension, NULL, 0, IQDB_OK, error};
-	IndexInfo  *info = BuildIndexInfo(index);
-	IqdbPgOwner owner;
+	IqdbPgFetch *fetch = iqdb_pg_fetch_begin(index, heap);
+	BufferAccessStrategy strategy = GetAccessStrategy(BAS_BULKREAD);
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "iqdb rebuild", ALLOCSET_DEFAULT_SIZES);
+	MemoryContext saved = MemoryContextSwitchTo(context);
+	BlockNumber blocks = RelationGetNumberOfBlocks(heap);
+	IqdbStatus	status = IQDB_OK;
 
-	iqdb_pg_become_owner(&owner, heap);
-	state.context = AllocSetContextCreate(CurrentMemoryContext, "iqdb rebuild", ALLOCSET_DEFAULT_SIZES);
-	table_index_build_range_scan(heap, index, info, false, true, false, 0, InvalidBlockNumber, fill_row, &state, NULL);
-	MemoryContextDelete(state.context);
-	iqdb_pg_become_self(&owner);
-	*rows_out = state.rows;
-	return state.status;
+	*rows_out = 0;
+	for (BlockNumber block = 0; block < blocks && status == IQDB_OK; block++)
+	{
+		OffsetNumber roots[MaxHeapTuplesPerPage];
+		HeapTuple	versions[MaxHeapTuplesPerPage];
+		int			count;
+
+		CHECK_FOR_INTERRUPTS();
+		count = rows_of_page(fetch, block, strategy, roots, versions);
+		for (int i = 0; i < count && status == IQDB_OK; i++)
+		{
+			const float *vector = version_vector(fetch, versions[i]);
+
+			if (vector == NULL)
+				continue;
+			IQDB_PG_FAIL_POINT("rebuild-row");
+			status = iqdb_index_put(&arena->index, iqdb_id_u64(((uint64) block << 16) | roots[i]), vector,
+									fetch->dimension, NULL, 0, NULL, error);
+			(*rows_out)++;
+		}
+		MemoryContextReset(context);
+	}
+	MemoryContextSwitchTo(saved);
+	MemoryContextDelete(context);
+	FreeAccessStrategy(strategy);
+	iqdb_pg_fetch_end(fetch);
+	return status;
 }
 
 int
