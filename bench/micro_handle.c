@@ -203,6 +203,19 @@ small_sets(size_t rounds)
 			   metric == IQDB_METRIC_COSINE ? "   (reference: 7.9)" : "");
 		iqdb_abandon(db);
 	}
+	{
+		IqdbConfig config = iqdb_config_default(IQDB_ENGINE_FLAT, dim, IQDB_METRIC_COSINE);
+		IqdbError  err;
+		Iqdb      *db;
+
+		config.use_cache = true;
+		require(iqdb_open_in_memory(&config, &db, &err), &err);
+		for (size_t i = 0; i < count; i++)
+			require(iqdb_upsert(db, iqdb_id_u64(i), vectors + i * dim, dim, NULL, 0, &err), &err);
+		searches = time_searches(db, vectors + count * dim, 16, dim, 10, rounds, 500);
+		printf("  search answered by the cache %30.2f\n", searches);
+		iqdb_abandon(db);
+	}
 	printf("  1000 upserts in memory %36.1f   (reference: 185)\n",
 		   time_upserts(NULL, IQDB_FSYNC_NEVER, vectors, count, dim, rounds));
 	snprintf(path, sizeof(path), "/tmp/micro-handle-%ld", (long) getpid());
