@@ -16,7 +16,7 @@
 #define IVF_LISTS_MAX 1000000
 #define PQ_REFINE_MAX 10000
 
-/* Codes of 8 bits stand for sums of products; the metrics that rank by one. */
+/* Codes of 8 bits, and of signs, stand for sums of products; the metrics that rank by one. */
 static bool
 sq8_possible(uint32_t metric)
 {
@@ -112,7 +112,11 @@ check_quantization(const IqdbIndexOptions *options, IqdbError *err)
 								 options->pq_subvectors, options->dimension);
 			return check_range("refine", options->refine, 0, PQ_REFINE_MAX, err);
 		case IQDB_QUANTIZATION_BQ:
-			return iqdb_fail(err, IQDB_ERR_UNSUPPORTED, "quantization bq is not possible inside an index");
+			if (options->engine != IQDB_ENGINE_IVF)
+				return iqdb_fail(err, IQDB_ERR_UNSUPPORTED, "quantization bq is possible with engine ivf only");
+			if (!sq8_possible(options->metric))
+				return iqdb_fail(err, IQDB_ERR_METRIC, "quantization bq is not possible with metric %s", metric);
+			return check_range("refine", options->refine, 0, PQ_REFINE_MAX, err);
 		default:
 			return iqdb_fail(err, IQDB_ERR_CONFIG, "quantization %u is unknown", options->quantization);
 	}

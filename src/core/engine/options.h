@@ -40,7 +40,7 @@ typedef struct IqdbIndexOptions
 	uint32_t probes;          /* ivf: 0 = automatic, .. lists */
 	uint32_t training_sample; /* ivf: >= 1 */
 	uint32_t pq_subvectors;   /* pq: 0 = automatic */
-	uint32_t refine;          /* pq: candidates re-ranked per wanted row; 0 = none */
+	uint32_t refine;          /* pq, bq: candidates re-ranked per wanted row; 0 = no more than wanted */
 } IqdbIndexOptions;
 
 /* Default options of an engine; dimension and metric as given. */
