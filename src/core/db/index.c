@@ -1,8 +1,9 @@
 /*
  * index.c - one index over an arena of the host's: the row store joined with an engine.
  *
- * Owns: the checks at the door (dimension, finite components, id, encoded metadata), and the life of cursors. Does not
- * own: rows (engine/store.c), how they are found (the engines), bytes of snapshots (index_codec.c), files (the host).
+ * Owns: the checks at the door (dimension, finite components, id, encoded metadata). Does not own: cursors
+ * (index_cursor.c),
+ * rows (engine/store.c), how they are found (the engines), bytes of snapshots (index_codec.c), files (the host).
  */
 #include "core/db/index_private.h"
 
@@ -13,8 +14,6 @@
 
 /* Slots looked at under one hold of ROWS when ids are listed. */
 #define IDS_STRETCH 16384u
-
-#define QUERY_ALIGNMENT 64u
 
 /* ---- making and joining ---- */
 
@@ -280,75 +279,6 @@ uint64_t
 iqdb_index_live_count(const IqdbIndex *index)
 {
 	return atomic_load_explicit(&index->store.header->live_count, memory_order_acquire);
-}
-
-/* ---- cursors ---- */
-
-/* One allocation: the engine's cursor, then the query at a multiple of 64 bytes. */
-static IqdbStatus
-cursor_allocate(IqdbIndex *index, IqdbCursor **cursor_out, float **query_out, IqdbError *err)
-{
-	size_t         stride = index->store.header->stride;
-	size_t         size = index->engine->cursor_size + QUERY_ALIGNMENT + stride * sizeof(float);
-	unsigned char *memory = iqdb_alloc(&index->host->allocator, size);
-	uintptr_t      query;
-
-	*cursor_out = NULL;
-	*query_out = NULL;
-	if (memory == NULL)
-		return iqdb_fail(err, IQDB_ERR_NOMEM, "out of memory for a cursor of %zu bytes", size);
-	memset(memory, 0, index->engine->cursor_size);
-	query = (uintptr_t) memory + index->engine->cursor_size;
-	query = (query + QUERY_ALIGNMENT - 1) / QUERY_ALIGNMENT * QUERY_ALIGNMENT;
-	*query_out = (float *) (void *) (memory + (query - (uintptr_t) memory));
-	*cursor_out = (IqdbCursor *) (void *) memory;
-	(*cursor_out)->size = size;
-	return IQDB_OK;
-}
-
-IqdbStatus
-iqdb_cursor_open(IqdbIndex *index, const float *query, size_t dim, const IqdbSearchParams *params,
-				 IqdbCursor **cursor_out, IqdbError *err)
-{
-	const IqdbStore *store = &index->store;
-	IqdbCursor      *cursor = NULL;
-	float           *copy = NULL;
-	IqdbStatus       status;
-
-	*cursor_out = NULL;
-	IQDB_TRY(iqdbi_index_check_vector(index, query, dim, err));
-	IQDB_TRY(cursor_allocate(index, &cursor, &copy, err));
-	memcpy(copy, query, dim * sizeof(float));
-	memset(copy + dim, 0, (store->header->stride - dim) * sizeof(float));
-	cursor->engine = index->engine;
-	cursor->store = &index->store;
-	cursor->query = copy;
-	cursor->query_norm2 = store->kernels->sums[IQDB_SUM_DOT].pair(copy, copy, dim);
-	if (params != NULL)
-		cursor->params = *params;
-	status = index->engine->cursor_start(cursor, err);
-	if (status != IQDB_OK)
-	{
-		iqdb_free(&index->host->allocator, cursor, cursor->size);
-		return status;
-	}
-	*cursor_out = cursor;
-	return IQDB_OK;
-}
-
-IqdbStatus
-iqdb_cursor_next(IqdbCursor *cursor, IqdbHit *hits, size_t capacity, size_t *count_out, IqdbError *err)
-{
-	return cursor->engine->cursor_next(cursor, hits, capacity, count_out, err);
-}
-
-void
-iqdb_cursor_close(IqdbCursor *cursor)
-{
-	if (cursor == NULL)
-		return;
-	cursor->engine->cursor_end(cursor);
-	iqdb_free(&cursor->store->host->allocator, cursor, cursor->size);
 }
 
 /* ---- numbers ---- */

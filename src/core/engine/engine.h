@@ -9,8 +9,9 @@
  *            means: an engine may keep a list of rows not linked yet, and scan it exactly);
  *   link()   afterwards, outside every lock, by the same writer or by any other: the expensive part.
  *
- * Order: a cursor returns rows nearest first by (rank key, sequence); exact for the rows it returns, and every LIVE row
- * is returned at last if the caller goes on. Searches take STRUCTURE shared for one stretch of work of at most about a
+ * Order: a cursor returns rows nearest first by (rank key, sequence), keys of full precision, and every LIVE row is
+ * returned at last if the caller goes on. An approximate engine that goes on may find a row that precedes one it has
+ * returned; it returns it when it finds it, and the door (db/index_cursor.c) holds it back to the stream's end. Searches take STRUCTURE shared for one stretch of work of at most about a
  * millisecond, release it between stretches, and poll cancel there. No lock is held when a function returns.
  */
 #ifndef IQDB_ENGINE_ENGINE_H
@@ -55,6 +56,15 @@ typedef struct IqdbCursor
 	IqdbSearchParams         params;
 	IqdbSearchStats          stats;
 	size_t                   size;        /* bytes allocated for this cursor */
+
+	/* the door's own (db/index_cursor.c): the last hit handed out, and rows that an engine found too late for the order */
+	IqdbHit  last;
+	IqdbHit *late;
+	size_t   late_count;
+	size_t   late_next;
+	size_t   late_allocated;
+	bool     started;
+	bool     ended;
 } IqdbCursor;
 
 /* Byte streams of a snapshot's engine part. Both return IQDB_OK or fail for good. */

@@ -1,0 +1,197 @@
+/*
+ * index_cursor.c - the stream of hits as callers see it: what an engine finds, in order.
+ *
+ * Owns: the life of cursors, and the promise of order. An approximate engine that goes on searching finds now and then a
+ * row that is nearer than one it has handed out already. Handed out at once it would break the order that the caller was
+ * promised; dropped, it would break the promise that every row comes at last. Such rows are held back until the engine
+ * has no more, and then come in their own order: whoever stops before that sees an ordered stream. How many there are is
+ * how many the engine missed at first.
+ */
+#include "core/db/index_private.h"
+
+#include <string.h>
+
+#include "core/base/topk.h"
+
+#define QUERY_ALIGNMENT 64u
+
+#define LATE_FIRST 32u
+
+/* One allocation: the engine's cursor, then the query at a multiple of 64 bytes. */
+static IqdbStatus
+cursor_allocate(IqdbIndex *index, IqdbCursor **cursor_out, float **query_out, IqdbError *err)
+{
+	size_t         stride = index->store.header->stride;
+	size_t         size = index->engine->cursor_size + QUERY_ALIGNMENT + stride * sizeof(float);
+	unsigned char *memory = iqdb_alloc(&index->host->allocator, size);
+	uintptr_t      query;
+
+	*cursor_out = NULL;
+	*query_out = NULL;
+	if (memory == NULL)
+		return iqdb_fail(err, IQDB_ERR_NOMEM, "out of memory for a cursor of %zu bytes", size);
+	memset(memory, 0, index->engine->cursor_size);
+	query = (uintptr_t) memory + index->engine->cursor_size;
+	query = (query + QUERY_ALIGNMENT - 1) / QUERY_ALIGNMENT * QUERY_ALIGNMENT;
+	*query_out = (float *) (void *) (memory + (query - (uintptr_t) memory));
+	*cursor_out = (IqdbCursor *) (void *) memory;
+	(*cursor_out)->size = size;
+	return IQDB_OK;
+}
+
+IqdbStatus
+iqdb_cursor_open(IqdbIndex *index, const float *query, size_t dim, const IqdbSearchParams *params,
+				 IqdbCursor **cursor_out, IqdbError *err)
+{
+	const IqdbStore *store = &index->store;
+	IqdbCursor      *cursor = NULL;
+	float           *copy = NULL;
+	IqdbStatus       status;
+
+	*cursor_out = NULL;
+	IQDB_TRY(iqdbi_index_check_vector(index, query, dim, err));
+	IQDB_TRY(cursor_allocate(index, &cursor, &copy, err));
+	memcpy(copy, query, dim * sizeof(float));
+	memset(copy + dim, 0, (store->header->stride - dim) * sizeof(float));
+	cursor->engine = index->engine;
+	cursor->store = &index->store;
+	cursor->query = copy;
+	cursor->query_norm2 = store->kernels->sums[IQDB_SUM_DOT].pair(copy, copy, dim);
+	if (params != NULL)
+		cursor->params = *params;
+	status = index->engine->cursor_start(cursor, err);
+	if (status != IQDB_OK)
+	{
+		iqdb_free(&index->host->allocator, cursor, cursor->size);
+		return status;
+	}
+	*cursor_out = cursor;
+	return IQDB_OK;
+}
+
+/* ---- rows found late ---- */
+
+static bool
+before(const IqdbHit *a, const IqdbHit *b)
+{
+	IqdbCandidate x = {.sequence = a->sequence, .key = a->key};
+	IqdbCandidate y = {.sequence = b->sequence, .key = b->key};
+
+	return iqdb_candidate_before(&x, &y);
+}
+
+static IqdbStatus
+hold_back(IqdbCursor *cursor, const IqdbHit *hit, IqdbError *err)
+{
+	const IqdbAllocator *allocator = &cursor->store->host->allocator;
+
+	if (cursor->late_count == cursor->late_allocated)
+	{
+		size_t   wanted = cursor->late_allocated == 0 ? LATE_FIRST : 2 * cursor->late_allocated;
+		IqdbHit *moved = iqdb_realloc(allocator, cursor->late, cursor->late_allocated * sizeof(IqdbHit),
+									  wanted * sizeof(IqdbHit));
+
+		if (moved == NULL)
+			return iqdb_fail(err, IQDB_ERR_NOMEM, "out of memory for a search");
+		cursor->late = moved;
+		cursor->late_allocated = wanted;
+	}
+	cursor->late[cursor->late_count++] = *hit;
+	return IQDB_OK;
+}
+
+/* Sifts down in the heap of late[0 .. count), the last in order on top. */
+static void
+sift(IqdbHit *late, size_t count, size_t at)
+{
+	IqdbHit moved = late[at];
+
+	for (size_t child = 2 * at + 1; child < count; child = 2 * at + 1)
+	{
+		if (child + 1 < count && before(&late[child], &late[child + 1]))
+			child++;
+		if (!before(&moved, &late[child]))
+			break;
+		late[at] = late[child];
+		at = child;
+	}
+	late[at] = moved;
+}
+
+static void
+sort_late(IqdbCursor *cursor)
+{
+	IqdbHit *late = cursor->late;
+
+	for (size_t i = cursor->late_count / 2; i-- > 0;)
+		sift(late, cursor->late_count, i);
+	for (size_t count = cursor->late_count; count-- > 1;)
+	{
+		IqdbHit last = late[0];
+
+		late[0] = late[count];
+		late[count] = last;
+		sift(late, count, 0);
+	}
+}
+
+/* Keeps the hits that follow what was handed out, and returns how many; the others are held back. */
+static IqdbStatus
+keep_ordered(IqdbCursor *cursor, IqdbHit *hits, size_t *count, IqdbError *err)
+{
+	size_t kept = 0;
+
+	for (size_t i = 0; i < *count; i++)
+	{
+		if (cursor->started && before(&hits[i], &cursor->last))
+			IQDB_TRY(hold_back(cursor, &hits[i], err));
+		else
+		{
+			cursor->started = true;
+			cursor->last = hits[i];
+			hits[kept++] = hits[i];
+		}
+	}
+	*count = kept;
+	return IQDB_OK;
+}
+
+IqdbStatus
+iqdb_cursor_next(IqdbCursor *cursor, IqdbHit *hits, size_t capacity, size_t *count_out, IqdbError *err)
+{
+	*count_out = 0;
+	while (capacity > 0 && *count_out == 0 && !cursor->ended)
+	{
+		IQDB_TRY(cursor->engine->cursor_next(cursor, hits, capacity, count_out, err));
+		if (*count_out == 0)
+		{
+			cursor->ended = true;
+			sort_late(cursor);
+		}
+		else
+			IQDB_TRY(keep_ordered(cursor, hits, count_out, err));
+	}
+	if (cursor->ended)
+	{
+		size_t left = cursor->late_count - cursor->late_next;
+
+		*count_out = left < capacity ? left : capacity;
+		if (*count_out > 0)
+			memcpy(hits, cursor->late + cursor->late_next, *count_out * sizeof(IqdbHit));
+		cursor->late_next += *count_out;
+	}
+	return IQDB_OK;
+}
+
+void
+iqdb_cursor_close(IqdbCursor *cursor)
+{
+	const IqdbAllocator *allocator;
+
+	if (cursor == NULL)
+		return;
+	allocator = &cursor->store->host->allocator;
+	cursor->engine->cursor_end(cursor);
+	iqdb_free(allocator, cursor->late, cursor->late_allocated * sizeof(IqdbHit));
+	iqdb_free(allocator, cursor, cursor->size);
+}
