@@ -3,7 +3,7 @@
  *
  * Byte 0: engine and metric. Then one operation per round: upsert, delete, search, filtered search, flush, optimize, close
  * and reopen, abandon and reopen, lose power and reopen. Properties: the answers of the model (with the flat engine in its
- * very order; with a graph, when every row is asked for, the same rows, each once, nearest first), acknowledged writes
+ * very order; with the others, when every row is asked for), acknowledged writes
  * survive everything, and verification finds nothing.
  */
 #include "core/db/iqdb.h"
@@ -215,18 +215,20 @@ operation(World *world, Input *input)
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	Input   input = {data, size};
-	uint8_t shape = take(&input);
-	World   world = {0};
-	bool    graph = shape >= 128 && iqdb_engine_get(IQDB_ENGINE_HNSW) != NULL;
+	Input          input = {data, size};
+	uint8_t        shape = take(&input);
+	World          world = {0};
+	/* half of the shapes are flat, a quarter each the others */
+	IqdbEngineKind engine = shape < 128 ? IQDB_ENGINE_FLAT : shape < 192 ? IQDB_ENGINE_HNSW : IQDB_ENGINE_IVF;
 
 	world.fs = io_crash_create();
-	world.config = iqdb_config_default(graph ? IQDB_ENGINE_HNSW : IQDB_ENGINE_FLAT, DIM,
-									   (IqdbMetric) (shape % IQDB_METRIC_COUNT));
+	if (iqdb_engine_get(engine) == NULL)
+		engine = IQDB_ENGINE_FLAT;
+	world.config = iqdb_config_default(engine, DIM, (IqdbMetric) (shape % IQDB_METRIC_COUNT));
 	world.config.memory_max = UINT64_C(32) * 1024 * 1024;
 	world.config.io = io_crash_io(world.fs);
 	world.config.checkpoint_bytes = 4000;
-	world.exact = !graph;
+	world.exact = engine == IQDB_ENGINE_FLAT;
 	model_init(&world.model, DIM, (IqdbMetric) (shape % IQDB_METRIC_COUNT));
 	open_database(&world);
 	for (int i = 0; i < OPERATIONS_MAX && input.left > 0; i++)
