@@ -4,8 +4,9 @@
  * What is promised of the graph, and therefore a breach when it does not hold: lists within their room, links to nodes
  * that are part of the graph and reach the list's level, no link to the node itself, no link twice in a list, every LIVE
  * row linked or waiting, every waiting row in region PENDING once, an entry point that is a node, counts that agree.
- * Links need not be reciprocal, and a few nodes may be out of reach on level 0: searches find their rows by looking at
- * every row at last. Only when they are more than a hundredth is that reported.
+ * Links need not be reciprocal, and some nodes may be out of reach from the entry point: searches find their rows by
+ * looking at every row at last, and repairs attach them again. Only when they are more than a quarter is that reported, and not
+ * for DOT, where the rows of largest norm are everybody's neighbours and those of small norm nobody's.
  */
 #include "core/hnsw/hnsw_private.h"
 
@@ -18,7 +19,7 @@
 /* Breaches of one kind reported one by one; the rest is counted. */
 #define REPORTED_MAX 20
 
-#define UNREACHED_SHARE 100
+#define UNREACHED_SHARE 4
 #define UNREACHED_FREE 8
 
 typedef struct Check
@@ -33,8 +34,7 @@ typedef struct Check
 	uint64_t         dead;
 	uint64_t         dead_linked; /* of those linked */
 	uint64_t         waiting;
-	uint64_t        *bits;  /* a bit per slot */
-	uint32_t        *queue; /* slot_count entries */
+	uint64_t        *bits; /* a bit per slot */
 } Check;
 
 static void
@@ -217,52 +217,32 @@ check_counts(Check *check)
 
 /* ---- reach ------------------------------------------------------------------------------------------------------- */
 
-/* Breadth first from the entry point over level 0. Beside writers the count is an estimate. */
 static IqdbStatus
 check_reach(Check *check)
 {
-	const IqdbiHnsw *graph = check->graph;
-	uint64_t         entry = iqdbi_hnsw_entry(graph);
-	uint32_t         head = 0;
-	uint32_t         tail = 0;
-	uint64_t         reached = 0;
+	IqdbiReach reach;
+	uint64_t   missing = check->linked - check->dead_linked;
+	IqdbStatus status = iqdbi_reach_init(&reach, check->graph, check->slot_count);
 
-	if (entry == 0 || iqdbi_entry_slot(entry) >= check->slot_count)
-		return IQDB_OK;
-	memset(check->bits, 0, bits_bytes(check->slot_count));
-	(void) bit_set(check->bits, iqdbi_entry_slot(entry));
-	check->queue[tail++] = iqdbi_entry_slot(entry);
-	while (head < tail)
+	if (status != IQDB_OK)
+		return status;
+	status = iqdbi_reach_all(&reach);
+	for (uint32_t i = 0; i < reach.tail; i++)
 	{
-		if (iqdb_host_cancelled(graph->store->host))
-			return IQDB_ERR_CANCELLED;
-		iqdb_store_lock(graph->store, IQDB_LOCK_STRUCTURE, false);
-		for (uint32_t i = 0; i < STRETCH_NODES && head < tail; i++)
-		{
-			uint32_t slot = check->queue[head++];
-			uint32_t info = iqdbi_hnsw_info(graph, slot);
-			uint32_t slots[IQDBI_HNSW_LIST_MAX];
-			uint32_t count = iqdbi_list_read(graph, iqdbi_hnsw_list(graph, slot, 0), 0, slots);
+		uint32_t info = iqdbi_hnsw_info(check->graph, reach.queue[i]);
 
-			reached += iqdbi_info_status(info) == IQDBI_INFO_LINKED && (info & IQDBI_INFO_DEAD) == 0;
-			for (uint32_t j = 0; j < count; j++)
-			{
-				if (slots[j] < check->slot_count && bit_set(check->bits, slots[j]))
-					check->queue[tail++] = slots[j];
-			}
-		}
-		iqdb_store_unlock(graph->store, IQDB_LOCK_STRUCTURE, false);
+		missing -= missing > 0 && iqdbi_info_status(info) == IQDBI_INFO_LINKED && (info & IQDBI_INFO_DEAD) == 0;
 	}
-	if (reached + UNREACHED_FREE + check->linked / UNREACHED_SHARE < check->linked - check->dead_linked)
+	iqdbi_reach_free(&reach);
+	if (status == IQDB_OK && check->graph->metric != IQDB_METRIC_DOT && missing > UNREACHED_FREE + check->linked / UNREACHED_SHARE)
 	{
 		char text[160];
 
-		(void) snprintf(text, sizeof(text), "hnsw: %llu of %llu nodes are out of reach on level 0",
-						(unsigned long long) (check->linked - check->dead_linked - reached),
+		(void) snprintf(text, sizeof(text), "hnsw: %llu of %llu nodes are out of reach", (unsigned long long) missing,
 						(unsigned long long) (check->linked - check->dead_linked));
 		check->finding(check->arg, text);
 	}
-	return IQDB_OK;
+	return status;
 }
 
 /* ---- the engine's table ------------------------------------------------------------------------------------------ */
@@ -279,8 +259,7 @@ iqdbi_hnsw_check(IqdbStore *store, IqdbFinding finding, void *arg, IqdbError *er
 	iqdbi_hnsw_view(&graph, store);
 	check.graph = &graph;
 	check.bits = iqdb_alloc(allocator, bits_bytes(slot_count));
-	check.queue = iqdb_alloc(allocator, ((size_t) slot_count + 1) * sizeof(uint32_t));
-	status = check.bits != NULL && check.queue != NULL ? check_nodes(&check) : IQDB_ERR_NOMEM;
+	status = check.bits != NULL ? check_nodes(&check) : IQDB_ERR_NOMEM;
 	if (status == IQDB_OK)
 	{
 		check_pending(&check);
@@ -290,7 +269,6 @@ iqdbi_hnsw_check(IqdbStore *store, IqdbFinding finding, void *arg, IqdbError *er
 	if (check.reported > REPORTED_MAX)
 		finding(arg, "hnsw: more breaches were found than are listed");
 	iqdb_free(allocator, check.bits, bits_bytes(slot_count));
-	iqdb_free(allocator, check.queue, ((size_t) slot_count + 1) * sizeof(uint32_t));
 	return status == IQDB_OK ? IQDB_OK : iqdb_fail(err, status, "verification was stopped");
 }
 

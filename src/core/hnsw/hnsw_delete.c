@@ -480,6 +480,7 @@ iqdbi_hnsw_maintain(IqdbStore *store, IqdbMaintain what, IqdbError *err)
 	IqdbStatus status = IQDB_OK;
 	uint32_t   idle = 0;
 	uint64_t   linked;
+	bool       lost = true; /* some nodes may be */
 
 	iqdbi_hnsw_view(&graph, store);
 	if (what != IQDB_MAINTAIN_VACUUM)
@@ -490,6 +491,10 @@ iqdbi_hnsw_maintain(IqdbStore *store, IqdbMaintain what, IqdbError *err)
 		return IQDB_OK;
 	if (atomic_load_explicit(&graph.header->unrepaired, memory_order_acquire) > 0)
 		status = with_repair(&graph, atomic_load_explicit(&store->header->slot_count, memory_order_acquire), vacuum_run);
+	else if (what == IQDB_MAINTAIN_VACUUM)
+		lost = false;
+	if (status == IQDB_OK && lost)
+		status = iqdbi_hnsw_attach_lost(&graph);
 	atomic_store_explicit(&graph.header->maintaining, 0, memory_order_release);
 	(void) iqdb_store_reclaim(store);
 	return status == IQDB_OK ? IQDB_OK : repair_failed(status, err);

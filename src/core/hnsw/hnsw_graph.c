@@ -165,11 +165,10 @@ iqdbi_hnsw_view(IqdbiHnsw *graph_out, IqdbStore *store)
 	graph_out->stride = store->header->stride;
 	graph_out->metric = (IqdbMetric) options->metric;
 	graph_out->coded = is_coded(options);
-	if (graph_out->metric == IQDB_METRIC_DOT)
-		graph_out->alpha = 1.0f;
-	else if (graph_out->metric == IQDB_METRIC_L2 || graph_out->metric == IQDB_METRIC_COSINE)
+	graph_out->alpha = 1.0f;
+	if (graph_out->metric == IQDB_METRIC_L2 || graph_out->metric == IQDB_METRIC_COSINE)
 		graph_out->alpha = ALPHA_SQUARED;
-	else
+	else if (graph_out->metric != IQDB_METRIC_DOT)
 		graph_out->alpha = ALPHA_PLAIN;
 	graph_out->cost = 10 + options->dimension / (graph_out->coded ? 24 : 6);
 }

@@ -25,6 +25,12 @@
 /* Nodes met on the way down. */
 #define DESCENT_EXPECTED 256
 
+/*
+ * The paper goes down with a beam of one. Where rows form clusters far apart, a step in the wrong direction up there cannot
+ * be made good on level 0 by any beam: so a search that is asked to be thorough is that on its way down, too.
+ */
+#define DESCENT_SHARE 16
+
 IqdbStatus
 iqdbi_walk_init(IqdbiWalk *walk, const IqdbiHnsw *graph, IqdbSearchStats *stats)
 {
@@ -167,46 +173,44 @@ unvisited(IqdbiWalk *walk, uint32_t slot, uint32_t level, uint32_t *slots_out)
 	return count;
 }
 
-/* Takes each step to the nearest neighbour. Whoever was met before is not nearer than where we stand. */
+/* The best way down; the nearest node met on the last level above is the anchor. */
 IqdbStatus
 iqdbi_walk_descend(IqdbiWalk *walk, uint64_t entry, uint32_t level, size_t capacity)
 {
 	const IqdbiHnsw *graph = walk->graph;
+	IqdbiBeam       *beam = &walk->beam;
 	uint32_t         slots[IQDBI_HNSW_LIST_MAX];
 	float            keys[IQDBI_HNSW_LIST_MAX];
-	uint32_t         nearest = iqdbi_entry_slot(entry);
-	float            nearest_key;
+	IqdbiPair        nearest = {0.0f, iqdbi_entry_slot(entry)};
+	uint32_t         node;
 
 	IQDB_TRY(iqdbi_set_reset(&walk->visited, DESCENT_EXPECTED));
-	(void) iqdbi_set_add(&walk->visited, nearest);
-	iqdbi_hnsw_score(graph, &walk->target, &nearest, 1, &nearest_key);
+	IQDB_TRY(iqdbi_beam_reset(beam, capacity > DESCENT_SHARE ? capacity / DESCENT_SHARE : 1));
+	(void) iqdbi_set_add(&walk->visited, nearest.slot);
+	iqdbi_hnsw_score(graph, &walk->target, &nearest.slot, 1, &nearest.key);
 	charge(walk, 1);
+	IQDB_TRY(iqdbi_beam_result(beam, nearest.key, nearest.slot));
 	for (uint32_t at = iqdbi_entry_level(entry); at > level; at--)
 	{
-		bool moved;
-
-		do
+		while (iqdbi_beam_pop(beam, &node))
 		{
 			uint32_t count;
 
 			IQDB_TRY(iqdbi_set_grow(&walk->visited, iqdbi_hnsw_room(graph, at)));
-			count = unvisited(walk, nearest, at, slots);
-			moved = false;
+			count = unvisited(walk, node, at, slots);
 			iqdbi_hnsw_score(graph, &walk->target, slots, count, keys);
 			charge(walk, count);
 			for (uint32_t i = 0; i < count; i++)
 			{
-				if (keys[i] < nearest_key)
-				{
-					nearest = slots[i];
-					nearest_key = keys[i];
-					moved = true;
-				}
+				if (keys[i] < beam->bound)
+					IQDB_TRY(iqdbi_beam_result(beam, keys[i], slots[i]));
 			}
-		} while (moved);
+		}
+		iqdbi_beam_finish(beam);
+		iqdbi_beam_restart(beam);
 	}
-	walk->anchor = (IqdbiPair){nearest_key, nearest};
-	return iqdbi_beam_reset(&walk->beam, capacity);
+	walk->anchor = beam->results[0];
+	return iqdbi_beam_reset(beam, capacity);
 }
 
 /* ---- beam search ------------------------------------------------------------------------------------------------- */

@@ -1,0 +1,188 @@
+/*
+ * hnsw_reach.c - which nodes a search could get to, and links for those it could not.
+ *
+ * Cutting lists back drops links, and a node, or a cluster far from all others, may lose the last one that leads to it.
+ * Insertion does not pay to prevent that; a repair, the end of a build and OPTIMIZE look for such nodes and attach them.
+ */
+#include "core/hnsw/hnsw_private.h"
+
+/* Nodes looked at in one stretch. */
+#define STRETCH_NODES 1024
+
+/* A lost node is attached to so many of its nearest neighbours. */
+#define ATTACHED_TO 2
+
+static size_t
+bits_bytes(uint32_t slots)
+{
+	return ((size_t) slots / 64 + 1) * sizeof(uint64_t);
+}
+
+static size_t
+queue_bytes(uint32_t slots)
+{
+	return ((size_t) slots + 1) * sizeof(uint32_t);
+}
+
+IqdbStatus
+iqdbi_reach_init(IqdbiReach *reach, const IqdbiHnsw *graph, uint32_t slot_count)
+{
+	const IqdbAllocator *allocator = &graph->store->host->allocator;
+
+	reach->graph = graph;
+	reach->slot_count = slot_count;
+	reach->tail = 0;
+	reach->bits = iqdb_alloc_zero(allocator, bits_bytes(slot_count));
+	reach->queue = iqdb_alloc(allocator, queue_bytes(slot_count));
+	if (reach->bits != NULL && reach->queue != NULL)
+		return IQDB_OK;
+	iqdbi_reach_free(reach);
+	return IQDB_ERR_NOMEM;
+}
+
+void
+iqdbi_reach_free(IqdbiReach *reach)
+{
+	const IqdbAllocator *allocator = &reach->graph->store->host->allocator;
+
+	iqdb_free(allocator, reach->bits, bits_bytes(reach->slot_count));
+	iqdb_free(allocator, reach->queue, queue_bytes(reach->slot_count));
+	reach->bits = NULL;
+	reach->queue = NULL;
+}
+
+static void
+reach_slot(IqdbiReach *reach, uint32_t slot)
+{
+	uint64_t mask = UINT64_C(1) << (slot % 64);
+
+	if (slot >= reach->slot_count || (reach->bits[slot / 64] & mask) != 0)
+		return;
+	reach->bits[slot / 64] |= mask;
+	reach->queue[reach->tail++] = slot;
+}
+
+/* Follows the links of one level from queue entry `head` on, until the queue ends. */
+static IqdbStatus
+reach_level(IqdbiReach *reach, uint32_t head, uint32_t level)
+{
+	const IqdbiHnsw *graph = reach->graph;
+
+	while (head < reach->tail)
+	{
+		if (iqdb_host_cancelled(graph->store->host))
+			return IQDB_ERR_CANCELLED;
+		iqdb_store_lock(graph->store, IQDB_LOCK_STRUCTURE, false);
+		for (uint32_t i = 0; i < STRETCH_NODES && head < reach->tail; i++)
+		{
+			uint32_t slot = reach->queue[head++];
+			uint32_t slots[IQDBI_HNSW_LIST_MAX];
+			uint32_t count;
+
+			if (iqdbi_info_level(iqdbi_hnsw_info(graph, slot)) < level)
+				continue;
+			count = iqdbi_list_read(graph, iqdbi_hnsw_list(graph, slot, level), level, slots);
+			for (uint32_t j = 0; j < count; j++)
+				reach_slot(reach, slots[j]);
+		}
+		iqdb_store_unlock(graph->store, IQDB_LOCK_STRUCTURE, false);
+	}
+	return IQDB_OK;
+}
+
+/* On each level from all that was reached above it: where a search with an endless beam would get. */
+IqdbStatus
+iqdbi_reach_all(IqdbiReach *reach)
+{
+	uint64_t entry = iqdbi_hnsw_entry(reach->graph);
+
+	if (entry == 0)
+		return IQDB_OK;
+	reach_slot(reach, iqdbi_entry_slot(entry));
+	for (uint32_t level = iqdbi_entry_level(entry) + 1; level-- > 0;)
+		IQDB_TRY(reach_level(reach, 0, level));
+	return IQDB_OK;
+}
+
+/* Searches for the node as for a query; those found can be reached, so their links make it reachable. */
+static IqdbStatus
+attach(IqdbiLinker *linker, uint32_t slot)
+{
+	IqdbiWalk       *walk = &linker->walk;
+	const IqdbiHnsw *graph = walk->graph;
+	uint64_t         entry = iqdbi_hnsw_entry(graph);
+	uint32_t         nearest[ATTACHED_TO];
+	uint32_t         count = 0;
+	bool             done = false;
+
+	if (entry == 0)
+		return IQDB_OK;
+	iqdbi_target_row(graph, &walk->target, slot);
+	walk->self = slot;
+	IQDB_TRY(iqdbi_walk_descend(walk, entry, 0, graph->store->header->options.ef_construction));
+	IQDB_TRY(iqdbi_walk_begin(walk));
+	/* one stretch, however long: what is found is linked in it */
+	while (!done)
+		IQDB_TRY(iqdbi_walk_level(walk, 0, &done));
+	iqdbi_beam_finish(&walk->beam);
+	for (size_t i = 0; i < walk->beam.count && count < ATTACHED_TO; i++)
+		nearest[count++] = walk->beam.results[i].slot;
+	for (uint32_t i = 0; i < count; i++)
+	{
+		iqdbi_hnsw_link_add(linker, nearest[i], 0, slot);
+		iqdbi_hnsw_link_append(graph, slot, 0, nearest[i]);
+	}
+	return IQDB_OK;
+}
+
+static IqdbStatus
+attach_all(IqdbiReach *reach, IqdbiLinker *linker)
+{
+	const IqdbiHnsw *graph = reach->graph;
+	IqdbStatus       status = IQDB_OK;
+
+	for (uint32_t slot = 0; slot < reach->slot_count && status == IQDB_OK; slot++)
+	{
+		uint32_t before = reach->tail;
+		uint32_t info;
+
+		if (iqdbi_reach_has(reach, slot))
+			continue;
+		iqdbi_walk_enter(&linker->walk);
+		info = iqdbi_hnsw_info(graph, slot);
+		if (iqdbi_info_status(info) == IQDBI_INFO_LINKED && (info & IQDBI_INFO_DEAD) == 0)
+		{
+			status = attach(linker, slot);
+			reach_slot(reach, slot);
+		}
+		iqdbi_walk_leave(&linker->walk);
+		/* what it leads to is not lost either */
+		if (status == IQDB_OK)
+			status = reach_level(reach, before, 0);
+	}
+	return status;
+}
+
+IqdbStatus
+iqdbi_hnsw_attach_lost(const IqdbiHnsw *graph)
+{
+	uint32_t    slot_count = atomic_load_explicit(&graph->store->header->slot_count, memory_order_acquire);
+	IqdbiReach  reach;
+	IqdbiLinker linker;
+	IqdbStatus  status = iqdbi_reach_init(&reach, graph, slot_count);
+
+	if (status != IQDB_OK)
+		return status;
+	status = iqdbi_reach_all(&reach);
+	if (status == IQDB_OK && reach.tail < slot_count)
+	{
+		status = iqdbi_linker_init(&linker, graph);
+		if (status == IQDB_OK)
+		{
+			status = attach_all(&reach, &linker);
+			iqdbi_linker_free(&linker);
+		}
+	}
+	iqdbi_reach_free(&reach);
+	return status;
+}
