@@ -99,7 +99,9 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	if (size < 3)
 		return 0;
-	engine = data[0] >= 128 && iqdb_engine_get(IQDB_ENGINE_HNSW) != NULL ? IQDB_ENGINE_HNSW : IQDB_ENGINE_FLAT;
+	engine = data[0] < 128 ? IQDB_ENGINE_FLAT : data[0] < 192 ? IQDB_ENGINE_HNSW : IQDB_ENGINE_IVF;
+	if (iqdb_engine_get(engine) == NULL)
+		engine = IQDB_ENGINE_FLAT;
 	options = iqdb_index_options_default((IqdbEngineKind) engine, DIM, (IqdbMetric) (data[0] % IQDB_METRIC_COUNT));
 	length = iqdb_load_u16(data + 1);
 	data += 3;
