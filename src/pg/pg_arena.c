@@ -31,6 +31,7 @@
 #define SHM_FOLDER "/dev/shm"
 #define FALLBACK_FOLDER "base/" PG_TEMP_FILES_DIR
 #define FALLBACK_PREFIX PG_TEMP_FILE_PREFIX "."
+#define NEW_SUFFIX ".new"
 /* Left free in the first folder beside what an index is expected to need. */
 #define SHM_ROOM_SPARE (UINT64CONST(4) * 1024 * 1024)
 
@@ -293,7 +294,7 @@ has_room(const char *path, uint64 needed)
 	return statvfs(path, &fs) == 0 && (uint64) fs.f_bavail * fs.f_frsize >= needed + needed / 4 + SHM_ROOM_SPARE;
 }
 
-/* Creates, sizes and maps the file; false with errno set, the file is then gone. */
+/* Creates, sizes and maps the file at entry->path; false with errno set, the file is then gone. */
 static bool
 create_file(IqdbPgArena *entry, uint64 size)
 {
@@ -333,6 +334,7 @@ fill_shared(IqdbPgArena *entry, Relation index, bool is_private)
 	shared->permanent = !is_private && index->rd_rel->relpersistence == RELPERSISTENCE_PERMANENT;
 	shared->compression = iqdb_pg_compression(index, &shared->compression_level);
 	pg_atomic_init_u32(&shared->state, IQDB_PG_LOADING);
+	pg_atomic_init_u32(&shared->keeper_at_work, 0);
 	pg_atomic_init_u64(&shared->applied_number, 0);
 	pg_atomic_init_u64(&shared->applied_block, 1);
 	pg_atomic_init_u64(&shared->journal_lsn, 0);
@@ -364,6 +366,19 @@ create_in(IqdbPgArena *entry, const IqdbIndexOptions *options, bool is_private, 
 							 sizeof(IqdbPgShared), error);
 }
 
+/*
+ * Gives the file its name, when everything that another process reads at once has its blocks: reading a hole of a full
+ * file system is a signal, too.
+ */
+static IqdbStatus
+publish(IqdbPgArena *entry, const char *path, IqdbError *error)
+{
+	if (rename(entry->path, path) != 0)
+		return iqdb_fail_io(error, errno, entry->path, "rename");
+	strlcpy(entry->path, path, sizeof(entry->path));
+	return IQDB_OK;
+}
+
 IqdbPgArena *
 iqdb_pg_arena_create(Relation index, const IqdbPgMeta *meta, const IqdbIndexOptions *options, bool is_private,
 					 bool avoid_shm, double rows, IqdbError *error)
@@ -374,6 +389,7 @@ iqdb_pg_arena_create(Relation index, const IqdbPgMeta *meta, const IqdbIndexOpti
 	uint64		size = iqdb_arena_size_needed(reserves, regions);
 	uint64		needed = iqdb_index_estimate_memory(options, (uint64) Max(rows, 0)) + sizeof(IqdbPgShared);
 	IqdbStatus	status = IQDB_ERR_LIMIT;
+	char		path[MAXPGPATH - sizeof(NEW_SUFFIX)];
 
 	(void) iqdb_pg_registry();
 	for (int choice = 0; is_private ? choice == 0 : folder(choice) != NULL; choice++)
@@ -387,11 +403,17 @@ iqdb_pg_arena_create(Relation index, const IqdbPgMeta *meta, const IqdbIndexOpti
 		entry = new_entry(iqdb_pg_file_number(iqdb_pg_rel_file(index)), &meta->generation);
 		entry->fallback = choice > 0;
 		if (!is_private)
-			arena_path(entry->path, choice, MyDatabaseId, entry->relation_number, &meta->generation);
+		{
+			arena_path(path, choice, MyDatabaseId, entry->relation_number, &meta->generation);
+			snprintf(entry->path, sizeof(entry->path), "%s" NEW_SUFFIX, path);
+		}
 		status = create_in(entry, options, is_private, size, limit, error);
 		if (status == IQDB_OK)
-		{
 			fill_shared(entry, index, is_private);
+		if (status == IQDB_OK && !is_private)
+			status = publish(entry, path, error);
+		if (status == IQDB_OK)
+		{
 			entry->next = arenas;
 			arenas = entry;
 			return entry;
@@ -468,8 +490,9 @@ punch(const char *path)
 			IqdbArenaHeader *header = iqdb_arena_header(&entry.arena);
 			IqdbPgShared *shared = iqdb_index_host_region(&index);
 
-			pg_atomic_write_u32(&shared->state, IQDB_PG_DEAD);
-			for (uint32 i = 0; i < header->region_count; i++)
+			(void) pg_atomic_exchange_u32(&shared->state, IQDB_PG_DEAD);
+			/* whoever is not the keeper holds a lock on the relation while it works, and we hold a stronger one */
+			for (uint32 i = pg_atomic_read_u32(&shared->keeper_at_work) != 0 ? header->region_count : 0; i < header->region_count; i++)
 				if (i != IQDB_REGION_HEADERS && i != IQDB_REGION_HOST && header->regions[i].committed > 0)
 					(void) fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
 									 (off_t) header->regions[i].offset, (off_t) header->regions[i].committed);
@@ -481,7 +504,7 @@ punch(const char *path)
 
 /* ---- folders ---- */
 
-/* Splits a file name into its parts; false if it is not an arena of this cluster. */
+/* Splits a file name into its parts; false if it is not an arena of this cluster, finished or not. */
 static bool
 parse_name(const char *name, uint64 *token, Oid *database, uint32 *relation_number, IqdbPgGeneration *generation)
 {
@@ -496,7 +519,7 @@ parse_name(const char *name, uint64 *token, Oid *database, uint32 *relation_numb
 	if (strncmp(name, FALLBACK_PREFIX, strlen(FALLBACK_PREFIX)) == 0)
 		name += strlen(FALLBACK_PREFIX);
 	if (sscanf(name, "iqdb.%16llx.%16llx.%u.%u.%16llx%16llx%n", &cluster, &life, &db, &number, &high, &low,
-			   &used) != 6 || name[used] != '\0' || cluster != cluster_identity())
+			   &used) != 6 || (name[used] != '\0' && strcmp(name + used, NEW_SUFFIX) != 0) || cluster != cluster_identity())
 		return false;
 	*token = life;
 	*database = db;
@@ -504,6 +527,15 @@ parse_name(const char *name, uint64 *token, Oid *database, uint32 *relation_numb
 	generation->high = high;
 	generation->low = low;
 	return true;
+}
+
+/* Is this a file that has not got its name yet? */
+static bool
+is_new(const char *path)
+{
+	size_t		length = strlen(path);
+
+	return length > strlen(NEW_SUFFIX) && strcmp(path + length - strlen(NEW_SUFFIX), NEW_SUFFIX) == 0;
 }
 
 typedef bool (*FileVisit) (const char *path, uint64 token, Oid database, uint32 relation_number,
@@ -579,7 +611,7 @@ drop_visit(const char *path, uint64 token, Oid database, uint32 relation_number,
 {
 	DropState  *state = arg;
 
-	if (database != state->database || relation_number != state->relation_number ||
+	if (is_new(path) || database != state->database || relation_number != state->relation_number ||
 		token != iqdb_pg_registry()->token)
 		return true;
 	state->found = true;
@@ -618,7 +650,7 @@ outer_visit(const char *path, uint64 token, Oid database, uint32 relation_number
 {
 	VisitState *state = arg;
 
-	if (token == iqdb_pg_registry()->token)
+	if (!is_new(path) && token == iqdb_pg_registry()->token)
 		state->visit(path, database, relation_number, generation, state->arg);
 	return true;
 }

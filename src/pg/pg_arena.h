@@ -49,6 +49,7 @@ typedef struct IqdbPgShared
 	Oid			database;
 	uint32		relation_number;
 	pg_atomic_uint32 state;		/* IqdbPgState */
+	pg_atomic_uint32 keeper_at_work;	/* the one process that needs no lock on the relation */
 	uint32		permanent;		/* has own files: neither temporary nor unlogged */
 	int32		compression;	/* IqdbCompression of its snapshots, as the index's options said last */
 	int32		compression_level;

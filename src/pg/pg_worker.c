@@ -101,15 +101,21 @@ keep_arena(const char *path, Oid database, uint32 relation_number, const IqdbPgG
 	IqdbPgArena *arena = iqdb_pg_arena_map_path(path, database, relation_number, generation);
 
 	CHECK_FOR_INTERRUPTS();
-	if (arena == NULL || pg_atomic_read_u32(&arena->shared->state) != IQDB_PG_READY)
+	if (arena == NULL)
 		return;
-	if (!ShutdownRequestPending)
-		keep_linked(arena);
-	if (!arena->shared->permanent)
-		return;
-	iqdb_pg_log_flush(arena, iqdb_fsync == IQDB_FSYNC_PERIODIC, true);
-	if (pg_atomic_read_u32(&arena->shared->snapshot_wanted) != 0 && !ShutdownRequestPending)
-		keep_snapshot(arena);
+	/* Whoever drops the index says so first and looks for us then: one of the two sees the other. */
+	(void) pg_atomic_exchange_u32(&arena->shared->keeper_at_work, 1);
+	if (pg_atomic_read_u32(&arena->shared->state) == IQDB_PG_READY)
+	{
+		if (!ShutdownRequestPending)
+			keep_linked(arena);
+		if (arena->shared->permanent)
+			iqdb_pg_log_flush(arena, iqdb_fsync == IQDB_FSYNC_PERIODIC, true);
+		if (arena->shared->permanent && pg_atomic_read_u32(&arena->shared->snapshot_wanted) != 0 &&
+			!ShutdownRequestPending)
+			keep_snapshot(arena);
+	}
+	(void) pg_atomic_exchange_u32(&arena->shared->keeper_at_work, 0);
 }
 
 static void
