@@ -24,9 +24,8 @@ finish() {
 # Busy loops that run only when nothing else wants a processor, so that none of them ever has to be woken up.
 AWAKE_LOOPS=()
 stay_awake() {
-    local n
     [ "$AWAKE" = 1 ] || return 0
-    for n in $(seq "$(nproc)"); do
+    for _ in $(seq "$(nproc)"); do
         chrt -i 0 bash -c "while :; do :; done" &
         AWAKE_LOOPS+=($!)
     done
