@@ -341,12 +341,18 @@ outgrown(const IqdbiIvf *ivf)
 static IqdbStatus
 maintain(const IqdbiIvf *ivf, IqdbMaintain what, IqdbError *err)
 {
-	uint64_t linked = 0;
+	uint64_t   linked = 0;
+	IqdbStatus status = IQDB_OK;
 
 	IQDB_TRY(iqdbi_ivf_vacuum(ivf, err));
 	if (what == IQDB_MAINTAIN_OPTIMIZE || (what == IQDB_MAINTAIN_BUILD && !suits(ivf)) || outgrown(ivf))
-		IQDB_TRY(iqdbi_ivf_retrain(ivf, err));
-	return link_pending(ivf, UINT64_MAX, &linked, err);
+		status = iqdbi_ivf_retrain(ivf, err);
+	if (status == IQDB_OK)
+		status = link_pending(ivf, UINT64_MAX, &linked, err);
+	/* whoever only wanted to clean up has done so; rows for which there is no room in lists stay in the chain */
+	if (what == IQDB_MAINTAIN_VACUUM && status != IQDB_ERR_CANCELLED)
+		return IQDB_OK;
+	return status;
 }
 
 static IqdbStatus

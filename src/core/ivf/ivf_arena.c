@@ -33,51 +33,68 @@ round_up(size_t bytes)
 /* ---- shape ---- */
 
 static IqdbiBlockLayout
-block_layout(IqdbiCoding coding, size_t dim, size_t nibbles)
+block_layout(IqdbiCoding coding, bool scales, bool offsets, size_t words)
 {
-	IqdbiBlockLayout layout = {.coding = coding, .codes_at = IQDBI_BLOCK_SCALES_AT};
+	IqdbiBlockLayout layout = {.coding = coding, .words = words};
+	size_t           at = IQDBI_BLOCK_SLOTS_AT + IQDBI_BLOCK_ROWS * sizeof(uint32_t);
 
-	if (coding == IQDBI_CODING_BYTES)
-		layout.words = (dim + 3) / 4;
-	else if (coding != IQDBI_CODING_NONE)
-		layout.words = (nibbles + 1) / 2;
-	if (iqdbi_layout_scaled(&layout))
-		layout.codes_at = IQDBI_BLOCK_OFFSETS_AT + 4 * IQDBI_BLOCK_ROWS;
-	layout.size = layout.codes_at;
-	layout.size += layout.words * (coding == IQDBI_CODING_BYTES ? 4 : 1) * IQDBI_BLOCK_ROWS;
-	layout.size = round_up(layout.size);
+	if (scales)
+	{
+		layout.scales_at = at;
+		at += IQDBI_BLOCK_ROWS * sizeof(float);
+	}
+	if (offsets)
+	{
+		layout.offsets_at = at;
+		at += IQDBI_BLOCK_ROWS * sizeof(float);
+	}
+	layout.codes_at = at;
+	layout.size = round_up(at + words * (coding == IQDBI_CODING_BYTES ? 4 : 1) * IQDBI_BLOCK_ROWS);
 	return layout;
+}
+
+static size_t
+quads(size_t dim)
+{
+	return (dim + 3) / 4;
+}
+
+/* A byte per subvector, of two nibbles where it has two dimensions. */
+static uint32_t
+product_nibbles(const IqdbIndexOptions *options)
+{
+	uint32_t dim = options->dimension;
+
+	if (options->pq_subvectors == 0)
+		return (dim + PRODUCT_NIBBLE_DIMS - 1) / PRODUCT_NIBBLE_DIMS;
+	return options->pq_subvectors <= dim / 2 ? 2 * options->pq_subvectors : dim;
 }
 
 static void
 shape_rows(IqdbiIvf *ivf, const IqdbIndexOptions *options)
 {
 	uint32_t dim = options->dimension;
-	uint32_t nibbles = 0;
-	IqdbiCoding coding = IQDBI_CODING_NONE;
+	uint32_t nibbles = product_nibbles(options);
 
-	if (options->quantization == IQDB_QUANTIZATION_SQ8)
-		coding = IQDBI_CODING_BYTES;
-	else if (options->quantization == IQDB_QUANTIZATION_PQ)
+	switch (options->quantization)
 	{
-		/* a byte per subvector, of two nibbles where it has two dimensions */
-		uint32_t subvectors = options->pq_subvectors;
-
-		coding = IQDBI_CODING_PRODUCT;
-		if (subvectors == 0)
-			nibbles = (dim + PRODUCT_NIBBLE_DIMS - 1) / PRODUCT_NIBBLE_DIMS;
-		else
-			nibbles = subvectors <= dim / 2 ? 2 * subvectors : dim;
-		(void) (iqdb_pq_init_uneven(dim, nibbles, 16, &ivf->pq, NULL) == IQDB_OK);
-		ivf->codebook = iqdb_pq_codebook_floats(&ivf->pq);
+		case IQDB_QUANTIZATION_SQ8:
+			ivf->rows = block_layout(IQDBI_CODING_BYTES, true, true, quads(dim));
+			break;
+		case IQDB_QUANTIZATION_PQ:
+			ivf->rows = block_layout(IQDBI_CODING_PRODUCT, false, options->metric == IQDB_METRIC_L2, (nibbles + 1) / 2);
+			(void) (iqdb_pq_init_uneven(dim, nibbles, 16, &ivf->pq, NULL) == IQDB_OK);
+			ivf->codebook = iqdb_pq_codebook_floats(&ivf->pq);
+			break;
+		case IQDB_QUANTIZATION_BQ:
+			nibbles = (dim + SIGNS_NIBBLE_DIMS - 1) / SIGNS_NIBBLE_DIMS;
+			ivf->rows = block_layout(IQDBI_CODING_SIGNS, true, true, (nibbles + 1) / 2);
+			ivf->codebook = (size_t) ROTATION_ROUNDS * dim;
+			break;
+		default:
+			ivf->rows = block_layout(IQDBI_CODING_NONE, false, false, 0);
+			break;
 	}
-	else if (options->quantization == IQDB_QUANTIZATION_BQ)
-	{
-		coding = IQDBI_CODING_SIGNS;
-		nibbles = (dim + SIGNS_NIBBLE_DIMS - 1) / SIGNS_NIBBLE_DIMS;
-		ivf->codebook = (size_t) ROTATION_ROUNDS * dim;
-	}
-	ivf->rows = block_layout(coding, dim, nibbles);
 }
 
 void
@@ -93,8 +110,10 @@ iqdbi_ivf_shape(IqdbiIvf *ivf_out, const IqdbIndexOptions *options, size_t strid
 	ivf_out->work_dim = ivf_out->dim + (ivf_out->metric == IQDB_METRIC_DOT);
 	ivf_out->work_stride = (ivf_out->work_dim + 15) / 16 * 16;
 	shape_rows(ivf_out, options);
-	ivf_out->centres = block_layout(ivf_out->coded_centres ? IQDBI_CODING_BYTES : IQDBI_CODING_NONE,
-									ivf_out->work_dim, 0);
+	if (ivf_out->coded_centres)
+		ivf_out->centres = block_layout(IQDBI_CODING_BYTES, true, true, quads(ivf_out->work_dim));
+	else
+		ivf_out->centres = block_layout(IQDBI_CODING_NONE, false, false, 0);
 }
 
 void
@@ -313,6 +332,13 @@ unlink_node(const IqdbiIvf *ivf, uint32_t before, uint32_t slot)
 	atomic_fetch_and_explicit(&ivf->homes[0][slot], ~IQDBI_HOME_CHAINED, memory_order_release);
 }
 
+static void
+forget_homes(const IqdbiIvf *ivf, uint32_t slot)
+{
+	iqdbi_home_set(ivf, 0, slot, IQDBI_HOME_ABSENT, 0);
+	iqdbi_home_set(ivf, 1, slot, IQDBI_HOME_ABSENT, 0);
+}
+
 /* true when it stopped only because the batch is full. */
 static bool
 sweep_some(const IqdbiIvf *ivf, bool whole, uint32_t *released, uint32_t *count_out)
@@ -335,6 +361,9 @@ sweep_some(const IqdbiIvf *ivf, bool whole, uint32_t *released, uint32_t *count_
 		}
 		else
 		{
+			/* before the flag goes, so that nobody finds a word of an earlier edition and lets the slot go once more */
+			if (verdict == RELEASED)
+				forget_homes(ivf, slot);
 			unlink_node(ivf, before, slot);
 			unlinked++;
 		}

@@ -7,7 +7,9 @@
  *   BYTES    r ~ scale * (code - 128). L2 and COSINE: |x - q|^2 ~ |q - c|^2 + |r|^2 - 2 <r, q - c>, with q - c coded anew for
  *            each list, and all three terms taken of the decoded vectors, so that the error is in proportion to the distances
  *            inside the cell, wherever it lies. DOT: -<x, q> ~ -<c, q> - <r, q>, with q coded once.
- *   PRODUCT  x itself by a product code of four bits a piece; the query's tables are rounded to bytes.
+ *   PRODUCT  r by a product code of four bits a piece, r^ decoded. L2: |q - c|^2 + (|r^|^2 + 2 <c - m, r^>) - 2 <q - m, r^>
+ *            with m the mean of all centres: the middle term belongs to the row, the last comes from one table per query,
+ *            rounded to bytes. DOT: -<c, q> - <r^, q>. L1 does not fall apart like that: there x itself is coded.
  *   SIGNS    the signs of r after a random rotation (Gao, Long, "RaBitQ", SIGMOD 2024): <r, q> ~ |r|^2 / |r|_1 * sum of
  *            sign(r_i) q_i, where r and q are rotated. Four signs are a nibble, so the sum is looked up like a product code.
  *
@@ -184,6 +186,33 @@ code_signs(const IqdbiIvf *ivf, const IqdbiModel *model, const float *centre, co
 		code->offset = (float) (square + 2 * (double) code->scale * along);
 }
 
+/* ---- product codes ---- */
+
+static void
+code_product(const IqdbiIvf *ivf, const IqdbiModel *model, const float *centre, const float *row, IqdbiCode *code)
+{
+	IqdbPq pq = ivf->pq;
+	float *residual = code->floats;
+	float *decoded = code->floats + ivf->work_stride;
+	double offset = 0;
+
+	pq.codebook = model->codebook;
+	memset(code->bytes, 0, iqdbi_code_size(&ivf->rows));
+	if (!iqdbi_codes_residuals(ivf))
+	{
+		iqdb_pq_code(&pq, row, code->bytes);
+		return;
+	}
+	(void) ivf->kernels->residual(row, 1.0f, centre, ivf->dim, residual);
+	iqdb_pq_code(&pq, residual, code->bytes);
+	if (ivf->rows.offsets_at == 0)
+		return;
+	iqdb_pq_restore(&pq, code->bytes, decoded);
+	for (size_t d = 0; d < ivf->dim; d++)
+		offset += (double) decoded[d] * ((double) decoded[d] + 2 * ((double) centre[d] - (double) model->mean[d]));
+	code->offset = (float) offset;
+}
+
 /* ---- rows and centres ---- */
 
 void
@@ -192,7 +221,6 @@ iqdbi_code_row(const IqdbiIvf *ivf, const IqdbiModel *model, uint32_t list, uint
 	const float *row = iqdb_store_vector(ivf->store, slot);
 	const float *centre = model->centres + (size_t) list * ivf->work_stride;
 	float        factor = iqdbi_unit_factor(ivf, ivf->store->norms[slot]);
-	IqdbPq       pq = ivf->pq;
 	ByteCode     bytes;
 
 	code->scale = 0.0f;
@@ -209,9 +237,7 @@ iqdbi_code_row(const IqdbiIvf *ivf, const IqdbiModel *model, uint32_t list, uint
 				code->offset = bytes.square;
 			break;
 		case IQDBI_CODING_PRODUCT:
-			pq.codebook = model->codebook;
-			memset(code->bytes, 0, iqdbi_code_size(&ivf->rows));
-			iqdb_pq_code(&pq, row, code->bytes);
+			code_product(ivf, model, centre, row, code);
 			break;
 		case IQDBI_CODING_SIGNS:
 			code_signs(ivf, model, centre, row, factor, code);
@@ -242,10 +268,17 @@ quad_at(const IqdbiBlockLayout *layout, size_t place, size_t quad)
 static void
 put_scalars(const IqdbiBlockLayout *layout, unsigned char *block, uint32_t place, float scale, float offset)
 {
-	if (!iqdbi_layout_scaled(layout))
-		return;
-	((float *) (void *) (block + IQDBI_BLOCK_SCALES_AT))[place] = scale;
-	((float *) (void *) (block + IQDBI_BLOCK_OFFSETS_AT))[place] = offset;
+	if (layout->scales_at != 0)
+		((float *) (void *) (block + layout->scales_at))[place] = scale;
+	if (layout->offsets_at != 0)
+		((float *) (void *) (block + layout->offsets_at))[place] = offset;
+}
+
+static void
+get_scalars(const IqdbiBlockLayout *layout, const unsigned char *block, uint32_t place, float *scale, float *offset)
+{
+	*scale = layout->scales_at != 0 ? iqdbi_block_scales(layout, block)[place] : 0.0f;
+	*offset = layout->offsets_at != 0 ? iqdbi_block_offsets(layout, block)[place] : 0.0f;
 }
 
 void
@@ -270,11 +303,12 @@ iqdbi_block_move(const IqdbiBlockLayout *layout, unsigned char *to, uint32_t to_
 				 uint32_t from_place)
 {
 	uint32_t slot = atomic_load_explicit(&iqdbi_block_slots(from)[from_place], memory_order_relaxed);
+	float    scale;
+	float    offset;
 
 	atomic_store_explicit(&iqdbi_block_slots(to)[to_place], slot, memory_order_relaxed);
-	if (iqdbi_layout_scaled(layout))
-		put_scalars(layout, to, to_place, iqdbi_block_scales(layout, from)[from_place],
-					iqdbi_block_offsets(layout, from)[from_place]);
+	get_scalars(layout, from, from_place, &scale, &offset);
+	put_scalars(layout, to, to_place, scale, offset);
 	if (layout->coding == IQDBI_CODING_BYTES)
 	{
 		for (size_t quad = 0; quad < layout->words; quad++)
@@ -289,9 +323,12 @@ iqdbi_block_move(const IqdbiBlockLayout *layout, unsigned char *to, uint32_t to_
 bool
 iqdbi_block_holds(const IqdbiBlockLayout *layout, unsigned char *block, uint32_t place, const IqdbiCode *code)
 {
-	if (iqdbi_layout_scaled(layout) &&
-		(memcmp(&iqdbi_block_scales(layout, block)[place], &code->scale, sizeof(float)) != 0 ||
-		 memcmp(&iqdbi_block_offsets(layout, block)[place], &code->offset, sizeof(float)) != 0))
+	float scale;
+	float offset;
+
+	get_scalars(layout, block, place, &scale, &offset);
+	if ((layout->scales_at != 0 && memcmp(&scale, &code->scale, sizeof(scale)) != 0) ||
+		(layout->offsets_at != 0 && memcmp(&offset, &code->offset, sizeof(offset)) != 0))
 		return false;
 	for (size_t word = 0; word < layout->words; word++)
 	{
@@ -322,7 +359,8 @@ iqdbi_block_decode(const IqdbiIvf *ivf, const IqdbiModel *model, uint32_t list, 
 			uint8_t nibble = sub % 2 == 0 ? both & 15 : both >> 4;
 
 			for (uint32_t d = iqdb_pq_first(&ivf->pq, sub); d < iqdb_pq_first(&ivf->pq, sub + 1); d++)
-				out[d] = model->codebook[(size_t) d * ivf->pq.lanes + nibble];
+				out[d] = model->codebook[(size_t) d * ivf->pq.lanes + nibble] +
+						 (iqdbi_codes_residuals(ivf) ? centre[d] : 0.0f);
 		}
 		return;
 	}
@@ -433,6 +471,13 @@ start_product(IqdbiQuery *query)
 	IqdbPq          pq = ivf->pq;
 
 	pq.codebook = query->model->codebook;
+	if (ivf->metric == IQDB_METRIC_L2)
+	{
+		(void) ivf->kernels->residual(query->vector, 1.0f, query->model->mean, ivf->dim, query->floats);
+		iqdb_pq_tabulate(&pq, IQDB_METRIC_DOT, query->floats, tables);
+		round_tables(query, tables, pq.subvectors, 2.0f);
+		return;
+	}
 	iqdb_pq_tabulate(&pq, ivf->metric, query->vector, tables);
 	round_tables(query, tables, pq.subvectors, 1.0f);
 }
@@ -478,7 +523,7 @@ iqdbi_query_list(IqdbiQuery *query, uint32_t list)
 	const IqdbiIvf *ivf = query->ivf;
 	const float    *centre = query->model->centres + (size_t) list * ivf->work_stride;
 
-	if (ivf->rows.coding == IQDBI_CODING_PRODUCT)
+	if (ivf->rows.coding == IQDBI_CODING_PRODUCT && !iqdbi_codes_residuals(ivf))
 		return;
 	if (ivf->metric == IQDB_METRIC_DOT)
 		query->line.base = -ivf->store->kernels->sums[IQDB_SUM_DOT].pair(centre, query->vector, ivf->dim);

@@ -72,9 +72,8 @@ finish_plain(const int32_t *sums, const float *scales, const float *offsets, con
 		float key = line->weight * (float) sums[row] + line->shift;
 
 		if (scales != NULL)
-			key = (offsets[row] + line->base) + scales[row] * key;
-		else
-			key = line->base + key;
+			key = scales[row] * key;
+		key = (offsets != NULL ? offsets[row] + line->base : line->base) + key;
 		keys_out[row] = key;
 		near |= (uint32_t) (key <= limit) << row;
 	}
@@ -232,10 +231,8 @@ finish_avx2(const int32_t *sums, const float *scales, const float *offsets, cons
 
 		key = _mm256_add_ps(_mm256_mul_ps(_mm256_set1_ps(line->weight), key), _mm256_set1_ps(line->shift));
 		if (scales != NULL)
-			key = _mm256_add_ps(_mm256_add_ps(_mm256_loadu_ps(offsets + row), base),
-								_mm256_mul_ps(_mm256_loadu_ps(scales + row), key));
-		else
-			key = _mm256_add_ps(base, key);
+			key = _mm256_mul_ps(_mm256_loadu_ps(scales + row), key);
+		key = _mm256_add_ps(offsets != NULL ? _mm256_add_ps(_mm256_loadu_ps(offsets + row), base) : base, key);
 		_mm256_storeu_ps(keys_out + row, key);
 		near |= (uint32_t) _mm256_movemask_ps(_mm256_cmp_ps(key, limits, _CMP_LE_OQ)) << row;
 	}
@@ -437,10 +434,8 @@ finish_avx512(const int32_t *sums, const float *scales, const float *offsets, co
 
 		key = _mm512_add_ps(_mm512_mul_ps(_mm512_set1_ps(line->weight), key), _mm512_set1_ps(line->shift));
 		if (scales != NULL)
-			key = _mm512_add_ps(_mm512_add_ps(_mm512_loadu_ps(offsets + row), base),
-								_mm512_mul_ps(_mm512_loadu_ps(scales + row), key));
-		else
-			key = _mm512_add_ps(base, key);
+			key = _mm512_mul_ps(_mm512_loadu_ps(scales + row), key);
+		key = _mm512_add_ps(offsets != NULL ? _mm512_add_ps(_mm512_loadu_ps(offsets + row), base) : base, key);
 		_mm512_storeu_ps(keys_out + row, key);
 		near |= (uint32_t) _mm512_cmp_ps_mask(key, limits, _CMP_LE_OQ) << row;
 	}

@@ -50,8 +50,8 @@ typedef struct IqdbiIvfKernels
 	void (*nibbles)(const uint8_t *codes, size_t pairs, const uint8_t *tables, int32_t *sums_out);
 
 	/*
-	 * Keys of 32 rows; returns the bits of those that are not above limit. scales NULL: all 1, and offsets all 0. Keys of
-	 * rows that do not exist are some numbers.
+	 * Keys of 32 rows; returns the bits of those that are not above limit. scales NULL: all 1; offsets NULL: all 0. Keys
+	 * of rows that do not exist are some numbers.
 	 */
 	uint32_t (*finish)(const int32_t *sums, const float *scales, const float *offsets, const IqdbiLine *line,
 					   float limit, float *keys_out);
@@ -188,18 +188,18 @@ typedef enum IqdbiCoding
 	IQDBI_CODING_SIGNS
 } IqdbiCoding;
 
-/* Where things stand in a block: link, slots, scales and offsets, codes. */
+/* Where things stand in a block: link, slots, scales and offsets where the coding has them, codes. */
 typedef struct IqdbiBlockLayout
 {
 	IqdbiCoding coding;
-	size_t      words;    /* quads of a byte code, pairs of nibbles */
+	size_t      words;      /* quads of a byte code, pairs of nibbles */
+	size_t      scales_at;  /* 0 = none */
+	size_t      offsets_at; /* 0 = none */
 	size_t      codes_at;
-	size_t      size;     /* a multiple of 64 */
+	size_t      size;       /* a multiple of 64 */
 } IqdbiBlockLayout;
 
 #define IQDBI_BLOCK_SLOTS_AT 64u
-#define IQDBI_BLOCK_SCALES_AT (IQDBI_BLOCK_SLOTS_AT + 4u * IQDBI_BLOCK_ROWS)
-#define IQDBI_BLOCK_OFFSETS_AT (IQDBI_BLOCK_SCALES_AT + 4u * IQDBI_BLOCK_ROWS)
 
 typedef struct IqdbiIvf
 {
@@ -283,22 +283,16 @@ iqdbi_block_slots(unsigned char *block)
 	return (_Atomic uint32_t *) (void *) (block + IQDBI_BLOCK_SLOTS_AT);
 }
 
-static inline bool
-iqdbi_layout_scaled(const IqdbiBlockLayout *layout)
-{
-	return layout->coding == IQDBI_CODING_BYTES || layout->coding == IQDBI_CODING_SIGNS;
-}
-
 static inline const float *
 iqdbi_block_scales(const IqdbiBlockLayout *layout, const unsigned char *block)
 {
-	return iqdbi_layout_scaled(layout) ? (const float *) (const void *) (block + IQDBI_BLOCK_SCALES_AT) : NULL;
+	return layout->scales_at != 0 ? (const float *) (const void *) (block + layout->scales_at) : NULL;
 }
 
 static inline const float *
 iqdbi_block_offsets(const IqdbiBlockLayout *layout, const unsigned char *block)
 {
-	return iqdbi_layout_scaled(layout) ? (const float *) (const void *) (block + IQDBI_BLOCK_OFFSETS_AT) : NULL;
+	return layout->offsets_at != 0 ? (const float *) (const void *) (block + layout->offsets_at) : NULL;
 }
 
 static inline uint32_t
@@ -383,6 +377,13 @@ void iqdbi_work_query(const IqdbiIvf *ivf, const float *vector, float norm2, flo
 
 /* 1 / length for COSINE (0 when the length counts as none), else 1. */
 float iqdbi_unit_factor(const IqdbiIvf *ivf, float norm2);
+
+/* PRODUCT: are codes those of the difference to the list's centre? Else (L1) of the row itself. */
+static inline bool
+iqdbi_codes_residuals(const IqdbiIvf *ivf)
+{
+	return ivf->metric != IQDB_METRIC_L1;
+}
 
 /* Codes the row as a member of the list. */
 void iqdbi_code_row(const IqdbiIvf *ivf, const IqdbiModel *model, uint32_t list, uint32_t slot, IqdbiCode *code);

@@ -557,34 +557,63 @@ move_all_centres(Training *training, IqdbError *err)
 
 /* ---- codebooks ---- */
 
-static IqdbStatus
-train_codebook(const Training *training, IqdbiModel *model, IqdbError *err)
+/* Some of the points, spread over all of them, less their centres where differences are coded. */
+static size_t
+codebook_points(const Training *training, const IqdbiModel *model, IqdbiScratch *scratch, float *out)
 {
 	const IqdbiIvf *ivf = training->ivf;
-	IqdbPoints      points = all_points(training);
-	size_t          step = points.count / CODEBOOK_SAMPLE;
+	size_t          step = (training->count + CODEBOOK_SAMPLE - 1) / CODEBOOK_SAMPLE;
+	size_t          count = 0;
+
+	for (size_t i = 0; i < training->count; i += step)
+	{
+		const float *point = training->points + i * ivf->work_stride;
+		const float *centre = NULL;
+		float       *row = out + count++ * ivf->work_stride;
+
+		if (iqdbi_codes_residuals(ivf))
+			centre = model->centres + (size_t) iqdbi_coarse_assign(scratch, model, point) * ivf->work_stride;
+		/* a difference that overflows is nothing to learn from */
+		if (!(ivf->kernels->residual(point, 1.0f, centre, ivf->dim, row) <= FLT_MAX))
+			memset(row, 0, ivf->dim * sizeof(float));
+	}
+	return count;
+}
+
+static IqdbStatus
+train_product(const Training *training, IqdbiModel *model, IqdbiScratch *scratch, IqdbError *err)
+{
+	const IqdbiIvf *ivf = training->ivf;
+	size_t          size = CODEBOOK_SAMPLE * row_bytes(training);
+	float          *rows = iqdb_alloc(&training->host->allocator, size);
+	IqdbPoints      points = {.rows = rows, .stride = ivf->work_stride, .dim = ivf->dim};
+	uint32_t        centres = ivf->pq.centres;
 	IqdbPq          pq;
+	IqdbStatus      status;
 
-	if (ivf->rows.coding == IQDBI_CODING_SIGNS)
-	{
-		uint64_t state = training->seed;
+	if (rows == NULL)
+		return iqdb_fail(err, IQDB_ERR_NOMEM, "out of memory for learning a codebook");
+	points.count = codebook_points(training, model, scratch, rows);
+	centres = points.count < centres ? (uint32_t) points.count : centres;
+	status = iqdb_pq_init_uneven((uint32_t) ivf->dim, ivf->pq.subvectors, centres, &pq, err);
+	if (status == IQDB_OK)
+		status = iqdb_pq_train(&pq, ivf->metric, training->host, ivf->store->kernels, &points, CODEBOOK_ITERATIONS,
+							   training->seed, model->codebook, err);
+	iqdb_free(&training->host->allocator, rows, size);
+	return status;
+}
 
-		for (size_t i = 0; i < ivf->codebook; i++)
-			model->codebook[i] = iqdb_splitmix64(&state) >> 63 != 0 ? 1.0f : -1.0f;
-		return IQDB_OK;
-	}
-	if (ivf->rows.coding != IQDBI_CODING_PRODUCT)
-		return IQDB_OK;
-	points.dim = ivf->dim;
-	if (step > 1)
-	{
-		points.count /= step;
-		points.stride *= step;
-	}
-	IQDB_TRY(iqdb_pq_init_uneven((uint32_t) ivf->dim, ivf->pq.subvectors,
-								 points.count < ivf->pq.centres ? (uint32_t) points.count : ivf->pq.centres, &pq, err));
-	return iqdb_pq_train(&pq, ivf->metric, training->host, ivf->store->kernels, &points, CODEBOOK_ITERATIONS,
-						 training->seed, model->codebook, err);
+static IqdbStatus
+train_codebook(const Training *training, IqdbiModel *model, IqdbiScratch *scratch, IqdbError *err)
+{
+	const IqdbiIvf *ivf = training->ivf;
+	uint64_t        state = training->seed;
+
+	if (ivf->rows.coding == IQDBI_CODING_PRODUCT)
+		return train_product(training, model, scratch, err);
+	for (size_t i = 0; i < ivf->codebook; i++)
+		model->codebook[i] = iqdb_splitmix64(&state) >> 63 != 0 ? 1.0f : -1.0f;
+	return IQDB_OK;
 }
 
 /* ---- all together ---- */
@@ -612,7 +641,7 @@ train(Training *training, uint64_t live, IqdbiTrained *trained_out, IqdbError *e
 	if (status == IQDB_OK)
 	{
 		fill_model(training, &trained_out->model, &scratch.code);
-		status = train_codebook(training, &trained_out->model, err);
+		status = train_codebook(training, &trained_out->model, &scratch, err);
 	}
 	iqdbi_scratch_free(&scratch);
 	if (status != IQDB_OK)

@@ -1,0 +1,385 @@
+/*
+ * test_ivf_recall.c - what an ivf index finds: floors of recall for every metric and code, with fixed seeds.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "core/meta/filter.h"
+#include "core/meta/metadata.h"
+#include "unit/ivf_samples.h"
+
+#define SEED UINT64_C(20250519)
+
+static void
+build(MemoryIndex *memory, const Samples *samples, const IqdbIndexOptions *options)
+{
+	memory_index_create(memory, options, &iqdb_locks_none, NULL, SAMPLES_MEMORY);
+	samples_put(samples, &memory->index, 0, samples->count, false);
+	assert_int_equal(iqdb_index_maintain(&memory->index, IQDB_MAINTAIN_BUILD, NULL), IQDB_OK);
+	assert_true(memory_index_sound(&memory->index));
+}
+
+static double
+recall_of(const Samples *samples, const IqdbIndexOptions *options, uint32_t probes)
+{
+	MemoryIndex memory;
+	double      recall;
+
+	build(&memory, samples, options);
+	recall = samples_recall(samples, &memory.index, probes, 10, NULL);
+	print_message("metric %s, quantization %u, lists %u, probes %u (automatic %u): recall %.4f\n",
+				  iqdb_metric_name((IqdbMetric) options->metric), options->quantization,
+				  samples_stats(&memory.index).lists, probes, iqdb_ivf_automatic_probes(&memory.index.store), recall);
+	memory_index_destroy(&memory);
+	return recall;
+}
+
+static void
+tuned_ivf_flat_keeps_high_recall_at_scale(void **state)
+{
+	IqdbIndexOptions options = iqdb_index_options_default(IQDB_ENGINE_IVF, 16, IQDB_METRIC_L2);
+	Samples          samples;
+
+	(void) state;
+	samples_make(&samples, 2000, 50, 16, 40, 1.0, SEED);
+	options.lists = 32;
+	for (uint32_t quantization = IQDB_QUANTIZATION_NONE; quantization <= IQDB_QUANTIZATION_SQ8; quantization++)
+	{
+		options.quantization = quantization;
+		assert_true(recall_of(&samples, &options, 8) >= 0.90);
+	}
+	samples_free(&samples);
+}
+
+static void
+ivf_pq_with_refine_stays_competitive_at_scale(void **state)
+{
+	IqdbIndexOptions options = iqdb_index_options_default(IQDB_ENGINE_IVF, 16, IQDB_METRIC_L2);
+	Samples          samples;
+	double           with;
+	double           without;
+
+	(void) state;
+	samples_make(&samples, 2000, 50, 16, 40, 1.0, SEED);
+	options.lists = 32;
+	options.quantization = IQDB_QUANTIZATION_PQ;
+	options.pq_subvectors = 8;
+	/* all lists would be the exact scan */
+	with = recall_of(&samples, &options, 31);
+	assert_true(with >= 0.90);
+	options.pq_subvectors = 2;
+	with = recall_of(&samples, &options, 31);
+	assert_true(with >= 0.70);
+	options.refine = 0;
+	without = recall_of(&samples, &options, 31);
+	assert_true(with > without);
+	samples_free(&samples);
+}
+
+/* 512 rows of 8 dimensions in 2 pieces. */
+static void
+pq_recall_overlap_with_flat_baseline_above_threshold(void **state)
+{
+	static const IqdbMetric metrics[] = {IQDB_METRIC_L2, IQDB_METRIC_DOT, IQDB_METRIC_L1};
+	Samples                 samples;
+
+	(void) state;
+	samples_make(&samples, 512, 50, 8, 20, 1.0, SEED);
+	for (int i = 0; i < 3; i++)
+	{
+		IqdbIndexOptions options = iqdb_index_options_default(IQDB_ENGINE_IVF, 8, metrics[i]);
+
+		options.lists = 16;
+		options.quantization = IQDB_QUANTIZATION_PQ;
+		options.pq_subvectors = 2;
+		assert_true(recall_of(&samples, &options, 15) >= 0.6);
+	}
+	samples_free(&samples);
+}
+
+static void
+the_top_hit_under_dot_product_is_the_true_one(void **state)
+{
+	Samples samples;
+
+	(void) state;
+	samples_make(&samples, 1500, 40, 24, 30, 0.8, SEED);
+	/* lengths far apart: the nearest by product are seldom the nearest by distance */
+	for (size_t row = 0; row < samples.count; row++)
+	{
+		for (size_t d = 0; d < samples.dim; d++)
+			samples_row(&samples, row)[d] *= 0.1f + (float) (row % 20);
+	}
+	for (uint32_t quantization = 0; quantization <= IQDB_QUANTIZATION_BQ; quantization++)
+	{
+		IqdbIndexOptions options = iqdb_index_options_default(IQDB_ENGINE_IVF, 24, IQDB_METRIC_DOT);
+		IqdbSearchParams params = {.expected = 10, .probes = 12};
+		IqdbSearchParams all = {.expected = SIZE_MAX};
+		MemoryIndex      memory;
+		size_t           same = 0;
+
+		options.lists = 25;
+		options.quantization = quantization;
+		build(&memory, &samples, &options);
+		for (size_t query = 0; query < samples.queries; query++)
+		{
+			IqdbHit found[1];
+			IqdbHit truth[1];
+
+			samples_search(&memory.index, samples_query(&samples, query), 24, &params, 1, found);
+			samples_search(&memory.index, samples_query(&samples, query), 24, &all, 1, truth);
+			assert_true(truth[0].key < 0);
+			same += found[0].id == truth[0].id;
+		}
+		print_message("quantization %u: %zu of 40\n", quantization, same);
+		assert_true(same >= 38);
+		memory_index_destroy(&memory);
+	}
+	samples_free(&samples);
+}
+
+/* The numbers that training chooses by itself are enough, for every metric and code. */
+static void
+automatic_lists_and_probes_meet_their_floor(void **state)
+{
+	Samples samples;
+
+	(void) state;
+	samples_make(&samples, 8000, 60, 32, 200, 0.8, SEED);
+	for (int metric = 0; metric < IQDB_METRIC_HAMMING; metric++)
+	{
+		for (uint32_t quantization = 0; quantization <= IQDB_QUANTIZATION_BQ; quantization++)
+		{
+			IqdbIndexOptions options = iqdb_index_options_default(IQDB_ENGINE_IVF, 32, (IqdbMetric) metric);
+
+			options.quantization = quantization;
+			if (iqdb_index_options_check(&options, NULL) != IQDB_OK)
+				continue;
+			assert_true(recall_of(&samples, &options, 0) >= (quantization <= IQDB_QUANTIZATION_SQ8 ? 0.95 : 0.85));
+		}
+	}
+	samples_free(&samples);
+}
+
+/* Components of few values: rows of a cluster share most of them. */
+static void
+hamming_cells_hold_what_is_alike(void **state)
+{
+	IqdbIndexOptions options = iqdb_index_options_default(IQDB_ENGINE_IVF, 24, IQDB_METRIC_HAMMING);
+	Samples          samples;
+	IqdbRng          rng;
+
+	(void) state;
+	samples_make(&samples, 3000, 40, 24, 60, 0.0, SEED);
+	iqdb_rng_seed(&rng, SEED);
+	for (size_t i = 0; i < (samples.count + samples.queries) * samples.dim; i++)
+	{
+		if (iqdb_rng_below(&rng, 4) == 0)
+			samples.rows[i] = (float) iqdb_rng_below(&rng, 5);
+	}
+	options.lists = 50;
+	assert_true(recall_of(&samples, &options, 8) >= 0.9);
+	samples_free(&samples);
+}
+
+/* Cells are made in the metric that is searched: a row's length must not matter to cosine. */
+static void
+cosine_cells_ignore_lengths(void **state)
+{
+	IqdbIndexOptions options = iqdb_index_options_default(IQDB_ENGINE_IVF, 16, IQDB_METRIC_COSINE);
+	Samples          samples;
+	double           recall[2];
+	IqdbRng          rng;
+
+	(void) state;
+	samples_make(&samples, 4000, 40, 16, 80, 0.9, SEED);
+	options.lists = 60;
+	recall[0] = recall_of(&samples, &options, 6);
+	iqdb_rng_seed(&rng, SEED);
+	for (size_t row = 0; row < samples.count; row++)
+	{
+		float length = expf(8.0f * (float) iqdb_rng_unit(&rng) - 4.0f);
+
+		for (size_t d = 0; d < samples.dim; d++)
+			samples_row(&samples, row)[d] *= length;
+	}
+	recall[1] = recall_of(&samples, &options, 6);
+	assert_true(recall[0] >= 0.90 && recall[1] >= recall[0] - 0.02);
+	samples_free(&samples);
+}
+
+/* Codes are relative to what is near: neither a common offset nor clusters far apart spoil them. */
+static void
+codes_do_not_mind_where_rows_lie(void **state)
+{
+	IqdbIndexOptions options = iqdb_index_options_default(IQDB_ENGINE_IVF, 32, IQDB_METRIC_L2);
+	Samples          samples;
+
+	(void) state;
+	samples_make(&samples, 4000, 40, 32, 40, 0.002, SEED);
+	for (size_t i = 0; i < (samples.count + samples.queries) * samples.dim; i++)
+		samples.rows[i] += 50.0f;
+	options.lists = 60;
+	assert_true(recall_of(&samples, &options, 20) >= 0.97);
+	samples_free(&samples);
+}
+
+/* Above 2048 lists there is a second level. */
+static void
+two_levels_find_what_one_finds(void **state)
+{
+	IqdbIndexOptions options = iqdb_index_options_default(IQDB_ENGINE_IVF, 8, IQDB_METRIC_L2);
+	Samples          samples;
+	double           recall;
+
+	(void) state;
+	samples_make(&samples, 30000, 40, 8, 3000, 0.5, SEED);
+	options.lists = 2600;
+	recall = recall_of(&samples, &options, 40);
+	assert_true(recall >= 0.95);
+	samples_free(&samples);
+}
+
+/* Rows put one by one after training are found as well as those that were trained with. */
+static void
+recall_holds_after_inserts_removals_and_training_anew(void **state)
+{
+	IqdbIndexOptions options = iqdb_index_options_default(IQDB_ENGINE_IVF, 24, IQDB_METRIC_L2);
+	Samples          samples;
+	MemoryIndex      memory;
+	double           recall;
+
+	(void) state;
+	samples_make(&samples, 6000, 50, 24, 100, 0.8, SEED);
+	options.lists = 80;
+	memory_index_create(&memory, &options, &iqdb_locks_none, NULL, SAMPLES_MEMORY);
+	samples_put(&samples, &memory.index, 0, 3000, false);
+	assert_int_equal(iqdb_index_maintain(&memory.index, IQDB_MAINTAIN_BUILD, NULL), IQDB_OK);
+	samples_put(&samples, &memory.index, 3000, 6000, true);
+	recall = samples_recall(&samples, &memory.index, 12, 10, NULL);
+	print_message("after inserts %.4f\n", recall);
+	assert_true(recall >= 0.93);
+	for (uint64_t id = 0; id < 6000; id += 3)
+		iqdb_index_remove(&memory.index, iqdb_id_u64(id), NULL);
+	recall = samples_recall(&samples, &memory.index, 12, 10, NULL);
+	assert_true(recall >= 0.93);
+	assert_int_equal(iqdb_index_maintain(&memory.index, IQDB_MAINTAIN_VACUUM, NULL), IQDB_OK);
+	assert_true(samples_recall(&samples, &memory.index, 12, 10, NULL) >= recall - 0.005);
+	/* drift: all the rest moves away */
+	for (size_t row = 1; row < 6000; row += 3)
+	{
+		for (size_t d = 0; d < samples.dim; d++)
+			samples_row(&samples, row)[d] += 2.0f;
+	}
+	for (size_t row = 1; row < 6000; row += 3)
+		samples_put(&samples, &memory.index, row, row + 1, true);
+	recall = samples_recall(&samples, &memory.index, 12, 10, NULL);
+	assert_int_equal(iqdb_index_maintain(&memory.index, IQDB_MAINTAIN_OPTIMIZE, NULL), IQDB_OK);
+	print_message("after drift %.4f, trained anew %.4f\n", recall,
+				  samples_recall(&samples, &memory.index, 12, 10, NULL));
+	assert_true(samples_recall(&samples, &memory.index, 12, 10, NULL) >= recall - 0.01);
+	assert_true(memory_index_sound(&memory.index));
+	memory_index_destroy(&memory);
+	samples_free(&samples);
+}
+
+/* Rows that pass are as well found as without the filter, however few they are. */
+static void
+filtered_search_keeps_its_recall(void **state)
+{
+	IqdbIndexOptions options = iqdb_index_options_default(IQDB_ENGINE_IVF, 24, IQDB_METRIC_L2);
+	Samples          samples;
+	MemoryIndex      memory;
+
+	(void) state;
+	samples_make(&samples, 8000, 40, 24, 100, 0.8, SEED);
+	memory_index_create(&memory, &options, &iqdb_locks_none, NULL, SAMPLES_MEMORY);
+	for (size_t row = 0; row < samples.count; row++)
+	{
+		IqdbValue           value = iqdb_value_int((int64_t) (row % 200));
+		IqdbMetadataBuilder builder;
+		unsigned char      *bytes;
+		size_t              length;
+
+		iqdb_metadata_builder_init(&builder, &iqdb_allocator_libc);
+		assert_int_equal(iqdb_metadata_put(&builder, "part", 4, &value, NULL), IQDB_OK);
+		assert_int_equal(iqdb_metadata_finish(&builder, &bytes, &length, NULL), IQDB_OK);
+		assert_int_equal(iqdb_index_put(&memory.index, iqdb_id_u64(row), samples_row(&samples, row), 24, bytes, length,
+										NULL, NULL), IQDB_OK);
+		iqdb_free(&iqdb_allocator_libc, bytes, length);
+		iqdb_metadata_builder_free(&builder);
+	}
+	assert_int_equal(iqdb_index_maintain(&memory.index, IQDB_MAINTAIN_BUILD, NULL), IQDB_OK);
+	for (int64_t below = 1; below <= 200; below = below * 3 + 1)
+	{
+		IqdbFilterBuilder builder;
+		IqdbFilter       *filter;
+		IqdbValue         value = iqdb_value_int(below);
+		double            recall;
+
+		iqdb_filter_builder_init(&builder, &iqdb_allocator_libc);
+		assert_int_equal(iqdb_filter_finish(&builder, iqdb_filter_lt(&builder, "part", 4, &value), &filter, NULL), IQDB_OK);
+		recall = samples_recall(&samples, &memory.index, 0, 10, filter);
+		print_message("%lld of 200 pass: recall %.4f\n", (long long) below, recall);
+		assert_true(recall >= 0.91);
+		iqdb_filter_free(&iqdb_allocator_libc, filter);
+		iqdb_filter_builder_free(&builder);
+	}
+	memory_index_destroy(&memory);
+	samples_free(&samples);
+}
+
+static void
+codes_are_as_good_as_they_should_be(void **state)
+{
+	static const double limits[] = {0, 0.001, 0.5};
+	Samples             samples;
+
+	(void) state;
+	samples_make(&samples, 4000, 1, 64, 50, 0.5, SEED);
+	for (uint32_t quantization = 0; quantization <= IQDB_QUANTIZATION_BQ; quantization++)
+	{
+		IqdbIndexOptions options = iqdb_index_options_default(IQDB_ENGINE_IVF, 64, IQDB_METRIC_L2);
+		MemoryIndex      memory;
+		IqdbIvfError     error;
+
+		options.quantization = quantization;
+		build(&memory, &samples, &options);
+		assert_int_equal(iqdb_ivf_code_error(&memory.index.store, 1000, SEED, &error, NULL), IQDB_OK);
+		print_message("quantization %u: %llu rows, mean %.6f, worst %.6f\n", quantization,
+					  (unsigned long long) error.rows, error.mean_square, error.worst_square);
+		if (quantization == IQDB_QUANTIZATION_SQ8 || quantization == IQDB_QUANTIZATION_PQ)
+			assert_true(error.rows == 1000 && error.mean_square > 0 && error.mean_square < limits[quantization] &&
+						error.worst_square >= error.mean_square);
+		else
+			assert_int_equal(error.rows, 0);
+		memory_index_destroy(&memory);
+	}
+	samples_free(&samples);
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(tuned_ivf_flat_keeps_high_recall_at_scale),
+		cmocka_unit_test(ivf_pq_with_refine_stays_competitive_at_scale),
+		cmocka_unit_test(pq_recall_overlap_with_flat_baseline_above_threshold),
+		cmocka_unit_test(the_top_hit_under_dot_product_is_the_true_one),
+		cmocka_unit_test(automatic_lists_and_probes_meet_their_floor),
+		cmocka_unit_test(hamming_cells_hold_what_is_alike),
+		cmocka_unit_test(cosine_cells_ignore_lengths),
+		cmocka_unit_test(codes_do_not_mind_where_rows_lie),
+		cmocka_unit_test(two_levels_find_what_one_finds),
+		cmocka_unit_test(recall_holds_after_inserts_removals_and_training_anew),
+		cmocka_unit_test(filtered_search_keeps_its_recall),
+		cmocka_unit_test(codes_are_as_good_as_they_should_be),
+	};
+
+	print_message("seed %llu\n", (unsigned long long) SEED);
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,233 @@
+/*
+ * test_ivf_threads.c - searches, writers and maintenance of one ivf index at the same time; also run under a race detector.
+ *
+ * Some rows never change: every search that goes to its end must meet each of them exactly once, whatever the others do.
+ * All other rows come and go, and each carries its id in its vector, so that a hit of a wrong row shows.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <pthread.h>
+
+#include "core/meta/filter.h"
+#include "unit/ivf_samples.h"
+
+#define SEED UINT64_C(20250521)
+#define DIM 8
+#define STABLE 400u
+#define MOVING 900u
+#define WRITERS 2
+#define SEARCHERS 2
+#define OPERATIONS 12000
+#define MEMORY_MAX (UINT64_C(64) * 1024 * 1024)
+
+typedef struct Shared
+{
+	IqdbIndex        *index;
+	_Atomic int       writers; /* still at work */
+	_Atomic uint64_t  faults;
+	_Atomic uint64_t  searches;
+	_Atomic uint64_t  trainings;
+} Shared;
+
+typedef struct Worker
+{
+	Shared   *shared;
+	uint64_t  number;
+	pthread_t thread;
+} Worker;
+
+/* The first component is the id, the others are anything: the key of a query of zeros but for that one tells all. */
+static void
+make_vector(IqdbRng *rng, uint64_t id, float *vector)
+{
+	vector[0] = (float) id;
+	for (int d = 1; d < DIM; d++)
+		vector[d] = (float) iqdb_rng_below(rng, 100);
+}
+
+static void
+fault(Shared *shared, const char *what)
+{
+	if (atomic_fetch_add(&shared->faults, 1) < 10)
+		fprintf(stderr, "%s\n", what);
+}
+
+static void *
+write_rows(void *arg)
+{
+	Worker *worker = arg;
+	Shared *shared = worker->shared;
+	IqdbRng rng;
+
+	iqdb_rng_seed(&rng, SEED + worker->number);
+	for (int i = 0; i < OPERATIONS; i++)
+	{
+		uint64_t id = STABLE + iqdb_rng_below(&rng, MOVING);
+		uint64_t what = iqdb_rng_below(&rng, 10);
+		float    vector[DIM];
+		uint32_t slot;
+
+		if (what < 3)
+			iqdb_index_remove(shared->index, iqdb_id_u64(id), NULL);
+		else
+		{
+			make_vector(&rng, id, vector);
+			if (iqdb_index_put(shared->index, iqdb_id_u64(id), vector, DIM, NULL, 0, &slot, NULL) != IQDB_OK)
+				fault(shared, "a put failed");
+			else if (what < 8 && iqdb_index_link(shared->index, slot, NULL) != IQDB_OK)
+				fault(shared, "a link failed");
+		}
+	}
+	atomic_fetch_sub(&shared->writers, 1);
+	return NULL;
+}
+
+/* One stream to its end. */
+static void
+search_once(Shared *shared, IqdbRng *rng, unsigned char *met)
+{
+	IqdbSearchParams params = {.expected = 1 + iqdb_rng_below(rng, 8), .probes = 1 + (uint32_t) iqdb_rng_below(rng, 4)};
+	float            query[DIM];
+	IqdbCursor      *cursor;
+	IqdbHit          hits[64];
+	size_t           count = 1;
+
+	memset(met, 0, STABLE);
+	make_vector(rng, iqdb_rng_below(rng, STABLE + MOVING), query);
+	if (iqdb_cursor_open(shared->index, query, DIM, &params, &cursor, NULL) != IQDB_OK)
+	{
+		fault(shared, "a search could not start");
+		return;
+	}
+	while (count > 0)
+	{
+		if (iqdb_cursor_next(cursor, hits, 64, &count, NULL) != IQDB_OK)
+		{
+			fault(shared, "a search failed");
+			break;
+		}
+		for (size_t i = 0; i < count; i++)
+		{
+			float least = (query[0] - (float) hits[i].id) * (query[0] - (float) hits[i].id);
+
+			if (hits[i].id >= STABLE + MOVING || hits[i].key < least)
+				fault(shared, "a hit is not the row it says");
+			else if (hits[i].id < STABLE && met[hits[i].id]++ != 0)
+				fault(shared, "a row came twice");
+		}
+	}
+	iqdb_cursor_close(cursor);
+	for (uint64_t id = 0; id < STABLE; id++)
+	{
+		if (met[id] == 0)
+			fault(shared, "a row was missed");
+	}
+	atomic_fetch_add(&shared->searches, 1);
+}
+
+static void *
+search_rows(void *arg)
+{
+	Worker       *worker = arg;
+	unsigned char met[STABLE];
+	IqdbRng       rng;
+
+	iqdb_rng_seed(&rng, SEED + 100 + worker->number);
+	while (atomic_load(&worker->shared->writers) > 0)
+		search_once(worker->shared, &rng, met);
+	return NULL;
+}
+
+static void *
+maintain_rows(void *arg)
+{
+	Worker *worker = arg;
+	Shared *shared = worker->shared;
+
+	for (int i = 0; atomic_load(&shared->writers) > 0; i++)
+	{
+		MemorySnapshot  snapshot;
+		IqdbSectionSink sink = memory_snapshot_sink(&snapshot);
+
+		if (iqdb_index_maintain(shared->index, i % 3 == 1 ? IQDB_MAINTAIN_OPTIMIZE : IQDB_MAINTAIN_VACUUM, NULL) != IQDB_OK)
+			fault(shared, "maintenance failed");
+		atomic_fetch_add(&shared->trainings, i % 3 == 1);
+		memory_snapshot_init(&snapshot);
+		if (i % 3 == 2 && iqdb_index_save(shared->index, &sink, NULL) != IQDB_OK)
+			fault(shared, "a snapshot failed");
+		memory_snapshot_free(&snapshot);
+	}
+	return NULL;
+}
+
+static void
+mixed_work(uint32_t quantization)
+{
+	IqdbIndexOptions options = iqdb_index_options_default(IQDB_ENGINE_IVF, DIM, IQDB_METRIC_L2);
+	MemoryIndex      memory;
+	Shared           shared = {.writers = WRITERS};
+	Worker           workers[WRITERS + SEARCHERS + 1];
+	unsigned char    met[STABLE];
+	uint64_t         linked;
+	IqdbRng          rng;
+
+	options.lists = 12;
+	options.quantization = quantization;
+	memory_index_create(&memory, &options, &iqdb_locks_pthread, NULL, MEMORY_MAX);
+	iqdb_rng_seed(&rng, SEED);
+	for (uint64_t id = 0; id < STABLE; id++)
+	{
+		float vector[DIM];
+
+		make_vector(&rng, id, vector);
+		assert_int_equal(iqdb_index_put(&memory.index, iqdb_id_u64(id), vector, DIM, NULL, 0, NULL, NULL), IQDB_OK);
+	}
+	shared.index = &memory.index;
+	for (uint64_t i = 0; i < WRITERS + SEARCHERS + 1; i++)
+	{
+		workers[i] = (Worker){.shared = &shared, .number = i};
+		assert_int_equal(pthread_create(&workers[i].thread, NULL, i < WRITERS ? write_rows
+															   : i < WRITERS + SEARCHERS ? search_rows : maintain_rows,
+										&workers[i]), 0);
+	}
+	for (int i = 0; i < WRITERS + SEARCHERS + 1; i++)
+		assert_int_equal(pthread_join(workers[i].thread, NULL), 0);
+	print_message("%llu searches, %llu trainings\n", (unsigned long long) atomic_load(&shared.searches),
+				  (unsigned long long) atomic_load(&shared.trainings));
+	search_once(&shared, &rng, met);
+	assert_int_equal(atomic_load(&shared.faults), 0);
+	assert_true(memory_index_sound(&memory.index));
+	assert_int_equal(iqdb_index_maintain(&memory.index, IQDB_MAINTAIN_OPTIMIZE, NULL), IQDB_OK);
+	assert_int_equal(iqdb_index_link_pending(&memory.index, 0, &linked, NULL), IQDB_OK);
+	assert_int_equal(samples_stats(&memory.index).unlinked, 0);
+	assert_int_equal(samples_stats(&memory.index).unrepaired, 0);
+	assert_true(memory_index_sound(&memory.index));
+	search_once(&shared, &rng, met);
+	assert_int_equal(atomic_load(&shared.faults), 0);
+	memory_index_destroy(&memory);
+}
+
+static void
+searches_see_every_row_whatever_the_others_do(void **state)
+{
+	(void) state;
+	for (uint32_t quantization = 0; quantization <= IQDB_QUANTIZATION_BQ; quantization++)
+	{
+		print_message("quantization %u, seed %llu\n", quantization, (unsigned long long) SEED);
+		mixed_work(quantization);
+	}
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(searches_see_every_row_whatever_the_others_do),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
