@@ -248,6 +248,21 @@ $(BUILD)/plain/pg/%.o: src/pg/%.c Makefile
 
 -include $(PG_OBJECTS:.o=.d)
 
+# The same module with fail points in the glue (src/pg/pg_fail.h), for tests; never installed.
+FAIL_OBJECTS = $(PG_SOURCES:src/%.c=$(BUILD)/fail/%.o)
+
+$(BUILD)/fail/pg/%.o: src/pg/%.c Makefile
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) $(CFLAGS_SL) -DIQDB_FAIL_POINTS $(CPPFLAGS) -MMD -MP -c $< -o $@
+
+$(BUILD)/fail/iqdb.so: $(CORE_OBJECTS) $(FAIL_OBJECTS) $(BUILD)/plain/iqdb.map
+	$(CC) $(CFLAGS) $(CFLAGS_SL) -shared -o $@ $(filter %.o,$^) $(LDFLAGS) $(LDFLAGS_SL) $(SHLIB_LINK)
+
+.PHONY: fail-module
+fail-module: $(BUILD)/fail/iqdb.so
+
+-include $(FAIL_OBJECTS:.o=.d)
+
 # What iqdb.so exports: the magic block, _PG_init, every function declared to SQL with its pg_finfo_ record, and the main
 # functions of background workers (iqdb_..._main). All else stays local, because the server loads libraries into one
 # global name space.

@@ -275,16 +275,32 @@ suite_isolation() {
     run_pg_regress "$folder" isolation/pg_isolation_regress "$WORK/src/test/isolation" isolation "${names[@]}"
 }
 
+# A second tree whose module has fail points.
+prepare_fail_server() {
+    [ -z "${FAIL_BIN:-}" ] || return 0
+    build PG_CONFIG="$PG_CONFIG" fail-module >"$WORK/fail-module.log" 2>&1 ||
+        { tail -n 60 "$WORK/fail-module.log"; return 1; }
+    cp -a "$WORK/pg" "$WORK/pg-fail" || return 1
+    cp "$BUILD/fail/iqdb.so" "$WORK/pg-fail$("$PG_CONFIG" --pkglibdir)/iqdb.so" || return 1
+    FAIL_BIN=$WORK/pg-fail${SERVER_BIN#"$WORK/pg"}
+}
+
+# Tests 020 to 029 get a module with fail points.
 suite_tap() {
-    local folder=$1 file name out
+    local folder=$1 file name out bin
     for file in test/t/*.pl; do
         [ -e "$file" ] || continue
         name=$(basename "$file" .pl)
         wanted "$name" || continue
+        bin=$SERVER_BIN
+        if [[ $name == 02* ]]; then
+            prepare_fail_server || { say "  the module with fail points could not be made"; FAILED=1; PASSED=0; return; }
+            bin=$FAIL_BIN
+        fi
         out=$WORK/server/tap/$name
         as_server_user mkdir -p "$out"
         start "$folder" "$name" "${AS_SERVER_USER[@]}" env -C "$out" HOME="$WORK/server" TMPDIR="$WORK/server" \
-            PATH="$SERVER_BIN:$PATH" TESTDIR="$out" PG_TEST_PORT_DIR="$WORK/server/portlock" PGPORT=65432 \
+            PATH="$bin:$PATH" TESTDIR="$out" PG_TEST_PORT_DIR="$WORK/server/portlock" PGPORT=65432 \
             PG_REGRESS="$SERVER_PGXS/src/test/regress/pg_regress" PG_TEST_TIMEOUT_DEFAULT=60 \
             TEMP_CONFIG="$WORK/server/tap.conf" \
             perl -I "$SERVER_PGXS/src/test/perl" -I "$WORK/src/test/t" "$WORK/src/test/t/$name.pl"

@@ -1,0 +1,342 @@
+# The server dies, or a statement fails, at each fail point of the glue (src/pg/pg_fail.h), for each access method; what
+# comes back must answer as the table does. Then the same with sessions that are held up at such a place while others
+# go on.
+use strict;
+use warnings;
+
+use IPC::Run;
+use Time::HiRes qw(time usleep);
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+use IqdbTest;
+
+my $node = new_node('main', conf => "restart_after_crash = on\niqdb.background_worker = off\niqdb.journal_keep = 2\niqdb.fsync = always\n");
+$node->start;
+install($node);
+
+# All rows by index and by table as one text; the index scan has no filter, so a row without a vector would show.
+$node->safe_psql('postgres', <<'SQL');
+CREATE FUNCTION answers(tab text, by_index boolean) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+	query text := format('SELECT id, v <-> ''[3,1,4,1]'' AS d FROM %I%s ORDER BY v <-> ''[3,1,4,1]''', tab,
+		CASE WHEN by_index THEN '' ELSE ' WHERE v IS NOT NULL' END);
+	line text;
+	used boolean := false;
+	answer text;
+BEGIN
+	PERFORM set_config('enable_seqscan', (NOT by_index)::text, true), set_config('enable_sort', (NOT by_index)::text, true),
+		set_config('enable_indexscan', by_index::text, true), set_config('enable_bitmapscan', 'off', true);
+	FOR line IN EXECUTE 'EXPLAIN ' || query LOOP
+		used := used OR line LIKE '%Index Scan using%';
+	END LOOP;
+	IF used <> by_index THEN
+		RAISE EXCEPTION 'wrong plan';
+	END IF;
+	EXECUTE format('SELECT count(*) || '' '' || coalesce(string_agg(id || '':'' || d, '' '' ORDER BY id), '''') FROM (%s) q',
+		query) INTO answer;
+	RETURN answer;
+END $$;
+CREATE FUNCTION vec() RETURNS iqvector LANGUAGE sql VOLATILE AS
+	'SELECT array_agg(floor(random() * 30))::real[]::iqvector FROM generate_series(1, 4)';
+SQL
+
+# One test: index and table give the same rows, and the index is sound.
+sub same
+{
+	my ($table, $what) = @_;
+	my ($code, $out, $err) = $node->psql('postgres',
+		"SELECT WHERE iqdb_prewarm('${table}_v') < 0; SELECT CASE WHEN a = b THEN 'same' ELSE a || E'\\n' || b END FROM answers('$table', true) a, answers('$table', false) b;"
+		  . "SELECT iqdb_check('${table}_v')");
+
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	is("$out$err", 'same', $what);
+}
+
+# A session in the background: arms a point and runs a statement.
+sub background
+{
+	my ($point, $sql) = @_;
+	my $session = { out => '' };
+	$session->{run} = IPC::Run::start([ 'psql', '-X', '-q', '-A', '-t', '-h', $node->host, '-p', $node->port, '-c',
+		"SET iqdb.fail_point = '$point'", '-c', $sql, 'postgres' ], '<', \undef, '>&', \$session->{out});
+	return $session;
+}
+
+sub finish
+{
+	my ($session) = @_;
+	$session->{run}->finish;
+	return $session->{out};
+}
+
+sub wait_until
+{
+	my ($what, $condition) = @_;
+	my $end = time + 60;
+	until ($condition->())
+	{
+		die "waited too long: $what" if time > $end;
+		usleep(5000);
+	}
+}
+
+# A session that was told to sleep at a point has come there.
+sub wait_for_point
+{
+	my ($point) = @_;
+	wait_until("a session at $point", sub { -e $node->data_dir . "/fail_point.$point" });
+}
+
+sub let_go
+{
+	my ($point) = @_;
+	unlink $node->data_dir . "/fail_point.$point" or die "nobody was at $point";
+}
+
+# The server has ended all processes and started again, as the log says behind this offset.
+sub wait_for_restart
+{
+	my ($offset) = @_;
+	wait_until('the server', sub { log_since($node, $offset) =~ /database system is ready to accept connections/ });
+}
+
+# Rows come, change and go; also rows without a vector, in the places of others.
+sub churn
+{
+	my ($table) = @_;
+	$node->safe_psql('postgres', <<"SQL");
+INSERT INTO $table (v) SELECT vec() FROM generate_series(1, 30);
+UPDATE $table SET v = vec() WHERE id % 7 = 0;
+UPDATE $table SET note = note || 'x' WHERE id % 5 = 0;
+DELETE FROM $table WHERE id % 11 = 0;
+VACUUM $table;
+INSERT INTO $table (v) SELECT CASE WHEN n % 3 > 0 THEN vec() END FROM generate_series(1, 30) n;
+SQL
+}
+
+# What leads to a point: SQL to run before it is armed, whether the server restarts then, and the statement that meets it.
+my $flush = sub { "SELECT iqdb_flush('$_[0]_v')" };
+my $look = sub { "SET enable_seqscan = off; SELECT count(*) FROM (SELECT 1 FROM $_[0] ORDER BY v <-> '[1,1,1,1]') q" };
+my @cases = (
+	[ 'journal-append',      sub { "INSERT INTO $_[0] (v) SELECT vec() FROM generate_series(1, 5)" }, skip => 2 ],
+	[ 'journal-appended',    sub { "INSERT INTO $_[0] (v) SELECT vec() FROM generate_series(1, 5)" }, skip => 2 ],
+	[ 'entry-put',           sub { "INSERT INTO $_[0] (v) SELECT vec() FROM generate_series(1, 5)" }, skip => 2 ],
+	[ 'link',                sub { "INSERT INTO $_[0] (v) SELECT vec() FROM generate_series(1, 5)" }, skip => 2 ],
+	[ 'journal-page-taken',  sub { "INSERT INTO $_[0] (v) SELECT vec() FROM generate_series(1, 300)" } ],
+	[ 'journal-page-linked', sub { "INSERT INTO $_[0] (v) SELECT vec() FROM generate_series(1, 300)" } ],
+	[ 'journal-append',      sub { "DELETE FROM $_[0] WHERE id % 5 = 1; VACUUM $_[0]" } ],
+	[ 'journal-appended',    sub { "DELETE FROM $_[0] WHERE id % 5 = 2; VACUUM $_[0]" } ],
+	[ 'delete-begin',        sub { "DELETE FROM $_[0] WHERE id % 5 = 3; VACUUM $_[0]" } ],
+	[ 'delete-journaled',    sub { "DELETE FROM $_[0] WHERE id % 5 = 4; VACUUM $_[0]" } ],
+	[ 'delete-end',          sub { "DELETE FROM $_[0] WHERE id % 5 = 1; VACUUM $_[0]" } ],
+	[ 'log-switch',          $flush ],
+	[ 'log-opened',          $flush ],
+	[ 'log-switched',        $flush ],
+	[ 'snapshot-begun',      $flush ],
+	[ 'snapshot-write',      $flush ],
+	[ 'snapshot-write',      $flush, skip => 2 ],
+	[ 'snapshot-written',    $flush ],
+	[ 'snapshot-renamed',    $flush ],
+	[ 'snapshot-pruned',     $flush, before => $flush ],
+	[ 'snapshot-pruned',     $flush, before => $flush, skip => 1 ],
+	[ 'snapshot-read',       $look,  restart => 1, skip => 1 ],
+	[ 'loaded',              $look,  restart => 1 ],
+	[ 'replay-frame',        $look,  restart => 1, skip => 3 ],
+	[ 'rebuild-row',         $look,  restart => 1, lose => 1, skip => 20 ],
+	[ 'rebuilt',             $look,  restart => 1, lose => 1 ],
+	[ 'follow-fetched',      $look,  left => 1 ],
+	[ 'journal-create',      sub { "REINDEX INDEX $_[0]_v" } ],
+	[ 'build-row',           sub { "REINDEX INDEX $_[0]_v" }, skip => 20 ],
+	[ 'build-finished',      sub { "REINDEX INDEX $_[0]_v" } ],
+	[ 'build-ready',         sub { "REINDEX INDEX $_[0]_v" } ],
+	[ 'build-saved',         sub { "REINDEX INDEX $_[0]_v" } ],
+	[ 'drop-begin',          sub { "REINDEX INDEX $_[0]_v" } ],
+	[ 'drop-arena-gone',     sub { "BEGIN; DELETE FROM $_[0] WHERE id % 9 = 0; REINDEX INDEX $_[0]_v; ROLLBACK" } ],
+	[ 'drop-end',            sub { "BEGIN; SAVEPOINT a; TRUNCATE $_[0]; ROLLBACK TO a; COMMIT" } ],
+	[ 'drop-begin',          sub { "DROP INDEX $_[0]_w" }, before => sub { "CREATE INDEX IF NOT EXISTS $_[0]_w ON $_[0] "
+		  . "USING iqdb_flat (v iqvector_l1_ops)" } ],
+	[ 'drop-arena-gone',     sub { "TRUNCATE $_[0]" } ],
+);
+
+# Arms a point, runs the statement; whether it was met.
+sub meet
+{
+	my ($table, $case, $action) = @_;
+	my ($point, $statement, %more) = @$case;
+	my $offset = log_size($node);
+	my ($code, $out, $err) = $node->psql('postgres',
+		"SET iqdb.fail_point = '$point:$action:" . ($more{skip} // 0) . "'; " . $statement->($table) . ';');
+
+	return (log_since($node, $offset) =~ /fail point "\Q$point\E"/ ? 1 : 0, $err);
+}
+
+sub prepare
+{
+	my ($table, $case) = @_;
+	my (undef, undef, %more) = @$case;
+
+	churn($table) if $node->safe_psql('postgres', "SELECT count(*) < 2000 FROM $table") eq 't';
+	$node->safe_psql('postgres', $flush->($table)) unless $more{lose};
+	$node->safe_psql('postgres', "INSERT INTO $table (v) SELECT vec() FROM generate_series(1, 10)");
+	$node->safe_psql('postgres', $more{before}->($table)) if $more{before};
+	if ($more{left})
+	{
+		# an entry in the journal that was not applied
+		$node->psql('postgres', "SET iqdb.fail_point = 'journal-appended:error'; INSERT INTO $table (v) SELECT vec()");
+	}
+	if ($more{restart})
+	{
+		$node->stop('fast');
+		unlink glob($node->data_dir . '/iqdb/*/*') if $more{lose};
+		$node->start;
+	}
+}
+
+# The server goes down at a point and comes back.
+sub crash_at
+{
+	my ($table, $case, $action, $label) = @_;
+	my $offset = log_size($node);
+	my ($met, $err) = meet($table, $case, $action);
+
+	ok($met, "$label is met");
+	if ($action eq 'down')
+	{
+		kill_server($node);
+		$node->start;
+	}
+	elsif ($met)
+	{
+		wait_for_restart($offset);
+	}
+}
+
+for my $method (methods($node))
+{
+	my $table = $method =~ s/iqdb_/t_/r;
+	$node->safe_psql('postgres', "CREATE TABLE $table (id bigserial, note text DEFAULT '', v iqvector(4)) WITH (fillfactor = 70);"
+		  . "INSERT INTO $table (v) SELECT vec() FROM generate_series(1, 200);"
+		  . "CREATE INDEX ${table}_v ON $table USING $method (v)");
+	my $turn = 0;
+	for my $case (@cases)
+	{
+		my ($point, undef, %more) = @$case;
+		my $action = $turn++ % 3 == 2 ? 'down' : 'crash';
+		my $label = "$method, $action at $point" . ($more{skip} ? " after $more{skip}" : '');
+
+		prepare($table, $case);
+		crash_at($table, $case, $action, $label);
+		# and again, where the first look is what meets the point
+		crash_at($table, $case, 'crash', "$label and once more") if $more{restart} && !$more{lose} && $turn % 2;
+		same($table, "$label: as the table");
+		churn($table);
+		same($table, "$label: and after more");
+
+		# an error there, and the server goes on
+		prepare($table, $case);
+		my ($met, $err) = meet($table, $case, 'error');
+		ok($met, "$method, error at $point is met");
+		same($table, "$method, error at $point: as the table");
+		last unless Test::More->builder->is_passing;
+	}
+}
+
+# ---- the end of an unlogged table's life ----------------------------------------------------------------------------
+
+for my $method (methods($node))
+{
+	my $table = $method =~ s/iqdb_/u_/r;
+	$node->safe_psql('postgres', "CREATE UNLOGGED TABLE $table (id bigserial, note text DEFAULT '', v iqvector(4)); "
+		  . "INSERT INTO $table (v) SELECT vec() FROM generate_series(1, 50); CREATE INDEX ${table}_v ON $table USING $method (v)");
+	for my $point (qw(init-adopt init-adopted))
+	{
+		churn($table);
+		kill_server($node);
+		$node->start;
+		crash_at($table, [ $point, $look ], 'crash', "$method, unlogged, crash at $point");
+		same($table, "$method, unlogged, crash at $point: as the table");
+		is($node->safe_psql('postgres', "SELECT count(*) FROM $table"), 0, "$method, unlogged: empty");
+	}
+}
+
+# ---- held up while others go on -------------------------------------------------------------------------------------
+
+for my $method (methods($node))
+{
+	my $table = $method =~ s/iqdb_/t_/r;
+
+	# A snapshot is copied while rows come and go; the server dies, and the snapshot is used.
+	for my $skip (0, 1, 2)
+	{
+		churn($table);
+		my $session = background("snapshot-write:sleep:$skip", $flush->($table));
+		wait_for_point('snapshot-write');
+		churn($table);
+		churn($table);
+		let_go('snapshot-write');
+		finish($session);
+		kill_server($node);
+		$node->start;
+		same($table, "$method: snapshot copied beside writers, part $skip");
+	}
+
+	# The table is read anew while rows come and go.
+	for my $skip (0, 30)
+	{
+		$node->stop('fast');
+		unlink glob($node->data_dir . '/iqdb/*/*');
+		$node->start;
+		my $session = background("rebuild-row:sleep:$skip", "SELECT iqdb_prewarm('${table}_v')");
+		wait_for_point('rebuild-row');
+		$node->safe_psql('postgres', <<"SQL");
+INSERT INTO $table (v) SELECT vec() FROM generate_series(1, 30);
+UPDATE $table SET v = vec() WHERE id % 7 = 0;
+UPDATE $table SET note = note || 'x' WHERE id % 5 = 0;
+DELETE FROM $table WHERE id % 11 = 0;
+BEGIN; INSERT INTO $table (v) SELECT vec() FROM generate_series(1, 10); UPDATE $table SET v = vec() WHERE id % 6 = 0; ROLLBACK;
+SQL
+		let_go('rebuild-row');
+		finish($session);
+		same($table, "$method: read from the table beside writers, row $skip");
+		churn($table);
+		same($table, "$method: and after more");
+	}
+
+	# An index is built concurrently while rows come and go.
+	for my $skip (0, 30)
+	{
+		my $session = background("build-row:sleep:$skip", "REINDEX INDEX CONCURRENTLY ${table}_v");
+		wait_for_point('build-row');
+		$node->safe_psql('postgres', <<"SQL");
+INSERT INTO $table (v) SELECT vec() FROM generate_series(1, 30);
+UPDATE $table SET v = vec() WHERE id % 7 = 0;
+UPDATE $table SET note = note || 'x' WHERE id % 5 = 0;
+DELETE FROM $table WHERE id % 11 = 0;
+SQL
+		let_go('build-row');
+		is(finish($session), '', "$method: built concurrently, row $skip");
+		same($table, "$method: built concurrently beside writers, row $skip");
+		churn($table);
+		kill_server($node);
+		$node->start;
+		same($table, "$method: and after a crash");
+	}
+
+	# VACUUM is held up with its removals not journaled yet.
+	$node->safe_psql('postgres', "DELETE FROM $table WHERE id % 3 = 0");
+	my $session = background("delete-begin:sleep", "VACUUM $table");
+	wait_for_point('delete-begin');
+	$node->safe_psql('postgres', "INSERT INTO $table (v) SELECT CASE WHEN n % 3 > 0 THEN vec() END FROM generate_series(1, 200) n");
+	same($table, "$method: beside a VACUUM that is held up");
+	let_go('delete-begin');
+	is(finish($session), '', "$method: VACUUM ends");
+	$node->safe_psql('postgres', "INSERT INTO $table (v) SELECT CASE WHEN n % 3 > 0 THEN vec() END FROM generate_series(1, 200) n");
+	same($table, "$method: places used again");
+	kill_server($node);
+	$node->start;
+	same($table, "$method: and after a crash");
+}
+
+$node->stop;
+done_testing();
