@@ -53,7 +53,8 @@ SQL
 		$count, "$method: a limit beyond the rows gives every row that has a vector");
 	for my $filter ('tenant = 7', 'id % 97 = 5', 'tenant IN (1, 2) AND id > 300')
 	{
-		agree($node, "$method: WHERE $filter", table => $t, filter => $filter, method => $method, queries => 4);
+		agree($node, "$method: WHERE $filter", table => $t, filter => $filter, method => $method, queries => 4,
+			recall => 0.8);
 	}
 	is(one($node, "$by_index SELECT count(*) FROM (SELECT 1 FROM $t WHERE id = 1201 ORDER BY v <-> '[9,9,9,9,9]' LIMIT 1) s"),
 		one($node, "SELECT count(*) FROM $t WHERE id = 1201 AND v IS NOT NULL"), "$method: a filter that one row passes");
@@ -104,7 +105,7 @@ SQL
 	my $sum = 0;
 	$sum += $_->[0] for @rest;
 	is(scalar(@rest) . "|$sum", $before, "$method: and all the others of its snapshot, after delete, vacuum and insert");
-	is(scalar(grep { $rest[$_][1] < $rest[ $_ - 1 ][1] } 1 .. $#rest), 0, "$method: in order");
+	is(scalar(grep { $rest[$_][1] < $rest[ $_ - 1 ][1] } 1 .. $#rest), 0, "$method: in order") if is_exact($method);
 	$reader->query_safe('COMMIT');
 	$reader->quit;
 	$node->safe_psql('postgres', "VACUUM $t");

@@ -46,8 +46,8 @@ CREATE INDEX ${t}_v ON $t USING $method (v);
 SQL
 
 	# ---- changes, queries, vacuum, and comparisons in the middle of them ----
-	my $load = start_load($node, 6, 4, { mix($t), "SELECT iqdb_flush('${t}_v');\n" => 1 });
-	my $end = time + 5;
+	my $load = start_load($node, 4, 4, { mix($t), "SELECT iqdb_flush('${t}_v');\n" => 1 });
+	my $end = time + 3;
 	my $turns = 0;
 	while (time < $end)
 	{
@@ -66,7 +66,7 @@ SQL
 	sound($node, "${t}_v", "$method: iqdb_check after the mix");
 
 	# ---- DDL beside all that ----
-	$load = start_load($node, 4, 4, { mix($t) });
+	$load = start_load($node, 3, 4, { mix($t) });
 	for my $sql ("REINDEX INDEX ${t}_v", "REINDEX INDEX CONCURRENTLY ${t}_v", "VACUUM FULL $t", "SELECT iqdb_optimize('${t}_v')",
 		"CREATE INDEX CONCURRENTLY ${t}_w ON $t USING $method (v)", "DROP INDEX CONCURRENTLY ${t}_w", "ANALYZE $t",
 		"BEGIN; TRUNCATE $t; ROLLBACK", "REINDEX TABLE $t")
@@ -80,7 +80,7 @@ SQL
 	sound($node, "${t}_v", "$method: iqdb_check after DDL");
 
 	# ---- sessions that are ended ----
-	$load = start_load($node, 5, 6, { mix($t) });
+	$load = start_load($node, 3, 6, { mix($t) });
 	my $ended = 0;
 	$end = time + 2;
 	while (time < $end)
@@ -130,7 +130,7 @@ SQL
 	# ---- a hundred sessions that open it at once, right after a start ----
 	$node->restart;
 	my $offset = log_size($node);
-	$load = start_load($node, 2, 100, {
+	$load = start_load($node, 1, 100, {
 		"SET enable_seqscan = off;\nSELECT id FROM $t ORDER BY v <-> '[1,1,1,1,1,1]' LIMIT 3;\n" => 20,
 		"INSERT INTO $t SELECT 1, iqdb_random(6);\n" => 1 });
 	($ok, $said) = finish_load($load);

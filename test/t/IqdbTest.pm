@@ -16,7 +16,7 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-our @EXPORT = qw(new_node install methods is_exact arena_files own_files arena_folder_of agree sound
+our @EXPORT = qw(new_node install methods is_exact arena_files own_files arena_folder_of agree agree_sql sound
   log_since log_size kill_server wait_gone start_load finish_load seed_from_env one sql_fails setting grow_old);
 
 # Folders for arenas made by this test; removed at its end.
@@ -176,17 +176,23 @@ sub grow_old
 sub agree
 {
 	my ($node, $what, %args) = @_;
+	my ($code, $out, $err) = $node->psql($args{database} // 'postgres', agree_sql(%args));
+
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	is("$code|$out|$err", '0||', $what);
+}
+
+# The statement for that; it returns no row if all is well.
+sub agree_sql
+{
+	my (%args) = @_;
 	my $exact = is_exact($args{method} // 'iqdb_flat') ? 'true' : 'false';
-	my $sql = sprintf(
-		'SELECT iqdb_compare(%s, %s, %s, %s, %d, %d, %s, %s, %s, %s)',
+	return sprintf(
+		'SELECT iqdb_compare(%s, %s, %s, %s, %d, %d, %s, %s, %s, %s);',
 		map({ "'$_'" } $args{table}, $args{id} // 'id', $args{column} // 'v', $args{op} // '<->'),
 		$args{queries} // 10, $args{limit} // 10,
 		"'" . (($args{filter} // '') =~ s/'/''/gr) . "'",
 		$exact, $args{recall} // 0.95, ($args{all} // 1) ? 'true' : 'false');
-	my ($code, $out, $err) = $node->psql($args{database} // 'postgres', $sql);
-
-	local $Test::Builder::Level = $Test::Builder::Level + 1;
-	is("$code|$out|$err", '0||', $what);
 }
 
 # sound(node, index, what): iqdb_check finds nothing.
@@ -364,7 +370,7 @@ BEGIN
 	distances := coalesce(distances, '{}');
 END $$;
 
--- One line per difference between index order and sequential order: for each of some query vectors (rows of the table,
+-- One line per difference between index order and sequential order, the recall being one: for each of some query vectors (rows of the table,
 -- and a vector that is not in it), the nearest ones; and once the whole table.
 CREATE OR REPLACE FUNCTION iqdb_compare(tab text, id text, col text, op text, queries int, lim int, filter text,
 	exact boolean, recall_wanted float8, whole boolean) RETURNS SETOF text
@@ -417,7 +423,7 @@ BEGIN
 			id, col, op, target, base, col, op, target);
 		SELECT * INTO a FROM iqdb_rows(query, true);
 		SELECT * INTO b FROM iqdb_rows(query, false);
-		-- an approximate method may learn late of a row that is nearer; but no row may be left out
+		-- an approximate method gives rows that it learns of late at the end; but no row may be left out
 		IF NOT exact THEN
 			SELECT coalesce(array_agg(u.id ORDER BY u.d), '{}') AS ids, coalesce(array_agg(u.d ORDER BY u.d), '{}') AS distances
 				INTO a FROM unnest(a.ids, a.distances) u (id, d);
