@@ -11,8 +11,9 @@
  *
  * Order: a cursor returns rows nearest first by (rank key, sequence), keys of full precision, and every LIVE row is
  * returned at last if the caller goes on. An approximate engine that goes on may find a row that precedes one it has
- * returned; it returns it when it finds it, and the door (db/index_cursor.c) holds it back to the stream's end. Searches take STRUCTURE shared for one stretch of work of at most about a
- * millisecond, release it between stretches, and poll cancel there. No lock is held when a function returns.
+ * returned; it returns it when it finds it, and the door (db/index_cursor.c) holds it back to the stream's end. Searches
+ * take STRUCTURE shared for one stretch of work of at most about a millisecond, release it between stretches, and poll
+ * cancel there. No lock is held when a function returns.
  */
 #ifndef IQDB_ENGINE_ENGINE_H
 #define IQDB_ENGINE_ENGINE_H
@@ -96,6 +97,7 @@ typedef struct IqdbEngineStats
 {
 	uint64_t unlinked;        /* rows that are found by exact scan only */
 	uint64_t unrepaired;      /* removed rows an engine still holds */
+	uint64_t unreachable;     /* hnsw: nodes out of reach when last checked or repaired: found by the scan of all rows */
 	uint32_t levels;          /* hnsw */
 	uint64_t level_count[16]; /* hnsw: rows whose top level is i; the last entry collects the rest */
 	uint32_t lists;           /* ivf */

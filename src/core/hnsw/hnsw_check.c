@@ -4,9 +4,9 @@
  * What is promised of the graph, and therefore a breach when it does not hold: lists within their room, links to nodes
  * that are part of the graph and reach the list's level, no link to the node itself, no link twice in a list, every LIVE
  * row linked or waiting, every waiting row in region PENDING once, an entry point that is a node, counts that agree.
- * Links need not be reciprocal, and some nodes may be out of reach from the entry point: searches find their rows by
- * looking at every row at last, and repairs attach them again. Only when they are more than a quarter is that reported, and not
- * for DOT, where the rows of largest norm are everybody's neighbours and those of small norm nobody's.
+ * Links need not be reciprocal, and nodes may be out of reach from the entry point (rows of equal distance to all others,
+ * rows of small norm under DOT, clusters far apart): searches find their rows by looking at every row at last, so that is
+ * counted, not reported as a breach.
  */
 #include "core/hnsw/hnsw_private.h"
 
@@ -18,9 +18,6 @@
 
 /* Breaches of one kind reported one by one; the rest is counted. */
 #define REPORTED_MAX 20
-
-#define UNREACHED_SHARE 4
-#define UNREACHED_FREE 8
 
 typedef struct Check
 {
@@ -217,8 +214,9 @@ check_counts(Check *check)
 
 /* ---- reach ------------------------------------------------------------------------------------------------------- */
 
+/* Not a breach, but a number worth knowing. */
 static IqdbStatus
-check_reach(Check *check)
+count_unreachable(const Check *check)
 {
 	IqdbiReach reach;
 	uint64_t   missing = check->linked - check->dead_linked;
@@ -234,14 +232,8 @@ check_reach(Check *check)
 		missing -= missing > 0 && iqdbi_info_status(info) == IQDBI_INFO_LINKED && (info & IQDBI_INFO_DEAD) == 0;
 	}
 	iqdbi_reach_free(&reach);
-	if (status == IQDB_OK && check->graph->metric != IQDB_METRIC_DOT && missing > UNREACHED_FREE + check->linked / UNREACHED_SHARE)
-	{
-		char text[160];
-
-		(void) snprintf(text, sizeof(text), "hnsw: %llu of %llu nodes are out of reach", (unsigned long long) missing,
-						(unsigned long long) (check->linked - check->dead_linked));
-		check->finding(check->arg, text);
-	}
+	if (status == IQDB_OK)
+		atomic_store_explicit(&check->graph->header->unreachable, (uint32_t) missing, memory_order_relaxed);
 	return status;
 }
 
@@ -264,7 +256,7 @@ iqdbi_hnsw_check(IqdbStore *store, IqdbFinding finding, void *arg, IqdbError *er
 	{
 		check_pending(&check);
 		check_counts(&check);
-		status = check_reach(&check);
+		status = count_unreachable(&check);
 	}
 	if (check.reported > REPORTED_MAX)
 		finding(arg, "hnsw: more breaches were found than are listed");
@@ -283,6 +275,7 @@ iqdbi_hnsw_stats(const IqdbStore *store, IqdbEngineStats *stats_out)
 	/* finished entries of region PENDING are counted too until they are dropped */
 	stats_out->unlinked = atomic_load_explicit(&header->pending, memory_order_relaxed);
 	stats_out->unrepaired = atomic_load_explicit(&header->unrepaired, memory_order_relaxed);
+	stats_out->unreachable = atomic_load_explicit(&header->unreachable, memory_order_relaxed);
 	stats_out->levels = entry == 0 ? 0 : iqdbi_entry_level(entry) + 1;
 	for (uint32_t level = 0; level < IQDBI_HNSW_LEVELS; level++)
 		stats_out->level_count[level < last ? level : last] +=

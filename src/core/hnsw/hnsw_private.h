@@ -45,6 +45,7 @@ typedef struct IqdbiHnswHeader
 	_Atomic uint32_t linked;      /* nodes in the graph, dead ones included */
 	_Atomic uint32_t unrepaired;  /* removed rows whose slots are still held */
 	_Atomic uint32_t pending;     /* entries of region PENDING, finished ones included */
+	_Atomic uint32_t unreachable; /* nodes out of reach when last counted */
 	_Atomic uint32_t maintaining; /* 1 while somebody repairs: one at a time */
 	/* the rest is guarded by IQDB_LOCK_ENGINE */
 	uint32_t         pending_done;                   /* entries of PENDING that need no linking any more */

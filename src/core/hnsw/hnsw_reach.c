@@ -9,6 +9,13 @@
 /* Nodes looked at in one stretch. */
 #define STRETCH_NODES 1024
 
+/*
+ * Among rows of equal distance to all others, and under DOT, most nodes may be lost and stay so, because the few that can be
+ * reached have no room for links to them all: not more than this share of the nodes, and some, are attached in one go.
+ */
+#define ATTACHED_SHARE 16
+#define ATTACHED_MIN 64
+
 /* A lost node is attached to so many of its nearest neighbours. */
 #define ATTACHED_TO 2
 
@@ -140,8 +147,10 @@ attach_all(IqdbiReach *reach, IqdbiLinker *linker)
 {
 	const IqdbiHnsw *graph = reach->graph;
 	IqdbStatus       status = IQDB_OK;
+	uint32_t         left = reach->slot_count / ATTACHED_SHARE + ATTACHED_MIN;
 
-	for (uint32_t slot = 0; slot < reach->slot_count && status == IQDB_OK; slot++)
+	atomic_store_explicit(&graph->header->unreachable, 0, memory_order_relaxed);
+	for (uint32_t slot = 0; slot < reach->slot_count && left > 0 && status == IQDB_OK; slot++)
 	{
 		uint32_t before = reach->tail;
 		uint32_t info;
@@ -154,6 +163,7 @@ attach_all(IqdbiReach *reach, IqdbiLinker *linker)
 		{
 			status = attach(linker, slot);
 			reach_slot(reach, slot);
+			left--;
 		}
 		iqdbi_walk_leave(&linker->walk);
 		/* what it leads to is not lost either */
