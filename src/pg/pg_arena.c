@@ -492,7 +492,7 @@ punch(const char *path)
 
 			(void) pg_atomic_exchange_u32(&shared->state, IQDB_PG_DEAD);
 			/* whoever is not the keeper holds a lock on the relation while it works, and we hold a stronger one */
-			for (uint32 i = pg_atomic_read_u32(&shared->keeper_at_work) != 0 ? header->region_count : 0; i < header->region_count; i++)
+			for (uint32 i = 0; i < header->region_count && pg_atomic_read_u32(&shared->keeper_at_work) == 0; i++)
 				if (i != IQDB_REGION_HEADERS && i != IQDB_REGION_HOST && header->regions[i].committed > 0)
 					(void) fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
 									 (off_t) header->regions[i].offset, (off_t) header->regions[i].committed);

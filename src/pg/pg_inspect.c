@@ -141,6 +141,7 @@ iqdb_sql_index_size(PG_FUNCTION_ARGS)
 /* ---- iqdb_check -------------------------------------------------------------------------------------------------- */
 
 #define FINDINGS_MAX 1000
+#define CHECK_ATTEMPTS 60
 
 typedef struct CheckState
 {
@@ -186,20 +187,42 @@ core_finding(void *arg, const char *what)
 	findings->texts = lappend(findings->texts, copy);
 }
 
+/* Does nobody change the index or link rows in it? Counts agree only then. */
+static bool
+core_is_still(const IqdbPgArena *arena, const IqdbIndexStats *before)
+{
+	IqdbIndexStats now;
+
+	iqdb_index_stats(&arena->index, &now);
+	return now.changes == before->changes && now.engine.unlinked == 0 && before->engine.unlinked == 0;
+}
+
+/* What was found beside a writer is looked for again, for a while: it may have been the writer. */
 static void
 check_core(CheckState *state)
 {
-	CoreFindings findings = {CurrentMemoryContext, NIL};
-	IqdbError	error = {0};
-	IqdbStatus	status;
-	ListCell   *cell;
 	IqdbPgView	view;
+	ListCell   *cell;
 
 	iqdb_pg_view(&view, state->arena);
-	status = iqdb_index_check(&view.index, core_finding, &findings, &error);
-	foreach(cell, findings.texts)
-		report(state, lfirst(cell));
-	iqdb_pg_check(status, &error, state->index);
+	for (int attempt = 0;; attempt++)
+	{
+		CoreFindings findings = {CurrentMemoryContext, NIL};
+		IqdbIndexStats before;
+		IqdbError	error = {0};
+
+		CHECK_FOR_INTERRUPTS();
+		iqdb_index_stats(&state->arena->index, &before);
+		iqdb_pg_check(iqdb_index_check(&view.index, core_finding, &findings, &error), &error, state->index);
+		if (findings.texts != NIL && attempt < CHECK_ATTEMPTS && !core_is_still(state->arena, &before))
+		{
+			pg_usleep(50000L);
+			continue;
+		}
+		foreach(cell, findings.texts)
+			report(state, lfirst(cell));
+		return;
+	}
 }
 
 /* Every row that can be seen must be there, with this very vector. One missing may just be younger than our last look. */

@@ -324,7 +324,8 @@ catch_up(Relation index, Relation heap, IqdbPgArena *arena, IqdbError *error)
 	status = iqdb_pg_follow(index, heap, arena, &fetched, error);
 	if (status == IQDB_ERR_STATE || larger_possible(arena, status))
 	{
-		ereport(LOG, (errmsg("iqdb: index \"%s\" is opened anew: %s", RelationGetRelationName(index), iqdb_pg_error_text(error))));
+		ereport(LOG, (errmsg("iqdb: index \"%s\" is opened anew: %s", RelationGetRelationName(index),
+							 iqdb_pg_error_text(error))));
 		iqdb_pg_arena_discard(arena);
 		status = IQDB_OK;
 	}
