@@ -42,8 +42,8 @@ uniform(IqdbMetric metric, bool coded)
 	Samples     samples;
 	Samples     queries;
 
-	samples_make_with_queries(&samples, &queries, 3000, 100, 64, 0, SEED);
-	samples_index(&memory, 64, metric, coded, 16, 200);
+	samples_make_with_queries(&samples, &queries, 2000, 60, 64, 0, SEED);
+	samples_index(&memory, 64, metric, coded, 16, 120);
 	build(&memory, &samples, 0, samples.count);
 	assert_true(memory_index_sound(&memory.index));
 	(void) snprintf(name, sizeof(name), "uniform, %s, %s", iqdb_metric_name(metric), coded ? "sq8" : "none");
@@ -73,12 +73,12 @@ test_hamming(void **state)
 	Samples     samples;
 	Samples     queries;
 
-	samples_make_with_queries(&samples, &queries, 3000, 100, 64, 0, SEED);
+	samples_make_with_queries(&samples, &queries, 2000, 60, 64, 0, SEED);
 	for (size_t i = 0; i < samples.count * samples.dim; i++)
 		samples.rows[i] = samples.rows[i] < 0.0f ? 0.0f : 1.0f;
 	for (size_t i = 0; i < queries.count * queries.dim; i++)
 		queries.rows[i] = queries.rows[i] < 0.0f ? 0.0f : 1.0f;
-	samples_index(&memory, 64, IQDB_METRIC_HAMMING, false, 16, 200);
+	samples_index(&memory, 64, IQDB_METRIC_HAMMING, false, 16, 120);
 	build(&memory, &samples, 0, samples.count);
 	assert_recall("hamming", samples_recall(&memory, &samples, &queries, 128), 0.95);
 	memory_index_destroy(&memory);
@@ -116,7 +116,7 @@ test_two_threads(void **state)
 	Share       shares[2];
 	pthread_t   threads[2];
 
-	samples_make_with_queries(&samples, &queries, 5000, 100, 48, 40, SEED);
+	samples_make_with_queries(&samples, &queries, 3000, 100, 48, 40, SEED);
 	samples_index(&memory, 48, IQDB_METRIC_L2, true, 16, 100);
 	for (size_t t = 0; t < 2; t++)
 	{
@@ -166,15 +166,15 @@ history(IqdbMetric metric, bool coded)
 	double      gate;
 	double      recall;
 
-	samples_make_with_queries(&samples, &queries, 6000, 400, 24, 0, SEED);
-	samples_make(&kept, 6000, 24, 0, SEED);
-	samples_index(&memory, 24, metric, coded, 12, 100);
-	samples_index(&fresh, 24, metric, coded, 12, 100);
+	samples_make_with_queries(&samples, &queries, 3600, 200, 24, 0, SEED);
+	samples_make(&kept, 3600, 24, 0, SEED);
+	samples_index(&memory, 24, metric, coded, 12, 80);
+	samples_index(&fresh, 24, metric, coded, 12, 80);
 	iqdb_rng_seed(&rng, SEED);
 
-	build(&memory, &samples, 0, 4500);
+	build(&memory, &samples, 0, 2700);
 	assert_recall("serial build", samples_recall(&memory, &samples, &queries, EF), 0.85);
-	build(&memory, &samples, 4500, 6000);
+	build(&memory, &samples, 2700, 3600);
 	assert_recall("insert after build", samples_recall(&memory, &samples, &queries, EF), 0.85);
 
 	for (size_t i = 0; i < samples.count; i++)
@@ -231,13 +231,13 @@ test_churn(void **state)
 	Samples     queries;
 	double      gate;
 
-	samples_make_with_queries(&samples, &queries, 4000, 400, 24, 0, SEED);
-	samples_index(&memory, 24, IQDB_METRIC_L2, true, 12, 100);
-	samples_index(&fresh, 24, IQDB_METRIC_L2, true, 12, 100);
+	samples_make_with_queries(&samples, &queries, 2400, 200, 24, 0, SEED);
+	samples_index(&memory, 24, IQDB_METRIC_L2, true, 12, 80);
+	samples_index(&fresh, 24, IQDB_METRIC_L2, true, 12, 80);
 	build(&fresh, &samples, 0, samples.count);
 	gate = samples_recall(&fresh, &samples, &queries, EF) - 0.01;
 	build(&memory, &samples, 0, samples.count);
-	for (size_t round = 0; round < 4; round++)
+	for (size_t round = 0; round < 3; round++)
 	{
 		for (size_t i = round & 1; i < samples.count; i += 2)
 			assert_int_equal(samples_put(&memory, &samples, i, true), IQDB_OK);
@@ -260,13 +260,13 @@ test_dimensions(void **state)
 
 	for (size_t i = 0; i < sizeof(dims) / sizeof(dims[0]); i++)
 	{
-		size_t      count = dims[i] > 500 ? 500 : 2000;
+		size_t      count = dims[i] > 500 ? 300 : 1000;
 		char        name[64];
 		MemoryIndex memory;
 		Samples     samples;
 		Samples     queries;
 
-		samples_make_with_queries(&samples, &queries, count, 50, dims[i], 20, SEED);
+		samples_make_with_queries(&samples, &queries, count, 30, dims[i], 20, SEED);
 		samples_index(&memory, dims[i], IQDB_METRIC_L2, dims[i] >= 16, 8, 40);
 		build(&memory, &samples, 0, count);
 		assert_true(memory_index_sound(&memory.index));
