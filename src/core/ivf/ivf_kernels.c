@@ -318,7 +318,7 @@ broadcast_quad(const int8_t *query)
 }
 
 /* Two groups share the query's loads; two sums per group hide the latency of the instruction. */
-AVX512 static inline void
+AVX512 SCANS_BLOCKS static inline void
 bytes_two_groups(const uint8_t *codes, size_t quads, const int8_t *query, int32_t start, int32_t *sums_out)
 {
 	const uint8_t *other = codes + quads * QUAD_BYTES;
@@ -349,7 +349,7 @@ bytes_two_groups(const uint8_t *codes, size_t quads, const int8_t *query, int32_
 	_mm512_storeu_si512(sums_out + GROUP_ROWS, _mm512_add_epi32(b0, b1));
 }
 
-AVX512 static inline void
+AVX512 SCANS_BLOCKS static inline void
 bytes_one_group(const uint8_t *codes, size_t quads, const int8_t *query, int32_t start, int32_t *sums_out)
 {
 	__m512i a0 = _mm512_set1_epi32(start);

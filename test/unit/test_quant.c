@@ -1,0 +1,699 @@
+/*
+ * test_quant.c - clustering, and the three quantizers: what they learn, what their codes are worth, what they refuse.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "core/base/topk.h"
+#include "core/quant/bq.h"
+#include "core/quant/kmeans.h"
+#include "core/quant/pq.h"
+#include "core/quant/sq8.h"
+#include "harness/alloc_fault.h"
+#include "unit/ivf_samples.h"
+
+#define SEED UINT64_C(20250523)
+
+static const IqdbHost plain_host = {.allocator = {NULL, NULL}};
+
+static IqdbHost
+libc_host(void)
+{
+	IqdbHost host = plain_host;
+
+	host.allocator = iqdb_allocator_libc;
+	return host;
+}
+
+static IqdbPoints
+points_of(const Samples *samples)
+{
+	return (IqdbPoints){.rows = samples->rows, .count = samples->count, .stride = samples->dim, .dim = samples->dim};
+}
+
+/* ---- k-means ---- */
+
+static IqdbStatus
+cluster(const IqdbHost *host, IqdbSum sum, const IqdbPoints *points, uint32_t k, uint64_t seed, float *centres,
+		uint32_t *k_out, uint32_t *assignment)
+{
+	IqdbKmeans params = {.host = host,
+						 .kernels = iqdb_kernels_best(),
+						 .sum = sum,
+						 .iterations = IQDB_KMEANS_ITERATIONS,
+						 .seed = seed};
+
+	return iqdb_kmeans_run(&params, points, k, centres, k_out, assignment, NULL);
+}
+
+/* The number of a point's centre is that of the least sum. */
+static void
+assert_nearest(IqdbSum sum, const IqdbPoints *points, const float *centres, uint32_t k, const uint32_t *assignment)
+{
+	IqdbPairKernel pair = iqdb_kernels_best()->sums[sum].pair;
+
+	for (size_t i = 0; i < points->count; i++)
+	{
+		const float *row = points->rows + i * points->stride;
+		float        own = pair(row, centres + assignment[i] * points->stride, points->dim);
+
+		assert_true(assignment[i] < k);
+		for (uint32_t cell = 0; cell < k; cell++)
+			assert_true(own <= pair(row, centres + cell * points->stride, points->dim));
+	}
+}
+
+static bool
+all_near(const IqdbPoints *points, const float *centres, const uint32_t *assignment)
+{
+	IqdbPairKernel l2 = iqdb_kernels_best()->sums[IQDB_SUM_L2].pair;
+
+	for (size_t i = 0; i < points->count; i++)
+	{
+		if (l2(points->rows + i * points->stride, centres + assignment[i] * points->stride, points->dim) > 0.1f)
+			return false;
+	}
+	return true;
+}
+
+/* Seeding by distance, not by its square, now and then puts two centres into one cluster and none into another. */
+static void
+far_clusters_are_found(void **state)
+{
+	static const IqdbSum sums[] = {IQDB_SUM_L2, IQDB_SUM_L1};
+	IqdbHost             host = libc_host();
+	int                  found[2] = {0, 0};
+
+	(void) state;
+	for (uint64_t seed = SEED; seed < SEED + 5; seed++)
+	{
+		Samples    samples;
+		IqdbPoints points;
+		float      centres[10 * 12];
+		uint32_t   assignment[1000];
+		uint32_t   k;
+
+		samples_make(&samples, 1000, 0, 12, 10, 0.01, seed);
+		points = points_of(&samples);
+		for (int i = 0; i < 2; i++)
+		{
+			assert_int_equal(cluster(&host, sums[i], &points, 10, seed, centres, &k, assignment), IQDB_OK);
+			assert_int_equal(k, 10);
+			assert_nearest(sums[i], &points, centres, k, assignment);
+			found[i] += all_near(&points, centres, assignment);
+		}
+		samples_free(&samples);
+	}
+	assert_int_equal(found[0], 5);
+	assert_true(found[1] >= 3);
+}
+
+/* Different points may be fewer than the centres asked for. */
+static void
+duplicates_make_fewer_centres(void **state)
+{
+	IqdbHost   host = libc_host();
+	float      rows[60 * 3];
+	IqdbPoints points = {.rows = rows, .count = 60, .stride = 3, .dim = 3};
+	float      centres[60 * 3];
+	uint32_t   assignment[60];
+	uint32_t   k;
+
+	(void) state;
+	for (int different = 1; different <= 5; different++)
+	{
+		for (int i = 0; i < 60 * 3; i++)
+			rows[i] = (float) (i / 3 % different);
+		for (int sum = IQDB_SUM_L2; sum <= IQDB_SUM_HAMMING; sum++)
+		{
+			assert_int_equal(cluster(&host, (IqdbSum) sum, &points, 60, SEED, centres, &k, assignment), IQDB_OK);
+			assert_int_equal(k, different);
+			for (int i = 0; i < 60; i++)
+				assert_memory_equal(rows + 3 * i, centres + 3 * assignment[i], 3 * sizeof(float));
+		}
+	}
+}
+
+static void
+centres_minimise_their_sum(void **state)
+{
+	float      rows[] = {1, 5, 2, 5, 3, 7, 100, 5, 2, 9};
+	uint32_t   members[] = {0, 1, 2, 3, 4};
+	IqdbPoints points = {.rows = rows, .count = 5, .stride = 2, .dim = 2};
+	double     scratch[5];
+	float      centre[2];
+
+	(void) state;
+	iqdb_kmeans_centre(IQDB_SUM_L2, false, &points, members, 5, scratch, centre);
+	assert_true(centre[0] == 21.6f && centre[1] == 6.2f);
+	iqdb_kmeans_centre(IQDB_SUM_L1, false, &points, members, 5, scratch, centre);
+	assert_true(centre[0] == 2.0f && centre[1] == 5.0f);
+	iqdb_kmeans_centre(IQDB_SUM_HAMMING, false, &points, members, 5, scratch, centre);
+	assert_true(centre[0] == 2.0f && centre[1] == 5.0f);
+	iqdb_kmeans_centre(IQDB_SUM_L2, true, &points, members, 5, scratch, centre);
+	assert_true(fabsf(centre[0] * centre[0] + centre[1] * centre[1] - 1.0f) < 1e-6f);
+}
+
+/* Long columns are sorted another way than short ones. */
+static void
+medians_of_many(void **state)
+{
+	IqdbRng    rng;
+	float      rows[1001];
+	uint32_t   members[1001];
+	double     scratch[1001];
+	IqdbPoints points = {.rows = rows, .count = 1001, .stride = 1, .dim = 1};
+	float      median;
+	int        below = 0;
+	int        equal = 0;
+
+	(void) state;
+	iqdb_rng_seed(&rng, SEED);
+	for (uint32_t i = 0; i < 1001; i++)
+	{
+		rows[i] = (float) samples_gauss(&rng);
+		members[i] = i;
+	}
+	iqdb_kmeans_centre(IQDB_SUM_L1, false, &points, members, 1001, scratch, &median);
+	for (int i = 0; i < 1001; i++)
+	{
+		below += rows[i] < median;
+		equal += rows[i] == median;
+	}
+	assert_int_equal(below, 500);
+	assert_int_equal(equal, 1);
+	for (uint32_t i = 0; i < 1001; i++)
+		rows[i] = i % 3 == 0 ? -1.5f : (float) i;
+	iqdb_kmeans_centre(IQDB_SUM_HAMMING, false, &points, members, 1001, scratch, &median);
+	assert_true(median == -1.5f);
+}
+
+static void
+clustering_is_deterministic_and_careful(void **state)
+{
+	IqdbHost   host = libc_host();
+	Samples    samples;
+	IqdbPoints points;
+	float      centres[2][20 * 6];
+	uint32_t   k[2];
+	AllocFault fault;
+	float      huge[] = {3e38f, -3e38f, 3e38f, 3e38f, 1, 2, -3e38f, 0};
+	IqdbPoints huge_points = {.rows = huge, .count = 4, .stride = 2, .dim = 2};
+
+	(void) state;
+	samples_make(&samples, 500, 0, 6, 30, 0.5, SEED);
+	points = points_of(&samples);
+	assert_int_equal(cluster(&host, IQDB_SUM_L2, &points, 20, 1, centres[0], &k[0], NULL), IQDB_OK);
+	assert_int_equal(cluster(&host, IQDB_SUM_L2, &points, 20, 1, centres[1], &k[1], NULL), IQDB_OK);
+	assert_int_equal(k[0], k[1]);
+	assert_memory_equal(centres[0], centres[1], sizeof(centres[0]));
+	assert_int_equal(cluster(&host, IQDB_SUM_L2, &points, 20, 2, centres[1], &k[1], NULL), IQDB_OK);
+	assert_memory_not_equal(centres[0], centres[1], sizeof(centres[0]));
+
+	assert_int_equal(cluster(&host, IQDB_SUM_L2, &points, 0, 1, centres[0], &k[0], NULL), IQDB_ERR_CONFIG);
+	assert_int_equal(cluster(&host, IQDB_SUM_DOT, &points, 5, 1, centres[0], &k[0], NULL), IQDB_ERR_CONFIG);
+	points.count = 0;
+	assert_int_equal(cluster(&host, IQDB_SUM_L2, &points, 5, 1, centres[0], &k[0], NULL), IQDB_ERR_CONFIG);
+	points.count = samples.count;
+	for (int sum = IQDB_SUM_L2; sum <= IQDB_SUM_HAMMING; sum++)
+		assert_int_equal(cluster(&host, (IqdbSum) sum, &huge_points, 4, 1, centres[0], &k[0], NULL), IQDB_OK);
+
+	alloc_fault_init(&fault);
+	host.allocator = fault.allocator;
+	for (uint64_t n = 1; n <= 7; n++)
+	{
+		alloc_fault_arm(&fault, n);
+		assert_int_equal(cluster(&host, IQDB_SUM_L2, &points, 20, 1, centres[0], &k[0], NULL), IQDB_ERR_NOMEM);
+		assert_int_equal(atomic_load(&fault.blocks), 0);
+	}
+	alloc_fault_arm(&fault, 8);
+	assert_int_equal(cluster(&host, IQDB_SUM_L2, &points, 20, 1, centres[0], &k[0], NULL), IQDB_OK);
+	samples_free(&samples);
+}
+
+static bool
+cancel_at_zero(void *arg)
+{
+	return (*(int *) arg)-- == 0;
+}
+
+static void
+clustering_can_be_cancelled(void **state)
+{
+	IqdbHost   host = libc_host();
+	Samples    samples;
+	IqdbPoints points;
+	float      centres[20 * 6];
+	uint32_t   k;
+	int        left;
+
+	(void) state;
+	samples_make(&samples, 500, 0, 6, 30, 0.5, SEED);
+	points = points_of(&samples);
+	host.cancelled = cancel_at_zero;
+	host.cancel_arg = &left;
+	for (int at = 0; at < 40; at += 13)
+	{
+		left = at;
+		assert_int_equal(cluster(&host, IQDB_SUM_L2, &points, 20, 1, centres, &k, NULL), IQDB_ERR_CANCELLED);
+	}
+	samples_free(&samples);
+}
+
+/* ---- product quantizer ---- */
+
+static void
+train_pq(IqdbPq *pq, const Samples *samples, uint32_t subvectors, uint32_t centres, IqdbMetric metric, uint64_t seed)
+{
+	IqdbHost   host = libc_host();
+	IqdbPoints points = points_of(samples);
+
+	assert_int_equal(iqdb_pq_init((uint32_t) samples->dim, subvectors, centres, pq, NULL), IQDB_OK);
+	assert_int_equal(iqdb_pq_train(pq, metric, &host, iqdb_kernels_best(), &points, 25, seed,
+								   malloc(iqdb_pq_codebook_floats(pq) * sizeof(float)), NULL), IQDB_OK);
+}
+
+static void
+nearest(const float *keys, size_t count, size_t k, uint32_t *ids_out)
+{
+	IqdbCandidate *all = malloc(count * sizeof(*all));
+
+	for (size_t i = 0; i < count; i++)
+		all[i] = (IqdbCandidate){.key = keys[i], .sequence = i, .slot = (uint32_t) i};
+	iqdb_candidates_sort(all, count);
+	for (size_t i = 0; i < k; i++)
+		ids_out[i] = all[i].slot;
+	free(all);
+}
+
+static double
+overlap(const uint32_t *a, size_t a_count, const uint32_t *b, size_t b_count)
+{
+	size_t same = 0;
+
+	for (size_t i = 0; i < a_count; i++)
+	{
+		for (size_t j = 0; j < b_count; j++)
+			same += a[i] == b[j];
+	}
+	return (double) same / (double) a_count;
+}
+
+static void
+true_keys(const Samples *samples, IqdbMetric metric, const float *query, float *keys)
+{
+	for (size_t i = 0; i < samples->count; i++)
+		keys[i] = iqdb_metric_key(iqdb_kernels_best(), metric, query, samples_row(samples, i), samples->dim);
+}
+
+static void
+pq_top_k_overlap_with_f32_baseline_meets_threshold(void **state)
+{
+	Samples  samples;
+	IqdbPq   pq;
+	float    keys[600];
+	float    tables[16 * 256];
+	uint8_t  codes[600][16];
+	uint32_t truth[10];
+	uint32_t coded[50];
+	double   ten = 0;
+	double   shortlist = 0;
+
+	(void) state;
+	samples_make(&samples, 600, 20, 32, 40, 0.5, SEED);
+	train_pq(&pq, &samples, 8, 32, IQDB_METRIC_L2, SEED);
+	for (size_t i = 0; i < 600; i++)
+		assert_int_equal(iqdb_pq_encode(&pq, samples_row(&samples, i), 32, codes[i], NULL), IQDB_OK);
+	for (size_t query = 0; query < 20; query++)
+	{
+		true_keys(&samples, IQDB_METRIC_L2, samples_query(&samples, query), keys);
+		nearest(keys, 600, 10, truth);
+		assert_int_equal(iqdb_pq_tables(&pq, IQDB_METRIC_L2, samples_query(&samples, query), 32, tables, NULL), IQDB_OK);
+		for (size_t i = 0; i < 600; i++)
+			keys[i] = iqdb_pq_table_key(&pq, tables, codes[i]);
+		nearest(keys, 600, 50, coded);
+		ten += overlap(truth, 10, coded, 10) / 20;
+		shortlist += overlap(truth, 10, coded, 50) / 20;
+	}
+	print_message("10 of 10: %.3f, 10 in 50: %.3f\n", ten, shortlist);
+	assert_true(ten >= 0.6);
+	assert_true(shortlist >= 0.9);
+	free(pq.codebook);
+	samples_free(&samples);
+}
+
+static void
+pq_adc_matches_dequantize_then_compute(void **state)
+{
+	static const IqdbMetric metrics[] = {IQDB_METRIC_L2, IQDB_METRIC_DOT, IQDB_METRIC_L1};
+	static const uint32_t   shapes[][2] = {{1, 1}, {1, 256}, {4, 16}, {8, 200}, {24, 17}};
+	Samples                 samples;
+
+	(void) state;
+	samples_make(&samples, 300, 10, 24, 40, 0.5, SEED);
+	for (int i = 0; i < 3 * 5; i++)
+	{
+		IqdbMetric metric = metrics[i % 3];
+		IqdbPq     pq;
+		float     *tables;
+
+		train_pq(&pq, &samples, shapes[i / 3][0], shapes[i / 3][1], metric, SEED);
+		tables = malloc(iqdb_pq_table_floats(&pq) * sizeof(float));
+		for (size_t query = 0; query < 10; query++)
+		{
+			const float *vector = samples_query(&samples, query);
+
+			assert_int_equal(iqdb_pq_tables(&pq, metric, vector, 24, tables, NULL), IQDB_OK);
+			for (size_t row = 0; row < 30; row++)
+			{
+				uint8_t code[24];
+				float   decoded[24];
+				float   by_table;
+				float   at_once;
+				float   expected;
+
+				assert_int_equal(iqdb_pq_encode(&pq, samples_row(&samples, row), 24, code, NULL), IQDB_OK);
+				assert_int_equal(iqdb_pq_decode(&pq, code, pq.subvectors, decoded, NULL), IQDB_OK);
+				by_table = iqdb_pq_table_key(&pq, tables, code);
+				assert_int_equal(iqdb_pq_key(&pq, metric, vector, 24, code, pq.subvectors, &at_once, NULL), IQDB_OK);
+				assert_memory_equal(&by_table, &at_once, sizeof(float));
+				expected = iqdb_metric_key(iqdb_kernels_best(), metric, vector, decoded, 24);
+				assert_true(fabsf(by_table - expected) <= 1e-4f * (1.0f + fabsf(expected)));
+			}
+		}
+		free(tables);
+		free(pq.codebook);
+	}
+	samples_free(&samples);
+}
+
+/* As many centres as points: nothing is lost. Pieces of different lengths work the same way. */
+static void
+pq_error_figures_mean_what_they_say(void **state)
+{
+	Samples     samples;
+	IqdbPoints  points;
+	IqdbHost    host = libc_host();
+	IqdbPq      pq;
+	IqdbPqError before = {0};
+
+	(void) state;
+	samples_make(&samples, 200, 0, 10, 20, 0.5, SEED);
+	points = points_of(&samples);
+	for (uint32_t subvectors = 1; subvectors <= 10; subvectors++)
+	{
+		IqdbPqError error;
+		float      *codebook;
+		float       decoded[10];
+		uint8_t     code[10];
+		double      total = 0;
+
+		assert_int_equal(iqdb_pq_init_uneven(10, subvectors, 16, &pq, NULL), IQDB_OK);
+		codebook = malloc(iqdb_pq_codebook_floats(&pq) * sizeof(float));
+		assert_int_equal(iqdb_pq_train(&pq, IQDB_METRIC_L2, &host, iqdb_kernels_best(), &points, 25, SEED, codebook, NULL),
+						 IQDB_OK);
+		assert_int_equal(iqdb_pq_error(&pq, &points, &iqdb_allocator_libc, &error, NULL), IQDB_OK);
+		for (size_t i = 0; i < 200; i++)
+		{
+			assert_int_equal(iqdb_pq_encode(&pq, samples_row(&samples, i), 10, code, NULL), IQDB_OK);
+			assert_int_equal(iqdb_pq_decode(&pq, code, subvectors, decoded, NULL), IQDB_OK);
+			total += (double) iqdb_kernels_best()->sums[IQDB_SUM_L2].pair(decoded, samples_row(&samples, i), 10);
+		}
+		assert_true(fabs(total / 200 - error.mean_square) < 1e-5 * total);
+		assert_true(error.worst_square >= error.mean_square && error.relative > 0 && error.relative < 1);
+		assert_true(subvectors == 1 || error.mean_square < before.mean_square);
+		before = error;
+		free(codebook);
+	}
+	train_pq(&pq, &samples, 5, 200, IQDB_METRIC_L2, SEED);
+	assert_int_equal(iqdb_pq_error(&pq, &points, &iqdb_allocator_libc, &before, NULL), IQDB_OK);
+	assert_true(before.worst_square == 0 && before.relative == 0);
+	free(pq.codebook);
+	samples_free(&samples);
+}
+
+static void
+pq_refuses_what_it_must(void **state)
+{
+	IqdbHost   host = libc_host();
+	Samples    samples;
+	IqdbPoints points;
+	IqdbPq     pq;
+	float      codebook[8 * 256];
+	float      tables[8 * 256];
+	float      bad[8] = {1, 2, 3, NAN, 5, 6, 7, 8};
+	float      key;
+	uint8_t    code[8] = {0};
+
+	(void) state;
+	samples_make(&samples, 100, 0, 8, 5, 0.5, SEED);
+	points = points_of(&samples);
+	assert_int_equal(iqdb_pq_init(8, 0, 16, &pq, NULL), IQDB_ERR_CONFIG);
+	assert_int_equal(iqdb_pq_init(8, 3, 16, &pq, NULL), IQDB_ERR_CONFIG);
+	assert_int_equal(iqdb_pq_init(8, 4, 0, &pq, NULL), IQDB_ERR_CONFIG);
+	assert_int_equal(iqdb_pq_init(8, 4, 257, &pq, NULL), IQDB_ERR_CONFIG);
+	assert_int_equal(iqdb_pq_init_uneven(8, 9, 16, &pq, NULL), IQDB_ERR_CONFIG);
+	assert_int_equal(iqdb_pq_init(8, 4, 101, &pq, NULL), IQDB_OK);
+	assert_int_equal(iqdb_pq_train(&pq, IQDB_METRIC_L2, &host, iqdb_kernels_best(), &points, 9, 0, codebook, NULL),
+					 IQDB_ERR_CONFIG);
+	assert_int_equal(iqdb_pq_init(8, 4, 16, &pq, NULL), IQDB_OK);
+	assert_int_equal(iqdb_pq_encode(&pq, samples.rows, 8, code, NULL), IQDB_ERR_CONFIG);
+	assert_int_equal(iqdb_pq_decode(&pq, code, 4, tables, NULL), IQDB_ERR_CONFIG);
+	assert_int_equal(iqdb_pq_tables(&pq, IQDB_METRIC_L2, samples.rows, 8, tables, NULL), IQDB_ERR_CONFIG);
+	points.count = 0;
+	assert_int_equal(iqdb_pq_train(&pq, IQDB_METRIC_L2, &host, iqdb_kernels_best(), &points, 9, 0, codebook, NULL),
+					 IQDB_ERR_CONFIG);
+	points.count = 100;
+	points.dim = 7;
+	assert_int_equal(iqdb_pq_train(&pq, IQDB_METRIC_L2, &host, iqdb_kernels_best(), &points, 9, 0, codebook, NULL),
+					 IQDB_ERR_DIMENSION);
+	points.dim = 8;
+	assert_int_equal(iqdb_pq_train(&pq, IQDB_METRIC_COSINE, &host, iqdb_kernels_best(), &points, 9, 0, codebook, NULL),
+					 IQDB_ERR_METRIC);
+	samples.rows[123] = INFINITY;
+	assert_int_equal(iqdb_pq_train(&pq, IQDB_METRIC_L2, &host, iqdb_kernels_best(), &points, 9, 0, codebook, NULL),
+					 IQDB_ERR_VECTOR);
+	assert_null(pq.codebook);
+	samples.rows[123] = 1;
+	assert_int_equal(iqdb_pq_train(&pq, IQDB_METRIC_L2, &host, iqdb_kernels_best(), &points, 9, 0, codebook, NULL),
+					 IQDB_OK);
+	assert_int_equal(iqdb_pq_encode(&pq, samples.rows, 7, code, NULL), IQDB_ERR_DIMENSION);
+	assert_int_equal(iqdb_pq_encode(&pq, bad, 8, code, NULL), IQDB_ERR_VECTOR);
+	assert_int_equal(iqdb_pq_tables(&pq, IQDB_METRIC_HAMMING, samples.rows, 8, tables, NULL), IQDB_ERR_METRIC);
+	assert_int_equal(iqdb_pq_key(&pq, IQDB_METRIC_L2, samples.rows, 8, code, 3, &key, NULL), IQDB_ERR_DIMENSION);
+	code[2] = 16;
+	assert_int_equal(iqdb_pq_decode(&pq, code, 4, tables, NULL), IQDB_ERR_CONFIG);
+	assert_int_equal(iqdb_pq_key(&pq, IQDB_METRIC_L2, samples.rows, 8, code, 4, &key, NULL), IQDB_ERR_CONFIG);
+	samples_free(&samples);
+}
+
+static void
+pq_training_is_deterministic(void **state)
+{
+	Samples samples;
+	IqdbPq  pq[3];
+
+	(void) state;
+	samples_make(&samples, 300, 0, 16, 30, 0.5, SEED);
+	for (int i = 0; i < 3; i++)
+		train_pq(&pq[i], &samples, 4, 20, IQDB_METRIC_L2, i < 2 ? 5 : 6);
+	assert_memory_equal(pq[0].codebook, pq[1].codebook, iqdb_pq_codebook_floats(&pq[0]) * sizeof(float));
+	assert_memory_not_equal(pq[0].codebook, pq[2].codebook, iqdb_pq_codebook_floats(&pq[0]) * sizeof(float));
+	for (int i = 0; i < 3; i++)
+		free(pq[i].codebook);
+	samples_free(&samples);
+}
+
+/* ---- binary quantizer ---- */
+
+static void
+bq_codes_count_sides_of_the_mean(void **state)
+{
+	IqdbRng rng;
+
+	(void) state;
+	iqdb_rng_seed(&rng, SEED);
+	for (uint32_t dim = 1; dim <= 200; dim += 7)
+	{
+		Samples    samples;
+		IqdbPoints points;
+		IqdbBq     bq = {.dim = dim};
+		float      means[200];
+		float      decoded[200];
+		uint64_t   codes[2][4];
+
+		samples_make(&samples, 50, 0, dim, 10, 0.5, SEED + dim);
+		points = points_of(&samples);
+		assert_int_equal(iqdb_bq_train(&bq, &points, &iqdb_allocator_libc, means, NULL), IQDB_OK);
+		for (size_t i = 0; i + 1 < 50; i++)
+		{
+			uint32_t different = 0;
+			float    key;
+
+			memset(codes, 0xff, sizeof(codes));
+			assert_int_equal(iqdb_bq_encode(&bq, samples_row(&samples, i), dim, codes[0], NULL), IQDB_OK);
+			assert_int_equal(iqdb_bq_encode(&bq, samples_row(&samples, i + 1), dim, codes[1], NULL), IQDB_OK);
+			assert_int_equal(iqdb_bq_distance(codes[0], codes[0], iqdb_bq_words(dim)), 0);
+			assert_int_equal(iqdb_bq_decode(&bq, codes[0], iqdb_bq_words(dim), decoded, NULL), IQDB_OK);
+			for (uint32_t d = 0; d < dim; d++)
+			{
+				bool set = samples_row(&samples, i)[d] >= means[d];
+
+				assert_true(decoded[d] == (set ? 1.0f : -1.0f));
+				different += set != (samples_row(&samples, i + 1)[d] >= means[d]);
+			}
+			assert_true(dim % 64 == 0 || codes[0][dim / 64] >> (dim % 64) == 0);
+			assert_int_equal(iqdb_bq_distance(codes[0], codes[1], iqdb_bq_words(dim)), different);
+			assert_int_equal(iqdb_bq_key(&bq, IQDB_METRIC_HAMMING, samples_row(&samples, i), dim, codes[1],
+										 iqdb_bq_words(dim), &key, NULL), IQDB_OK);
+			assert_true(key == (float) different && different <= dim);
+		}
+		samples_free(&samples);
+	}
+}
+
+static void
+bq_top_k_preserves_query_cluster(void **state)
+{
+	Samples    samples;
+	IqdbPoints points;
+	IqdbBq     bq = {.dim = 64};
+	float      means[64];
+	float      keys[400];
+	uint64_t   codes[400];
+	uint32_t   truth[10];
+	uint32_t   coded[10];
+	size_t     same = 0;
+
+	(void) state;
+	/* rows of one cluster are nearer to one another than to any other row */
+	samples_make(&samples, 400, 20, 64, 10, 0.3, SEED);
+	points = points_of(&samples);
+	assert_int_equal(iqdb_bq_train(&bq, &points, &iqdb_allocator_libc, means, NULL), IQDB_OK);
+	for (size_t i = 0; i < 400; i++)
+		assert_int_equal(iqdb_bq_encode(&bq, samples_row(&samples, i), 64, &codes[i], NULL), IQDB_OK);
+	for (size_t query = 0; query < 20; query++)
+	{
+		true_keys(&samples, IQDB_METRIC_L2, samples_query(&samples, query), keys);
+		nearest(keys, 400, 1, truth);
+		for (size_t i = 0; i < 400; i++)
+			assert_int_equal(iqdb_bq_key(&bq, IQDB_METRIC_HAMMING, samples_query(&samples, query), 64, &codes[i], 1,
+										 &keys[i], NULL), IQDB_OK);
+		nearest(keys, 400, 10, coded);
+		for (int i = 0; i < 10; i++)
+			same += iqdb_metric_key(iqdb_kernels_best(), IQDB_METRIC_L2, samples_row(&samples, coded[i]),
+									samples_row(&samples, truth[0]), 64) < 64 * 0.5f;
+	}
+	print_message("purity %.3f\n", (double) same / 200);
+	assert_true((double) same / 200 >= 0.7);
+	samples_free(&samples);
+}
+
+static void
+bq_refuses_what_it_must(void **state)
+{
+	IqdbBq     bq = {.dim = 4};
+	float      rows[] = {1, 2, 3, 4, 5, 6, 7, NAN};
+	IqdbPoints points = {.rows = rows, .count = 0, .stride = 4, .dim = 4};
+	float      means[4];
+	float      key;
+	uint64_t   code;
+
+	(void) state;
+	assert_int_equal(iqdb_bq_encode(&bq, rows, 4, &code, NULL), IQDB_ERR_CONFIG);
+	assert_int_equal(iqdb_bq_decode(&bq, &code, 1, means, NULL), IQDB_ERR_CONFIG);
+	assert_int_equal(iqdb_bq_train(&bq, &points, &iqdb_allocator_libc, means, NULL), IQDB_ERR_CONFIG);
+	points.count = 2;
+	assert_int_equal(iqdb_bq_train(&bq, &points, &iqdb_allocator_libc, means, NULL), IQDB_ERR_VECTOR);
+	points.count = 1;
+	points.dim = 3;
+	assert_int_equal(iqdb_bq_train(&bq, &points, &iqdb_allocator_libc, means, NULL), IQDB_ERR_DIMENSION);
+	points.dim = 4;
+	assert_int_equal(iqdb_bq_train(&bq, &points, &iqdb_allocator_libc, means, NULL), IQDB_OK);
+	assert_int_equal(iqdb_bq_encode(&bq, rows, 3, &code, NULL), IQDB_ERR_DIMENSION);
+	assert_int_equal(iqdb_bq_encode(&bq, rows + 4, 4, &code, NULL), IQDB_ERR_VECTOR);
+	assert_int_equal(iqdb_bq_encode(&bq, rows, 4, &code, NULL), IQDB_OK);
+	assert_int_equal(code, 15);
+	assert_int_equal(iqdb_bq_key(&bq, IQDB_METRIC_L2, rows, 4, &code, 1, &key, NULL), IQDB_ERR_METRIC);
+	assert_int_equal(iqdb_bq_key(&bq, IQDB_METRIC_HAMMING, rows, 4, &code, 2, &key, NULL), IQDB_ERR_DIMENSION);
+	code |= 16;
+	assert_int_equal(iqdb_bq_key(&bq, IQDB_METRIC_HAMMING, rows, 4, &code, 1, &key, NULL), IQDB_ERR_CONFIG);
+}
+
+/* ---- scalar quantizer ---- */
+
+static float
+sq8_key_of(IqdbMetric metric, const float *query, const float *row, size_t dim)
+{
+	IqdbPairKernel dot = iqdb_kernels_best()->sums[IQDB_SUM_DOT].pair;
+	int8_t         query_code[256];
+	uint8_t        row_code[256];
+	IqdbSq8Query   coded_query;
+	IqdbSq8Row     coded_row;
+
+	iqdb_sq8_encode(metric, row, dot(row, row, dim), dim, row_code, &coded_row);
+	iqdb_sq8_query(metric, query, dot(query, query, dim), dim, query_code, &coded_query);
+	return iqdb_sq8_key(&coded_query, &coded_row, iqdb_kernels_best()->dot_u8i8(row_code, query_code, dim));
+}
+
+static void
+sq8_top_k_overlap_with_f32_baseline_meets_threshold(void **state)
+{
+	static const IqdbMetric metrics[] = {IQDB_METRIC_COSINE, IQDB_METRIC_DOT, IQDB_METRIC_L2};
+	Samples                 samples;
+
+	(void) state;
+	samples_make(&samples, 160, 20, 128, 40, 1.0, SEED);
+	for (int i = 0; i < 3; i++)
+	{
+		double same = 0;
+
+		for (size_t query = 0; query < 20; query++)
+		{
+			float    keys[2][160];
+			uint32_t ids[2][10];
+
+			true_keys(&samples, metrics[i], samples_query(&samples, query), keys[0]);
+			for (size_t row = 0; row < 160; row++)
+			{
+				keys[1][row] = sq8_key_of(metrics[i], samples_query(&samples, query), samples_row(&samples, row), 128);
+				assert_true(fabsf(keys[1][row] - keys[0][row]) <= 0.02f * (metrics[i] == IQDB_METRIC_COSINE ? 1 : 128));
+			}
+			nearest(keys[0], 160, 10, ids[0]);
+			nearest(keys[1], 160, 10, ids[1]);
+			same += overlap(ids[0], 10, ids[1], 10) / 20;
+		}
+		print_message("metric %s: %.3f\n", iqdb_metric_name(metrics[i]), same);
+		assert_true(same >= 0.9);
+	}
+	samples_free(&samples);
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(far_clusters_are_found),
+		cmocka_unit_test(duplicates_make_fewer_centres),
+		cmocka_unit_test(centres_minimise_their_sum),
+		cmocka_unit_test(medians_of_many),
+		cmocka_unit_test(clustering_is_deterministic_and_careful),
+		cmocka_unit_test(clustering_can_be_cancelled),
+		cmocka_unit_test(pq_top_k_overlap_with_f32_baseline_meets_threshold),
+		cmocka_unit_test(pq_adc_matches_dequantize_then_compute),
+		cmocka_unit_test(pq_error_figures_mean_what_they_say),
+		cmocka_unit_test(pq_refuses_what_it_must),
+		cmocka_unit_test(pq_training_is_deterministic),
+		cmocka_unit_test(bq_codes_count_sides_of_the_mean),
+		cmocka_unit_test(bq_top_k_preserves_query_cluster),
+		cmocka_unit_test(bq_refuses_what_it_must),
+		cmocka_unit_test(sq8_top_k_overlap_with_f32_baseline_meets_threshold),
+	};
+
+	print_message("seed %llu\n", (unsigned long long) SEED);
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
