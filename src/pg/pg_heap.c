@@ -104,7 +104,10 @@ iqdb_pg_datum_complete(Datum datum)
 	return found == (int64) VARATT_EXTERNAL_GET_EXTSIZE(pointer);
 }
 
-/* Are all out-of-line values of a fetched tuple there? Only one that somebody has deleted can have lost some. */
+/*
+ * Are all out-of-line values of a fetched tuple there? One that is known to be committed and not deleted has lost none;
+ * all others may be dead, even if this server still takes their transactions for running.
+ */
 static bool
 tuple_complete(TupleTableSlot *slot)
 {
@@ -112,7 +115,8 @@ tuple_complete(TupleTableSlot *slot)
 	HeapTuple	tuple = ExecFetchSlotHeapTuple(slot, false, &free_tuple);
 	bool		complete = true;
 
-	if ((tuple->t_data->t_infomask & HEAP_XMAX_INVALID) == 0 && (tuple->t_data->t_infomask & HEAP_HASEXTERNAL) != 0)
+	if ((tuple->t_data->t_infomask & HEAP_HASEXTERNAL) != 0 &&
+		!(HeapTupleHeaderXminCommitted(tuple->t_data) && (tuple->t_data->t_infomask & HEAP_XMAX_INVALID) != 0))
 	{
 		slot_getallattrs(slot);
 		for (int i = 0; i < slot->tts_tupleDescriptor->natts && complete; i++)
