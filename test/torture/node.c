@@ -96,7 +96,7 @@ node_settings(Node *node, Random *random)
 			 "dynamic_shared_memory_type = mmap\nallow_in_place_tablespaces = on\n"
 			 "autovacuum_naptime = 1s\nautovacuum_max_workers = 2\nautovacuum_vacuum_cost_delay = 0\n"
 			 "checkpoint_timeout = 30s\nsynchronous_commit = %s\nrestart_after_crash = on\n"
-			 "log_statement = all\nlog_line_prefix = '%%m [%%p] %%a %%b %%e '\nlog_min_messages = log\n"
+			 "log_statement = all\nlog_line_prefix = '%%m [%%p] %%a %%b %%e '\nlog_min_messages = error\n"
 			 "log_autovacuum_min_duration = -1\nlog_checkpoints = off\n"
 			 "max_parallel_maintenance_workers = %u\nmin_parallel_table_scan_size = 0\n"
 			 "max_parallel_workers_per_gather = 0\ntimezone = UTC\nlog_timezone = UTC\n"
