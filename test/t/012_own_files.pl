@@ -157,7 +157,7 @@ for (methods($node))
 CREATE TABLE w (id int, v iqvector(4));
 INSERT INTO w SELECT i, iqdb_random(4) FROM generate_series(1, 3000) i;
 SQL
-	my $load = start_load($node, 3, 3, {
+	my $load = start_load($node, 2, 3, {
 		"\\set i random(1, 3000)\nINSERT INTO w SELECT :i + k, iqdb_random(4) FROM generate_series(1, 5) k;\n" => 3,
 		"\\set i random(1, 3000)\nUPDATE w SET v = iqdb_random(4) WHERE id = :i;\n" => 3,
 		"\\set i random(1, 3000)\nDELETE FROM w WHERE id BETWEEN :i AND :i + 3;\n" => 2 });
@@ -185,7 +185,7 @@ INSERT INTO t (v) SELECT iqdb_random(4) FROM generate_series(1, 200);
 CREATE INDEX t_v ON t USING $method (v);
 INSERT INTO t (v) SELECT iqdb_random(4) FROM generate_series(1, 50);
 SQL
-	for my $strategy ('wal_log', 'file_copy')
+	for my $strategy ($first ? ('wal_log', 'file_copy') : 'file_copy')
 	{
 		$node->safe_psql('postgres', "CREATE DATABASE copy TEMPLATE original STRATEGY $strategy");
 		agree($node, "$method: a copied database, $strategy", table => 't', method => $method, database => 'copy');
@@ -208,6 +208,7 @@ SQL
 	# ---- two-phase commit: the session that commits knows nothing of the index ----
 	for my $end ('COMMIT', 'ROLLBACK')
 	{
+		last unless $first;
 		for my $statement ('TRUNCATE t', 'REINDEX INDEX t_v', "CREATE INDEX t_w ON t USING $method (v)", 'DROP INDEX t_v')
 		{
 			my $what = "$method: $statement, prepared, $end PREPARED";

@@ -122,6 +122,7 @@ for my $method (@methods)
   SKIP:
 	{
 		skip 'no small file system: user namespaces are not allowed here', 1 if $small eq '';
+		skip 'ivf stores rows as flat does', 1 if $method eq 'iqdb_ivf';
 		fresh_table($method, 500);
 		setting($node, 'iqdb.arena_directory', $small);
 		$node->restart;
@@ -132,7 +133,7 @@ for my $method (@methods)
 		like($err, qr/WARNING:  index "t_v" has fallen behind its table: .*No space left on device/s,
 			"$method: small folder: a WARNING when it is full");
 		while_full("$method: small folder", $method, '53100');
-		my $load = start_load($node, 2, 3, { sprintf("$add;\n", 20) => 3, "VACUUM t;\n" => 1,
+		my $load = start_load($node, 1, 3, { sprintf("$add;\n", 20) => 3, "VACUUM t;\n" => 1,
 			"SELECT id FROM t ORDER BY v <-> (SELECT v FROM t WHERE id = 5) LIMIT 3;\n" => 3 });
 		my ($ok, $said) = finish_load($load);
 		ok($ok, "$method: small folder: sessions go on while it is full") or diag $said;
@@ -146,6 +147,7 @@ for my $method (@methods)
   SKIP:
 	{
 		skip 'no small /dev/shm: user namespaces are not allowed here', 1 if $small eq '';
+		skip 'the same code for every method', 1 unless is_exact($method);
 		fresh_table($method, 500);
 		setting($node, 'iqdb.arena_directory', '');
 		$node->restart;
@@ -176,16 +178,16 @@ for my $method (@methods)
 
 	# ---- arena files removed under load ----
 	fresh_table($method, 500);
-	my $load = start_load($node, 3, 3, {
+	my $load = start_load($node, 2, 3, {
 		"\\set i random(1, 3000)\n" . sprintf("$add;\n", 3) => 3,
 		"\\set i random(1, 3000)\nDELETE FROM t WHERE id BETWEEN :i AND :i + 2 AND id > 5;\n" => 2,
 		"\\set i random(1, 3000)\nUPDATE t SET v = $vector WHERE id = :i;\n" => 2,
 		"SELECT id FROM t ORDER BY v <-> (SELECT v FROM t WHERE id = 5) LIMIT 3;\n" => 3,
 		"VACUUM t;\n" => 1 });
 	my $removed = 0;
-	for my $turn (1 .. 8)
+	for my $turn (1 .. 6)
 	{
-		usleep(300_000);
+		usleep(250_000);
 		$removed += unlink glob "$own_folder/iqdb.*";
 		# a session that comes now makes a new one; those that are there keep what they have mapped
 		one($node, "SELECT iqdb_prewarm('t_v')");
@@ -199,7 +201,8 @@ for my $method (@methods)
 	agree($node, "$method: arena removed under load: after a restart", table => 't', method => $method);
 	sound($node, 't_v', "$method: arena removed under load: iqdb_check after a restart");
 
-	# ---- own folder that cannot be written ----
+	# ---- own folder that cannot be written: the same code for every method ----
+	next unless is_exact($method);
 	my $folder = $node->data_dir . '/iqdb/' . one($node, "SELECT oid FROM pg_database WHERE datname = 'postgres'");
 	fresh_table($method, 500);
 	$node->stop;
