@@ -11,11 +11,13 @@
 #include "postmaster/interrupt.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
+#include "storage/lock.h"
 #include "storage/proc.h"
 #include "storage/procsignal.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/resowner.h"
+#include "utils/timeout.h"
 #include "utils/timestamp.h"
 
 #include "pg/pg_compat.h"
@@ -44,7 +46,7 @@ iqdb_pg_worker_wanted(void)
 	BackgroundWorker worker;
 
 	if (!iqdb_background_worker || iqdb_pg_worker_runs() || now - tried < RETRY_MICROSECONDS ||
-		IsBackgroundWorker || !pg_atomic_compare_exchange_u64(&registry->worker_tried, &tried, now))
+		MyBackendType == B_BG_WORKER || !pg_atomic_compare_exchange_u64(&registry->worker_tried, &tried, now))
 		return;
 	memset(&worker, 0, sizeof(worker));
 	worker.bgw_flags = BGWORKER_SHMEM_ACCESS;
@@ -121,6 +123,9 @@ keep_arena(const char *path, Oid database, uint32 relation_number, const IqdbPgG
 static void
 say_goodbye(int code, Datum arg)
 {
+	/* after an error: the server does this for processes with a database only */
+	LWLockReleaseAll();
+	LockReleaseAll(DEFAULT_LOCKMETHOD, true);
 	pg_atomic_write_u32(&iqdb_pg_registry()->worker_pid, 0);
 }
 
@@ -144,6 +149,9 @@ iqdb_keeper_main(Datum arg)
 	if (!pg_atomic_compare_exchange_u32(&iqdb_pg_registry()->worker_pid, &nobody, (uint32) MyProcPid))
 		return;
 	before_shmem_exit(say_goodbye, (Datum) 0);
+	/* waiting for a lock needs them; the server sets them up for processes with a database only */
+	RegisterTimeout(DEADLOCK_TIMEOUT, CheckDeadLockAlert);
+	SetConfigOption("lock_timeout", "0", PGC_SUSET, PGC_S_OVERRIDE);
 	CurrentResourceOwner = ResourceOwnerCreate(NULL, "iqdb keeper");
 	round = AllocSetContextCreate(TopMemoryContext, "iqdb keeper", ALLOCSET_DEFAULT_SIZES);
 	MemoryContextSwitchTo(round);
