@@ -167,6 +167,12 @@ map_file(IqdbPgArena *entry, int fd)
 
 	if (fstat(fd, &st) != 0)
 		return false;
+	/* everybody may make files in /dev/shm, under any name */
+	if (!S_ISREG(st.st_mode) || st.st_uid != geteuid())
+	{
+		errno = EPERM;
+		return false;
+	}
 	if (st.st_size < (off_t) IQDB_ARENA_HEADER_SIZE)
 	{
 		errno = EINVAL;
@@ -192,22 +198,29 @@ map_file(IqdbPgArena *entry, int fd)
 
 /* ---- finding ---- */
 
-IqdbPgArena *
-iqdb_pg_arena_lookup(uint32 relation_number, const IqdbPgGeneration *generation)
+/* A copy of a database has the relation numbers and generations of its template. */
+static IqdbPgArena *
+lookup(Oid database, uint32 relation_number, const IqdbPgGeneration *generation)
 {
 	for (IqdbPgArena *entry = arenas; entry != NULL; entry = entry->next)
-		if (entry->relation_number == relation_number &&
+		if (entry->database == database && entry->relation_number == relation_number &&
 			entry->generation.low == generation->low && entry->generation.high == generation->high &&
 			pg_atomic_read_u32(&entry->shared->state) != IQDB_PG_DEAD)
 			return entry;
 	return NULL;
 }
 
+IqdbPgArena *
+iqdb_pg_arena_lookup(uint32 relation_number, const IqdbPgGeneration *generation)
+{
+	return lookup(MyDatabaseId, relation_number, generation);
+}
+
 /* Maps a file and joins it to the list if it is the arena it should be, in the state wanted. Takes over the entry. */
 static bool
 map_entry(IqdbPgArena *entry, IqdbPgState wanted)
 {
-	int			fd = open(entry->path, O_RDWR | O_CLOEXEC);
+	int			fd = open(entry->path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
 	bool		mapped;
 
 	if (fd < 0)
@@ -254,7 +267,7 @@ map_in_state(uint32 relation_number, const IqdbPgGeneration *generation, IqdbPgS
 IqdbPgArena *
 iqdb_pg_arena_map_path(const char *path, Oid database, uint32 relation_number, const IqdbPgGeneration *generation)
 {
-	IqdbPgArena *entry = iqdb_pg_arena_lookup(relation_number, generation);
+	IqdbPgArena *entry = lookup(database, relation_number, generation);
 
 	if (entry != NULL)
 		return entry;
@@ -407,6 +420,8 @@ iqdb_pg_arena_create(Relation index, const IqdbPgMeta *meta, const IqdbIndexOpti
 			arena_path(path, choice, MyDatabaseId, entry->relation_number, &meta->generation);
 			snprintf(entry->path, sizeof(entry->path), "%s" NEW_SUFFIX, path);
 		}
+		else
+			iqdb_pg_fork_path(iqdb_pg_rel_file(index), index->rd_backend, MAIN_FORKNUM, entry->path);
 		status = create_in(entry, options, is_private, size, limit, error);
 		if (status == IQDB_OK)
 			fill_shared(entry, index, is_private);
@@ -424,7 +439,7 @@ iqdb_pg_arena_create(Relation index, const IqdbPgMeta *meta, const IqdbIndexOpti
 		if (status != IQDB_ERR_NO_SPACE && status != IQDB_ERR_IO && status != IQDB_ERR_NOMEM)
 			break;
 	}
-	if (!iqdb_pg_is_want_of_room(status))
+	if (!iqdb_pg_is_want_of_room(status) && status != IQDB_ERR_IO)
 		iqdb_pg_raise(status, error, index);
 	return NULL;
 }
@@ -449,6 +464,18 @@ iqdb_pg_arena_is_stale(const IqdbPgArena *arena)
 	return stat(arena->path, &st) != 0 || !same_file(arena, &st);
 }
 
+/* Has nobody any use for it? One that is unfinished now never will be: its maker's statement failed. */
+static bool
+is_over(IqdbPgArena *entry)
+{
+	uint32		state = pg_atomic_read_u32(&entry->shared->state);
+
+	if (state == IQDB_PG_LOADING)
+		iqdb_pg_arena_discard(entry);
+	/* the server does not say which temporary relations a transaction drops */
+	return state != IQDB_PG_READY || (entry->is_private && access(entry->path, F_OK) != 0 && errno == ENOENT);
+}
+
 void
 iqdb_pg_arena_end_of_transaction(void)
 {
@@ -458,7 +485,7 @@ iqdb_pg_arena_end_of_transaction(void)
 	{
 		IqdbPgArena *entry = *link;
 
-		if (pg_atomic_read_u32(&entry->shared->state) == IQDB_PG_DEAD)
+		if (is_over(entry))
 		{
 			*link = entry->next;
 			unmap(entry);
@@ -472,7 +499,7 @@ iqdb_pg_arena_end_of_transaction(void)
 static void
 punch(const char *path)
 {
-	int			fd = open(path, O_RDWR | O_CLOEXEC);
+	int			fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
 	struct stat st;
 	IqdbPgArena entry;
 

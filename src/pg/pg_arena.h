@@ -99,7 +99,7 @@ typedef struct IqdbPgArena
 	bool		fallback;		/* not in the first choice of folder */
 	uint64		device;
 	uint64		inode;
-	char		path[MAXPGPATH];
+	char		path[MAXPGPATH];	/* of its file; of the index's fork if it is private */
 	IqdbArena	arena;
 	IqdbHost	host;			/* allocates from a context that lives as long as the process */
 	IqdbIndex	index;
@@ -145,7 +145,7 @@ extern void iqdb_pg_arena_discard(IqdbPgArena *arena);
 /* Somebody unlinked or replaced the file behind this mapping? (one stat call) */
 extern bool iqdb_pg_arena_is_stale(const IqdbPgArena *arena);
 
-/* At the end of a transaction: unmaps what is dead. */
+/* At the end of a transaction: unmaps what is dead, what a failed statement left unfinished, and dropped temporary ones. */
 extern void iqdb_pg_arena_end_of_transaction(void);
 
 /*

@@ -6,6 +6,7 @@
 #ifndef IQDB_PG_COMPAT_H
 #define IQDB_PG_COMPAT_H
 
+#include "common/relpath.h"
 #include "fmgr.h"
 #include "utils/guc.h"
 
@@ -50,18 +51,34 @@
 
 /* 16 renamed a relation's file identity: rd_node to rd_locator, relNode to relNumber, and so on */
 #if PG_VERSION_NUM >= 160000
+#include "storage/relfilelocator.h"
 #define IqdbPgRelFile RelFileLocator
 #define iqdb_pg_rel_file(relation) ((relation)->rd_locator)
 #define iqdb_pg_file_tablespace(file) ((file).spcOid)
 #define iqdb_pg_file_database(file) ((file).dbOid)
 #define iqdb_pg_file_number(file) ((file).relNumber)
 #else
+#include "storage/relfilenode.h"
 #define IqdbPgRelFile RelFileNode
 #define iqdb_pg_rel_file(relation) ((relation)->rd_node)
 #define iqdb_pg_file_tablespace(file) ((file).spcNode)
 #define iqdb_pg_file_database(file) ((file).dbNode)
 #define iqdb_pg_file_number(file) ((file).relNode)
 #endif
+
+/* 18 returns the path of a fork by value; path_out has MAXPGPATH bytes */
+static inline void
+iqdb_pg_fork_path(IqdbPgRelFile file, int backend, ForkNumber fork, char *path_out)
+{
+#if PG_VERSION_NUM >= 180000
+	strlcpy(path_out, relpathbackend(file, backend, fork).str, MAXPGPATH);
+#else
+	char	   *path = relpathbackend(file, backend, fork);
+
+	strlcpy(path_out, path, MAXPGPATH);
+	pfree(path);
+#endif
+}
 
 /* 18 asks whether an ANALYZE calls (needs commands/vacuum.h) */
 #if PG_VERSION_NUM >= 180000

@@ -411,7 +411,8 @@ iqdb_pg_recover(Relation index, Relation heap, IqdbPgMeta *meta, IqdbError *erro
 	}
 	if (arena == NULL)
 	{
-		if (!iqdb_pg_is_want_of_room(status))
+		/* a folder that is not there, or not ours, is want of room as well: statements go on without the index */
+		if (!iqdb_pg_is_want_of_room(status) && status != IQDB_ERR_IO)
 			iqdb_pg_check(status, error, index);
 		return NULL;
 	}
