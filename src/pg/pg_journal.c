@@ -209,23 +209,29 @@ iqdb_pg_journal_is_meta(const IqdbPgMeta *meta)
 	return meta->magic == META_MAGIC && meta->format == META_FORMAT;
 }
 
-void
-iqdb_pg_journal_meta(Relation index, IqdbPgMeta *meta_out)
+bool
+iqdb_pg_journal_try_meta(Relation index, IqdbPgMeta *meta_out)
 {
 	Buffer		buffer;
 	Page		page;
 
+	memset(meta_out, 0, sizeof(*meta_out));
 	if (RelationGetNumberOfBlocks(index) < 2)
-		fail_damaged(index, META_BLOCK);
+		return false;
 	buffer = ReadBuffer(index, META_BLOCK);
 	LockBuffer(buffer, BUFFER_LOCK_SHARE);
 	page = BufferGetPage(buffer);
-	if (PageIsNew(page))
-		memset(meta_out, 0, sizeof(*meta_out));
-	else
+	if (!PageIsNew(page))
 		*meta_out = *page_meta(page);
 	UnlockReleaseBuffer(buffer);
+	return iqdb_pg_journal_is_meta(meta_out);
+}
 
+void
+iqdb_pg_journal_meta(Relation index, IqdbPgMeta *meta_out)
+{
+	if (iqdb_pg_journal_try_meta(index, meta_out))
+		return;
 	if (meta_out->magic != META_MAGIC)
 		fail_damaged(index, META_BLOCK);
 	if (meta_out->format != META_FORMAT)

@@ -97,6 +97,9 @@ extern void iqdb_pg_journal_create(Relation index, ForkNumber fork, uint32 dimen
 /* Are these the bytes of a meta page of ours? */
 extern bool iqdb_pg_journal_is_meta(const IqdbPgMeta *meta);
 
+/* Reads the meta page; false if there is none of ours and of this format. */
+extern bool iqdb_pg_journal_try_meta(Relation index, IqdbPgMeta *meta_out);
+
 /* Reads the meta page; ERROR (XX002) if it is not one of ours or of another format. */
 extern void iqdb_pg_journal_meta(Relation index, IqdbPgMeta *meta_out);
 

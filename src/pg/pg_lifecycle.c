@@ -28,6 +28,7 @@
 #include "storage/bufmgr.h"
 #include "storage/bufpage.h"
 #include "storage/fd.h"
+#include "storage/lmgr.h"
 #include "utils/fmgroids.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
@@ -50,13 +51,14 @@
 static bool
 generation_on_disk(IqdbPgRelFile file, IqdbPgGeneration *generation)
 {
-	char	   *path = relpathperm(file, MAIN_FORKNUM);
+	char		path[MAXPGPATH];
 	char		block[SizeOfPageHeaderData + sizeof(IqdbPgMeta)];
-	int			fd = open(path, O_RDONLY | O_CLOEXEC);
+	int			fd;
 	bool		ok = false;
 	IqdbPgMeta	meta;
 
-	pfree(path);
+	iqdb_pg_fork_path(file, -1 /* no temporary one */, MAIN_FORKNUM, path);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
 		return false;
 	if (read(fd, block, sizeof(block)) == (ssize_t) sizeof(block))
@@ -179,17 +181,21 @@ typedef struct SweepState
 	int			removed;
 } SweepState;
 
-/* All indexes of this database that are visible to us. */
-static void
+/*
+ * All indexes of this database that are visible to us. false if one cannot be looked at now, or is damaged: nobody can
+ * tell then what belongs to it. Never waits for a lock: VACUUM of one table has nothing to do with DDL on another.
+ */
+static bool
 collect_used(SweepState *state)
 {
+	bool		complete = true;
 	Oid			methods[3] = {get_index_am_oid("iqdb_flat", true), get_index_am_oid("iqdb_hnsw", true),
 	get_index_am_oid("iqdb_ivf", true)};
 	Relation	classes = table_open(RelationRelationId, AccessShareLock);
 	SysScanDesc scan = systable_beginscan(classes, InvalidOid, false, NULL, 0, NULL);
 	HeapTuple	tuple;
 
-	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+	while (complete && HeapTupleIsValid(tuple = systable_getnext(scan)))
 	{
 		Form_pg_class form = (Form_pg_class) GETSTRUCT(tuple);
 		Relation	index;
@@ -199,12 +205,21 @@ collect_used(SweepState *state)
 			(form->relam != methods[0] && form->relam != methods[1] && form->relam != methods[2]) ||
 			form->relpersistence == RELPERSISTENCE_TEMP)
 			continue;
-		index = try_relation_open(form->oid, AccessShareLock);
+		if (!ConditionalLockRelationOid(form->oid, AccessShareLock))
+		{
+			complete = false;
+			break;
+		}
+		index = try_relation_open(form->oid, NoLock);
 		if (index == NULL)
+		{
+			UnlockRelationOid(form->oid, AccessShareLock);
 			continue;
+		}
+		/* what was never built, because its creation failed, has nothing */
 		if (RelationGetNumberOfBlocks(index) > 1)
 		{
-			iqdb_pg_journal_meta(index, &meta);
+			complete = iqdb_pg_journal_try_meta(index, &meta);
 			if (state->count == state->allocated)
 			{
 				state->allocated *= 2;
@@ -218,6 +233,7 @@ collect_used(SweepState *state)
 	}
 	systable_endscan(scan);
 	table_close(classes, AccessShareLock);
+	return complete;
 }
 
 static void
@@ -319,9 +335,8 @@ iqdb_pg_sweep(void)
 	iqdb_pg_arena_visit(list_arena, &arenas);
 	for (int i = 0; i < arenas.count; i++)
 		old_files |= arenas.items[i].age > SWEEP_AGE || database_gone(arenas.items[i].database);
-	if (old_files)
+	if (old_files && collect_used(&state))
 	{
-		collect_used(&state);
 		iqdb_pg_files_visit(MyDatabaseId, sweep_file, &state);
 		sweep_arenas(&state);
 	}
