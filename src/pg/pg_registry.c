@@ -8,6 +8,7 @@
 #include "utils/timestamp.h"
 
 #include "pg/pg_arena.h"
+#include "pg/pg_kernels.h"
 #include "pg/pg_registry.h"
 
 static IqdbPgRegistry *registry;
@@ -16,14 +17,17 @@ IqdbPgRegistry *
 iqdb_pg_registry(void)
 {
 	IqdbPgRegistry *shared;
+	char		name[SHMEM_INDEX_KEYSIZE];
 	bool		found;
 	bool		fresh;
 
 	if (likely(registry != NULL))
 		return registry;
 
+	snprintf(name, sizeof(name), "iqdb " IQDB_LIBRARY_VERSION " %d.%zu.%zu", IQDB_PG_MEMORY_LAYOUT,
+			 sizeof(IqdbPgRegistry), sizeof(IqdbPgShared));
 	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
-	shared = ShmemInitStruct("iqdb", sizeof(IqdbPgRegistry), &found);
+	shared = ShmemInitStruct(name, sizeof(IqdbPgRegistry), &found);
 	fresh = !found || shared->token == 0;
 	if (fresh)
 	{

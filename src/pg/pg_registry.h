@@ -3,8 +3,8 @@
  *
  * Made by the first backend that needs it, from the slack that the server keeps for such use, so that nothing has to be
  * preloaded. The token is drawn anew in each life of shared memory; an arena whose name carries another token belongs to
- * a life that is over and is removed, never looked into. Small and of constant size, because a piece of shared memory
- * cannot change its size while the server runs.
+ * a life that is over and is removed, never looked into. Its name tells the library's layout of shared bytes, so that an
+ * update while the server runs begins a life of its own beside that of the sessions with the old library.
  *
  * There is no table of open arenas here, on purpose: an arena is found by its name (token, database, generation) and
  * follows the journal by itself, so two arenas of one index (somebody unlinked the first) are both right.
@@ -13,6 +13,9 @@
 #define IQDB_PG_REGISTRY_H
 
 #include "port/atomics.h"
+
+/* To be raised when bytes in arenas, or of the registry, change their meaning but not their number. */
+#define IQDB_PG_MEMORY_LAYOUT 1
 
 #define IQDB_PG_NO_ROOM_ENTRIES 64
 
