@@ -17,7 +17,9 @@
 #include "optimizer/cost.h"
 #include "optimizer/optimizer.h"
 #include "optimizer/plancat.h"
+#include "optimizer/tlist.h"
 #include "utils/float.h"
+#include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/selfuncs.h"
 
@@ -54,7 +56,8 @@ iqdb_am_costestimate(PlannerInfo *root, IndexPath *path, double loop_count, Cost
 	GenericCosts costs;
 	IqdbIndexOptions options;
 	Relation	index;
-	double		rows = Max(path->indexinfo->tuples, 1);
+	/* of a partial index, the server's guess grows with the journal's pages */
+	double		rows = Max(Min(path->indexinfo->tuples, path->indexinfo->rel->tuples), 1);
 	double		score;
 	double		random;
 
@@ -88,15 +91,27 @@ iqdb_am_costestimate(PlannerInfo *root, IndexPath *path, double loop_count, Cost
 
 static get_relation_info_hook_type previous_hook;
 
+/* May the query want the order of this index? Its first sort key is then an ordering operator of the index's family. */
+static bool
+order_wanted(PlannerInfo *root, const IndexOptInfo *info)
+{
+	Node	   *key;
+
+	if (root->parse->sortClause == NIL)
+		return false;
+	key = get_sortgroupclause_expr(linitial(root->parse->sortClause), root->parse->targetList);
+	return IsA(key, OpExpr) && OidIsValid(get_op_opfamily_sortfamily(((OpExpr *) key)->opno, info->opfamily[0]));
+}
+
 /*
  * Is another process recovering the index, or has it no room? Then a plan without it answers at once, and exactly. An
  * index that nobody has open is opened here, for a query that may want its order: what comes of it decides the plan.
  */
 static bool
-unusable(PlannerInfo *root, Oid oid)
+unusable(PlannerInfo *root, const IndexOptInfo *info)
 {
-	Relation	index = index_open(oid, NoLock);
-	bool		wanted = root->parse->sortClause != NIL;
+	Relation	index = index_open(info->indexoid, NoLock);
+	bool		wanted = order_wanted(root, info);
 	bool		answer = false;
 	IqdbError	error = {0};
 	IqdbPgArena *arena;
@@ -125,7 +140,7 @@ leave_out_unusable(PlannerInfo *root, Oid table, bool inhparent, RelOptInfo *rel
 		IndexOptInfo *info = lfirst(cell);
 
 		if ((void *) info->amcostestimate == (void *) iqdb_am_costestimate && !info->hypothetical && !inhparent &&
-			unusable(root, info->indexoid))
+			unusable(root, info))
 			rel->indexlist = foreach_delete_current(rel->indexlist, cell);
 	}
 }
