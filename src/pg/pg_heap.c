@@ -10,17 +10,21 @@
 #include "access/tableam.h"
 #include "access/toast_internals.h"
 #include "access/transam.h"
+#include "access/xact.h"
 #include "catalog/index.h"
 #include "executor/executor.h"
 #include "miscadmin.h"
 #include "optimizer/plancat.h"
 #include "storage/bufmgr.h"
 #include "storage/procarray.h"
+#include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/guc.h"
+#include "utils/lsyscache.h"
 #include "utils/snapmgr.h"
 
 #include "pg/iqvector.h"
+#include "pg/pg_am.h"
 #include "pg/pg_compat.h"
 #include "pg/pg_fail.h"
 #include "pg/pg_heap.h"
@@ -52,11 +56,24 @@ iqdb_pg_estimate_rows(Relation heap)
 /* ---- whose code runs ---- */
 
 void
-iqdb_pg_become_owner(IqdbPgOwner *owner, Relation heap)
+iqdb_pg_become_owner(IqdbPgOwner *owner, Relation index, Relation heap)
 {
+	char	   *schema = get_namespace_name(RelationGetNamespace(heap));
+	char	   *extension = get_namespace_name(get_func_namespace(index_getprocid(index, 1, IQDB_PG_METRIC_PROC)));
+	StringInfoData path;
+
+	initStringInfo(&path);
+	appendStringInfoString(&path, "pg_catalog");
+	if (schema != NULL)
+		appendStringInfo(&path, ", %s", quote_identifier(schema));
+	if (extension != NULL)
+		appendStringInfo(&path, ", %s", quote_identifier(extension));
+	appendStringInfoString(&path, ", pg_temp");
 	GetUserIdAndSecContext(&owner->user, &owner->context);
 	SetUserIdAndSecContext(heap->rd_rel->relowner, owner->context | SECURITY_RESTRICTED_OPERATION);
 	owner->settings = NewGUCNestLevel();
+	(void) set_config_option("search_path", path.data, PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+	pfree(path.data);
 }
 
 void
@@ -200,11 +217,12 @@ iqdb_pg_fetch_begin(Relation index, Relation heap)
 {
 	IqdbPgFetch *fetch = palloc0(sizeof(IqdbPgFetch));
 
-	iqdb_pg_become_owner(&fetch->owner, heap);
+	iqdb_pg_become_owner(&fetch->owner, index, heap);
 	fetch->index = index;
 	fetch->heap = heap;
 	fetch->dimension = (uint32) TupleDescAttr(RelationGetDescr(index), 0)->atttypmod;
-	fetch->registered = RegisterSnapshot(GetLatestSnapshot());
+	/* a parallel query may not take a new one, but has one */
+	fetch->registered = RegisterSnapshot(IsInParallelMode() ? GetActiveSnapshot() : GetLatestSnapshot());
 	fetch->oldest = GetOldestNonRemovableTransactionId(heap);
 	fetch->slot = MakeSingleTupleTableSlot(RelationGetDescr(heap), &TTSOpsHeapTuple);
 	fetch->info = BuildIndexInfo(index);

@@ -10,8 +10,8 @@
 
 /*
  * Expressions and the predicate of an index are its owner's code. Who evaluates them on behalf of a statement that did
- * not name them does so as the table's owner, restricted as in CREATE INDEX. An error in between restores the user at
- * the end of the (sub)transaction.
+ * not name them does so as the table's owner, restricted as in CREATE INDEX, and with a search_path that the caller has
+ * no say in: system, table, extension. An error in between restores the user at the end of the (sub)transaction.
  */
 typedef struct IqdbPgOwner
 {
@@ -20,7 +20,7 @@ typedef struct IqdbPgOwner
 	int			settings;
 } IqdbPgOwner;
 
-extern void iqdb_pg_become_owner(IqdbPgOwner *owner, Relation heap);
+extern void iqdb_pg_become_owner(IqdbPgOwner *owner, Relation index, Relation heap);
 extern void iqdb_pg_become_self(const IqdbPgOwner *owner);
 
 typedef struct IqdbPgFetch IqdbPgFetch;

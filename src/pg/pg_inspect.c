@@ -96,7 +96,7 @@ iqdb_sql_index_stats(PG_FUNCTION_ARGS)
 	nulls[n] = arena == NULL;
 	values[n++] = Int64GetDatum((int64) stats.memory);
 	nulls[n] = arena == NULL;
-	values[n++] = CStringGetTextDatum(arena != NULL ? arena->path : "");
+	values[n++] = CStringGetTextDatum(arena != NULL && !arena->is_private ? arena->path : "");
 	values[n++] = Int64GetDatum((int64) iqdb_pg_files_size(MyDatabaseId, &meta.generation));
 	nulls[n] = arena == NULL;
 	values[n++] = Int64GetDatum(arena != NULL ? (int64) (arena->shared->log_tail + arena->shared->log_fill) : 0);
@@ -320,7 +320,7 @@ iqdb_sql_check(PG_FUNCTION_ARGS)
 	state.row_context = AllocSetContextCreate(CurrentMemoryContext, "iqdb check", ALLOCSET_DEFAULT_SIZES);
 
 	check_core(&state);
-	iqdb_pg_become_owner(&owner, state.heap);
+	iqdb_pg_become_owner(&owner, state.index, state.heap);
 	info = BuildIndexInfo(state.index);
 	/* what a snapshot sees: rows whose statement is still on its way, and dead ones, may be missing */
 	info->ii_Concurrent = true;
