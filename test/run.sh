@@ -142,6 +142,8 @@ run_programs() {
         [ -e "$source" ] || continue
         name=$(basename "$source" .c)
         wanted "$name" || continue
+        # gates on the quality of answers run the code that others run, only much more of it
+        [[ $variant == asan && $name == *_recall ]] && continue
         mkdir -p "$folder/tmp/$name"
         TMPDIR="$folder/tmp/$name" start "$folder" "$name" "$BUILD/$variant/test/$kind/$name"
     done
@@ -172,6 +174,8 @@ suite_fuzz() {
         [ -e "$source" ] || continue
         name=$(basename "$source" .c)
         wanted "$name" || continue
+        # gates on the quality of answers run the code that others run, only much more of it
+        [[ $variant == asan && $name == *_recall ]] && continue
         mkdir -p "$folder/tmp/$name"
         TMPDIR="$folder/tmp/$name" start "$folder" "$name" \
             "$BUILD/asan/test/fuzz/$name" "test/fuzz/corpus/${name#fuzz_}"
@@ -204,6 +208,8 @@ suite_examples() {
         [ -e "$source" ] || continue
         name=$(basename "$source" .c)
         wanted "$name" || continue
+        # gates on the quality of answers run the code that others run, only much more of it
+        [[ $variant == asan && $name == *_recall ]] && continue
         mkdir -p "$folder/tmp/$name"
         TMPDIR="$folder/tmp/$name" start "$folder" "$name" \
             test/lib/as_tap.sh "$name" \
@@ -321,8 +327,8 @@ suite_torture() {
         out=$WORK/server/t/$method
         as_server_user mkdir -p "$out" "$ARENA_FOLDER/$method"
         PROGRAM_SECONDS=$((TORTURE_SECONDS + 240)) JOBS=2 start "$folder" "$method" \
-            "${AS_SERVER_USER[@]}" env HOME="$WORK/server" TMPDIR="$WORK/server" "$WORK/torture/torture" --method="$method" --seconds="$TORTURE_SECONDS" --seed="${SEED:-0}" \
-            --bin="$SERVER_BIN" --folder="$out/s" --arenas="$ARENA_FOLDER/$method"
+            "${AS_SERVER_USER[@]}" env HOME="$WORK/server" TMPDIR="$WORK/server" "$WORK/torture/torture" \
+            --method="$method" --seconds="$TORTURE_SECONDS" --seed="${SEED:-0}" --bin="$SERVER_BIN" --folder="$out/s" --arenas="$ARENA_FOLDER/$method"
     done
     collect "$folder"
 }
