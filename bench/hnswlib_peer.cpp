@@ -4,7 +4,7 @@
  * usage: hnswlib_peer BASE QUERIES [m=16] [efc=200] [threads=1] [rows=0] [seconds=1] [ef=16,24,...]
  *
  * Squared L2. Needs Debian's libhnswlib-dev, and is not part of the build:
- *   g++ -O3 -march=native -o hnswlib_peer bench/hnswlib_peer.cpp -lpthread
+ *   g++ -O3 -o hnswlib_peer bench/hnswlib_peer.cpp -lpthread
  */
 #include <hnswlib/hnswlib.h>
 

@@ -328,7 +328,8 @@ suite_torture() {
         as_server_user mkdir -p "$out" "$ARENA_FOLDER/$method"
         PROGRAM_SECONDS=$((TORTURE_SECONDS + 240)) JOBS=2 start "$folder" "$method" \
             "${AS_SERVER_USER[@]}" env HOME="$WORK/server" TMPDIR="$WORK/server" "$WORK/torture/torture" \
-            --method="$method" --seconds="$TORTURE_SECONDS" --seed="${SEED:-0}" --bin="$SERVER_BIN" --folder="$out/s" --arenas="$ARENA_FOLDER/$method"
+            --method="$method" --seconds="$TORTURE_SECONDS" --seed="${SEED:-0}" --bin="$SERVER_BIN" \
+            --folder="$out/s" --arenas="$ARENA_FOLDER/$method"
     done
     collect "$folder"
 }

@@ -5,7 +5,7 @@ status=0
 forbid() {
     local pattern=$1 why=$2
     shift 2
-    if grep -rnIE --exclude=words.sh "$pattern" "$@" 2>/dev/null; then
+    if grep -rnIE --exclude=words.sh -e "$pattern" "$@" 2>/dev/null; then
         echo "  ^ $why"
         status=1
     fi
