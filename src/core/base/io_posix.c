@@ -55,7 +55,8 @@ posix_open(void *arg, const char *path, unsigned flags, intptr_t *handle_out)
 		mode |= O_CREAT;
 	if (flags & IQDB_IO_EXCLUSIVE)
 		mode |= O_EXCL;
-	RETRY(fd, open(path, mode, S_IRUSR | S_IWUSR));
+	/* whether the group may read it is the umask's to say: backups of some servers are taken by it */
+	RETRY(fd, open(path, mode, S_IRUSR | S_IWUSR | S_IRGRP));
 	if (fd < 0)
 		return errno;
 	*handle_out = (intptr_t) fd + 1;
