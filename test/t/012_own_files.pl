@@ -232,7 +232,7 @@ SQL
 
 	# ---- leftovers of a crash ----
 	$node->safe_psql('postgres', <<"SQL");
-DROP TABLE t;
+DROP TABLE IF EXISTS t;
 CREATE TABLE t (id serial, v iqvector(4));
 INSERT INTO t (v) SELECT iqdb_random(4) FROM generate_series(1, 200);
 CREATE INDEX t_v ON t USING $method (v);

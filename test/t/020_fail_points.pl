@@ -4,102 +4,18 @@
 use strict;
 use warnings;
 
-use IPC::Run;
-use Time::HiRes qw(time usleep);
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 use IqdbTest;
+use FailTest;
 
 my $node = new_node('main', conf => "restart_after_crash = on\niqdb.background_worker = off\niqdb.journal_keep = 2\niqdb.fsync = always\n");
 $node->start;
 install($node);
 
-# All rows by index and by table as one text; the index scan has no filter, so a row without a vector would show.
-$node->safe_psql('postgres', <<'SQL');
-CREATE FUNCTION answers(tab text, by_index boolean) RETURNS text LANGUAGE plpgsql AS $$
-DECLARE
-	query text := format('SELECT id, v <-> ''[3,1,4,1]'' AS d FROM %I%s ORDER BY v <-> ''[3,1,4,1]''', tab,
-		CASE WHEN by_index THEN '' ELSE ' WHERE v IS NOT NULL' END);
-	line text;
-	used boolean := false;
-	answer text;
-BEGIN
-	PERFORM set_config('enable_seqscan', (NOT by_index)::text, true), set_config('enable_sort', (NOT by_index)::text, true),
-		set_config('enable_indexscan', by_index::text, true), set_config('enable_bitmapscan', 'off', true);
-	FOR line IN EXECUTE 'EXPLAIN ' || query LOOP
-		used := used OR line LIKE '%Index Scan using%';
-	END LOOP;
-	IF used <> by_index THEN
-		RAISE EXCEPTION 'wrong plan';
-	END IF;
-	EXECUTE format('SELECT count(*) || '' '' || coalesce(string_agg(id || '':'' || d, '' '' ORDER BY id), '''') FROM (%s) q',
-		query) INTO answer;
-	RETURN answer;
-END $$;
-CREATE FUNCTION vec() RETURNS iqvector LANGUAGE sql VOLATILE AS
-	'SELECT array_agg(floor(random() * 30))::real[]::iqvector FROM generate_series(1, 4)';
-SQL
-
-# One test: index and table give the same rows, and the index is sound.
-sub same
-{
-	my ($table, $what) = @_;
-	my ($code, $out, $err) = $node->psql('postgres',
-		"SELECT WHERE iqdb_prewarm('${table}_v') < 0; SELECT CASE WHEN a = b THEN 'same' ELSE a || E'\\n' || b END FROM answers('$table', true) a, answers('$table', false) b;"
-		  . "SELECT iqdb_check('${table}_v')");
-
-	local $Test::Builder::Level = $Test::Builder::Level + 1;
-	is("$out$err", 'same', $what);
-}
-
-# A session in the background: arms a point and runs a statement.
-sub background
-{
-	my ($point, $sql) = @_;
-	my $session = { out => '' };
-	$session->{run} = IPC::Run::start([ 'psql', '-X', '-q', '-A', '-t', '-h', $node->host, '-p', $node->port, '-c',
-		"SET iqdb.fail_point = '$point'", '-c', $sql, 'postgres' ], '<', \undef, '>&', \$session->{out});
-	return $session;
-}
-
-sub finish
-{
-	my ($session) = @_;
-	$session->{run}->finish;
-	return $session->{out};
-}
-
-sub wait_until
-{
-	my ($what, $condition) = @_;
-	my $end = time + 60;
-	until ($condition->())
-	{
-		die "waited too long: $what" if time > $end;
-		usleep(5000);
-	}
-}
-
-# A session that was told to sleep at a point has come there.
-sub wait_for_point
-{
-	my ($point) = @_;
-	wait_until("a session at $point", sub { -e $node->data_dir . "/fail_point.$point" });
-}
-
-sub let_go
-{
-	my ($point) = @_;
-	unlink $node->data_dir . "/fail_point.$point" or die "nobody was at $point";
-}
-
-# The server has ended all processes and started again, as the log says behind this offset.
-sub wait_for_restart
-{
-	my ($offset) = @_;
-	wait_until('the server', sub { log_since($node, $offset) =~ /database system is ready to accept connections/ });
-}
+prepare_answers($node);
+my @methods = $ENV{IQDB_METHODS} ? split(/ /, $ENV{IQDB_METHODS}) : methods($node);
 
 # Rows come, change and go; also rows without a vector, in the places of others.
 sub churn
@@ -208,11 +124,11 @@ sub crash_at
 	}
 	elsif ($met)
 	{
-		wait_for_restart($offset);
+		wait_for_restart($node, $offset);
 	}
 }
 
-for my $method (methods($node))
+for my $method (@methods)
 {
 	my $table = $method =~ s/iqdb_/t_/r;
 	$node->safe_psql('postgres', "CREATE TABLE $table (id bigserial, note text DEFAULT '', v iqvector(4)) WITH (fillfactor = 70);"
@@ -229,22 +145,22 @@ for my $method (methods($node))
 		crash_at($table, $case, $action, $label);
 		# and again, where the first look is what meets the point
 		crash_at($table, $case, 'crash', "$label and once more") if $more{restart} && !$more{lose} && $turn % 2;
-		same($table, "$label: as the table");
+		same($node, $table, "$label: as the table");
 		churn($table);
-		same($table, "$label: and after more");
+		same($node, $table, "$label: and after more");
 
 		# an error there, and the server goes on
 		prepare($table, $case);
 		my ($met, $err) = meet($table, $case, 'error');
 		ok($met, "$method, error at $point is met");
-		same($table, "$method, error at $point: as the table");
+		same($node, $table, "$method, error at $point: as the table");
 		last unless Test::More->builder->is_passing;
 	}
 }
 
 # ---- the end of an unlogged table's life ----------------------------------------------------------------------------
 
-for my $method (methods($node))
+for my $method (@methods)
 {
 	my $table = $method =~ s/iqdb_/u_/r;
 	$node->safe_psql('postgres', "CREATE UNLOGGED TABLE $table (id bigserial, note text DEFAULT '', v iqvector(4)); "
@@ -255,14 +171,14 @@ for my $method (methods($node))
 		kill_server($node);
 		$node->start;
 		crash_at($table, [ $point, $look ], 'crash', "$method, unlogged, crash at $point");
-		same($table, "$method, unlogged, crash at $point: as the table");
+		same($node, $table, "$method, unlogged, crash at $point: as the table");
 		is($node->safe_psql('postgres', "SELECT count(*) FROM $table"), 0, "$method, unlogged: empty");
 	}
 }
 
 # ---- held up while others go on -------------------------------------------------------------------------------------
 
-for my $method (methods($node))
+for my $method (@methods)
 {
 	my $table = $method =~ s/iqdb_/t_/r;
 
@@ -270,15 +186,15 @@ for my $method (methods($node))
 	for my $skip (0, 1, 2)
 	{
 		churn($table);
-		my $session = background("snapshot-write:sleep:$skip", $flush->($table));
-		wait_for_point('snapshot-write');
+		my $session = background($node, "snapshot-write:sleep:$skip", $flush->($table));
+		wait_for_point($node, 'snapshot-write');
 		churn($table);
 		churn($table);
-		let_go('snapshot-write');
+		let_go($node, 'snapshot-write');
 		finish($session);
 		kill_server($node);
 		$node->start;
-		same($table, "$method: snapshot copied beside writers, part $skip");
+		same($node, $table, "$method: snapshot copied beside writers, part $skip");
 	}
 
 	# The table is read anew while rows come and go.
@@ -287,8 +203,8 @@ for my $method (methods($node))
 		$node->stop('fast');
 		unlink glob($node->data_dir . '/iqdb/*/*');
 		$node->start;
-		my $session = background("rebuild-row:sleep:$skip", "SELECT iqdb_prewarm('${table}_v')");
-		wait_for_point('rebuild-row');
+		my $session = background($node, "rebuild-row:sleep:$skip", "SELECT iqdb_prewarm('${table}_v')");
+		wait_for_point($node, 'rebuild-row');
 		$node->safe_psql('postgres', <<"SQL");
 INSERT INTO $table (v) SELECT vec() FROM generate_series(1, 30);
 UPDATE $table SET v = vec() WHERE id % 7 = 0;
@@ -296,46 +212,46 @@ UPDATE $table SET note = note || 'x' WHERE id % 5 = 0;
 DELETE FROM $table WHERE id % 11 = 0;
 BEGIN; INSERT INTO $table (v) SELECT vec() FROM generate_series(1, 10); UPDATE $table SET v = vec() WHERE id % 6 = 0; ROLLBACK;
 SQL
-		let_go('rebuild-row');
+		let_go($node, 'rebuild-row');
 		finish($session);
-		same($table, "$method: read from the table beside writers, row $skip");
+		same($node, $table, "$method: read from the table beside writers, row $skip");
 		churn($table);
-		same($table, "$method: and after more");
+		same($node, $table, "$method: and after more");
 	}
 
 	# An index is built concurrently while rows come and go.
 	for my $skip (0, 30)
 	{
-		my $session = background("build-row:sleep:$skip", "REINDEX INDEX CONCURRENTLY ${table}_v");
-		wait_for_point('build-row');
+		my $session = background($node, "build-row:sleep:$skip", "REINDEX INDEX CONCURRENTLY ${table}_v");
+		wait_for_point($node, 'build-row');
 		$node->safe_psql('postgres', <<"SQL");
 INSERT INTO $table (v) SELECT vec() FROM generate_series(1, 30);
 UPDATE $table SET v = vec() WHERE id % 7 = 0;
 UPDATE $table SET note = note || 'x' WHERE id % 5 = 0;
 DELETE FROM $table WHERE id % 11 = 0;
 SQL
-		let_go('build-row');
+		let_go($node, 'build-row');
 		is(finish($session), '', "$method: built concurrently, row $skip");
-		same($table, "$method: built concurrently beside writers, row $skip");
+		same($node, $table, "$method: built concurrently beside writers, row $skip");
 		churn($table);
 		kill_server($node);
 		$node->start;
-		same($table, "$method: and after a crash");
+		same($node, $table, "$method: and after a crash");
 	}
 
 	# VACUUM is held up with its removals not journaled yet.
 	$node->safe_psql('postgres', "DELETE FROM $table WHERE id % 3 = 0");
-	my $session = background("delete-begin:sleep", "VACUUM $table");
-	wait_for_point('delete-begin');
+	my $session = background($node, "delete-begin:sleep", "VACUUM $table");
+	wait_for_point($node, 'delete-begin');
 	$node->safe_psql('postgres', "INSERT INTO $table (v) SELECT CASE WHEN n % 3 > 0 THEN vec() END FROM generate_series(1, 200) n");
-	same($table, "$method: beside a VACUUM that is held up");
-	let_go('delete-begin');
+	same($node, $table, "$method: beside a VACUUM that is held up");
+	let_go($node, 'delete-begin');
 	is(finish($session), '', "$method: VACUUM ends");
 	$node->safe_psql('postgres', "INSERT INTO $table (v) SELECT CASE WHEN n % 3 > 0 THEN vec() END FROM generate_series(1, 200) n");
-	same($table, "$method: places used again");
+	same($node, $table, "$method: places used again");
 	kill_server($node);
 	$node->start;
-	same($table, "$method: and after a crash");
+	same($node, $table, "$method: and after a crash");
 }
 
 $node->stop;
