@@ -63,6 +63,9 @@ iqdb_am_insert(Relation index, Datum *values, bool *isnull, ItemPointer tid, Rel
 	{
 		if (change.slot != IQDB_SLOT_NONE)
 			iqdb_pg_link(index, arena, change.slot);
+		else if (error.code == IQDB_OK)
+			/* entries before ours were left for later, as by those who came while the arena was made: or all would be */
+			iqdb_pg_catch_up_if_free(index, heap, arena);
 		/* what a recovery left unlinked is the keeper's work; without one, each insert does a little of it */
 		if (!iqdb_pg_worker_runs())
 			iqdb_pg_link_pending(index, arena, LINKED_PER_INSERT);

@@ -305,22 +305,23 @@ larger_possible(const IqdbPgArena *arena, IqdbStatus status)
 }
 
 /*
- * Applies the journal to its end. Returns want of room, after marking the arena full; one that was overtaken by the
- * journal, or could be larger elsewhere, is discarded, which is IQDB_OK: the caller opens again.
+ * Applies the journal to its end; if !wait, only if nobody else is at it. Returns want of room, after marking the arena
+ * full; one that was overtaken by the journal, or could be larger elsewhere, is discarded, which is IQDB_OK: the caller
+ * opens again.
  */
 static IqdbStatus
-catch_up(Relation index, Relation heap, IqdbPgArena *arena, IqdbError *error)
+catch_up(Relation index, Relation heap, IqdbPgArena *arena, bool wait, IqdbError *error)
 {
 	IqdbPgShared *shared = arena->shared;
 	Relation	opened = NULL;
 	IqdbStatus	status;
 	uint64		fetched;
 
-	if (!iqdb_pg_is_behind(index, arena))
+	if (!iqdb_pg_is_behind(index, arena) ||
+		!iqdb_pg_lock(shared->database, shared->relation_number, IQDB_PG_LOCK_OPEN, wait))
 		return IQDB_OK;
 	if (heap == NULL)
 		heap = opened = table_open(index->rd_index->indrelid, NoLock);
-	(void) iqdb_pg_lock(shared->database, shared->relation_number, IQDB_PG_LOCK_OPEN, true);
 	status = iqdb_pg_follow(index, heap, arena, &fetched, error);
 	if (status == IQDB_ERR_STATE || larger_possible(arena, status))
 	{
@@ -342,7 +343,16 @@ iqdb_pg_catch_up(Relation index, Relation heap, IqdbPgArena *arena)
 {
 	IqdbError	error = {0};
 
-	iqdb_pg_check(catch_up(index, heap, arena, &error), &error, index);
+	iqdb_pg_check(catch_up(index, heap, arena, true, &error), &error, index);
+}
+
+void
+iqdb_pg_catch_up_if_free(Relation index, Relation heap, IqdbPgArena *arena)
+{
+	IqdbError	error = {0};
+
+	if (pg_atomic_read_u32(&arena->shared->full) == 0)
+		(void) catch_up(index, heap, arena, false, &error);
 }
 
 IqdbPgArena *
@@ -352,7 +362,7 @@ iqdb_pg_try_current(Relation index, Relation heap, IqdbError *error)
 	{
 		IqdbPgArena *arena = iqdb_pg_open(index, heap, IQDB_PG_OPEN_WAIT, error);
 
-		if (arena == NULL || catch_up(index, heap, arena, error) != IQDB_OK)
+		if (arena == NULL || catch_up(index, heap, arena, true, error) != IQDB_OK)
 			return NULL;
 		if (pg_atomic_read_u32(&arena->shared->state) == IQDB_PG_READY)
 			return arena;

@@ -38,6 +38,9 @@ extern IqdbPgArena *iqdb_pg_open_current(Relation index, Relation heap);
 /* Applies the journal up to its end as of now. Raises, also for want of room. */
 extern void iqdb_pg_catch_up(Relation index, Relation heap, IqdbPgArena *arena);
 
+/* The same for a statement that can do without: not if somebody else is at it, nor if the arena is full. */
+extern void iqdb_pg_catch_up_if_free(Relation index, Relation heap, IqdbPgArena *arena);
+
 /* Is there anything to apply? One look at the journal's tail page. */
 extern bool iqdb_pg_is_behind(Relation index, IqdbPgArena *arena);
 

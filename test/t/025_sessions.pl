@@ -73,6 +73,16 @@ WITH s AS MATERIALIZED ($nearest) SELECT count(*) FROM s LEFT JOIN big USING (id
 SQL
 }
 
+# ---- rows behind one that was not applied ---------------------------------------------------------------------------
+
+{
+	$node->psql('postgres',
+		"LOAD 'iqdb'; SET iqdb.fail_point = 'journal-appended:error'; INSERT INTO t (v) VALUES ('[1,2,3,4,5,6,7,8]')");
+	isnt(one($node, "SELECT journal_lag FROM iqdb_index_stats('t_v')"), 0, 'the index is behind');
+	$node->safe_psql('postgres', "INSERT INTO t (v) VALUES ('[1,2,3,4,5,6,7,8]')");
+	is(one($node, "SELECT journal_lag FROM iqdb_index_stats('t_v')"), 0, 'the next row brings it up');
+}
+
 # ---- a recovery that is cancelled -----------------------------------------------------------------------------------
 
 {

@@ -18,9 +18,13 @@
 
 #define ARENA_MAGIC UINT64_C(0x616e657261626471) /* "qdbarena" on a little-endian machine */
 #define ARENA_LAYOUT 1
-/* The first steps double a region, from 16 kB to 64 kB; later ones are an eighth of it, and no less than 64 kB. */
+/*
+ * The first steps double a region, from 16 kB to 64 kB; later ones are an eighth of it, and no less than 64 kB. No step is
+ * larger than what a file system hands out in some milliseconds: writers wait for it.
+ */
 #define ARENA_STEP_FIRST (UINT64_C(16) * 1024)
 #define ARENA_STEP_MIN (UINT64_C(64) * 1024)
+#define ARENA_STEP_MAX (UINT64_C(64) * 1024 * 1024)
 #define ARENA_STEP_DIVISOR 8
 
 /*
@@ -154,6 +158,8 @@ preferred_target(const IqdbArenaRegion *region, uint64_t committed, uint64_t exa
 		step = committed < ARENA_STEP_MIN ? committed : ARENA_STEP_MIN;
 	if (step < ARENA_STEP_FIRST)
 		step = ARENA_STEP_FIRST;
+	if (step > ARENA_STEP_MAX)
+		step = ARENA_STEP_MAX;
 	step = step / IQDB_ARENA_PAGE * IQDB_ARENA_PAGE;
 	if (__builtin_add_overflow(committed, step, &target))
 		target = region->reserved;
