@@ -12,7 +12,7 @@ use FailTest;
 
 my $conf = "iqdb.background_worker = off\niqdb.fsync = always\nsynchronous_commit = on\nautovacuum = off\n"
   . "wal_writer_delay = 10s\ncheckpoint_timeout = 1h\n";
-my @tables = qw(snapshot_only log_only copied_late both);
+my @tables = qw(snapshot_only log_only copied_late mixed);
 
 # ---- two servers that part -------------------------------------------------------------------------------------------
 
@@ -38,11 +38,11 @@ sub write_rows
 
 $one->start;
 $two->start;
-write_rows($one, 5, $_) for qw(snapshot_only log_only both);
-write_rows($two, 20, $_) for qw(snapshot_only log_only both);
-$one->safe_psql('postgres', "SELECT iqdb_flush('snapshot_only_v'), iqdb_flush('both_v')");
-write_rows($one, 6, 'both');
-write_rows($two, 21, 'both');
+write_rows($one, 5, $_) for qw(snapshot_only log_only mixed);
+write_rows($two, 20, $_) for qw(snapshot_only log_only mixed);
+$one->safe_psql('postgres', "SELECT iqdb_flush('snapshot_only_v'), iqdb_flush('mixed_v')");
+write_rows($one, 6, 'mixed');
+write_rows($two, 21, 'mixed');
 
 # This snapshot begins before the parting and ends behind it; the other server has rows without vector in these places.
 my $session = background($one, 'snapshot-write:sleep', "SELECT iqdb_flush('copied_late_v')");
@@ -109,16 +109,16 @@ cmp_ok($lost, '>=', 1, 'a crash has taken rows back');
 
 # A snapshot is as durable as what it was made of: the journal entries in it are not lost with the WAL's tail.
 $one->start;
-$one->safe_psql('postgres', "SELECT iqdb_prewarm('both_v'); CHECKPOINT");
-$one->psql('postgres', "SET synchronous_commit = off; INSERT INTO both SELECT 1000 + i, vec() FROM generate_series(1, 20) i; "
-	  . "SELECT iqdb_flush('both_v')");
+$one->safe_psql('postgres', "SELECT iqdb_prewarm('mixed_v'); CHECKPOINT");
+$one->psql('postgres', "SET synchronous_commit = off; INSERT INTO mixed SELECT 1000 + i, vec() FROM generate_series(1, 20) i; "
+	  . "SELECT iqdb_flush('mixed_v')");
 kill_server($one);
 $offset = log_size($one);
 $one->start;
-same($one, 'both', 'snapshot with rows not waited for');
+same($one, 'mixed', 'snapshot with rows not waited for');
 my $log = log_since($one, $offset);
 unlike($log, qr/is refused/, 'no snapshot is refused after a crash');
-like($log, qr/"both_v" opened in [\d.]+ ms: (?!0 rows)\d+ rows loaded from snapshot/, 'and one was used');
+like($log, qr/"mixed_v" opened in [\d.]+ ms: (?!0 rows)\d+ rows loaded from snapshot/, 'and one was used');
 $one->stop('fast');
 
 done_testing();

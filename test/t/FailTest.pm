@@ -12,7 +12,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 use IqdbTest;
 
-our @EXPORT = qw(prepare_answers same background finish wait_until wait_for_point let_go wait_for_restart wait_replay
+our @EXPORT = qw(prepare_answers same background finish hold release wait_until wait_for_point let_go wait_for_restart wait_replay
   forget_files);
 
 # Functions of the database: answers(), and vec() for small random vectors.
@@ -24,12 +24,14 @@ sub prepare_answers
 -- distances are those of the rows; by_index, they must come in order.
 CREATE FUNCTION answers(tab text, by_index boolean) RETURNS text LANGUAGE plpgsql AS $$
 DECLARE
-	query text := format('SELECT id, v <-> ''[3,1,4,1]'' AS d FROM %I%s ORDER BY v <-> ''[3,1,4,1]''', tab,
-		CASE WHEN by_index THEN '' ELSE ' WHERE v IS NOT NULL' END);
+	query text;
 	line text;
 	used boolean := false;
 	answer text;
 BEGIN
+	EXECUTE format('SELECT v::text FROM %I WHERE v IS NOT NULL ORDER BY id LIMIT 1', tab) INTO line;
+	query := format('SELECT id, v <-> %1$L AS d FROM %2$I%3$s ORDER BY v <-> %1$L', coalesce(line, '[3,1,4,1]'), tab,
+		CASE WHEN by_index THEN '' ELSE ' WHERE v IS NOT NULL' END);
 	PERFORM set_config('enable_seqscan', (NOT by_index)::text, true), set_config('enable_sort', (NOT by_index)::text, true),
 		set_config('enable_indexscan', by_index::text, true), set_config('enable_bitmapscan', 'off', true);
 	FOR line IN EXECUTE 'EXPLAIN ' || query LOOP
@@ -38,7 +40,7 @@ BEGIN
 	IF used <> by_index THEN
 		RAISE EXCEPTION 'wrong plan';
 	END IF;
-	EXECUTE format('SELECT count(*) || '' '' || coalesce(string_agg(id || '':'' || coalesce(d::text, ''none''), '' '' ORDER BY id), '''')
+	EXECUTE format('SELECT count(*) || '' '' || coalesce(string_agg(id || '':'' || coalesce(d::text, ''none''), '' '' ORDER BY id, d), '''')
 		FROM (%s) q', query) INTO answer;
 	IF by_index AND EXISTS (SELECT FROM pg_class c JOIN pg_index i ON i.indexrelid = c.oid JOIN pg_am a ON a.oid = c.relam
 		WHERE i.indrelid = tab::regclass AND a.amname = 'iqdb_flat') THEN
@@ -48,8 +50,10 @@ BEGIN
 	END IF;
 	RETURN answer;
 END $$;
-CREATE FUNCTION vec() RETURNS iqvector LANGUAGE sql VOLATILE AS
-	'SELECT array_agg(floor(random() * 30))::real[]::iqvector FROM generate_series(1, 4)';
+CREATE FUNCTION extra(a text, b text) RETURNS text LANGUAGE sql IMMUTABLE AS
+	'SELECT string_agg(x, '' '') FROM (SELECT unnest(string_to_array(a, '' '')) EXCEPT ALL SELECT unnest(string_to_array(b, '' ''))) q (x)';
+CREATE FUNCTION vec(dimension int DEFAULT 4) RETURNS iqvector LANGUAGE sql VOLATILE AS
+	'SELECT array_agg(floor(random() * 30))::real[]::iqvector FROM generate_series(1, dimension)';
 SQL
 }
 
@@ -58,7 +62,7 @@ sub same
 {
 	my ($node, $table, $what) = @_;
 	my ($code, $out, $err) = $node->psql('postgres', "SELECT WHERE iqdb_prewarm('${table}_v') < 0;"
-		  . "SELECT CASE WHEN a = b THEN 'same' ELSE a || E'\\n' || b END "
+		  . "SELECT CASE WHEN a = b THEN 'same' ELSE concat('by index: ', extra(a, b), ', by table: ', extra(b, a)) END "
 		  . "FROM answers('$table', true) a, answers('$table', false) b; SELECT iqdb_check('${table}_v')");
 
 	local $Test::Builder::Level = $Test::Builder::Level + 1;
@@ -73,6 +77,26 @@ sub background
 	$session->{run} = IPC::Run::start([ 'psql', '-X', '-q', '-A', '-t', '-h', $node->host, '-p', $node->port,
 		($point ? ('-c', "SET iqdb.fail_point = '$point'") : ()), '-c', $sql, 'postgres' ], '<', \undef, '>&', \$session->{out});
 	return $session;
+}
+
+# A session that runs statements and then stays as it is, in a transaction perhaps, until it is released.
+sub hold
+{
+	my ($node, $sql) = @_;
+	my $session = { in => "$sql\n\\echo held\n", out => '' };
+	$session->{run} = IPC::Run::start([ 'psql', '-X', '-q', '-A', '-t', '-h', $node->host, '-p', $node->port, 'postgres' ],
+		'<', \$session->{in}, '>&', \$session->{out}, IPC::Run::timeout(120));
+	$session->{run}->pump until $session->{out} =~ /^held$/m;
+	return $session;
+}
+
+# Runs more statements in a session that was held, and ends it.
+sub release
+{
+	my ($session, $sql) = @_;
+	$session->{in} .= "$sql\n\\q\n";
+	$session->{run}->finish;
+	return $session->{out};
 }
 
 sub finish

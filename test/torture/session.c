@@ -59,6 +59,7 @@ static const char *const normal_messages[] = {
 	"transaction identifier",	/* is already in use */
 	"prepared transaction with identifier",
 	"recovery is in progress",
+	"vanished during its build",	/* somebody has unlinked its arena */
 };
 
 static long long
@@ -73,6 +74,9 @@ is_normal(const Session *session)
 	for (size_t i = 0; i < COUNT_OF(normal); i++)
 		if (strncmp(session->sqlstate, normal[i], strlen(normal[i])) == 0)
 			return true;
+	/* an arena that was unlinked while an index was built in it */
+	if (strstr(session->message, options.arena_parent) != NULL && strstr(session->message, "No such file") != NULL)
+		return true;
 	for (size_t i = 0; i < COUNT_OF(normal_messages); i++)
 		if (strstr(session->message, normal_messages[i]) != NULL)
 			return true;
