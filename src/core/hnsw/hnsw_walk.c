@@ -18,8 +18,9 @@
 /* Nodes visited together. */
 #define WIDTH 2
 
-/* The set of visited slots begins with room for so many per place in the beam. */
-#define VISITED_PER_RESULT 24
+/* The set of visited slots begins with room for so many, and so many more per place in the beam. */
+#define VISITED_BASE 256
+#define VISITED_PER_RESULT 12
 #define EXPECTED_MAX 4096
 
 /* Nodes met on the way down. */
@@ -274,7 +275,7 @@ IqdbStatus
 iqdbi_walk_begin(IqdbiWalk *walk)
 {
 	IqdbiBeam *beam = &walk->beam;
-	size_t     expected = (beam->capacity < EXPECTED_MAX ? beam->capacity : EXPECTED_MAX) * VISITED_PER_RESULT;
+	size_t     expected = (beam->capacity < EXPECTED_MAX ? beam->capacity : EXPECTED_MAX) * VISITED_PER_RESULT + VISITED_BASE;
 
 	iqdbi_beam_restart(beam);
 	IQDB_TRY(iqdbi_set_reset(&walk->visited, (uint32_t) (expected > beam->count ? expected : beam->count)));
