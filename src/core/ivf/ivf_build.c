@@ -25,6 +25,9 @@
 #define PROBE_NEIGHBOURS 10u
 #define PROBE_SHARE 0.98
 
+/* Queries are seldom rows: they lie farther from the middle of cells. */
+#define PROBE_MARGIN 1.5
+
 #define NOWHERE UINT32_MAX
 
 /* ---- one at a time ---- */
@@ -406,6 +409,13 @@ covering(const uint32_t *histogram, uint32_t lists)
 }
 
 static uint32_t
+with_margin(uint32_t probes, uint32_t lists)
+{
+	probes = (uint32_t) (PROBE_MARGIN * probes + 0.5);
+	return probes < lists ? probes : lists;
+}
+
+static uint32_t
 probe_queries(const Build *build)
 {
 	uint64_t row = build->ivf->stride * sizeof(float);
@@ -418,7 +428,7 @@ probe_queries(const Build *build)
 
 /*
  * Rows of the index are asked for their own nearest neighbours by a full scan: the lists to probe are those in which
- * PROBE_SHARE of these neighbours are.
+ * PROBE_SHARE of these neighbours are, and a margin.
  */
 static IqdbStatus
 measure_probes(Build *build, IqdbError *err)
@@ -452,7 +462,7 @@ measure_probes(Build *build, IqdbError *err)
 			status = iqdb_fail(err, IQDB_ERR_CANCELLED, "training was cancelled");
 	}
 	if (status == IQDB_OK)
-		ivf->header->editions[build->edition].probes = covering(histogram, lists);
+		ivf->header->editions[build->edition].probes = with_margin(covering(histogram, lists), lists);
 	iqdbi_scratch_free(&scratch);
 	iqdb_free(allocator, memory, size);
 	return status;

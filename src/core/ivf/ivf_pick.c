@@ -65,23 +65,54 @@ partition(uint64_t *entries, size_t count)
 	}
 }
 
-/* Moves the `wanted` smallest to the front, in no order; entries differ from one another or are the same row twice. */
+/*
+ * Lomuto partition around the median of three, without a branch that depends on the entries: what is smaller stands before
+ * the result, the pivot at it.
+ */
+static size_t
+partition_without_branches(uint64_t *entries, size_t count)
+{
+	size_t   middle = count / 2;
+	size_t   last = count - 1;
+	size_t   left = 0;
+	uint64_t pivot;
+
+	if (entries[middle] < entries[0])
+		swap(&entries[middle], &entries[0]);
+	if (entries[last] < entries[0])
+		swap(&entries[last], &entries[0]);
+	if (entries[middle] < entries[last])
+		swap(&entries[middle], &entries[last]);
+	pivot = entries[last];
+	for (size_t i = 0; i < last; i++)
+	{
+		uint64_t value = entries[i];
+
+		entries[i] = entries[left];
+		entries[left] = value;
+		left += value < pivot;
+	}
+	swap(&entries[last], &entries[left]);
+	return left;
+}
+
+/* Moves the `wanted` smallest to the front, in no order. Few entries are equal: the same row twice. */
 static void
 select_smallest(uint64_t *entries, size_t count, size_t wanted)
 {
 	while (count > SMALL)
 	{
-		size_t split = partition(entries, count);
+		size_t split = partition_without_branches(entries, count);
 
-		if (wanted == split)
+		if (wanted == split || wanted == split + 1)
 			return;
 		if (wanted < split)
 			count = split;
 		else
 		{
-			entries += split;
-			count -= split;
-			wanted -= split;
+			entries += split + 1;
+			count -= split + 1;
+			wanted -= split + 1;
 		}
 	}
 	insertion_sort(entries, count);

@@ -159,6 +159,8 @@ rank_waiting(Probe *probe)
 
 	probe->slot_count = 0;
 	cursor->base.stats.reranked += count;
+	for (uint32_t i = 0; i < count; i++)
+		__builtin_prefetch(&probe->store->slots[probe->slots[i]]);
 	iqdbi_exact_keys(probe->store, cursor->base.query, cursor->base.query_norm2, probe->slots, count, keys);
 	for (uint32_t i = 0; i < count; i++)
 	{
@@ -259,21 +261,22 @@ scan_plain_block(Probe *probe, unsigned char *block, uint32_t count)
 	return IQDB_OK;
 }
 
+/* Into the second-level cache: a block is as large as the first, and is scanned once. */
 static inline void
-prefetch_list(const IqdbiIvf *ivf, const IqdbiList *list)
+prefetch_block(const IqdbiIvf *ivf, uint32_t number)
 {
-	const unsigned char *block = iqdbi_ivf_block(ivf, atomic_load_explicit(&list->head, memory_order_relaxed));
+	const unsigned char *block = iqdbi_ivf_block(ivf, number);
 
-	for (size_t line = 0; line < 12; line++)
-		__builtin_prefetch(block + line * 64);
+	for (size_t at = 0; at < ivf->rows.size; at += 64)
+		__builtin_prefetch(block + at, 0, 2);
 }
 
 /*
  * Rows published by the time the list is opened. When rows were moved inside lists between two stretches, the list is
- * looked at once more from its beginning.
+ * looked at once more from its beginning. next_head: first block of the list that comes next, 0 = none.
  */
 static IqdbStatus
-scan_list(Probe *probe, uint32_t number)
+scan_list(Probe *probe, uint32_t number, uint32_t next_head)
 {
 	const IqdbiIvf *ivf = &probe->ivf;
 	IqdbiList      *list = iqdbi_ivf_lists(ivf, probe->edition) + number;
@@ -290,6 +293,9 @@ scan_list(Probe *probe, uint32_t number)
 		unsigned char *bytes = iqdbi_ivf_block(ivf, block);
 		uint32_t       rows = count < IQDBI_BLOCK_ROWS ? count : IQDBI_BLOCK_ROWS;
 
+		prefetch_block(ivf, count > IQDBI_BLOCK_ROWS
+								? atomic_load_explicit(iqdbi_block_next(bytes), memory_order_acquire)
+								: next_head);
 		if (ivf->rows.coding != IQDBI_CODING_NONE)
 			IQDB_TRY(scan_coded_block(probe, bytes, rows));
 		else
@@ -337,11 +343,12 @@ open_lists(Probe *probe, const uint32_t *order, uint32_t from, uint32_t least, u
 
 	for (uint32_t i = from; i < end && !probe->stale && !gave_up(probe->cursor); i++)
 	{
+		uint32_t next_head;
+
 		if (i >= least && met_enough(probe))
 			break;
-		if (i + 1 < end)
-			prefetch_list(&probe->ivf, &lists[order[i + 1]]);
-		IQDB_TRY(scan_list(probe, order[i]));
+		next_head = i + 1 < end ? atomic_load_explicit(&lists[order[i + 1]].head, memory_order_relaxed) : 0;
+		IQDB_TRY(scan_list(probe, order[i], next_head));
 	}
 	return IQDB_OK;
 }
