@@ -132,7 +132,7 @@ SQL
 	# ---- a hundred sessions that open it at once, right after a start ----
 	$node->restart;
 	my $offset = log_size($node);
-	$load = start_load($node, 1, 100, {
+	$load = start_load($node, '-t4', 100, {
 		"SET enable_seqscan = off;\nSELECT id FROM $t ORDER BY v <-> '[1,1,1,1,1,1]' LIMIT 3;\n" => 20,
 		"INSERT INTO $t SELECT 1, iqdb_random(6);\n" => 1 });
 	($ok, $said) = finish_load($load);

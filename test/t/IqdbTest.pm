@@ -286,7 +286,8 @@ sub kill_server
 
 # ---- load ----
 
-# start_load(node, seconds, clients, { script text => weight, ... }, variables...): pgbench in the background.
+# start_load(node, seconds, clients, { script text => weight, ... }, options...): pgbench in the background; -tN in place of
+# seconds runs N transactions for each client.
 my $loads = 0;
 
 sub start_load
@@ -305,7 +306,7 @@ sub start_load
 	}
 	my $load = { out => '', number => $number };
 	$load->{run} = IPC::Run::start(
-		[ 'pgbench', '-n', '-M', 'simple', '-c', $clients, '-j', 1, '-T', $seconds, '--max-tries=1000',
+		[ 'pgbench', '-n', '-M', 'simple', '-c', $clients, '-j', 1, $seconds =~ /^-/ ? $seconds : "-T$seconds", '--max-tries=1000',
 		  '--random-seed=' . ($number * 7919 + 1), @variables, @files, '-h', $node->host, '-p', $node->port, 'postgres' ],
 		'<', \undef, '>&', \$load->{out});
 	return $load;
