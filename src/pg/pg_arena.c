@@ -628,6 +628,7 @@ typedef struct DropState
 {
 	Oid			database;
 	uint32		relation_number;
+	bool		free_memory;
 	bool		found;
 	IqdbPgGeneration generation;
 } DropState;
@@ -643,15 +644,16 @@ drop_visit(const char *path, uint64 token, Oid database, uint32 relation_number,
 		return true;
 	state->found = true;
 	state->generation = *generation;
-	punch(path);
+	if (state->free_memory)
+		punch(path);
 	(void) unlink(path);
 	return true;
 }
 
 bool
-iqdb_pg_arena_drop_relation(Oid database, uint32 relation_number, IqdbPgGeneration *generation_out)
+iqdb_pg_arena_drop_relation(Oid database, uint32 relation_number, bool free_memory, IqdbPgGeneration *generation_out)
 {
-	DropState	state = {database, relation_number, false, {0, 0}};
+	DropState	state = {database, relation_number, free_memory, false, {0, 0}};
 
 	for (IqdbPgArena *entry = arenas; entry != NULL; entry = entry->next)
 		if (entry->is_private && entry->relation_number == relation_number)

@@ -149,10 +149,12 @@ extern bool iqdb_pg_arena_is_stale(const IqdbPgArena *arena);
 extern void iqdb_pg_arena_end_of_transaction(void);
 
 /*
- * The relation's files are going away: removes its arena, if there is one, and frees its memory at once although other
- * processes still map it. *generation_out is filled if there was one. Never raises.
+ * The relation's files are going away: removes its arena, if there is one. free_memory: nobody works with it any more, so
+ * its memory is freed at once although other processes still map it. *generation_out is filled if there was one. Never
+ * raises.
  */
-extern bool iqdb_pg_arena_drop_relation(Oid database, uint32 relation_number, IqdbPgGeneration *generation_out);
+extern bool iqdb_pg_arena_drop_relation(Oid database, uint32 relation_number, bool free_memory,
+										IqdbPgGeneration *generation_out);
 
 /* Writes out, and syncs if asked to, the logs of all arenas that this process has mapped. */
 extern void iqdb_pg_arena_flush_logs(bool sync);

@@ -35,18 +35,39 @@
 /* Cost of handing one row on. */
 #define EMIT_COST 0.1
 
+/* Greedy descent through the layers, then the beam; neighbours seen before are not scored again. */
+static double
+rows_scored_by_graph(const IqdbIndexOptions *options, double rows)
+{
+	double		ef = iqdb_hnsw_ef_search > 0 ? iqdb_hnsw_ef_search : options->ef_search;
+	double		layers = log(Max(rows, 2)) / log(Max(options->m, 2));
+
+	return layers * options->m + ef * options->m * 0.6 + ef;
+}
+
+/* The centres, of which about half are looked at in two steps, and the rows of the lists that are opened. */
+static double
+rows_scored_by_lists(const IqdbIndexOptions *options, double rows)
+{
+	double		lists = options->lists > 0 ? options->lists : 3 * sqrt(rows);
+	double		probes = iqdb_ivf_probes > 0 ? iqdb_ivf_probes : options->probes > 0 ? options->probes : 8;
+
+	return lists / 2 + rows * Min(probes / lists, 1);
+}
+
 /* Rows an engine scores before its first answer. */
 static double
 rows_scored(const IqdbIndexOptions *options, double rows)
 {
-	double		ef = iqdb_hnsw_ef_search > 0 ? iqdb_hnsw_ef_search : options->ef_search;
-	double		layers;
-
-	if (options->engine != IQDB_ENGINE_HNSW || rows < 1)
-		return rows;
-	/* greedy descent through the layers, then the beam; neighbours seen before are not scored again */
-	layers = log(Max(rows, 2)) / log(Max(options->m, 2));
-	return Min(rows, layers * options->m + ef * options->m * 0.6 + ef);
+	switch (options->engine)
+	{
+		case IQDB_ENGINE_HNSW:
+			return Min(rows, rows_scored_by_graph(options, rows));
+		case IQDB_ENGINE_IVF:
+			return Min(rows, rows_scored_by_lists(options, rows));
+		default:
+			return rows;
+	}
 }
 
 void

@@ -110,7 +110,8 @@ remove_pending(bool commit)
 		Oid			database = iqdb_pg_file_database(going[i]);
 		IqdbPgGeneration in_memory;
 		IqdbPgGeneration on_disk;
-		bool		had_arena = iqdb_pg_arena_drop_relation(database, iqdb_pg_file_number(going[i]), &in_memory);
+		bool		had_arena = iqdb_pg_arena_drop_relation(database, iqdb_pg_file_number(going[i]), true,
+															  &in_memory);
 
 		/* an arena of a copied fork is named by the copy's relation number, so only own files are in question */
 		if (!had_arena && !generation_on_disk(going[i], &on_disk))
@@ -317,7 +318,9 @@ sweep_arenas(SweepState *state)
 		/* a build that takes this long holds the lock, and is visible to nobody */
 		if (!iqdb_pg_lock(list.items[i].database, list.items[i].relation_number, IQDB_PG_LOCK_OPEN, false))
 			continue;
-		if (iqdb_pg_arena_drop_relation(list.items[i].database, list.items[i].relation_number, &generation))
+		/* an index that another transaction made, and has not committed for so long, may be in use */
+		if (iqdb_pg_arena_drop_relation(list.items[i].database, list.items[i].relation_number,
+										database_gone(list.items[i].database), &generation))
 			state->removed++;
 		iqdb_pg_unlock(list.items[i].database, list.items[i].relation_number, IQDB_PG_LOCK_OPEN);
 	}
