@@ -297,7 +297,8 @@ build(Bench *bench)
 	run(bench, workers, bench->threads, build_worker, 0);
 	cpu = seconds_of(CLOCK_PROCESS_CPUTIME_ID) - cpu;
 	iqdb_index_stats(&bench->index, &stats);
-	printf("build %.2f s (processor %.2f s) with %d thread(s), %.0f bytes per row (vector %zu), kernels %s\n", now() - start, cpu,
+	printf("build %.2f s (processor %.2f s) with %d thread(s), %.0f bytes per row (vector %zu), kernels %s\n",
+		   now() - start, cpu,
 		   bench->threads, (double) stats.memory / (double) bench->base.count, bench->base.dim * sizeof(float),
 		   bench->index.store.kernels->name);
 	fflush(stdout);

@@ -174,8 +174,6 @@ suite_fuzz() {
         [ -e "$source" ] || continue
         name=$(basename "$source" .c)
         wanted "$name" || continue
-        # gates on the quality of answers run the code that others run, only much more of it
-        [[ $variant == asan && $name == *_recall ]] && continue
         mkdir -p "$folder/tmp/$name"
         TMPDIR="$folder/tmp/$name" start "$folder" "$name" \
             "$BUILD/asan/test/fuzz/$name" "test/fuzz/corpus/${name#fuzz_}"

@@ -433,7 +433,8 @@ uint32_t iqdbi_query_block(const IqdbiQuery *query, const unsigned char *block, 
 void iqdbi_model_pack(const IqdbiIvf *ivf, IqdbiModel *model, IqdbiCode *code);
 
 /*
- * The `wanted` lists nearest to a vector in the space of cells, nearest first, in scratch->ids; fewer when there are fewer. With a second level the answer is approximate unless all lists are wanted. Returns how many.
+ * The `wanted` lists nearest to a vector in the space of cells, nearest first, in scratch->ids; fewer when there are fewer.
+ * With a second level the answer is approximate unless all lists are wanted. Returns how many.
  */
 uint32_t iqdbi_coarse_nearest(IqdbiScratch *scratch, const IqdbiModel *model, const float *work, uint32_t wanted);
 
