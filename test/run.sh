@@ -206,8 +206,6 @@ suite_examples() {
         [ -e "$source" ] || continue
         name=$(basename "$source" .c)
         wanted "$name" || continue
-        # gates on the quality of answers run the code that others run, only much more of it
-        [[ $variant == asan && $name == *_recall ]] && continue
         mkdir -p "$folder/tmp/$name"
         TMPDIR="$folder/tmp/$name" start "$folder" "$name" \
             test/lib/as_tap.sh "$name" \
