@@ -154,7 +154,9 @@ tuple_complete(TupleTableSlot *slot)
 /*
  * The newest version of the row with this root line pointer that is not dead to everybody, copied; NULL if there is none,
  * or if the line pointer is no root. All versions that this index has seen have the same key; an older one, from before
- * the index was there, may have another. The buffer is locked.
+ * the index was there, may have another. So may one whose transaction a standby takes for running although it ended with
+ * a crash of the primary before the index was made: one that is in progress counts only if there is no other. The buffer
+ * is locked.
  */
 static HeapTuple
 newest_version(Relation heap, Buffer buffer, OffsetNumber root, TransactionId oldest)
@@ -168,6 +170,7 @@ newest_version(Relation heap, Buffer buffer, OffsetNumber root, TransactionId ol
 	while (offset >= FirstOffsetNumber && offset <= PageGetMaxOffsetNumber(page))
 	{
 		ItemId		item = PageGetItemId(page, offset);
+		HTSV_Result status;
 		HeapTupleData tuple;
 
 		if (ItemIdIsRedirected(item) && offset == root)
@@ -185,7 +188,8 @@ newest_version(Relation heap, Buffer buffer, OffsetNumber root, TransactionId ol
 			break;
 		if (TransactionIdIsValid(writer) && !TransactionIdEquals(writer, HeapTupleHeaderGetXmin(tuple.t_data)))
 			break;
-		if (HeapTupleSatisfiesVacuum(&tuple, oldest, buffer) != HEAPTUPLE_DEAD)
+		status = HeapTupleSatisfiesVacuum(&tuple, oldest, buffer);
+		if (status != HEAPTUPLE_DEAD && (status != HEAPTUPLE_INSERT_IN_PROGRESS || found.t_data == NULL))
 			found = tuple;
 		if (!HeapTupleHeaderIsHotUpdated(tuple.t_data))
 			break;

@@ -182,8 +182,9 @@ for my $method (@methods)
 {
 	my $table = $method =~ s/iqdb_/t_/r;
 
-	# A snapshot is copied while rows come and go; the server dies, and the snapshot is used.
-	for my $skip (0, 1, 2)
+	# A snapshot is copied, in parts of some thousand rows, while rows come and go; the server dies, and the snapshot is used.
+	$node->safe_psql('postgres', "INSERT INTO $table (v) SELECT vec() FROM generate_series(1, 9000)");
+	for my $skip (0 .. 3)
 	{
 		churn($table);
 		my $session = background($node, "snapshot-write:sleep:$skip", $flush->($table));

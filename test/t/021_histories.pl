@@ -12,7 +12,8 @@ use FailTest;
 
 my $conf = "iqdb.background_worker = off\niqdb.fsync = always\nsynchronous_commit = on\nautovacuum = off\n"
   . "wal_writer_delay = 10s\ncheckpoint_timeout = 1h\n";
-my @tables = qw(snapshot_only log_only copied_late mixed);
+my @copied = map { "copied_$_" } 0 .. 3;
+my @tables = (qw(snapshot_only log_only mixed), @copied);
 
 # ---- two servers that part -------------------------------------------------------------------------------------------
 
@@ -22,8 +23,10 @@ install($one);
 prepare_answers($one);
 for my $table (@tables)
 {
+	# snapshots are copied in parts of some thousand rows
+	my $rows = $table =~ /copied/ ? 9000 : 40;
 	$one->safe_psql('postgres', "CREATE TABLE $table (id bigint, v iqvector(4)); INSERT INTO $table SELECT i, vec() "
-		  . "FROM generate_series(1, 40) i; CREATE INDEX ${table}_v ON $table USING iqdb_flat (v)");
+		  . "FROM generate_series(1, $rows) i; CREATE INDEX ${table}_v ON $table USING iqdb_flat (v)");
 }
 $one->stop('fast');
 $one->backup_fs_cold('parting');
@@ -44,13 +47,19 @@ $one->safe_psql('postgres', "SELECT iqdb_flush('snapshot_only_v'), iqdb_flush('m
 write_rows($one, 6, 'mixed');
 write_rows($two, 21, 'mixed');
 
-# This snapshot begins before the parting and ends behind it; the other server has rows without vector in these places.
-my $session = background($one, 'snapshot-write:sleep', "SELECT iqdb_flush('copied_late_v')");
-wait_for_point($one, 'snapshot-write');
-write_rows($one, 5, 'copied_late');
-let_go($one, 'snapshot-write');
-finish($session);
-$two->safe_psql('postgres', 'INSERT INTO copied_late SELECT 100 + i, NULL FROM generate_series(1, 10) i');
+# These snapshots begin before the parting and end behind it: they lack rows that the other server still has, and hold some
+# where it has rows without vector. Where the copy is held up decides what gets into it.
+for my $skip (0 .. 3)
+{
+	my $session = background($one, "snapshot-write:sleep:$skip", "SELECT iqdb_flush('copied_${skip}_v')");
+	wait_for_point($one, 'snapshot-write');
+	$one->safe_psql('postgres', "DELETE FROM copied_$skip WHERE id % 2 = 0");
+	$one->safe_psql('postgres', "VACUUM copied_$skip");
+	write_rows($one, 5, "copied_$skip");
+	unlink $one->data_dir . '/fail_point.snapshot-write';
+	finish($session);
+	$two->safe_psql('postgres', "INSERT INTO copied_$skip SELECT 100 + i, NULL FROM generate_series(1, 10) i");
+}
 
 for my $node ($one, $two)
 {

@@ -13,7 +13,7 @@ use FailTest;
 my $primary = new_node('primary', init => [ allows_streaming => 1 ], conf => "iqdb.background_worker = off\n"
 	  . "max_prepared_transactions = 5\nwal_log_hints = on\nwal_retrieve_retry_interval = 100ms\nwal_keep_size = 200MB\n"
 	  . "max_standby_streaming_delay = -1\nwal_receiver_status_interval = 1s\n"
-	  . "hot_standby_feedback = on\n");
+	  . "hot_standby_feedback = on\niqdb.journal_keep = 2\n");
 $primary->start;
 install($primary);
 prepare_answers($primary);
@@ -113,9 +113,12 @@ fill_places('short_lived', 'concurrently');
 # A crash ends a transaction that the standby takes for running as long as an older one is prepared.
 new_table($_) for qw(orphans);
 new_table('incomplete', 900);
+new_table('no_index_yet');
+on_primary('DROP INDEX no_index_yet_v');
 my $toast = on_primary("SELECT reltoastrelid::regclass FROM pg_class WHERE relname = 'incomplete'");
 on_primary("BEGIN; CREATE TABLE spare (); PREPARE TRANSACTION 'older'");
-$session = hold($primary, "BEGIN; UPDATE orphans SET note = 'hot' WHERE id % 2 = 0; INSERT INTO incomplete (v) SELECT vec(900) "
+$session = hold($primary, "BEGIN; UPDATE orphans SET note = 'hot' WHERE id % 2 = 0; "
+	  . "UPDATE no_index_yet SET v = vec(); INSERT INTO incomplete (v) SELECT vec(900) "
 	  . 'FROM generate_series(1, 10);');
 wait_replay($primary, $standby);
 kill_server($primary);
@@ -124,9 +127,10 @@ $primary->start;
 # hints, in whole pages, go to the standby
 on_primary('SELECT count(*) FROM orphans; SELECT count(*) FROM incomplete; CHECKPOINT; SELECT count(*) FROM orphans');
 on_primary("VACUUM $toast");
+on_primary('CREATE INDEX no_index_yet_v ON no_index_yet USING iqdb_flat (v)');
 wait_replay($primary, $standby);
 forget_files($standby);
-for my $table (qw(orphans incomplete))
+for my $table (qw(orphans incomplete no_index_yet))
 {
 	same($primary, $table, "$table: primary");
 	same($standby, $table, "$table: standby");
@@ -157,6 +161,20 @@ forget_files($primary);
 same($primary, 'horizon', 'horizon: the primary has read the table');
 release($reader, 'COMMIT;');
 fill_places('horizon', 'horizon');
+
+# A standby that did not look for so long that the journal has been used again.
+new_table('overtaken');
+wait_replay($primary, $standby);
+same($standby, 'overtaken', 'overtaken: before');
+for my $round (1 .. 4)
+{
+	on_primary('INSERT INTO overtaken (v) SELECT vec() FROM generate_series(1, 700)');
+	on_primary("SELECT iqdb_flush('overtaken_v')");
+}
+my ($end, $kept) = split /\|/, on_primary("SELECT journal_entries, journal_kept FROM iqdb_index_stats('overtaken_v')");
+cmp_ok($kept, '<', $end, 'overtaken: the journal is shorter than what was written to it');
+wait_replay($primary, $standby);
+same($standby, 'overtaken', 'overtaken: afterwards');
 
 # An index that is younger than a row's versions: the oldest has another key, and somebody can still see it.
 on_primary("CREATE TABLE versions (id bigint, note text DEFAULT '', v iqvector(4)) WITH (fillfactor = 50); "
