@@ -35,7 +35,10 @@ trap 'exit 130' INT TERM
 build() { "$MAKE" --no-print-directory -s -C "$WORK/tree" -j "$JOBS" PG_CONFIG="$PG_CONFIG" "$@"; }
 
 # Takes the module just built into the servers' tree.
-use_module() { cp "$WORK/tree/build/fail/iqdb.so" "$WORK/pg$LIBDIR/iqdb.so.new" && mv "$WORK/pg$LIBDIR/iqdb.so.new" "$WORK/pg$LIBDIR/iqdb.so"; }
+use_module() {
+    local target="$WORK/pg$LIBDIR/iqdb.so"
+    cp "$WORK/tree/build/fail/iqdb.so" "$target.new" && mv "$target.new" "$target"
+}
 
 # run_test NAME: one TAP test; what it said is in $WORK/out/NAME. Fails if the test does.
 run_test() {
