@@ -33,7 +33,7 @@ BEGIN
 	TRUNCATE iqvector_target;
 	EXECUTE format('COPY iqvector_source TO %L WITH (%s)', file, options);
 	EXECUTE format('COPY iqvector_target FROM %L WITH (%s)', file, options);
-	EXECUTE format('COPY (SELECT) TO PROGRAM %L', format('rm %L', file));
+	EXECUTE format('COPY (SELECT) TO PROGRAM %L', format('cat >/dev/null; rm %L', file));
 	RETURN QUERY SELECT * FROM iqvector_target ORDER BY id;
 END
 $$;

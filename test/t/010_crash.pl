@@ -11,7 +11,7 @@ use Test::More;
 use Time::HiRes qw(usleep);
 
 my $seed = seed_from_env();
-my $rounds = $ENV{IQDB_ROUNDS} // 30;
+my $rounds = $ENV{IQDB_ROUNDS} // 90;
 my $node = new_node('crash', conf => <<'CONF');
 restart_after_crash = on
 wal_writer_delay = 10ms

@@ -528,6 +528,7 @@ static void
 put_in_place(Build *build, bool had_edition)
 {
 	const IqdbiIvf *ivf = build->ivf;
+	uint32_t        slots;
 
 	iqdb_store_lock(ivf->store, IQDB_LOCK_STRUCTURE, true);
 	close_edition(ivf, true);
@@ -538,7 +539,9 @@ put_in_place(Build *build, bool had_edition)
 	iqdbi_chain_sweep(ivf, true);
 	if (!had_edition)
 		return;
-	for (uint32_t slot = 0; slot < build->slots; slot++)
+	/* also slots that came while it was filled: their rows may have been linked in the old edition, and removed */
+	slots = atomic_load_explicit(&ivf->store->header->slot_count, memory_order_acquire);
+	for (uint32_t slot = 0; slot < slots; slot++)
 		release_left_behind(ivf, build->edition, slot);
 }
 
