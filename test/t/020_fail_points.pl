@@ -10,7 +10,7 @@ use Test::More;
 use IqdbTest;
 use FailTest;
 
-my $node = new_node('main', conf => "restart_after_crash = on\niqdb.background_worker = off\niqdb.journal_keep = 2\niqdb.fsync = always\n");
+my $node = new_node('main', conf => "restart_after_crash = on\niqdb.background_worker = off\niqdb.journal_keep = 8\niqdb.fsync = always\n");
 $node->start;
 install($node);
 

@@ -116,6 +116,18 @@ for my $round (1 .. 5)
 }
 cmp_ok($lost, '>=', 1, 'a crash has taken rows back');
 
+# An entry that nobody has applied is not passed over: the position of a snapshot would be none of this history.
+$one->start;
+$one->psql('postgres', "SET iqdb.fail_point = 'journal-appended:error'; INSERT INTO log_only SELECT 4000, vec()");
+$one->safe_psql('postgres', 'INSERT INTO log_only SELECT 4000 + i, vec() FROM generate_series(1, 5) i');
+$one->safe_psql('postgres', "SELECT iqdb_flush('log_only_v')");
+$offset = log_size($one);
+kill_server($one);
+$one->start;
+same($one, 'log_only', 'snapshot behind an entry that was left');
+unlike(log_since($one, $offset), qr/is refused/, 'it is not refused');
+$one->stop('fast');
+
 # A snapshot is as durable as what it was made of: the journal entries in it are not lost with the WAL's tail.
 $one->start;
 $one->safe_psql('postgres', "SELECT iqdb_prewarm('mixed_v'); CHECKPOINT");
