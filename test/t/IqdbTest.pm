@@ -172,7 +172,7 @@ sub grow_old
 
 # agree(node, what, table => , op => , dims =>, ...): one test: does the index answer as a sequential scan does?
 # Options: column (v), id (id), queries (10), limit (10), filter (''), method (exact unless it says otherwise),
-# recall (0.95; 0.75 where fewer than ten queries say little of it), database (postgres), all (1: compares the whole table too), values (of the query vectors).
+# recall (0.95), database (postgres), all (1: compares the whole table too), values (of the query vectors).
 sub agree
 {
 	my ($node, $what, %args) = @_;
@@ -187,14 +187,12 @@ sub agree_sql
 {
 	my (%args) = @_;
 	my $exact = is_exact($args{method} // 'iqdb_flat') ? 'true' : 'false';
-	my $queries = $args{queries} // 10;
-	my $recall = $args{recall} // ($queries < 10 ? 0.75 : 0.95);
 	return sprintf(
 		'SELECT iqdb_compare(%s, %s, %s, %s, %d, %d, %s, %s, %s, %s);',
 		map({ "'$_'" } $args{table}, $args{id} // 'id', $args{column} // 'v', $args{op} // '<->'),
-		$queries, $args{limit} // 10,
+		$args{queries} // 10, $args{limit} // 10,
 		"'" . (($args{filter} // '') =~ s/'/''/gr) . "'",
-		$exact, $recall, ($args{all} // 1) ? 'true' : 'false');
+		$exact, $args{recall} // 0.95, ($args{all} // 1) ? 'true' : 'false');
 }
 
 # sound(node, index, what): iqdb_check finds nothing.

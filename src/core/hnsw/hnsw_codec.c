@@ -7,9 +7,7 @@
  *    12   4  m
  *    16   4  slot count n: the chunks describe slots 0 .. n - 1
  *    20   4  slot of the entry point, or 2^32 - 1
- *    24   4  number of components of the codes' centre: the dimension, or 0 when there is none
- *    28   4  zero
- * then the centre, f32 each.
+ *    24   8  zero
  *
  * Chunks follow until n slots are described:
  *     0   4  number of slots in this chunk, at least 1
@@ -88,22 +86,6 @@ encode_chunk(const IqdbiHnsw *graph, uint32_t first, uint32_t end, unsigned char
 	return slot;
 }
 
-/* The centre as it is now: it changes once in the index's life. */
-static IqdbStatus
-save_centre(const IqdbiHnsw *graph, uint32_t count, unsigned char *bytes, IqdbSink *sink, IqdbError *err)
-{
-	for (uint32_t done = 0; done < count;)
-	{
-		uint32_t part = count - done < CHUNK_SIZE_WANTED / 4 ? count - done : CHUNK_SIZE_WANTED / 4;
-
-		for (uint32_t i = 0; i < part; i++)
-			iqdb_store_f32(bytes + 4 * (size_t) i, graph->centre[done + i]);
-		IQDB_TRY(sink->write(sink->arg, bytes, 4 * (size_t) part, err));
-		done += part;
-	}
-	return IQDB_OK;
-}
-
 static IqdbStatus
 save_chunks(const IqdbiHnsw *graph, uint32_t end, unsigned char *bytes, IqdbSink *sink, IqdbError *err)
 {
@@ -125,7 +107,6 @@ iqdbi_hnsw_save(IqdbStore *store, IqdbSink *sink, IqdbError *err)
 	IqdbiHnsw      graph;
 	IqdbStatus     status;
 	uint64_t       entry;
-	uint32_t       centre = 0;
 	uint32_t       end = atomic_load_explicit(&store->header->slot_count, memory_order_acquire);
 	unsigned char  header[HEADER_SIZE] = {0};
 	unsigned char *bytes = iqdb_alloc(&store->host->allocator, CHUNK_HEADER_SIZE + CHUNK_SIZE_MAX);
@@ -134,17 +115,12 @@ iqdbi_hnsw_save(IqdbStore *store, IqdbSink *sink, IqdbError *err)
 		return iqdb_fail(err, IQDB_ERR_NOMEM, "out of memory for saving the graph");
 	iqdbi_hnsw_view(&graph, store);
 	entry = iqdbi_hnsw_entry(&graph);
-	if (atomic_load_explicit(&graph.header->centred, memory_order_acquire) != 0)
-		centre = (uint32_t) graph.dim;
 	memcpy(header, MAGIC, 8);
 	iqdb_store_u32(header + 8, VERSION);
 	iqdb_store_u32(header + 12, store->header->options.m);
 	iqdb_store_u32(header + 16, end);
 	iqdb_store_u32(header + 20, entry == 0 ? IQDB_SLOT_NONE : iqdbi_entry_slot(entry));
-	iqdb_store_u32(header + 24, centre);
 	status = sink->write(sink->arg, header, sizeof(header), err);
-	if (status == IQDB_OK)
-		status = save_centre(&graph, centre, bytes, sink, err);
 	if (status == IQDB_OK)
 		status = save_chunks(&graph, end, bytes, sink, err);
 	iqdb_free(&store->host->allocator, bytes, CHUNK_HEADER_SIZE + CHUNK_SIZE_MAX);
@@ -160,7 +136,6 @@ typedef struct Load
 	uint32_t  entry_slot; /* what the snapshot says */
 	uint32_t  known;      /* slots below it have records here */
 	uint32_t  lost;       /* nodes without their row */
-	uint32_t  centre;     /* components of the centre */
 } Load;
 
 static IqdbStatus
@@ -212,7 +187,9 @@ begin_node(Load *load, uint32_t slot, uint32_t level, uint64_t sequence)
 	level = iqdbi_hnsw_blocks_take(graph, slot, level);
 	if (row_is(store, slot, sequence))
 	{
-		iqdbi_hnsw_encode(graph, slot);
+		if (graph->coded)
+			iqdb_sq8_encode(graph->metric, iqdb_store_vector(store, slot), store->norms[slot], graph->dim,
+							iqdbi_hnsw_code(graph, slot), &graph->scalars[slot]);
 		info = iqdbi_info_make(IQDBI_INFO_LINKED, level);
 		atomic_fetch_add_explicit(&graph->header->linked, 1, memory_order_relaxed);
 		atomic_fetch_add_explicit(&graph->header->level_count[level], 1, memory_order_relaxed);
@@ -305,45 +282,13 @@ load_header(Load *load, IqdbSource *source, IqdbError *err)
 	if (iqdb_load_u32(header + 8) != VERSION)
 		return iqdb_fail(err, IQDB_ERR_VERSION, "graph in snapshot has version %u, this build reads %u",
 						 iqdb_load_u32(header + 8), VERSION);
-	load->centre = iqdb_load_u32(header + 24);
-	if (iqdb_load_u32(header + 12) != store->header->options.m || iqdb_load_u32(header + 28) != 0 ||
-		(load->centre != 0 && (!load->graph.coded || load->centre != load->graph.dim)))
+	if (iqdb_load_u32(header + 12) != store->header->options.m || iqdb_load_u64(header + 24) != 0)
 		return corrupt(err, "header does not fit the index");
 	load->end = iqdb_load_u32(header + 16);
 	load->entry_slot = iqdb_load_u32(header + 20);
 	if (load->end > IQDBI_HNSW_SLOTS_MAX)
 		return corrupt(err, "too many slots");
 	return IQDB_OK;
-}
-
-static IqdbStatus
-load_centre(const Load *load, IqdbSource *source, IqdbError *err)
-{
-	const IqdbAllocator *allocator = &load->graph.store->host->allocator;
-	size_t               length = load->centre * sizeof(float);
-	unsigned char       *bytes;
-	float               *values;
-	IqdbStatus           status = IQDB_ERR_NOMEM;
-
-	if (load->centre == 0)
-		return IQDB_OK;
-	bytes = iqdb_alloc(allocator, length);
-	values = iqdb_alloc(allocator, length);
-	if (bytes != NULL && values != NULL)
-		status = source->read(source->arg, bytes, length, err);
-	else
-		(void) iqdb_fail(err, status, "out of memory for loading the graph");
-	for (uint32_t i = 0; status == IQDB_OK && i < load->centre; i++)
-	{
-		values[i] = iqdb_load_f32(bytes + 4 * (size_t) i);
-		if (!isfinite(values[i]))
-			status = corrupt(err, "centre is not finite");
-	}
-	if (status == IQDB_OK)
-		iqdbi_hnsw_centre_set(&load->graph, values);
-	iqdb_free(allocator, bytes, length);
-	iqdb_free(allocator, values, length);
-	return status;
 }
 
 /* ---- reading: the graph as a whole ------------------------------------------------------------------------------- */
@@ -438,7 +383,6 @@ iqdbi_hnsw_load(IqdbStore *store, IqdbSource *source, IqdbError *err)
 
 	iqdbi_hnsw_view(&load.graph, store);
 	IQDB_TRY(load_header(&load, source, err));
-	IQDB_TRY(load_centre(&load, source, err));
 	/* nodes of rows removed at the end of the slots still lead to others; how many of those is not believed */
 	load.known = load.end < 2 * (uint64_t) slot_count ? load.end : 2 * slot_count;
 	if (load.known < slot_count)

@@ -27,8 +27,7 @@ enum
 	IQDBI_HNSW_NODES = 0,   /* one record per slot: code, lock, state, level-0 links */
 	IQDBI_HNSW_UPPER = 1,   /* blocks of links of the levels above */
 	IQDBI_HNSW_PENDING = 2, /* slots added and not linked yet */
-	IQDBI_HNSW_SCALARS = 3, /* coded graphs: IqdbSq8Row per slot */
-	IQDBI_HNSW_CENTRE = 4   /* coded graphs: float per dimension, subtracted before coding */
+	IQDBI_HNSW_SCALARS = 3  /* coded graphs: IqdbSq8Row per slot */
 };
 
 /* ---- in the arena ------------------------------------------------------------------------------------------------ */
@@ -48,9 +47,6 @@ typedef struct IqdbiHnswHeader
 	_Atomic uint32_t pending;     /* entries of region PENDING, finished ones included */
 	_Atomic uint32_t unreachable; /* nodes out of reach when last counted */
 	_Atomic uint32_t maintaining; /* 1 while somebody repairs: one at a time */
-	/* changed once in the index's life, with STRUCTURE held exclusively: see hnsw_centre.c */
-	float            centre_norm2;
-	_Atomic uint32_t centred;
 	/* the rest is guarded by IQDB_LOCK_ENGINE */
 	uint32_t         pending_done;                   /* entries of PENDING that need no linking any more */
 	uint32_t         block_count;                    /* blocks ever used; block 0 is never given out */
@@ -92,7 +88,6 @@ typedef struct IqdbiHnsw
 	_Atomic uint32_t *upper;
 	_Atomic uint32_t *pending;
 	IqdbSq8Row       *scalars;
-	float            *centre;
 	size_t            record_size;
 	size_t            node_offset;
 	size_t            dim;
@@ -115,15 +110,6 @@ static inline uint8_t *
 iqdbi_hnsw_code(const IqdbiHnsw *graph, uint32_t slot)
 {
 	return graph->nodes + (size_t) slot * graph->record_size;
-}
-
-/* Holds as long as STRUCTURE is held. */
-static inline IqdbSq8Centre
-iqdbi_hnsw_centre(const IqdbiHnsw *graph)
-{
-	IqdbSq8Centre centre = {graph->centre, graph->header->centre_norm2};
-
-	return centre;
 }
 
 static inline uint32_t
@@ -253,12 +239,8 @@ typedef struct IqdbiTarget
 	float        norm2;
 } IqdbiTarget;
 
-/* Both hold as long as STRUCTURE is held, and behind that as long as the epoch does not change. */
 void iqdbi_target_query(const IqdbiHnsw *graph, IqdbiTarget *target, const float *vector, float norm2);
 void iqdbi_target_row(const IqdbiHnsw *graph, IqdbiTarget *target, uint32_t slot);
-
-/* Codes a row. Nobody knows the node yet, or STRUCTURE is held exclusively. */
-void iqdbi_hnsw_encode(const IqdbiHnsw *graph, uint32_t slot);
 
 /* Traversal keys of rows: never NaN. */
 void iqdbi_hnsw_score(const IqdbiHnsw *graph, const IqdbiTarget *target, const uint32_t *slots, size_t count,
@@ -267,14 +249,6 @@ void iqdbi_hnsw_score(const IqdbiHnsw *graph, const IqdbiTarget *target, const u
 /* Rank keys on full-precision vectors, as vec/metric.h defines them. */
 void iqdbi_hnsw_score_exact(const IqdbiHnsw *graph, const float *query, float query_norm2, const uint32_t *slots,
 							size_t count, float *keys_out);
-
-/* ---- the centre of the codes (hnsw_centre.c) --------------------------------------------------------------------- */
-
-/* Sets the centre when enough rows are linked and it was not set yet. No lock is held. */
-void iqdbi_hnsw_centre_when_due(const IqdbiHnsw *graph);
-
-/* Sets it to given values, dim of them, at load. */
-void iqdbi_hnsw_centre_set(const IqdbiHnsw *graph, const float *values);
 
 /* ---- a search's private memory (hnsw_beam.c) --------------------------------------------------------------------- */
 

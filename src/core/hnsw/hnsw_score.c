@@ -11,10 +11,8 @@
 void
 iqdbi_target_query(const IqdbiHnsw *graph, IqdbiTarget *target, const float *vector, float norm2)
 {
-	IqdbSq8Centre centre = iqdbi_hnsw_centre(graph);
-
 	if (graph->coded)
-		iqdb_sq8_query(graph->metric, &centre, vector, norm2, graph->dim, target->code, &target->query);
+		iqdb_sq8_query(graph->metric, vector, norm2, graph->dim, target->code, &target->query);
 	target->vector = vector;
 	target->norm2 = norm2;
 }
@@ -24,24 +22,12 @@ iqdbi_target_row(const IqdbiHnsw *graph, IqdbiTarget *target, uint32_t slot)
 {
 	if (graph->coded)
 	{
-		IqdbSq8Centre centre = iqdbi_hnsw_centre(graph);
-
-		iqdb_sq8_query_of_row(graph->metric, &centre, iqdbi_hnsw_code(graph, slot), &graph->scalars[slot], graph->dim,
+		iqdb_sq8_query_of_row(graph->metric, iqdbi_hnsw_code(graph, slot), &graph->scalars[slot], graph->dim,
 							  target->code, &target->query);
 		return;
 	}
 	target->vector = iqdb_store_vector(graph->store, slot);
 	target->norm2 = graph->store->norms[slot];
-}
-
-void
-iqdbi_hnsw_encode(const IqdbiHnsw *graph, uint32_t slot)
-{
-	IqdbSq8Centre centre = iqdbi_hnsw_centre(graph);
-
-	if (graph->coded)
-		iqdb_sq8_encode(graph->metric, &centre, iqdb_store_vector(graph->store, slot), graph->store->norms[slot],
-						graph->dim, iqdbi_hnsw_code(graph, slot), &graph->scalars[slot]);
 }
 
 static void
