@@ -97,9 +97,13 @@ start() {
     } &
 }
 
-# A file, without the middle when it is long.
+# What is worth reading of a failed program: what it said on standard error, its tests that failed, its last lines.
 excerpt() {
-    if [ "$(wc -l <"$1")" -le 120 ]; then cat "$1"; else head -n 70 "$1" && echo "[...]" && tail -n 50 "$1"; fi
+    local name=$1
+    tail -n 60 "$name.err" | sed 's/^/  ! /'
+    grep -n '^ *not ok' "$name.out" | head -n 40 | sed 's/^/  | /'
+    say "  | [...]"
+    tail -n 12 "$name.out" | sed 's/^/  | /'
 }
 
 # Prints the line of one program, in one piece; after a failure with what it had to say.
@@ -112,8 +116,7 @@ report() {
             $word "$name" "$passed" "$failed" "$note" "$(seconds_since "$begun")"
         if [ "$failed" -gt 0 ]; then
             say "  ---- $name, exit code $code$([ "$code" -eq 124 ] && echo " (took longer than $PROGRAM_SECONDS s)")"
-            excerpt "$folder/$name.out" | sed 's/^/  | /'
-            excerpt "$folder/$name.err" | sed 's/^/  ! /'
+            excerpt "$folder/$name"
             say "  ----"
         fi
     } >"$folder/$name.report"
