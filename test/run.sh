@@ -97,9 +97,13 @@ start() {
     } &
 }
 
-# What is worth reading of a failed program: what it said on standard error, its tests that failed, its last lines.
+# What is worth reading of a failed program: what it said on standard error, its tests that failed, its last lines. The
+# modules for tests with servers keep what a script says when it dies in a file of their own.
 excerpt() {
-    local name=$1
+    local name=$1 file
+    for file in "$WORK/server/tap/$(basename "$name")"/tmp_check/log/regress_log_*; do
+        [ ! -e "$file" ] || grep -v '^#\|^ok\|^###' "$file" | tail -n 20 | sed 's/^/  ! /'
+    done
     tail -n 60 "$name.err" | sed 's/^/  ! /'
     grep -n '^ *not ok' "$name.out" | head -n 40 | sed 's/^/  | /'
     say "  | [...]"

@@ -31,16 +31,18 @@ INSERT INTO $t (tenant, v) SELECT i % 50, iqdb_random(5) FROM generate_series(1,
 SQL
 	for my $op (sort keys %operators)
 	{
+		# by Hamming distance most rows are equally far away: there is little that a graph or a list could go by
+		my @recall = $op eq '<~>' ? (recall => 0.6) : ();
 		$node->safe_psql('postgres', "CREATE INDEX ${t}_v ON $t USING $method (v $operators{$op})");
-		agree($node, "$method $op on rows that were there", table => $t, op => $op, method => $method);
+		agree($node, "$method $op on rows that were there", table => $t, op => $op, method => $method, @recall);
 		$node->safe_psql('postgres', <<"SQL");
 INSERT INTO $t (tenant, v) SELECT i % 50, iqdb_random(5, 4) FROM generate_series(1, 100) i;
 INSERT INTO $t (tenant, v) SELECT 0, '[0,0,0,0,0]' FROM generate_series(1, 30) i;
 INSERT INTO $t (tenant, v) SELECT 0, NULL FROM generate_series(1, 30) i;
 SQL
-		agree($node, "$method $op on new rows", table => $t, op => $op, method => $method);
+		agree($node, "$method $op on new rows", table => $t, op => $op, method => $method, @recall);
 		$node->safe_psql('postgres', "DELETE FROM $t WHERE id % 7 = 3; VACUUM $t");
-		agree($node, "$method $op after delete and vacuum", table => $t, op => $op, method => $method);
+		agree($node, "$method $op after delete and vacuum", table => $t, op => $op, method => $method, @recall);
 		sound($node, "${t}_v", "$method $op: iqdb_check finds nothing");
 		$node->safe_psql('postgres', "DROP INDEX ${t}_v");
 	}
