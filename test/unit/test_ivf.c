@@ -798,6 +798,35 @@ opening_never_retrains(void **state)
 	samples_free(&samples);
 }
 
+/* The room for centres is that of as many lists as were asked for, not more. */
+static void
+few_lists_of_wide_vectors_load(void **state)
+{
+	Samples samples;
+
+	(void) state;
+	samples_make(&samples, 50, 2, 800, 4, 0.4, SEED);
+	for (uint32_t lists = 1; lists <= 3; lists++)
+	{
+		IqdbIndexOptions options = iqdb_index_options_default(IQDB_ENGINE_IVF, 800, IQDB_METRIC_L2);
+		MemoryIndex      memory;
+		MemoryIndex      loaded;
+		MemorySnapshot   snapshot;
+
+		options.lists = lists;
+		memory_index_create(&memory, &options, &iqdb_locks_none, NULL, MEMORY_MAX);
+		samples_put(&samples, &memory.index, 0, 50, false);
+		assert_int_equal(iqdb_index_maintain(&memory.index, IQDB_MAINTAIN_BUILD, NULL), IQDB_OK);
+		save(&memory.index, &snapshot);
+		assert_int_equal(load(&loaded, &options, &snapshot, NULL), IQDB_OK);
+		same_lists(&memory.index, &loaded.index, &samples);
+		memory_snapshot_free(&snapshot);
+		memory_index_destroy(&memory);
+		memory_index_destroy(&loaded);
+	}
+	samples_free(&samples);
+}
+
 /* Cut short anywhere, or with any byte changed: refused, or a sound index with all rows. */
 static void
 a_snapshot_is_not_believed(void **state)
@@ -1164,6 +1193,7 @@ main(void)
 		cmocka_unit_test(suggestions_are_monotone_and_clamped),
 		cmocka_unit_test(product_codes_add_no_copy_of_vectors),
 		cmocka_unit_test(opening_never_retrains),
+		cmocka_unit_test(few_lists_of_wide_vectors_load),
 		cmocka_unit_test(a_snapshot_is_not_believed),
 		cmocka_unit_test(rows_without_a_list_load_as_if_just_added),
 		cmocka_unit_test(a_full_arena_stops_training_and_keeps_rows),

@@ -273,10 +273,11 @@ read_centres(const IqdbiIvf *ivf, uint32_t lists, IqdbSource *source, IqdbError 
 
 	for (uint32_t list = 0; list < lists; list++)
 	{
+		size_t come = lists - list < 64 ? lists : (size_t) list + 64;
 		float *centre;
 
 		if (list % 64 == 0)
-			IQDB_TRY(iqdbi_ivf_grow(ivf, IQDBI_IVF_MODELS, ((size_t) list + 64) * row, err));
+			IQDB_TRY(iqdbi_ivf_grow(ivf, IQDBI_IVF_MODELS, come * row, err));
 		centre = (float *) (void *) ((unsigned char *) iqdb_store_engine_region(ivf->store, IQDBI_IVF_MODELS) +
 									 list * row);
 		IQDB_TRY(read_floats(source, centre, ivf->work_dim, err));
