@@ -318,7 +318,7 @@ suite_tap() {
     [ "$FAILED" -eq 0 ] || show_server_logs
 }
 
-# Random load and accidents on servers, one run for each access method; two at a time.
+# Random load and accidents on servers, one run for each access method, side by side.
 suite_torture() {
     local folder=$1 method out
     build PG_CONFIG="$PG_CONFIG" torture-program >"$folder/build.log" 2>&1 ||
@@ -329,8 +329,8 @@ suite_torture() {
         wanted "$method" || continue
         out=$WORK/server/t/$method
         as_server_user mkdir -p "$out" "$ARENA_FOLDER/$method"
-        PROGRAM_SECONDS=$((TORTURE_SECONDS + 240)) JOBS=2 start "$folder" "$method" \
-            "${AS_SERVER_USER[@]}" env HOME="$WORK/server" TMPDIR="$WORK/server" "$WORK/torture/torture" \
+        PROGRAM_SECONDS=$((TORTURE_SECONDS + 240)) JOBS=3 start "$folder" "$method" \
+            "${AS_SERVER_USER[@]}" env HOME="$WORK/server" TMPDIR="$WORK/server" nice "$WORK/torture/torture" \
             --method="$method" --seconds="$TORTURE_SECONDS" --seed="${SEED:-0}" --bin="$SERVER_BIN" \
             --folder="$out/s" --arenas="$ARENA_FOLDER/$method"
     done

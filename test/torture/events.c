@@ -61,7 +61,7 @@ cluster_start(Cluster *cluster)
 	node_init(cluster->primary, name, &cluster->random);
 	if (!node_start(cluster->primary))
 		return;
-	if (!tables_create(cluster->primary))
+	if (!tables_create(cluster->primary, &cluster->random))
 		return;
 	if (options.standby && !has_failed())
 		make_standby(cluster);
@@ -220,21 +220,36 @@ standby_anew(Cluster *cluster)
 	make_standby(cluster);
 }
 
+/* The end of recovery may take a second attempt; see node.c. */
+static void
+become_primary(Node *node)
+{
+	char		answer[32] = "";
+
+	for (int attempt = 0; attempt < 3 && strcmp(answer, "t") != 0 && !has_failed(); attempt++)
+	{
+		if (attempt > 0)
+			sleep_milliseconds(500);
+		if (node_wait_ready(node, 90))
+			(void) ask(node, answer, sizeof(answer), "SELECT pg_promote(true, 60)");
+	}
+	if (strcmp(answer, "t") != 0)
+		fail("%s could not be promoted", node->name);
+}
+
 /* The primary is lost; what it had not sent yet is lost with it. */
 static void
 promote(Cluster *cluster)
 {
 	Node	   *old = cluster->primary;
 	Node	   *new_primary = cluster->standby;
-	char		answer[32];
 
 	load_pause();
 	checker_stop(cluster->primary_checker);
 	checker_stop(cluster->standby_checker);
 	cluster->standby_checker = NULL;
 	node_stop(old, random_chance(&cluster->random, 50) ? STOP_KILL : STOP_FAST);
-	if (!ask(new_primary, answer, sizeof(answer), "SELECT pg_promote(true, 60)") || strcmp(answer, "t") != 0)
-		fail("%s could not be promoted", new_primary->name);
+	become_primary(new_primary);
 	new_primary->is_standby = false;
 	cluster->primary = new_primary;
 	cluster->standby = NULL;

@@ -351,7 +351,7 @@ ddl_in_transaction(Worker *w)
 			return session_run(&w->session, "DROP INDEX IF EXISTS %s", i->name);
 		case 4:
 			count("create index");
-			index_definition(i, "CREATE INDEX IF NOT EXISTS", sql, sizeof(sql));
+			index_definition(i, "CREATE INDEX IF NOT EXISTS", &w->random, sql, sizeof(sql));
 			return session_run(&w->session, "%s", sql);
 		case 5:
 			count("alter table set unlogged or logged");
@@ -480,7 +480,7 @@ ddl_alone(Worker *w)
 		case 4:
 		case 5:
 			count("create index concurrently");
-			index_definition(i, "CREATE INDEX CONCURRENTLY IF NOT EXISTS", sql, sizeof(sql));
+			index_definition(i, "CREATE INDEX CONCURRENTLY IF NOT EXISTS", &w->random, sql, sizeof(sql));
 			(void) session_run(&w->session, "%s", sql);
 			break;
 		case 6:
@@ -541,7 +541,7 @@ tidy_up(Worker *w)
 		snprintf(sql, sizeof(sql), "%s", PQgetvalue(w->session.result, 0, 0));
 		(void) session_run(&w->session, "DROP TABLE IF EXISTS %s", sql);
 	}
-	index_definition(i, "CREATE INDEX IF NOT EXISTS", sql, sizeof(sql));
+	index_definition(i, "CREATE INDEX IF NOT EXISTS", &w->random, sql, sizeof(sql));
 	(void) session_run(&w->session, "%s", sql);
 	if (random_chance(&w->random, 50))
 		(void) session_run(&w->session, "ALTER TABLE %s SET LOGGED", some_table(w)->name);

@@ -58,6 +58,7 @@ static const char *const normal_messages[] = {
 	"cannot execute",			/* something that writes, on a standby */
 	"transaction identifier",	/* is already in use */
 	"prepared transaction with identifier",
+	"maximum number of prepared transactions reached",
 	"recovery is in progress",
 	"vanished during its build",	/* somebody has unlinked its arena */
 };

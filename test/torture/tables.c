@@ -32,12 +32,65 @@ const Index indexes[] = {
 };
 const int	index_count = COUNT_OF(indexes);
 
-void
-index_definition(const Index *index, const char *verb, char *sql, size_t size)
+/* Options that an index may be given. Which of them suit which index, tables_create() finds out. */
+static const struct
 {
-	snprintf(sql, size, "%s %s ON %s USING %s (%s %s)%s%s", verb, index->name, index->table->name, options.method,
-			 index->expression, index->opclass, index->predicate != NULL ? " WHERE " : "",
-			 index->predicate != NULL ? index->predicate : "");
+	const char *option;
+	const char *values[6];
+} choices[] = {
+	{"compression", {"lz4", "zstd"}},
+	{"quantization", {"none", "sq8", "pq", "bq"}},
+	{"vectors", {"disk"}},
+	{"m", {"4", "24"}},
+	{"lists", {"1", "7", "30"}},
+};
+
+#define VALUES_MAX COUNT_OF(choices[0].values)
+
+static bool suits[COUNT_OF(indexes)][COUNT_OF(choices)][VALUES_MAX];
+
+static void
+write_definition(const Index *index, const char *verb, const char *name, const char *with, char *sql, size_t size)
+{
+	snprintf(sql, size, "%s %s ON %s USING %s (%s %s)%s%s%s%s%s", verb, name, index->table->name, options.method,
+			 index->expression, index->opclass, with[0] != '\0' ? " WITH (" : "", with, with[0] != '\0' ? ")" : "",
+			 index->predicate != NULL ? " WHERE " : "", index->predicate != NULL ? index->predicate : "");
+}
+
+void
+index_definition(const Index *index, const char *verb, Random *random, char *sql, size_t size)
+{
+	char		with[256] = "";
+	size_t		used = 0;
+
+	for (size_t i = 0; i < COUNT_OF(choices); i++)
+	{
+		uint32_t	j = random_below(random, VALUES_MAX);
+
+		if (suits[index - indexes][i][j])
+			used += (size_t) snprintf(with + used, sizeof(with) - used, "%s%s = %s", used > 0 ? ", " : "",
+									  choices[i].option, choices[i].values[j]);
+	}
+	write_definition(index, verb, index->name, with, sql, size);
+}
+
+/* Tries every value of every option on an index of its own. */
+static void
+find_what_suits(Session *session)
+{
+	for (int n = 0; n < index_count; n++)
+		for (size_t i = 0; i < COUNT_OF(choices); i++)
+			for (size_t j = 0; j < VALUES_MAX && choices[i].values[j] != NULL; j++)
+			{
+				char		with[128];
+				char		sql[SQL_MAX];
+
+				snprintf(with, sizeof(with), "%s = %s", choices[i].option, choices[i].values[j]);
+				write_definition(&indexes[n], "CREATE INDEX", "trial", with, sql, sizeof(sql));
+				if (session_run(session, "SELECT torture_suits('%s')", sql) != DONE)
+					give_up("%s: %s", sql, session->message);
+				suits[n][i][j] = PQgetvalue(session->result, 0, 0)[0] == 't';
+			}
 }
 
 /* Can this build make an index of the method at all? */
@@ -57,7 +110,7 @@ method_is_there(Session *session)
 }
 
 bool
-tables_create(const Node *node)
+tables_create(const Node *node, Random *random)
 {
 	Session		session = {0};
 
@@ -67,7 +120,11 @@ tables_create(const Node *node)
 		session_run(&session,
 					"CREATE FUNCTION torture_vector(dimension int, steps int) RETURNS iqvector LANGUAGE sql VOLATILE AS "
 					"'SELECT array_agg(floor(random() * steps))::real[]::iqvector FROM generate_series(1, dimension)'") !=
-		DONE)
+		DONE ||
+		session_run(&session,
+					"CREATE FUNCTION torture_suits(definition text) RETURNS boolean LANGUAGE plpgsql AS "
+					"'BEGIN EXECUTE definition; DROP INDEX trial; RETURN true; "
+					"EXCEPTION WHEN feature_not_supported OR invalid_parameter_value THEN RETURN false; END'") != DONE)
 		give_up("the database could not be prepared: %s", session.message);
 	if (!method_is_there(&session))
 	{
@@ -85,11 +142,12 @@ tables_create(const Node *node)
 						"FROM generate_series(1, %u)", t->name, t->literal, t->value, t->rows / 2) != DONE)
 			give_up("table %s could not be made: %s", t->name, session.message);
 	}
+	find_what_suits(&session);
 	for (int i = 0; i < index_count; i++)
 	{
 		char		sql[SQL_MAX];
 
-		index_definition(&indexes[i], "CREATE INDEX", sql, sizeof(sql));
+		index_definition(&indexes[i], "CREATE INDEX", random, sql, sizeof(sql));
 		if (session_run(&session, "%s", sql) != DONE)
 			fail("index %s could not be made: %s", indexes[i].name, session.message);
 	}

@@ -101,6 +101,11 @@ extern void node_settings(Node *node, Random *random);
 
 /* Starts it and waits until it accepts connections (consistent, for a standby). false after fail(). */
 extern bool node_start(Node *node);
+
+/*
+ * Waits for that. A server that meets PostgreSQL's own trouble with a leftover of an unlogged table is started again, and
+ * counted; see node.c.
+ */
 extern bool node_wait_ready(Node *node, double seconds);
 
 typedef enum StopMode
@@ -179,8 +184,10 @@ extern const int index_count;
 
 
 /* false if the server has no such access method. */
-extern bool tables_create(const Node *node);
-extern void index_definition(const Index *index, const char *verb, char *sql, size_t size);
+extern bool tables_create(const Node *node, Random *random);
+
+/* A statement that makes it, with options at random. */
+extern void index_definition(const Index *index, const char *verb, Random *random, char *sql, size_t size);
 
 /* A vector as text, as the table's values are; may be NULL's text in COPY format. */
 extern void random_value(const Table *table, Random *random, char *text, size_t size);
@@ -257,7 +264,7 @@ typedef struct Cluster
 {
 	Node	   *primary;
 	Node	   *standby;		/* or NULL */
-	Node		nodes[64];
+	Node		nodes[1024];
 	int			made;
 	Checker    *primary_checker;
 	Checker    *standby_checker;
