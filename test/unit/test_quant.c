@@ -11,6 +11,7 @@
 #include "core/base/topk.h"
 #include "core/quant/bq.h"
 #include "core/quant/kmeans.h"
+#include "core/quant/packed.h"
 #include "core/quant/pq.h"
 #include "core/quant/sq8.h"
 #include "harness/alloc_fault.h"
@@ -673,6 +674,51 @@ sq8_top_k_overlap_with_f32_baseline_meets_threshold(void **state)
 	samples_free(&samples);
 }
 
+/* ---- packed byte codes ---- */
+
+/* All instruction sets give the same sums, which are those of one row after the other. */
+static void
+packed_sums_agree(void **state)
+{
+	static const char *const names[] = {"scalar", "avx2", "avx512bw", "avx512", "neon"};
+	IqdbRng                  rng;
+
+	(void) state;
+	iqdb_rng_seed(&rng, SEED);
+	for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++)
+	{
+		const IqdbKernels *table = iqdb_kernels_named(names[i]);
+
+		for (int round = 0; table != NULL && round < 200; round++)
+		{
+			size_t   quads = 1 + iqdb_rng_below(&rng, round < 195 ? 70 : 4000);
+			size_t   groups = 1 + iqdb_rng_below(&rng, 3);
+			size_t   bytes = groups * quads * IQDB_PACKED_QUAD_BYTES;
+			uint8_t *codes = malloc(bytes);
+			int8_t  *query = malloc(4 * quads);
+			int32_t  sums[48];
+
+			assert_true(codes != NULL && query != NULL);
+			for (size_t at = 0; at < bytes; at++)
+				codes[at] = round % 10 == 0 ? 255 : (uint8_t) iqdb_rng_next(&rng);
+			for (size_t at = 0; at < 4 * quads; at++)
+				query[at] = round % 10 == 0 ? -128 : (int8_t) (uint8_t) iqdb_rng_next(&rng);
+			iqdb_packed_kernels(table)->dot(codes, quads, groups, query, -5, sums);
+			for (size_t row = 0; row < 16 * groups; row++)
+			{
+				const uint8_t *group = codes + row / 16 * quads * IQDB_PACKED_QUAD_BYTES;
+				int32_t        sum = -5;
+
+				for (size_t at = 0; at < 4 * quads; at++)
+					sum += group[at / 4 * 64 + row % 16 * 4 + at % 4] * query[at];
+				assert_int_equal(sums[row], sum);
+			}
+			free(codes);
+			free(query);
+		}
+	}
+}
+
 int
 main(void)
 {
@@ -692,6 +738,7 @@ main(void)
 		cmocka_unit_test(bq_top_k_preserves_query_cluster),
 		cmocka_unit_test(bq_refuses_what_it_must),
 		cmocka_unit_test(sq8_top_k_overlap_with_f32_baseline_meets_threshold),
+		cmocka_unit_test(packed_sums_agree),
 	};
 
 	print_message("seed %llu\n", (unsigned long long) SEED);

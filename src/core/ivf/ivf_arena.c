@@ -123,6 +123,7 @@ iqdbi_ivf_view(IqdbiIvf *ivf_out, IqdbStore *store)
 	ivf_out->store = store;
 	ivf_out->header = store->engine_header;
 	ivf_out->kernels = iqdbi_ivf_kernels(store->kernels);
+	ivf_out->packed = iqdb_packed_kernels(store->kernels);
 	ivf_out->homes[0] = iqdb_store_engine_region(store, IQDBI_IVF_HOMES);
 	ivf_out->homes[1] = iqdb_store_engine_region(store, IQDBI_IVF_HOMES + 1);
 	ivf_out->next = iqdb_store_engine_region(store, IQDBI_IVF_NEXT);

@@ -107,7 +107,7 @@ score_block(const CentreQuery *query, const unsigned char *block, uint32_t count
 
 	if (count <= 16)
 		memset(sums + 16, 0, 16 * sizeof(*sums));
-	ivf->kernels->bytes(block + layout->codes_at, layout->words, count > 16 ? 2 : 1, query->bytes, query->start, sums);
+	ivf->packed->dot(block + layout->codes_at, layout->words, count > 16 ? 2 : 1, query->bytes, query->start, sums);
 	near = ivf->kernels->finish(sums, iqdbi_block_scales(layout, block), iqdbi_block_offsets(layout, block),
 								&query->line, limit, keys);
 	return count >= IQDBI_BLOCK_ROWS ? near : near & ((UINT32_C(1) << count) - 1);

@@ -545,7 +545,7 @@ iqdbi_query_block(const IqdbiQuery *query, const unsigned char *block, uint32_t 
 	{
 		if (count <= 16)
 			memset(sums + 16, 0, 16 * sizeof(*sums));
-		ivf->kernels->bytes(block + layout->codes_at, layout->words, count > 16 ? 2 : 1, query->bytes, query->start,
+		ivf->packed->dot(block + layout->codes_at, layout->words, count > 16 ? 2 : 1, query->bytes, query->start,
 							sums);
 	}
 	else

@@ -1,13 +1,11 @@
 /*
- * ivf_kernels.c - inner loops over packed codes: plain C, AVX2, AVX-512 with VNNI.
+ * ivf_kernels.c - inner loops over codes: plain C, AVX2, AVX-512.
  *
- * Owns: sums over blocks of 32 rows, the step from sums to keys, and the coding of floats as bytes. All forms give the
- * same results bit for bit: sums are whole numbers, floats are multiplied and added one by one in the same order.
+ * Owns: sums of nibble codes over blocks of 32 rows, the step from sums to keys, and the coding of floats as bytes. Does
+ * not own: sums of byte codes (quant/packed.c). All forms give the same results bit for bit: sums are whole numbers,
+ * floats are multiplied and added one by one in the same order.
  *
- * Layouts. Byte codes: a group of 16 rows holds, for each four dimensions, 64 bytes: four of row 0, four of row 1, ... so
- * that one instruction adds four products for each of 16 rows, and nothing has to be added across at the end (Andre,
- * Kermarrec, Le Scouarnec, "Cache locality is not enough", VLDB 2015, for the idea of transposed blocks). Nibble codes:
- * 32 bytes, one per row, hold two four-bit codes each, for tables of 16 bytes that fit a register.
+ * Nibble codes: 32 bytes, one per row, hold two four-bit codes each, for tables of 16 bytes that fit a register.
  *
  * A writer may append to a block while it is scanned: rows behind the published count are then half written, their lanes
  * come out as some number, and callers drop them. Hence no_sanitize_thread here, and nowhere else.
@@ -20,13 +18,11 @@
 #include <immintrin.h>
 #define KERNELS_X86 1
 #define AVX2 __attribute__((target("avx2")))
-#define AVX512 __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")))
+#define AVX512 __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl")))
 #endif
 
 #define SCANS_BLOCKS __attribute__((no_sanitize_thread))
 
-#define GROUP_ROWS 16u
-#define QUAD_BYTES 64u
 #define PAIR_BYTES 32u
 #define TABLE_BYTES 16u
 
@@ -34,21 +30,6 @@
 #define PAIRS_MAX 128u
 
 /* ---- plain ---- */
-
-SCANS_BLOCKS static void
-bytes_plain(const uint8_t *codes, size_t quads, size_t groups, const int8_t *query, int32_t start, int32_t *sums_out)
-{
-	for (size_t group = 0; group < groups; group++)
-	{
-		for (size_t row = 0; row < GROUP_ROWS; row++)
-			sums_out[group * GROUP_ROWS + row] = start;
-		for (size_t quad = 0; quad < quads; quad++, codes += QUAD_BYTES)
-		{
-			for (size_t i = 0; i < QUAD_BYTES; i++)
-				sums_out[group * GROUP_ROWS + i / 4] += codes[i] * query[4 * quad + i % 4];
-		}
-	}
-}
 
 SCANS_BLOCKS static void
 nibbles_plain(const uint8_t *codes, size_t pairs, const uint8_t *tables, int32_t *sums_out)
@@ -116,7 +97,6 @@ round_plain(const float *in, size_t dim, float inverse, int32_t plus, uint8_t *o
 }
 
 static const IqdbiIvfKernels kernels_plain = {
-	.bytes = bytes_plain,
 	.nibbles = nibbles_plain,
 	.finish = finish_plain,
 	.residual = residual_plain,
@@ -126,43 +106,6 @@ static const IqdbiIvfKernels kernels_plain = {
 #ifdef KERNELS_X86
 
 /* ---- AVX2 ---- */
-
-/* Eight rows of one quad: bytes 0 and 2, then 1 and 3, as words times the query's words. */
-AVX2 static inline __m256i
-add_quad(__m256i sums, __m256i codes, __m256i query_even, __m256i query_odd)
-{
-	__m256i low = _mm256_set1_epi16(0x00ff);
-
-	sums = _mm256_add_epi32(sums, _mm256_madd_epi16(_mm256_and_si256(codes, low), query_even));
-	return _mm256_add_epi32(sums, _mm256_madd_epi16(_mm256_srli_epi16(codes, 8), query_odd));
-}
-
-AVX2 SCANS_BLOCKS static void
-bytes_avx2(const uint8_t *codes, size_t quads, size_t groups, const int8_t *query, int32_t start, int32_t *sums_out)
-{
-	for (size_t group = 0; group < groups; group++)
-	{
-		__m256i first = _mm256_set1_epi32(start);
-		__m256i second = first;
-
-		for (size_t quad = 0; quad < quads; quad++, codes += QUAD_BYTES)
-		{
-			int32_t four;
-			__m256i both;
-			__m256i even;
-			__m256i odd;
-
-			memcpy(&four, query + 4 * quad, sizeof(four));
-			both = _mm256_set1_epi32(four);
-			even = _mm256_srai_epi16(_mm256_slli_epi16(both, 8), 8);
-			odd = _mm256_srai_epi16(both, 8);
-			first = add_quad(first, _mm256_loadu_si256((const __m256i *) (const void *) codes), even, odd);
-			second = add_quad(second, _mm256_loadu_si256((const __m256i *) (const void *) (codes + 32)), even, odd);
-		}
-		_mm256_storeu_si256((__m256i *) (void *) (sums_out + group * GROUP_ROWS), first);
-		_mm256_storeu_si256((__m256i *) (void *) (sums_out + group * GROUP_ROWS + 8), second);
-	}
-}
 
 /*
  * Sixteen-bit lanes hold two rows' bytes: `both` adds them as they lie, `odd` the upper ones alone. What the upper ones
@@ -299,7 +242,6 @@ round_avx2(const float *in, size_t dim, float inverse, int32_t plus, uint8_t *ou
 }
 
 static const IqdbiIvfKernels kernels_avx2 = {
-	.bytes = bytes_avx2,
 	.nibbles = nibbles_avx2,
 	.finish = finish_avx2,
 	.residual = residual_avx2,
@@ -307,74 +249,6 @@ static const IqdbiIvfKernels kernels_avx2 = {
 };
 
 /* ---- AVX-512 ---- */
-
-AVX512 static inline __m512i
-broadcast_quad(const int8_t *query)
-{
-	int32_t four;
-
-	memcpy(&four, query, sizeof(four));
-	return _mm512_set1_epi32(four);
-}
-
-/* Two groups share the query's loads; two sums per group hide the latency of the instruction. */
-AVX512 SCANS_BLOCKS static inline void
-bytes_two_groups(const uint8_t *codes, size_t quads, const int8_t *query, int32_t start, int32_t *sums_out)
-{
-	const uint8_t *other = codes + quads * QUAD_BYTES;
-	__m512i        a0 = _mm512_set1_epi32(start);
-	__m512i        b0 = a0;
-	__m512i        a1 = _mm512_setzero_si512();
-	__m512i        b1 = a1;
-	size_t         quad;
-
-	for (quad = 0; quad + 2 <= quads; quad += 2)
-	{
-		__m512i q0 = broadcast_quad(query + 4 * quad);
-		__m512i q1 = broadcast_quad(query + 4 * quad + 4);
-
-		a0 = _mm512_dpbusd_epi32(a0, _mm512_loadu_si512(codes + quad * QUAD_BYTES), q0);
-		b0 = _mm512_dpbusd_epi32(b0, _mm512_loadu_si512(other + quad * QUAD_BYTES), q0);
-		a1 = _mm512_dpbusd_epi32(a1, _mm512_loadu_si512(codes + (quad + 1) * QUAD_BYTES), q1);
-		b1 = _mm512_dpbusd_epi32(b1, _mm512_loadu_si512(other + (quad + 1) * QUAD_BYTES), q1);
-	}
-	if (quad < quads)
-	{
-		__m512i q0 = broadcast_quad(query + 4 * quad);
-
-		a0 = _mm512_dpbusd_epi32(a0, _mm512_loadu_si512(codes + quad * QUAD_BYTES), q0);
-		b0 = _mm512_dpbusd_epi32(b0, _mm512_loadu_si512(other + quad * QUAD_BYTES), q0);
-	}
-	_mm512_storeu_si512(sums_out, _mm512_add_epi32(a0, a1));
-	_mm512_storeu_si512(sums_out + GROUP_ROWS, _mm512_add_epi32(b0, b1));
-}
-
-AVX512 SCANS_BLOCKS static inline void
-bytes_one_group(const uint8_t *codes, size_t quads, const int8_t *query, int32_t start, int32_t *sums_out)
-{
-	__m512i a0 = _mm512_set1_epi32(start);
-	__m512i a1 = _mm512_setzero_si512();
-	size_t  quad;
-
-	for (quad = 0; quad + 2 <= quads; quad += 2)
-	{
-		a0 = _mm512_dpbusd_epi32(a0, _mm512_loadu_si512(codes + quad * QUAD_BYTES), broadcast_quad(query + 4 * quad));
-		a1 = _mm512_dpbusd_epi32(a1, _mm512_loadu_si512(codes + (quad + 1) * QUAD_BYTES),
-								 broadcast_quad(query + 4 * quad + 4));
-	}
-	if (quad < quads)
-		a0 = _mm512_dpbusd_epi32(a0, _mm512_loadu_si512(codes + quad * QUAD_BYTES), broadcast_quad(query + 4 * quad));
-	_mm512_storeu_si512(sums_out, _mm512_add_epi32(a0, a1));
-}
-
-AVX512 SCANS_BLOCKS static void
-bytes_avx512(const uint8_t *codes, size_t quads, size_t groups, const int8_t *query, int32_t start, int32_t *sums_out)
-{
-	for (; groups >= 2; groups -= 2, codes += 2 * quads * QUAD_BYTES, sums_out += 2 * GROUP_ROWS)
-		bytes_two_groups(codes, quads, query, start, sums_out);
-	if (groups > 0)
-		bytes_one_group(codes, quads, query, start, sums_out);
-}
 
 /* Two pairs side by side: the halves of the vectors belong to one pair each. */
 AVX512 SCANS_BLOCKS static void
@@ -485,7 +359,6 @@ round_avx512(const float *in, size_t dim, float inverse, int32_t plus, uint8_t *
 }
 
 static const IqdbiIvfKernels kernels_avx512 = {
-	.bytes = bytes_avx512,
 	.nibbles = nibbles_avx512,
 	.finish = finish_avx512,
 	.residual = residual_avx512,

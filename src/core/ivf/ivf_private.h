@@ -12,6 +12,7 @@
 
 #include "core/base/topk.h"
 #include "core/ivf/ivf.h"
+#include "core/quant/packed.h"
 #include "core/quant/pq.h"
 
 #define IQDBI_BLOCK_ROWS 32u
@@ -42,10 +43,6 @@ typedef struct IqdbiLine
 
 typedef struct IqdbiIvfKernels
 {
-	/* sums[i] = start + dot(code of row i, query); rows in groups of 16, quads of 4 dimensions; query: 4 * quads bytes */
-	void (*bytes)(const uint8_t *codes, size_t quads, size_t groups, const int8_t *query, int32_t start,
-				  int32_t *sums_out);
-
 	/* sums[i] = sum of tables[sub][nibble sub of row i]; 32 rows; tables: 2 * pairs times 16 bytes */
 	void (*nibbles)(const uint8_t *codes, size_t pairs, const uint8_t *tables, int32_t *sums_out);
 
@@ -203,23 +200,24 @@ typedef struct IqdbiBlockLayout
 
 typedef struct IqdbiIvf
 {
-	IqdbStore             *store;
-	IqdbiIvfHeader        *header;
-	const IqdbiIvfKernels *kernels;
-	IqdbMetric             metric;
-	size_t                 dim;
-	size_t                 stride;
-	bool                   coded_centres; /* L2, DOT, COSINE: centres are compared by codes first */
-	IqdbSum                sum;           /* in which rows are near to centres: L2, L1 or HAMMING */
-	size_t                 work_dim;      /* of the space in which cells are cells: dim, DOT one more */
-	size_t                 work_stride;
-	IqdbiBlockLayout       rows;          /* blocks of lists */
-	IqdbiBlockLayout       centres;       /* blocks of packed centres */
-	IqdbPq                 pq;            /* shape; PRODUCT */
-	size_t                 codebook;      /* floats */
-	_Atomic uint32_t      *homes[2];
-	_Atomic uint32_t      *next;
-	unsigned char         *blocks;
+	IqdbStore               *store;
+	IqdbiIvfHeader          *header;
+	const IqdbiIvfKernels   *kernels;
+	const IqdbPackedKernels *packed;
+	IqdbMetric               metric;
+	size_t                   dim;
+	size_t                   stride;
+	bool                     coded_centres; /* L2, DOT, COSINE: centres are compared by codes first */
+	IqdbSum                  sum;           /* in which rows are near to centres: L2, L1 or HAMMING */
+	size_t                   work_dim;      /* of the space in which cells are cells: dim, DOT one more */
+	size_t                   work_stride;
+	IqdbiBlockLayout         rows;          /* blocks of lists */
+	IqdbiBlockLayout         centres;       /* blocks of packed centres */
+	IqdbPq                   pq;            /* shape; PRODUCT */
+	size_t                   codebook;      /* floats */
+	_Atomic uint32_t        *homes[2];
+	_Atomic uint32_t        *next;
+	unsigned char           *blocks;
 } IqdbiIvf;
 
 void iqdbi_ivf_view(IqdbiIvf *ivf_out, IqdbStore *store);
