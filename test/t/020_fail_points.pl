@@ -34,13 +34,17 @@ SQL
 # What leads to a point: SQL to run before it is armed, whether the server restarts then, and the statement that meets it.
 my $flush = sub { "SELECT iqdb_flush('$_[0]_v')" };
 my $look = sub { "SET enable_seqscan = off; SELECT count(*) FROM (SELECT 1 FROM $_[0] ORDER BY v <-> '[1,1,1,1]') q" };
+my $fill = sub { "INSERT INTO $_[0] (v) SELECT vec() FROM generate_series(1, 300)" };
 my @cases = (
+	# at first with pages that make the journal longer, below with pages used again
+	[ 'journal-page-taken',  $fill ],
+	[ 'journal-page-linked', $fill ],
 	[ 'journal-append',      sub { "INSERT INTO $_[0] (v) SELECT vec() FROM generate_series(1, 5)" }, skip => 2 ],
 	[ 'journal-appended',    sub { "INSERT INTO $_[0] (v) SELECT vec() FROM generate_series(1, 5)" }, skip => 2 ],
 	[ 'entry-put',           sub { "INSERT INTO $_[0] (v) SELECT vec() FROM generate_series(1, 5)" }, skip => 2 ],
 	[ 'link',                sub { "INSERT INTO $_[0] (v) SELECT vec() FROM generate_series(1, 5)" }, skip => 2 ],
-	[ 'journal-page-taken',  sub { "INSERT INTO $_[0] (v) SELECT vec() FROM generate_series(1, 300)" } ],
-	[ 'journal-page-linked', sub { "INSERT INTO $_[0] (v) SELECT vec() FROM generate_series(1, 300)" } ],
+	[ 'journal-page-taken',  $fill ],
+	[ 'journal-page-linked', $fill ],
 	[ 'journal-append',      sub { "DELETE FROM $_[0] WHERE id % 5 = 1; VACUUM $_[0]" } ],
 	[ 'journal-appended',    sub { "DELETE FROM $_[0] WHERE id % 5 = 2; VACUUM $_[0]" } ],
 	[ 'delete-begin',        sub { "DELETE FROM $_[0] WHERE id % 5 = 3; VACUUM $_[0]" } ],
