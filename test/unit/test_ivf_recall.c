@@ -336,7 +336,7 @@ filtered_search_keeps_its_recall(void **state)
 static void
 codes_are_as_good_as_they_should_be(void **state)
 {
-	static const double limits[] = {0, 0.001, 0.5};
+	static const double limits[] = {0, 0.02, 0.2};
 	Samples             samples;
 
 	(void) state;

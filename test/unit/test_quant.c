@@ -676,6 +676,27 @@ sq8_top_k_overlap_with_f32_baseline_meets_threshold(void **state)
 
 /* ---- packed byte codes ---- */
 
+static void
+check_halves(const IqdbKernels *table, const uint8_t *codes, size_t octets, size_t groups, const int8_t *query)
+{
+	int32_t sums[48];
+
+	iqdb_packed_kernels(table)->dot_halves(codes, octets, groups, query, 77, sums);
+	for (size_t row = 0; row < 16 * groups; row++)
+	{
+		const uint8_t *group = codes + row / 16 * octets * IQDB_PACKED_QUAD_BYTES;
+		int32_t        sum = 77;
+
+		for (size_t at = 0; at < 8 * octets; at++)
+		{
+			uint8_t byte = group[at / 8 * 64 + row % 16 * 4 + at % 4];
+
+			sum += (at % 8 < 4 ? byte & 15 : byte >> 4) * query[at];
+		}
+		assert_int_equal(sums[row], sum);
+	}
+}
+
 /* All instruction sets give the same sums, which are those of one row after the other. */
 static void
 packed_sums_agree(void **state)
@@ -713,6 +734,8 @@ packed_sums_agree(void **state)
 					sum += group[at / 4 * 64 + row % 16 * 4 + at % 4] * query[at];
 				assert_int_equal(sums[row], sum);
 			}
+			if (quads % 2 == 0)
+				check_halves(table, codes, quads / 2, groups, query);
 			free(codes);
 			free(query);
 		}

@@ -498,7 +498,7 @@ iqdb_ivf_code_error(IqdbStore *store, uint64_t rows_max, uint64_t seed, IqdbIvfE
 
 	memset(error_out, 0, sizeof(*error_out));
 	iqdbi_ivf_view(&ivf, store);
-	if (ivf.rows.coding != IQDBI_CODING_BYTES && ivf.rows.coding != IQDBI_CODING_PRODUCT)
+	if (ivf.rows.coding == IQDBI_CODING_NONE || ivf.rows.coding == IQDBI_CODING_SIGNS)
 		return IQDB_OK;
 	size = ivf.work_stride * sizeof(float);
 	decoded = iqdb_alloc(&store->host->allocator, size);

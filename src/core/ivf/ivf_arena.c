@@ -9,6 +9,12 @@
 
 #define ALIGNMENT 64u
 
+/*
+ * From here on sq8 keeps four bits per component in lists. The error of a distance shrinks with the root of the number of
+ * components, and what a scan costs is the bytes it reads.
+ */
+#define HALVES_DIMENSION_MIN 64u
+
 /* Dimensions of one nibble when the user names no number of subvectors, and of one nibble of sign bits. */
 #define PRODUCT_NIBBLE_DIMS 2u
 #define SIGNS_NIBBLE_DIMS 4u
@@ -49,7 +55,7 @@ block_layout(IqdbiCoding coding, bool scales, bool offsets, size_t words)
 		at += IQDBI_BLOCK_ROWS * sizeof(float);
 	}
 	layout.codes_at = at;
-	layout.size = round_up(at + words * (coding == IQDBI_CODING_BYTES ? 4 : 1) * IQDBI_BLOCK_ROWS);
+	layout.size = round_up(at + words * (iqdbi_layout_scalar(&layout) ? 4 : 1) * IQDBI_BLOCK_ROWS);
 	return layout;
 }
 
@@ -79,7 +85,10 @@ shape_rows(IqdbiIvf *ivf, const IqdbIndexOptions *options)
 	switch (options->quantization)
 	{
 		case IQDB_QUANTIZATION_SQ8:
-			ivf->rows = block_layout(IQDBI_CODING_BYTES, true, true, quads(dim));
+			if (dim < HALVES_DIMENSION_MIN)
+				ivf->rows = block_layout(IQDBI_CODING_BYTES, true, true, quads(dim));
+			else
+				ivf->rows = block_layout(IQDBI_CODING_HALVES, true, true, (dim + 7) / 8);
 			break;
 		case IQDB_QUANTIZATION_PQ:
 			ivf->rows = block_layout(IQDBI_CODING_PRODUCT, false, options->metric == IQDB_METRIC_L2, (nibbles + 1) / 2);

@@ -91,7 +91,7 @@ centre_query(IqdbiScratch *scratch, const IqdbiModel *model, const float *work)
 	ivf->kernels->round(scratch->code.floats, ivf->work_dim, 127.0f / largest, 0, (uint8_t *) scratch->query, &sum,
 						&squares);
 	memset(scratch->query + ivf->work_dim, 0, padded - ivf->work_dim);
-	query.start = -128 * sum;
+	query.start = -iqdbi_scalar_zero(&ivf->centres) * sum;
 	query.line.weight = -2.0f * (largest / 127.0f);
 	return query;
 }
@@ -105,9 +105,7 @@ score_block(const CentreQuery *query, const unsigned char *block, uint32_t count
 	int32_t                 sums[IQDBI_BLOCK_ROWS];
 	uint32_t                near;
 
-	if (count <= 16)
-		memset(sums + 16, 0, 16 * sizeof(*sums));
-	ivf->packed->dot(block + layout->codes_at, layout->words, count > 16 ? 2 : 1, query->bytes, query->start, sums);
+	iqdbi_scalar_sums(ivf, layout, block, count, query->bytes, query->start, sums);
 	near = ivf->kernels->finish(sums, iqdbi_block_scales(layout, block), iqdbi_block_offsets(layout, block),
 								&query->line, limit, keys);
 	return count >= IQDBI_BLOCK_ROWS ? near : near & ((UINT32_C(1) << count) - 1);
@@ -215,7 +213,7 @@ iqdbi_coarse_nearest(IqdbiScratch *scratch, const IqdbiModel *model, const float
 
 	if (wanted > scratch->wanted_max)
 		wanted = scratch->wanted_max;
-	iqdbi_pick_start(pick, wanted + wanted / 4 + 4);
+	iqdbi_pick_start(pick, iqdbi_coarse_candidates(wanted));
 	if (scratch->ivf->coded_centres)
 		query = centre_query(scratch, model, work);
 	if (model->supers > 1 && wanted < model->lists)

@@ -7,6 +7,7 @@
  *   BYTES    r ~ scale * (code - 128). L2 and COSINE: |x - q|^2 ~ |q - c|^2 + |r|^2 - 2 <r, q - c>, with q - c coded anew for
  *            each list, and all three terms taken of the decoded vectors, so that the error is in proportion to the distances
  *            inside the cell, wherever it lies. DOT: -<x, q> ~ -<c, q> - <r, q>, with q coded once.
+ *   HALVES   the same with r ~ scale * (code - 8), the query coded in bytes as before.
  *   PRODUCT  r by a product code of four bits a piece, r^ decoded. L2: |q - c|^2 + (|r^|^2 + 2 <c - m, r^>) - 2 <q - m, r^>
  *            with m the mean of all centres: the middle term belongs to the row, the last comes from one table per query,
  *            rounded to bytes. DOT: -<c, q> - <r^, q>. L1 does not fall apart like that: there x itself is coded.
@@ -24,8 +25,11 @@
 #include <float.h>
 #include <string.h>
 
+/* Codes of single components: the largest magnitude, and what stands for zero. */
 #define BYTE_MAX 127.0f
 #define BYTE_ZERO 128
+#define HALF_MAX 7.0f
+#define HALF_ZERO 8
 #define NIBBLES 16u
 #define TABLE_MAX 255.0f
 
@@ -44,7 +48,15 @@ round_up(size_t bytes)
 size_t
 iqdbi_code_size(const IqdbiBlockLayout *layout)
 {
-	return layout->words * (layout->coding == IQDBI_CODING_BYTES ? 4 : 2);
+	switch (layout->coding)
+	{
+		case IQDBI_CODING_BYTES:
+			return layout->words * 4;
+		case IQDBI_CODING_HALVES:
+			return layout->words * 8;
+		default:
+			return layout->words * 2;
+	}
 }
 
 /* ---- the space of cells ---- */
@@ -88,9 +100,26 @@ typedef struct ByteCode
 	int32_t sum;    /* of the signed bytes */
 } ByteCode;
 
-/* a * factor - b as bytes around `plus`; bytes behind dim are `plus`. */
+/* How components become numbers: magnitudes up to max, zero as `plus`. */
+typedef struct ByteRange
+{
+	float   max;
+	int32_t plus;
+} ByteRange;
+
+static const ByteRange query_range = {BYTE_MAX, 0};
+
+static ByteRange
+row_range(const IqdbiBlockLayout *layout)
+{
+	if (layout->coding == IQDBI_CODING_HALVES)
+		return (ByteRange){HALF_MAX, HALF_ZERO};
+	return (ByteRange){BYTE_MAX, BYTE_ZERO};
+}
+
+/* a * factor - b, a number per byte; bytes behind dim are zeros. */
 static ByteCode
-code_bytes(const IqdbiIvf *ivf, const float *a, float factor, const float *b, size_t dim, size_t padded, int32_t plus,
+code_bytes(const IqdbiIvf *ivf, const float *a, float factor, const float *b, size_t dim, size_t padded, ByteRange range,
 		   float *floats, uint8_t *bytes)
 {
 	float    largest = ivf->kernels->residual(a, factor, b, dim, floats);
@@ -99,12 +128,12 @@ code_bytes(const IqdbiIvf *ivf, const float *a, float factor, const float *b, si
 
 	if (!(largest >= SMALLEST_CODED && largest <= LARGEST_CODED))
 	{
-		memset(bytes, plus, padded);
+		memset(bytes, range.plus, padded);
 		return code;
 	}
-	ivf->kernels->round(floats, dim, BYTE_MAX / largest, plus, bytes, &code.sum, &squares);
-	memset(bytes + dim, plus, padded - dim);
-	code.scale = largest / BYTE_MAX;
+	ivf->kernels->round(floats, dim, range.max / largest, range.plus, bytes, &code.sum, &squares);
+	memset(bytes + dim, range.plus, padded - dim);
+	code.scale = largest / range.max;
 	code.square = code.scale * code.scale * (float) squares;
 	return code;
 }
@@ -230,8 +259,9 @@ iqdbi_code_row(const IqdbiIvf *ivf, const IqdbiModel *model, uint32_t list, uint
 		case IQDBI_CODING_NONE:
 			break;
 		case IQDBI_CODING_BYTES:
-			bytes = code_bytes(ivf, row, factor, centre, ivf->dim, iqdbi_code_size(&ivf->rows), BYTE_ZERO, code->floats,
-							   code->bytes);
+		case IQDBI_CODING_HALVES:
+			bytes = code_bytes(ivf, row, factor, centre, ivf->dim, iqdbi_code_size(&ivf->rows), row_range(&ivf->rows),
+							   code->floats, code->bytes);
 			code->scale = bytes.scale;
 			if (ivf->metric != IQDB_METRIC_DOT)
 				code->offset = bytes.square;
@@ -251,7 +281,7 @@ void
 iqdbi_code_centre(const IqdbiIvf *ivf, const IqdbiModel *model, const float *centre, IqdbiCode *code)
 {
 	ByteCode bytes = code_bytes(ivf, centre, 1.0f, model->mean, ivf->work_dim, iqdbi_code_size(&ivf->centres),
-								BYTE_ZERO, code->floats, code->bytes);
+								row_range(&ivf->centres), code->floats, code->bytes);
 
 	code->scale = bytes.scale;
 	code->offset = bytes.square;
@@ -259,10 +289,35 @@ iqdbi_code_centre(const IqdbiIvf *ivf, const IqdbiModel *model, const float *cen
 
 /* ---- blocks ---- */
 
+/* Four bytes of a row that stand together. */
 static size_t
 quad_at(const IqdbiBlockLayout *layout, size_t place, size_t quad)
 {
 	return layout->codes_at + ((place / 16) * layout->words + quad) * 64 + place % 16 * 4;
+}
+
+/* Those four bytes of a code. */
+static uint32_t
+packed_quad(const IqdbiBlockLayout *layout, const uint8_t *bytes, size_t quad)
+{
+	uint32_t low;
+	uint32_t high;
+
+	if (layout->coding == IQDBI_CODING_BYTES)
+	{
+		memcpy(&low, bytes + 4 * quad, 4);
+		return low;
+	}
+	memcpy(&low, bytes + 8 * quad, 4);
+	memcpy(&high, bytes + 8 * quad + 4, 4);
+	return low | high << 4;
+}
+
+/* Two nibbles of a code. */
+static uint8_t
+packed_pair(const uint8_t *bytes, size_t pair)
+{
+	return (uint8_t) (bytes[2 * pair] | bytes[2 * pair + 1] << 4);
 }
 
 static void
@@ -287,15 +342,17 @@ iqdbi_block_put(const IqdbiBlockLayout *layout, unsigned char *block, uint32_t p
 {
 	atomic_store_explicit(&iqdbi_block_slots(block)[place], slot, memory_order_relaxed);
 	put_scalars(layout, block, place, code->scale, code->offset);
-	if (layout->coding == IQDBI_CODING_BYTES)
+	for (size_t word = 0; word < layout->words; word++)
 	{
-		for (size_t quad = 0; quad < layout->words; quad++)
-			memcpy(block + quad_at(layout, place, quad), code->bytes + 4 * quad, 4);
-		return;
+		if (iqdbi_layout_scalar(layout))
+		{
+			uint32_t four = packed_quad(layout, code->bytes, word);
+
+			memcpy(block + quad_at(layout, place, word), &four, 4);
+		}
+		else
+			block[layout->codes_at + word * IQDBI_BLOCK_ROWS + place] = packed_pair(code->bytes, word);
 	}
-	for (size_t pair = 0; pair < layout->words; pair++)
-		block[layout->codes_at + pair * IQDBI_BLOCK_ROWS + place] =
-			(uint8_t) (code->bytes[2 * pair] | code->bytes[2 * pair + 1] << 4);
 }
 
 void
@@ -309,7 +366,7 @@ iqdbi_block_move(const IqdbiBlockLayout *layout, unsigned char *to, uint32_t to_
 	atomic_store_explicit(&iqdbi_block_slots(to)[to_place], slot, memory_order_relaxed);
 	get_scalars(layout, from, from_place, &scale, &offset);
 	put_scalars(layout, to, to_place, scale, offset);
-	if (layout->coding == IQDBI_CODING_BYTES)
+	if (iqdbi_layout_scalar(layout))
 	{
 		for (size_t quad = 0; quad < layout->words; quad++)
 			memmove(to + quad_at(layout, to_place, quad), from + quad_at(layout, from_place, quad), 4);
@@ -332,13 +389,14 @@ iqdbi_block_holds(const IqdbiBlockLayout *layout, unsigned char *block, uint32_t
 		return false;
 	for (size_t word = 0; word < layout->words; word++)
 	{
-		if (layout->coding == IQDBI_CODING_BYTES)
+		if (iqdbi_layout_scalar(layout))
 		{
-			if (memcmp(block + quad_at(layout, place, word), code->bytes + 4 * word, 4) != 0)
+			uint32_t four = packed_quad(layout, code->bytes, word);
+
+			if (memcmp(block + quad_at(layout, place, word), &four, 4) != 0)
 				return false;
 		}
-		else if (block[layout->codes_at + word * IQDBI_BLOCK_ROWS + place] !=
-				 (uint8_t) (code->bytes[2 * word] | code->bytes[2 * word + 1] << 4))
+		else if (block[layout->codes_at + word * IQDBI_BLOCK_ROWS + place] != packed_pair(code->bytes, word))
 			return false;
 	}
 	return true;
@@ -366,7 +424,13 @@ iqdbi_block_decode(const IqdbiIvf *ivf, const IqdbiModel *model, uint32_t list, 
 	}
 	scale = iqdbi_block_scales(&ivf->rows, block)[place];
 	for (size_t d = 0; d < ivf->dim; d++)
-		out[d] = centre[d] + scale * (float) (block[quad_at(&ivf->rows, place, d / 4) + d % 4] - BYTE_ZERO);
+	{
+		bool    halves = ivf->rows.coding == IQDBI_CODING_HALVES;
+		uint8_t byte = block[quad_at(&ivf->rows, place, halves ? d / 8 : d / 4) + d % 4];
+		int     value = !halves ? byte : d / 4 % 2 == 0 ? byte & 15 : byte >> 4;
+
+		out[d] = centre[d] + scale * (float) (value - row_range(&ivf->rows).plus);
+	}
 }
 
 /* ---- queries ---- */
@@ -387,6 +451,7 @@ iqdbi_query_size(const IqdbiIvf *ivf)
 		case IQDBI_CODING_NONE:
 			return 0;
 		case IQDBI_CODING_BYTES:
+		case IQDBI_CODING_HALVES:
 			return round_up(iqdbi_code_size(&ivf->rows)) + floats * sizeof(float);
 		default:
 			floats += table_bytes(ivf);
@@ -486,10 +551,10 @@ static void
 code_query(IqdbiQuery *query, const float *from, float factor)
 {
 	const IqdbiIvf *ivf = query->ivf;
-	ByteCode        code = code_bytes(ivf, query->work, 1.0f, from, ivf->dim, iqdbi_code_size(&ivf->rows), 0,
+	ByteCode        code = code_bytes(ivf, query->work, 1.0f, from, ivf->dim, iqdbi_code_size(&ivf->rows), query_range,
 									  query->floats, (uint8_t *) query->bytes);
 
-	query->start = -BYTE_ZERO * code.sum;
+	query->start = -row_range(&ivf->rows).plus * code.sum;
 	query->line.base = code.square;
 	query->line.weight = factor * code.scale;
 }
@@ -498,7 +563,7 @@ void
 iqdbi_query_start(IqdbiQuery *query, const IqdbiIvf *ivf, const IqdbiModel *model, const float *vector,
 				  const float *work, float norm2, unsigned char *memory)
 {
-	size_t codes = ivf->rows.coding == IQDBI_CODING_BYTES ? iqdbi_code_size(&ivf->rows) : table_bytes(ivf);
+	size_t codes = iqdbi_layout_scalar(&ivf->rows) ? iqdbi_code_size(&ivf->rows) : table_bytes(ivf);
 
 	memset(query, 0, sizeof(*query));
 	query->ivf = ivf;
@@ -513,7 +578,7 @@ iqdbi_query_start(IqdbiQuery *query, const IqdbiIvf *ivf, const IqdbiModel *mode
 		start_product(query);
 	else if (ivf->rows.coding == IQDBI_CODING_SIGNS)
 		start_signs(query);
-	else if (ivf->rows.coding == IQDBI_CODING_BYTES && ivf->metric == IQDB_METRIC_DOT)
+	else if (iqdbi_layout_scalar(&ivf->rows) && ivf->metric == IQDB_METRIC_DOT)
 		code_query(query, NULL, -1.0f);
 }
 
@@ -527,10 +592,31 @@ iqdbi_query_list(IqdbiQuery *query, uint32_t list)
 		return;
 	if (ivf->metric == IQDB_METRIC_DOT)
 		query->line.base = -ivf->store->kernels->sums[IQDB_SUM_DOT].pair(centre, query->vector, ivf->dim);
-	else if (ivf->rows.coding == IQDBI_CODING_BYTES)
+	else if (iqdbi_layout_scalar(&ivf->rows))
 		code_query(query, centre, -2.0f);
 	else
 		query->line.base = ivf->store->kernels->sums[IQDB_SUM_L2].pair(centre, query->work, ivf->dim);
+}
+
+int32_t
+iqdbi_scalar_zero(const IqdbiBlockLayout *layout)
+{
+	return row_range(layout).plus;
+}
+
+void
+iqdbi_scalar_sums(const IqdbiIvf *ivf, const IqdbiBlockLayout *layout, const unsigned char *block, uint32_t count,
+				  const int8_t *query, int32_t start, int32_t *sums_out)
+{
+	const unsigned char *codes = block + layout->codes_at;
+	size_t               groups = count > 16 ? 2 : 1;
+
+	if (groups == 1)
+		memset(sums_out + 16, 0, 16 * sizeof(*sums_out));
+	if (layout->coding == IQDBI_CODING_HALVES)
+		ivf->packed->dot_halves(codes, layout->words, groups, query, start, sums_out);
+	else
+		ivf->packed->dot(codes, layout->words, groups, query, start, sums_out);
 }
 
 uint32_t
@@ -541,13 +627,8 @@ iqdbi_query_block(const IqdbiQuery *query, const unsigned char *block, uint32_t 
 	int32_t                 sums[IQDBI_BLOCK_ROWS];
 	uint32_t                near;
 
-	if (layout->coding == IQDBI_CODING_BYTES)
-	{
-		if (count <= 16)
-			memset(sums + 16, 0, 16 * sizeof(*sums));
-		ivf->packed->dot(block + layout->codes_at, layout->words, count > 16 ? 2 : 1, query->bytes, query->start,
-							sums);
-	}
+	if (iqdbi_layout_scalar(layout))
+		iqdbi_scalar_sums(ivf, layout, block, count, query->bytes, query->start, sums);
 	else
 		ivf->kernels->nibbles(block + layout->codes_at, layout->words, query->tables, sums);
 	near = ivf->kernels->finish(sums, iqdbi_block_scales(layout, block), iqdbi_block_offsets(layout, block),
@@ -557,18 +638,11 @@ iqdbi_query_block(const IqdbiQuery *query, const unsigned char *block, uint32_t 
 
 /* ---- scratch ---- */
 
-/* Candidates compared exactly for so many wanted lists. */
-static size_t
-candidates(size_t wanted)
-{
-	return wanted + wanted / 4 + 4;
-}
-
 IqdbStatus
 iqdbi_scratch_init(IqdbiScratch *scratch, const IqdbiIvf *ivf, uint32_t lists_max, uint32_t supers_max,
 				   uint32_t wanted_max, IqdbError *err)
 {
-	size_t wanted = candidates(wanted_max);
+	size_t wanted = iqdbi_coarse_candidates(wanted_max);
 	size_t room = iqdbi_pick_room(wanted);
 	size_t super_room = iqdbi_pick_room(supers_max);
 	size_t code = iqdbi_code_size(&ivf->rows) > iqdbi_code_size(&ivf->centres) ? iqdbi_code_size(&ivf->rows)

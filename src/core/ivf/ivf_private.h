@@ -181,6 +181,7 @@ typedef enum IqdbiCoding
 {
 	IQDBI_CODING_NONE, /* blocks hold slots only */
 	IQDBI_CODING_BYTES,
+	IQDBI_CODING_HALVES, /* bytes of two dimensions */
 	IQDBI_CODING_PRODUCT,
 	IQDBI_CODING_SIGNS
 } IqdbiCoding;
@@ -189,7 +190,7 @@ typedef enum IqdbiCoding
 typedef struct IqdbiBlockLayout
 {
 	IqdbiCoding coding;
-	size_t      words;      /* quads of a byte code, pairs of nibbles */
+	size_t      words;      /* BYTES: quads of dimensions, HALVES: octets; else pairs of nibbles */
 	size_t      scales_at;  /* 0 = none */
 	size_t      offsets_at; /* 0 = none */
 	size_t      codes_at;
@@ -291,6 +292,13 @@ static inline const float *
 iqdbi_block_offsets(const IqdbiBlockLayout *layout, const unsigned char *block)
 {
 	return layout->offsets_at != 0 ? (const float *) (const void *) (block + layout->offsets_at) : NULL;
+}
+
+/* Codes of single components: of one byte, or half of one. */
+static inline bool
+iqdbi_layout_scalar(const IqdbiBlockLayout *layout)
+{
+	return layout->coding == IQDBI_CODING_BYTES || layout->coding == IQDBI_CODING_HALVES;
 }
 
 static inline uint32_t
@@ -396,9 +404,15 @@ void iqdbi_block_move(const IqdbiBlockLayout *layout, unsigned char *to, uint32_
 					  uint32_t from_place);
 /* Does the entry hold exactly this code? */
 bool iqdbi_block_holds(const IqdbiBlockLayout *layout, unsigned char *block, uint32_t place, const IqdbiCode *code);
-/* Decodes an entry of a list into dim floats (BYTES, PRODUCT), as the space of cells has it. */
+/* Decodes an entry of a list into dim floats (not SIGNS), as the space of cells has it. */
 void iqdbi_block_decode(const IqdbiIvf *ivf, const IqdbiModel *model, uint32_t list, unsigned char *block,
 						uint32_t place, float *out);
+
+/* Sums of a block of scalar codes (BYTES, HALVES); those of rows from count on are some numbers. */
+void iqdbi_scalar_sums(const IqdbiIvf *ivf, const IqdbiBlockLayout *layout, const unsigned char *block, uint32_t count,
+					   const int8_t *query, int32_t start, int32_t *sums_out);
+/* What stands for zero in scalar codes. */
+int32_t iqdbi_scalar_zero(const IqdbiBlockLayout *layout);
 
 /* A query made ready for one model. */
 typedef struct IqdbiQuery
@@ -408,7 +422,7 @@ typedef struct IqdbiQuery
 	const float      *vector;  /* the caller's query, dim floats */
 	const float      *work;    /* in the space of cells */
 	float             norm2;
-	int8_t           *bytes;   /* BYTES: code relative to the list at hand (DOT: to nothing) */
+	int8_t           *bytes;   /* BYTES, HALVES: code relative to the list at hand (DOT: to nothing) */
 	uint8_t          *tables;  /* PRODUCT, SIGNS */
 	float            *floats;  /* scratch */
 	int32_t           start;   /* of the sums of byte codes */
@@ -426,6 +440,13 @@ uint32_t iqdbi_query_block(const IqdbiQuery *query, const unsigned char *block, 
 						   float *keys_out);
 
 /* ---- nearest lists (ivf_coarse.c) -------------------------------------------------------------------------------- */
+
+/* Lists compared exactly when so many are wanted. */
+static inline size_t
+iqdbi_coarse_candidates(size_t wanted)
+{
+	return wanted + wanted / 4 + 4;
+}
 
 /* Packs the model's centres (and those of the cells above); the other fields are set. */
 void iqdbi_model_pack(const IqdbiIvf *ivf, IqdbiModel *model, IqdbiCode *code);

@@ -76,7 +76,7 @@ first_wanted(const IqdbiIvfCursor *cursor)
 	switch (options->quantization)
 	{
 		case IQDB_QUANTIZATION_SQ8:
-			return expected + expected / 2 + 8;
+			return 2 * expected + 12;
 		case IQDB_QUANTIZATION_PQ:
 			return options->refine > 1 ? expected * options->refine + 8 : expected;
 		case IQDB_QUANTIZATION_BQ:

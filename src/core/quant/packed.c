@@ -1,7 +1,7 @@
 /*
  * packed.c - see packed.h: plain C, AVX2, AVX-512 with VNNI, NEON.
  *
- * Owns: sums over packed byte codes. Does not own: how floats become codes, and what the sums mean (the users).
+ * Owns: sums over packed codes. Does not own: how floats become codes, and what the sums mean (the users).
  *
  * Groups may be written while they are summed (packed.h): hence no_sanitize_thread.
  */
@@ -24,22 +24,59 @@
 
 #define SCANS_BLOCKS __attribute__((no_sanitize_thread))
 
+/* Four dimensions of 16 rows. */
+SCANS_BLOCKS static inline void
+add_quad_plain(const uint8_t *codes, const int8_t *query, int32_t *sums)
+{
+	int32_t q0 = query[0];
+	int32_t q1 = query[1];
+	int32_t q2 = query[2];
+	int32_t q3 = query[3];
+
+	for (size_t row = 0; row < GROUP_ROWS; row++)
+		sums[row] += codes[4 * row] * q0 + codes[4 * row + 1] * q1 + codes[4 * row + 2] * q2 + codes[4 * row + 3] * q3;
+}
+
 SCANS_BLOCKS static void
 dot_plain(const uint8_t *codes, size_t quads, size_t groups, const int8_t *query, int32_t start, int32_t *sums_out)
 {
 	for (size_t group = 0; group < groups; group++)
 	{
+		int32_t *sums = sums_out + group * GROUP_ROWS;
+
 		for (size_t row = 0; row < GROUP_ROWS; row++)
-			sums_out[group * GROUP_ROWS + row] = start;
+			sums[row] = start;
 		for (size_t quad = 0; quad < quads; quad++, codes += QUAD_BYTES)
+			add_quad_plain(codes, query + 4 * quad, sums);
+	}
+}
+
+SCANS_BLOCKS static void
+dot_halves_plain(const uint8_t *codes, size_t octets, size_t groups, const int8_t *query, int32_t start, int32_t *sums_out)
+{
+	for (size_t group = 0; group < groups; group++)
+	{
+		int32_t *sums = sums_out + group * GROUP_ROWS;
+
+		for (size_t row = 0; row < GROUP_ROWS; row++)
+			sums[row] = start;
+		for (size_t octet = 0; octet < octets; octet++, codes += QUAD_BYTES)
 		{
+			uint8_t low[QUAD_BYTES];
+			uint8_t high[QUAD_BYTES];
+
 			for (size_t i = 0; i < QUAD_BYTES; i++)
-				sums_out[group * GROUP_ROWS + i / 4] += codes[i] * query[4 * quad + i % 4];
+			{
+				low[i] = codes[i] & 15;
+				high[i] = codes[i] >> 4;
+			}
+			add_quad_plain(low, query + 8 * octet, sums);
+			add_quad_plain(high, query + 8 * octet + 4, sums);
 		}
 	}
 }
 
-static const IqdbPackedKernels kernels_plain = {.dot = dot_plain};
+static const IqdbPackedKernels kernels_plain = {.dot = dot_plain, .dot_halves = dot_halves_plain};
 
 #ifdef PACKED_X86
 
@@ -82,7 +119,43 @@ dot_avx2(const uint8_t *codes, size_t quads, size_t groups, const int8_t *query,
 	}
 }
 
-static const IqdbPackedKernels kernels_avx2 = {.dot = dot_avx2};
+/* Eight rows of one octet. Sums of two products of four and eight bits fit sixteen. */
+AVX2 static inline __m256i
+add_octet(__m256i sums, __m256i codes, __m256i query_low, __m256i query_high)
+{
+	__m256i mask = _mm256_set1_epi8(15);
+	__m256i low = _mm256_maddubs_epi16(_mm256_and_si256(codes, mask), query_low);
+	__m256i high = _mm256_maddubs_epi16(_mm256_and_si256(_mm256_srli_epi16(codes, 4), mask), query_high);
+
+	return _mm256_add_epi32(sums, _mm256_madd_epi16(_mm256_add_epi16(low, high), _mm256_set1_epi16(1)));
+}
+
+AVX2 SCANS_BLOCKS static void
+dot_halves_avx2(const uint8_t *codes, size_t octets, size_t groups, const int8_t *query, int32_t start, int32_t *sums_out)
+{
+	for (size_t group = 0; group < groups; group++)
+	{
+		__m256i first = _mm256_set1_epi32(start);
+		__m256i second = first;
+
+		for (size_t octet = 0; octet < octets; octet++, codes += QUAD_BYTES)
+		{
+			int32_t four[2];
+			__m256i low;
+			__m256i high;
+
+			memcpy(four, query + 8 * octet, sizeof(four));
+			low = _mm256_set1_epi32(four[0]);
+			high = _mm256_set1_epi32(four[1]);
+			first = add_octet(first, _mm256_loadu_si256((const __m256i *) (const void *) codes), low, high);
+			second = add_octet(second, _mm256_loadu_si256((const __m256i *) (const void *) (codes + 32)), low, high);
+		}
+		_mm256_storeu_si256((__m256i *) (void *) (sums_out + group * GROUP_ROWS), first);
+		_mm256_storeu_si256((__m256i *) (void *) (sums_out + group * GROUP_ROWS + 8), second);
+	}
+}
+
+static const IqdbPackedKernels kernels_avx2 = {.dot = dot_avx2, .dot_halves = dot_halves_avx2};
 
 /* ---- AVX-512 ---- */
 
@@ -154,11 +227,63 @@ dot_avx512(const uint8_t *codes, size_t quads, size_t groups, const int8_t *quer
 		dot_one_group(codes, quads, query, start, sums_out);
 }
 
-static const IqdbPackedKernels kernels_avx512 = {.dot = dot_avx512};
+/* One or two groups. Low and high halves have a sum each. */
+AVX512 SCANS_BLOCKS static inline void
+dot_halves_of(const uint8_t *codes, size_t octets, bool two, const int8_t *query, int32_t start, int32_t *sums_out)
+{
+	const uint8_t *other = codes + octets * QUAD_BYTES;
+	__m512i        mask = _mm512_set1_epi8(15);
+	__m512i        a0 = _mm512_set1_epi32(start);
+	__m512i        b0 = a0;
+	__m512i        a1 = _mm512_setzero_si512();
+	__m512i        b1 = a1;
+
+	for (size_t octet = 0; octet < octets; octet++)
+	{
+		__m512i low = broadcast_quad(query + 8 * octet);
+		__m512i high = broadcast_quad(query + 8 * octet + 4);
+		__m512i code = _mm512_loadu_si512(codes + octet * QUAD_BYTES);
+
+		a0 = _mm512_dpbusd_epi32(a0, _mm512_and_si512(code, mask), low);
+		a1 = _mm512_dpbusd_epi32(a1, _mm512_and_si512(_mm512_srli_epi16(code, 4), mask), high);
+		if (two)
+		{
+			code = _mm512_loadu_si512(other + octet * QUAD_BYTES);
+			b0 = _mm512_dpbusd_epi32(b0, _mm512_and_si512(code, mask), low);
+			b1 = _mm512_dpbusd_epi32(b1, _mm512_and_si512(_mm512_srli_epi16(code, 4), mask), high);
+		}
+	}
+	_mm512_storeu_si512(sums_out, _mm512_add_epi32(a0, a1));
+	if (two)
+		_mm512_storeu_si512(sums_out + GROUP_ROWS, _mm512_add_epi32(b0, b1));
+}
+
+AVX512 SCANS_BLOCKS static void
+dot_halves_avx512(const uint8_t *codes, size_t octets, size_t groups, const int8_t *query, int32_t start,
+				  int32_t *sums_out)
+{
+	for (; groups >= 2; groups -= 2, codes += 2 * octets * QUAD_BYTES, sums_out += 2 * GROUP_ROWS)
+		dot_halves_of(codes, octets, true, query, start, sums_out);
+	if (groups > 0)
+		dot_halves_of(codes, octets, false, query, start, sums_out);
+}
+
+static const IqdbPackedKernels kernels_avx512 = {.dot = dot_avx512, .dot_halves = dot_halves_avx512};
 
 #endif
 
 #ifdef PACKED_NEON
+
+/* Sixteen products of four dimensions of four rows, added up by row. */
+SCANS_BLOCKS static inline int32x4_t
+add_products(int32x4_t sums, uint8x16_t codes, int8x16_t weights)
+{
+	int8x16_t code = vreinterpretq_s8_u8(codes);
+	int32x4_t low = vpaddlq_s16(vmull_s8(vget_low_s8(code), vget_low_s8(weights)));
+	int32x4_t high = vpaddlq_s16(vmull_s8(vget_high_s8(code), vget_high_s8(weights)));
+
+	return vaddq_s32(sums, vpaddq_s32(low, high));
+}
 
 /* Signed bytes are multiplied: codes less 128, which the start makes good. */
 SCANS_BLOCKS static void
@@ -184,11 +309,8 @@ dot_neon(const uint8_t *codes, size_t quads, size_t groups, const int8_t *query,
 			for (int part = 0; part < 4; part++)
 			{
 				uint8x16_t bytes = vld1q_u8(codes + 16 * part);
-				int8x16_t  code = vreinterpretq_s8_u8(veorq_u8(bytes, vdupq_n_u8(0x80)));
-				int32x4_t  low = vpaddlq_s16(vmull_s8(vget_low_s8(code), vget_low_s8(weights)));
-				int32x4_t  high = vpaddlq_s16(vmull_s8(vget_high_s8(code), vget_high_s8(weights)));
 
-				sums[part] = vaddq_s32(sums[part], vpaddq_s32(low, high));
+				sums[part] = add_products(sums[part], veorq_u8(bytes, vdupq_n_u8(0x80)), weights);
 			}
 		}
 		for (int part = 0; part < 4; part++)
@@ -196,7 +318,36 @@ dot_neon(const uint8_t *codes, size_t quads, size_t groups, const int8_t *query,
 	}
 }
 
-static const IqdbPackedKernels kernels_neon = {.dot = dot_neon};
+SCANS_BLOCKS static void
+dot_halves_neon(const uint8_t *codes, size_t octets, size_t groups, const int8_t *query, int32_t start,
+				int32_t *sums_out)
+{
+	for (size_t group = 0; group < groups; group++)
+	{
+		int32x4_t sums[4];
+
+		for (int part = 0; part < 4; part++)
+			sums[part] = vdupq_n_s32(start);
+		for (size_t octet = 0; octet < octets; octet++, codes += QUAD_BYTES)
+		{
+			int32_t four[2];
+
+			memcpy(four, query + 8 * octet, sizeof(four));
+			for (int part = 0; part < 4; part++)
+			{
+				uint8x16_t bytes = vld1q_u8(codes + 16 * part);
+
+				sums[part] = add_products(sums[part], vandq_u8(bytes, vdupq_n_u8(15)),
+										  vreinterpretq_s8_s32(vdupq_n_s32(four[0])));
+				sums[part] = add_products(sums[part], vshrq_n_u8(bytes, 4), vreinterpretq_s8_s32(vdupq_n_s32(four[1])));
+			}
+		}
+		for (int part = 0; part < 4; part++)
+			vst1q_s32(sums_out + group * GROUP_ROWS + 4 * part, sums[part]);
+	}
+}
+
+static const IqdbPackedKernels kernels_neon = {.dot = dot_neon, .dot_halves = dot_halves_neon};
 
 #endif
 

@@ -1,5 +1,5 @@
 /*
- * packed.h - sums over byte codes of sixteen rows that lie interleaved.
+ * packed.h - sums over codes of a byte, or half of one, of sixteen rows that lie interleaved.
  *
  * A group of 16 rows holds, for each four dimensions (a quad), 64 bytes: four of row 0, four of row 1, ... so that one
  * instruction adds four products for each of 16 rows, and nothing has to be added across at the end (Andre, Kermarrec,
@@ -24,6 +24,13 @@ typedef struct IqdbPackedKernels
 	 */
 	void (*dot)(const uint8_t *codes, size_t quads, size_t groups, const int8_t *query, int32_t start,
 				int32_t *sums_out);
+
+	/*
+	 * The same for codes of four bits: 64 bytes of a group are eight dimensions (an octet), the first four in the low
+	 * halves of the bytes, the others in the high ones; query: 8 * octets bytes.
+	 */
+	void (*dot_halves)(const uint8_t *codes, size_t octets, size_t groups, const int8_t *query, int32_t start,
+					   int32_t *sums_out);
 } IqdbPackedKernels;
 
 /* What runs beside a table of vec/kernels.h. All tables give the same sums. */
