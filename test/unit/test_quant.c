@@ -631,13 +631,14 @@ static float
 sq8_key_of(IqdbMetric metric, const float *query, const float *row, size_t dim)
 {
 	IqdbPairKernel dot = iqdb_kernels_best()->sums[IQDB_SUM_DOT].pair;
+	float          centre[256] = {0};
 	int8_t         query_code[256];
 	uint8_t        row_code[256];
 	IqdbSq8Query   coded_query;
 	IqdbSq8Row     coded_row;
 
-	iqdb_sq8_encode(metric, row, dot(row, row, dim), dim, row_code, &coded_row);
-	iqdb_sq8_query(metric, query, dot(query, query, dim), dim, query_code, &coded_query);
+	iqdb_sq8_encode(metric, centre, row, dot(row, row, dim), dim, row_code, &coded_row);
+	iqdb_sq8_query(metric, centre, query, dot(query, query, dim), dim, query_code, &coded_query);
 	return iqdb_sq8_key(&coded_query, &coded_row, iqdb_kernels_best()->dot_u8i8(row_code, query_code, dim));
 }
 

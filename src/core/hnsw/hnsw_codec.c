@@ -3,11 +3,13 @@
  *
  * Numbers are little-endian. Header, 32 bytes:
  *     0   8  magic "IQDBHNSW"
- *     8   4  format version, 1
+ *     8   4  format version, 2 (1 had neither centre nor twins)
  *    12   4  m
  *    16   4  slot count n: the chunks describe slots 0 .. n - 1
  *    20   4  slot of the entry point, or 2^32 - 1
- *    24   8  zero
+ *    24   4  number of components of the codes' centre: the dimension, or 0 when there is none
+ *    28   4  zero
+ * then the centre, f32 each.
  *
  * Chunks follow until n slots are described:
  *     0   4  number of slots in this chunk, at least 1
@@ -30,13 +32,14 @@
 #include "core/base/endian.h"
 
 #define MAGIC "IQDBHNSW"
-#define VERSION 1u
+#define VERSION 2u
 #define HEADER_SIZE 32
 #define CHUNK_HEADER_SIZE 8
 #define NODE_SIZE_MAX (1 + 8 + IQDBI_HNSW_LEVELS * (2 + 4 * IQDBI_HNSW_LIST_MAX))
 #define CHUNK_SIZE_WANTED 65536u
 #define CHUNK_SIZE_MAX 262144u
 
+_Static_assert(4 * IQDB_DIMENSION_MAX <= CHUNK_SIZE_MAX, "the buffer of a chunk has room for the centre");
 _Static_assert(CHUNK_SIZE_WANTED + NODE_SIZE_MAX <= CHUNK_SIZE_MAX, "a chunk has room for one more node");
 
 /* ---- writing ----------------------------------------------------------------------------------------------------- */
@@ -86,6 +89,18 @@ encode_chunk(const IqdbiHnsw *graph, uint32_t first, uint32_t end, unsigned char
 	return slot;
 }
 
+/* The centre of the codes as it is now. */
+static IqdbStatus
+save_centre(const IqdbiHnsw *graph, unsigned char *bytes, IqdbSink *sink, IqdbError *err)
+{
+	if (!graph->coded)
+		return IQDB_OK;
+	iqdb_store_lock(graph->store, IQDB_LOCK_STRUCTURE, false);
+	iqdb_store_f32_array(bytes, graph->centre, graph->dim);
+	iqdb_store_unlock(graph->store, IQDB_LOCK_STRUCTURE, false);
+	return sink->write(sink->arg, bytes, 4 * graph->dim, err);
+}
+
 static IqdbStatus
 save_chunks(const IqdbiHnsw *graph, uint32_t end, unsigned char *bytes, IqdbSink *sink, IqdbError *err)
 {
@@ -120,7 +135,10 @@ iqdbi_hnsw_save(IqdbStore *store, IqdbSink *sink, IqdbError *err)
 	iqdb_store_u32(header + 12, store->header->options.m);
 	iqdb_store_u32(header + 16, end);
 	iqdb_store_u32(header + 20, entry == 0 ? IQDB_SLOT_NONE : iqdbi_entry_slot(entry));
+	iqdb_store_u32(header + 24, graph.coded ? (uint32_t) graph.dim : 0);
 	status = sink->write(sink->arg, header, sizeof(header), err);
+	if (status == IQDB_OK)
+		status = save_centre(&graph, bytes, sink, err);
 	if (status == IQDB_OK)
 		status = save_chunks(&graph, end, bytes, sink, err);
 	iqdb_free(&store->host->allocator, bytes, CHUNK_HEADER_SIZE + CHUNK_SIZE_MAX);
@@ -136,6 +154,7 @@ typedef struct Load
 	uint32_t  entry_slot; /* what the snapshot says */
 	uint32_t  known;      /* slots below it have records here */
 	uint32_t  lost;       /* nodes without their row */
+	uint32_t  centre;     /* components of the centre */
 } Load;
 
 static IqdbStatus
@@ -187,9 +206,7 @@ begin_node(Load *load, uint32_t slot, uint32_t level, uint64_t sequence)
 	level = iqdbi_hnsw_blocks_take(graph, slot, level);
 	if (row_is(store, slot, sequence))
 	{
-		if (graph->coded)
-			iqdb_sq8_encode(graph->metric, iqdb_store_vector(store, slot), store->norms[slot], graph->dim,
-							iqdbi_hnsw_code(graph, slot), &graph->scalars[slot]);
+		iqdbi_hnsw_encode(graph, slot);
 		info = iqdbi_info_make(IQDBI_INFO_LINKED, level);
 		atomic_fetch_add_explicit(&graph->header->linked, 1, memory_order_relaxed);
 		atomic_fetch_add_explicit(&graph->header->level_count[level], 1, memory_order_relaxed);
@@ -279,15 +296,32 @@ load_header(Load *load, IqdbSource *source, IqdbError *err)
 	IQDB_TRY(source->read(source->arg, header, sizeof(header), err));
 	if (memcmp(header, MAGIC, 8) != 0)
 		return corrupt(err, "no magic number");
-	if (iqdb_load_u32(header + 8) != VERSION)
-		return iqdb_fail(err, IQDB_ERR_VERSION, "graph in snapshot has version %u, this build reads %u",
+	if (iqdb_load_u32(header + 8) < 1 || iqdb_load_u32(header + 8) > VERSION)
+		return iqdb_fail(err, IQDB_ERR_VERSION, "graph in snapshot has version %u, this build reads up to %u",
 						 iqdb_load_u32(header + 8), VERSION);
-	if (iqdb_load_u32(header + 12) != store->header->options.m || iqdb_load_u64(header + 24) != 0)
+	load->centre = iqdb_load_u32(header + 24);
+	if (iqdb_load_u32(header + 12) != store->header->options.m || iqdb_load_u32(header + 28) != 0 ||
+		(load->centre != 0 && (!load->graph.coded || load->centre != load->graph.dim)))
 		return corrupt(err, "header does not fit the index");
 	load->end = iqdb_load_u32(header + 16);
 	load->entry_slot = iqdb_load_u32(header + 20);
 	if (load->end > IQDBI_HNSW_SLOTS_MAX)
 		return corrupt(err, "too many slots");
+	return IQDB_OK;
+}
+
+static IqdbStatus
+load_centre(const Load *load, unsigned char *bytes, IqdbSource *source, IqdbError *err)
+{
+	if (load->centre == 0)
+		return IQDB_OK;
+	IQDB_TRY(source->read(source->arg, bytes, 4 * (size_t) load->centre, err));
+	iqdb_load_f32_array(load->graph.centre, bytes, load->centre);
+	for (uint32_t i = 0; i < load->centre; i++)
+	{
+		if (!isfinite(load->graph.centre[i]))
+			return corrupt(err, "centre is not finite");
+	}
 	return IQDB_OK;
 }
 
@@ -363,10 +397,11 @@ load_nodes(Load *load, IqdbSource *source, IqdbError *err)
 {
 	const IqdbAllocator *allocator = &load->graph.store->host->allocator;
 	unsigned char       *bytes = iqdb_alloc(allocator, CHUNK_SIZE_MAX);
-	IqdbStatus           status = IQDB_OK;
+	IqdbStatus           status;
 
 	if (bytes == NULL)
 		return iqdb_fail(err, IQDB_ERR_NOMEM, "out of memory for loading the graph");
+	status = load_centre(load, bytes, source, err);
 	for (uint32_t slot = 0; slot < load->end && status == IQDB_OK;)
 		status = iqdb_host_cancelled(load->graph.store->host)
 					 ? iqdb_fail(err, IQDB_ERR_CANCELLED, "loading the graph was cancelled")
@@ -399,5 +434,7 @@ iqdbi_hnsw_load(IqdbStore *store, IqdbSource *source, IqdbError *err)
 	if (load.lost > 0)
 		IQDB_TRY(iqdbi_hnsw_repair_loaded(&load.graph, load.known, err));
 	add_unlinked(&load, slot_count);
+	if (load.centre == 0 && iqdbi_hnsw_centre_review(&load.graph) != IQDB_OK)
+		return iqdb_fail(err, IQDB_ERR_NOMEM, "out of memory for loading the graph");
 	return IQDB_OK;
 }

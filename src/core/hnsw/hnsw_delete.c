@@ -484,7 +484,12 @@ iqdbi_hnsw_maintain(IqdbStore *store, IqdbMaintain what, IqdbError *err)
 
 	iqdbi_hnsw_view(&graph, store);
 	if (what != IQDB_MAINTAIN_VACUUM)
+	{
 		IQDB_TRY(iqdbi_hnsw_link_pending(store, UINT64_MAX, &linked, err));
+		status = iqdbi_hnsw_centre_review(&graph);
+		if (status != IQDB_OK)
+			return repair_failed(status, err);
+	}
 	/* one at a time: who comes second leaves the work to the first */
 	if (!atomic_compare_exchange_strong_explicit(&graph.header->maintaining, &idle, 1, memory_order_acquire,
 												 memory_order_relaxed))

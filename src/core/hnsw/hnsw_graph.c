@@ -12,7 +12,7 @@
 
 #include "core/base/rng.h"
 
-#define LAYOUT 1
+#define LAYOUT 2
 #define CACHE_LINE 64u
 
 /* Looks at a busy lock word this often before the processor is given away: its holder may be waiting for one. */
@@ -96,6 +96,7 @@ iqdbi_hnsw_reserves(const IqdbIndexOptions *options, uint64_t slots_max, uint64_
 	reserves_out[IQDBI_HNSW_UPPER] = (2 * blocks_expected(options, slots) + 16 * BLOCKS_SPARE) * shape.block_words * 4;
 	reserves_out[IQDBI_HNSW_PENDING] = slots * sizeof(uint32_t);
 	reserves_out[IQDBI_HNSW_SCALARS] = is_coded(options) ? slots * sizeof(IqdbSq8Row) : 0;
+	reserves_out[IQDBI_HNSW_CENTRE] = is_coded(options) ? options->dimension * sizeof(float) : 0;
 }
 
 uint64_t
@@ -113,7 +114,6 @@ iqdbi_hnsw_format(IqdbStore *store, IqdbError *err)
 	IqdbiHnswHeader *header = store->engine_header;
 	Shape            shape = shape_of(&store->header->options);
 
-	(void) err;
 	memset(header, 0, sizeof(*header));
 	header->layout = LAYOUT;
 	header->record_size = shape.record_size;
@@ -125,7 +125,11 @@ iqdbi_hnsw_format(IqdbStore *store, IqdbError *err)
 		header->degree[i] = shape.degree[i];
 	}
 	header->block_count = 1;
-	return IQDB_OK;
+	if (!is_coded(&store->header->options))
+		return IQDB_OK;
+	/* zero until there are rows to learn from */
+	return iqdb_arena_grow(store->arena, IQDB_REGION_ENGINE + IQDBI_HNSW_CENTRE,
+						   store->header->options.dimension * sizeof(float), err);
 }
 
 IqdbStatus
@@ -159,6 +163,7 @@ iqdbi_hnsw_view(IqdbiHnsw *graph_out, IqdbStore *store)
 	graph_out->upper = iqdb_store_engine_region(store, IQDBI_HNSW_UPPER);
 	graph_out->pending = iqdb_store_engine_region(store, IQDBI_HNSW_PENDING);
 	graph_out->scalars = iqdb_store_engine_region(store, IQDBI_HNSW_SCALARS);
+	graph_out->centre = iqdb_store_engine_region(store, IQDBI_HNSW_CENTRE);
 	graph_out->record_size = graph_out->header->record_size;
 	graph_out->node_offset = graph_out->header->node_offset;
 	graph_out->dim = options->dimension;

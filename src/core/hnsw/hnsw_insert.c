@@ -328,6 +328,14 @@ publish(IqdbiLinker *linker, uint32_t slot, uint32_t level)
 	}
 }
 
+/* What a search will read of the row, written before any link leads to it, and the row as what others are compared with. */
+static void
+prepare_target(IqdbiLinker *linker, uint32_t slot)
+{
+	iqdbi_hnsw_encode(linker->walk.graph, slot);
+	iqdbi_target_row(linker->walk.graph, &linker->walk.target, slot);
+}
+
 /* STRUCTURE is held; the row is ours (LINKING). */
 static IqdbStatus
 link_claimed(IqdbiLinker *linker, uint32_t slot, uint32_t level)
@@ -340,6 +348,7 @@ link_claimed(IqdbiLinker *linker, uint32_t slot, uint32_t level)
 		uint64_t entry = iqdbi_hnsw_entry(graph);
 		bool     stale = false;
 
+		prepare_target(linker, slot);
 		if (entry != 0)
 		{
 			IQDB_TRY(choose_neighbours(linker, entry, level, &stale));
@@ -386,29 +395,13 @@ set_info(const IqdbiHnsw *graph, uint32_t slot, uint32_t status, uint32_t level)
 		;
 }
 
-/* What a search will read of the row, written before any link leads to it. */
+/* Draws the level and takes the blocks for it. */
 static uint32_t
-prepare(IqdbiLinker *linker, uint32_t slot)
+prepare_lists(IqdbiLinker *linker, uint32_t slot)
 {
 	const IqdbiHnsw *graph = linker->walk.graph;
-	IqdbStore       *store = graph->store;
-	uint32_t         level = iqdbi_hnsw_draw_level(graph, store->slots[slot].sequence);
+	uint32_t         level = iqdbi_hnsw_draw_level(graph, graph->store->slots[slot].sequence);
 
-	if (graph->coded)
-		iqdb_sq8_encode(graph->metric, iqdb_store_vector(store, slot), store->norms[slot], graph->dim,
-						iqdbi_hnsw_code(graph, slot), &graph->scalars[slot]);
-	iqdbi_target_row(graph, &linker->owner, slot);
-	if (graph->coded)
-	{
-		memcpy(linker->walk.target.code, linker->owner.code, graph->dim);
-		linker->walk.target.query = linker->owner.query;
-		linker->walk.target.query.code = linker->walk.target.code;
-	}
-	else
-	{
-		linker->walk.target.vector = linker->owner.vector;
-		linker->walk.target.norm2 = linker->owner.norm2;
-	}
 	level = iqdbi_hnsw_blocks_take(graph, slot, level);
 	set_info(graph, slot, IQDBI_INFO_LINKING, level);
 	return level;
@@ -428,7 +421,7 @@ iqdbi_hnsw_link_one(IqdbiLinker *linker, uint32_t slot, bool *linked_out, IqdbEr
 	claimed = iqdb_store_state(graph->store, slot) == IQDB_ROW_LIVE && claim(graph, slot);
 	if (claimed)
 	{
-		level = prepare(linker, slot);
+		level = prepare_lists(linker, slot);
 		status = choices_room(linker, level);
 		if (status == IQDB_OK)
 			status = link_claimed(linker, slot, level);
@@ -448,6 +441,8 @@ iqdbi_hnsw_link_one(IqdbiLinker *linker, uint32_t slot, bool *linked_out, IqdbEr
 	iqdbi_walk_leave(walk);
 	if (linked_out != NULL)
 		*linked_out = claimed && status == IQDB_OK;
+	if (claimed && status == IQDB_OK)
+		status = iqdbi_hnsw_centre_when_due(graph);
 	return status == IQDB_OK ? IQDB_OK : iqdb_fail(err, status, "linking a row was stopped");
 }
 

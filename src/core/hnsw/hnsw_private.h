@@ -27,7 +27,9 @@ enum
 	IQDBI_HNSW_NODES = 0,   /* one record per slot: code, lock, state, level-0 links */
 	IQDBI_HNSW_UPPER = 1,   /* blocks of links of the levels above */
 	IQDBI_HNSW_PENDING = 2, /* slots added and not linked yet */
-	IQDBI_HNSW_SCALARS = 3  /* coded graphs: IqdbSq8Row per slot */
+	IQDBI_HNSW_SCALARS = 3, /* coded graphs: IqdbSq8Row per slot */
+	IQDBI_HNSW_CENTRE = 4   /* coded graphs: float per dimension, subtracted before coding; changed with STRUCTURE
+							   held exclusively */
 };
 
 /* ---- in the arena ------------------------------------------------------------------------------------------------ */
@@ -47,6 +49,7 @@ typedef struct IqdbiHnswHeader
 	_Atomic uint32_t pending;     /* entries of region PENDING, finished ones included */
 	_Atomic uint32_t unreachable; /* nodes out of reach when last counted */
 	_Atomic uint32_t maintaining; /* 1 while somebody repairs: one at a time */
+	_Atomic uint32_t centre_due;  /* linked nodes at which the codes' centre is looked at again, 0 = never was */
 	/* the rest is guarded by IQDB_LOCK_ENGINE */
 	uint32_t         pending_done;                   /* entries of PENDING that need no linking any more */
 	uint32_t         block_count;                    /* blocks ever used; block 0 is never given out */
@@ -88,6 +91,7 @@ typedef struct IqdbiHnsw
 	_Atomic uint32_t *upper;
 	_Atomic uint32_t *pending;
 	IqdbSq8Row       *scalars;
+	float            *centre;
 	size_t            record_size;
 	size_t            node_offset;
 	size_t            dim;
@@ -239,8 +243,12 @@ typedef struct IqdbiTarget
 	float        norm2;
 } IqdbiTarget;
 
+/* Both hold as long as STRUCTURE is held, and behind that as long as the epoch does not change. */
 void iqdbi_target_query(const IqdbiHnsw *graph, IqdbiTarget *target, const float *vector, float norm2);
 void iqdbi_target_row(const IqdbiHnsw *graph, IqdbiTarget *target, uint32_t slot);
+
+/* Codes a row. Nobody knows the node yet, or STRUCTURE is held exclusively. */
+void iqdbi_hnsw_encode(const IqdbiHnsw *graph, uint32_t slot);
 
 /* Traversal keys of rows: never NaN. */
 void iqdbi_hnsw_score(const IqdbiHnsw *graph, const IqdbiTarget *target, const uint32_t *slots, size_t count,
@@ -249,6 +257,14 @@ void iqdbi_hnsw_score(const IqdbiHnsw *graph, const IqdbiTarget *target, const u
 /* Rank keys on full-precision vectors, as vec/metric.h defines them. */
 void iqdbi_hnsw_score_exact(const IqdbiHnsw *graph, const float *query, float query_norm2, const uint32_t *slots,
 							size_t count, float *keys_out);
+
+/* ---- the centre of the codes (hnsw_centre.c) --------------------------------------------------------------------- */
+
+/* Brings the centre to where the rows are, when it is not there, and codes all nodes again. No lock is held. */
+IqdbStatus iqdbi_hnsw_centre_review(const IqdbiHnsw *graph) IQDB_MUST_CHECK;
+
+/* The same when there are many more rows than at the last time. */
+IqdbStatus iqdbi_hnsw_centre_when_due(const IqdbiHnsw *graph) IQDB_MUST_CHECK;
 
 /* ---- a search's private memory (hnsw_beam.c) --------------------------------------------------------------------- */
 

@@ -12,7 +12,7 @@ void
 iqdbi_target_query(const IqdbiHnsw *graph, IqdbiTarget *target, const float *vector, float norm2)
 {
 	if (graph->coded)
-		iqdb_sq8_query(graph->metric, vector, norm2, graph->dim, target->code, &target->query);
+		iqdb_sq8_query(graph->metric, graph->centre, vector, norm2, graph->dim, target->code, &target->query);
 	target->vector = vector;
 	target->norm2 = norm2;
 }
@@ -28,6 +28,14 @@ iqdbi_target_row(const IqdbiHnsw *graph, IqdbiTarget *target, uint32_t slot)
 	}
 	target->vector = iqdb_store_vector(graph->store, slot);
 	target->norm2 = graph->store->norms[slot];
+}
+
+void
+iqdbi_hnsw_encode(const IqdbiHnsw *graph, uint32_t slot)
+{
+	if (graph->coded)
+		iqdb_sq8_encode(graph->metric, graph->centre, iqdb_store_vector(graph->store, slot), graph->store->norms[slot],
+						graph->dim, iqdbi_hnsw_code(graph, slot), &graph->scalars[slot]);
 }
 
 static void

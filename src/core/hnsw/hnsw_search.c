@@ -179,6 +179,7 @@ search_graph(IqdbiHnswCursor *cursor, IqdbiPause *pause_out)
 	IQDB_TRY(iqdbi_beam_reset(&walk->beam, cursor->beam));
 	if (entry == 0)
 		return IQDB_OK;
+	iqdbi_target_query(&cursor->graph, &walk->target, cursor->base.query, cursor->base.query_norm2);
 	IQDB_TRY(iqdbi_walk_descend(walk, entry, 0, cursor->beam));
 	IQDB_TRY(iqdbi_walk_begin(walk));
 	for (;;)
@@ -382,7 +383,6 @@ iqdbi_hnsw_cursor_start(IqdbCursor *base, IqdbError *err)
 	if (iqdbi_walk_init(&cursor->walk, &cursor->graph, &base->stats) != IQDB_OK)
 		return iqdb_fail(err, IQDB_ERR_NOMEM, "out of memory for a search");
 	cursor->walk.filter = base->params.filter;
-	iqdbi_target_query(&cursor->graph, &cursor->walk.target, base->query, base->query_norm2);
 	return IQDB_OK;
 }
 
