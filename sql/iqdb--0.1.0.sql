@@ -559,6 +559,7 @@ CREATE FUNCTION iqdb_index_stats(
 	OUT unlinked bigint,
 	OUT memory bigint,
 	OUT memory_file text,
+	OUT vectors_on_disk bigint,
 	OUT disk bigint,
 	OUT log_bytes bigint,
 	OUT journal_entries bigint,
@@ -579,7 +580,7 @@ COMMENT ON FUNCTION iqdb_index_stats(regclass) IS 'numbers about an index';
 
 CREATE FUNCTION iqdb_index_size(index regclass) RETURNS bigint
 	LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'iqdb_sql_index_size';
-COMMENT ON FUNCTION iqdb_index_size(regclass) IS 'bytes on disk of an index: journal, snapshots and logs';
+COMMENT ON FUNCTION iqdb_index_size(regclass) IS 'bytes on disk of an index: journal, snapshots, logs, and vectors that lie there';
 
 CREATE FUNCTION iqdb_check(index regclass) RETURNS SETOF text
 	LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'iqdb_sql_check';
@@ -615,8 +616,9 @@ CREATE FUNCTION iqdb_estimate(
 	options text DEFAULT '',
 	OUT memory bigint,
 	OUT disk bigint,
+	OUT vectors_on_disk bigint,
 	OUT build_seconds float8
 ) RETURNS record
 	LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'iqdb_sql_estimate';
 COMMENT ON FUNCTION iqdb_estimate(text, bigint, integer, text) IS
-	'what an index would need: bytes in memory, bytes on disk, seconds to build on this machine';
+	'what an index would need: bytes in memory, bytes of own files, bytes of vectors on disk, seconds to build here';

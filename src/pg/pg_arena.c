@@ -32,6 +32,7 @@
 #define FALLBACK_FOLDER "base/" PG_TEMP_FILES_DIR
 #define FALLBACK_PREFIX PG_TEMP_FILE_PREFIX "."
 #define NEW_SUFFIX ".new"
+#define VECTORS_SUFFIX ".vectors"
 /* Left free in the first folder beside what an index is expected to need. */
 #define SHM_ROOM_SPARE (UINT64CONST(4) * 1024 * 1024)
 
@@ -80,6 +81,18 @@ arena_path(char *path, int choice, Oid database, uint32 relation_number, const I
 			 (unsigned long long) generation->high, (unsigned long long) generation->low);
 }
 
+/* The file of vectors that belongs to an arena of this (final) name: always on disk, wherever the arena is. */
+static void
+vectors_path(char *path, const char *arena_path)
+{
+	const char *slash = strrchr(arena_path, '/');
+	const char *name = slash != NULL ? slash + 1 : arena_path;
+
+	if (strncmp(name, FALLBACK_PREFIX, strlen(FALLBACK_PREFIX)) == 0)
+		name += strlen(FALLBACK_PREFIX);
+	snprintf(path, MAXPGPATH, FALLBACK_FOLDER "/" FALLBACK_PREFIX "%s" VECTORS_SUFFIX, name);
+}
+
 /* ---- memory of a mapping ---- */
 
 uint64
@@ -93,9 +106,9 @@ iqdb_pg_arena_limit(void)
 }
 
 static bool
-same_file(const IqdbPgArena *entry, const struct stat *st)
+same_file(const struct stat *st, uint64 device, uint64 inode)
 {
-	return (uint64) st->st_dev == entry->device && (uint64) st->st_ino == entry->inode;
+	return (uint64) st->st_dev == device && (uint64) st->st_ino == inode;
 }
 
 static int
@@ -113,24 +126,43 @@ allocate_blocks(int fd, uint64 offset, uint64 length)
 	return rc;
 }
 
+/* Reserves blocks of a file if it is still the one that is mapped. */
+static IqdbStatus
+grow_file(const char *path, uint64 device, uint64 inode, uint64 offset, uint64 length, IqdbError *err)
+{
+	struct stat st;
+	int			fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+	int			rc;
+
+	if (fd < 0)
+		return iqdb_fail_io(err, errno, path, "open");
+	if (fstat(fd, &st) != 0 || !same_file(&st, device, inode))
+	{
+		close(fd);
+		return iqdb_fail_io(err, ESTALE, path, "grow");
+	}
+	rc = allocate_blocks(fd, offset, length);
+	close(fd);
+	return rc == 0 ? IQDB_OK : iqdb_fail_io(err, rc, path, "grow");
+}
+
 static IqdbStatus
 commit_blocks(void *arg, uint64_t offset, uint64_t length, IqdbError *err)
 {
 	IqdbPgArena *entry = arg;
-	struct stat st;
-	int			fd = open(entry->path, O_RDWR | O_CLOEXEC);
-	int			rc;
 
-	if (fd < 0)
-		return iqdb_fail_io(err, errno, entry->path, "open");
-	if (fstat(fd, &st) != 0 || !same_file(entry, &st))
-	{
-		close(fd);
-		return iqdb_fail_io(err, ESTALE, entry->path, "grow");
-	}
-	rc = allocate_blocks(fd, offset, length);
-	close(fd);
-	return rc == 0 ? IQDB_OK : iqdb_fail_io(err, rc, entry->path, "grow");
+	entry->vectors_full = false;
+	return grow_file(entry->path, entry->device, entry->inode, offset, length, err);
+}
+
+static IqdbStatus
+commit_vectors(void *arg, uint64_t offset, uint64_t length, IqdbError *err)
+{
+	IqdbPgArena *entry = arg;
+	IqdbStatus	status = grow_file(entry->vectors_path, entry->vectors_device, entry->vectors_inode, offset, length, err);
+
+	entry->vectors_full = status == IQDB_ERR_NO_SPACE;
+	return status;
 }
 
 static IqdbPgArena *
@@ -196,6 +228,57 @@ map_file(IqdbPgArena *entry, int fd)
 	return true;
 }
 
+/* Puts the open file of vectors in its place; false with errno set. */
+static bool
+map_vectors_file(IqdbPgArena *entry, int fd, uint64 offset, uint64 length)
+{
+	struct stat st;
+	IqdbError	error = {0};
+
+	if (fstat(fd, &st) != 0)
+		return false;
+	if (!S_ISREG(st.st_mode) || st.st_uid != geteuid())
+	{
+		errno = EPERM;
+		return false;
+	}
+	if (iqdb_arena_map_paged(&entry->arena, fd, offset, length, &error) != IQDB_OK)
+	{
+		errno = error.sys_errno != 0 ? error.sys_errno : EINVAL;
+		return false;
+	}
+	entry->vectors_device = st.st_dev;
+	entry->vectors_inode = st.st_ino;
+	entry->arena.paged.commit = commit_vectors;
+	entry->arena.paged.arg = entry;
+	return true;
+}
+
+/* An arena that somebody else made: its vectors, too, if they are in a file, and that file is the one it was made with. */
+static bool
+map_vectors(IqdbPgArena *entry)
+{
+	const IqdbArenaHeader *header = iqdb_arena_header(&entry->arena);
+	uint64		committed = iqdb_arena_paged_bytes(&entry->arena);
+	struct stat st;
+	int			fd;
+	bool		ok;
+
+	if (header->paged_region == IQDB_ARENA_NO_REGION)
+		return true;
+	vectors_path(entry->vectors_path, entry->path);
+	fd = open(entry->vectors_path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+	if (fd < 0)
+		return false;
+	/* what lies behind its end must never be touched */
+	ok = fstat(fd, &st) == 0 && same_file(&st, entry->shared->vectors_device, entry->shared->vectors_inode) &&
+		(uint64) st.st_size >= committed &&
+		map_vectors_file(entry, fd, header->regions[header->paged_region].offset,
+						 header->regions[header->paged_region].reserved);
+	close(fd);
+	return ok;
+}
+
 /* ---- finding ---- */
 
 /* A copy of a database has the relation numbers and generations of its template. */
@@ -237,7 +320,7 @@ map_entry(IqdbPgArena *entry, IqdbPgState wanted)
 		if (entry->shared->token == iqdb_pg_registry()->token &&
 			entry->shared->generation.low == entry->generation.low &&
 			entry->shared->generation.high == entry->generation.high &&
-			pg_atomic_read_u32(&entry->shared->state) == wanted)
+			pg_atomic_read_u32(&entry->shared->state) == wanted && map_vectors(entry))
 		{
 			entry->next = arenas;
 			arenas = entry;
@@ -335,6 +418,39 @@ create_file(IqdbPgArena *entry, uint64 size)
 	return ok;
 }
 
+/* Creates the file of vectors, empty, and puts it in its place; false with errno set, the file is then gone. */
+static bool
+create_vectors(IqdbPgArena *entry, const char *path, const uint64 *reserves)
+{
+	uint64		offset = iqdb_arena_region_start(reserves, IQDB_REGION_VECTORS);
+	int			fd;
+	int			saved;
+	bool		ok;
+
+	vectors_path(entry->vectors_path, path);
+	(void) mkdir(FALLBACK_FOLDER, pg_dir_create_mode);
+	(void) unlink(entry->vectors_path);
+	fd = open(entry->vectors_path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, pg_file_create_mode);
+	if (fd < 0)
+		return false;
+	ok = map_vectors_file(entry, fd, offset, TYPEALIGN64(IQDB_ARENA_PAGE, reserves[IQDB_REGION_VECTORS]));
+	saved = errno;
+	close(fd);
+	if (!ok)
+		(void) unlink(entry->vectors_path);
+	errno = saved;
+	return ok;
+}
+
+/* Takes away the names of the files that an entry is backed by. */
+static void
+unlink_files(const IqdbPgArena *entry)
+{
+	(void) unlink(entry->path);
+	if (entry->vectors_path[0] != '\0')
+		(void) unlink(entry->vectors_path);
+}
+
 static void
 fill_shared(IqdbPgArena *entry, Relation index, bool is_private)
 {
@@ -344,6 +460,8 @@ fill_shared(IqdbPgArena *entry, Relation index, bool is_private)
 	shared->generation = entry->generation;
 	shared->database = MyDatabaseId;
 	shared->relation_number = entry->relation_number;
+	shared->vectors_device = entry->vectors_device;
+	shared->vectors_inode = entry->vectors_inode;
 	shared->permanent = !is_private && index->rd_rel->relpersistence == RELPERSISTENCE_PERMANENT;
 	shared->compression = iqdb_pg_compression(index, &shared->compression_level);
 	pg_atomic_init_u32(&shared->state, IQDB_PG_LOADING);
@@ -363,18 +481,17 @@ fill_shared(IqdbPgArena *entry, Relation index, bool is_private)
 	entry->shared = shared;
 }
 
-/* One attempt in one folder. Raises nothing. */
+/* One attempt in one folder: path is the name it is to get. Raises nothing. */
 static IqdbStatus
-create_in(IqdbPgArena *entry, const IqdbIndexOptions *options, bool is_private, uint64 size, uint64 limit,
-		  IqdbError *error)
+create_in(IqdbPgArena *entry, const char *path, const IqdbIndexOptions *options, const uint64 *reserves, uint64 size,
+		  uint64 limit, IqdbError *error)
 {
-	if (is_private)
-	{
-		entry->is_private = true;
+	if (entry->is_private)
 		IQDB_TRY(iqdb_arena_private_create(&entry->arena, size, error));
-	}
 	else if (!create_file(entry, size))
 		return iqdb_fail_io(error, errno, entry->path, "create");
+	else if (iqdb_index_options_on_disk(options) && !create_vectors(entry, path, reserves))
+		return iqdb_fail_io(error, errno, entry->vectors_path, "create");
 	return iqdb_index_format(&entry->index, &entry->arena, &entry->host, iqdb_pg_kernels(), options, limit,
 							 sizeof(IqdbPgShared), error);
 }
@@ -393,17 +510,23 @@ publish(IqdbPgArena *entry, const char *path, IqdbError *error)
 }
 
 IqdbPgArena *
-iqdb_pg_arena_create(Relation index, const IqdbPgMeta *meta, const IqdbIndexOptions *options, bool is_private,
+iqdb_pg_arena_create(Relation index, const IqdbPgMeta *meta, const IqdbIndexOptions *wanted, bool is_private,
 					 bool avoid_shm, double rows, IqdbError *error)
 {
+	IqdbIndexOptions options = *wanted;
 	uint64		reserves[IQDB_ARENA_REGIONS_MAX];
 	uint64		limit = iqdb_pg_arena_limit();
-	uint32		regions = iqdb_index_reserves(options, limit, sizeof(IqdbPgShared), reserves);
-	uint64		size = iqdb_arena_size_needed(reserves, regions);
-	uint64		needed = iqdb_index_estimate_memory(options, (uint64) Max(rows, 0)) + sizeof(IqdbPgShared);
+	uint32		regions;
+	uint64		size;
+	uint64		needed;
 	IqdbStatus	status = IQDB_ERR_LIMIT;
 	char		path[MAXPGPATH - sizeof(NEW_SUFFIX)];
 
+	if (is_private)
+		options.vectors = IQDB_VECTORS_MEMORY;
+	regions = iqdb_index_reserves(&options, limit, sizeof(IqdbPgShared), reserves);
+	size = iqdb_arena_size_needed(reserves, regions);
+	needed = iqdb_index_estimate_memory(&options, (uint64) Max(rows, 0)) + sizeof(IqdbPgShared);
 	(void) iqdb_pg_registry();
 	for (int choice = 0; is_private ? choice == 0 : folder(choice) != NULL; choice++)
 	{
@@ -415,6 +538,7 @@ iqdb_pg_arena_create(Relation index, const IqdbPgMeta *meta, const IqdbIndexOpti
 			(void) mkdir(folder(1), pg_dir_create_mode);
 		entry = new_entry(iqdb_pg_file_number(iqdb_pg_rel_file(index)), &meta->generation);
 		entry->fallback = choice > 0;
+		entry->is_private = is_private;
 		if (!is_private)
 		{
 			arena_path(path, choice, MyDatabaseId, entry->relation_number, &meta->generation);
@@ -422,7 +546,7 @@ iqdb_pg_arena_create(Relation index, const IqdbPgMeta *meta, const IqdbIndexOpti
 		}
 		else
 			iqdb_pg_fork_path(iqdb_pg_rel_file(index), index->rd_backend, MAIN_FORKNUM, entry->path);
-		status = create_in(entry, options, is_private, size, limit, error);
+		status = create_in(entry, path, &options, reserves, size, limit, error);
 		if (status == IQDB_OK)
 			fill_shared(entry, index, is_private);
 		if (status == IQDB_OK && !is_private)
@@ -434,7 +558,7 @@ iqdb_pg_arena_create(Relation index, const IqdbPgMeta *meta, const IqdbIndexOpti
 			return entry;
 		}
 		if (!is_private && entry->arena.base != NULL)
-			(void) unlink(entry->path);
+			unlink_files(entry);
 		unmap(entry);
 		if (status != IQDB_ERR_NO_SPACE && status != IQDB_ERR_IO && status != IQDB_ERR_NOMEM)
 			break;
@@ -446,22 +570,34 @@ iqdb_pg_arena_create(Relation index, const IqdbPgMeta *meta, const IqdbIndexOpti
 
 /* ---- end of life ---- */
 
+static bool
+is_file(const char *path, uint64 device, uint64 inode)
+{
+	struct stat st;
+
+	return path[0] != '\0' && stat(path, &st) == 0 && same_file(&st, device, inode);
+}
+
 void
 iqdb_pg_arena_discard(IqdbPgArena *arena)
 {
 	pg_atomic_write_u32(&arena->shared->state, IQDB_PG_DEAD);
-	if (!arena->is_private && !iqdb_pg_arena_is_stale(arena))
+	if (arena->is_private)
+		return;
+	if (is_file(arena->path, arena->device, arena->inode))
 		(void) unlink(arena->path);
+	if (is_file(arena->vectors_path, arena->vectors_device, arena->vectors_inode))
+		(void) unlink(arena->vectors_path);
 }
 
 bool
 iqdb_pg_arena_is_stale(const IqdbPgArena *arena)
 {
-	struct stat st;
-
 	if (arena->is_private)
 		return false;
-	return stat(arena->path, &st) != 0 || !same_file(arena, &st);
+	return !is_file(arena->path, arena->device, arena->inode) ||
+		(arena->vectors_path[0] != '\0' &&
+		 !is_file(arena->vectors_path, arena->vectors_device, arena->vectors_inode));
 }
 
 /* Has nobody any use for it? One that is unfinished now never will be: its maker's statement failed. */
@@ -495,6 +631,23 @@ iqdb_pg_arena_end_of_transaction(void)
 	}
 }
 
+/* Frees the blocks of the file of vectors, if it is the one that belongs to this arena. */
+static void
+punch_vectors(const char *arena_path, const IqdbPgShared *shared)
+{
+	char		path[MAXPGPATH];
+	struct stat st;
+	int			fd;
+
+	vectors_path(path, arena_path);
+	fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+	if (fd < 0)
+		return;
+	if (fstat(fd, &st) == 0 && same_file(&st, shared->vectors_device, shared->vectors_inode) && st.st_size > 0)
+		(void) fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, st.st_size);
+	close(fd);
+}
+
 /* Gives the memory of a dropped index back although others still map it: everything but the pages with header and state. */
 static void
 punch(const char *path)
@@ -520,7 +673,9 @@ punch(const char *path)
 			(void) pg_atomic_exchange_u32(&shared->state, IQDB_PG_DEAD);
 			/* whoever is not the keeper holds a lock on the relation while it works, and we hold a stronger one */
 			for (uint32 i = 0; i < header->region_count && pg_atomic_read_u32(&shared->keeper_at_work) == 0; i++)
-				if (i != IQDB_REGION_HEADERS && i != IQDB_REGION_HOST && header->regions[i].committed > 0)
+				if (i == header->paged_region)
+					punch_vectors(path, shared);
+				else if (i != IQDB_REGION_HEADERS && i != IQDB_REGION_HOST && header->regions[i].committed > 0)
 					(void) fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
 									 (off_t) header->regions[i].offset, (off_t) header->regions[i].committed);
 		}
@@ -531,7 +686,14 @@ punch(const char *path)
 
 /* ---- folders ---- */
 
-/* Splits a file name into its parts; false if it is not an arena of this cluster, finished or not. */
+/* Is this the rest of a name, behind the parts that all names have? */
+static bool
+known_suffix(const char *rest)
+{
+	return rest[0] == '\0' || strcmp(rest, NEW_SUFFIX) == 0 || strcmp(rest, VECTORS_SUFFIX) == 0;
+}
+
+/* Splits a file name into its parts; false if it is no file of an arena of this cluster, finished or not. */
 static bool
 parse_name(const char *name, uint64 *token, Oid *database, uint32 *relation_number, IqdbPgGeneration *generation)
 {
@@ -546,7 +708,7 @@ parse_name(const char *name, uint64 *token, Oid *database, uint32 *relation_numb
 	if (strncmp(name, FALLBACK_PREFIX, strlen(FALLBACK_PREFIX)) == 0)
 		name += strlen(FALLBACK_PREFIX);
 	if (sscanf(name, "iqdb.%16llx.%16llx.%u.%u.%16llx%16llx%n", &cluster, &life, &db, &number, &high, &low,
-			   &used) != 6 || (name[used] != '\0' && strcmp(name + used, NEW_SUFFIX) != 0) || cluster != cluster_identity())
+			   &used) != 6 || !known_suffix(name + used) || cluster != cluster_identity())
 		return false;
 	*token = life;
 	*database = db;
@@ -556,45 +718,56 @@ parse_name(const char *name, uint64 *token, Oid *database, uint32 *relation_numb
 	return true;
 }
 
-/* Is this a file that has not got its name yet? */
 static bool
-is_new(const char *path)
+ends_with(const char *path, const char *suffix)
 {
 	size_t		length = strlen(path);
 
-	return length > strlen(NEW_SUFFIX) && strcmp(path + length - strlen(NEW_SUFFIX), NEW_SUFFIX) == 0;
+	return length > strlen(suffix) && strcmp(path + length - strlen(suffix), suffix) == 0;
+}
+
+/* Is this an arena that has its name? */
+static bool
+is_arena(const char *path)
+{
+	return !ends_with(path, NEW_SUFFIX) && !ends_with(path, VECTORS_SUFFIX);
 }
 
 typedef bool (*FileVisit) (const char *path, uint64 token, Oid database, uint32 relation_number,
 						   const IqdbPgGeneration *generation, void *arg);
 
-/* Calls visit for every arena file of this cluster until it returns false. Plain readdir: must not raise. */
+static void
+visit_folder(const char *folder_path, FileVisit visit, void *arg)
+{
+	DIR		   *dir = opendir(folder_path);
+	struct dirent *de;
+
+	if (dir == NULL)
+		return;
+	while ((de = readdir(dir)) != NULL)
+	{
+		char		path[MAXPGPATH];
+		uint64		token;
+		Oid			database;
+		uint32		number;
+		IqdbPgGeneration generation;
+
+		if (!parse_name(de->d_name, &token, &database, &number, &generation))
+			continue;
+		snprintf(path, sizeof(path), "%s/%s", folder_path, de->d_name);
+		if (!visit(path, token, database, number, &generation, arg))
+			break;
+	}
+	closedir(dir);
+}
+
+/* Calls visit for every file of an arena of this cluster until it returns false. Plain readdir: must not raise. */
 static void
 visit_files(FileVisit visit, void *arg)
 {
-	for (int choice = 0; folder(choice) != NULL; choice++)
-	{
-		DIR		   *dir = opendir(folder(choice));
-		struct dirent *de;
-
-		if (dir == NULL)
-			continue;
-		while ((de = readdir(dir)) != NULL)
-		{
-			char		path[MAXPGPATH];
-			uint64		token;
-			Oid			database;
-			uint32		number;
-			IqdbPgGeneration generation;
-
-			if (!parse_name(de->d_name, &token, &database, &number, &generation))
-				continue;
-			snprintf(path, sizeof(path), "%s/%s", folder(choice), de->d_name);
-			if (!visit(path, token, database, number, &generation, arg))
-				break;
-		}
-		closedir(dir);
-	}
+	visit_folder(folder(0), visit, arg);
+	/* vectors may be there whatever folder arenas are in */
+	visit_folder(FALLBACK_FOLDER, visit, arg);
 }
 
 static bool
@@ -629,6 +802,7 @@ typedef struct DropState
 	Oid			database;
 	uint32		relation_number;
 	bool		free_memory;
+	bool		orphans;		/* only files of vectors: what is left of arenas that are gone */
 	bool		found;
 	IqdbPgGeneration generation;
 } DropState;
@@ -639,12 +813,14 @@ drop_visit(const char *path, uint64 token, Oid database, uint32 relation_number,
 {
 	DropState  *state = arg;
 
-	if (is_new(path) || database != state->database || relation_number != state->relation_number ||
-		token != iqdb_pg_registry()->token)
+	if (database != state->database || relation_number != state->relation_number ||
+		token != iqdb_pg_registry()->token || ends_with(path, NEW_SUFFIX))
+		return true;
+	if (state->orphans != ends_with(path, VECTORS_SUFFIX))
 		return true;
 	state->found = true;
 	state->generation = *generation;
-	if (state->free_memory)
+	if (state->free_memory && !state->orphans)
 		punch(path);
 	(void) unlink(path);
 	return true;
@@ -653,7 +829,7 @@ drop_visit(const char *path, uint64 token, Oid database, uint32 relation_number,
 bool
 iqdb_pg_arena_drop_relation(Oid database, uint32 relation_number, bool free_memory, IqdbPgGeneration *generation_out)
 {
-	DropState	state = {database, relation_number, free_memory, false, {0, 0}};
+	DropState	state = {.database = database, .relation_number = relation_number, .free_memory = free_memory};
 
 	for (IqdbPgArena *entry = arenas; entry != NULL; entry = entry->next)
 		if (entry->is_private && entry->relation_number == relation_number)
@@ -662,6 +838,9 @@ iqdb_pg_arena_drop_relation(Oid database, uint32 relation_number, bool free_memo
 			state.found = true;
 			state.generation = entry->generation;
 		}
+	visit_files(drop_visit, &state);
+	/* now that no arena leads to them */
+	state.orphans = true;
 	visit_files(drop_visit, &state);
 	*generation_out = state.generation;
 	return state.found;
@@ -679,7 +858,7 @@ outer_visit(const char *path, uint64 token, Oid database, uint32 relation_number
 {
 	VisitState *state = arg;
 
-	if (!is_new(path) && token == iqdb_pg_registry()->token)
+	if (is_arena(path) && token == iqdb_pg_registry()->token)
 		state->visit(path, database, relation_number, generation, state->arg);
 	return true;
 }

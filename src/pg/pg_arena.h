@@ -10,6 +10,13 @@
  * It is sparse: address space is reserved for the largest index, room on the file system only for what is used, always
  * by posix_fallocate before a byte is touched. It is never the durable copy. Arenas of temporary indexes are private
  * memory.
+ *
+ * Where the index's options put vectors on disk, they are a file of their own, mapped at the place of their region:
+ *
+ *     base/pgsql_tmp/pgsql_tmp.iqdb.<the same>.vectors
+ *
+ * Made before the arena gets its name, and removed with it; the arena knows its device and inode, and nobody maps an arena
+ * without it. The server removes it at every start and leaves it out of base backups, as all of that folder.
  */
 #ifndef IQDB_PG_ARENA_H
 #define IQDB_PG_ARENA_H
@@ -50,6 +57,8 @@ typedef struct IqdbPgShared
 	uint32		relation_number;
 	pg_atomic_uint32 state;		/* IqdbPgState */
 	pg_atomic_uint32 keeper_at_work;	/* the one process that needs no lock on the relation */
+	uint64		vectors_device; /* of the file of vectors, if there is one */
+	uint64		vectors_inode;
 	uint32		permanent;		/* has own files: neither temporary nor unlogged */
 	int32		compression;	/* IqdbCompression of its snapshots, as the index's options said last */
 	int32		compression_level;
@@ -100,6 +109,10 @@ typedef struct IqdbPgArena
 	uint64		device;
 	uint64		inode;
 	char		path[MAXPGPATH];	/* of its file; of the index's fork if it is private */
+	char		vectors_path[MAXPGPATH];	/* of the file of vectors; empty: they are in the arena */
+	uint64		vectors_device;
+	uint64		vectors_inode;
+	bool		vectors_full;	/* it was this file that could not grow last */
 	IqdbArena	arena;
 	IqdbHost	host;			/* allocates from a context that lives as long as the process */
 	IqdbIndex	index;
@@ -142,7 +155,7 @@ extern IqdbPgArena *iqdb_pg_arena_map_loading(uint32 relation_number, const Iqdb
 /* Marks it dead and removes the file, so that the next open makes a new one. Safe on an arena that others use. */
 extern void iqdb_pg_arena_discard(IqdbPgArena *arena);
 
-/* Somebody unlinked or replaced the file behind this mapping? (one stat call) */
+/* Somebody unlinked or replaced a file behind this mapping? (one stat call for each) */
 extern bool iqdb_pg_arena_is_stale(const IqdbPgArena *arena);
 
 /* At the end of a transaction: unmaps what is dead, what a failed statement left unfinished, and dropped temporary ones. */
@@ -174,7 +187,7 @@ typedef void (*IqdbPgArenaVisit) (const char *path, Oid database, uint32 relatio
 								  const IqdbPgGeneration *generation, void *arg);
 extern void iqdb_pg_arena_visit(IqdbPgArenaVisit visit, void *arg);
 
-/* Bytes one index may use: the setting, or the machine's memory. */
+/* Bytes of memory one index may use, vectors on disk not counted: the setting, or the machine's memory. */
 extern uint64 iqdb_pg_arena_limit(void);
 
 #endif

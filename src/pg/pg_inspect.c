@@ -68,8 +68,8 @@ iqdb_sql_index_stats(PG_FUNCTION_ARGS)
 	uint32		pages;
 	uint64		end = 0;
 	TupleDesc	tupdesc;
-	Datum		values[24];
-	bool		nulls[24] = {false};
+	Datum		values[25];
+	bool		nulls[25] = {false};
 	int			n = 0;
 
 	if (get_call_result_type(fcinfo, NULL, &tupdesc) != TYPEFUNC_COMPOSITE)
@@ -97,6 +97,8 @@ iqdb_sql_index_stats(PG_FUNCTION_ARGS)
 	values[n++] = Int64GetDatum((int64) stats.memory);
 	nulls[n] = arena == NULL;
 	values[n++] = CStringGetTextDatum(arena != NULL && !arena->is_private ? arena->path : "");
+	nulls[n] = arena == NULL;
+	values[n++] = Int64GetDatum((int64) stats.vector_file);
 	values[n++] = Int64GetDatum((int64) iqdb_pg_files_size(MyDatabaseId, &meta.generation));
 	nulls[n] = arena == NULL;
 	values[n++] = Int64GetDatum(arena != NULL ? (int64) (arena->shared->log_tail + arena->shared->log_fill) : 0);
@@ -130,10 +132,14 @@ iqdb_sql_index_size(PG_FUNCTION_ARGS)
 {
 	Relation	index = iqdb_pg_open_index(PG_GETARG_OID(0), AccessShareLock, false);
 	uint64		bytes = (uint64) RelationGetNumberOfBlocks(index) * BLCKSZ;
+	IqdbError	error = {0};
+	IqdbPgArena *arena = iqdb_pg_open(index, NULL, IQDB_PG_OPEN_IF_READY, &error);
 	IqdbPgMeta	meta;
 
 	iqdb_pg_journal_meta(index, &meta);
 	bytes += iqdb_pg_files_size(MyDatabaseId, &meta.generation);
+	if (arena != NULL)
+		bytes += iqdb_arena_paged_bytes(&arena->arena);
 	index_close(index, AccessShareLock);
 	PG_RETURN_INT64((int64) bytes);
 }

@@ -297,7 +297,7 @@ static bool
 larger_possible(const IqdbPgArena *arena, IqdbStatus status)
 {
 	if (status == IQDB_ERR_NO_SPACE)
-		return !arena->fallback;
+		return !arena->fallback && !arena->vectors_full;
 	/* somebody removed the file: it cannot grow any more */
 	if (status == IQDB_ERR_IO)
 		return iqdb_pg_arena_is_stale(arena);

@@ -34,9 +34,18 @@ static relopt_enum_elt_def quantization_values[] = {
 	{NULL, 0}
 };
 
+static relopt_enum_elt_def vectors_values[] = {
+	{"auto", IQDB_VECTORS_AUTO},
+	{"memory", IQDB_VECTORS_MEMORY},
+	{"disk", IQDB_VECTORS_DISK},
+	{NULL, 0}
+};
+
 static void
 add_common(relopt_kind kind)
 {
+	add_enum_reloption(kind, "vectors", "Where full vectors lie while the index is in use", vectors_values,
+					   IQDB_VECTORS_AUTO, "Valid values are \"auto\", \"memory\" and \"disk\".", AccessExclusiveLock);
 	add_enum_reloption(kind, "compression", "Compression of snapshots", compression_values, IQDB_COMPRESSION_NONE,
 					   "Valid values are \"none\", \"lz4\" and \"zstd\".", AccessExclusiveLock);
 	add_int_reloption(kind, "compression_level", "Level of zstd compression", IQDB_ZSTD_LEVEL_DEFAULT, 1,
@@ -82,6 +91,7 @@ iqdb_pg_define_options(void)
 
 #define OPTION(name, type) {#name, type, offsetof(IqdbPgOptions, name)}
 #define COMMON_OPTIONS \
+	OPTION(vectors, RELOPT_TYPE_ENUM), \
 	OPTION(compression, RELOPT_TYPE_ENUM), \
 	OPTION(compression_level, RELOPT_TYPE_INT)
 
@@ -142,6 +152,7 @@ iqdb_pg_apply_options(IqdbIndexOptions options, const IqdbPgOptions *given)
 {
 	if (given == NULL)
 		return options;
+	options.vectors = (uint32) given->vectors;
 	if (options.engine == IQDB_ENGINE_HNSW)
 	{
 		options.m = (uint32) given->m;

@@ -21,6 +21,7 @@ typedef struct IqdbPgOptions
 	int			quantization;	/* IqdbQuantization, or -1 = automatic */
 	int			pq_subvectors;
 	int			refine;
+	int			vectors;		/* IqdbVectors */
 	int			compression;	/* IqdbCompression */
 	int			compression_level;
 } IqdbPgOptions;

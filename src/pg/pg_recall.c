@@ -318,8 +318,8 @@ iqdb_sql_estimate(PG_FUNCTION_ARGS)
 	IqdbIndexOptions options;
 	IqdbError	error = {0};
 	TupleDesc	tupdesc;
-	Datum		values[3];
-	bool		nulls[3] = {false};
+	Datum		values[4];
+	bool		nulls[4] = {false};
 	double		row_bytes;
 
 	if (rows < 0 || rows > IQDB_SLOTS_MAX)
@@ -338,7 +338,8 @@ iqdb_sql_estimate(PG_FUNCTION_ARGS)
 	row_bytes = dimension * sizeof(float) + 24.0 + (double) iqdb_engine_get(kind)->bytes_per_row(&options);
 	values[0] = Int64GetDatum((int64) iqdb_index_estimate_memory(&options, (uint64) rows));
 	values[1] = Int64GetDatum((int64) (rows * row_bytes) + 4 * BLCKSZ);
-	values[2] = Float8GetDatum(rows * (distances_per_row(&options, rows) * seconds_per_distance((uint32) dimension) +
+	values[2] = Int64GetDatum((int64) iqdb_index_estimate_vector_file(&options, (uint64) rows));
+	values[3] = Float8GetDatum(rows * (distances_per_row(&options, rows) * seconds_per_distance((uint32) dimension) +
 									   2e-6) / (1 + max_parallel_maintenance_workers));
 	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(tupdesc), values, nulls)));
 }

@@ -173,7 +173,8 @@ make_arena(IqdbArena *arena, const uint64_t *reserves, uint32_t count, uint64_t 
 	IqdbError err;
 
 	assert_int_equal(iqdb_arena_private_create(arena, iqdb_arena_size_needed(reserves, count), &err), IQDB_OK);
-	assert_int_equal(iqdb_arena_format(arena, &iqdb_locks_pthread, reserves, count, limit, &err), IQDB_OK);
+	assert_int_equal(iqdb_arena_format(arena, &iqdb_locks_pthread, reserves, count, IQDB_ARENA_NO_REGION, limit,
+									   &err), IQDB_OK);
 }
 
 static void
@@ -347,9 +348,10 @@ arena_sizes_that_cannot_be_are_refused(void **state)
 	assert_null(arena.base);
 
 	assert_int_equal(iqdb_arena_private_create(&arena, IQDB_ARENA_HEADER_SIZE, &err), IQDB_OK);
-	assert_int_equal(iqdb_arena_format(&arena, &iqdb_locks_none, small, 1, 0, &err), IQDB_ERR_LIMIT);
-	assert_int_equal(iqdb_arena_format(&arena, &iqdb_locks_none, wide, 2, 0, &err), IQDB_ERR_LIMIT);
-	assert_int_equal(iqdb_arena_format(&arena, &iqdb_locks_none, many, IQDB_ARENA_REGIONS_MAX + 1, 0, &err),
+	assert_int_equal(iqdb_arena_format(&arena, &iqdb_locks_none, small, 1, IQDB_ARENA_NO_REGION, 0, &err), IQDB_ERR_LIMIT);
+	assert_int_equal(iqdb_arena_format(&arena, &iqdb_locks_none, wide, 2, IQDB_ARENA_NO_REGION, 0, &err), IQDB_ERR_LIMIT);
+	assert_int_equal(iqdb_arena_format(&arena, &iqdb_locks_none, many, IQDB_ARENA_REGIONS_MAX + 1,
+									   IQDB_ARENA_NO_REGION, 0, &err),
 					 IQDB_ERR_CONFIG);
 	iqdb_arena_private_destroy(&arena);
 }

@@ -746,6 +746,7 @@ product_codes_add_no_copy_of_vectors(void **state)
 	options.quantization = IQDB_QUANTIZATION_PQ;
 	options.pq_subvectors = 64;
 	options.lists = 20;
+	options.vectors = IQDB_VECTORS_MEMORY;
 	assert_true(iqdb_index_estimate_memory(&options, 100000) - iqdb_index_estimate_memory(&flat, 100000) <
 				100000 * 110);
 	samples_make(&samples, 4000, 1, 512, 20, 0.3, SEED);

@@ -12,12 +12,14 @@
 #include "core/base/arena.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define ARENA_MAGIC UINT64_C(0x616e657261626471) /* "qdbarena" on a little-endian machine */
-#define ARENA_LAYOUT 1
+#define ARENA_LAYOUT 2
 /*
  * The first steps double a region, from 16 kB to 64 kB; later ones are an eighth of it, and no less than 64 kB. No step is
  * larger than what a file system hands out in some milliseconds: writers wait for it.
@@ -33,6 +35,9 @@
  */
 #define ARENA_HUGE (UINT64_C(2) * 1024 * 1024)
 #define ARENA_HUGE_FROM (UINT64_C(8) * 1024 * 1024)
+
+/* The longest stretch of pages that is looked at: a vector of the largest dimension is 16. */
+#define RESIDENT_PAGES 32
 
 /* Private memory: steps up to this are filled with pages at once. */
 #define POPULATE_MAX (UINT64_C(1024) * 1024)
@@ -81,9 +86,21 @@ iqdb_arena_size_needed(const uint64_t *region_reserves, uint32_t region_count)
 	return total;
 }
 
+uint64_t
+iqdb_arena_region_start(const uint64_t *region_reserves, uint32_t region)
+{
+	uint64_t end = iqdb_arena_size_needed(region_reserves, region);
+	uint64_t rounded;
+	uint64_t start;
+
+	if (end == 0 || !page_round(region_reserves[region], &rounded) || !region_start(end, rounded, &start))
+		return 0;
+	return start;
+}
+
 IqdbStatus
 iqdb_arena_format(IqdbArena *arena, const IqdbLockOps *locks, const uint64_t *region_reserves, uint32_t region_count,
-				  uint64_t limit, IqdbError *err)
+				  uint32_t paged_region, uint64_t limit, IqdbError *err)
 {
 	uint64_t         needed = iqdb_arena_size_needed(region_reserves, region_count);
 	uint64_t         offset = IQDB_ARENA_HEADER_SIZE;
@@ -100,6 +117,7 @@ iqdb_arena_format(IqdbArena *arena, const IqdbLockOps *locks, const uint64_t *re
 	memset(header, 0, sizeof(*header));
 	header->layout = ARENA_LAYOUT;
 	header->region_count = region_count;
+	header->paged_region = paged_region;
 	header->total_reserved = needed;
 	header->limit = limit;
 	for (uint32_t i = 0; i < region_count; i++)
@@ -132,6 +150,8 @@ iqdb_arena_attach(const IqdbArena *arena, IqdbError *err)
 						 (unsigned) ARENA_LAYOUT);
 	if (header->region_count > IQDB_ARENA_REGIONS_MAX)
 		return iqdb_fail(err, IQDB_ERR_CORRUPT, "arena claims %u regions", (unsigned) header->region_count);
+	if (header->paged_region != IQDB_ARENA_NO_REGION && header->paged_region >= header->region_count)
+		return iqdb_fail(err, IQDB_ERR_CORRUPT, "arena claims that region %u is paged", (unsigned) header->paged_region);
 	for (uint32_t i = 0; i < header->region_count; i++)
 	{
 		const IqdbArenaRegion *region = &header->regions[i];
@@ -170,14 +190,28 @@ preferred_target(const IqdbArenaRegion *region, uint64_t committed, uint64_t exa
 	return target > exact ? target : exact;
 }
 
+/* The paged region: another file, and no memory. */
+static IqdbStatus
+grow_paged_to(IqdbArena *arena, IqdbArenaRegion *region, uint64_t committed, uint64_t target, IqdbError *err)
+{
+	if (arena->paged.commit == NULL)
+		return iqdb_fail(err, IQDB_ERR_STATE, "the arena's paged region is not mapped here");
+	IQDB_TRY(arena->paged.commit(arena->paged.arg, committed, target - committed, err));
+	__atomic_store_n(&region->committed, target, __ATOMIC_RELEASE);
+	return IQDB_OK;
+}
+
 /* Grows to exactly target (a multiple of the page size), or changes nothing. */
 static IqdbStatus
-grow_to(IqdbArena *arena, IqdbArenaRegion *region, uint64_t committed, uint64_t target, IqdbError *err)
+grow_to(IqdbArena *arena, uint32_t region_number, uint64_t committed, uint64_t target, IqdbError *err)
 {
 	IqdbArenaHeader *header = iqdb_arena_header(arena);
+	IqdbArenaRegion *region = &header->regions[region_number];
 	uint64_t         delta = target - committed;
 	uint64_t         total = __atomic_load_n(&header->committed, __ATOMIC_RELAXED);
 
+	if (region_number == header->paged_region)
+		return grow_paged_to(arena, region, committed, target, err);
 	if (header->limit != 0 && (total > header->limit || delta > header->limit - total))
 		return iqdb_fail(err, IQDB_ERR_LIMIT, "%llu more bytes would pass the memory limit of %llu bytes",
 						 (unsigned long long) delta, (unsigned long long) header->limit);
@@ -210,12 +244,10 @@ iqdb_arena_grow(IqdbArena *arena, uint32_t region_number, uint64_t bytes, IqdbEr
 
 	target = preferred_target(region, committed, exact);
 	/* when the roomy step is refused, for whatever reason, the exact need is tried; that one reports */
-	if (target > exact && grow_to(arena, region, committed, target, NULL) == IQDB_OK)
+	if (target > exact && grow_to(arena, region_number, committed, target, NULL) == IQDB_OK)
 		return IQDB_OK;
-	return grow_to(arena, region, committed, exact, err);
+	return grow_to(arena, region_number, committed, exact, err);
 }
-
-/* ---- private memory ---- */
 
 static uint64_t
 system_page_size(void)
@@ -224,6 +256,121 @@ system_page_size(void)
 
 	return size > 0 ? (uint64_t) size : IQDB_ARENA_PAGE;
 }
+
+/* ---- the paged region ---- */
+
+uint64_t
+iqdb_arena_paged_bytes(const IqdbArena *arena)
+{
+	const IqdbArenaHeader *header = iqdb_arena_header(arena);
+
+	if (header->paged_region == IQDB_ARENA_NO_REGION)
+		return 0;
+	return __atomic_load_n(&header->regions[header->paged_region].committed, __ATOMIC_ACQUIRE);
+}
+
+/* The whole pages that hold these bytes. */
+static void *
+pages_of(const void *bytes, size_t *length)
+{
+	uintptr_t page = (uintptr_t) system_page_size();
+	uintptr_t start = (uintptr_t) bytes / page * page;
+
+	*length = ((uintptr_t) bytes + *length + page - 1) / page * page - start;
+	return (void *) start;
+}
+
+void
+iqdb_arena_prefetch(const void *bytes, size_t length)
+{
+	void *pages = pages_of(bytes, &length);
+
+	(void) madvise(pages, length, MADV_WILLNEED);
+}
+
+bool
+iqdb_arena_resident(const void *bytes, size_t length)
+{
+	unsigned char state[RESIDENT_PAGES];
+	void         *pages = pages_of(bytes, &length);
+	size_t        count = length / (size_t) system_page_size();
+
+	if (count > RESIDENT_PAGES || mincore(pages, length, state) != 0)
+		return true;
+	for (size_t i = 0; i < count; i++)
+	{
+		if ((state[i] & 1) == 0)
+			return false;
+	}
+	return true;
+}
+
+IqdbStatus
+iqdb_arena_map_paged(IqdbArena *arena, int fd, uint64_t offset, uint64_t length, IqdbError *err)
+{
+	void *at = arena->base + offset;
+
+	if (offset > arena->reserved || length > arena->reserved - offset)
+		return iqdb_fail(err, IQDB_ERR_STATE, "the paged region is outside of the arena");
+	if (mmap(at, (size_t) length, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE | MAP_FIXED, fd, 0) == MAP_FAILED)
+		return iqdb_fail_io(err, errno, "", "map file");
+	/* else a fault reads its whole neighbourhood */
+	(void) madvise(at, (size_t) length, MADV_RANDOM);
+#ifdef MADV_DONTDUMP
+	(void) madvise(at, (size_t) length, MADV_DONTDUMP);
+#endif
+	return IQDB_OK;
+}
+
+static IqdbStatus
+file_commit(void *arg, uint64_t offset, uint64_t length, IqdbError *err)
+{
+	const IqdbArenaFile *file = arg;
+	int                  rc;
+
+	do
+		rc = posix_fallocate(file->fd, (off_t) offset, (off_t) length);
+	while (rc == EINTR);
+	return rc == 0 ? IQDB_OK : iqdb_fail_io(err, rc, file->path, "grow");
+}
+
+IqdbStatus
+iqdb_arena_file_create(IqdbArenaFile *file_out, IqdbArena *arena, const char *path, const uint64_t *region_reserves,
+					   uint32_t region, IqdbError *err)
+{
+	uint64_t   offset = iqdb_arena_region_start(region_reserves, region);
+	uint64_t   length;
+	IqdbStatus status;
+
+	file_out->fd = -1;
+	file_out->path = path;
+	if (offset == 0 || !page_round(region_reserves[region], &length))
+		return iqdb_fail(err, IQDB_ERR_LIMIT, "the paged region is too large");
+	(void) unlink(path);
+	file_out->fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, S_IRUSR | S_IWUSR);
+	if (file_out->fd < 0)
+		return iqdb_fail_io(err, errno, path, "create");
+	(void) unlink(path);
+	status = iqdb_arena_map_paged(arena, file_out->fd, offset, length, err);
+	if (status != IQDB_OK)
+	{
+		iqdb_arena_file_close(file_out);
+		return status;
+	}
+	arena->paged.commit = file_commit;
+	arena->paged.arg = file_out;
+	return IQDB_OK;
+}
+
+void
+iqdb_arena_file_close(IqdbArenaFile *file)
+{
+	if (file->fd >= 0)
+		(void) close(file->fd);
+	file->fd = -1;
+}
+
+/* ---- private memory ---- */
 
 /* arg is the mapping's base. Private pages are charged by the kernel when they become writable, not when touched. */
 static IqdbStatus

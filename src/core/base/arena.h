@@ -7,6 +7,11 @@
  * maximum of its own: an element is at region + number * size, with no directory in between, and growing one region
  * never moves another. What was never committed costs address space only (the file behind it is sparse).
  *
+ * One region may be paged: it lies in the same range of address space, but is backed by another mapping, a file on disk that
+ * the kernel reads and evicts page by page. It does not count as memory, nor against the limit. The host puts that mapping
+ * in its place: before format() with iqdb_arena_region_start(), after attach() by the header. Its file is as long as what is
+ * committed of the region, and no longer; offsets for its backing count from the region's first byte.
+ *
  * Growth reserves real space first (posix_fallocate, or mprotect on private memory), so a full disk or a full
  * /dev/shm is a clean status of the one call that wanted room, never a signal.
  */
@@ -19,6 +24,7 @@
 #define IQDB_ARENA_REGIONS_MAX 24
 #define IQDB_ARENA_LOCKS 8
 #define IQDB_ARENA_PAGE 4096
+#define IQDB_ARENA_NO_REGION UINT32_MAX
 
 /* How bytes become usable. commit() must be idempotent for a range that is usable already, must never jump. */
 typedef struct IqdbArenaBacking
@@ -41,8 +47,10 @@ typedef struct IqdbArenaHeader
 	uint64_t        magic;
 	uint32_t        layout;        /* layout version: an arena is never read by other code than wrote it */
 	uint32_t        region_count;
+	uint32_t        paged_region;  /* or IQDB_ARENA_NO_REGION */
+	uint32_t        unused;
 	uint64_t        total_reserved;
-	uint64_t        committed;     /* sum over regions, for the limit and for statistics (atomic) */
+	uint64_t        committed;     /* sum over regions but the paged one, for the limit and for statistics (atomic) */
 	uint64_t        limit;         /* committed may not pass this; 0 = no limit */
 	IqdbArenaRegion regions[IQDB_ARENA_REGIONS_MAX];
 	_Alignas(64) unsigned char locks[IQDB_ARENA_LOCKS][IQDB_LOCK_CELL_SIZE];
@@ -54,6 +62,7 @@ typedef struct IqdbArena
 	unsigned char   *base;
 	uint64_t         reserved;  /* bytes of address space behind base */
 	IqdbArenaBacking backing;
+	IqdbArenaBacking paged;     /* of the paged region; commit NULL: this process cannot grow it */
 } IqdbArena;
 
 #define IQDB_ARENA_HEADER_SIZE (((sizeof(IqdbArenaHeader) + IQDB_ARENA_PAGE - 1) / IQDB_ARENA_PAGE) * IQDB_ARENA_PAGE)
@@ -80,12 +89,17 @@ iqdb_arena_lock(const IqdbArena *arena, uint32_t lock)
 /* Address space that format() with these region reserves will need, or 0 on overflow. */
 uint64_t iqdb_arena_size_needed(const uint64_t *region_reserves, uint32_t region_count);
 
+/* Where format() will put a region, from the arena's base; 0 on overflow. */
+uint64_t iqdb_arena_region_start(const uint64_t *region_reserves, uint32_t region);
+
 /*
  * Writes a fresh header into an arena of zero bytes: regions with the given reserves (rounded up to pages), nothing
- * committed but the header, locks initialised. Errors: IQDB_ERR_LIMIT (address space too small), those of commit().
+ * committed but the header, locks initialised. paged_region: the one that arena->paged backs, or IQDB_ARENA_NO_REGION.
+ * Errors: IQDB_ERR_LIMIT (address space too small), those of commit().
  */
 IqdbStatus iqdb_arena_format(IqdbArena *arena, const IqdbLockOps *locks, const uint64_t *region_reserves,
-							 uint32_t region_count, uint64_t limit, IqdbError *err) IQDB_MUST_CHECK;
+							 uint32_t region_count, uint32_t paged_region, uint64_t limit,
+							 IqdbError *err) IQDB_MUST_CHECK;
 
 /* Checks the header of an arena that somebody formatted: IQDB_ERR_CORRUPT or IQDB_ERR_VERSION if it is not ours. */
 IqdbStatus iqdb_arena_attach(const IqdbArena *arena, IqdbError *err) IQDB_MUST_CHECK;
@@ -95,6 +109,44 @@ IqdbStatus iqdb_arena_attach(const IqdbArena *arena, IqdbError *err) IQDB_MUST_C
  * calls among themselves. Errors: IQDB_ERR_LIMIT, IQDB_ERR_NO_SPACE, IQDB_ERR_NOMEM; nothing has changed then.
  */
 IqdbStatus iqdb_arena_grow(IqdbArena *arena, uint32_t region, uint64_t bytes, IqdbError *err) IQDB_MUST_CHECK;
+
+/* Bytes committed of the paged region. */
+uint64_t iqdb_arena_paged_bytes(const IqdbArena *arena);
+
+/*
+ * A wish: bytes of the arena that are about to be read begin to come from disk, beside each other and beside the caller, who
+ * does not wait. For the paged region; costs a system call.
+ */
+void iqdb_arena_prefetch(const void *bytes, size_t length);
+
+/* Are all pages of these bytes in memory now? Where the system does not tell, they are. */
+bool iqdb_arena_resident(const void *bytes, size_t length);
+
+/*
+ * Puts an open file in the place of the paged region; the descriptor is not needed afterwards. Tells the system that rows
+ * are read here and there. Errors: IQDB_ERR_IO, NOMEM; the arena cannot be used then. How the file grows is arena->paged,
+ * the caller's to set.
+ */
+IqdbStatus iqdb_arena_map_paged(IqdbArena *arena, int fd, uint64_t offset, uint64_t length,
+								IqdbError *err) IQDB_MUST_CHECK;
+
+/* A file without name behind the paged region of a private arena. */
+typedef struct IqdbArenaFile
+{
+	int         fd; /* -1 = none */
+	const char *path;
+} IqdbArenaFile;
+
+/*
+ * Makes the file at path, mode 0600, in place of what is there, takes its name away at once, and backs region `region` of
+ * an arena not formatted yet with it. path is the caller's and must outlive the file, as file_out itself must outlive the
+ * arena. Errors: IQDB_ERR_IO, NO_SPACE, NOMEM, LIMIT.
+ */
+IqdbStatus iqdb_arena_file_create(IqdbArenaFile *file_out, IqdbArena *arena, const char *path,
+								  const uint64_t *region_reserves, uint32_t region, IqdbError *err) IQDB_MUST_CHECK;
+
+/* After the arena is destroyed; -1 is no error. */
+void iqdb_arena_file_close(IqdbArenaFile *file);
 
 /* Private memory: reserves address space without charging it, commits by changing protection. */
 IqdbStatus iqdb_arena_private_create(IqdbArena *arena_out, uint64_t reserve, IqdbError *err) IQDB_MUST_CHECK;

@@ -6,7 +6,8 @@
  * beside any other. A search sees the database as it is at one moment: no write takes effect while it runs.
  *
  * Files. <path> is the snapshot, <path>.wal the log of what happened since, <path>.lock an empty file whose lock keeps a
- * second handle, in this process or another, away (IQDB_ERR_LOCKED). Folders are not made.
+ * second handle, in this process or another, away (IQDB_ERR_LOCKED). Where the options put vectors on disk, they lie beside
+ * these while the database is open, in a file that has no name any more (<path>.vectors for an instant). Folders are not made.
  *
  * Durability. A write is appended to the log, synced as the fsync policy says, then applied, then acknowledged. Under
  * IQDB_FSYNC_ALWAYS what was acknowledged survives loss of power; under PERIODIC up to an interval may be lost, under NEVER
@@ -34,7 +35,8 @@ typedef struct IqdbConfig
 	 */
 	IqdbIndexOptions options;
 
-	uint64_t        memory_max;        /* bytes the rows and their index may use; 0 = 64 GiB. More is IQDB_ERR_LIMIT */
+	/* bytes of memory the rows and their index may use, vectors on disk not counted; 0 = 64 GiB. More is IQDB_ERR_LIMIT */
+	uint64_t        memory_max;
 	IqdbFsyncPolicy fsync;             /* of log appends */
 	IqdbCompression compression;       /* of snapshots written from now on */
 	int             compression_level; /* zstd: 1 .. 22, 0 = default */

@@ -22,6 +22,7 @@
 #define LOCK_SUFFIX ".lock"
 #define TEMP_SUFFIX ".tmp"
 #define LOG_TEMP_SUFFIX ".wal.tmp"
+#define VECTORS_SUFFIX ".vectors"
 #define SUFFIX_MAX 8
 
 /* ---- making and releasing ---- */
@@ -34,6 +35,7 @@ iqdbi_handle_release(Iqdb *db)
 	iqdb_log_close(db->log);
 	if (db->arena.base != NULL)
 		iqdb_arena_private_destroy(&db->arena);
+	iqdb_arena_file_close(&db->vectors);
 	iqdb_cache_destroy(db->cache);
 	if (db->has_mutex)
 	{
@@ -106,6 +108,7 @@ make_handle(const IqdbConfig *config, Iqdb **db_out, IqdbError *err)
 	db = iqdb_alloc_zero(allocator, sizeof(*db));
 	if (db == NULL)
 		return iqdb_fail(err, IQDB_ERR_NOMEM, "out of memory for a database");
+	db->vectors.fd = -1;
 	db->host.allocator = *allocator;
 	db->host.locks = iqdb_locks_pthread;
 	db->host.cancelled = config->cancelled;
@@ -130,6 +133,13 @@ make_handle(const IqdbConfig *config, Iqdb **db_out, IqdbError *err)
 	return IQDB_OK;
 }
 
+/* Other files than the system's are no files that can be mapped. */
+static bool
+has_disk(const Iqdb *db)
+{
+	return db->paths.vectors != NULL && db->io.open == iqdb_io_posix.open;
+}
+
 /* An empty index with these options. */
 static IqdbStatus
 make_index(Iqdb *db, const IqdbIndexOptions *options, IqdbError *err)
@@ -146,6 +156,8 @@ make_index(Iqdb *db, const IqdbIndexOptions *options, IqdbError *err)
 		return iqdb_fail(err, IQDB_ERR_CONFIG, "memory limit of %llu bytes is too large",
 						 (unsigned long long) db->memory_max);
 	IQDB_TRY(iqdb_arena_private_create(&db->arena, size, err));
+	if (iqdb_index_options_on_disk(options) && has_disk(db))
+		IQDB_TRY(iqdb_arena_file_create(&db->vectors, &db->arena, db->paths.vectors, reserves, IQDB_REGION_VECTORS, err));
 	IQDB_TRY(iqdb_index_format(&db->index, &db->arena, &db->host, db->kernels, options, db->memory_max, 0, err));
 	db->scratch_size = (size_t) options->dimension * sizeof(float);
 	db->scratch = iqdb_alloc(&db->host.allocator, db->scratch_size);
@@ -192,15 +204,16 @@ make_paths(Iqdb *db, const char *path, IqdbError *err)
 	if (length == 0 || room > IQDB_IO_PATH_MAX)
 		return iqdb_fail(err, IQDB_ERR_CONFIG, "a path has 1 to %d bytes, not %zu", IQDB_IO_PATH_MAX - SUFFIX_MAX - 1,
 						 length);
-	at = iqdb_alloc(&db->host.allocator, room * 5);
+	at = iqdb_alloc(&db->host.allocator, room * 6);
 	if (at == NULL)
 		return iqdb_fail(err, IQDB_ERR_NOMEM, "out of memory for file names");
-	db->paths.size = room * 5;
+	db->paths.size = room * 6;
 	db->paths.snapshot = join(at, room, path, "");
 	db->paths.log = join(at + room, room, path, LOG_SUFFIX);
 	db->paths.lock = join(at + 2 * room, room, path, LOCK_SUFFIX);
 	db->paths.snapshot_temp = join(at + 3 * room, room, path, TEMP_SUFFIX);
 	db->paths.log_temp = join(at + 4 * room, room, path, LOG_TEMP_SUFFIX);
+	db->paths.vectors = join(at + 5 * room, room, path, VECTORS_SUFFIX);
 	return IQDB_OK;
 }
 

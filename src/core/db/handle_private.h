@@ -26,6 +26,7 @@ typedef struct IqdbiPaths
 	char  *lock;
 	char  *snapshot_temp;
 	char  *log_temp;
+	char  *vectors;
 	size_t size;
 } IqdbiPaths;
 
@@ -47,6 +48,7 @@ struct Iqdb
 	uint64_t           checkpoint_bytes;
 	uint64_t           memory_max;
 	IqdbArena          arena; /* base NULL: not made yet */
+	IqdbArenaFile      vectors; /* of the arena; fd -1: vectors are in memory */
 	IqdbIndex          index;
 	IqdbiPaths         paths;
 	IqdbFile           lock_file;

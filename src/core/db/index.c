@@ -25,7 +25,8 @@ iqdb_index_reserves(const IqdbIndexOptions *options, uint64_t memory_max, uint64
 	uint64_t          slots_max;
 
 	memset(reserves_out, 0, IQDB_ARENA_REGIONS_MAX * sizeof(*reserves_out));
-	slots_max = iqdb_store_reserves(options, memory_max, host_bytes, reserves_out);
+	slots_max = iqdb_store_reserves(options, engine != NULL ? engine->bytes_per_row(options) : 0, memory_max, host_bytes,
+									reserves_out);
 	if (engine != NULL)
 		engine->reserves(options, slots_max, reserves_out + IQDB_REGION_ENGINE);
 	return IQDB_ARENA_REGIONS_MAX;
@@ -61,7 +62,9 @@ iqdb_index_format(IqdbIndex *index_out, IqdbArena *arena, const IqdbHost *host, 
 	IQDB_TRY(iqdb_index_options_check(options, err));
 	IQDB_TRY(engine_of(options, &engine, err));
 	region_count = iqdb_index_reserves(options, memory_max, host_bytes, reserves);
-	IQDB_TRY(iqdb_arena_format(arena, &host->locks, reserves, region_count, memory_max, err));
+	IQDB_TRY(iqdb_arena_format(arena, &host->locks, reserves, region_count,
+							   arena->paged.commit != NULL ? IQDB_REGION_VECTORS : IQDB_ARENA_NO_REGION, memory_max,
+							   err));
 	index_view(index_out, arena, host, kernels);
 	index_out->engine = engine;
 	IQDB_TRY(iqdb_store_format(&index_out->store, options, host_bytes, err));
@@ -298,6 +301,7 @@ iqdb_index_stats(const IqdbIndex *index, IqdbIndexStats *stats_out)
 	stats_out->free = header->free_count;
 	iqdb_store_unlock(store, IQDB_LOCK_ROWS, false);
 	stats_out->memory = __atomic_load_n(&iqdb_arena_header(index->arena)->committed, __ATOMIC_RELAXED);
+	stats_out->vector_file = iqdb_arena_paged_bytes(index->arena);
 	stats_out->changes = __atomic_load_n(&header->changes, __ATOMIC_ACQUIRE);
 	index->engine->stats(store, &stats_out->engine);
 }
@@ -306,13 +310,23 @@ uint64_t
 iqdb_index_estimate_memory(const IqdbIndexOptions *options, uint64_t rows)
 {
 	const IqdbEngine *engine = iqdb_engine_get(options->engine);
-	uint64_t          per_row = iqdb_store_bytes_per_row(options->dimension);
+	uint64_t          per_row = iqdb_store_bytes_per_row(options);
 	uint64_t          bytes;
 
 	if (engine != NULL)
 		per_row += engine->bytes_per_row(options);
 	if (__builtin_mul_overflow(per_row, rows, &bytes) ||
 		__builtin_add_overflow(bytes, IQDB_ARENA_HEADER_SIZE + IQDB_HEADERS_SIZE, &bytes))
+		return UINT64_MAX;
+	return bytes;
+}
+
+uint64_t
+iqdb_index_estimate_vector_file(const IqdbIndexOptions *options, uint64_t rows)
+{
+	uint64_t bytes;
+
+	if (__builtin_mul_overflow(iqdb_store_disk_per_row(options), rows, &bytes))
 		return UINT64_MAX;
 	return bytes;
 }

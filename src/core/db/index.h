@@ -29,7 +29,8 @@ const IqdbEngine *iqdb_engine_get(uint32_t kind);
 
 /*
  * Reserve of every region for an arena whose usable memory will not pass memory_max bytes, and their number; host_bytes
- * is the size of IQDB_REGION_HOST. The sum (iqdb_arena_size_needed) is address space, not memory.
+ * is the size of IQDB_REGION_HOST. The sum (iqdb_arena_size_needed) is address space, not memory. A host that has a disk
+ * backs region IQDB_REGION_VECTORS with a file (IqdbArena.paged) where iqdb_index_options_on_disk() says so.
  */
 uint32_t iqdb_index_reserves(const IqdbIndexOptions *options, uint64_t memory_max, uint64_t host_bytes,
 							 uint64_t reserves_out[IQDB_ARENA_REGIONS_MAX]);
@@ -143,13 +144,15 @@ typedef struct IqdbIndexStats
 	uint64_t         dead;      /* removed, slot not reusable yet */
 	uint64_t         free;
 	uint64_t         memory;    /* bytes of the arena in use */
+	uint64_t         vector_file; /* bytes of the file that vectors lie in; 0 = they are in memory */
 	uint64_t         changes;
 	IqdbEngineStats  engine;
 } IqdbIndexStats;
 
 void iqdb_index_stats(const IqdbIndex *index, IqdbIndexStats *stats_out);
 
-/* Bytes of arena that so many rows will need, engine included. */
+/* Bytes of memory that so many rows will need, engine included; bytes of the file of vectors, if they are to lie in one. */
 uint64_t iqdb_index_estimate_memory(const IqdbIndexOptions *options, uint64_t rows);
+uint64_t iqdb_index_estimate_vector_file(const IqdbIndexOptions *options, uint64_t rows);
 
 #endif

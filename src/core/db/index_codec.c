@@ -70,6 +70,7 @@ iqdb_index_options_encode(const IqdbIndexOptions *options, unsigned char bytes_o
 	iqdb_store_u32(bytes_out + 44, options->training_sample);
 	iqdb_store_u32(bytes_out + 48, options->pq_subvectors);
 	iqdb_store_u32(bytes_out + 52, options->refine);
+	iqdb_store_u32(bytes_out + 56, options->vectors);
 }
 
 IqdbStatus
@@ -89,8 +90,9 @@ iqdb_index_options_decode(const unsigned char bytes[IQDB_OPTIONS_SIZE], IqdbInde
 	options_out->training_sample = iqdb_load_u32(bytes + 44);
 	options_out->pq_subvectors = iqdb_load_u32(bytes + 48);
 	options_out->refine = iqdb_load_u32(bytes + 52);
-	if (iqdb_load_u64(bytes + 56) != 0)
-		return iqdb_fail_corrupt(err, NULL, 56, "unused bytes of the index options are not zero");
+	options_out->vectors = iqdb_load_u32(bytes + 56);
+	if (iqdb_load_u32(bytes + 60) != 0)
+		return iqdb_fail_corrupt(err, NULL, 60, "unused bytes of the index options are not zero");
 	if (iqdb_index_options_check(options_out, NULL) != IQDB_OK)
 		return iqdb_fail_corrupt(err, NULL, 0, "stored index options are out of range");
 	return IQDB_OK;
@@ -244,6 +246,9 @@ save_chunk(RowsSave *save, uint32_t *first, IqdbError *err)
 			continue;
 		}
 		*first += count;
+		/* the next chunk is about as long, and comes from disk while this one is written */
+		iqdb_store_prefetch_range(save->store, *first,
+								  save->slot_count - *first < count ? save->slot_count - *first : count);
 		if (empty)
 			return IQDB_OK;
 		return save->sink->write(save->sink->arg, IQDB_SECTION_ROWS, save->buffer.bytes, IQDB_CHUNK_HEADER_SIZE + size,

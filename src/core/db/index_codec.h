@@ -16,7 +16,8 @@
  *    92  36  zero
  *
  * Options, 64 bytes: dimension, metric, engine, quantization (u32 each), seed (u64), m, ef_construction, ef_search, lists,
- * probes, training_sample, pq_subvectors, refine (u32 each), 8 zero bytes.
+ * probes, training_sample, pq_subvectors, refine, vectors (u32 each), 4 zero bytes. (Where vectors lie was added later: 0 in
+ * files from before stands for the automatic choice.)
  *
  * Chunk, 16 bytes and its payload; slots ascend from chunk to chunk, slots in no chunk are free (those behind the last
  * row are forgotten at load):

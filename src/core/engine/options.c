@@ -59,6 +59,14 @@ iqdb_index_options_default(IqdbEngineKind engine, uint32_t dimension, IqdbMetric
 	return options;
 }
 
+bool
+iqdb_index_options_on_disk(const IqdbIndexOptions *options)
+{
+	if (options->vectors != IQDB_VECTORS_AUTO)
+		return options->vectors == IQDB_VECTORS_DISK;
+	return options->quantization == IQDB_QUANTIZATION_PQ || options->quantization == IQDB_QUANTIZATION_BQ;
+}
+
 static IqdbStatus
 check_range(const char *name, uint64_t value, uint64_t min, uint64_t max, IqdbError *err)
 {
@@ -128,6 +136,8 @@ iqdb_index_options_check(const IqdbIndexOptions *options, IqdbError *err)
 	IQDB_TRY(check_range("dimension", options->dimension, 1, IQDB_DIMENSION_MAX, err));
 	if (options->metric >= IQDB_METRIC_COUNT)
 		return iqdb_fail(err, IQDB_ERR_METRIC, "metric %u is unknown", options->metric);
+	if (options->vectors > IQDB_VECTORS_DISK)
+		return iqdb_fail(err, IQDB_ERR_CONFIG, "place of vectors %u is unknown", options->vectors);
 	switch (options->engine)
 	{
 		case IQDB_ENGINE_FLAT:

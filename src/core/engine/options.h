@@ -26,6 +26,14 @@ typedef enum IqdbQuantization
 	IQDB_QUANTIZATION_BQ = 3
 } IqdbQuantization;
 
+/* Where full vectors lie while an index is in use: see engine/store.h. */
+typedef enum IqdbVectors
+{
+	IQDB_VECTORS_AUTO = 0,   /* on disk where codes are far smaller (pq, bq), else in memory */
+	IQDB_VECTORS_MEMORY = 1,
+	IQDB_VECTORS_DISK = 2
+} IqdbVectors;
+
 typedef struct IqdbIndexOptions
 {
 	uint32_t dimension;       /* 1 .. IQDB_DIMENSION_MAX */
@@ -41,6 +49,8 @@ typedef struct IqdbIndexOptions
 	uint32_t training_sample; /* ivf: >= 1 */
 	uint32_t pq_subvectors;   /* pq: 0 = automatic */
 	uint32_t refine;          /* pq, bq: candidates re-ranked per wanted row; 0 = no more than wanted */
+	uint32_t vectors;         /* IqdbVectors: a wish of the host, which may have no disk; no part of the shape */
+	uint32_t unused;          /* 0 */
 } IqdbIndexOptions;
 
 /* Default options of an engine; dimension and metric as given. */
@@ -48,5 +58,8 @@ IqdbIndexOptions iqdb_index_options_default(IqdbEngineKind engine, uint32_t dime
 
 /* IQDB_ERR_CONFIG / IQDB_ERR_METRIC / IQDB_ERR_UNSUPPORTED naming the option, its value and its range. */
 IqdbStatus iqdb_index_options_check(const IqdbIndexOptions *options, IqdbError *err) IQDB_MUST_CHECK;
+
+/* Shall vectors lie on disk, where the host has one? */
+bool iqdb_index_options_on_disk(const IqdbIndexOptions *options);
 
 #endif

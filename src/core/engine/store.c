@@ -22,6 +22,12 @@
 /* Slots beyond what memory_max pays for, so that the limit and not the reserve ends a full index. */
 #define SLOTS_SPARE 1024
 
+/* The longest file of vectors: address space is finite, too, and so are files on most file systems. */
+#define PAGED_MAX (UINT64_C(4) * 1024 * 1024 * 1024 * 1024)
+
+/* Rows that are looked at to tell whether a batch is in memory. */
+#define FETCH_PROBES 8
+
 _Static_assert(sizeof(IqdbSlot) == 32, "the slot table's entries are half a cache line");
 _Static_assert(sizeof(IqdbStoreHeader) <= IQDB_ENGINE_HEADER_OFFSET - IQDB_STORE_HEADER_OFFSET, "one page for the store");
 _Static_assert(sizeof(_Atomic uint8_t) == 1 && sizeof(_Atomic uint32_t) == 4, "atomics live in shared memory as they are");
@@ -38,20 +44,35 @@ iqdb_store_stride(uint32_t dimension)
 	return (dimension + STRIDE_MIN - 1) / STRIDE_MIN * STRIDE_MIN;
 }
 
-uint64_t
-iqdb_store_bytes_per_row(uint32_t dimension)
+static uint64_t
+vector_bytes(const IqdbIndexOptions *options)
 {
-	/* slot, state, norm, vector, and one bucket */
-	return sizeof(IqdbSlot) + 1 + sizeof(float) + (uint64_t) iqdb_store_stride(dimension) * sizeof(float) +
-		   sizeof(uint32_t);
+	return (uint64_t) iqdb_store_stride(options->dimension) * sizeof(float);
 }
 
 uint64_t
-iqdb_store_reserves(const IqdbIndexOptions *options, uint64_t memory_max, uint64_t host_bytes,
+iqdb_store_bytes_per_row(const IqdbIndexOptions *options)
+{
+	/* slot, state, norm, one bucket, and the vector */
+	return sizeof(IqdbSlot) + 1 + sizeof(float) + sizeof(uint32_t) +
+		   (iqdb_index_options_on_disk(options) ? 0 : vector_bytes(options));
+}
+
+uint64_t
+iqdb_store_disk_per_row(const IqdbIndexOptions *options)
+{
+	return iqdb_index_options_on_disk(options) ? vector_bytes(options) : 0;
+}
+
+uint64_t
+iqdb_store_reserves(const IqdbIndexOptions *options, uint64_t engine_bytes, uint64_t memory_max, uint64_t host_bytes,
 					uint64_t reserves_out[IQDB_REGION_ENGINE])
 {
-	uint64_t slots_max = memory_max / iqdb_store_bytes_per_row(options->dimension) + SLOTS_SPARE;
+	bool     on_disk = iqdb_index_options_on_disk(options);
+	uint64_t slots_max = memory_max / (iqdb_store_bytes_per_row(options) + (on_disk ? engine_bytes : 0)) + SLOTS_SPARE;
 
+	if (on_disk && slots_max > PAGED_MAX / vector_bytes(options))
+		slots_max = PAGED_MAX / vector_bytes(options);
 	if (slots_max > IQDB_SLOTS_MAX)
 		slots_max = IQDB_SLOTS_MAX;
 	memset(reserves_out, 0, IQDB_REGION_ENGINE * sizeof(*reserves_out));
@@ -59,7 +80,7 @@ iqdb_store_reserves(const IqdbIndexOptions *options, uint64_t memory_max, uint64
 	reserves_out[IQDB_REGION_SLOTS] = slots_max * sizeof(IqdbSlot);
 	reserves_out[IQDB_REGION_STATES] = slots_max;
 	reserves_out[IQDB_REGION_NORMS] = slots_max * sizeof(float);
-	reserves_out[IQDB_REGION_VECTORS] = slots_max * iqdb_store_stride(options->dimension) * sizeof(float);
+	reserves_out[IQDB_REGION_VECTORS] = slots_max * vector_bytes(options);
 	reserves_out[IQDB_REGION_BUCKETS] = slots_max * sizeof(uint32_t);
 	/* a whole index may be metadata */
 	reserves_out[IQDB_REGION_BLOBS] = memory_max;
@@ -83,6 +104,7 @@ iqdb_store_view(IqdbStore *store_out, IqdbArena *arena, const IqdbHost *host, co
 	store_out->norms = iqdb_arena_region(arena, IQDB_REGION_NORMS);
 	store_out->vectors = iqdb_arena_region(arena, IQDB_REGION_VECTORS);
 	store_out->blobs = iqdb_arena_region(arena, IQDB_REGION_BLOBS);
+	store_out->paged = iqdb_arena_header(arena)->paged_region == IQDB_REGION_VECTORS;
 }
 
 IqdbStatus
@@ -167,6 +189,39 @@ iqdb_store_find(const IqdbStore *store, IqdbId id)
 	slot = iqdbi_map_find(store, id, hash);
 	iqdb_store_unlock(store, IQDB_LOCK_ROWS, false);
 	return slot;
+}
+
+/* ---- vectors on disk ---- */
+
+/* Looking at a few costs less than asking for all, and tells when much is missing. */
+void
+iqdb_store_fetch_rows(const IqdbStore *store, const uint32_t *slots, size_t count)
+{
+	size_t size = store->header->options.dimension * sizeof(float);
+	size_t step = count > FETCH_PROBES ? count / FETCH_PROBES : 1;
+	size_t at = 0;
+
+	if (count < 2)
+		return;
+	while (at < count && iqdb_arena_resident(iqdb_store_vector(store, slots[at]), size))
+		at += step;
+	if (at >= count)
+		return;
+	for (size_t i = 0; i < count; i++)
+		iqdb_arena_prefetch(iqdb_store_vector(store, slots[i]), size);
+}
+
+void
+iqdb_store_fetch_range(const IqdbStore *store, uint32_t first, uint32_t count)
+{
+	size_t   size = store->header->stride * sizeof(float);
+	uint32_t step = count > FETCH_PROBES ? count / FETCH_PROBES : 1;
+	uint32_t at = 0;
+
+	while (at < count && iqdb_arena_resident(iqdb_store_vector(store, first + at), size))
+		at += step;
+	if (at < count)
+		iqdb_arena_prefetch(iqdb_store_vector(store, first), count * size);
 }
 
 /* ---- dead slots ---- */

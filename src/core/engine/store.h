@@ -11,6 +11,10 @@
  *   BUCKETS  heads of the id map (linear hashing, Litwin 1980: grows bucket by bucket, no pause)
  *   BLOBS    encoded metadata and byte-string ids
  *
+ * VECTORS may be the arena's paged region: then vectors lie in a file that the kernel reads and evicts page by page, and all
+ * else is memory. Nothing changes for a reader but the time it takes; who knows beforehand which vectors he will read says so
+ * (iqdb_store_prefetch), and waits for one round of reads instead of one read after the other.
+ *
  * Locks (cells of the arena header), taken from outside to inside:
  *   STRUCTURE  shared by whoever reads rows or links for longer than one look-up; exclusive for the instant in which
  *              dead slots become reusable. A reader that holds it shared may read every slot it can reach.
@@ -113,12 +117,32 @@ typedef struct IqdbStore
 	float             *norms;
 	float             *vectors;
 	unsigned char     *blobs;
+	bool               paged;         /* vectors are on disk */
 } IqdbStore;
 
 static inline const float *
 iqdb_store_vector(const IqdbStore *store, uint32_t slot)
 {
 	return store->vectors + (size_t) slot * store->header->stride;
+}
+
+/* Begin to fetch the vectors of these rows, if they are on disk and seem not to be in memory. The caller does not wait. */
+void iqdb_store_fetch_rows(const IqdbStore *store, const uint32_t *slots, size_t count);
+void iqdb_store_fetch_range(const IqdbStore *store, uint32_t first, uint32_t count);
+
+/* The same for callers who will read them at once. Free when vectors are in memory. */
+static inline void
+iqdb_store_prefetch(const IqdbStore *store, const uint32_t *slots, size_t count)
+{
+	if (store->paged)
+		iqdb_store_fetch_rows(store, slots, count);
+}
+
+static inline void
+iqdb_store_prefetch_range(const IqdbStore *store, uint32_t first, uint32_t count)
+{
+	if (store->paged)
+		iqdb_store_fetch_range(store, first, count);
 }
 
 static inline IqdbRowState

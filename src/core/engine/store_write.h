@@ -12,15 +12,16 @@
 /* Floats from one row's vector to the next. */
 uint32_t iqdb_store_stride(uint32_t dimension);
 
-/* Bytes of arena per row, without metadata and byte-string ids. */
-uint64_t iqdb_store_bytes_per_row(uint32_t dimension);
+/* Bytes of memory per row, without metadata and byte-string ids; of a row's vector, where it lies on disk (else 0). */
+uint64_t iqdb_store_bytes_per_row(const IqdbIndexOptions *options);
+uint64_t iqdb_store_disk_per_row(const IqdbIndexOptions *options);
 
 /*
- * Reserves of the regions below IQDB_REGION_ENGINE for at most memory_max bytes in use. Returns the number of slots they
- * have room for.
+ * Reserves of the regions below IQDB_REGION_ENGINE for at most memory_max bytes in use, when the engine takes engine_bytes of
+ * memory per row. Returns the number of slots they have room for.
  */
-uint64_t iqdb_store_reserves(const IqdbIndexOptions *options, uint64_t memory_max, uint64_t host_bytes,
-							 uint64_t reserves_out[IQDB_REGION_ENGINE]);
+uint64_t iqdb_store_reserves(const IqdbIndexOptions *options, uint64_t engine_bytes, uint64_t memory_max,
+							 uint64_t host_bytes, uint64_t reserves_out[IQDB_REGION_ENGINE]);
 
 /* A view of the store in an arena whose header is good. host and kernels must outlive it. */
 void iqdb_store_view(IqdbStore *store_out, IqdbArena *arena, const IqdbHost *host, const IqdbKernels *kernels);

@@ -269,6 +269,7 @@ scan_stretch(FlatScan *scan, uint32_t from, uint32_t to)
 	const IqdbCursor *base = &scan->cursor->base;
 	uint64_t          max_rows = base->params.max_rows;
 
+	iqdb_store_prefetch_range(scan->store, from, to - from);
 	for (uint32_t first = from; first < to; first += BLOCK_ROWS)
 	{
 		IQDB_TRY(scan_block(scan, first, to - first < BLOCK_ROWS ? to - first : BLOCK_ROWS));

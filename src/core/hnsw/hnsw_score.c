@@ -66,6 +66,7 @@ iqdbi_hnsw_score_exact(const IqdbiHnsw *graph, const float *query, float query_n
 	{
 		size_t part = count - done < BATCH ? count - done : BATCH;
 
+		iqdb_store_prefetch(store, slots + done, part);
 		gather(query, store->vectors, graph->stride, slots + done, part, graph->dim, keys_out + done);
 		if (graph->metric == IQDB_METRIC_COSINE)
 			for (size_t i = 0; i < part; i++)

@@ -196,6 +196,7 @@ assign_rows(Build *build, IqdbError *err)
 
 		if (iqdb_host_cancelled(store->host))
 			return iqdb_fail(err, IQDB_ERR_CANCELLED, "training was cancelled");
+		iqdb_store_prefetch_range(store, from, to - from);
 		iqdb_store_lock(store, IQDB_LOCK_STRUCTURE, false);
 		for (uint32_t slot = from; slot < to; slot++)
 		{

@@ -150,6 +150,7 @@ iqdbi_exact_pass(const IqdbiExact *exact, bool *gave_up_out, IqdbError *err)
 		if (from > 0 && iqdb_host_cancelled(store->host))
 			return iqdb_fail(err, IQDB_ERR_CANCELLED, "search was cancelled");
 		iqdb_store_lock(store, IQDB_LOCK_STRUCTURE, false);
+		iqdb_store_prefetch_range(store, from, to - from);
 		for (; from < to && status == IQDB_OK && !gave_up(exact); from += BLOCK_ROWS)
 			status = scan_block(&pass, from, to - from < BLOCK_ROWS ? to - from : BLOCK_ROWS);
 		iqdb_store_unlock(store, IQDB_LOCK_STRUCTURE, false);

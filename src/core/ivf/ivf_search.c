@@ -161,6 +161,7 @@ rank_waiting(Probe *probe)
 	cursor->base.stats.reranked += count;
 	for (uint32_t i = 0; i < count; i++)
 		__builtin_prefetch(&probe->store->slots[probe->slots[i]]);
+	iqdb_store_prefetch(probe->store, probe->slots, count);
 	iqdbi_exact_keys(probe->store, cursor->base.query, cursor->base.query_norm2, probe->slots, count, keys);
 	for (uint32_t i = 0; i < count; i++)
 	{
