@@ -254,13 +254,14 @@ run_pg_regress() {
         --bindir="$SERVER_BIN" --load-extension=iqdb --encoding=UTF8 --no-locale --dbname=regression "$@") \
         >"$folder/pg_regress.log" 2>"$folder/result.err" </dev/null
     code=$?
-    awk '/^test .*\.\.\. / { name = $2; print (/\.\.\. +ok/ ? "ok - " : "not ok - ") name }' \
-        "$folder/pg_regress.log" >"$folder/result.out"
-    grep '^test ' "$folder/pg_regress.log" | sed 's/^/  /'
+    # from 16 on they speak TAP themselves
+    awk '/^test .*\.\.\. / { name = $2; print (/\.\.\. +ok/ ? "ok - " : "not ok - ") name }
+        /^(not )?ok / { print }' "$folder/pg_regress.log" >"$folder/result.out"
+    grep -E '^(test|ok|not ok) ' "$folder/pg_regress.log" | sed 's/^/  /'
     if [ $code -ne 0 ]; then
         [ ! -e "$out/regression.diffs" ] || head -n 400 "$out/regression.diffs"
         # it did not get to the end
-        grep -qE 'tests? (passed|failed)' "$folder/pg_regress.log" ||
+        grep -qE 'tests? (passed|failed)' "$folder/pg_regress.log" "$folder/result.err" ||
             { cat "$folder/pg_regress.log" "$folder/result.err"; tail -n 50 "$out"/log/*.log; }
     fi
     read -r PASSED FAILED skipped <<<"$(awk -v rc=$code -f test/lib/count_tap.awk "$folder/result.out")"

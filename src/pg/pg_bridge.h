@@ -18,7 +18,7 @@ extern IqdbHost iqdb_pg_host(MemoryContext context);
 extern void iqdb_pg_host_yielding(IqdbHost *host);
 
 /* Raises status as an ERROR with its SQLSTATE, message, detail and hint. index may be NULL. Does not return. */
-extern void iqdb_pg_raise(IqdbStatus status, const IqdbError *error, Relation index) pg_attribute_noreturn();
+_Noreturn extern void iqdb_pg_raise(IqdbStatus status, const IqdbError *error, Relation index);
 
 /* Raises unless status is IQDB_OK. Call it only with no own lock held. */
 #define iqdb_pg_check(status, error, index) \

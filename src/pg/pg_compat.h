@@ -19,6 +19,9 @@
 #include "varatt.h"
 #endif
 
+/* 17 moved the names of temporary files out of storage/fd.h */
+#include "common/file_utils.h"
+
 /* 18 lets a module say its name and version */
 #if PG_VERSION_NUM >= 180000
 #define IQDB_PG_MODULE_MAGIC(module_name, module_version) \
@@ -97,6 +100,13 @@ iqdb_pg_fork_path(IqdbPgRelFile file, int backend, ForkNumber fork, char *path_o
 	} while (0)
 #else
 #define iqdb_pg_count_search(scan) ((void) (scan))
+#endif
+
+/* 18 compares how many disabled nodes paths have before it looks at costs (needs nodes/pathnodes.h) */
+#if PG_VERSION_NUM >= 180000
+#define iqdb_pg_rule_out(index_path) ((index_path)->path.disabled_nodes = 2)
+#else
+#define iqdb_pg_rule_out(index_path) ((void) (index_path))
 #endif
 
 /* 16 made one function of the ownership checks */

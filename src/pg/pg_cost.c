@@ -85,6 +85,7 @@ iqdb_am_costestimate(PlannerInfo *root, IndexPath *path, double loop_count, Cost
 	/* without an order to deliver there is no use for the index */
 	if (path->indexorderbys == NIL)
 	{
+		iqdb_pg_rule_out(path);
 		*startup_cost = *total_cost = get_float8_infinity();
 		*selectivity = 0;
 		*correlation = 0;

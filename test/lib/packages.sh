@@ -26,12 +26,17 @@ missing_packages() {
     command -v setpriv >/dev/null || echo util-linux
 }
 
-# The pg_config of the server to build for, with its build files in place; nothing if there is none.
+# The pg_config of the server to build for, with its build files in place; nothing if there is none. Another major
+# version than 15 must be asked for by name.
 find_pg_config() {
     local candidate
     for candidate in ${PG_CONFIG:-/usr/lib/postgresql/15/bin/pg_config pg_config}; do
         candidate=$(command -v "$candidate") || continue
-        case $("$candidate" --version 2>/dev/null) in "PostgreSQL 15"*) ;; *) continue ;; esac
+        case $("$candidate" --version 2>/dev/null) in
+            "PostgreSQL 15"*) ;;
+            "PostgreSQL 1"[4678]*) [ -n "${PG_CONFIG:-}" ] || continue ;;
+            *) continue ;;
+        esac
         [ -e "$("$candidate" --pgxs)" ] && [ -e "$("$candidate" --includedir-server)/postgres.h" ] || continue
         echo "$candidate"
         return
