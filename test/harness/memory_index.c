@@ -7,18 +7,23 @@
 #include <stdlib.h>
 #include <string.h>
 
-void
-memory_index_create(MemoryIndex *memory, const IqdbIndexOptions *options, const IqdbLockOps *locks,
-					const IqdbKernels *kernels, uint64_t memory_max)
+static void
+create(MemoryIndex *memory, const IqdbIndexOptions *options, const IqdbLockOps *locks, const IqdbKernels *kernels,
+	   uint64_t memory_max, bool paged)
 {
+	const char *folder = getenv("TMPDIR");
 	uint64_t  reserves[IQDB_ARENA_REGIONS_MAX];
 	uint32_t  count = iqdb_index_reserves(options, memory_max, 64, reserves);
 	IqdbError err;
 
 	memset(memory, 0, sizeof(*memory));
+	memory->file.fd = -1;
+	snprintf(memory->path, sizeof(memory->path), "%s/vectors", folder != NULL ? folder : "/tmp");
 	memory->host.allocator = iqdb_allocator_libc;
 	memory->host.locks = *locks;
 	if (iqdb_arena_private_create(&memory->arena, iqdb_arena_size_needed(reserves, count), &err) != IQDB_OK ||
+		(paged && iqdb_arena_file_create(&memory->file, &memory->arena, memory->path, reserves, IQDB_REGION_VECTORS,
+										 &err) != IQDB_OK) ||
 		iqdb_index_format(&memory->index, &memory->arena, &memory->host, kernels, options, memory_max, 64, &err) !=
 			IQDB_OK)
 	{
@@ -28,9 +33,24 @@ memory_index_create(MemoryIndex *memory, const IqdbIndexOptions *options, const 
 }
 
 void
+memory_index_create(MemoryIndex *memory, const IqdbIndexOptions *options, const IqdbLockOps *locks,
+					const IqdbKernels *kernels, uint64_t memory_max)
+{
+	create(memory, options, locks, kernels, memory_max, false);
+}
+
+void
+memory_index_create_paged(MemoryIndex *memory, const IqdbIndexOptions *options, const IqdbLockOps *locks,
+						  const IqdbKernels *kernels, uint64_t memory_max)
+{
+	create(memory, options, locks, kernels, memory_max, true);
+}
+
+void
 memory_index_destroy(MemoryIndex *memory)
 {
 	iqdb_arena_private_destroy(&memory->arena);
+	iqdb_arena_file_close(&memory->file);
 }
 
 static void

@@ -1,5 +1,6 @@
 /*
- * memory_index.h - an index on private memory, and its snapshot in memory: what tests below the handle need.
+ * memory_index.h - an index on private memory, with its vectors in a file or not, and its snapshot in memory: what tests
+ * below the handle need.
  */
 #ifndef IQDB_TEST_HARNESS_MEMORY_INDEX_H
 #define IQDB_TEST_HARNESS_MEMORY_INDEX_H
@@ -9,14 +10,19 @@
 /* Never moved once created: the index points into it. */
 typedef struct MemoryIndex
 {
-	IqdbHost  host;
-	IqdbArena arena;
-	IqdbIndex index;
+	IqdbHost      host;
+	IqdbArena     arena;
+	IqdbArenaFile file; /* fd -1: vectors are in memory, whatever the options say */
+	char          path[256];
+	IqdbIndex     index;
 } MemoryIndex;
 
 /* kernels NULL: the best. Aborts on failure. */
 void memory_index_create(MemoryIndex *memory, const IqdbIndexOptions *options, const IqdbLockOps *locks,
 						 const IqdbKernels *kernels, uint64_t memory_max);
+/* The same, vectors in a file without name in $TMPDIR. */
+void memory_index_create_paged(MemoryIndex *memory, const IqdbIndexOptions *options, const IqdbLockOps *locks,
+							   const IqdbKernels *kernels, uint64_t memory_max);
 void memory_index_destroy(MemoryIndex *memory);
 
 /* Fails (returns false and prints) when verification finds anything. */

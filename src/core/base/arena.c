@@ -15,6 +15,7 @@
 #include <fcntl.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -35,6 +36,12 @@
  */
 #define ARENA_HUGE (UINT64_C(2) * 1024 * 1024)
 #define ARENA_HUGE_FROM (UINT64_C(8) * 1024 * 1024)
+
+/* Bytes asked for by one call. */
+#define PREFETCH_PIECE ((size_t) 1024 * 1024)
+
+/* So many looks in a row must find everything in memory before there are no more. */
+#define CALM_LOOKS 4
 
 /* The longest stretch of pages that is looked at: a vector of the largest dimension is 16. */
 #define RESIDENT_PAGES 32
@@ -283,9 +290,11 @@ pages_of(const void *bytes, size_t *length)
 void
 iqdb_arena_prefetch(const void *bytes, size_t length)
 {
-	void *pages = pages_of(bytes, &length);
+	unsigned char *pages = pages_of(bytes, &length);
 
-	(void) madvise(pages, length, MADV_WILLNEED);
+	/* the system reads no more than so much for one call, and forgets the rest */
+	for (size_t at = 0; at < length; at += PREFETCH_PIECE)
+		(void) madvise(pages + at, length - at < PREFETCH_PIECE ? length - at : PREFETCH_PIECE, MADV_WILLNEED);
 }
 
 bool
@@ -303,6 +312,29 @@ iqdb_arena_resident(const void *bytes, size_t length)
 			return false;
 	}
 	return true;
+}
+
+bool
+iqdb_arena_uneasy(IqdbArena *arena)
+{
+	struct rusage usage;
+	uint64_t      faults;
+
+	if (getrusage(RUSAGE_SELF, &usage) != 0)
+		return true;
+	faults = (uint64_t) usage.ru_majflt;
+	if (__atomic_exchange_n(&arena->faults, faults, __ATOMIC_RELAXED) != faults)
+		__atomic_store_n(&arena->calm, 0, __ATOMIC_RELAXED);
+	return __atomic_load_n(&arena->calm, __ATOMIC_RELAXED) < CALM_LOOKS;
+}
+
+void
+iqdb_arena_calm(IqdbArena *arena, bool found_all)
+{
+	if (found_all)
+		__atomic_fetch_add(&arena->calm, 1, __ATOMIC_RELAXED);
+	else
+		__atomic_store_n(&arena->calm, 0, __ATOMIC_RELAXED);
 }
 
 IqdbStatus

@@ -63,6 +63,8 @@ typedef struct IqdbArena
 	uint64_t         reserved;  /* bytes of address space behind base */
 	IqdbArenaBacking backing;
 	IqdbArenaBacking paged;     /* of the paged region; commit NULL: this process cannot grow it */
+	uint64_t         faults;    /* how often this process had waited for a page when it looked last (atomic) */
+	uint32_t         calm;      /* looks since then that found everything in memory (atomic) */
 } IqdbArena;
 
 #define IQDB_ARENA_HEADER_SIZE (((sizeof(IqdbArenaHeader) + IQDB_ARENA_PAGE - 1) / IQDB_ARENA_PAGE) * IQDB_ARENA_PAGE)
@@ -119,8 +121,15 @@ uint64_t iqdb_arena_paged_bytes(const IqdbArena *arena);
  */
 void iqdb_arena_prefetch(const void *bytes, size_t length);
 
-/* Are all pages of these bytes in memory now? Where the system does not tell, they are. */
+/* Are all pages of these bytes in memory now? Where the system does not tell, they are. Costs a system call. */
 bool iqdb_arena_resident(const void *bytes, size_t length);
+
+/*
+ * Is it worth while to look whether bytes of the paged region are in memory? It is after this process had to wait for a page,
+ * until some looks in a row (iqdb_arena_calm) found nothing missing. Costs far less than a look.
+ */
+bool iqdb_arena_uneasy(IqdbArena *arena);
+void iqdb_arena_calm(IqdbArena *arena, bool found_all);
 
 /*
  * Puts an open file in the place of the paged region; the descriptor is not needed afterwards. Tells the system that rows

@@ -99,6 +99,7 @@ status_of_errno(int sys_errno)
 	switch (sys_errno)
 	{
 		case ENOSPC:
+		case EFBIG:
 #ifdef EDQUOT
 		case EDQUOT:
 #endif

@@ -201,10 +201,11 @@ iqdb_store_fetch_rows(const IqdbStore *store, const uint32_t *slots, size_t coun
 	size_t step = count > FETCH_PROBES ? count / FETCH_PROBES : 1;
 	size_t at = 0;
 
-	if (count < 2)
+	if (count < 2 || !iqdb_arena_uneasy(store->arena))
 		return;
 	while (at < count && iqdb_arena_resident(iqdb_store_vector(store, slots[at]), size))
 		at += step;
+	iqdb_arena_calm(store->arena, at >= count);
 	if (at >= count)
 		return;
 	for (size_t i = 0; i < count; i++)
