@@ -405,7 +405,7 @@ main(int argc, char **argv)
 		bench.options.quantization = IQDB_QUANTIZATION_NONE;
 	if (strcmp(quantization, "sq8") == 0)
 		bench.options.quantization = IQDB_QUANTIZATION_SQ8;
-	printf("%s: %zu rows, dimension %zu, %s, %s, m %d, ef_construction %d\n", argv[1], bench.base.count, bench.base.dim,
+	printf("iqdb hnsw: %zu rows, dimension %zu, %s, %s, m %d, ef_construction %d\n", bench.base.count, bench.base.dim,
 		   metric, bench.options.quantization == IQDB_QUANTIZATION_SQ8 ? "sq8" : "none", m, efc);
 	build(&bench);
 	measure(&bench, efs, ef_count);

@@ -1,33 +1,27 @@
 /*
- * core_ivf.c - an IVF index in process: build time, and queries per second at given recalls.
+ * core_ivf.c - build and search speed of the ivf engine on a set of vectors, in process, and what drift does to it.
  *
- * Usage: core_ivf BASE.fvecs QUERY.fvecs [metric [quantization [lists]]]
- *        metric l2 | dot | cosine | l1 | hamming, quantization sq8 | none | pq | bq, lists 0 = automatic
+ * usage: core_ivf BASE QUERIES [metric=l2] [quantization=sq8|none|pq|bq] [lists=0] [rows=0] [seconds=1] [drift=1]
+ *                 [probes=1,2,...]
  *
- * One thread, and its processor time, so that neighbours on the machine count less. The truth is found by the flat engine.
- * For each number of probes: recall@10, queries per second (the best of three runs), rows scored and ranked per query. The
- * line "automatic" takes what training measured.
+ * BASE and QUERIES are .fvecs or .bvecs files. One thread. Prints build seconds, bytes of arena per row, sizes of lists, and
+ * for each number of probes recall@10 against the exact engine, queries per second of processor time, rows scored by
+ * codes and ranked by vectors; the line of 0 probes is what the index chooses by itself. lists=0: automatic.
+ *
+ * drift=1: half as many rows again come, one by one, in clusters that were not there when the lists were trained (rows of
+ * the file with their components in reverse order, every other one negated). Recall with the probes that were enough
+ * before, for queries near old rows and near new ones, before and after OPTIMIZE. bench/README.md says how to read it.
  */
 #define _POSIX_C_SOURCE 200809L
 
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <time.h>
+#include "sets.h"
 
 #include "core/db/index.h"
 #include "core/ivf/ivf.h"
 
 #define K 10
-#define QUERIES_MAX 1000u
 #define MEMORY_MAX (UINT64_C(16) << 30)
-
-typedef struct Set
-{
-	size_t count;
-	size_t dim;
-	float *rows;
-} Set;
+#define PROBES "0,1,2,3,4,6,8,10,12,16,20,24,32,40,48,64,80,96,128,192,256,384,512"
 
 typedef struct Index
 {
@@ -36,55 +30,20 @@ typedef struct Index
 	IqdbIndex index;
 } Index;
 
-static double
-now(void)
+/* What one number of probes gave. */
+typedef struct Point
 {
-	struct timespec t;
-
-	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
-	return (double) t.tv_sec + 1e-9 * (double) t.tv_nsec;
-}
-
-static void
-die(const char *what)
-{
-	fprintf(stderr, "core_ivf: %s\n", what);
-	exit(1);
-}
+	double recall;
+	double rate;
+	double scored;
+	double ranked;
+} Point;
 
 static void
 check(IqdbStatus status, const IqdbError *err)
 {
 	if (status != IQDB_OK)
-		die(err->message);
-}
-
-static Set
-read_fvecs(const char *path, size_t rows_max)
-{
-	FILE   *file = fopen(path, "rb");
-	int32_t dim;
-	long    bytes;
-	Set     set;
-
-	if (file == NULL || fread(&dim, sizeof(dim), 1, file) != 1 || dim < 1)
-		die("cannot read the vectors");
-	fseek(file, 0, SEEK_END);
-	bytes = ftell(file);
-	rewind(file);
-	set.dim = (size_t) dim;
-	set.count = (size_t) bytes / (4 * (set.dim + 1));
-	set.count = set.count > rows_max ? rows_max : set.count;
-	set.rows = malloc(set.count * set.dim * sizeof(float));
-	if (set.rows == NULL)
-		die("out of memory");
-	for (size_t i = 0; i < set.count; i++)
-	{
-		if (fread(&dim, sizeof(dim), 1, file) != 1 || fread(set.rows + i * set.dim, 4, set.dim, file) != set.dim)
-			die("the file of vectors is cut short");
-	}
-	fclose(file);
-	return set;
+		set_die(err->message);
 }
 
 static void
@@ -94,22 +53,28 @@ create(Index *index, const IqdbIndexOptions *options)
 	uint32_t  count = iqdb_index_reserves(options, MEMORY_MAX, 0, reserves);
 	IqdbError err;
 
-	index->host = (IqdbHost){.allocator = iqdb_allocator_libc, .locks = iqdb_locks_pthread};
+	index->host = (IqdbHost){.allocator = iqdb_allocator_libc, .locks = iqdb_locks_none};
 	check(iqdb_arena_private_create(&index->arena, iqdb_arena_size_needed(reserves, count), &err), &err);
 	check(iqdb_index_format(&index->index, &index->arena, &index->host, NULL, options, MEMORY_MAX, 0, &err), &err);
 }
 
+/* Rows from number first on, linked at once or left for the build. */
 static void
-fill(Index *index, const Set *base)
+fill(Index *index, const Set *base, size_t first, bool link)
 {
 	IqdbError err;
+	uint32_t  slot;
 
 	for (size_t i = 0; i < base->count; i++)
-		check(iqdb_index_put(&index->index, iqdb_id_u64(i), base->rows + i * base->dim, base->dim, NULL, 0, NULL, &err),
-			  &err);
+	{
+		check(iqdb_index_put(&index->index, iqdb_id_u64(first + i), base->rows + i * base->dim, base->dim, NULL, 0,
+							 &slot, &err), &err);
+		if (link)
+			check(iqdb_index_link(&index->index, slot, &err), &err);
+	}
 }
 
-static size_t
+static void
 search(Index *index, const float *query, size_t dim, uint32_t probes, uint64_t *ids_out, IqdbSearchStats *stats)
 {
 	IqdbSearchParams params = {.expected = K, .probes = probes};
@@ -125,59 +90,181 @@ search(Index *index, const float *query, size_t dim, uint32_t probes, uint64_t *
 		check(iqdb_cursor_next(cursor, hits + total, K - total, &count, &err), &err);
 		total += count;
 	}
-	for (size_t i = 0; i < total; i++)
-		ids_out[i] = hits[i].id;
+	for (size_t i = 0; i < K; i++)
+		ids_out[i] = i < total ? hits[i].id : UINT64_MAX - i;
 	stats->scored += cursor->stats.scored;
 	stats->reranked += cursor->stats.reranked;
 	iqdb_cursor_close(cursor);
-	return total;
 }
 
-static size_t
-common(const uint64_t *a, const uint64_t *b)
+/* Exact answers to all queries over one or two sets of rows: K ids each. */
+static uint64_t *
+find_truth(const Set *base, const Set *more, const Set *queries, IqdbMetric metric)
 {
-	size_t count = 0;
+	IqdbIndexOptions options = iqdb_index_options_default(IQDB_ENGINE_FLAT, (uint32_t) base->dim, metric);
+	uint64_t        *truth = malloc(queries->count * K * sizeof(*truth));
+	IqdbSearchStats  ignored = {0};
+	Index            flat;
 
-	for (size_t i = 0; i < K; i++)
-	{
-		for (size_t j = 0; j < K; j++)
-			count += a[i] == b[j];
-	}
-	return count;
+	if (truth == NULL)
+		set_die("out of memory");
+	create(&flat, &options);
+	fill(&flat, base, 0, false);
+	if (more != NULL)
+		fill(&flat, more, base->count, false);
+	for (size_t i = 0; i < queries->count; i++)
+		search(&flat, queries->rows + i * base->dim, base->dim, 0, truth + i * K, &ignored);
+	iqdb_arena_private_destroy(&flat.arena);
+	return truth;
 }
 
-static double
-measure(Index *index, const Set *queries, const uint64_t *truth, uint32_t probes)
+/* The fastest of several passes: what others do on the machine makes passes slower, never faster. */
+static Point
+measure(Index *index, const Set *queries, const uint64_t *truth, uint32_t probes, double seconds)
 {
+	double          begin = set_spent();
 	double          best = 1e9;
-	size_t          met = 0;
-	IqdbSearchStats stats = {0};
-	uint64_t        ids[K];
+	Point           point;
+	size_t          met;
+	IqdbSearchStats stats;
 
-	for (int run = 0; run < 3; run++)
+	do
 	{
-		double start = now();
+		double start = set_spent();
 
 		met = 0;
 		memset(&stats, 0, sizeof(stats));
 		for (size_t i = 0; i < queries->count; i++)
 		{
-			memset(ids, 0xff, sizeof(ids));
+			uint64_t ids[K];
+
 			search(index, queries->rows + i * queries->dim, queries->dim, probes, ids, &stats);
-			met += common(ids, truth + i * K);
+			for (size_t j = 0; j < K * K; j++)
+				met += ids[j / K] == truth[i * K + j % K];
 		}
-		best = now() - start < best ? now() - start : best;
-	}
-	if (probes == 0)
-		printf("automatic (%u)", iqdb_ivf_automatic_probes(&index->index.store));
-	else
-		printf("probes %u", probes);
-	printf(": recall %.4f, %.0f queries/s, %.0f scored, %.0f ranked\n", (double) met / (double) (queries->count * K),
-		   (double) queries->count / best, (double) stats.scored / (double) queries->count,
-		   (double) stats.reranked / (double) queries->count);
-	fflush(stdout);
-	return (double) met / (double) (queries->count * K);
+		best = set_spent() - start < best ? set_spent() - start : best;
+	} while (set_spent() - begin < seconds);
+	point.recall = (double) met / (double) (queries->count * K);
+	point.rate = (double) queries->count / best;
+	point.scored = (double) stats.scored / (double) queries->count;
+	point.ranked = (double) stats.reranked / (double) queries->count;
+	return point;
 }
+
+static void
+print_point(const Index *index, const char *what, uint32_t probes, Point point)
+{
+	if (probes == 0)
+		printf("  %sautomatic probes (%u)", what, iqdb_ivf_automatic_probes(&index->index.store));
+	else
+		printf("  %sprobes %4u", what, probes);
+	printf("  recall %.4f  %8.0f/s  %6.0f scored  %4.0f ranked\n", point.recall, point.rate, point.scored, point.ranked);
+	fflush(stdout);
+}
+
+/* Returns the least number of probes that reached a recall of 0.95. */
+static uint32_t
+print_curve(Index *index, const Set *queries, const uint64_t *truth, const char *probes, double seconds)
+{
+	uint32_t enough = 0;
+	Point    point = {0};
+
+	while (*probes != '\0' && point.recall < 0.998)
+	{
+		uint32_t number = (uint32_t) set_next_number(&probes);
+
+		point = measure(index, queries, truth, number, seconds);
+		print_point(index, "", number, point);
+		if (number == 0)
+			point.recall = 0;
+		else if (enough == 0 && point.recall >= 0.95)
+			enough = number;
+	}
+	return enough;
+}
+
+static void
+build(Index *index, const Set *base)
+{
+	double          start = set_spent();
+	IqdbIndexStats  stats;
+	IqdbIvfError    error;
+	IqdbError       err;
+	IqdbEngineStats engine;
+
+	fill(index, base, 0, false);
+	check(iqdb_index_maintain(&index->index, IQDB_MAINTAIN_BUILD, &err), &err);
+	iqdb_index_stats(&index->index, &stats);
+	engine = stats.engine;
+	printf("build %.2f s, %.0f bytes per row (vector %zu), kernels %s\n", set_spent() - start,
+		   (double) stats.memory / (double) base->count, base->dim * sizeof(float), index->index.store.kernels->name);
+	printf("%u lists of %llu to %llu rows, %.1f in the mean\n", engine.lists, (unsigned long long) engine.list_min,
+		   (unsigned long long) engine.list_max, engine.list_mean);
+	check(iqdb_ivf_code_error(&index->index.store, 1000, 1, &error, &err), &err);
+	if (error.rows > 0)
+		printf("code error: mean %.6f, worst %.6f of the square distance to the centre\n", error.mean_square,
+			   error.worst_square);
+	fflush(stdout);
+}
+
+/* ---- drift ------------------------------------------------------------------------------------------------------- */
+
+/* The first rows of a set, where no cluster of it lies. */
+static Set
+elsewhere(const Set *set, size_t count)
+{
+	Set other = {malloc(count * set->dim * sizeof(float)), count, set->dim};
+
+	if (other.rows == NULL)
+		set_die("out of memory");
+	for (size_t i = 0; i < count; i++)
+	{
+		for (size_t d = 0; d < set->dim; d++)
+		{
+			float component = set->rows[i * set->dim + set->dim - 1 - d];
+
+			other.rows[i * set->dim + d] = d % 2 == 0 ? component : -component;
+		}
+	}
+	return other;
+}
+
+static void
+measure_drift(Index *index, const Set *base, const Set *queries, IqdbMetric metric, uint32_t probes)
+{
+	Set       more = elsewhere(base, base->count / 2);
+	Set       near_old = {queries->rows, queries->count / 2, queries->dim};
+	Set       near_new = elsewhere(queries, queries->count / 2);
+	uint64_t *truth_old = find_truth(base, &more, &near_old, metric);
+	uint64_t *truth_new = find_truth(base, &more, &near_new, metric);
+	double    start = set_spent();
+	IqdbError err;
+
+	fill(index, &more, base->count, true);
+	printf("drift: %zu rows of new clusters put and linked in %.2f s\n", more.count, set_spent() - start);
+	for (int round = 0; round < 2; round++)
+	{
+		IqdbIndexStats stats;
+
+		iqdb_index_stats(&index->index, &stats);
+		printf("%u lists, the longest of %llu rows\n", stats.engine.lists, (unsigned long long) stats.engine.list_max);
+		print_point(index, "old queries, ", probes, measure(index, &near_old, truth_old, probes, 0));
+		print_point(index, "new queries, ", probes, measure(index, &near_new, truth_new, probes, 0));
+		print_point(index, "old queries, ", 0, measure(index, &near_old, truth_old, 0, 0));
+		print_point(index, "new queries, ", 0, measure(index, &near_new, truth_new, 0, 0));
+		if (round == 1)
+			break;
+		start = set_spent();
+		check(iqdb_index_maintain(&index->index, IQDB_MAINTAIN_OPTIMIZE, &err), &err);
+		printf("optimized in %.2f s\n", set_spent() - start);
+	}
+	free(truth_old);
+	free(truth_new);
+	free(more.rows);
+	free(near_new.rows);
+}
+
+/* ---- options ----------------------------------------------------------------------------------------------------- */
 
 static uint32_t
 number_of(const char *name, const char *const *names, uint32_t count)
@@ -187,7 +274,7 @@ number_of(const char *name, const char *const *names, uint32_t count)
 		if (strcmp(name, names[i]) == 0)
 			return i;
 	}
-	die("unknown metric or quantization");
+	set_die("unknown metric or quantization");
 	return 0;
 }
 
@@ -196,56 +283,30 @@ main(int argc, char **argv)
 {
 	static const char *const metrics[] = {"cosine", "dot", "l2", "l1", "hamming"};
 	static const char *const quantizations[] = {"none", "sq8", "pq", "bq"};
-	IqdbMetric       metric = IQDB_METRIC_L2;
+	IqdbMetric       metric = (IqdbMetric) number_of(set_option(argc, argv, "metric", "l2"), metrics, 5);
+	double           seconds = strtod(set_option(argc, argv, "seconds", "1"), NULL);
 	IqdbIndexOptions options;
-	IqdbEngineStats  stats;
-	Index            flat;
 	Index            ivf;
 	Set              base;
 	Set              queries;
 	uint64_t        *truth;
-	IqdbSearchStats  ignored = {0};
-	IqdbIvfError     error;
-	IqdbError        err;
-	double           start;
-	double           recall = 0;
+	uint32_t         enough;
 
 	if (argc < 3)
-		die("usage: core_ivf BASE.fvecs QUERY.fvecs [metric [quantization [lists]]]");
-	base = read_fvecs(argv[1], SIZE_MAX);
-	queries = read_fvecs(argv[2], QUERIES_MAX);
-	if (argc > 3)
-		metric = (IqdbMetric) number_of(argv[3], metrics, 5);
-	options = iqdb_index_options_default(IQDB_ENGINE_FLAT, (uint32_t) base.dim, metric);
-	create(&flat, &options);
-	fill(&flat, &base);
-	truth = malloc(queries.count * K * sizeof(*truth));
-	if (truth == NULL)
-		die("out of memory");
-	for (size_t i = 0; i < queries.count; i++)
-		search(&flat, queries.rows + i * queries.dim, queries.dim, 0, truth + i * K, &ignored);
-	iqdb_arena_private_destroy(&flat.arena);
-
+		set_die("usage: core_ivf BASE QUERIES [name=value ...]");
+	base = set_read(argv[1], strtoul(set_option(argc, argv, "rows", "0"), NULL, 10));
+	queries = set_read(argv[2], 0);
 	options = iqdb_index_options_default(IQDB_ENGINE_IVF, (uint32_t) base.dim, metric);
-	if (argc > 4)
-		options.quantization = number_of(argv[4], quantizations, 4);
-	if (argc > 5)
-		options.lists = (uint32_t) strtoul(argv[5], NULL, 10);
+	options.quantization = number_of(set_option(argc, argv, "quantization", "sq8"), quantizations, 4);
+	options.lists = (uint32_t) strtoul(set_option(argc, argv, "lists", "0"), NULL, 10);
+	printf("iqdb ivf: %zu rows, dimension %zu, %s, %s\n", base.count, base.dim, metrics[metric],
+		   quantizations[options.quantization]);
 	create(&ivf, &options);
-	start = now();
-	fill(&ivf, &base);
-	printf("%zu rows of %zu dimensions put in %.2f s, ", base.count, base.dim, now() - start);
-	start = now();
-	check(iqdb_index_maintain(&ivf.index, IQDB_MAINTAIN_BUILD, &err), &err);
-	ivf.index.engine->stats(&ivf.index.store, &stats);
-	printf("built in %.2f s: %u lists of %llu to %llu rows, %.1f in the mean\n", now() - start, stats.lists,
-		   (unsigned long long) stats.list_min, (unsigned long long) stats.list_max, stats.list_mean);
-	check(iqdb_ivf_code_error(&ivf.index.store, 1000, 1, &error, &err), &err);
-	printf("code error: mean %.6f, worst %.6f of the square distance to the centre\n", error.mean_square,
-		   error.worst_square);
-	(void) measure(&ivf, &queries, truth, 0);
-	for (uint32_t probes = 1; probes < stats.lists && recall < 0.995; probes += (probes + 3) / 4)
-		recall = measure(&ivf, &queries, truth, probes);
+	build(&ivf, &base);
+	truth = find_truth(&base, NULL, &queries, metric);
+	enough = print_curve(&ivf, &queries, truth, set_option(argc, argv, "probes", PROBES), seconds);
+	if (strtoul(set_option(argc, argv, "drift", "1"), NULL, 10) > 0)
+		measure_drift(&ivf, &base, &queries, metric, enough);
 	iqdb_arena_private_destroy(&ivf.arena);
 	free(truth);
 	free(base.rows);

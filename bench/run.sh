@@ -6,10 +6,10 @@
 #   kernels [table]...               distance kernels against the speed of memory
 #   handle [quick]                   the embedded database: calls, exact search, log and snapshots
 #   hnsw BASE QUERIES [option]...    the graph engine in process; beside hnswlib where its headers are installed
-#   ivf BASE QUERIES [option]...     the inverted-file engine in process
+#   ivf BASE QUERIES [option]...     the inverted-file engine in process; beside faiss, our graph engine, and hnswlib
 #   sql --base FILE --queries FILE [option value]...     everything through a server, beside pgvector where present
 #
-# A name stands for bench/micro_NAME.c or bench/core_NAME.c. BASE and QUERIES are .fvecs or .bvecs files.
+# A name stands for bench/micro_NAME.c or bench/core_NAME.c, which say what options there are. BASE and QUERIES are .fvecs or .bvecs files.
 
 set -u -o pipefail
 cd "$(dirname "$0")/.." || exit 1
@@ -31,23 +31,50 @@ processor_flags() {
     echo "$flags"
 }
 
-# hnswlib on the same files, right after ours. Our metric and quantization mean nothing to it.
-run_peer() {
-    local argument arguments=() header
-    header=$(find /usr/include /usr/local/include -path '*hnswlib/hnswlib.h' 2>/dev/null | head -n 1)
-    [ -n "$header" ] || return 0
-    for argument in "$@"; do
+# has_header FILE: the header is installed
+has_header() { [ -n "$(find /usr/include /usr/local/include -path "*$1" 2>/dev/null | head -n 1)" ]; }
+
+# peer NAME BASE QUERIES [option]...: a program of another library, compiled for this processor
+peer() {
+    local name=$1 libraries=-lpthread
+    shift
+    [ "$name" = hnswlib ] || libraries="-lfaiss -llapack -lblas -lgomp"
+    mkdir -p "$BUILD/plain/bench"
+    # shellcheck disable=SC2046,SC2086
+    g++ -O3 $(processor_flags) -o "$BUILD/plain/bench/${name}_peer" "bench/${name}_peer.cpp" $libraries || return 1
+    echo
+    "$BUILD/plain/bench/${name}_peer" "$@"
+}
+
+# core NAME BASE QUERIES [option]...: an engine of ours
+core() {
+    local name=$1
+    shift
+    "$MAKE" --no-print-directory -s -j "$(nproc)" BUILD="$BUILD" "$BUILD/plain/bench/core_$name" || return 1
+    "$BUILD/plain/bench/core_$name" "$@"
+}
+
+# curves NAME BASE QUERIES [option]...: the engine, and on the same files what else there is, one after the other. Peers
+# know squared L2 only, and mean nothing else by a quantization; graphs and lists have settings of their own.
+curves() {
+    local name=$1 argument shared=() peers=1
+    shift
+    for argument in "${@:3}"; do
         case $argument in
-            metric=l2 | quantization=* | delete=*) ;;
-            metric=*) return 0 ;;
-            *) arguments+=("$argument") ;;
+            rows=* | seconds=*) shared+=("$argument") ;;
+            metric=l2) ;;
+            metric=*) peers=0 ;;
         esac
     done
-    # shellcheck disable=SC2046
-    g++ -O3 $(processor_flags) -o "$BUILD/plain/bench/hnswlib_peer" bench/hnswlib_peer.cpp -lpthread || return 1
-    echo
-    echo "hnswlib"
-    "$BUILD/plain/bench/hnswlib_peer" "${arguments[@]}"
+    core "$name" "$@" || return 1
+    [ "$peers" = 1 ] || return 0
+    if [ "$name" = ivf ]; then
+        if has_header faiss/IndexIVF.h; then peer faiss "$@" || return 1; fi
+        echo
+        core hnsw "$1" "$2" "${shared[@]}" || return 1
+        set -- "$1" "$2" "${shared[@]}"
+    fi
+    if has_header hnswlib/hnswlib.h; then peer hnswlib "$@" || return 1; fi
 }
 
 [ $# -gt 0 ] || usage
@@ -56,13 +83,16 @@ shift
 if [ "$name" = sql ]; then
     exec bench/sql/run.sh "$@"
 fi
-for program in "micro_$name" "core_$name"; do
-    [ -e "bench/$program.c" ] || continue
-    "$MAKE" --no-print-directory -s -j "$(nproc)" BUILD="$BUILD" "$BUILD/plain/bench/$program" || exit 1
-    "$BUILD/plain/bench/$program" "$@" || exit 1
-    if [ "$name" = hnsw ]; then
-        run_peer "$@" || exit 1
-    fi
-    exit 0
-done
-usage
+case $name in
+    hnsw | ivf)
+        report=$(mktemp) || exit 1
+        trap 'rm -f "$report"' EXIT
+        curves "$name" "$@" | tee "$report" || exit 1
+        echo
+        awk -f bench/curves.awk "$report"
+        exit
+        ;;
+esac
+[ -e "bench/micro_$name.c" ] || usage
+"$MAKE" --no-print-directory -s -j "$(nproc)" BUILD="$BUILD" "$BUILD/plain/bench/micro_$name" || exit 1
+"$BUILD/plain/bench/micro_$name" "$@"
