@@ -119,6 +119,12 @@ SELECT pg_temp.error_of($$CREATE INDEX ON flat USING iqdb_flat (v) WITH (compres
 SELECT pg_temp.error_of($$CREATE INDEX ON flat USING iqdb_flat (v) WITH (compression_level = 23)$$);
 SELECT pg_temp.error_of($$CREATE INDEX ON flat USING iqdb_flat (v) WITH (m = 16)$$);
 SELECT pg_temp.error_of($$CREATE INDEX ON flat USING iqdb_flat (v) WITH (fillfactor = 90)$$);
+SELECT pg_temp.error_of($$CREATE INDEX ON flat USING iqdb_flat (v) WITH (quantization = none)$$);
+SELECT pg_temp.error_of($$CREATE INDEX ON flat USING iqdb_flat (v) WITH (quantization = sq8)$$);
+SELECT pg_temp.error_of($$CREATE INDEX ON flat USING iqdb_flat (v iqvector_l1_ops) WITH (quantization = sq8)$$);
+SELECT pg_temp.error_of($$CREATE INDEX ON flat USING iqdb_flat (v iqvector_hamming_ops) WITH (quantization = sq8)$$);
+SELECT pg_temp.error_of($$CREATE INDEX ON flat USING iqdb_flat (v) WITH (quantization = pq)$$);
+SELECT pg_temp.error_of($$CREATE INDEX ON flat USING iqdb_flat (v) WITH (quantization = bq)$$);
 
 -- errors
 SELECT pg_temp.error_of($$CREATE INDEX ON flat USING iqdb_flat (w)$$);

@@ -50,13 +50,13 @@ add_common(relopt_kind kind)
 					   "Valid values are \"none\", \"lz4\" and \"zstd\".", AccessExclusiveLock);
 	add_int_reloption(kind, "compression_level", "Level of zstd compression", IQDB_ZSTD_LEVEL_DEFAULT, 1,
 					  IQDB_ZSTD_LEVEL_MAX, AccessExclusiveLock);
+	add_enum_reloption(kind, "quantization", "Codes that a search reads before full vectors", quantization_values, -1,
+					   "Valid values are \"auto\", \"none\", \"sq8\", \"pq\" and \"bq\".", AccessExclusiveLock);
 }
 
 static void
-add_quantization(relopt_kind kind)
+add_seed(relopt_kind kind)
 {
-	add_enum_reloption(kind, "quantization", "Codes that a search reads before full vectors", quantization_values, -1,
-					   "Valid values are \"auto\", \"none\", \"sq8\", \"pq\" and \"bq\".", AccessExclusiveLock);
 	add_int_reloption(kind, "seed", "Seed of everything random in the index", 0, PG_INT32_MIN, PG_INT32_MAX,
 					  AccessExclusiveLock);
 }
@@ -69,7 +69,7 @@ iqdb_pg_define_options(void)
 
 	hnsw_kind = add_reloption_kind();
 	add_common(hnsw_kind);
-	add_quantization(hnsw_kind);
+	add_seed(hnsw_kind);
 	add_int_reloption(hnsw_kind, "m", "Max number of connections", 16, 2, 128, AccessExclusiveLock);
 	add_int_reloption(hnsw_kind, "ef_construction", "Size of the dynamic candidate list for construction", 200, 4, 4000,
 					  AccessExclusiveLock);
@@ -78,7 +78,7 @@ iqdb_pg_define_options(void)
 
 	ivf_kind = add_reloption_kind();
 	add_common(ivf_kind);
-	add_quantization(ivf_kind);
+	add_seed(ivf_kind);
 	add_int_reloption(ivf_kind, "lists", "Number of lists, 0 = automatic", 0, 0, 1000000, AccessExclusiveLock);
 	add_int_reloption(ivf_kind, "probes", "Lists that a search opens first, 0 = automatic", 0, 0, 1000000,
 					  AccessExclusiveLock);
@@ -93,7 +93,8 @@ iqdb_pg_define_options(void)
 #define COMMON_OPTIONS \
 	OPTION(vectors, RELOPT_TYPE_ENUM), \
 	OPTION(compression, RELOPT_TYPE_ENUM), \
-	OPTION(compression_level, RELOPT_TYPE_INT)
+	OPTION(compression_level, RELOPT_TYPE_INT), \
+	OPTION(quantization, RELOPT_TYPE_ENUM)
 
 bytea *
 iqdb_pg_flat_options(Datum reloptions, bool validate)
@@ -112,7 +113,6 @@ iqdb_pg_hnsw_options(Datum reloptions, bool validate)
 		OPTION(ef_construction, RELOPT_TYPE_INT),
 		OPTION(ef_search, RELOPT_TYPE_INT),
 		OPTION(seed, RELOPT_TYPE_INT),
-		OPTION(quantization, RELOPT_TYPE_ENUM),
 	};
 
 	return (bytea *) build_reloptions(reloptions, validate, hnsw_kind, sizeof(IqdbPgOptions), table, lengthof(table));
@@ -129,7 +129,6 @@ iqdb_pg_ivf_options(Datum reloptions, bool validate)
 		OPTION(pq_subvectors, RELOPT_TYPE_INT),
 		OPTION(refine, RELOPT_TYPE_INT),
 		OPTION(seed, RELOPT_TYPE_INT),
-		OPTION(quantization, RELOPT_TYPE_ENUM),
 	};
 
 	return (bytea *) build_reloptions(reloptions, validate, ivf_kind, sizeof(IqdbPgOptions), table, lengthof(table));
@@ -167,13 +166,10 @@ iqdb_pg_apply_options(IqdbIndexOptions options, const IqdbPgOptions *given)
 		options.pq_subvectors = (uint32) given->pq_subvectors;
 		options.refine = (uint32) given->refine;
 	}
-	if (options.engine != IQDB_ENGINE_FLAT)
-	{
-		if (given->quantization >= 0)
-			options.quantization = (uint32) given->quantization;
-		if (given->seed != 0)
-			options.seed = (uint64) (int64) given->seed;
-	}
+	if (given->quantization >= 0)
+		options.quantization = (uint32) given->quantization;
+	if (options.engine != IQDB_ENGINE_FLAT && given->seed != 0)
+		options.seed = (uint64) (int64) given->seed;
 	if (options.engine == IQDB_ENGINE_HNSW && options.ef_construction < 2 * options.m)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),

@@ -254,5 +254,30 @@ SQL
 	$node->safe_psql('postgres', "DROP TABLE l_$method");
 }
 
+# ---- exact search by codes: as exact as without, from rows and offsets of any size, and after a restart ----
+$node->safe_psql('postgres', <<"SQL");
+SELECT setseed(0.5);
+CREATE TABLE coded (id serial, tenant int, v iqvector(48));
+INSERT INTO coded (tenant, v) SELECT i % 40, iqdb_random(48) FROM generate_series(1, 3000) i;
+INSERT INTO coded (tenant, v) SELECT i % 40, iqdb_random(48, 3) FROM generate_series(1, 500) i;
+SQL
+for my $op ('<->', '<#>', '<=>')
+{
+	$node->safe_psql('postgres', "CREATE INDEX coded_v ON coded USING iqdb_flat (v $operators{$op}) "
+		  . "WITH (quantization = sq8)");
+	agree($node, "iqdb_flat with sq8 $op on rows that were there", table => 'coded', op => $op);
+	$node->safe_psql('postgres', "INSERT INTO coded (tenant, v) SELECT 7, v FROM coded WHERE id % 11 = 4; "
+		  . "DELETE FROM coded WHERE id % 7 = 3; VACUUM coded; "
+		  . "INSERT INTO coded (tenant, v) SELECT i % 40, iqdb_random(48) FROM generate_series(1, 300) i;");
+	agree($node, "iqdb_flat with sq8 $op after changes", table => 'coded', op => $op);
+	agree($node, "iqdb_flat with sq8 $op and a filter", table => 'coded', op => $op, filter => 'tenant = 7');
+	sound($node, 'coded_v', "iqdb_flat with sq8 $op: iqdb_check finds nothing");
+	$node->safe_psql('postgres', "SELECT iqdb_optimize('coded_v'); SELECT iqdb_flush('coded_v')") if $op eq '<->';
+	$node->restart if $op eq '<->';
+	agree($node, "iqdb_flat with sq8 $op once more", table => 'coded', op => $op, queries => 4);
+	sound($node, 'coded_v', "iqdb_flat with sq8 $op: iqdb_check finds nothing once more");
+	$node->safe_psql('postgres', 'DROP INDEX coded_v');
+}
+
 $node->stop;
 done_testing();

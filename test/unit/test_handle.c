@@ -378,6 +378,61 @@ search_on_empty_gives_nothing_and_large_k_gives_all(void **state)
 	world_close(&world);
 }
 
+/* Answers that a cache has, answers found together, and answers of one search alone are the same. */
+static void
+batch_with_codes_and_cache_equals_search(void **state)
+{
+	enum { ROWS = 3000, QUERIES = 50, WIDE = 20 };
+	IqdbConfig  config = iqdb_config_default(IQDB_ENGINE_FLAT, WIDE, IQDB_METRIC_L2);
+	float       queries[QUERIES * WIDE];
+	IqdbResult *results[QUERIES];
+	Iqdb       *plain;
+	Iqdb       *db;
+	IqdbRng     rng;
+
+	(void) state;
+	assert_int_equal(iqdb_open_in_memory(&config, &plain, NULL), IQDB_OK);
+	config.options.quantization = IQDB_QUANTIZATION_SQ8;
+	config.use_cache = true;
+	assert_int_equal(iqdb_open_in_memory(&config, &db, NULL), IQDB_OK);
+	iqdb_rng_seed(&rng, SEED);
+	for (uint64_t id = 0; id < ROWS; id++)
+	{
+		model_random_vector(&rng, queries, WIDE);
+		assert_int_equal(iqdb_upsert(plain, iqdb_id_u64(id), queries, WIDE, NULL, 0, NULL), IQDB_OK);
+		assert_int_equal(iqdb_upsert(db, iqdb_id_u64(id), queries, WIDE, NULL, 0, NULL), IQDB_OK);
+	}
+	model_random_vector(&rng, queries, QUERIES * WIDE);
+	for (size_t count = 10; count <= QUERIES; count += 20)
+	{
+		assert_int_equal(iqdb_search_batch(db, queries, count, WIDE, 6, results, NULL), IQDB_OK);
+		for (size_t i = 0; i < count; i++)
+		{
+			IqdbResult *expected;
+
+			assert_int_equal(iqdb_search(plain, queries + i * WIDE, WIDE, 6, &expected, NULL), IQDB_OK);
+			assert_int_equal(results[i]->count, 6);
+			for (size_t hit = 0; hit < 6; hit++)
+			{
+				assert_int_equal(results[i]->found[hit].id.number, expected->found[hit].id.number);
+				assert_memory_equal(&results[i]->found[hit].distance, &expected->found[hit].distance, sizeof(float));
+			}
+			iqdb_result_free(expected);
+			iqdb_result_free(results[i]);
+		}
+	}
+	{
+		IqdbCacheStats stats;
+
+		assert_true(iqdb_cache_stats(db, &stats));
+		assert_int_equal(stats.hits, 10 + 30);
+		assert_int_equal(stats.misses, QUERIES);
+	}
+	assert_int_equal(iqdb_optimize(db, NULL), IQDB_OK);
+	iqdb_abandon(db);
+	iqdb_abandon(plain);
+}
+
 static void
 batch_equals_search_one_by_one(void **state)
 {
@@ -1848,6 +1903,7 @@ main(void)
 		cmocka_unit_test(search_checks_the_query_before_anything_else),
 		cmocka_unit_test(search_on_empty_gives_nothing_and_large_k_gives_all),
 		cmocka_unit_test(batch_equals_search_one_by_one),
+		cmocka_unit_test(batch_with_codes_and_cache_equals_search),
 		cmocka_unit_test(a_result_outlives_its_handle),
 		cmocka_unit_test(per_query_limit_ends_a_search_early),
 		cmocka_unit_test(filtered_search_gives_k_while_there_are_k),

@@ -54,7 +54,11 @@ defaults_pass_and_every_bound_is_checked(void **state)
 	assert_option((o = flat, o.dimension = IQDB_DIMENSION_MAX + 1, o), IQDB_ERR_CONFIG, "16001");
 	assert_option((o = flat, o.metric = 5, o), IQDB_ERR_METRIC, "metric");
 	assert_option((o = flat, o.engine = 3, o), IQDB_ERR_CONFIG, "engine");
-	assert_option((o = flat, o.quantization = IQDB_QUANTIZATION_SQ8, o), IQDB_ERR_UNSUPPORTED, "sq8");
+	assert_option((o = flat, o.quantization = IQDB_QUANTIZATION_SQ8, o), IQDB_OK, NULL);
+	assert_option((o = flat, o.quantization = IQDB_QUANTIZATION_SQ8, o.metric = IQDB_METRIC_L1, o), IQDB_ERR_METRIC,
+				  "sq8");
+	assert_option((o = flat, o.quantization = IQDB_QUANTIZATION_PQ, o), IQDB_ERR_UNSUPPORTED, "pq");
+	assert_option((o = flat, o.quantization = IQDB_QUANTIZATION_BQ, o), IQDB_ERR_UNSUPPORTED, "bq");
 	assert_option((o = flat, o.quantization = 9, o), IQDB_ERR_CONFIG, "quantization");
 
 	assert_option((o = hnsw, o.m = 1, o), IQDB_ERR_CONFIG, "m is 1");

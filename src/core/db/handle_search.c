@@ -11,6 +11,9 @@
 /* Hits of a usual search are collected on the stack. */
 #define HITS_ON_STACK 64
 
+/* Queries of a batch that are answered in one moment, and, where the engine can, in one pass over the rows. */
+#define BATCH_TOGETHER 16
+
 /* ---- look-up ---- */
 
 static IqdbRecord *
@@ -293,17 +296,23 @@ search_index(Iqdb *db, const float *query, size_t dim, const IqdbQuery *settings
 	return status;
 }
 
+static IqdbCacheKey
+cache_key(const float *query, size_t dim, const IqdbQuery *settings)
+{
+	return (IqdbCacheKey){.query = query,
+						  .dim = dim,
+						  .k = settings->k,
+						  .max_rows = settings->max_rows,
+						  .ef = settings->ef,
+						  .probes = settings->probes,
+						  .filter = settings->filter};
+}
+
 IqdbStatus
 iqdb_search_query(Iqdb *db, const float *query, size_t dim, const IqdbQuery *settings, IqdbResult **result_out,
 				  IqdbError *err)
 {
-	IqdbCacheKey key = {.query = query,
-						.dim = dim,
-						.k = settings->k,
-						.max_rows = settings->max_rows,
-						.ef = settings->ef,
-						.probes = settings->probes,
-						.filter = settings->filter};
+	IqdbCacheKey key = cache_key(query, dim, settings);
 	uint64_t     version;
 
 	*result_out = NULL;
@@ -333,26 +342,96 @@ iqdb_search(Iqdb *db, const float *query, size_t dim, size_t k, IqdbResult **res
 	return iqdb_search_with(db, query, dim, k, NULL, result_out, err);
 }
 
+/* ---- batches ---- */
+
+typedef struct Batch
+{
+	Iqdb            *db;
+	const float     *queries;
+	size_t           dim;
+	const IqdbQuery *settings;
+	IqdbResult     **results;
+	size_t           waiting[BATCH_TOGETHER]; /* numbers of queries that no cache has answered */
+	size_t           waiting_count;
+} Batch;
+
+/* Gate held. Opens cursors for all that wait; *opened_out of them are open, whatever the status. */
+static IqdbStatus
+open_cursors(const Batch *batch, IqdbCursor **cursors, size_t *opened_out, IqdbError *err)
+{
+	IqdbSearchParams params = {.expected = batch->settings->k, .filter = batch->settings->filter};
+
+	for (*opened_out = 0; *opened_out < batch->waiting_count; (*opened_out)++)
+		IQDB_TRY(iqdb_cursor_open(&batch->db->index, batch->queries + batch->waiting[*opened_out] * batch->dim, batch->dim,
+								  &params, &cursors[*opened_out], err));
+	return batch->settings->k > 0 ? iqdb_cursors_begin(cursors, batch->waiting_count, err) : IQDB_OK;
+}
+
+/* Answers all that wait, in one moment. */
+static IqdbStatus
+search_together(Batch *batch, IqdbError *err)
+{
+	Iqdb       *db = batch->db;
+	IqdbCursor *cursors[BATCH_TOGETHER];
+	size_t      opened;
+	uint64_t    version;
+	IqdbStatus  status;
+
+	iqdbi_handle_gate(db, false);
+	version = data_version(db);
+	status = open_cursors(batch, cursors, &opened, err);
+	for (size_t i = 0; i < opened; i++)
+	{
+		if (status == IQDB_OK)
+			status = search_cursor(db, cursors[i], batch->settings->k, &batch->results[batch->waiting[i]], err);
+		iqdb_cursor_close(cursors[i]);
+	}
+	iqdbi_handle_gate_leave(db, false);
+	for (size_t i = 0; i < opened && status == IQDB_OK && db->cache != NULL; i++)
+	{
+		size_t       number = batch->waiting[i];
+		IqdbCacheKey key = cache_key(batch->queries + number * batch->dim, batch->dim, batch->settings);
+
+		cache_store(db, &key, batch->results[number], version);
+	}
+	batch->waiting_count = 0;
+	return status;
+}
+
+static IqdbStatus
+search_all(Batch *batch, size_t count, IqdbError *err)
+{
+	for (size_t i = 0; i < count; i++)
+	{
+		if (batch->db->cache != NULL)
+		{
+			IqdbCacheKey key = cache_key(batch->queries + i * batch->dim, batch->dim, batch->settings);
+
+			batch->results[i] = cache_look_up(batch->db, &key, data_version(batch->db));
+		}
+		if (batch->results[i] == NULL)
+			batch->waiting[batch->waiting_count++] = i;
+		if (batch->waiting_count == BATCH_TOGETHER)
+			IQDB_TRY(search_together(batch, err));
+	}
+	return batch->waiting_count > 0 ? search_together(batch, err) : IQDB_OK;
+}
+
 IqdbStatus
 iqdb_search_batch_with(Iqdb *db, const float *queries, size_t count, size_t dim, size_t k, const IqdbFilter *filter,
 					   IqdbResult **results, IqdbError *err)
 {
-	IqdbStatus status = IQDB_OK;
-	size_t     done = 0;
+	IqdbQuery  settings = {.k = k, .filter = filter};
+	Batch      batch = {.db = db, .queries = queries, .dim = dim, .settings = &settings, .results = results};
+	IqdbStatus status;
 
 	for (size_t i = 0; i < count; i++)
 		results[i] = NULL;
-	while (done < count && status == IQDB_OK)
+	status = search_all(&batch, count, err);
+	for (size_t i = 0; i < count && status != IQDB_OK; i++)
 	{
-		status = iqdb_search_with(db, queries + done * dim, dim, k, filter, &results[done], err);
-		done += status == IQDB_OK;
-	}
-	if (status == IQDB_OK)
-		return IQDB_OK;
-	while (done-- > 0)
-	{
-		iqdb_result_free(results[done]);
-		results[done] = NULL;
+		iqdb_result_free(results[i]);
+		results[i] = NULL;
 	}
 	return status;
 }

@@ -105,6 +105,11 @@ uint64_t iqdb_index_live_count(const IqdbIndex *index);
  */
 IqdbStatus iqdb_cursor_open(IqdbIndex *index, const float *query, size_t dim, const IqdbSearchParams *params,
 							IqdbCursor **cursor_out, IqdbError *err) IQDB_MUST_CHECK;
+/*
+ * For several cursors of one index that were just opened: looks for their first hits together, where the engine can do
+ * that for less than one by one; the hits are the same. After a failure close them all. Errors: CANCELLED, NOMEM.
+ */
+IqdbStatus iqdb_cursors_begin(IqdbCursor *const *cursors, size_t count, IqdbError *err) IQDB_MUST_CHECK;
 /* Next hits in order, up to capacity; *count_out = 0 at the end. Holds no lock when it returns. */
 IqdbStatus iqdb_cursor_next(IqdbCursor *cursor, IqdbHit *hits, size_t capacity, size_t *count_out,
 							IqdbError *err) IQDB_MUST_CHECK;

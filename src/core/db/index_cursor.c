@@ -69,6 +69,14 @@ iqdb_cursor_open(IqdbIndex *index, const float *query, size_t dim, const IqdbSea
 	return IQDB_OK;
 }
 
+IqdbStatus
+iqdb_cursors_begin(IqdbCursor *const *cursors, size_t count, IqdbError *err)
+{
+	if (count == 0 || cursors[0]->engine->cursors_begin == NULL)
+		return IQDB_OK;
+	return cursors[0]->engine->cursors_begin(cursors, count, err);
+}
+
 /* ---- rows found late ---- */
 
 static bool

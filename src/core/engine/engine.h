@@ -124,6 +124,12 @@ typedef struct IqdbEngine
 	/* Room for slots below slot_count in every region; called with ROWS held before a slot number is first used. */
 	IqdbStatus (*reserve)(IqdbStore *store, uint32_t slot_count, IqdbError *err);
 
+	/*
+	 * The row is in its slot, and will be LIVE next: what searches may read of it as soon as it is LIVE must be there
+	 * when this returns. ROWS is held. Cannot fail. NULL: nothing to do. Rows of a snapshot come to load() instead.
+	 */
+	void (*prepare)(IqdbStore *store, uint32_t slot);
+
 	/* The row is LIVE. ROWS is held. Cannot fail. */
 	void (*added)(IqdbStore *store, uint32_t slot);
 
@@ -147,6 +153,11 @@ typedef struct IqdbEngine
 	/* Cursor: size to allocate, start, next hits, end (frees what the cursor allocated itself, not the cursor). */
 	size_t cursor_size;
 	IqdbStatus (*cursor_start)(IqdbCursor *cursor, IqdbError *err);
+	/*
+	 * Looks for the first hits of several fresh cursors of one store together; cursor_next() then hands them out. On
+	 * failure none of them has hits. NULL: each cursor looks for itself.
+	 */
+	IqdbStatus (*cursors_begin)(IqdbCursor *const *cursors, size_t count, IqdbError *err);
 	/* Up to capacity hits in order; *count_out = 0 means the stream has ended. */
 	IqdbStatus (*cursor_next)(IqdbCursor *cursor, IqdbHit *hits, size_t capacity, size_t *count_out, IqdbError *err);
 	void (*cursor_end)(IqdbCursor *cursor);

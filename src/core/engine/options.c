@@ -105,8 +105,6 @@ check_quantization(const IqdbIndexOptions *options, IqdbError *err)
 		case IQDB_QUANTIZATION_NONE:
 			return IQDB_OK;
 		case IQDB_QUANTIZATION_SQ8:
-			if (options->engine == IQDB_ENGINE_FLAT)
-				return iqdb_fail(err, IQDB_ERR_UNSUPPORTED, "quantization sq8 is not possible with engine flat");
 			if (!sq8_possible(options->metric))
 				return iqdb_fail(err, IQDB_ERR_METRIC, "quantization sq8 is not possible with metric %s", metric);
 			return IQDB_OK;

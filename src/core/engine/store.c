@@ -420,6 +420,8 @@ show_row(IqdbStore *store, const IqdbEngine *engine, uint32_t slot, bool has_vec
 		atomic_store_explicit(&store->states[slot], IQDB_ROW_KNOWN, memory_order_release);
 		return;
 	}
+	if (engine->prepare != NULL)
+		engine->prepare(store, slot);
 	atomic_fetch_add_explicit(&header->live_count, 1, memory_order_relaxed);
 	atomic_store_explicit(&store->states[slot], IQDB_ROW_LIVE, memory_order_release);
 	engine->added(store, slot);

@@ -1,0 +1,401 @@
+/*
+ * flat_code.c - codes of the rows, with a proven bound of their error (quant/sq8_bound.h).
+ *
+ * Owns: where codes lie, when they are written, and around which centre. Does not own: what a code means (quant), who
+ * reads it (flat_scan.c).
+ *
+ * A row is coded under ROWS before its state says LIVE. Readers look at codes of slots in any state, at the same time: what
+ * they make of a slot that is not LIVE yet does not matter, since a row put during a search need not be seen by it. All
+ * blocks but those on their way stand around the current centre; the other one may be written when no block is left there.
+ */
+#include "core/flat/flat_private.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "core/base/mem.h"
+
+/* Rows that a first centre is made of, and rows looked at for a better one. */
+#define FIRST_ROWS 1024u
+#define SAMPLE_ROWS 16384u
+
+/* A centre that is off by less than this share of the rows' mean square distance from the mean stays. */
+#define WORTH_SHARE (1.0 / 64.0)
+
+/* Rows looked at under one hold of STRUCTURE. */
+#define MEAN_STRETCH 512u
+
+static bool
+has_codes(const IqdbIndexOptions *options)
+{
+	/* the engine also scans stores of other engines' indexes */
+	return options->engine == IQDB_ENGINE_FLAT && options->quantization == IQDB_QUANTIZATION_SQ8;
+}
+
+static uint64_t
+groups_of(uint64_t slots)
+{
+	return (slots + IQDB_PACKED_ROWS - 1) / IQDB_PACKED_ROWS;
+}
+
+static uint64_t
+blocks_of(uint64_t slots)
+{
+	return (slots + IQDBI_FLAT_BLOCK_ROWS - 1) / IQDBI_FLAT_BLOCK_ROWS;
+}
+
+bool
+iqdbi_flat_codes_view(IqdbiFlatCodes *codes_out, IqdbStore *store)
+{
+	const IqdbIndexOptions *options = &store->header->options;
+
+	if (!has_codes(options))
+		return false;
+	codes_out->store = store;
+	codes_out->header = store->engine_header;
+	codes_out->codes = iqdb_store_engine_region(store, IQDBI_FLAT_CODES);
+	codes_out->rows = iqdb_store_engine_region(store, IQDBI_FLAT_ROWS);
+	codes_out->homes = iqdb_store_engine_region(store, IQDBI_FLAT_HOMES);
+	codes_out->centres = iqdb_store_engine_region(store, IQDBI_FLAT_CENTRES);
+	codes_out->kernels = iqdb_bound_kernels(store->kernels);
+	codes_out->metric = (IqdbMetric) options->metric;
+	codes_out->dim = options->dimension;
+	codes_out->quads = iqdb_packed_quads(options->dimension);
+	codes_out->group_bytes = iqdb_packed_group_bytes(options->dimension);
+	return true;
+}
+
+/* ---- room ---- */
+
+void
+iqdbi_flat_codes_reserves(const IqdbIndexOptions *options, uint64_t slots_max, uint64_t *reserves_out)
+{
+	if (!has_codes(options))
+		return;
+	reserves_out[IQDBI_FLAT_CODES] = groups_of(slots_max) * iqdb_packed_group_bytes(options->dimension);
+	reserves_out[IQDBI_FLAT_ROWS] = groups_of(slots_max) * sizeof(IqdbBoundRows);
+	reserves_out[IQDBI_FLAT_HOMES] = blocks_of(slots_max);
+	reserves_out[IQDBI_FLAT_CENTRES] = 2 * options->dimension * sizeof(float);
+}
+
+uint64_t
+iqdbi_flat_codes_bytes_per_row(const IqdbIndexOptions *options)
+{
+	if (!has_codes(options))
+		return 0;
+	return (iqdb_packed_group_bytes(options->dimension) + sizeof(IqdbBoundRows)) / IQDB_PACKED_ROWS;
+}
+
+IqdbStatus
+iqdbi_flat_codes_format(IqdbStore *store, IqdbError *err)
+{
+	size_t           bytes = 2 * store->header->options.dimension * sizeof(float);
+	IqdbiFlatHeader *header = store->engine_header;
+	IqdbiFlatCodes   codes;
+
+	if (!iqdbi_flat_codes_view(&codes, store))
+		return IQDB_OK;
+	IQDB_TRY(iqdb_arena_grow(store->arena, IQDB_REGION_ENGINE + IQDBI_FLAT_CENTRES, bytes, err));
+	memset(header, 0, sizeof(*header));
+	memset(codes.centres, 0, bytes);
+	header->versions[0] = 1;
+	return IQDB_OK;
+}
+
+IqdbStatus
+iqdbi_flat_codes_reserve(IqdbStore *store, uint32_t slot_count, IqdbError *err)
+{
+	IqdbArena     *arena = store->arena;
+	uint64_t       groups = groups_of(slot_count);
+	uint32_t       used = atomic_load_explicit(&store->header->slot_count, memory_order_relaxed);
+	IqdbiFlatCodes codes;
+
+	if (!iqdbi_flat_codes_view(&codes, store))
+		return IQDB_OK;
+	IQDB_TRY(iqdb_arena_grow(arena, IQDB_REGION_ENGINE + IQDBI_FLAT_CODES, groups * codes.group_bytes, err));
+	IQDB_TRY(iqdb_arena_grow(arena, IQDB_REGION_ENGINE + IQDBI_FLAT_ROWS, groups * sizeof(IqdbBoundRows), err));
+	IQDB_TRY(iqdb_arena_grow(arena, IQDB_REGION_ENGINE + IQDBI_FLAT_HOMES, blocks_of(slot_count), err));
+	/* blocks without a slot so far */
+	for (uint64_t block = blocks_of(used); block < blocks_of(slot_count); block++)
+		atomic_store_explicit(&codes.homes[block], (uint8_t) codes.header->current, memory_order_relaxed);
+	return IQDB_OK;
+}
+
+/* ---- coding ---- */
+
+static void
+encode_row(const IqdbiFlatCodes *codes, uint32_t slot, uint32_t home, uint8_t *group, IqdbBoundRows *rows)
+{
+	const IqdbStore *store = codes->store;
+	IqdbBoundCentre  centre = iqdbi_flat_centre(codes, home);
+
+	codes->kernels.encode(codes->metric, &centre, iqdb_store_vector(store, slot), store->norms[slot], codes->dim, group,
+						  rows, slot % IQDB_PACKED_ROWS);
+}
+
+void
+iqdbi_flat_codes_prepare(IqdbStore *store, uint32_t slot)
+{
+	uint32_t       group = slot / IQDB_PACKED_ROWS;
+	IqdbiFlatCodes codes;
+
+	if (!iqdbi_flat_codes_view(&codes, store))
+		return;
+	encode_row(&codes, slot, iqdbi_flat_home(&codes, slot), codes.codes + group * codes.group_bytes,
+			   &codes.rows[group]);
+}
+
+/* ---- the centre ---- */
+
+typedef struct Mean
+{
+	double *sums; /* dim */
+	double  squares;
+	size_t  count;
+} Mean;
+
+static void
+add_to_mean(Mean *mean, const IqdbiFlatCodes *codes, uint32_t slot)
+{
+	const float *vector = iqdb_store_vector(codes->store, slot);
+	float        norm2 = codes->store->norms[slot];
+	double       factor = codes->metric == IQDB_METRIC_COSINE ? 1.0 / sqrt((double) norm2) : 1.0;
+
+	for (size_t i = 0; i < codes->dim; i++)
+		mean->sums[i] += (double) vector[i] * factor;
+	mean->squares += (double) norm2 * factor * factor;
+	mean->count++;
+}
+
+/* Rows spread evenly over the slots. */
+static IqdbStatus
+sample_mean(const IqdbiFlatCodes *codes, Mean *mean, IqdbError *err)
+{
+	const IqdbStore *store = codes->store;
+	uint32_t         count = atomic_load_explicit(&store->header->slot_count, memory_order_acquire);
+	uint32_t         step = count / SAMPLE_ROWS + 1;
+	uint32_t         slot = 0;
+
+	while (slot < count)
+	{
+		if (iqdb_host_cancelled(store->host))
+			return iqdb_fail(err, IQDB_ERR_CANCELLED, "coding of rows was cancelled");
+		iqdb_store_lock(store, IQDB_LOCK_STRUCTURE, false);
+		for (uint32_t i = 0; i < MEAN_STRETCH && slot < count; i++, slot += count - slot > step ? step : count - slot)
+		{
+			if (iqdb_store_state(store, slot) == IQDB_ROW_LIVE &&
+				iqdb_bound_row_possible(codes->metric, store->norms[slot]))
+				add_to_mean(mean, codes, slot);
+		}
+		iqdb_store_unlock(store, IQDB_LOCK_STRUCTURE, false);
+	}
+	return IQDB_OK;
+}
+
+/* Sums become the mean. Is it worth moving to? */
+static bool
+finish_mean(const IqdbiFlatCodes *codes, Mean *mean)
+{
+	const float *current = codes->centres + codes->header->current * codes->dim;
+	double       square = 0.0;
+	double       moved = 0.0;
+
+	if (mean->count == 0)
+		return false;
+	for (size_t i = 0; i < codes->dim; i++)
+	{
+		double off;
+
+		mean->sums[i] /= (double) mean->count;
+		off = mean->sums[i] - (double) current[i];
+		square += mean->sums[i] * mean->sums[i];
+		moved += off * off;
+	}
+	return moved > (mean->squares / (double) mean->count - square) * WORTH_SHARE;
+}
+
+/* The other centre becomes the current one. No block stands around it. */
+static void
+install(const IqdbiFlatCodes *codes, const Mean *mean)
+{
+	IqdbiFlatHeader *header = codes->header;
+	uint32_t         other = 1 - header->current;
+	float           *centre = codes->centres + other * codes->dim;
+
+	iqdb_store_lock(codes->store, IQDB_LOCK_STRUCTURE, true);
+	iqdb_store_lock(codes->store, IQDB_LOCK_ROWS, true);
+	for (size_t i = 0; i < codes->dim; i++)
+		centre[i] = mean->count > 0 ? (float) mean->sums[i] : 0.0f;
+	header->lengths[other] = iqdb_bound_length(centre, codes->dim);
+	header->versions[other] = header->versions[other] == UINT32_MAX ? 1 : header->versions[other] + 1;
+	header->current = other;
+	iqdb_store_unlock(codes->store, IQDB_LOCK_ROWS, true);
+	iqdb_store_unlock(codes->store, IQDB_LOCK_STRUCTURE, true);
+}
+
+/* STRUCTURE and ROWS are held. */
+static void
+move_block(const IqdbiFlatCodes *codes, uint32_t block, uint32_t count)
+{
+	const IqdbStore *store = codes->store;
+	uint32_t         first = block * IQDBI_FLAT_BLOCK_ROWS;
+	uint32_t         end = count - first < IQDBI_FLAT_BLOCK_ROWS ? count : first + IQDBI_FLAT_BLOCK_ROWS;
+
+	for (uint32_t slot = first; slot < end; slot++)
+	{
+		uint32_t group = slot / IQDB_PACKED_ROWS;
+
+		if (iqdb_store_state(store, slot) == IQDB_ROW_LIVE)
+			encode_row(codes, slot, codes->header->current, codes->codes + group * codes->group_bytes,
+					   &codes->rows[group]);
+	}
+	atomic_store_explicit(&codes->homes[block], (uint8_t) codes->header->current, memory_order_relaxed);
+}
+
+static IqdbStatus
+move_blocks(const IqdbiFlatCodes *codes, IqdbError *err)
+{
+	const IqdbStore *store = codes->store;
+
+	for (uint32_t block = 0;; block++)
+	{
+		uint32_t count;
+
+		iqdb_store_lock(store, IQDB_LOCK_STRUCTURE, true);
+		iqdb_store_lock(store, IQDB_LOCK_ROWS, true);
+		count = atomic_load_explicit(&store->header->slot_count, memory_order_relaxed);
+		if (block < blocks_of(count) && iqdbi_flat_home(codes, block * IQDBI_FLAT_BLOCK_ROWS) != codes->header->current)
+			move_block(codes, block, count);
+		iqdb_store_unlock(store, IQDB_LOCK_ROWS, true);
+		iqdb_store_unlock(store, IQDB_LOCK_STRUCTURE, true);
+		if (block >= blocks_of(count))
+			return IQDB_OK;
+		if (iqdb_host_cancelled(store->host))
+			return iqdb_fail(err, IQDB_ERR_CANCELLED, "coding of rows was cancelled");
+	}
+}
+
+/* Alone, see busy. */
+static IqdbStatus
+centre_rows(const IqdbiFlatCodes *codes, bool all, Mean *mean, IqdbError *err)
+{
+	bool worth;
+
+	/* blocks that a cancelled call has left behind */
+	if (!all)
+		IQDB_TRY(move_blocks(codes, err));
+	IQDB_TRY(sample_mean(codes, mean, err));
+	worth = finish_mean(codes, mean);
+	if (all || worth)
+	{
+		install(codes, mean);
+		IQDB_TRY(move_blocks(codes, err));
+	}
+	if (mean->count > 0)
+		atomic_store_explicit(&codes->header->centred, 1, memory_order_relaxed);
+	return IQDB_OK;
+}
+
+IqdbStatus
+iqdbi_flat_codes_centre(IqdbStore *store, bool all, IqdbError *err)
+{
+	const IqdbAllocator *allocator = &store->host->allocator;
+	Mean                 mean = {0};
+	uint32_t             idle = 0;
+	IqdbStatus           status;
+	IqdbiFlatCodes       codes;
+
+	if (!iqdbi_flat_codes_view(&codes, store))
+		return IQDB_OK;
+	if (!atomic_compare_exchange_strong(&codes.header->busy, &idle, 1))
+		return IQDB_OK;
+	mean.sums = iqdb_alloc_zero(allocator, codes.dim * sizeof(double));
+	status = mean.sums != NULL ? centre_rows(&codes, all, &mean, err) :
+								 iqdb_fail(err, IQDB_ERR_NOMEM, "out of memory for the mean of the rows");
+	iqdb_free(allocator, mean.sums, codes.dim * sizeof(double));
+	atomic_store(&codes.header->busy, 0);
+	return status;
+}
+
+IqdbStatus
+iqdbi_flat_codes_grown(IqdbStore *store, IqdbError *err)
+{
+	const IqdbiFlatHeader *header = store->engine_header;
+
+	if (!has_codes(&store->header->options) || atomic_load_explicit(&header->centred, memory_order_relaxed) != 0 ||
+		atomic_load_explicit(&store->header->live_count, memory_order_relaxed) < FIRST_ROWS)
+		return IQDB_OK;
+	return iqdbi_flat_codes_centre(store, false, err);
+}
+
+/* ---- verification ---- */
+
+static void
+check_row(const IqdbiFlatCodes *codes, uint32_t slot, uint8_t *scratch, IqdbFinding finding, void *arg)
+{
+	size_t               lane = slot % IQDB_PACKED_ROWS;
+	uint32_t             group = slot / IQDB_PACKED_ROWS;
+	const uint8_t       *stored = codes->codes + group * codes->group_bytes;
+	const IqdbBoundRows *rows = &codes->rows[group];
+	IqdbBoundRows        expected;
+	bool                 same;
+	char                 what[80];
+
+	encode_row(codes, slot, iqdbi_flat_home(codes, slot), scratch, &expected);
+	same = expected.scale[lane] == rows->scale[lane] && expected.add[lane] == rows->add[lane] &&
+		   expected.error[lane] == rows->error[lane];
+	for (size_t quad = 0; quad < codes->quads; quad++)
+	{
+		size_t at = quad * IQDB_PACKED_QUAD_BYTES + 4 * lane;
+
+		same = same && memcmp(scratch + at, stored + at, 4) == 0;
+	}
+	if (same)
+		return;
+	snprintf(what, sizeof(what), "slot %u: the code is not that of the row", (unsigned) slot);
+	finding(arg, what);
+}
+
+static void
+check_block(const IqdbiFlatCodes *codes, uint32_t first, uint32_t end, uint8_t *scratch, IqdbFinding finding, void *arg)
+{
+	char what[80];
+
+	if (iqdbi_flat_home(codes, first) > 1)
+	{
+		snprintf(what, sizeof(what), "slot %u: the rows' codes have no centre", (unsigned) first);
+		finding(arg, what);
+		return;
+	}
+	for (uint32_t slot = first; slot < end; slot++)
+	{
+		if (iqdb_store_state(codes->store, slot) == IQDB_ROW_LIVE)
+			check_row(codes, slot, scratch, finding, arg);
+	}
+}
+
+IqdbStatus
+iqdbi_flat_codes_check(IqdbStore *store, IqdbFinding finding, void *arg, IqdbError *err)
+{
+	uint32_t       count = atomic_load_explicit(&store->header->slot_count, memory_order_acquire);
+	IqdbiFlatCodes codes;
+	uint8_t       *scratch;
+
+	if (!iqdbi_flat_codes_view(&codes, store))
+		return IQDB_OK;
+	scratch = iqdb_alloc(&store->host->allocator, codes.group_bytes);
+	if (scratch == NULL)
+		return iqdb_fail(err, IQDB_ERR_NOMEM, "out of memory for checking codes");
+	for (uint32_t first = 0; first < count; first += IQDBI_FLAT_BLOCK_ROWS)
+	{
+		uint32_t end = count - first < IQDBI_FLAT_BLOCK_ROWS ? count : first + IQDBI_FLAT_BLOCK_ROWS;
+
+		iqdb_store_lock(store, IQDB_LOCK_STRUCTURE, false);
+		iqdb_store_lock(store, IQDB_LOCK_ROWS, false);
+		check_block(&codes, first, end, scratch, finding, arg);
+		iqdb_store_unlock(store, IQDB_LOCK_ROWS, false);
+		iqdb_store_unlock(store, IQDB_LOCK_STRUCTURE, false);
+	}
+	iqdb_free(&store->host->allocator, scratch, codes.group_bytes);
+	return IQDB_OK;
+}
