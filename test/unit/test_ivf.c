@@ -471,6 +471,62 @@ same_lists(IqdbIndex *a, IqdbIndex *b, const Samples *samples)
 }
 
 /* Also: a sample smaller than the rows; training twice with nothing changed, which must learn the same codebooks. */
+/* Rows like those that were trained with are no drift, rows of clusters that were not there are; VACUUM trains anew. */
+static void
+drift_is_noticed_and_mended(void **state)
+{
+	static const IqdbMetric metrics[] = {IQDB_METRIC_L2, IQDB_METRIC_COSINE, IQDB_METRIC_DOT, IQDB_METRIC_L1};
+
+	(void) state;
+	for (int i = 0; i < 4; i++)
+	{
+		IqdbIndexOptions options = iqdb_index_options_default(IQDB_ENGINE_IVF, 16, metrics[i]);
+		Samples          samples;
+		MemoryIndex      memory;
+		MemoryIndex      loaded;
+		MemorySnapshot   snapshot;
+		IqdbEngineStats  stats;
+		uint64_t         longest;
+
+		options.lists = 60;
+		samples_make(&samples, 5000, 10, 16, 60, 0.3, SEED);
+		memory_index_create(&memory, &options, &iqdb_locks_none, NULL, MEMORY_MAX);
+		samples_put(&samples, &memory.index, 0, 2000, false);
+		assert_int_equal(iqdb_index_maintain(&memory.index, IQDB_MAINTAIN_BUILD, NULL), IQDB_OK);
+		stats = samples_stats(&memory.index);
+		assert_true(stats.trained_rows == 2000 && stats.newcomers == 0 && stats.drift == 0.0 && !stats.outgrown);
+		samples_put(&samples, &memory.index, 2000, 3000, true);
+		stats = samples_stats(&memory.index);
+		print_message("metric %s: like before %.3f", iqdb_metric_name(metrics[i]), stats.drift);
+		assert_true(stats.newcomers == 1000 && stats.drift > 0.7 && stats.drift < 1.5 && !stats.outgrown);
+		assert_int_equal(iqdb_index_maintain(&memory.index, IQDB_MAINTAIN_VACUUM, NULL), IQDB_OK);
+		assert_int_equal(samples_stats(&memory.index).trained_rows, 2000);
+
+		/* 2000 rows elsewhere */
+		for (size_t at = 3000 * samples.dim; at < 5000 * samples.dim; at++)
+			samples.rows[at] = at % 2 == 0 ? -2.0f * samples.rows[at] : samples.rows[at] + 1.0f;
+		samples_put(&samples, &memory.index, 3000, 5000, true);
+		stats = samples_stats(&memory.index);
+		longest = stats.list_max;
+		print_message(", elsewhere %.3f\n", stats.drift);
+		assert_true(stats.newcomers == 3000 && stats.drift >= 2.0 && stats.outgrown);
+
+		save(&memory.index, &snapshot);
+		assert_int_equal(load(&loaded, &options, &snapshot, NULL), IQDB_OK);
+		assert_true(samples_stats(&loaded.index).newcomers == 3000 && samples_stats(&loaded.index).outgrown);
+		assert_true(samples_stats(&loaded.index).drift == stats.drift);
+		memory_snapshot_free(&snapshot);
+		memory_index_destroy(&loaded);
+
+		assert_int_equal(iqdb_index_maintain(&memory.index, IQDB_MAINTAIN_VACUUM, NULL), IQDB_OK);
+		stats = samples_stats(&memory.index);
+		assert_true(stats.trained_rows == 5000 && stats.newcomers == 0 && stats.drift == 0.0 && !stats.outgrown);
+		assert_true(stats.list_max < longest && memory_index_sound(&memory.index));
+		memory_index_destroy(&memory);
+		samples_free(&samples);
+	}
+}
+
 static void
 same_seed_gives_the_same_index(void **state)
 {
@@ -828,6 +884,46 @@ few_lists_of_wide_vectors_load(void **state)
 	samples_free(&samples);
 }
 
+/* As written before drift was noted: all is there but the numbers about drift. */
+static void
+a_snapshot_of_version_1_is_read(void **state)
+{
+	IqdbIndexOptions options = iqdb_index_options_default(IQDB_ENGINE_IVF, 12, IQDB_METRIC_L2);
+	Samples          samples;
+	MemoryIndex      memory;
+	MemoryIndex      loaded;
+	MemorySnapshot   snapshot;
+
+	(void) state;
+	samples_make(&samples, 1500, 10, 12, 40, 0.4, SEED);
+	options.lists = 30;
+	memory_index_create(&memory, &options, &iqdb_locks_none, NULL, MEMORY_MAX);
+	samples_put(&samples, &memory.index, 0, 1500, false);
+	assert_int_equal(iqdb_index_maintain(&memory.index, IQDB_MAINTAIN_BUILD, NULL), IQDB_OK);
+	save(&memory.index, &snapshot);
+	snapshot.bytes[2][0] = 1;
+	memmove(snapshot.bytes[2] + 40, snapshot.bytes[2] + 60, snapshot.length[2] - 60);
+	snapshot.length[2] -= 20;
+	assert_int_equal(load(&loaded, &options, &snapshot, NULL), IQDB_OK);
+	assert_true(memory_index_sound(&loaded.index));
+	same_lists(&memory.index, &loaded.index, &samples);
+	/* nothing is known about where rows were: nothing is said about drift */
+	for (size_t row = 0; row < samples.queries; row++)
+	{
+		uint32_t slot;
+
+		assert_int_equal(iqdb_index_put(&loaded.index, iqdb_id_u64(5000 + row), samples_query(&samples, row), 12, NULL, 0,
+										&slot, NULL), IQDB_OK);
+		assert_int_equal(iqdb_index_link(&loaded.index, slot, NULL), IQDB_OK);
+	}
+	assert_int_equal(samples_stats(&loaded.index).newcomers, samples.queries);
+	assert_true(samples_stats(&loaded.index).drift == 1.0);
+	memory_snapshot_free(&snapshot);
+	memory_index_destroy(&memory);
+	memory_index_destroy(&loaded);
+	samples_free(&samples);
+}
+
 /* Cut short anywhere, or with any byte changed: refused, or a sound index with all rows. */
 static void
 a_snapshot_is_not_believed(void **state)
@@ -1178,6 +1274,7 @@ main(void)
 		cmocka_unit_test(strange_rows_are_kept),
 		cmocka_unit_test(training_happens_by_itself),
 		cmocka_unit_test(vacuum_trains_what_has_outgrown_its_lists),
+		cmocka_unit_test(drift_is_noticed_and_mended),
 		cmocka_unit_test(same_seed_gives_the_same_index),
 		cmocka_unit_test(different_seeds_can_diverge),
 		cmocka_unit_test(retrain_preserves_ids_and_count),
@@ -1189,6 +1286,7 @@ main(void)
 		cmocka_unit_test(product_codes_add_no_copy_of_vectors),
 		cmocka_unit_test(opening_never_retrains),
 		cmocka_unit_test(few_lists_of_wide_vectors_load),
+		cmocka_unit_test(a_snapshot_of_version_1_is_read),
 		cmocka_unit_test(a_snapshot_is_not_believed),
 		cmocka_unit_test(rows_without_a_list_load_as_if_just_added),
 		cmocka_unit_test(a_full_arena_stops_training_and_keeps_rows),

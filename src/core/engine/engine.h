@@ -105,6 +105,10 @@ typedef struct IqdbEngineStats
 	uint64_t list_max;
 	double   list_mean;
 	uint32_t trained;         /* ivf: 1 when trained */
+	uint64_t trained_rows;    /* ivf: rows there were when the lists were trained */
+	uint64_t newcomers;       /* ivf: rows linked since, except by training anew */
+	double   drift;           /* ivf: mean square distance of those to their centres, relative to the rows trained with */
+	bool     outgrown;        /* ivf: the next VACUUM trains anew: grown, or drifted */
 } IqdbEngineStats;
 
 typedef struct IqdbEngine

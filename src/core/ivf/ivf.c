@@ -22,6 +22,10 @@
 #define LINK_TRAINS_ROWS_MIN 1000u
 #define VACUUM_GROWTH 4u
 
+/* It does so too when so large a share of the rows that were trained with has come since, so many times as far from centres. */
+#define DRIFT_ROWS_SHARE 4u
+#define DRIFT_NOTICED 2.0
+
 /* Rows linked by link_pending() between two looks at the chain. */
 #define LINK_BATCH 256u
 
@@ -149,6 +153,16 @@ ivf_removed(IqdbStore *store, uint32_t slot)
 
 /* ---- linking ---- */
 
+static void
+note_newcomer(const IqdbiIvf *ivf, const IqdbiModel *model, float key)
+{
+	float strain = model->spread > 0 ? key / model->spread : 1.0f;
+
+	strain = strain < IQDBI_STRAIN_MAX ? strain : IQDBI_STRAIN_MAX;
+	atomic_fetch_add_explicit(&ivf->header->newcomers, 1, memory_order_relaxed);
+	atomic_fetch_add_explicit(&ivf->header->strain, (uint64_t) (strain * IQDBI_STRAIN_UNIT), memory_order_relaxed);
+}
+
 /* The expensive part, STRUCTURE is held shared; the row is LINKING. */
 static IqdbStatus
 link_row(const IqdbiIvf *ivf, uint32_t edition, uint32_t slot, IqdbError *err)
@@ -157,18 +171,21 @@ link_row(const IqdbiIvf *ivf, uint32_t edition, uint32_t slot, IqdbError *err)
 	IqdbiModel       model;
 	IqdbiScratch     scratch;
 	uint32_t         list;
+	float            key;
 	IqdbStatus       status;
 
 	iqdbi_model_view(ivf, edition, &model);
 	IQDB_TRY(iqdbi_scratch_init(&scratch, ivf, model.lists, model.supers, 1, err));
 	iqdbi_work_vector(ivf, model.radius2, iqdb_store_vector(store, slot), store->norms[slot], scratch.work);
-	list = iqdbi_coarse_assign(&scratch, &model, scratch.work);
+	list = iqdbi_coarse_assign(&scratch, &model, scratch.work, &key);
 	iqdbi_code_row(ivf, &model, list, slot, &scratch.code);
 	status = iqdbi_list_append(ivf, edition, list, slot, &scratch.code, err);
 	iqdbi_scratch_free(&scratch);
-	if (status == IQDB_OK)
-		iqdbi_row_linked(ivf, edition, list, slot);
-	return status;
+	if (status != IQDB_OK)
+		return status;
+	iqdbi_row_linked(ivf, edition, list, slot);
+	note_newcomer(ivf, &model, key);
+	return IQDB_OK;
 }
 
 /* Rows linked leave the chain in the order they came; when one is stuck, those behind it are taken out now and then. */
@@ -326,16 +343,32 @@ suits(const IqdbiIvf *ivf)
 	return current != 0 && live <= ivf->header->editions[current - 1].rows * 5 / 4;
 }
 
-/* Grown far beyond what it was trained for? */
+/* Mean strain of the rows linked since training; 0 = there are none. */
+static double
+drift(const IqdbiIvf *ivf)
+{
+	uint64_t newcomers = atomic_load_explicit(&ivf->header->newcomers, memory_order_relaxed);
+	uint64_t strain = atomic_load_explicit(&ivf->header->strain, memory_order_relaxed);
+
+	return newcomers > 0 ? (double) strain / (double) newcomers / IQDBI_STRAIN_UNIT : 0.0;
+}
+
+/* Grown far beyond what it was trained for, or drifted? */
 static bool
 outgrown(const IqdbiIvf *ivf)
 {
 	uint64_t live = atomic_load_explicit(&ivf->store->header->live_count, memory_order_acquire);
 	uint32_t current = atomic_load_explicit(&ivf->header->current, memory_order_acquire);
+	uint64_t trained;
 
 	if (live < atomic_load_explicit(&ivf->header->not_before, memory_order_relaxed))
 		return false;
-	return current == 0 ? ripe(ivf) : live / VACUUM_GROWTH > ivf->header->editions[current - 1].rows;
+	if (current == 0)
+		return ripe(ivf);
+	trained = ivf->header->editions[current - 1].rows;
+	return live / VACUUM_GROWTH > trained ||
+		   (atomic_load_explicit(&ivf->header->newcomers, memory_order_relaxed) > trained / DRIFT_ROWS_SHARE &&
+			drift(ivf) >= DRIFT_NOTICED);
 }
 
 static IqdbStatus
@@ -570,6 +603,10 @@ ivf_stats(const IqdbStore *store, IqdbEngineStats *stats_out)
 		uint64_t         total = 0;
 
 		stats_out->trained = 1;
+		stats_out->trained_rows = ivf.header->editions[current - 1].rows;
+		stats_out->newcomers = atomic_load_explicit(&ivf.header->newcomers, memory_order_relaxed);
+		stats_out->drift = drift(&ivf);
+		stats_out->outgrown = outgrown(&ivf);
 		stats_out->lists = ivf.header->editions[current - 1].lists;
 		stats_out->list_min = UINT64_MAX;
 		for (uint32_t i = 0; i < stats_out->lists; i++)

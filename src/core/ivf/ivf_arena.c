@@ -217,6 +217,7 @@ iqdbi_model_view(const IqdbiIvf *ivf, uint32_t edition, IqdbiModel *model_out)
 	model_out->super_blocks = source->super_blocks;
 	model_out->probes = source->probes;
 	model_out->radius2 = source->radius2;
+	model_out->spread = source->spread;
 	model_out->rows = source->rows;
 	iqdbi_model_place(ivf, model_out, iqdb_store_engine_region(ivf->store, IQDBI_IVF_MODELS + edition));
 }

@@ -8,6 +8,7 @@
  */
 #include "core/ivf/ivf_private.h"
 
+#include <float.h>
 #include <string.h>
 
 #include "core/base/rng.h"
@@ -151,6 +152,7 @@ place_model(Build *build, const IqdbiTrained *trained, IqdbError *err)
 	edition->coarse_blocks = model->coarse_blocks;
 	edition->super_blocks = model->super_blocks;
 	edition->probes = 1;
+	edition->spread = 0.0f;
 	edition->radius2 = model->radius2;
 	edition->rows = atomic_load_explicit(&ivf->store->header->live_count, memory_order_relaxed);
 	iqdbi_model_view(ivf, build->edition, &build->model);
@@ -189,6 +191,9 @@ assign_rows(Build *build, IqdbError *err)
 {
 	const IqdbiIvf  *ivf = build->ivf;
 	const IqdbStore *store = ivf->store;
+	double           sum = 0;
+	uint64_t         rows = 0;
+	float            key;
 
 	for (uint32_t from = 0; from < build->slots; from += SLOTS_PER_STRETCH)
 	{
@@ -205,10 +210,18 @@ assign_rows(Build *build, IqdbError *err)
 				continue;
 			iqdbi_work_vector(ivf, build->model.radius2, iqdb_store_vector(store, slot), store->norms[slot],
 							  build->scratch.work);
-			build->where[slot] = iqdbi_coarse_assign(&build->scratch, &build->model, build->scratch.work);
+			build->where[slot] = iqdbi_coarse_assign(&build->scratch, &build->model, build->scratch.work, &key);
+			if (key <= FLT_MAX)
+			{
+				sum += (double) key;
+				rows++;
+			}
 		}
 		iqdb_store_unlock(store, IQDB_LOCK_STRUCTURE, false);
 	}
+	/* rows that all coincide with their centres: any other is far away */
+	if (rows > 0)
+		ivf->header->editions[build->edition].spread = fmaxf((float) (sum / (double) rows), FLT_MIN);
 	return IQDB_OK;
 }
 
@@ -502,6 +515,8 @@ close_edition(const IqdbiIvf *ivf, bool current)
 		atomic_store_explicit(&header->current, atomic_load_explicit(&header->training, memory_order_relaxed),
 							  memory_order_release);
 		atomic_fetch_add_explicit(&header->epoch, 1, memory_order_release);
+		atomic_store_explicit(&header->newcomers, 0, memory_order_relaxed);
+		atomic_store_explicit(&header->strain, 0, memory_order_relaxed);
 	}
 	atomic_store_explicit(&header->training, 0, memory_order_release);
 	iqdb_store_unlock(ivf->store, IQDB_LOCK_ENGINE, true);

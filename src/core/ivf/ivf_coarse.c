@@ -234,9 +234,13 @@ iqdbi_coarse_nearest(IqdbiScratch *scratch, const IqdbiModel *model, const float
 }
 
 uint32_t
-iqdbi_coarse_assign(IqdbiScratch *scratch, const IqdbiModel *model, const float *work)
+iqdbi_coarse_assign(IqdbiScratch *scratch, const IqdbiModel *model, const float *work, float *key_out)
 {
-	return iqdbi_coarse_nearest(scratch, model, work, 1) > 0 ? scratch->ids[0] : 0;
+	bool found = iqdbi_coarse_nearest(scratch, model, work, 1) > 0;
+
+	if (key_out != NULL)
+		*key_out = found ? iqdbi_pick_key(&scratch->pick, 0) : INFINITY;
+	return found ? scratch->ids[0] : 0;
 }
 
 uint32_t

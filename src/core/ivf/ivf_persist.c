@@ -4,7 +4,7 @@
  * Numbers are little-endian. Codes are not in it: they follow from vectors and centres, and coding a row costs less than
  * reading its code. So nothing a file says about codes has to be believed.
  *
- *     0   4  version, 1
+ *     0   4  version, 2 (1 is read: spread unknown, no newcomers)
  *     4   4  1 = trained; 0 = not, and nothing follows
  *     8   4  lists k, 1 .. 1000000
  *    12   4  coarser cells s, 1 = none, at most k
@@ -13,7 +13,10 @@
  *    24   4  floats of the codebook c
  *    28   4  largest squared norm at training (f32, DOT)
  *    32   8  rows at training
- *    40      k * w f32: centres, finite
+ *    40   4  version 2: spread of the lists (f32), not negative
+ *    44   8             rows linked since training, not more than 2^40
+ *    52   8             their strain
+ *    60      k * w f32: centres, finite (version 1: at 40)
  *            s > 1: s * w f32: coarser centres, finite; s + 1 u32: first list of each, ascending, the last is k
  *            c f32: codebook, finite
  *            u32: number of slots n; n u32: list of each slot, 2^32 - 1 = none
@@ -28,9 +31,12 @@
 
 #include "core/base/endian.h"
 
-#define PART_VERSION 1u
-#define HEAD_SIZE 40u
+#define PART_VERSION 2u
+#define PART_VERSION_OLDEST 1u
+#define HEAD_SIZE 60u
+#define HEAD_SIZE_OLDEST 40u
 #define NOWHERE UINT32_MAX
+#define NEWCOMERS_MAX (UINT64_C(1) << 40)
 
 /* Numbers written or read at a time, and bytes of a model copied under one hold of STRUCTURE. */
 #define CHUNK 8192u
@@ -79,6 +85,8 @@ typedef struct Copy
 	IqdbiModel     model;
 	uint32_t       edition;
 	uint64_t       epoch;
+	uint64_t       newcomers;
+	uint64_t       strain;
 	unsigned char *memory;
 	size_t         size;
 } Copy;
@@ -127,6 +135,8 @@ copy_model(const IqdbiIvf *ivf, Copy *copy, IqdbError *err)
 		copy->epoch = atomic_load_explicit(&ivf->header->epoch, memory_order_acquire);
 		if (current != 0)
 			iqdbi_model_view(ivf, current - 1, &copy->model);
+		copy->newcomers = atomic_load_explicit(&ivf->header->newcomers, memory_order_relaxed);
+		copy->strain = atomic_load_explicit(&ivf->header->strain, memory_order_relaxed);
 		iqdb_store_unlock(ivf->store, IQDB_LOCK_STRUCTURE, false);
 		if (current == 0)
 			return IQDB_OK;
@@ -187,6 +197,9 @@ write_trained(const IqdbiIvf *ivf, const Copy *copy, IqdbSink *sink, IqdbError *
 	iqdb_store_u32(head + 16, (uint32_t) ivf->codebook);
 	iqdb_store_f32(head + 20, model->radius2);
 	iqdb_store_u64(head + 24, model->rows);
+	iqdb_store_f32(head + 32, model->spread);
+	iqdb_store_u64(head + 36, copy->newcomers);
+	iqdb_store_u64(head + 44, copy->strain);
 	IQDB_TRY(sink->write(sink->arg, head, sizeof(head), err));
 	IQDB_TRY(write_floats(sink, model->centres, model->lists, ivf->work_dim, ivf->work_stride, err));
 	if (model->supers > 1)
@@ -316,20 +329,26 @@ typedef struct Head
 	uint32_t supers;
 	uint32_t probes;
 	float    radius2;
+	float    spread;
 	uint64_t rows;
+	uint64_t newcomers;
+	uint64_t strain;
 } Head;
 
 static IqdbStatus
-read_head(const IqdbiIvf *ivf, IqdbSource *source, Head *head, IqdbError *err)
+read_head(const IqdbiIvf *ivf, uint32_t version, IqdbSource *source, Head *head, IqdbError *err)
 {
-	unsigned char bytes[HEAD_SIZE - 8];
+	unsigned char bytes[HEAD_SIZE - 8] = {0};
 
-	IQDB_TRY(source->read(source->arg, bytes, sizeof(bytes), err));
+	IQDB_TRY(source->read(source->arg, bytes, version == PART_VERSION ? HEAD_SIZE - 8 : HEAD_SIZE_OLDEST - 8, err));
 	head->lists = iqdb_load_u32(bytes);
 	head->supers = iqdb_load_u32(bytes + 4);
 	head->probes = iqdb_load_u32(bytes + 8);
 	head->radius2 = iqdb_load_f32(bytes + 20);
 	head->rows = iqdb_load_u64(bytes + 24);
+	head->spread = iqdb_load_f32(bytes + 32);
+	head->newcomers = iqdb_load_u64(bytes + 36);
+	head->strain = iqdb_load_u64(bytes + 44);
 	if (head->lists == 0 || head->lists > IQDBI_LISTS_MAX || head->supers == 0 || head->supers > head->lists)
 		return corrupt(err, "the number of lists is out of range");
 	if (head->probes == 0 || head->probes > head->lists)
@@ -338,6 +357,9 @@ read_head(const IqdbiIvf *ivf, IqdbSource *source, Head *head, IqdbError *err)
 		return corrupt(err, "centres are of another dimension");
 	if (!(head->radius2 >= 0.0f && head->radius2 <= FLT_MAX))
 		return corrupt(err, "the largest norm is no number");
+	if (!(head->spread >= 0.0f && head->spread <= FLT_MAX) || head->newcomers > NEWCOMERS_MAX ||
+		head->strain > head->newcomers * (uint64_t) (IQDBI_STRAIN_MAX * IQDBI_STRAIN_UNIT))
+		return corrupt(err, "drift is out of range");
 	return IQDB_OK;
 }
 
@@ -363,6 +385,7 @@ read_rest_of_model(const IqdbiIvf *ivf, const Head *head, IqdbSource *source, fl
 	edition->super_blocks = model.super_blocks;
 	edition->probes = head->probes;
 	edition->radius2 = head->radius2;
+	edition->spread = head->spread;
 	edition->rows = head->rows;
 	iqdbi_model_view(ivf, 0, &model);
 	memcpy(model.super_centres, super_centres, head->supers * ivf->work_stride * sizeof(float));
@@ -375,7 +398,7 @@ read_rest_of_model(const IqdbiIvf *ivf, const Head *head, IqdbSource *source, fl
 }
 
 static IqdbStatus
-read_model(const IqdbiIvf *ivf, Head *head, IqdbSource *source, IqdbError *err)
+read_model(const IqdbiIvf *ivf, uint32_t version, Head *head, IqdbSource *source, IqdbError *err)
 {
 	const IqdbAllocator *allocator = &ivf->store->host->allocator;
 	size_t               centres_size;
@@ -384,7 +407,7 @@ read_model(const IqdbiIvf *ivf, Head *head, IqdbSource *source, IqdbError *err)
 	uint32_t            *super_lists;
 	IqdbStatus           status;
 
-	IQDB_TRY(read_head(ivf, source, head, err));
+	IQDB_TRY(read_head(ivf, version, source, head, err));
 	IQDB_TRY(read_centres(ivf, head->lists, source, err));
 	/* no more of them than lists, which were all there */
 	centres_size = head->supers * ivf->work_stride * sizeof(float);
@@ -448,21 +471,26 @@ iqdbi_ivf_load(IqdbStore *store, IqdbSource *source, IqdbError *err)
 
 	iqdbi_ivf_view(&ivf, store);
 	IQDB_TRY(source->read(source->arg, bytes, sizeof(bytes), err));
-	if (iqdb_load_u32(bytes) != PART_VERSION)
-		return iqdb_fail(err, IQDB_ERR_VERSION, "engine part of an ivf index has version %u, this build reads %u",
-						 iqdb_load_u32(bytes), PART_VERSION);
+	if (iqdb_load_u32(bytes) < PART_VERSION_OLDEST || iqdb_load_u32(bytes) > PART_VERSION)
+		return iqdb_fail(err, IQDB_ERR_VERSION, "engine part of an ivf index has version %u, this build reads %u to %u",
+						 iqdb_load_u32(bytes), PART_VERSION_OLDEST, PART_VERSION);
 	if (iqdb_load_u32(bytes + 4) > 1)
 		return corrupt(err, "neither trained nor not trained");
 	chain_all(&ivf, slots);
 	if (iqdb_load_u32(bytes + 4) == 0)
 		return IQDB_OK;
-	IQDB_TRY(read_model(&ivf, &head, source, err));
+	IQDB_TRY(read_model(&ivf, iqdb_load_u32(bytes), &head, source, err));
 	where = iqdb_alloc(&store->host->allocator, size);
 	if (where == NULL)
 		return iqdb_fail(err, IQDB_ERR_NOMEM, "out of memory for the lists of %u slots", slots);
 	status = read_homes(&ivf, head.lists, slots, where, source, err);
 	if (status == IQDB_OK)
 		status = iqdbi_ivf_adopt(&ivf, where, slots, err);
+	if (status == IQDB_OK)
+	{
+		atomic_store_explicit(&ivf.header->newcomers, head.newcomers, memory_order_relaxed);
+		atomic_store_explicit(&ivf.header->strain, head.strain, memory_order_relaxed);
+	}
 	iqdb_free(&store->host->allocator, where, size);
 	return status;
 }

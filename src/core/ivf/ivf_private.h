@@ -112,6 +112,19 @@ iqdbi_pick_push(IqdbiPick *pick, float key, uint32_t id)
 	pick->entries[pick->count++] = (uint64_t) iqdbi_pick_bits(key) << 32 | id;
 }
 
+static inline float
+iqdbi_pick_key(const IqdbiPick *pick, size_t i)
+{
+	union
+	{
+		uint32_t bits;
+		float    value;
+	} word = {.bits = (uint32_t) (pick->entries[i] >> 32)};
+
+	word.bits = word.bits & UINT32_C(0x80000000) ? word.bits & UINT32_C(0x7fffffff) : ~word.bits;
+	return word.value;
+}
+
 static inline uint32_t
 iqdbi_pick_id(const IqdbiPick *pick, size_t i)
 {
@@ -142,6 +155,13 @@ typedef struct IqdbiList
 	uint32_t         unused[3];
 } IqdbiList;
 
+/*
+ * Drift: rows that are linked later and lie so much farther from their centres than those that were trained with, are a
+ * sign that there are clusters without lists of their own. One row counts at most for so much.
+ */
+#define IQDBI_STRAIN_UNIT 1024u
+#define IQDBI_STRAIN_MAX 1024.0f
+
 /* One result of training. */
 typedef struct IqdbiEdition
 {
@@ -151,6 +171,7 @@ typedef struct IqdbiEdition
 	uint32_t super_blocks;  /* blocks of packed coarser centres, 0 with one level */
 	uint32_t probes;        /* measured: lists that hold most near neighbours */
 	float    radius2;       /* DOT: largest squared norm at training */
+	float    spread;        /* mean distance (as the kernels sum it) of the rows to their centres at training; 0 = unknown */
 	uint64_t rows;          /* at training */
 } IqdbiEdition;
 
@@ -163,6 +184,8 @@ typedef struct IqdbiIvfHeader
 	_Atomic uint32_t training;    /* 0, or 1 + edition being filled; changes under ROWS and ENGINE */
 	_Atomic uint32_t maintaining; /* 1 while somebody trains or repairs */
 	_Atomic uint32_t unrepaired;  /* removed rows whose slots are still held */
+	_Atomic uint64_t newcomers;   /* rows linked one by one since the current edition was trained */
+	_Atomic uint64_t strain;      /* their distances to their centres, in 1 / IQDBI_STRAIN_UNIT of its spread */
 	_Atomic uint64_t not_before;  /* after a training that failed: no other by itself below so many rows */
 	_Atomic uint32_t chain_head;  /* oldest row not linked yet */
 	/* the rest is guarded by IQDB_LOCK_ENGINE */
@@ -235,6 +258,7 @@ typedef struct IqdbiModel
 	uint32_t       super_blocks;
 	uint32_t       probes;
 	float          radius2;
+	float          spread;
 	uint64_t       rows;
 	float         *centres;       /* lists times work_stride */
 	float         *mean;          /* work_stride: middle of the centres, what packed codes are relative to */
@@ -457,8 +481,8 @@ void iqdbi_model_pack(const IqdbiIvf *ivf, IqdbiModel *model, IqdbiCode *code);
  */
 uint32_t iqdbi_coarse_nearest(IqdbiScratch *scratch, const IqdbiModel *model, const float *work, uint32_t wanted);
 
-/* The list for a row (in the space of cells). */
-uint32_t iqdbi_coarse_assign(IqdbiScratch *scratch, const IqdbiModel *model, const float *work);
+/* The list for a row (in the space of cells), and its distance to the centre (NULL: not asked for). */
+uint32_t iqdbi_coarse_assign(IqdbiScratch *scratch, const IqdbiModel *model, const float *work, float *key_out);
 
 /* The packed centre with the least estimated distance: quicker, not exact. model has one level. */
 uint32_t iqdbi_coarse_guess(IqdbiScratch *scratch, const IqdbiModel *model, const float *work, float *key_out);

@@ -461,7 +461,7 @@ assign_to_lists(Training *training, IqdbiScratch *scratch, const IqdbiModel *mod
 		float        key;
 
 		training->assignment[i] = ivf->coded_centres ? iqdbi_coarse_guess(scratch, model, point, &key)
-													 : iqdbi_coarse_assign(scratch, model, point);
+													 : iqdbi_coarse_assign(scratch, model, point, NULL);
 		if (i % POLL_POINTS == 0 && iqdb_host_cancelled(training->host))
 			return iqdb_fail(err, IQDB_ERR_CANCELLED, "training was cancelled");
 	}
@@ -572,7 +572,7 @@ codebook_points(const Training *training, const IqdbiModel *model, IqdbiScratch 
 		float       *row = out + count++ * ivf->work_stride;
 
 		if (iqdbi_codes_residuals(ivf))
-			centre = model->centres + (size_t) iqdbi_coarse_assign(scratch, model, point) * ivf->work_stride;
+			centre = model->centres + (size_t) iqdbi_coarse_assign(scratch, model, point, NULL) * ivf->work_stride;
 		/* a difference that overflows is nothing to learn from */
 		if (!(ivf->kernels->residual(point, 1.0f, centre, ivf->dim, row) <= FLT_MAX))
 			memset(row, 0, ivf->dim * sizeof(float));
