@@ -105,7 +105,8 @@ ask_for_known(Removal *removal)
  * Asks for the dead line pointers of the table, whether or not the arena, if there is one, knows them: VACUUM is about to
  * free them. Another node may have built its arena from the table when their tuples were there, although this index was
  * never told of them: the inserting statement failed on its way to the index, or the rows came and went while the index
- * was created concurrently. A page that is visible to all has none.
+ * was created concurrently. And another process of this server may still work with an arena whose file somebody has
+ * removed, while this one has just read the table. A page that is visible to all has none.
  */
 static void
 ask_for_dead_items(Removal *removal, Relation heap)
@@ -142,8 +143,8 @@ iqdb_am_bulkdelete(IndexVacuumInfo *info, IndexBulkDeleteResult *stats, IndexBul
 
 	removal.arena = iqdb_pg_try_current(index, heap, &error);
 	removal.changes = palloc(IDS_PER_BATCH * sizeof(IqdbPgChange));
-	/* nobody else can know rows of an index that is neither replicated nor recovered */
-	if (removal.arena == NULL || removal.arena->shared->permanent)
+	/* nobody else can know rows of an index in private memory */
+	if (removal.arena == NULL || !removal.arena->is_private)
 		ask_for_dead_items(&removal, heap);
 	remove_pending(&removal);
 	removal.kept = 0;
@@ -203,6 +204,7 @@ iqdb_am_vacuumcleanup(IndexVacuumInfo *info, IndexBulkDeleteResult *stats)
 
 	if (info->analyze_only)
 		return stats;
+	IQDB_PG_FAIL_POINT("vacuum-cleanup");
 	arena = iqdb_pg_open(info->index, NULL, IQDB_PG_OPEN_IF_READY, &error);
 	if (stats == NULL)
 	{

@@ -254,6 +254,27 @@ SQL
 	is(finish($session), '', "$method: VACUUM ends");
 	$node->safe_psql('postgres', "INSERT INTO $table (v) SELECT CASE WHEN n % 3 > 0 THEN vec() END FROM generate_series(1, 200) n");
 	same($node, $table, "$method: places used again");
+
+	# VACUUM finds no memory, reads the table, and is held up when it has freed places; a session goes on with memory whose
+	# file somebody has removed.
+	for my $kind ('LOGGED', 'UNLOGGED')
+	{
+		$node->safe_psql('postgres', "ALTER TABLE $table SET UNLOGGED") if $kind eq 'UNLOGGED';
+		my $whole = "SELECT count(*), sum(id) FROM (SELECT id FROM $table ORDER BY v <-> '[1,1,1,1]') s";
+		my $keeps = hold($node, "SET enable_seqscan = off; $whole;");
+		unlink glob(arena_folder_of($node) . '/*');
+		$node->safe_psql('postgres', "DELETE FROM $table WHERE id % 4 = 1");
+		$session = background($node, 'vacuum-cleanup:sleep', "VACUUM (INDEX_CLEANUP on) $table");
+		wait_for_point($node, 'vacuum-cleanup');
+		$node->safe_psql('postgres', "INSERT INTO $table (v) SELECT NULL FROM generate_series(1, 300)");
+		my $said = release($keeps, "$whole;");
+		is((split /\n/, $said)[-1], one($node, "SELECT count(*), sum(id) FROM $table WHERE v IS NOT NULL"),
+			"$method: memory without a file learns what VACUUM has freed, \L$kind");
+		let_go($node, 'vacuum-cleanup');
+		is(finish($session), '', "$method: VACUUM ends, \L$kind");
+		same($node, $table, "$method: as the table, \L$kind");
+	}
+	$node->safe_psql('postgres', "ALTER TABLE $table SET LOGGED");
 	kill_server($node);
 	$node->start;
 	same($node, $table, "$method: and after a crash");

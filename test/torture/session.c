@@ -75,8 +75,9 @@ is_normal(const Session *session)
 	for (size_t i = 0; i < COUNT_OF(normal); i++)
 		if (strncmp(session->sqlstate, normal[i], strlen(normal[i])) == 0)
 			return true;
-	/* an arena that was unlinked while an index was built in it */
-	if (strstr(session->message, options.arena_parent) != NULL && strstr(session->message, "No such file") != NULL)
+	/* an arena that was unlinked while an index was built in it; of a long path the message has the end only */
+	if (strstr(session->message, strrchr(options.arena_parent, '/')) != NULL && strstr(session->message, "/iqdb.") != NULL &&
+		strstr(session->message, "No such file") != NULL)
 		return true;
 	for (size_t i = 0; i < COUNT_OF(normal_messages); i++)
 		if (strstr(session->message, normal_messages[i]) != NULL)
