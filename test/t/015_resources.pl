@@ -143,6 +143,45 @@ for my $method (@methods)
 		with_room("$method: small folder, a larger one instead", $method);
 	}
 
+	# ---- the disk of the own folder is full ----
+  SKIP:
+	{
+		skip 'no small file system: user namespaces are not allowed here', 1 if $small eq '';
+		my $what = "$method: own folder full";
+		my $folder = $node->data_dir . '/iqdb';
+		fresh_table($method, 500);
+		$node->stop;
+		system_or_bail('mv', $folder, "$small/iqdb");
+		symlink "$small/iqdb", $folder or die $folder;
+		$node->start;
+		one($node, "SELECT iqdb_prewarm('t_v')");
+		my $free = (split ' ', `df --output=avail -B1 $small | tail -n 1`)[0];
+		append_to_file("$small/ballast", 'x' x 100_000) for 1 .. int($free / 100_000);
+		append_to_file("$small/ballast", 'x' x 1000) for 1 .. 90;
+		my (undef, undef, $said) = $node->psql('postgres', sprintf($add, 3000));
+		unlike($said, qr/ERROR/, "$what: inserts go on");
+		sql_fails($node, "SELECT iqdb_flush('t_v');", '53100', 'No space left on device', "$what: iqdb_flush says so");
+		(undef, undef, $said) = $node->psql('postgres', "DELETE FROM t WHERE id % 5 = 1; CREATE INDEX t_w ON t USING $method (v)");
+		like($said, qr/WARNING:  no snapshot of index "t_w" could be written.*No space left/s, "$what: CREATE INDEX warns");
+		unlike($said, qr/ERROR/, "$what: and goes on");
+		(undef, undef, $said) = $node->psql('postgres', 'VACUUM t');
+		unlike($said, qr/ERROR/, "$what: so does VACUUM");
+		agree($node, "$what: as a sequential scan", table => 't', method => $method, queries => 3);
+		kill_server($node);
+		$node->start;
+		agree($node, "$what: after a crash", table => 't', method => $method, queries => 3);
+		sound($node, $_, "$what: iqdb_check of $_") for 't_v', 't_w';
+		unlike(log_since($node, 0), qr/PANIC|TRAP|terminated by signal/, "$what: the server lives");
+		$node->safe_psql('postgres', 'DROP INDEX t_w');
+		unlink "$small/ballast";
+		cmp_ok(one($node, "SELECT iqdb_flush('t_v')"), '>', 2700 * 512, "$what: with room again a snapshot is written");
+		$node->stop;
+		unlink $folder;
+		system_or_bail('mv', "$small/iqdb", $folder);
+		$node->start;
+		agree($node, "$what: back in its place", table => 't', method => $method, queries => 3);
+	}
+
 	# ---- shared memory too small: the other folder takes over ----
   SKIP:
 	{

@@ -127,6 +127,15 @@ for (methods($node))
 	is(one($node, "SET enable_seqscan = off; SELECT count(*) - count(DISTINCT id) FROM (SELECT id FROM $t ORDER BY v <-> '[1,1,1,1,1]') s"),
 		0, "$method: ON CONFLICT: no row twice");
 
+	# ---- a cursor that goes backwards, and an order by more than the distance ----
+	is($node->safe_psql('postgres', "SET enable_seqscan = off; BEGIN; DECLARE c SCROLL CURSOR FOR SELECT id FROM $t "
+			  . "ORDER BY v <-> '[1,1,1,1,1]'; MOVE 5 FROM c; FETCH BACKWARD 4 FROM c; FETCH ABSOLUTE 4 FROM c; ROLLBACK"),
+		join("\n", map { one($node, "SET enable_seqscan = off; SELECT id FROM $t ORDER BY v <-> '[1,1,1,1,1]' LIMIT 1 OFFSET $_") }
+			  3, 2, 1, 0, 3), "$method: a cursor that goes backwards");
+	my $two_keys = "SELECT string_agg(id::text, ' ') FROM (SELECT id FROM $t WHERE v IS NOT NULL ORDER BY v <-> '[1,1,1,1,1]', id) s";
+	is(one($node, "SET enable_seqscan = off; $two_keys"), one($node, "SET enable_indexscan = off; $two_keys"),
+		"$method: an order by distance and key");
+
 	# ---- serializable transactions ----
 	my ($one, $two) = map { $node->background_psql('postgres', on_error_stop => 0) } 1 .. 2;
 	$_->query_safe("SET enable_seqscan = off; BEGIN ISOLATION LEVEL SERIALIZABLE") for $one, $two;

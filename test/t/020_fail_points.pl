@@ -71,7 +71,10 @@ my @cases = (
 	[ 'build-finished',      sub { "REINDEX INDEX $_[0]_v" } ],
 	[ 'build-ready',         sub { "REINDEX INDEX $_[0]_v" } ],
 	[ 'build-saved',         sub { "REINDEX INDEX $_[0]_v" } ],
-	[ 'drop-begin',          sub { "REINDEX INDEX $_[0]_v" } ],
+	[ 'build-row',           sub { "REINDEX INDEX CONCURRENTLY $_[0]_v" }, skip => 20 ],
+	[ 'build-saved',         sub { "REINDEX INDEX CONCURRENTLY $_[0]_v" }, before => sub { "DROP INDEX IF EXISTS $_[0]_v_ccnew" } ],
+	[ 'drop-begin',          sub { "REINDEX INDEX CONCURRENTLY $_[0]_v" }, before => sub { "DROP INDEX IF EXISTS $_[0]_v_ccnew" } ],
+	[ 'drop-begin',          sub { "REINDEX INDEX $_[0]_v" }, before => sub { "DROP INDEX IF EXISTS $_[0]_v_ccnew, $_[0]_v_ccold" } ],
 	[ 'drop-arena-gone',     sub { "BEGIN; DELETE FROM $_[0] WHERE id % 9 = 0; REINDEX INDEX $_[0]_v; ROLLBACK" } ],
 	[ 'drop-end',            sub { "BEGIN; SAVEPOINT a; TRUNCATE $_[0]; ROLLBACK TO a; COMMIT" } ],
 	[ 'drop-begin',          sub { "DROP INDEX $_[0]_w" }, before => sub { "CREATE INDEX IF NOT EXISTS $_[0]_w ON $_[0] "
@@ -266,13 +269,14 @@ SQL
 		$node->safe_psql('postgres', "DELETE FROM $table WHERE id % 4 = 1");
 		$session = background($node, 'vacuum-cleanup:sleep', "VACUUM (INDEX_CLEANUP on) $table");
 		wait_for_point($node, 'vacuum-cleanup');
-		$node->safe_psql('postgres', "INSERT INTO $table (v) SELECT NULL FROM generate_series(1, 300)");
+		$node->safe_psql('postgres', "INSERT INTO $table (v) SELECT NULL FROM generate_series(1, 4000)");
 		my $said = release($keeps, "$whole;");
 		is((split /\n/, $said)[-1], one($node, "SELECT count(*), sum(id) FROM $table WHERE v IS NOT NULL"),
 			"$method: memory without a file learns what VACUUM has freed, \L$kind");
 		let_go($node, 'vacuum-cleanup');
 		is(finish($session), '', "$method: VACUUM ends, \L$kind");
 		same($node, $table, "$method: as the table, \L$kind");
+		$node->safe_psql('postgres', "DELETE FROM $table WHERE v IS NULL");
 	}
 	$node->safe_psql('postgres', "ALTER TABLE $table SET LOGGED");
 	kill_server($node);

@@ -528,7 +528,7 @@ tidy_up(Worker *w)
 	const Index *i = some_index(w);
 
 	count("tidy up");
-	if (session_run(&w->session, "SELECT c.oid::regclass FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid "
+	if (session_run(&w->session, "SELECT c.relname FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid "
 					"WHERE NOT indisvalid OR relname LIKE '%%\\_cc%%' ORDER BY random() LIMIT 1") == DONE &&
 		PQntuples(w->session.result) > 0)
 	{
