@@ -573,10 +573,18 @@ CREATE FUNCTION iqdb_index_stats(
 	OUT list_max bigint,
 	OUT list_mean float8,
 	OUT trained boolean,
+	OUT trained_rows bigint,
+	OUT newcomers bigint,
+	OUT drift float8,
 	OUT generation text
 ) RETURNS record
 	LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'iqdb_sql_index_stats';
 COMMENT ON FUNCTION iqdb_index_stats(regclass) IS 'numbers about an index';
+
+CREATE FUNCTION iqdb_suggest_probes(index regclass, coverage float8) RETURNS integer
+	LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'iqdb_sql_suggest_probes';
+COMMENT ON FUNCTION iqdb_suggest_probes(regclass, float8) IS
+	'the least number of lists of an iqdb_ivf index that hold this share of its rows';
 
 CREATE FUNCTION iqdb_index_size(index regclass) RETURNS bigint
 	LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'iqdb_sql_index_size';

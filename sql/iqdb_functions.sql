@@ -55,6 +55,22 @@ SELECT rows, disk, iqdb_flush('fast_v'), iqdb_prewarm('fast_v') FROM iqdb_index_
 SELECT * FROM iqdb_check('fast_v');
 DROP TABLE fast, passing;
 
+-- lists: sizes, probes for a share of the rows, drift and what VACUUM does about it
+CREATE TABLE grown (id int, v iqvector(8));
+INSERT INTO grown SELECT i, ARRAY[i % 10, i % 10, i % 4, 0, sin(i), cos(i), 0, 0]::real[]::iqvector FROM generate_series(1, 2000) i;
+CREATE INDEX grown_v ON grown USING iqdb_ivf (v) WITH (lists = 20);
+SELECT lists, list_min > 0, list_max < 1000, list_mean * lists, trained, trained_rows, newcomers, drift FROM iqdb_index_stats('grown_v');
+SELECT iqdb_suggest_probes('grown_v', 0), iqdb_suggest_probes('grown_v', 0.5) BETWEEN 2 AND 10, iqdb_suggest_probes('grown_v', 1);
+SELECT pg_temp.error_of('SELECT iqdb_suggest_probes(''grown_v'', 1.5)');
+SELECT pg_temp.error_of('SELECT iqdb_suggest_probes(''items_v'', 0.5)');
+INSERT INTO grown SELECT i, ARRAY[100 + i % 10, 50, i % 7, 9, 0, 0, 30 * sin(i), 5]::real[]::iqvector FROM generate_series(2001, 3000) i;
+SELECT lists, trained_rows, newcomers, drift > 2 FROM iqdb_index_stats('grown_v');
+VACUUM grown;
+SELECT lists, trained_rows, newcomers, drift, list_mean * lists FROM iqdb_index_stats('grown_v');
+SELECT rows, linked FROM iqdb_optimize('grown_v');
+SELECT * FROM iqdb_check('grown_v');
+DROP TABLE grown;
+
 -- what is none of ours
 SELECT pg_temp.error_of(format('SELECT %s(%L)', f, relation))
 FROM unnest(ARRAY['iqdb_flush', 'iqdb_prewarm', 'iqdb_optimize', 'iqdb_index_stats', 'iqdb_index_size', 'iqdb_check']) f,

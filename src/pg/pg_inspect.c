@@ -68,8 +68,8 @@ iqdb_sql_index_stats(PG_FUNCTION_ARGS)
 	uint32		pages;
 	uint64		end = 0;
 	TupleDesc	tupdesc;
-	Datum		values[25];
-	bool		nulls[25] = {false};
+	Datum		values[28];
+	bool		nulls[28] = {false};
 	int			n = 0;
 
 	if (get_call_result_type(fcinfo, NULL, &tupdesc) != TYPEFUNC_COMPOSITE)
@@ -113,17 +113,34 @@ iqdb_sql_index_stats(PG_FUNCTION_ARGS)
 	nulls[n] = arena == NULL || options.engine != IQDB_ENGINE_HNSW;
 	values[n] = nulls[n] ? (Datum) 0 : levels_array(&stats.engine);
 	n++;
-	for (int i = 0; i < 5; i++)
+	for (int i = 0; i < 8; i++)
 		nulls[n + i] = arena == NULL || options.engine != IQDB_ENGINE_IVF;
 	values[n++] = Int32GetDatum((int32) stats.engine.lists);
 	values[n++] = Int64GetDatum((int64) stats.engine.list_min);
 	values[n++] = Int64GetDatum((int64) stats.engine.list_max);
 	values[n++] = Float8GetDatum(stats.engine.list_mean);
 	values[n++] = BoolGetDatum(stats.engine.trained != 0);
+	values[n++] = Int64GetDatum((int64) stats.engine.trained_rows);
+	values[n++] = Int64GetDatum((int64) stats.engine.newcomers);
+	values[n++] = Float8GetDatum(stats.engine.drift);
 	values[n++] = CStringGetTextDatum(psprintf("%016llx%016llx", (unsigned long long) meta.generation.high,
 											   (unsigned long long) meta.generation.low));
 	index_close(index, AccessShareLock);
 	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(tupdesc), values, nulls)));
+}
+
+PG_FUNCTION_INFO_V1(iqdb_sql_suggest_probes);
+Datum
+iqdb_sql_suggest_probes(PG_FUNCTION_ARGS)
+{
+	Relation	index = iqdb_pg_open_index(PG_GETARG_OID(0), AccessShareLock, false);
+	IqdbPgArena *arena = iqdb_pg_open_current(index, NULL);
+	IqdbError	error = {0};
+	uint32		probes = 1;
+
+	iqdb_pg_check(iqdb_index_suggest_probes(&arena->index, PG_GETARG_FLOAT8(1), &probes, &error), &error, index);
+	index_close(index, AccessShareLock);
+	PG_RETURN_INT32((int32) probes);
 }
 
 PG_FUNCTION_INFO_V1(iqdb_sql_index_size);

@@ -132,6 +132,23 @@ ask_for_dead_items(Removal *removal, Relation heap)
 	FreeAccessStrategy(strategy);
 }
 
+/* Lists that no longer suit the rows are trained anew: that takes time, so it is said. */
+static bool
+is_outgrown(Relation index, IqdbPgArena *arena)
+{
+	IqdbIndexStats stats;
+
+	iqdb_index_stats(&arena->index, &stats);
+	if (!stats.engine.outgrown)
+		return false;
+	ereport(LOG, (errmsg("iqdb: lists of index \"%s\" are trained anew", RelationGetRelationName(index)),
+				  errdetail("They were trained with %llu rows, there are %llu now; %llu came one by one, %.2f times as far "
+							"from the centres of their lists.",
+							(unsigned long long) stats.engine.trained_rows, (unsigned long long) stats.live,
+							(unsigned long long) stats.engine.newcomers, stats.engine.drift)));
+	return true;
+}
+
 IndexBulkDeleteResult *
 iqdb_am_bulkdelete(IndexVacuumInfo *info, IndexBulkDeleteResult *stats, IndexBulkDeleteCallback callback,
 				   void *callback_state)
@@ -156,6 +173,7 @@ iqdb_am_bulkdelete(IndexVacuumInfo *info, IndexBulkDeleteResult *stats, IndexBul
 	{
 		/* removals that somebody else's backlog kept from being applied at once */
 		iqdb_pg_catch_up(index, heap, removal.arena);
+		(void) is_outgrown(index, removal.arena);
 		iqdb_pg_maintain(index, removal.arena, IQDB_MAINTAIN_VACUUM);
 		if (iqdb_pg_log_waiting(removal.arena->shared) >= IQDB_PG_LOG_FLUSH_AT)
 			iqdb_pg_log_flush(removal.arena, false, false);
@@ -216,6 +234,9 @@ iqdb_am_vacuumcleanup(IndexVacuumInfo *info, IndexBulkDeleteResult *stats)
 	if (arena != NULL)
 	{
 		iqdb_pg_link_pending(info->index, arena, 0);
+		/* tables that only grow see no deletion */
+		if (is_outgrown(info->index, arena))
+			iqdb_pg_maintain(info->index, arena, IQDB_MAINTAIN_VACUUM);
 		snapshot_if_due(info->index, arena);
 	}
 	iqdb_pg_sweep();

@@ -1,5 +1,5 @@
 /*
- * engines.c - which engines this build has. The only place that names them all.
+ * engines.c - which engines this build has, and what only one of them can be asked. The only place that names them all.
  */
 #include "core/db/index.h"
 #include "core/flat/flat.h"
@@ -20,4 +20,12 @@ iqdb_engine_get(uint32_t kind)
 		default:
 			return NULL;
 	}
+}
+
+IqdbStatus
+iqdb_index_suggest_probes(IqdbIndex *index, double coverage, uint32_t *probes_out, IqdbError *err)
+{
+	if (index->engine != &iqdb_ivf_engine)
+		return iqdb_fail(err, IQDB_ERR_CONFIG, "an index of engine %s has no lists", index->engine->name);
+	return iqdb_ivf_suggest_probes(&index->store, coverage, probes_out, err);
 }

@@ -156,6 +156,13 @@ typedef struct IqdbIndexStats
 
 void iqdb_index_stats(const IqdbIndex *index, IqdbIndexStats *stats_out);
 
+/*
+ * The least number of lists that hold the share `coverage` of all rows (ivf/ivf.h). Errors: IQDB_ERR_CONFIG (the engine
+ * has no lists; coverage outside 0 .. 1), IQDB_ERR_NOMEM.
+ */
+IqdbStatus iqdb_index_suggest_probes(IqdbIndex *index, double coverage, uint32_t *probes_out,
+									 IqdbError *err) IQDB_MUST_CHECK;
+
 /* Bytes of memory that so many rows will need, engine included; bytes of the file of vectors, if they are to lie in one. */
 uint64_t iqdb_index_estimate_memory(const IqdbIndexOptions *options, uint64_t rows);
 uint64_t iqdb_index_estimate_vector_file(const IqdbIndexOptions *options, uint64_t rows);
