@@ -28,12 +28,13 @@ my @methods = methods($node);
 for my $method (@methods)
 {
 	my $weights = is_exact($method) ? 8 : 12;
+	my $place = place_of_vectors($method);
 	$node->safe_psql('postgres', <<"SQL");
 CREATE TABLE t_$method (id int, n int DEFAULT 0, v iqvector($weights));
 INSERT INTO t_$method SELECT i, 0, iqdb_random($weights) FROM generate_series(1, 500) i;
-CREATE INDEX t_${method}_v ON t_$method USING $method (v);
+CREATE INDEX t_${method}_v ON t_$method USING $method (v) $place;
 CREATE UNLOGGED TABLE u_$method (id int, v iqvector(3));
-CREATE INDEX u_${method}_v ON u_$method USING $method (v);
+CREATE INDEX u_${method}_v ON u_$method USING $method (v) $place;
 SQL
 }
 

@@ -24,7 +24,7 @@ for my $method (@methods)
 {
 	$primary->safe_psql('postgres', "CREATE TABLE t_$method (id serial, v iqvector(6)); "
 		  . sprintf("$add; ", "t_$method", 400)
-		  . "CREATE INDEX t_${method}_v ON t_$method USING $method (v); "
+		  . "CREATE INDEX t_${method}_v ON t_$method USING $method (v) @{[place_of_vectors($method)]}; "
 		  . sprintf($add, "t_$method", 50));
 }
 

@@ -56,7 +56,8 @@ sub state { return one($node, "SELECT state FROM iqdb_index_stats('t_v')") }
 # Statements while there is no room. $code is the SQLSTATE of what needs room and cannot do without.
 sub while_full
 {
-	my ($what, $method, $code) = @_;
+	my ($what, $method, $code, $place) = @_;
+	$place //= '';
 
 	is(plan_of(), 'table', "$what: the planner leaves the index out");
 	is(one($node, "SET enable_seqscan = off; $nearest"), one($node, "SET enable_indexscan = off; $nearest"),
@@ -69,7 +70,7 @@ sub while_full
 	(undef, $out, $err) = $node->psql('postgres', 'VACUUM t');
 	unlike($err, qr/ERROR/, "$what: so does VACUUM");
 	$node->safe_psql('postgres', sprintf($add, 60));
-	sql_fails($node, "CREATE INDEX t_w ON t USING $method (v);", $code, '', "$what: CREATE INDEX fails");
+	sql_fails($node, "CREATE INDEX t_w ON t USING $method (v) $place;", $code, '', "$what: CREATE INDEX fails");
 	sql_fails($node, "SELECT iqdb_prewarm('t_v');", $code, '', "$what: iqdb_prewarm says why");
 	is(one($node, "SELECT count(*) FROM pg_class WHERE relname = 't_w'"), 0, "$what: nothing is left of it");
 	unlike(log_since($node, 0), qr/PANIC|TRAP|terminated by signal/, "$what: the server lives");
@@ -92,9 +93,10 @@ sub with_room
 
 sub fresh_table
 {
-	my ($method, $rows) = @_;
+	my ($method, $rows, $place) = @_;
+	$place //= '';
 	$node->safe_psql('postgres', "DROP TABLE IF EXISTS t; CREATE TABLE t (id serial, v iqvector(128)); "
-		  . sprintf($add, $rows) . "; CREATE INDEX t_v ON t USING $method (v)");
+		  . sprintf($add, $rows) . "; CREATE INDEX t_v ON t USING $method (v) $place");
 }
 
 for my $method (@methods)
@@ -180,6 +182,55 @@ for my $method (@methods)
 		system_or_bail('mv', "$small/iqdb", $folder);
 		$node->start;
 		agree($node, "$what: back in its place", table => 't', method => $method, queries => 3);
+	}
+
+	# ---- no room on disk for vectors: for exact searches they are read, for inverted lists ranked ----
+  SKIP:
+	{
+		skip 'no small file system: user namespaces are not allowed here', 1 if $small eq '';
+		skip 'the other methods show it', 1 if $method eq 'iqdb_hnsw';
+		my $temporary = $node->data_dir . '/base/pgsql_tmp';
+		my $vectors = "$temporary/pgsql_tmp.iqdb.*.vectors";
+		$node->stop;
+		mkdir "$small/temporary";
+		rmdir $temporary;
+		symlink "$small/temporary", $temporary or die "$temporary: $!";
+		$node->start;
+		fresh_table($method, 500, 'WITH (vectors = disk)');
+		agree($node, "$method: vectors on disk", table => 't', method => $method, queries => 2);
+		is(scalar(() = glob($vectors)), 1, "$method: vectors on disk: one file");
+		is((stat((glob($vectors))[0]))[2] & 0777, 0600, "$method: vectors on disk: nobody else reads it");
+		is(one($node, "SELECT vectors_on_disk > 500 * 512 AND memory < 4000000 FROM iqdb_index_stats('t_v')"), 't',
+			"$method: vectors on disk: not in memory");
+		append_to_file("$small/ballast", 'x' x 1_000_000) for 1 .. 18;
+		(undef, undef, $err) = $node->psql('postgres', sprintf($add, 14000));
+		like($err, qr/WARNING:  index "t_v" has fallen behind its table: .*vectors.*No space left on device/s,
+			"$method: vectors on disk: a WARNING when the disk is full");
+		while_full("$method: vectors on disk, full", $method, '53100', 'WITH (vectors = disk)');
+		is(scalar(() = glob($vectors)), 1, "$method: vectors on disk, full: nothing is left of what could not be made");
+		unlink "$small/ballast";
+		with_room("$method: vectors on disk, room again", $method);
+
+		# the file goes away under sessions: it cannot grow, so a new arena with a new file takes over
+		is(scalar(unlink glob $vectors), 1, "$method: vectors on disk, removed");
+		$node->safe_psql('postgres', sprintf($add, 3000));
+		with_room("$method: vectors on disk, made anew", $method);
+		is(scalar(() = glob($vectors)), 1, "$method: vectors on disk, made anew: one file");
+		kill_server($node);
+		$node->start;
+		is(scalar(() = glob($vectors)), 0, "$method: vectors on disk: the server's start clears the folder");
+		agree($node, "$method: vectors on disk, after a crash", table => 't', method => $method, queries => 3);
+		# somebody else's file in that place is not mapped
+		my $file = (glob $vectors)[0];
+		rename $file, "$file.aside";
+		append_to_file($file, 'x' x (1024 * 1024 * 8));
+		agree($node, "$method: vectors on disk, another file instead", table => 't', method => $method, queries => 3);
+		unlink "$file.aside";
+		$node->safe_psql('postgres', 'DROP TABLE t');
+		is(scalar(() = glob($vectors)), 0, "$method: vectors on disk: gone with the index");
+		$node->stop;
+		unlink $temporary;
+		$node->start;
 	}
 
 	# ---- shared memory too small: the other folder takes over ----

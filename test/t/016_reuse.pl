@@ -31,7 +31,7 @@ sub table_of
 	my ($name, $options) = @_;
 	$t = "${name}_$method";
 	run("CREATE TABLE $t (id serial, kind int, v iqvector(5)) " . ($options // ''), sprintf($add, $t, 600),
-		"CREATE INDEX ${t}_v ON $t USING $method (v)");
+		"CREATE INDEX ${t}_v ON $t USING $method (v) " . place_of_vectors($method));
 }
 
 for (methods($node))

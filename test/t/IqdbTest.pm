@@ -16,7 +16,7 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-our @EXPORT = qw(new_node install methods is_exact arena_files own_files arena_folder_of agree agree_sql sound
+our @EXPORT = qw(new_node install methods is_exact place_of_vectors arena_files own_files arena_folder_of agree agree_sql sound
   log_since log_size kill_server wait_gone start_load finish_load seed_from_env one sql_fails setting grow_old);
 
 # Folders for arenas made by this test; removed at its end.
@@ -128,6 +128,13 @@ sub is_exact
 	return $method eq 'iqdb_flat';
 }
 
+# Options of an index for tests about files: on disk for some methods, so that both places are met.
+sub place_of_vectors
+{
+	my ($method) = @_;
+	return $method eq 'iqdb_hnsw' ? '' : 'WITH (vectors = disk)';
+}
+
 # Changes a setting of the running server; undef takes the value of postgresql.conf again.
 sub setting
 {
@@ -143,7 +150,7 @@ sub one
 	return scalar $node->safe_psql('postgres', $sql);
 }
 
-# Arena files of a server, without their folder.
+# Arena files of a server, those of vectors on disk included, without their folder.
 sub arena_files
 {
 	my ($node) = @_;
