@@ -52,6 +52,16 @@
 #define iqdb_pg_reserve_setting_prefix(prefix) EmitWarningsOnPlaceholders(prefix)
 #endif
 
+/*
+ * Flags of settings: where a parallel query loads the library, they are taken from the configuration all the same, if the
+ * minor release can (needs access/xact.h).
+ */
+#ifdef GUC_ALLOW_IN_PARALLEL
+#define iqdb_pg_setting_flags() (IsInParallelMode() ? GUC_ALLOW_IN_PARALLEL : 0)
+#else
+#define iqdb_pg_setting_flags() 0
+#endif
+
 /* 16 renamed a relation's file identity: rd_node to rd_locator, relNode to relNumber, and so on */
 #if PG_VERSION_NUM >= 160000
 #include "storage/relfilelocator.h"

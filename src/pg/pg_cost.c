@@ -14,6 +14,7 @@
 #include "miscadmin.h"
 #include "nodes/pathnodes.h"
 #include "storage/bufmgr.h"
+#include "storage/sinval.h"
 #include "optimizer/cost.h"
 #include "optimizer/optimizer.h"
 #include "optimizer/plancat.h"
@@ -169,6 +170,18 @@ leave_out_unusable(PlannerInfo *root, Oid table, bool inhparent, RelOptInfo *rel
 			unusable(root, info))
 			rel->indexlist = foreach_delete_current(rel->indexlist, cell);
 	}
+}
+
+void
+iqdb_pg_replan(Relation index)
+{
+	SharedInvalidationMessage message;
+
+	memset(&message, 0, sizeof(message));
+	message.rc.id = SHAREDINVALRELCACHE_ID;
+	message.rc.dbId = MyDatabaseId;
+	message.rc.relId = index->rd_index->indrelid;
+	SendSharedInvalidMessages(&message, 1);
 }
 
 void

@@ -3,6 +3,9 @@
  */
 #include "postgres.h"
 
+#include "access/xact.h"
+
+#include "pg/pg_compat.h"
 #include "pg/pg_fail.h"
 
 #ifdef IQDB_FAIL_POINTS
@@ -73,7 +76,7 @@ void
 iqdb_pg_define_fail_points(void)
 {
 	DefineCustomStringVariable("iqdb.fail_point", "Makes a test fail at a place: name:action[:skip].", NULL, &setting, "",
-							   PGC_SUSET, GUC_NOT_IN_SAMPLE, check_setting, assign_setting, NULL);
+							   PGC_SUSET, GUC_NOT_IN_SAMPLE | iqdb_pg_setting_flags(), check_setting, assign_setting, NULL);
 }
 
 /* Until somebody removes the file; whoever waits for this place waits for the file to appear. */

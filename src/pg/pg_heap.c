@@ -319,7 +319,7 @@ rows_of_page(IqdbPgFetch *fetch, BlockNumber block, BufferAccessStrategy strateg
  * a standby it can meet versions without a root, of transactions that ended with a crash of the primary.
  */
 IqdbStatus
-iqdb_pg_fill_from_table(Relation index, Relation heap, IqdbPgArena *arena, uint64 *rows_out, IqdbError *error)
+iqdb_pg_visit_table(Relation index, Relation heap, IqdbPgRowVisit visit, void *arg, IqdbError *error)
 {
 	IqdbPgFetch *fetch = iqdb_pg_fetch_begin(index, heap);
 	BufferAccessStrategy strategy = GetAccessStrategy(BAS_BULKREAD);
@@ -328,7 +328,6 @@ iqdb_pg_fill_from_table(Relation index, Relation heap, IqdbPgArena *arena, uint6
 	BlockNumber blocks = RelationGetNumberOfBlocks(heap);
 	IqdbStatus	status = IQDB_OK;
 
-	*rows_out = 0;
 	for (BlockNumber block = 0; block < blocks && status == IQDB_OK; block++)
 	{
 		OffsetNumber roots[MaxHeapTuplesPerPage];
@@ -343,10 +342,7 @@ iqdb_pg_fill_from_table(Relation index, Relation heap, IqdbPgArena *arena, uint6
 
 			if (vector == NULL)
 				continue;
-			IQDB_PG_FAIL_POINT("rebuild-row");
-			status = iqdb_index_put(&arena->index, iqdb_id_u64(((uint64) block << 16) | roots[i]), vector,
-									fetch->dimension, NULL, 0, NULL, error);
-			(*rows_out)++;
+			status = visit(arg, ((uint64) block << 16) | roots[i], vector, error);
 		}
 		MemoryContextReset(context);
 	}

@@ -42,9 +42,12 @@ extern double iqdb_pg_estimate_rows(Relation heap);
 /* The dead line pointers of one page of the table; tids has room for MaxHeapTuplesPerPage. Returns how many. */
 extern int	iqdb_pg_dead_items(Relation heap, BlockNumber block, BufferAccessStrategy strategy, ItemPointerData *tids);
 
-/* Adds each row of the table that a fresh index would hold, whatever transaction it is of. Returns rows put. */
-extern IqdbStatus iqdb_pg_fill_from_table(Relation index, Relation heap, IqdbPgArena *arena, uint64 *rows_out,
-										  IqdbError *error);
+/*
+ * Calls visit for each row of the table that a fresh index would hold, whatever transaction it is of, until it fails. It
+ * is called as the table's owner, with the row's number and its vector, which is gone afterwards.
+ */
+typedef IqdbStatus (*IqdbPgRowVisit) (void *arg, uint64 id, const float *vector, IqdbError *error);
+extern IqdbStatus iqdb_pg_visit_table(Relation index, Relation heap, IqdbPgRowVisit visit, void *arg, IqdbError *error);
 
 /*
  * Is all of an out-of-line value still there? A tuple that is dead to nearly everybody may stand in the table when VACUUM

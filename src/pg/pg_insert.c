@@ -24,7 +24,7 @@
 static void
 warn_behind(Relation index, IqdbPgArena *arena, const IqdbError *error)
 {
-	if (arena != NULL && pg_atomic_exchange_u32(&arena->shared->full, 1) != 0)
+	if (arena != NULL && !iqdb_pg_set_full(index, arena, true))
 		return;
 	ereport(WARNING,
 			(errcode(iqdb_pg_sqlstate(error->code)),
@@ -68,7 +68,11 @@ iqdb_am_insert(Relation index, Datum *values, bool *isnull, ItemPointer tid, Rel
 			iqdb_pg_catch_up_if_free(index, heap, arena);
 		/* what a recovery left unlinked is the keeper's work; without one, each insert does a little of it */
 		if (!iqdb_pg_worker_runs())
+		{
 			iqdb_pg_link_pending(index, arena, LINKED_PER_INSERT);
+			if (!arena->is_private)
+				iqdb_pg_worker_wanted();
+		}
 		if (iqdb_pg_log_waiting(arena->shared) >= IQDB_PG_LOG_FLUSH_AT)
 			iqdb_pg_log_flush(arena, false, false);
 	}

@@ -6,6 +6,7 @@
  */
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "lib/stringinfo.h"
 #include "utils/builtins.h"
 
@@ -64,7 +65,7 @@ iqdb_pg_define_kernel_settings(void)
 	DefineCustomStringVariable("iqdb.simd",
 							   "Instruction set of the distance computations.",
 							   "\"auto\" takes the best this machine can run. Levels differ by rounding only.",
-							   &simd_setting, "auto", PGC_USERSET, 0,
+							   &simd_setting, "auto", PGC_USERSET, iqdb_pg_setting_flags(),
 							   check_simd, assign_simd, NULL);
 }
 

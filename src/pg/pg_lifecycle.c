@@ -145,6 +145,11 @@ transaction_event(XactEvent event, void *arg)
 		case XACT_EVENT_ABORT:
 			remove_pending(false);
 			iqdb_pg_arena_end_of_transaction();
+			iqdb_pg_lock_forget(0);
+			break;
+		case XACT_EVENT_PARALLEL_ABORT:
+			iqdb_pg_arena_end_of_transaction();
+			iqdb_pg_lock_forget(0);
 			break;
 		default:
 			break;
@@ -154,8 +159,10 @@ transaction_event(XactEvent event, void *arg)
 static void
 subtransaction_event(SubXactEvent event, SubTransactionId mine, SubTransactionId parent, void *arg)
 {
-	if (event == SUBXACT_EVENT_ABORT_SUB)
-		remove_pending(false);
+	if (event != SUBXACT_EVENT_ABORT_SUB)
+		return;
+	remove_pending(false);
+	iqdb_pg_lock_forget(GetCurrentTransactionNestLevel());
 }
 
 void

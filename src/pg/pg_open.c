@@ -14,6 +14,7 @@
 #include "pg/pg_lock.h"
 #include "pg/pg_open.h"
 #include "pg/pg_open_private.h"
+#include "pg/pg_planner.h"
 #include "pg/pg_registry.h"
 
 /* Vectors fetched from the table before they are applied together. */
@@ -265,14 +266,14 @@ iqdb_pg_open(Relation index, Relation heap, IqdbPgOpenMode mode, IqdbError *erro
 	arena = find_ready(index);
 	if (arena != NULL || mode == IQDB_PG_OPEN_IF_READY)
 		return arena;
-	if (mode == IQDB_PG_OPEN_NO_WAIT)
+	if (mode != IQDB_PG_OPEN_WAIT)
 	{
 		IqdbPgGeneration generation;
 
 		if (iqdb_pg_journal_generation(index, &generation) && iqdb_pg_no_room_lately(generation.low))
 			return NULL;
 	}
-	if (!iqdb_pg_lock(MyDatabaseId, number, IQDB_PG_LOCK_OPEN, mode == IQDB_PG_OPEN_WAIT))
+	if (!iqdb_pg_lock(MyDatabaseId, number, IQDB_PG_LOCK_OPEN, mode != IQDB_PG_OPEN_NO_WAIT))
 		return NULL;
 	arena = find_ready(index);
 	if (arena == NULL)
@@ -285,11 +286,22 @@ iqdb_pg_open(Relation index, Relation heap, IqdbPgOpenMode mode, IqdbError *erro
 			iqdb_pg_no_room_note(meta.generation.low);
 		else
 			iqdb_pg_no_room_forget(meta.generation.low);
+		/* plans were made without it while it was closed, or with it when there was room */
+		iqdb_pg_replan(index);
 		if (opened != NULL)
 			table_close(opened, NoLock);
 	}
 	iqdb_pg_unlock(MyDatabaseId, number, IQDB_PG_LOCK_OPEN);
 	return arena;
+}
+
+bool
+iqdb_pg_set_full(Relation index, IqdbPgArena *arena, bool full)
+{
+	if (pg_atomic_exchange_u32(&arena->shared->full, full) == full)
+		return false;
+	iqdb_pg_replan(index);
+	return true;
 }
 
 /* May a new arena hold what this one could not? */
@@ -331,7 +343,7 @@ catch_up(Relation index, Relation heap, IqdbPgArena *arena, bool wait, IqdbError
 		status = IQDB_OK;
 	}
 	else
-		pg_atomic_write_u32(&shared->full, status != IQDB_OK);
+		iqdb_pg_set_full(index, arena, status != IQDB_OK);
 	iqdb_pg_unlock(shared->database, shared->relation_number, IQDB_PG_LOCK_OPEN);
 	if (opened != NULL)
 		table_close(opened, NoLock);
@@ -356,11 +368,11 @@ iqdb_pg_catch_up_if_free(Relation index, Relation heap, IqdbPgArena *arena)
 }
 
 IqdbPgArena *
-iqdb_pg_try_current(Relation index, Relation heap, IqdbError *error)
+iqdb_pg_try_current(Relation index, Relation heap, IqdbPgOpenMode mode, IqdbError *error)
 {
 	for (int attempt = 0; attempt < 4; attempt++)
 	{
-		IqdbPgArena *arena = iqdb_pg_open(index, heap, IQDB_PG_OPEN_WAIT, error);
+		IqdbPgArena *arena = iqdb_pg_open(index, heap, mode, error);
 
 		if (arena == NULL || catch_up(index, heap, arena, true, error) != IQDB_OK)
 			return NULL;
@@ -378,7 +390,7 @@ IqdbPgArena *
 iqdb_pg_open_current(Relation index, Relation heap)
 {
 	IqdbError	error = {0};
-	IqdbPgArena *arena = iqdb_pg_try_current(index, heap, &error);
+	IqdbPgArena *arena = iqdb_pg_try_current(index, heap, IQDB_PG_OPEN_WAIT, &error);
 
 	if (arena == NULL)
 		iqdb_pg_raise(error.code, &error, index);

@@ -20,6 +20,7 @@ typedef enum IqdbPgOpenMode
 {
 	IQDB_PG_OPEN_IF_READY,		/* never recovers anything */
 	IQDB_PG_OPEN_NO_WAIT,		/* recovers, unless somebody else is at it */
+	IQDB_PG_OPEN_IF_ROOM,		/* recovers, or waits until somebody else has, unless it lately found no room */
 	IQDB_PG_OPEN_WAIT			/* recovers, or waits until somebody else has */
 } IqdbPgOpenMode;
 
@@ -29,8 +30,8 @@ typedef enum IqdbPgOpenMode
  */
 extern IqdbPgArena *iqdb_pg_open(Relation index, Relation heap, IqdbPgOpenMode mode, IqdbError *error);
 
-/* Opens, waiting if need be, and applies the journal to its end. NULL with *error filled for want of room. */
-extern IqdbPgArena *iqdb_pg_try_current(Relation index, Relation heap, IqdbError *error);
+/* Opens, and applies the journal to its end, waiting if need be. NULL with *error filled for want of room. */
+extern IqdbPgArena *iqdb_pg_try_current(Relation index, Relation heap, IqdbPgOpenMode mode, IqdbError *error);
 
 /* The same for a statement that cannot go on without: raises for want of room as well. */
 extern IqdbPgArena *iqdb_pg_open_current(Relation index, Relation heap);
@@ -40,6 +41,9 @@ extern void iqdb_pg_catch_up(Relation index, Relation heap, IqdbPgArena *arena);
 
 /* The same for a statement that can do without: not if somebody else is at it, nor if the arena is full. */
 extern void iqdb_pg_catch_up_if_free(Relation index, Relation heap, IqdbPgArena *arena);
+
+/* Notes that an entry could not be applied for want of room, or that none is left to apply. Was it news? */
+extern bool iqdb_pg_set_full(Relation index, IqdbPgArena *arena, bool full);
 
 /* Is there anything to apply? One look at the journal's tail page. */
 extern bool iqdb_pg_is_behind(Relation index, IqdbPgArena *arena);

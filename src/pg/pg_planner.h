@@ -4,7 +4,15 @@
 #ifndef IQDB_PG_PLANNER_H
 #define IQDB_PG_PLANNER_H
 
+#include "utils/rel.h"
+
 /* Leaves indexes out of plans while they are being recovered or have no room. Called once, from _PG_init. */
 extern void iqdb_pg_install_planner_hook(void);
+
+/*
+ * The index can be used from now on, or not any more: every session makes its cached plans on the table anew. At once,
+ * whatever becomes of the transaction, and on this node alone.
+ */
+extern void iqdb_pg_replan(Relation index);
 
 #endif

@@ -334,6 +334,17 @@ recover_from_files(Relation index, Relation heap, const IqdbPgMeta *meta, const 
 	return NULL;
 }
 
+static IqdbStatus
+put_row(void *arg, uint64 id, const float *vector, IqdbError *error)
+{
+	IqdbPgArena *arena = arg;
+
+	IQDB_PG_FAIL_POINT("rebuild-row");
+	arena->shared->rebuilt_rows++;
+	return iqdb_index_put(&arena->index, iqdb_id_u64(id), vector, arena->index.store.header->options.dimension, NULL, 0,
+						  NULL, error);
+}
+
 /* Makes an arena from the table. */
 static IqdbPgArena *
 rebuild(Relation index, Relation heap, const IqdbPgMeta *meta, const IqdbIndexOptions *options, bool is_private,
@@ -354,7 +365,7 @@ rebuild(Relation index, Relation heap, const IqdbPgMeta *meta, const IqdbIndexOp
 	shared->applied = is_private ? iqdb_pg_journal_origin(meta) : iqdb_pg_journal_end_position(index, meta->tail_hint);
 	pg_atomic_write_u64(&shared->applied_number, shared->applied.number);
 	pg_atomic_write_u64(&shared->applied_block, shared->applied.block);
-	*status = iqdb_pg_fill_from_table(index, heap, arena, &shared->rebuilt_rows, error);
+	*status = iqdb_pg_visit_table(index, heap, put_row, arena, error);
 	IQDB_PG_FAIL_POINT("rebuilt");
 	if (*status == IQDB_OK)
 	{

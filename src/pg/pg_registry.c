@@ -40,6 +40,11 @@ iqdb_pg_registry(void)
 			pg_atomic_init_u64(&shared->no_room[i].generation, 0);
 			pg_atomic_init_u64(&shared->no_room[i].until, 0);
 		}
+		for (int i = 0; i < IQDB_PG_GATES; i++)
+		{
+			pg_atomic_init_u32(&shared->gates[i].holder, 0);
+			ConditionVariableInit(&shared->gates[i].left);
+		}
 		while (shared->token == 0)
 			if (!pg_strong_random(&shared->token, sizeof(shared->token)))
 				ereport(ERROR, (errcode(ERRCODE_INTERNAL_ERROR), errmsg("could not draw a random number")));

@@ -13,11 +13,20 @@
 #define IQDB_PG_REGISTRY_H
 
 #include "port/atomics.h"
+#include "storage/condition_variable.h"
 
 /* To be raised when bytes in arenas, or of the registry, change their meaning but not their number. */
 #define IQDB_PG_MEMORY_LAYOUT 1
 
 #define IQDB_PG_NO_ROOM_ENTRIES 64
+#define IQDB_PG_GATES 32
+
+/* Keeps the processes of one parallel query apart; see pg_lock.h. */
+typedef struct IqdbPgGate
+{
+	pg_atomic_uint32 holder;	/* its process id, 0 = nobody */
+	ConditionVariable left;
+} IqdbPgGate;
 
 typedef struct IqdbPgRegistry
 {
@@ -30,6 +39,7 @@ typedef struct IqdbPgRegistry
 		pg_atomic_uint64 generation;	/* low half; 0 = free */
 		pg_atomic_uint64 until; /* when it may be tried again, microseconds */
 	}			no_room[IQDB_PG_NO_ROOM_ENTRIES];	/* indexes that lately found no room for their arena */
+	IqdbPgGate	gates[IQDB_PG_GATES];
 } IqdbPgRegistry;
 
 /* The registry, made on first use in this life. Any process with shared memory may call it. */

@@ -3,7 +3,8 @@
  *
  * Between two calls nothing is held: no lock, no pin, only the cursor's own memory. So a cursor may stay open for hours.
  * A row that was removed meanwhile, or whose TID was used again, cannot be seen through the scan's snapshot, so VACUUM
- * need not wait for scans. The order is exact for what is returned; xs_orderbyvals are the operator's own values.
+ * need not wait for scans. The order is exact for what is returned; xs_orderbyvals are the operator's own values. Where
+ * there is no room for the index, its table is read instead (pg_exact.h).
  */
 #include "postgres.h"
 
@@ -20,7 +21,9 @@
 #include "pg/iqvector.h"
 #include "pg/pg_am.h"
 #include "pg/pg_compat.h"
+#include "pg/pg_exact.h"
 #include "pg/pg_open.h"
+#include "pg/pg_options.h"
 #include "pg/pg_settings.h"
 
 #define HITS_PER_CALL 64
@@ -36,6 +39,7 @@ typedef struct IqdbScan
 	MemoryContext context;		/* of one scan from rescan to end: the cursor lives here */
 	IqdbPgView	view;
 	IqdbCursor *cursor;
+	IqdbPgExact *exact;			/* instead of the cursor, where there is no room for the index */
 	uint64		returned;
 	size_t		count;
 	size_t		next;
@@ -63,8 +67,11 @@ iqdb_am_rescan(IndexScanDesc scan, ScanKey keys, int nkeys, ScanKey orderbys, in
 {
 	IqdbScan  *state = scan->opaque;
 
+	if (state->exact != NULL)
+		iqdb_pg_exact_end(state->exact);
 	MemoryContextReset(state->context);
 	state->cursor = NULL;
+	state->exact = NULL;
 	state->started = false;
 	state->returned = state->count = state->next = 0;
 	if (keys != NULL && scan->numberOfKeys > 0)
@@ -93,14 +100,38 @@ query_vector(IndexScanDesc scan, IqdbScan *state, uint32 dimension)
 	return palloc0(dimension * sizeof(float));
 }
 
+/* The plan may be older than the want of room. */
+static void
+start_exact(IndexScanDesc scan, IqdbScan *state)
+{
+	IqdbIndexOptions options = iqdb_pg_index_options(scan->indexRelation);
+
+	state->metric = (IqdbMetric) options.metric;
+	state->exact = iqdb_pg_exact_begin(scan->indexRelation, scan->heapRelation, state->metric, options.dimension,
+									   query_vector(scan, state, options.dimension));
+}
+
+static void
+start_cursor(IndexScanDesc scan, IqdbScan *state, IqdbPgArena *arena)
+{
+	uint32		dimension = arena->index.store.header->options.dimension;
+	IqdbSearchParams params = {0};
+	IqdbError	error = {0};
+
+	iqdb_pg_view(&state->view, arena);
+	state->metric = (IqdbMetric) arena->index.store.header->options.metric;
+	params.ef = (uint32) iqdb_hnsw_ef_search;
+	params.probes = (uint32) iqdb_ivf_probes;
+	iqdb_pg_check(iqdb_cursor_open(&state->view.index, query_vector(scan, state, dimension), dimension, &params,
+								   &state->cursor, &error), &error, scan->indexRelation);
+}
+
 static void
 start(IndexScanDesc scan, IqdbScan *state)
 {
 	MemoryContext saved = MemoryContextSwitchTo(state->context);
 	IqdbPgArena *arena;
-	IqdbSearchParams params = {0};
 	IqdbError	error = {0};
-	uint32		dimension;
 
 	if (scan->numberOfOrderBys == 0)
 		ereport(ERROR,
@@ -114,15 +145,11 @@ start(IndexScanDesc scan, IqdbScan *state)
 	pgstat_count_index_scan(scan->indexRelation);
 	iqdb_pg_count_search(scan);
 
-	arena = iqdb_pg_open_current(scan->indexRelation, scan->heapRelation);
-	iqdb_pg_view(&state->view, arena);
-	state->metric = (IqdbMetric) arena->index.store.header->options.metric;
-	dimension = arena->index.store.header->options.dimension;
-
-	params.ef = (uint32) iqdb_hnsw_ef_search;
-	params.probes = (uint32) iqdb_ivf_probes;
-	iqdb_pg_check(iqdb_cursor_open(&state->view.index, query_vector(scan, state, dimension), dimension, &params,
-								   &state->cursor, &error), &error, scan->indexRelation);
+	arena = iqdb_pg_try_current(scan->indexRelation, scan->heapRelation, IQDB_PG_OPEN_IF_ROOM, &error);
+	if (arena != NULL)
+		start_cursor(scan, state, arena);
+	else
+		start_exact(scan, state);
 	MemoryContextSwitchTo(saved);
 	state->started = true;
 }
@@ -160,9 +187,18 @@ fetch_more(IndexScanDesc scan, IqdbScan *state)
 	size_t		capacity = state->returned == 0 ? 16 : HITS_PER_CALL;
 
 	CHECK_FOR_INTERRUPTS();
-	status = iqdb_cursor_next(state->cursor, state->hits, capacity, &state->count, &error);
-	iqdb_pg_check(status, &error, scan->indexRelation);
 	state->next = 0;
+	if (state->exact != NULL)
+		for (state->count = 0; state->count < capacity; state->count++)
+		{
+			if (!iqdb_pg_exact_next(state->exact, &state->hits[state->count]))
+				break;
+		}
+	else
+	{
+		status = iqdb_cursor_next(state->cursor, state->hits, capacity, &state->count, &error);
+		iqdb_pg_check(status, &error, scan->indexRelation);
+	}
 	prefetch_rows(scan, state->hits, state->count);
 	return state->count > 0;
 }
@@ -196,6 +232,8 @@ iqdb_am_endscan(IndexScanDesc scan)
 {
 	IqdbScan  *state = scan->opaque;
 
+	if (state->exact != NULL)
+		iqdb_pg_exact_end(state->exact);
 	MemoryContextDelete(state->context);
 	pfree(state);
 	scan->opaque = NULL;

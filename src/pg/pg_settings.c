@@ -5,6 +5,7 @@
 
 #include <limits.h>
 
+#include "access/xact.h"
 #include "utils/guc.h"
 
 #include "core/db/iqdb.h"
@@ -42,50 +43,52 @@ static const struct config_enum_entry corruption_options[] = {
 void
 iqdb_pg_define_settings(void)
 {
+	int			flags = iqdb_pg_setting_flags();
+
 	DefineCustomIntVariable("iqdb.hnsw_ef_search",
 							"Candidates an iqdb_hnsw search keeps; 0 uses the index's own ef_search.",
-							NULL, &iqdb_hnsw_ef_search, 0, 0, 100000, PGC_USERSET, 0, NULL, NULL, NULL);
+							NULL, &iqdb_hnsw_ef_search, 0, 0, 100000, PGC_USERSET, flags, NULL, NULL, NULL);
 	DefineCustomIntVariable("iqdb.ivf_probes",
 							"Lists an iqdb_ivf search opens first; 0 uses the index's own probes.",
-							NULL, &iqdb_ivf_probes, 0, 0, 1000000, PGC_USERSET, 0, NULL, NULL, NULL);
+							NULL, &iqdb_ivf_probes, 0, 0, 1000000, PGC_USERSET, flags, NULL, NULL, NULL);
 	DefineCustomIntVariable("iqdb.max_scan_tuples",
 							"Rows one index scan may return before it ends; 0 sets no limit.",
 							"With a limit, a query with a selective filter may return fewer rows than match.",
-							&iqdb_max_scan_tuples, 0, 0, INT_MAX, PGC_USERSET, 0, NULL, NULL, NULL);
+							&iqdb_max_scan_tuples, 0, 0, INT_MAX, PGC_USERSET, flags, NULL, NULL, NULL);
 	DefineCustomEnumVariable("iqdb.fsync",
 							 "When the own log of an index is flushed to disk.",
 							 "No setting loses rows: what the log lacks after a crash is read from the table again.",
-							 &iqdb_fsync, IQDB_FSYNC_PERIODIC, fsync_options, PGC_SIGHUP, 0, NULL, NULL, NULL);
+							 &iqdb_fsync, IQDB_FSYNC_PERIODIC, fsync_options, PGC_SIGHUP, flags, NULL, NULL, NULL);
 	DefineCustomIntVariable("iqdb.fsync_interval",
 							"Time between flushes of the own log with iqdb.fsync = periodic.",
-							NULL, &iqdb_fsync_interval, 1000, 10, 3600000, PGC_SIGHUP, GUC_UNIT_MS, NULL, NULL, NULL);
+							NULL, &iqdb_fsync_interval, 1000, 10, 3600000, PGC_SIGHUP, GUC_UNIT_MS | flags, NULL, NULL, NULL);
 	DefineCustomIntVariable("iqdb.snapshot_wal_size",
 							"Size of the own log at which a fresh snapshot of the index is written.",
-							NULL, &iqdb_snapshot_wal_size, 256 * 1024, 64, INT_MAX, PGC_SIGHUP, GUC_UNIT_KB,
+							NULL, &iqdb_snapshot_wal_size, 256 * 1024, 64, INT_MAX, PGC_SIGHUP, GUC_UNIT_KB | flags,
 							NULL, NULL, NULL);
 	DefineCustomEnumVariable("iqdb.on_corruption",
 							 "What happens when an own file of an index is damaged.",
 							 "rebuild takes an older file or the table; error makes the statement fail.",
-							 &iqdb_on_corruption, IQDB_PG_CORRUPTION_REBUILD, corruption_options, PGC_SUSET, 0,
+							 &iqdb_on_corruption, IQDB_PG_CORRUPTION_REBUILD, corruption_options, PGC_SUSET, flags,
 							 NULL, NULL, NULL);
 	DefineCustomStringVariable("iqdb.arena_directory",
 							   "Folder for the shared memory of indexes.",
 							   "Empty takes /dev/shm where it has room, else base/pgsql_tmp.",
-							   &iqdb_arena_directory, "", PGC_SIGHUP, 0, NULL, NULL, NULL);
+							   &iqdb_arena_directory, "", PGC_SIGHUP, flags, NULL, NULL, NULL);
 	DefineCustomIntVariable("iqdb.arena_limit",
 							"Memory one index may use; 0 limits it by the machine's memory only.",
-							NULL, &iqdb_arena_limit, 0, 0, INT_MAX, PGC_SIGHUP, GUC_UNIT_MB, NULL, NULL, NULL);
+							NULL, &iqdb_arena_limit, 0, 0, INT_MAX, PGC_SIGHUP, GUC_UNIT_MB | flags, NULL, NULL, NULL);
 	DefineCustomIntVariable("iqdb.journal_keep",
 							"Journal pages an index keeps for standbys and base backups.",
-							NULL, &iqdb_journal_keep_pages, 64, 2, 1000000, PGC_SIGHUP, 0, NULL, NULL, NULL);
+							NULL, &iqdb_journal_keep_pages, 64, 2, 1000000, PGC_SIGHUP, flags, NULL, NULL, NULL);
 	DefineCustomIntVariable("iqdb.journal_limit",
 							"Journal pages at which the oldest is reused although a file of this server still needs it.",
 							"An own file that was overtaken is not used any more: the next open reads the table.",
-							&iqdb_journal_max_pages, 16384, 4, 10000000, PGC_SIGHUP, 0, NULL, NULL, NULL);
+							&iqdb_journal_max_pages, 16384, 4, 10000000, PGC_SIGHUP, flags, NULL, NULL, NULL);
 	DefineCustomBoolVariable("iqdb.background_worker",
 							 "Starts a process that flushes own logs in time and writes snapshots.",
 							 "Without it, the statements that change rows, and VACUUM, do this.",
-							 &iqdb_background_worker, true, PGC_SIGHUP, 0, NULL, NULL, NULL);
+							 &iqdb_background_worker, true, PGC_SIGHUP, flags, NULL, NULL, NULL);
 	iqdb_pg_define_kernel_settings();
 	iqdb_pg_define_fail_points();
 	iqdb_pg_reserve_setting_prefix("iqdb");

@@ -158,7 +158,7 @@ iqdb_am_bulkdelete(IndexVacuumInfo *info, IndexBulkDeleteResult *stats, IndexBul
 	IqdbError	error = {0};
 	Removal		removal = {index, NULL, callback, callback_state, NULL, 0, 0, 0};
 
-	removal.arena = iqdb_pg_try_current(index, heap, &error);
+	removal.arena = iqdb_pg_try_current(index, heap, IQDB_PG_OPEN_WAIT, &error);
 	removal.changes = palloc(IDS_PER_BATCH * sizeof(IqdbPgChange));
 	/* nobody else can know rows of an index in private memory */
 	if (removal.arena == NULL || !removal.arena->is_private)

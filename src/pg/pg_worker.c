@@ -16,6 +16,7 @@
 #include "storage/procsignal.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
+#include "utils/pidfile.h"
 #include "utils/resowner.h"
 #include "utils/timeout.h"
 #include "utils/timestamp.h"
@@ -46,7 +47,7 @@ iqdb_pg_worker_wanted(void)
 	BackgroundWorker worker;
 
 	if (!iqdb_background_worker || iqdb_pg_worker_runs() || now - tried < RETRY_MICROSECONDS ||
-		MyBackendType == B_BG_WORKER || !pg_atomic_compare_exchange_u64(&registry->worker_tried, &tried, now))
+		!pg_atomic_compare_exchange_u64(&registry->worker_tried, &tried, now))
 		return;
 	memset(&worker, 0, sizeof(worker));
 	worker.bgw_flags = BGWORKER_SHMEM_ACCESS;
@@ -97,6 +98,9 @@ keep_linked(IqdbPgArena *arena)
 	} while (linked > 0 && !ShutdownRequestPending);
 }
 
+/* The arena that we are at, for which we have no lock on the relation. */
+static IqdbPgArena *kept;
+
 static void
 keep_arena(const char *path, Oid database, uint32 relation_number, const IqdbPgGeneration *generation, void *arg)
 {
@@ -106,6 +110,7 @@ keep_arena(const char *path, Oid database, uint32 relation_number, const IqdbPgG
 	if (arena == NULL)
 		return;
 	/* Whoever drops the index says so first and looks for us then: one of the two sees the other. */
+	kept = arena;
 	(void) pg_atomic_exchange_u32(&arena->shared->keeper_at_work, 1);
 	if (pg_atomic_read_u32(&arena->shared->state) == IQDB_PG_READY)
 	{
@@ -118,6 +123,7 @@ keep_arena(const char *path, Oid database, uint32 relation_number, const IqdbPgG
 			keep_snapshot(arena);
 	}
 	(void) pg_atomic_exchange_u32(&arena->shared->keeper_at_work, 0);
+	kept = NULL;
 }
 
 static void
@@ -126,15 +132,38 @@ say_goodbye(int code, Datum arg)
 	/* after an error: the server does this for processes with a database only */
 	LWLockReleaseAll();
 	LockReleaseAll(DEFAULT_LOCKMETHOD, true);
+	if (kept != NULL)
+		(void) pg_atomic_exchange_u32(&kept->shared->keeper_at_work, 0);
 	pg_atomic_write_u32(&iqdb_pg_registry()->worker_pid, 0);
 }
 
-/* The server stops: what is in the buffers goes to the logs, and the memory of the arenas back to the system. */
+/* Does the whole server stop? The postmaster says so in its file before it tells anybody to stop. */
+static bool
+server_stops(void)
+{
+	FILE	   *file = fopen("postmaster.pid", "r");
+	char		line[MAXPGPATH] = "";
+
+	if (file == NULL)
+		return false;
+	for (int i = 0; i < LOCK_FILE_LINE_PM_STATUS; i++)
+		if (fgets(line, sizeof(line), file) == NULL)
+			line[0] = '\0';
+	fclose(file);
+	return strncmp(line, PM_STATUS_STOPPING, strlen(PM_STATUS_STOPPING)) == 0;
+}
+
+/*
+ * What is in the buffers goes to the logs; and when the server stops, the memory of the arenas back to the system. If only
+ * this process was told to end, others still work with them; the next who opens or changes an index starts another.
+ */
 static void
 leave(void)
 {
 	iqdb_pg_arena_visit(keep_arena, NULL);
-	iqdb_pg_arena_remove_all();
+	if (server_stops())
+		iqdb_pg_arena_remove_all();
+	pg_atomic_write_u64(&iqdb_pg_registry()->worker_tried, 0);
 }
 
 void
@@ -157,7 +186,7 @@ iqdb_keeper_main(Datum arg)
 	MemoryContextSwitchTo(round);
 	pgstat_report_appname("iqdb keeper");
 
-	while (!ShutdownRequestPending)
+	while (!ShutdownRequestPending && iqdb_background_worker)
 	{
 		CHECK_FOR_INTERRUPTS();
 		if (ConfigReloadPending)

@@ -9,7 +9,10 @@
 #ifndef IQDB_PG_WORKER_H
 #define IQDB_PG_WORKER_H
 
-/* An index was opened: starts the keeper unless it runs, or was tried a moment ago. Never raises for want of a slot. */
+/*
+ * An index was opened or changed: starts the keeper unless it runs, or was tried a moment ago. Never raises for want of a
+ * slot.
+ */
 extern void iqdb_pg_worker_wanted(void);
 
 /* Is it running? */

@@ -1,0 +1,24 @@
+/*
+ * pg_exact.h - a search without the index: every row of its table, by distance.
+ *
+ * For statements whose plan has an index for which there is no room any more. Slow, but right; the next plan leaves the
+ * index out.
+ */
+#ifndef IQDB_PG_EXACT_H
+#define IQDB_PG_EXACT_H
+
+#include "core/db/iqdb.h"
+#include "utils/rel.h"
+
+typedef struct IqdbPgExact IqdbPgExact;
+
+/* Reads and sorts the table within the current memory context, as far as work_mem goes. The query is not kept. */
+extern IqdbPgExact *iqdb_pg_exact_begin(Relation index, Relation heap, IqdbMetric metric, uint32 dimension,
+										const float *query);
+
+/* The next nearest row; false behind the last. */
+extern bool iqdb_pg_exact_next(IqdbPgExact *exact, IqdbHit *hit_out);
+
+extern void iqdb_pg_exact_end(IqdbPgExact *exact);
+
+#endif
