@@ -228,6 +228,39 @@ codes_do_not_mind_where_rows_lie(void **state)
 	samples_free(&samples);
 }
 
+/* Components whose mean is 50 or 1000 times their spread: for every code, and both widths of sq8. */
+static void
+offsets_cost_no_recall(void **state)
+{
+	static const IqdbMetric metrics[] = {IQDB_METRIC_L2, IQDB_METRIC_DOT, IQDB_METRIC_COSINE};
+	static const float      offsets[] = {0.0f, 50.0f, 1000.0f};
+
+	(void) state;
+	for (int i = 0; i < 3 * 2 * 3; i++)
+	{
+		size_t  dim = i % 2 == 0 ? 32 : 96;
+		float   offset = offsets[i / 2 % 3];
+		Samples samples;
+
+		/* unit vectors then differ by less than float can tell: the exact scan itself is wrong */
+		if (metrics[i / 6] == IQDB_METRIC_COSINE && offset > 50.0f)
+			continue;
+		samples_make(&samples, 3000, 30, dim, 60, 0.6, SEED);
+		for (size_t at = 0; at < (samples.count + samples.queries) * dim; at++)
+			samples.rows[at] += offset;
+		for (uint32_t quantization = IQDB_QUANTIZATION_SQ8; quantization <= IQDB_QUANTIZATION_BQ; quantization++)
+		{
+			IqdbIndexOptions options = iqdb_index_options_default(IQDB_ENGINE_IVF, (uint32_t) dim, metrics[i / 6]);
+
+			options.lists = 50;
+			options.quantization = quantization;
+			if (iqdb_index_options_check(&options, NULL) == IQDB_OK)
+				assert_true(recall_of(&samples, &options, 10) >= 0.98);
+		}
+		samples_free(&samples);
+	}
+}
+
 /* Above 2048 lists there is a second level. */
 static void
 two_levels_find_what_one_finds(void **state)
@@ -374,6 +407,7 @@ main(void)
 		cmocka_unit_test(hamming_cells_hold_what_is_alike),
 		cmocka_unit_test(cosine_cells_ignore_lengths),
 		cmocka_unit_test(codes_do_not_mind_where_rows_lie),
+		cmocka_unit_test(offsets_cost_no_recall),
 		cmocka_unit_test(two_levels_find_what_one_finds),
 		cmocka_unit_test(recall_holds_after_inserts_removals_and_training_anew),
 		cmocka_unit_test(filtered_search_keeps_its_recall),
