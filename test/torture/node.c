@@ -416,7 +416,8 @@ is_alarming(const char *line, bool expect_kill)
 		return !(expect_kill && strncmp(signal + strlen("was terminated by signal "), "9:", 2) == 0);
 	/* sessions of the test report their own errors; these are the server's helpers */
 	if (strstr(line, " ERROR: ") != NULL && (strstr(line, "autovacuum worker") != NULL || strstr(line, "keeper") != NULL))
-		return strstr(line, " 57014 ") == NULL && strstr(line, " 55P03 ") == NULL && strstr(line, " 57P01 ") == NULL;
+		return strstr(line, " 57014 ") == NULL && strstr(line, " 55P03 ") == NULL && strstr(line, " 57P01 ") == NULL &&
+			strstr(line, " 40P01 ") == NULL;
 	if (strstr(line, " FATAL: ") != NULL)
 		return strstr(line, " XX0") != NULL;
 	return strstr(line, "MemoryContext") != NULL && strstr(line, "WARNING") != NULL;
