@@ -12,21 +12,18 @@ use FailTest;
 
 my $conf = "iqdb.background_worker = off\niqdb.fsync = always\nsynchronous_commit = on\nautovacuum = off\n"
   . "wal_writer_delay = 10s\ncheckpoint_timeout = 1h\n";
-my @copied = map { "copied_$_" } 0 .. 3;
-my @tables = (qw(snapshot_only log_only mixed), @copied);
+my @tables = qw(snapshot_only log_only mixed);
 
 # ---- two servers that part -------------------------------------------------------------------------------------------
 
-my $one = new_node('one', conf => $conf);
+my $one = new_node('one', init => [ allows_streaming => 1 ], conf => $conf);
 $one->start;
 install($one);
 prepare_answers($one);
 for my $table (@tables)
 {
-	# snapshots are copied in parts of some thousand rows
-	my $rows = $table =~ /copied/ ? 9000 : 40;
 	$one->safe_psql('postgres', "CREATE TABLE $table (id bigint, v iqvector(4)); INSERT INTO $table SELECT i, vec() "
-		  . "FROM generate_series(1, $rows) i; CREATE INDEX ${table}_v ON $table USING iqdb_flat (v)");
+		  . "FROM generate_series(1, 40) i; CREATE INDEX ${table}_v ON $table USING iqdb_flat (v)");
 }
 $one->stop('fast');
 $one->backup_fs_cold('parting');
@@ -46,20 +43,6 @@ write_rows($two, 20, $_) for qw(snapshot_only log_only mixed);
 $one->safe_psql('postgres', "SELECT iqdb_flush('snapshot_only_v'), iqdb_flush('mixed_v')");
 write_rows($one, 6, 'mixed');
 write_rows($two, 21, 'mixed');
-
-# These snapshots begin before the parting and end behind it: they lack rows that the other server still has, and hold some
-# where it has rows without vector. Where the copy is held up decides what gets into it.
-for my $skip (0 .. 3)
-{
-	my $session = background($one, "snapshot-write:sleep:$skip", "SELECT iqdb_flush('copied_${skip}_v')");
-	wait_for_point($one, 'snapshot-write');
-	$one->safe_psql('postgres', "DELETE FROM copied_$skip WHERE id % 2 = 0");
-	$one->safe_psql('postgres', "VACUUM copied_$skip");
-	write_rows($one, 5, "copied_$skip");
-	unlink $one->data_dir . '/fail_point.snapshot-write';
-	finish($session);
-	$two->safe_psql('postgres', "INSERT INTO copied_$skip SELECT 100 + i, NULL FROM generate_series(1, 10) i");
-}
 
 for my $node ($one, $two)
 {
@@ -141,5 +124,40 @@ my $log = log_since($one, $offset);
 unlike($log, qr/is refused/, 'no snapshot is refused after a crash');
 like($log, qr/"mixed_v" opened in [\d.]+ ms: (?!0 rows)\d+ rows loaded from snapshot/, 'and one was used');
 $one->stop('fast');
+
+# ---- a snapshot that begins before two servers part, and ends behind that ----------------------------------------------
+
+# Rows that come while it is copied take the slots of others, and get into it: it leads to places where the other server has
+# rows without vector. Its replay does not mend that, because that server's journal has no entry for them. Where the copy,
+# in parts of some thousand rows, is held up decides what gets into it.
+my @copied = map { "copied_$_" } 0 .. 3;
+$one->start;
+for my $table (@copied)
+{
+	$one->safe_psql('postgres', "CREATE TABLE $table (id bigint, v iqvector(4)); INSERT INTO $table SELECT i, vec() "
+		  . "FROM generate_series(1, 9000) i; CREATE INDEX ${table}_v ON $table USING iqdb_flat (v); "
+		  . "DELETE FROM $table WHERE id % 2 = 0");
+	$one->safe_psql('postgres', "VACUUM $table");
+}
+$one->backup('running');
+my $three = new_node('three', from_backup => [ $one, 'running' ], conf => $conf);
+$three->start;
+for my $skip (0 .. 3)
+{
+	my $session = background($one, "snapshot-write:sleep:$skip", "SELECT iqdb_flush('copied_${skip}_v')");
+	wait_for_point($one, 'snapshot-write');
+	$one->safe_psql('postgres', "INSERT INTO copied_$skip SELECT 10000 + i, vec() FROM generate_series(1, 2000) i");
+	let_go($one, 'snapshot-write');
+	finish($session);
+	$three->safe_psql('postgres', "INSERT INTO copied_$skip SELECT 10000 + i, NULL FROM generate_series(1, 2000) i");
+	same($one, "copied_$skip", "copied in parts, $skip: the one");
+	same($three, "copied_$skip", "copied in parts, $skip: the other");
+}
+$_->stop('fast') for $one, $three;
+unlink map { $three->data_dir . "/$_" } own_files($three);
+cmp_ok(take_over($one, $three, qr/snap$/), '>=', 4, 'snapshots of the other history are in place');
+$three->start;
+same($three, $_, "$_: a snapshot that ended in another history") for @copied;
+$three->stop('fast');
 
 done_testing();
