@@ -566,6 +566,60 @@ codes_in_an_eighth_of_the_memory_find_95_of_100(void **state)
 	samples_free(&samples);
 }
 
+/* Rows that fit into a limit of memory, put and linked one by one after the lists were trained on the first. */
+static uint64_t
+rows_that_fit(const Samples *samples, IqdbIndexOptions options, uint64_t limit)
+{
+	MemoryIndex memory;
+	uint64_t    id = 0;
+	uint64_t    live;
+	IqdbStatus  status = IQDB_OK;
+
+	options.lists = 8;
+	options.training_sample = 400;
+	if (options.vectors == IQDB_VECTORS_DISK)
+		memory_index_create_paged(&memory, &options, &iqdb_locks_none, NULL, limit);
+	else
+		memory_index_create(&memory, &options, &iqdb_locks_none, NULL, limit);
+	samples_put(samples, &memory.index, 0, 400, false);
+	assert_int_equal(iqdb_index_maintain(&memory.index, IQDB_MAINTAIN_BUILD, NULL), IQDB_OK);
+	for (id = 400; status == IQDB_OK; id++)
+	{
+		uint32_t slot;
+
+		status = iqdb_index_put(&memory.index, iqdb_id_u64(id), samples_row(samples, id % samples->count), samples->dim,
+								NULL, 0, &slot, NULL);
+		if (status == IQDB_OK)
+			status = iqdb_index_link(&memory.index, slot, NULL);
+	}
+	assert_int_equal(status, IQDB_ERR_LIMIT);
+	live = iqdb_index_live_count(&memory.index);
+	assert_true(memory_index_sound(&memory.index));
+	memory_index_destroy(&memory);
+	return live;
+}
+
+static void
+ten_times_more_rows_fit(void **state)
+{
+	IqdbIndexOptions options = iqdb_index_options_default(IQDB_ENGINE_IVF, 768, IQDB_METRIC_L2);
+	uint64_t         limit = 5 * MIB;
+	Samples          samples;
+	uint64_t         rows[2];
+
+	(void) state;
+	samples_make(&samples, 500, 1, 768, 8, 0.5, SEED);
+	options.quantization = IQDB_QUANTIZATION_NONE;
+	rows[0] = rows_that_fit(&samples, options, limit);
+	options.quantization = IQDB_QUANTIZATION_BQ;
+	options.vectors = IQDB_VECTORS_DISK;
+	rows[1] = rows_that_fit(&samples, options, limit);
+	print_message("%llu rows without codes, %llu in codes with vectors on disk\n", (unsigned long long) rows[0],
+				  (unsigned long long) rows[1]);
+	assert_true(rows[1] >= 10 * rows[0]);
+	samples_free(&samples);
+}
+
 /* ---- options ---- */
 
 static void
@@ -723,6 +777,7 @@ main(void)
 		cmocka_unit_test(pages_that_are_gone_are_fetched_together),
 		cmocka_unit_test(a_full_disk_refuses_one_row),
 		cmocka_unit_test(codes_in_an_eighth_of_the_memory_find_95_of_100),
+		cmocka_unit_test(ten_times_more_rows_fit),
 		cmocka_unit_test(the_choice_is_stored_and_old_files_mean_automatic),
 		cmocka_unit_test(estimates_tell_memory_from_disk),
 		cmocka_unit_test(a_database_in_files_has_its_vectors_beside_them),

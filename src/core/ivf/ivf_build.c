@@ -285,6 +285,7 @@ fill_lists(Build *build, IqdbError *err)
 
 		if (iqdb_host_cancelled(store->host))
 			return iqdb_fail(err, IQDB_ERR_CANCELLED, "training was cancelled");
+		iqdb_store_prefetch(store, build->order + at, end - at);
 		iqdb_store_lock(store, IQDB_LOCK_STRUCTURE, false);
 		for (; at < end && status == IQDB_OK; at++)
 		{
