@@ -80,6 +80,46 @@ ivf_pq_with_refine_stays_competitive_at_scale(void **state)
 	samples_free(&samples);
 }
 
+/* What product codes and signs choose before anything is ranked exactly: rows of the query's own cluster, with the nearest. */
+static void
+codes_keep_the_cluster_and_the_nearest(void **state)
+{
+	Samples samples;
+
+	(void) state;
+	samples_make(&samples, 2000, 40, 32, 20, 0.3, SEED);
+	for (uint32_t quantization = IQDB_QUANTIZATION_PQ; quantization <= IQDB_QUANTIZATION_BQ; quantization++)
+	{
+		IqdbIndexOptions options = iqdb_index_options_default(IQDB_ENGINE_IVF, 32, IQDB_METRIC_L2);
+		IqdbSearchParams params = {.expected = 50, .probes = 4};
+		IqdbSearchParams all = {.expected = SIZE_MAX};
+		MemoryIndex      memory;
+		size_t           same = 0;
+		size_t           met = 0;
+
+		options.lists = 20;
+		options.quantization = quantization;
+		options.refine = 1;
+		build(&memory, &samples, &options);
+		for (size_t query = 0; query < samples.queries; query++)
+		{
+			IqdbHit hits[50];
+			IqdbHit truth[1];
+
+			assert_int_equal(samples_search(&memory.index, samples_query(&samples, query), 32, &params, 50, hits), 50);
+			assert_int_equal(samples_search(&memory.index, samples_query(&samples, query), 32, &all, 1, truth), 1);
+			met += hits[0].id == truth[0].id;
+			/* centres are about 64 apart, rows of one cluster less than 12 */
+			for (int i = 0; i < 50; i++)
+				same += hits[i].key < 20.0f;
+		}
+		print_message("quantization %u: purity %.3f, nearest %zu of 40\n", quantization, (double) same / (40 * 50), met);
+		assert_true(same >= 0.9 * 40 * 50 && met >= 0.9 * 40);
+		memory_index_destroy(&memory);
+	}
+	samples_free(&samples);
+}
+
 /* 512 rows of 8 dimensions in 2 pieces. */
 static void
 pq_recall_overlap_with_flat_baseline_above_threshold(void **state)
@@ -401,6 +441,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(tuned_ivf_flat_keeps_high_recall_at_scale),
 		cmocka_unit_test(ivf_pq_with_refine_stays_competitive_at_scale),
+		cmocka_unit_test(codes_keep_the_cluster_and_the_nearest),
 		cmocka_unit_test(pq_recall_overlap_with_flat_baseline_above_threshold),
 		cmocka_unit_test(the_top_hit_under_dot_product_is_the_true_one),
 		cmocka_unit_test(automatic_lists_and_probes_meet_their_floor),
