@@ -251,7 +251,8 @@ build(Index *index, const Set *base)
 	iqdb_index_stats(&index->index, &stats);
 	engine = stats.engine;
 	printf("build %.2f s, %.0f bytes per row, %.0f on disk (vector %zu), kernels %s\n", set_spent() - start,
-		   (double) stats.memory / (double) base->count, (double) stats.vector_file / (double) base->count, base->dim * sizeof(float), index->index.store.kernels->name);
+		   (double) stats.memory / (double) base->count, (double) stats.vector_file / (double) base->count,
+		   base->dim * sizeof(float), index->index.store.kernels->name);
 	printf("%u lists of %llu to %llu rows, %.1f in the mean\n", engine.lists, (unsigned long long) engine.list_min,
 		   (unsigned long long) engine.list_max, engine.list_mean);
 	check(iqdb_ivf_code_error(&index->index.store, 1000, 1, &error, &err), &err);

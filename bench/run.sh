@@ -9,7 +9,8 @@
 #   ivf BASE QUERIES [option]...     the inverted-file engine in process; beside faiss, our graph engine, and hnswlib
 #   sql --base FILE --queries FILE [option value]...     everything through a server, beside pgvector where present
 #
-# A name stands for bench/micro_NAME.c or bench/core_NAME.c, which say what options there are. BASE and QUERIES are .fvecs or .bvecs files.
+# A name stands for bench/micro_NAME.c or bench/core_NAME.c, which say what options there are. BASE and QUERIES are
+# .fvecs or .bvecs files.
 
 set -u -o pipefail
 cd "$(dirname "$0")/.." || exit 1
