@@ -568,6 +568,8 @@ CREATE FUNCTION iqdb_index_stats(
 	OUT snapshot_time timestamptz,
 	OUT snapshot_bytes bigint,
 	OUT levels bigint[],
+	OUT twins bigint,
+	OUT unreachable bigint,
 	OUT lists integer,
 	OUT list_min bigint,
 	OUT list_max bigint,

@@ -68,8 +68,8 @@ iqdb_sql_index_stats(PG_FUNCTION_ARGS)
 	uint32		pages;
 	uint64		end = 0;
 	TupleDesc	tupdesc;
-	Datum		values[28];
-	bool		nulls[28] = {false};
+	Datum		values[30];
+	bool		nulls[30] = {false};
 	int			n = 0;
 
 	if (get_call_result_type(fcinfo, NULL, &tupdesc) != TYPEFUNC_COMPOSITE)
@@ -113,6 +113,10 @@ iqdb_sql_index_stats(PG_FUNCTION_ARGS)
 	nulls[n] = arena == NULL || options.engine != IQDB_ENGINE_HNSW;
 	values[n] = nulls[n] ? (Datum) 0 : levels_array(&stats.engine);
 	n++;
+	for (int i = 0; i < 2; i++)
+		nulls[n + i] = arena == NULL || options.engine != IQDB_ENGINE_HNSW;
+	values[n++] = Int64GetDatum((int64) stats.engine.twins);
+	values[n++] = Int64GetDatum((int64) stats.engine.unreachable);
 	for (int i = 0; i < 8; i++)
 		nulls[n + i] = arena == NULL || options.engine != IQDB_ENGINE_IVF;
 	values[n++] = Int32GetDatum((int32) stats.engine.lists);

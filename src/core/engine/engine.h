@@ -98,8 +98,9 @@ typedef struct IqdbEngineStats
 	uint64_t unlinked;        /* rows that are found by exact scan only */
 	uint64_t unrepaired;      /* removed rows an engine still holds */
 	uint64_t unreachable;     /* hnsw: nodes out of reach when last checked or repaired: found by the scan of all rows */
+	uint64_t twins;           /* hnsw: rows that share the node of an equal row */
 	uint32_t levels;          /* hnsw */
-	uint64_t level_count[16]; /* hnsw: rows whose top level is i; the last entry collects the rest */
+	uint64_t level_count[16]; /* hnsw: nodes whose top level is i; the last entry collects the rest */
 	uint32_t lists;           /* ivf */
 	uint64_t list_min;
 	uint64_t list_max;

@@ -3,7 +3,7 @@
  *
  * What is promised of the graph, and therefore a breach when it does not hold: lists within their room, links to nodes
  * that are part of the graph and reach the list's level, no link to the node itself, no link twice in a list, every LIVE
- * row linked or waiting, every waiting row in region PENDING once, an entry point that is a node, counts that agree.
+ * row linked, waiting or the twin of an equal one, every waiting row in region PENDING once, an entry point that is a node, counts that agree.
  * Links need not be reciprocal, and nodes may be out of reach from the entry point (rows of equal distance to all others,
  * rows of small norm under DOT, clusters far apart): searches find their rows by looking at every row at last, so that is
  * counted, not reported as a breach.
@@ -31,6 +31,9 @@ typedef struct Check
 	uint64_t         dead;
 	uint64_t         dead_linked; /* of those linked */
 	uint64_t         waiting;
+	uint64_t         twins;   /* not removed for good */
+	uint64_t         chained; /* those met in chains */
+	uint64_t         gone;    /* twins that a repair has begun to remove */
 	uint64_t        *bits; /* a bit per slot */
 } Check;
 
@@ -100,6 +103,39 @@ check_list(Check *check, uint32_t slot, uint32_t level)
 	}
 }
 
+/* A twin is equal to its node, and the node's chain ends with the one it is said to end with. */
+static void
+check_twins(Check *check, uint32_t node)
+{
+	const IqdbiHnsw *graph = check->graph;
+	uint32_t         first = iqdbi_hnsw_twin_next(graph, node);
+	uint32_t         last = first;
+	uint32_t         length = 0;
+
+	for (uint32_t slot = first; slot != IQDB_SLOT_NONE; slot = iqdbi_hnsw_twin_next(graph, slot))
+	{
+		uint32_t info = iqdbi_hnsw_info(graph, slot);
+
+		if (iqdbi_info_status(info) == IQDBI_INFO_TWIN)
+			check->chained++;
+		else if ((info & IQDBI_INFO_WAS_TWIN) == 0)
+			report(check, "no twin in a chain of twins", slot, 0);
+		if (!iqdbi_hnsw_equal(graph, node, slot))
+			report(check, "twin that differs from its node", slot, 0);
+		if (atomic_load_explicit(&iqdbi_hnsw_node(graph, slot)->block, memory_order_relaxed) != node)
+			report(check, "twin that names another node", slot, 0);
+		last = slot;
+		if (++length > check->slot_count)
+		{
+			report(check, "chain of twins without end", node, 0);
+			return;
+		}
+	}
+	if (first != IQDB_SLOT_NONE &&
+		atomic_load_explicit(&iqdbi_hnsw_node(graph, first)->links[0], memory_order_relaxed) != last + 1)
+		report(check, "chain of twins ends elsewhere", node, 0);
+}
+
 static void
 check_node(Check *check, uint32_t slot)
 {
@@ -109,13 +145,12 @@ check_node(Check *check, uint32_t slot)
 	uint32_t         status = iqdbi_info_status(info);
 	uint32_t         level = iqdbi_info_level(info);
 
-	if (status > IQDBI_INFO_CONDEMNED || level > IQDBI_HNSW_LEVEL_MAX)
+	if (status > IQDBI_INFO_TWIN || level > IQDBI_HNSW_LEVEL_MAX)
 	{
 		report(check, "state of the node is none of the known ones", slot, level);
 		return;
 	}
-	if (state == IQDB_ROW_LIVE && status != IQDBI_INFO_PENDING && status != IQDBI_INFO_LINKING &&
-		status != IQDBI_INFO_LINKED)
+	if (state == IQDB_ROW_LIVE && (status == IQDBI_INFO_ABSENT || status == IQDBI_INFO_CONDEMNED))
 		report(check, "live row that is neither linked nor waiting", slot, 0);
 	if (state == IQDB_ROW_LIVE && (info & IQDBI_INFO_DEAD) != 0)
 		report(check, "live row whose node is marked as removed", slot, 0);
@@ -131,6 +166,10 @@ check_node(Check *check, uint32_t slot)
 		check->dead_linked += (info & IQDBI_INFO_DEAD) != 0;
 		check->levels[level]++;
 	}
+	check->twins += status == IQDBI_INFO_TWIN;
+	check->gone += (info & IQDBI_INFO_WAS_TWIN) != 0;
+	if (status == IQDBI_INFO_LINKED || ((info & IQDBI_INFO_WAS_LINKED) != 0 && (info & IQDBI_INFO_INHERITED) == 0))
+		check_twins(check, slot);
 	if (status != IQDBI_INFO_LINKED)
 		return;
 	for (uint32_t at = 0; at <= level; at++)
@@ -200,6 +239,10 @@ check_counts(Check *check)
 		report(check, "count of linked nodes is wrong", 0, 0);
 	if (check->dead != atomic_load_explicit(&graph->header->unrepaired, memory_order_relaxed))
 		report(check, "count of removed rows is wrong", 0, 0);
+	if (check->chained != check->twins)
+		report(check, "twins are not all in chains", 0, 0);
+	if (check->twins + check->gone != atomic_load_explicit(&graph->header->twins, memory_order_relaxed))
+		report(check, "count of twins is wrong", 0, 0);
 	if (entry == 0 && check->linked > 0)
 		report(check, "graph without entry point", 0, 0);
 	if (entry != 0)
@@ -207,7 +250,7 @@ check_counts(Check *check)
 		uint32_t slot = iqdbi_entry_slot(entry);
 		uint32_t info = slot < check->slot_count ? iqdbi_hnsw_info(graph, slot) : IQDBI_INFO_ABSENT;
 
-		if (iqdbi_info_status(info) < IQDBI_INFO_LINKING || iqdbi_info_level(info) != iqdbi_entry_level(entry))
+		if (iqdbi_info_status(info) < IQDBI_INFO_LINKING || iqdbi_info_status(info) == IQDBI_INFO_TWIN || iqdbi_info_level(info) != iqdbi_entry_level(entry))
 			report(check, "entry point is no such node", slot, iqdbi_entry_level(entry));
 	}
 }
@@ -276,6 +319,7 @@ iqdbi_hnsw_stats(const IqdbStore *store, IqdbEngineStats *stats_out)
 	stats_out->unlinked = atomic_load_explicit(&header->pending, memory_order_relaxed);
 	stats_out->unrepaired = atomic_load_explicit(&header->unrepaired, memory_order_relaxed);
 	stats_out->unreachable = atomic_load_explicit(&header->unreachable, memory_order_relaxed);
+	stats_out->twins = atomic_load_explicit(&header->twins, memory_order_relaxed);
 	stats_out->levels = entry == 0 ? 0 : iqdbi_entry_level(entry) + 1;
 	for (uint32_t level = 0; level < IQDBI_HNSW_LEVELS; level++)
 		stats_out->level_count[level < last ? level : last] +=

@@ -15,7 +15,7 @@
  *     0   4  number of slots in this chunk, at least 1
  *     4   4  payload length, at most 256 KiB
  *     8      per slot: u8 0 (no node), or u8 1 + top level (1 .. 32), sequence u64 (0: a removed row), and per level
- *            from 0 on a count u16 and as many slots u32
+ *            from 0 on a count u16 and as many slots u32, or u8 255 (a twin), sequence u64, slot of its node u32
  *
  * Codes are not stored: they are made from the vectors again. Nodes of removed rows are stored as long as the graph leads
  * over them; load() repairs the graph around them as a vacuum would have done, for their rows are not in the snapshot.
@@ -36,6 +36,8 @@
 #define HEADER_SIZE 32
 #define CHUNK_HEADER_SIZE 8
 #define NODE_SIZE_MAX (1 + 8 + IQDBI_HNSW_LEVELS * (2 + 4 * IQDBI_HNSW_LIST_MAX))
+#define TWIN 255
+#define TWIN_SIZE 13
 #define CHUNK_SIZE_WANTED 65536u
 #define CHUNK_SIZE_MAX 262144u
 
@@ -56,6 +58,13 @@ encode_node(const IqdbiHnsw *graph, uint32_t slot, unsigned char *bytes)
 	bool             live = iqdb_store_state(store, slot) == IQDB_ROW_LIVE;
 
 	bytes[0] = 0;
+	if (status == IQDBI_INFO_TWIN && live)
+	{
+		bytes[0] = TWIN;
+		iqdb_store_u64(bytes + 1, store->slots[slot].sequence);
+		iqdb_store_u32(bytes + 9, atomic_load_explicit(&iqdbi_hnsw_node(graph, slot)->block, memory_order_relaxed));
+		return TWIN_SIZE;
+	}
 	if (status != IQDBI_INFO_LINKED && (info & IQDBI_INFO_WAS_LINKED) == 0)
 		return 1;
 	bytes[0] = (unsigned char) (1 + level);
@@ -154,6 +163,7 @@ typedef struct Load
 	uint32_t  entry_slot; /* what the snapshot says */
 	uint32_t  known;      /* slots below it have records here */
 	uint32_t  lost;       /* nodes without their row */
+	IqdbTopK  twins;      /* slots of twins; their nodes are noted in their records */
 	uint32_t  centre;     /* components of the centre */
 } Load;
 
@@ -219,6 +229,20 @@ begin_node(Load *load, uint32_t slot, uint32_t level, uint64_t sequence)
 	atomic_store_explicit(&node->info, info, memory_order_relaxed);
 }
 
+/* Notes a twin until all nodes are there. */
+static IqdbStatus
+decode_twin(Load *load, uint32_t slot, const unsigned char *bytes, IqdbError *err)
+{
+	IqdbCandidate twin = {.sequence = iqdb_load_u64(bytes + 1), .slot = slot};
+
+	if (!row_is(load->graph.store, slot, twin.sequence))
+		return IQDB_OK;
+	atomic_store_explicit(&iqdbi_hnsw_node(&load->graph, slot)->block, iqdb_load_u32(bytes + 9), memory_order_relaxed);
+	if (iqdb_topk_offer(&load->twins, twin) != IQDB_OK)
+		return iqdb_fail(err, IQDB_ERR_NOMEM, "out of memory for loading the graph");
+	return IQDB_OK;
+}
+
 /* One slot's description; *used_out = its length. */
 static IqdbStatus
 decode_node(Load *load, uint32_t slot, const unsigned char *bytes, size_t length, size_t *used_out, IqdbError *err)
@@ -234,6 +258,11 @@ decode_node(Load *load, uint32_t slot, const unsigned char *bytes, size_t length
 	*used_out = 1;
 	if (bytes[0] == 0)
 		return IQDB_OK;
+	if (bytes[0] == TWIN)
+	{
+		*used_out = TWIN_SIZE;
+		return length >= TWIN_SIZE ? decode_twin(load, slot, bytes, err) : corrupt(err, "chunk is too short");
+	}
 	level = bytes[0] - 1u;
 	if (level > IQDBI_HNSW_LEVEL_MAX || length < used)
 		return corrupt(err, level > IQDBI_HNSW_LEVEL_MAX ? "level is too high" : "chunk is too short");
@@ -276,7 +305,7 @@ load_chunk(Load *load, uint32_t *slot, unsigned char *bytes, IqdbSource *source,
 	IQDB_TRY(source->read(source->arg, bytes, length, err));
 	for (uint32_t i = 0; i < count; i++)
 	{
-		size_t used;
+		size_t used = 0;
 
 		IQDB_TRY(decode_node(load, *slot + i, bytes + at, length - at, &used, err));
 		at += used;
@@ -376,6 +405,34 @@ find_entry(const Load *load)
 	atomic_store_explicit(&graph->header->entry, best, memory_order_release);
 }
 
+/* The chains, in the order of insertion. What is no twin of the node it names is a row without links. */
+static void
+load_twins(Load *load)
+{
+	const IqdbiHnsw *graph = &load->graph;
+
+	iqdb_topk_sort(&load->twins);
+	for (size_t i = 0; i < load->twins.count; i++)
+	{
+		uint32_t       slot = load->twins.items[i].slot;
+		IqdbiHnswNode *own = iqdbi_hnsw_node(graph, slot);
+		uint32_t       node = atomic_load_explicit(&own->block, memory_order_relaxed);
+		uint32_t       status = node < load->known ? iqdbi_info_status(iqdbi_hnsw_info(graph, node)) : IQDBI_INFO_ABSENT;
+		uint32_t       like = node;
+
+		atomic_store_explicit(&own->block, 0, memory_order_relaxed);
+		/* a node without its row has no vector: its twins are compared with the first of them */
+		if (status == IQDBI_INFO_CONDEMNED)
+			like = iqdbi_hnsw_twin_next(graph, node);
+		else if (status != IQDBI_INFO_LINKED)
+			continue;
+		if (like != IQDB_SLOT_NONE && !iqdbi_hnsw_equal(graph, like, slot))
+			continue;
+		iqdbi_hnsw_twin_append(graph, node, slot);
+		iqdbi_hnsw_set_info(graph, slot, IQDBI_INFO_TWIN, 0);
+	}
+}
+
 /* LIVE rows without a node are as if just added. */
 static void
 add_unlinked(const Load *load, uint32_t slot_count)
@@ -385,8 +442,9 @@ add_unlinked(const Load *load, uint32_t slot_count)
 	iqdb_store_lock(store, IQDB_LOCK_ROWS, true);
 	for (uint32_t slot = 0; slot < slot_count; slot++)
 	{
-		if (iqdb_store_state(store, slot) == IQDB_ROW_LIVE &&
-			iqdbi_info_status(iqdbi_hnsw_info(&load->graph, slot)) != IQDBI_INFO_LINKED)
+		uint32_t status = iqdbi_info_status(iqdbi_hnsw_info(&load->graph, slot));
+
+		if (iqdb_store_state(store, slot) == IQDB_ROW_LIVE && status != IQDBI_INFO_LINKED && status != IQDBI_INFO_TWIN)
 			iqdbi_hnsw_added(store, slot);
 	}
 	iqdb_store_unlock(store, IQDB_LOCK_ROWS, true);
@@ -410,11 +468,28 @@ load_nodes(Load *load, IqdbSource *source, IqdbError *err)
 	return status;
 }
 
+/* What the chunks said, put together; *load has nothing else to say. */
+static IqdbStatus
+assemble(Load *load, uint32_t slot_count, IqdbError *err)
+{
+	for (uint32_t slot = 0; slot < load->known; slot++)
+		drop_bad_links(load, slot);
+	load_twins(load);
+	find_entry(load);
+	if (load->lost > 0)
+		IQDB_TRY(iqdbi_hnsw_repair_loaded(&load->graph, load->known, err));
+	add_unlinked(load, slot_count);
+	if (load->centre == 0 && iqdbi_hnsw_centre_review(&load->graph) != IQDB_OK)
+		return iqdb_fail(err, IQDB_ERR_NOMEM, "out of memory for loading the graph");
+	return IQDB_OK;
+}
+
 IqdbStatus
 iqdbi_hnsw_load(IqdbStore *store, IqdbSource *source, IqdbError *err)
 {
-	uint32_t slot_count = atomic_load_explicit(&store->header->slot_count, memory_order_relaxed);
-	Load     load = {.entry_slot = IQDB_SLOT_NONE};
+	uint32_t   slot_count = atomic_load_explicit(&store->header->slot_count, memory_order_relaxed);
+	Load       load = {.entry_slot = IQDB_SLOT_NONE};
+	IqdbStatus status;
 
 	iqdbi_hnsw_view(&load.graph, store);
 	IQDB_TRY(load_header(&load, source, err));
@@ -426,15 +501,10 @@ iqdbi_hnsw_load(IqdbStore *store, IqdbSource *source, IqdbError *err)
 	if (iqdbi_hnsw_reserve(store, load.known, NULL) != IQDB_OK)
 		load.known = slot_count;
 	iqdb_store_unlock(store, IQDB_LOCK_ROWS, true);
-	IQDB_TRY(load_nodes(&load, source, err));
-
-	for (uint32_t slot = 0; slot < load.known; slot++)
-		drop_bad_links(&load, slot);
-	find_entry(&load);
-	if (load.lost > 0)
-		IQDB_TRY(iqdbi_hnsw_repair_loaded(&load.graph, load.known, err));
-	add_unlinked(&load, slot_count);
-	if (load.centre == 0 && iqdbi_hnsw_centre_review(&load.graph) != IQDB_OK)
-		return iqdb_fail(err, IQDB_ERR_NOMEM, "out of memory for loading the graph");
-	return IQDB_OK;
+	iqdb_topk_init(&load.twins, &store->host->allocator, SIZE_MAX);
+	status = load_nodes(&load, source, err);
+	if (status == IQDB_OK)
+		status = assemble(&load, slot_count, err);
+	iqdb_topk_free(&load.twins);
+	return status;
 }

@@ -74,6 +74,8 @@ condemn(const IqdbiHnsw *graph, uint32_t slot)
 		wanted = iqdbi_info_make(IQDBI_INFO_CONDEMNED, iqdbi_info_level(info)) | IQDBI_INFO_DEAD;
 		if (status == IQDBI_INFO_LINKED)
 			wanted |= IQDBI_INFO_WAS_LINKED;
+		if (status == IQDBI_INFO_TWIN)
+			wanted |= IQDBI_INFO_WAS_TWIN;
 	} while (!atomic_compare_exchange_weak_explicit(word, &info, wanted, memory_order_acq_rel, memory_order_acquire));
 	return true;
 }
@@ -315,6 +317,8 @@ repair_node(Repair *repair, uint32_t slot)
 	repair->linker.walk.budget -= LOOK_COST;
 	if (iqdbi_info_status(info) != IQDBI_INFO_LINKED)
 		return IQDB_OK;
+	if (iqdbi_hnsw_twin_next(graph, slot) != IQDB_SLOT_NONE)
+		IQDB_TRY(iqdbi_hnsw_twins_drop(&repair->linker.walk, slot));
 	for (uint32_t at = 0; at <= level; at++)
 	{
 		uint32_t count = iqdbi_list_read(graph, iqdbi_hnsw_list(graph, slot, at), at, slots);
@@ -325,6 +329,28 @@ repair_node(Repair *repair, uint32_t slot)
 	if ((info & IQDBI_INFO_DEAD) == 0 && (repair->entry == 0 || level > iqdbi_entry_level(repair->entry)))
 		repair->entry = iqdbi_entry_make(slot, level);
 	return IQDB_OK;
+}
+
+/* Condemned nodes with twins that stay leave them their place, before the lists that name them are mended. */
+static IqdbStatus
+bequeath_all(Repair *repair)
+{
+	IqdbiWalk *walk = &repair->linker.walk;
+	IqdbStatus status = IQDB_OK;
+	IqdbiPause pause;
+
+	iqdbi_walk_enter(walk);
+	for (uint32_t slot = 0; slot < repair->slot_count && status == IQDB_OK; slot++)
+	{
+		if (!is_condemned(repair, slot))
+			continue;
+		walk->budget -= LOOK_COST;
+		status = iqdbi_hnsw_twins_bequeath(walk, slot);
+		if (status == IQDB_OK && iqdbi_walk_spent(walk))
+			status = iqdbi_walk_pause(walk, &pause);
+	}
+	iqdbi_walk_leave(walk);
+	return status;
 }
 
 static IqdbStatus
@@ -376,7 +402,12 @@ forget(const IqdbiHnsw *graph, uint32_t slot)
 		atomic_fetch_sub_explicit(&graph->header->linked, 1, memory_order_relaxed);
 		atomic_fetch_sub_explicit(&graph->header->level_count[level], 1, memory_order_relaxed);
 	}
-	iqdbi_hnsw_blocks_give(graph, slot, level);
+	if ((info & IQDBI_INFO_WAS_TWIN) != 0)
+		atomic_fetch_sub_explicit(&graph->header->twins, 1, memory_order_relaxed);
+	else
+		iqdbi_hnsw_run_give(graph, atomic_load_explicit(&node->block, memory_order_relaxed), level);
+	atomic_store_explicit(&node->block, 0, memory_order_relaxed);
+	atomic_store_explicit(&node->twin, 0, memory_order_relaxed);
 	atomic_store_explicit(&node->count, 0, memory_order_relaxed);
 	atomic_store_explicit(&node->info, iqdbi_info_make(IQDBI_INFO_ABSENT, 0), memory_order_release);
 }
@@ -415,6 +446,7 @@ vacuum_run(Repair *repair)
 		return IQDB_OK;
 	/* behind this nobody writes a link to a condemned node */
 	barrier(repair->graph);
+	IQDB_TRY(bequeath_all(repair));
 	IQDB_TRY(pass(repair));
 	let_go(repair);
 	return IQDB_OK;
@@ -430,6 +462,7 @@ loaded_run(Repair *repair)
 		if (iqdbi_info_status(iqdbi_hnsw_info(graph, slot)) == IQDBI_INFO_CONDEMNED)
 			repair->condemned[slot / 64] |= UINT64_C(1) << (slot % 64);
 	}
+	IQDB_TRY(bequeath_all(repair));
 	IQDB_TRY(pass(repair));
 	for (uint32_t slot = 0; slot < repair->slot_count; slot++)
 	{

@@ -29,7 +29,7 @@
 #define ALPHA_PLAIN 1.07f
 
 _Static_assert(sizeof(IqdbiHnswHeader) <= IQDB_HEADERS_SIZE - IQDB_ENGINE_HEADER_OFFSET, "one page for the engine");
-_Static_assert(sizeof(IqdbiHnswNode) == 16, "a node's head is 16 bytes, its links follow");
+_Static_assert(sizeof(IqdbiHnswNode) == 20, "a node's head is 20 bytes, its links follow");
 _Static_assert(sizeof(IqdbSq8Row) == 16, "four rows' scalars in a cache line");
 _Static_assert(sizeof(_Atomic uint64_t) == 8, "atomics live in shared memory as they are");
 
@@ -57,7 +57,7 @@ is_coded(const IqdbIndexOptions *options)
 }
 
 /*
- * Level 0 has room for 2m links and at least m / 2 more, and for as many as fill the record's last cache line: a full
+ * Level 0 has room for 2m links and about m / 2 more, and for as many as fill the record's last cache line: a full
  * list is cut back to 2m only once per that many new links.
  */
 static Shape
@@ -71,7 +71,7 @@ shape_of(const IqdbIndexOptions *options)
 	shape.degree[0] = 2 * m;
 	shape.degree[1] = m;
 	shape.record_size =
-		round_up(shape.node_offset + (uint32_t) sizeof(IqdbiHnswNode) + 4 * (shape.degree[0] + slack), CACHE_LINE);
+		round_up(shape.node_offset + (uint32_t) sizeof(IqdbiHnswNode) + 4 * (shape.degree[0] + slack - 1), CACHE_LINE);
 	shape.room[0] = (shape.record_size - shape.node_offset - (uint32_t) sizeof(IqdbiHnswNode)) / 4;
 	shape.block_words = round_up(1 + shape.degree[1] + slack - 1, 4);
 	shape.room[1] = shape.block_words - 1;
@@ -243,6 +243,18 @@ iqdbi_list_write(_Atomic uint32_t *list, const uint32_t *slots, uint32_t count)
 	atomic_store_explicit(&list[0], count, memory_order_release);
 }
 
+void
+iqdbi_hnsw_set_info(const IqdbiHnsw *graph, uint32_t slot, uint32_t status, uint32_t level)
+{
+	_Atomic uint32_t *info = &iqdbi_hnsw_node(graph, slot)->info;
+	uint32_t          old = atomic_load_explicit(info, memory_order_relaxed);
+	uint32_t          wanted = iqdbi_info_make(status, level);
+
+	while (!atomic_compare_exchange_weak_explicit(info, &old, wanted | (old & IQDBI_INFO_DEAD), memory_order_acq_rel,
+												  memory_order_relaxed))
+		;
+}
+
 /* ---- levels and their blocks ------------------------------------------------------------------------------------- */
 
 uint32_t
@@ -327,11 +339,9 @@ iqdbi_hnsw_blocks_take(const IqdbiHnsw *graph, uint32_t slot, uint32_t level)
 }
 
 void
-iqdbi_hnsw_blocks_give(const IqdbiHnsw *graph, uint32_t slot, uint32_t level)
+iqdbi_hnsw_run_give(const IqdbiHnsw *graph, uint32_t run, uint32_t level)
 {
-	IqdbiHnswNode   *node = iqdbi_hnsw_node(graph, slot);
 	IqdbiHnswHeader *header = graph->header;
-	uint32_t         run = atomic_load_explicit(&node->block, memory_order_relaxed);
 
 	if (run == 0 || level == 0)
 		return;
@@ -339,7 +349,6 @@ iqdbi_hnsw_blocks_give(const IqdbiHnsw *graph, uint32_t slot, uint32_t level)
 	atomic_store_explicit(&block_at(graph, run)[0], header->block_free[level], memory_order_relaxed);
 	header->block_free[level] = run;
 	iqdb_store_unlock(graph->store, IQDB_LOCK_ENGINE, true);
-	atomic_store_explicit(&node->block, 0, memory_order_relaxed);
 }
 
 /* ---- rows waiting for links -------------------------------------------------------------------------------------- */

@@ -8,6 +8,7 @@
  */
 #include "core/hnsw/hnsw_private.h"
 
+#include <math.h>
 #include <string.h>
 
 /* Selected neighbours a candidate is compared with at a time: more would waste work when the first one rules it out. */
@@ -15,6 +16,9 @@
 
 /* Lists are cut back outside their lock; when others keep changing them meanwhile, at last inside. */
 #define REWRITE_TRIES 4
+
+/* Keys differ by this share at most when they would be the same but for the order of additions. */
+#define SAME_KEY 1e-5f
 
 /* Rows taken from region PENDING at a time. */
 #define PENDING_BATCH 1024
@@ -255,9 +259,31 @@ raise_entry(const IqdbiHnsw *graph, uint32_t slot, uint32_t level)
 	iqdb_store_unlock(graph->store, IQDB_LOCK_ENGINE, true);
 }
 
-/* Finds and notes the neighbours on every level. *stale_out: slots were let go meanwhile, all of it is worthless. */
+/*
+ * A node equal to the row, among those that a search for it found: it has the key that the row has with itself, but for
+ * rounding, and is the nearest unless the metric is DOT.
+ */
+static uint32_t
+find_equal(IqdbiLinker *linker, uint32_t slot)
+{
+	const IqdbiHnsw *graph = linker->walk.graph;
+	const IqdbiBeam *beam = &linker->walk.beam;
+	float            self;
+	float            tolerance;
+
+	iqdbi_hnsw_score(graph, &linker->walk.target, &slot, 1, &self);
+	tolerance = SAME_KEY * (1.0f + fabsf(self));
+	for (size_t i = 0; i < beam->count; i++)
+	{
+		if (fabsf(beam->results[i].key - self) <= tolerance && iqdbi_hnsw_equal(graph, beam->results[i].slot, slot))
+			return beam->results[i].slot;
+	}
+	return IQDB_SLOT_NONE;
+}
+
+/* Finds and notes the neighbours on every level, and an equal node. *stale_out: slots were let go meanwhile, all of it is worthless. */
 static IqdbStatus
-choose_neighbours(IqdbiLinker *linker, uint64_t entry, uint32_t level, bool *stale_out)
+choose_neighbours(IqdbiLinker *linker, uint32_t slot, uint64_t entry, uint32_t level, bool *stale_out)
 {
 	IqdbiWalk       *walk = &linker->walk;
 	const IqdbiHnsw *graph = walk->graph;
@@ -265,6 +291,7 @@ choose_neighbours(IqdbiLinker *linker, uint64_t entry, uint32_t level, bool *sta
 	uint32_t         highest = level < top ? level : top;
 
 	*stale_out = false;
+	linker->equal = IQDB_SLOT_NONE;
 	memset(linker->chosen_count, 0, sizeof(linker->chosen_count));
 	IQDB_TRY(iqdbi_walk_descend(walk, entry, highest, graph->store->header->options.ef_construction));
 	for (uint32_t at = highest + 1; at-- > 0;)
@@ -292,6 +319,7 @@ choose_neighbours(IqdbiLinker *linker, uint64_t entry, uint32_t level, bool *sta
 													  graph->store->header->options.m,
 													 IQDB_SLOT_NONE, choice(linker, at));
 	}
+	linker->equal = find_equal(linker, slot);
 	return IQDB_OK;
 }
 
@@ -336,9 +364,9 @@ prepare_target(IqdbiLinker *linker, uint32_t slot)
 	iqdbi_target_row(linker->walk.graph, &linker->walk.target, slot);
 }
 
-/* STRUCTURE is held; the row is ours (LINKING). */
+/* STRUCTURE is held; the row is ours (LINKING). *joined_out: it became the twin of a node. */
 static IqdbStatus
-link_claimed(IqdbiLinker *linker, uint32_t slot, uint32_t level)
+link_claimed(IqdbiLinker *linker, uint32_t slot, uint32_t level, bool *joined_out)
 {
 	IqdbiWalk       *walk = &linker->walk;
 	const IqdbiHnsw *graph = walk->graph;
@@ -351,9 +379,12 @@ link_claimed(IqdbiLinker *linker, uint32_t slot, uint32_t level)
 		prepare_target(linker, slot);
 		if (entry != 0)
 		{
-			IQDB_TRY(choose_neighbours(linker, entry, level, &stale));
+			IQDB_TRY(choose_neighbours(linker, slot, entry, level, &stale));
 			if (stale)
 				continue;
+			*joined_out = linker->equal != IQDB_SLOT_NONE && iqdbi_hnsw_twin_join(graph, linker->equal, slot);
+			if (*joined_out)
+				return IQDB_OK;
 			for (uint32_t at = 0; at <= level; at++)
 				drop_dead_choices(linker, at);
 			if (linker->chosen_count[0] > 0)
@@ -382,19 +413,6 @@ claim(const IqdbiHnsw *graph, uint32_t slot)
 												   memory_order_relaxed);
 }
 
-/* Sets status and level, keeps the flag that removed() may set at any time. */
-static void
-set_info(const IqdbiHnsw *graph, uint32_t slot, uint32_t status, uint32_t level)
-{
-	_Atomic uint32_t *info = &iqdbi_hnsw_node(graph, slot)->info;
-	uint32_t          old = atomic_load_explicit(info, memory_order_relaxed);
-	uint32_t          wanted = iqdbi_info_make(status, level);
-
-	while (!atomic_compare_exchange_weak_explicit(info, &old, wanted | (old & IQDBI_INFO_DEAD), memory_order_acq_rel,
-												  memory_order_relaxed))
-		;
-}
-
 /* Draws the level and takes the blocks for it. */
 static uint32_t
 prepare_lists(IqdbiLinker *linker, uint32_t slot)
@@ -403,8 +421,41 @@ prepare_lists(IqdbiLinker *linker, uint32_t slot)
 	uint32_t         level = iqdbi_hnsw_draw_level(graph, graph->store->slots[slot].sequence);
 
 	level = iqdbi_hnsw_blocks_take(graph, slot, level);
-	set_info(graph, slot, IQDBI_INFO_LINKING, level);
+	atomic_store_explicit(&iqdbi_hnsw_node(graph, slot)->twin, 0, memory_order_relaxed);
+	iqdbi_hnsw_set_info(graph, slot, IQDBI_INFO_LINKING, level);
 	return level;
+}
+
+/* As a node, or as the twin of a node that is met on the way. */
+static IqdbStatus
+link_as_node(IqdbiLinker *linker, uint32_t slot, bool *joined_out)
+{
+	const IqdbiHnsw *graph = linker->walk.graph;
+	IqdbiHnswHeader *header = graph->header;
+	uint32_t         level = prepare_lists(linker, slot);
+	uint32_t         block = atomic_load_explicit(&iqdbi_hnsw_node(graph, slot)->block, memory_order_relaxed);
+	IqdbStatus       status = choices_room(linker, level);
+
+	*joined_out = false;
+	if (status == IQDB_OK)
+		status = link_claimed(linker, slot, level, joined_out);
+	if (status == IQDB_OK && !*joined_out)
+	{
+		iqdbi_hnsw_set_info(graph, slot, IQDBI_INFO_LINKED, level);
+		atomic_fetch_add_explicit(&header->linked, 1, memory_order_relaxed);
+		atomic_fetch_add_explicit(&header->level_count[level], 1, memory_order_relaxed);
+		iqdbi_hnsw_twin_remember(graph, slot, slot);
+		return IQDB_OK;
+	}
+	iqdbi_hnsw_run_give(graph, block, level);
+	if (status != IQDB_OK)
+	{
+		atomic_store_explicit(&iqdbi_hnsw_node(graph, slot)->block, 0, memory_order_relaxed);
+		iqdbi_hnsw_set_info(graph, slot, IQDBI_INFO_PENDING, 0);
+	}
+	else
+		iqdbi_hnsw_twin_remember(graph, slot, linker->equal);
+	return status;
 }
 
 IqdbStatus
@@ -412,31 +463,22 @@ iqdbi_hnsw_link_one(IqdbiLinker *linker, uint32_t slot, bool *linked_out, IqdbEr
 {
 	IqdbiWalk       *walk = &linker->walk;
 	const IqdbiHnsw *graph = walk->graph;
-	IqdbiHnswHeader *header = graph->header;
 	IqdbStatus       status = IQDB_OK;
 	bool             claimed;
-	uint32_t         level;
 
 	iqdbi_walk_enter(walk);
 	claimed = iqdb_store_state(graph->store, slot) == IQDB_ROW_LIVE && claim(graph, slot);
 	if (claimed)
 	{
-		level = prepare_lists(linker, slot);
-		status = choices_room(linker, level);
+		uint32_t equal = iqdbi_hnsw_twin_recent(graph, slot);
+		bool     joined = equal != IQDB_SLOT_NONE && iqdbi_hnsw_twin_join(graph, equal, slot);
+
+		if (!joined)
+			status = link_as_node(linker, slot, &joined);
+		if (joined)
+			iqdbi_hnsw_set_info(graph, slot, IQDBI_INFO_TWIN, 0);
 		if (status == IQDB_OK)
-			status = link_claimed(linker, slot, level);
-		if (status == IQDB_OK)
-		{
-			set_info(graph, slot, IQDBI_INFO_LINKED, level);
-			atomic_fetch_add_explicit(&header->linked, 1, memory_order_relaxed);
-			atomic_fetch_add_explicit(&header->level_count[level], 1, memory_order_relaxed);
 			iqdbi_hnsw_pending_done(graph, 1);
-		}
-		else
-		{
-			iqdbi_hnsw_blocks_give(graph, slot, level);
-			set_info(graph, slot, IQDBI_INFO_PENDING, 0);
-		}
 	}
 	iqdbi_walk_leave(walk);
 	if (linked_out != NULL)

@@ -19,6 +19,12 @@
 /* The beam keeps a flag in the top bit of a slot number. */
 #define IQDBI_HNSW_SLOTS_MAX UINT32_C(0x7fffffff)
 
+/* Places in which nodes linked lately are remembered by a hash of their vectors. */
+#define IQDBI_HNSW_RECENT 512u
+
+/* What a step along a chain of twins costs, in the nanoseconds of IqdbiHnsw.cost. */
+#define IQDBI_TWIN_COST 30
+
 /* No list has more room than this: 2 * 128 links, 64 of slack, and what fills the last cache line. */
 #define IQDBI_HNSW_LIST_MAX 352u
 
@@ -45,6 +51,7 @@ typedef struct IqdbiHnswHeader
 	_Atomic uint64_t entry;       /* (level + 1) << 32 | slot; 0 = the graph is empty */
 	_Atomic uint64_t epoch;       /* counts rounds of letting slots go: slots remembered from an earlier one are stale */
 	_Atomic uint32_t linked;      /* nodes in the graph, dead ones included */
+	_Atomic uint32_t twins;       /* rows that share the node of an equal one, dead ones included */
 	_Atomic uint32_t unrepaired;  /* removed rows whose slots are still held */
 	_Atomic uint32_t pending;     /* entries of region PENDING, finished ones included */
 	_Atomic uint32_t unreachable; /* nodes out of reach when last counted */
@@ -55,6 +62,8 @@ typedef struct IqdbiHnswHeader
 	uint32_t         block_count;                    /* blocks ever used; block 0 is never given out */
 	uint32_t         block_free[IQDBI_HNSW_LEVELS];  /* heads of free runs of so many blocks, 0 = none */
 	_Atomic uint32_t level_count[IQDBI_HNSW_LEVELS]; /* linked nodes by top level; also read without the lock */
+	/* without lock again */
+	_Atomic uint32_t recent[IQDBI_HNSW_RECENT]; /* slot + 1 of a node, 0 = none: see hnsw_twins.c */
 } IqdbiHnswHeader;
 
 /*
@@ -65,7 +74,8 @@ typedef struct IqdbiHnswNode
 {
 	_Atomic uint32_t lock;  /* bit 0: held by a writer of the lists; the rest counts changes */
 	_Atomic uint32_t info;  /* IQDBI_INFO_* */
-	_Atomic uint32_t block; /* first upper block, 0 = none; valid while the node is linked */
+	_Atomic uint32_t block; /* first upper block, 0 = none; valid while the node is linked. Of a twin: its node */
+	_Atomic uint32_t twin;  /* slot + 1 of the first twin; of a twin: of the next one; 0 = none: see hnsw_twins.c */
 	_Atomic uint32_t count; /* level-0 list */
 	_Atomic uint32_t links[];
 } IqdbiHnswNode;
@@ -76,9 +86,12 @@ typedef struct IqdbiHnswNode
 #define IQDBI_INFO_LINKING 2u   /* somebody is linking it; still in region PENDING */
 #define IQDBI_INFO_LINKED 3u    /* part of the graph */
 #define IQDBI_INFO_CONDEMNED 4u /* removed, and taken by a repair: nothing may link to it any more */
+#define IQDBI_INFO_TWIN 5u      /* no part of the graph: in the chain of a node with an equal vector */
 #define IQDBI_INFO_STATUS 7u
 #define IQDBI_INFO_DEAD 8u
 #define IQDBI_INFO_WAS_LINKED 16u /* condemned out of the graph, not out of region PENDING */
+#define IQDBI_INFO_INHERITED 32u  /* condemned node whose first twin is a node in its place, with its chain */
+#define IQDBI_INFO_WAS_TWIN 64u   /* condemned out of a chain */
 #define IQDBI_INFO_LEVEL_SHIFT 8
 
 /* ---- a process's view -------------------------------------------------------------------------------------------- */
@@ -190,6 +203,9 @@ uint32_t iqdbi_hnsw_version(const IqdbiHnswNode *node);
 /* Locks only when nothing has changed since the word was read. */
 bool iqdbi_hnsw_lock_version(IqdbiHnswNode *node, uint32_t word);
 
+/* Sets status and level, keeps the flag that removed() may set at any time. */
+void iqdbi_hnsw_set_info(const IqdbiHnsw *graph, uint32_t slot, uint32_t status, uint32_t level);
+
 /* Level of the row with this insertion sequence, a function of the index's seed alone. */
 uint32_t iqdbi_hnsw_draw_level(const IqdbiHnsw *graph, uint64_t sequence);
 
@@ -198,8 +214,8 @@ uint32_t iqdbi_hnsw_draw_level(const IqdbiHnsw *graph, uint64_t sequence);
  * when the region has to grow; STRUCTURE is held by the caller).
  */
 uint32_t iqdbi_hnsw_blocks_take(const IqdbiHnsw *graph, uint32_t slot, uint32_t level);
-/* Gives them back. No reader can reach the node any more. */
-void iqdbi_hnsw_blocks_give(const IqdbiHnsw *graph, uint32_t slot, uint32_t level);
+/* Gives back the run of so many blocks that begins at `run`, unless it is 0. No reader can reach the node any more. */
+void iqdbi_hnsw_run_give(const IqdbiHnsw *graph, uint32_t run, uint32_t level);
 
 /* Region PENDING. added() appends; finished entries are dropped in bulk. All take ENGINE. */
 void iqdbi_hnsw_pending_add(const IqdbiHnsw *graph, uint32_t slot);
@@ -371,6 +387,7 @@ typedef struct IqdbiWalk
 	IqdbiSlotSet      visited;
 	IqdbSearchStats  *stats;
 	const IqdbFilter *filter;    /* NULL = none */
+	bool              twins;     /* a node is a result, too, when one of its twins is */
 	uint32_t          self;      /* never a result; IQDB_SLOT_NONE = none */
 	uint64_t          scored_max; /* stop when stats->scored passes this */
 	int64_t           budget;    /* left of this stretch */
@@ -429,6 +446,7 @@ typedef struct IqdbiLinker
 	uint32_t       *chosen; /* per level IQDBI_HNSW_LIST_MAX slots */
 	uint32_t        chosen_levels;
 	uint32_t        chosen_count[IQDBI_HNSW_LEVELS];
+	uint32_t        equal; /* a node with the row's vector that was met, IQDB_SLOT_NONE = none */
 } IqdbiLinker;
 
 IqdbStatus iqdbi_linker_init(IqdbiLinker *linker, const IqdbiHnsw *graph) IQDB_MUST_CHECK;
@@ -453,6 +471,37 @@ void iqdbi_hnsw_link_add(IqdbiLinker *linker, uint32_t slot, uint32_t level, uin
 IqdbStatus iqdbi_hnsw_link(IqdbStore *store, uint32_t slot, IqdbError *err) IQDB_MUST_CHECK;
 IqdbStatus iqdbi_hnsw_link_pending(IqdbStore *store, uint64_t max_rows, uint64_t *linked_out,
 								   IqdbError *err) IQDB_MUST_CHECK;
+
+/* ---- equal rows (hnsw_twins.c) ----------------------------------------------------------------------------------- */
+
+/* Are the rows' vectors the same, byte by byte? */
+bool iqdbi_hnsw_equal(const IqdbiHnsw *graph, uint32_t a, uint32_t b);
+
+/* A node linked lately that is equal to the row, or IQDB_SLOT_NONE. STRUCTURE is held. */
+uint32_t iqdbi_hnsw_twin_recent(const IqdbiHnsw *graph, uint32_t slot);
+/* The next row that is equal to this one finds the node. */
+void iqdbi_hnsw_twin_remember(const IqdbiHnsw *graph, uint32_t slot, uint32_t node);
+
+/*
+ * Puts a row that is being linked at the end of the node's chain; false when the node was removed meanwhile. Searches find
+ * it from now on. STRUCTURE is held.
+ */
+bool iqdbi_hnsw_twin_join(const IqdbiHnsw *graph, uint32_t node, uint32_t slot);
+/* The same, whatever the node's state; the node's lock is held, or the caller is alone. */
+void iqdbi_hnsw_twin_append(const IqdbiHnsw *graph, uint32_t node, uint32_t slot);
+
+/* Takes condemned twins out of the chain of a node. For the repair, with STRUCTURE held; IQDB_ERR_CANCELLED. */
+IqdbStatus iqdbi_hnsw_twins_drop(IqdbiWalk *walk, uint32_t node) IQDB_MUST_CHECK;
+/* A condemned node's first twin that is not condemned takes its place. The same conditions. */
+IqdbStatus iqdbi_hnsw_twins_bequeath(IqdbiWalk *walk, uint32_t node) IQDB_MUST_CHECK;
+
+/* The first twin of a node, the next one of a twin; IQDB_SLOT_NONE = none. */
+static inline uint32_t
+iqdbi_hnsw_twin_next(const IqdbiHnsw *graph, uint32_t slot)
+{
+	/* 0 becomes IQDB_SLOT_NONE */
+	return atomic_load_explicit(&iqdbi_hnsw_node(graph, slot)->twin, memory_order_acquire) - 1;
+}
 
 /* ---- reach (hnsw_reach.c) ---------------------------------------------------------------------------------------- */
 
@@ -523,6 +572,7 @@ typedef struct IqdbiHnswCursor
 	IqdbCandidate bound;   /* scan: the last hit of the pass before */
 	bool          bounded;
 	bool          last; /* nothing follows what is in `found` */
+	bool          more_twins; /* the last search left out twins of what it found */
 } IqdbiHnswCursor;
 
 IqdbStatus iqdbi_hnsw_cursor_start(IqdbCursor *cursor, IqdbError *err) IQDB_MUST_CHECK;

@@ -9,7 +9,8 @@
  * what was not handed out yet, so the whole stream costs at most about twice its last search, and each rank behind the
  * expected ones is backed by a beam of twice its size. A
  * row that only the wider beam finds, nearer than rows handed out before, stands first in its batch, with its true key.
- * When the beam comes near the number of rows, when a filter turns nearly all of them away, and when the graph has no
+ * A node of the beam stands for its twins as well, rows with an equal vector (hnsw_twins.c): as many of them as there are
+ * ranks to be answered for. When the beam comes near the number of rows, when a filter turns nearly all of them away, and when the graph has no
  * more to give, every row is looked at: so nothing LIVE is left out, whatever the shape of the graph.
  */
 #include "core/hnsw/hnsw_private.h"
@@ -153,7 +154,7 @@ score_pending(IqdbiHnswCursor *cursor, IqdbiPause *pause_out)
 		{
 			uint32_t slot = atomic_load_explicit(&graph->pending[--left], memory_order_acquire);
 
-			if (iqdbi_info_status(iqdbi_hnsw_info(graph, slot)) != IQDBI_INFO_LINKED && wanted(cursor, slot))
+			if (iqdbi_info_status(iqdbi_hnsw_info(graph, slot)) <= IQDBI_INFO_LINKING && wanted(cursor, slot))
 				slots[count++] = slot;
 		}
 		IQDB_TRY(offer_exact(cursor, slots, count));
@@ -195,25 +196,69 @@ search_graph(IqdbiHnswCursor *cursor, IqdbiPause *pause_out)
 	return IQDB_OK;
 }
 
-/* Gives the beam's rows their true keys. */
+/* The node and its twins, all with the same key, until there are `ranks` rows. */
 static IqdbStatus
-rerank(IqdbiHnswCursor *cursor)
+offer_chain(IqdbiHnswCursor *cursor, const IqdbiPair *node, size_t ranks, size_t *offered, IqdbiPause *pause_out)
 {
-	const IqdbiBeam *beam = &cursor->walk.beam;
-	uint32_t         slots[BLOCK];
+	IqdbiWalk *walk = &cursor->walk;
 
+	for (uint32_t slot = node->slot; slot != IQDB_SLOT_NONE; slot = iqdbi_hnsw_twin_next(&cursor->graph, slot))
+	{
+		if (*offered >= ranks || cursor->base.stats.scored >= walk->scored_max)
+		{
+			cursor->more_twins = true;
+			return IQDB_OK;
+		}
+		if (wanted(cursor, slot))
+		{
+			IQDB_TRY(offer(cursor, slot, node->key));
+			(*offered)++;
+		}
+		cursor->base.stats.scored += slot != node->slot;
+		walk->budget -= IQDBI_TWIN_COST;
+		if (iqdbi_walk_spent(walk))
+			IQDB_TRY(iqdbi_walk_pause(walk, pause_out));
+		if (*pause_out == IQDBI_PAUSE_STALE)
+			return IQDB_OK;
+	}
+	return IQDB_OK;
+}
+
+/*
+ * Gives the beam's rows their true keys. Nodes with twins are gathered at its front: the nearest of them are enough to fill
+ * the ranks. The filter was asked on the way, but not for each of a node and its twins.
+ */
+static IqdbStatus
+rerank(IqdbiHnswCursor *cursor, size_t ranks, IqdbiPause *pause_out)
+{
+	const IqdbiHnsw *graph = &cursor->graph;
+	IqdbiBeam       *beam = &cursor->walk.beam;
+	uint32_t         slots[BLOCK];
+	size_t           chains = 0;
+	size_t           offered = 0;
+
+	cursor->more_twins = false;
 	for (size_t done = 0; done < beam->count;)
 	{
 		size_t count = 0;
 
 		for (; done < beam->count && count < BLOCK; done++)
 		{
-			/* the filter was asked on the way */
-			if (iqdb_store_state(cursor->base.store, beam->results[done].slot) == IQDB_ROW_LIVE)
-				slots[count++] = beam->results[done].slot;
+			uint32_t slot = beam->results[done].slot;
+
+			if (iqdbi_hnsw_twin_next(graph, slot) != IQDB_SLOT_NONE)
+				beam->results[chains++].slot = slot;
+			else if (iqdb_store_state(cursor->base.store, slot) == IQDB_ROW_LIVE)
+				slots[count++] = slot;
 		}
 		IQDB_TRY(offer_exact(cursor, slots, count));
 	}
+	for (size_t i = 0; i < chains; i++)
+		iqdbi_hnsw_score_exact(graph, cursor->base.query, cursor->base.query_norm2, &beam->results[i].slot, 1,
+							   &beam->results[i].key);
+	iqdbi_pairs_sort(beam->results, chains);
+	for (size_t i = 0; i < chains && *pause_out == IQDBI_PAUSE_CONTINUE; i++)
+		IQDB_TRY(offer_chain(cursor, &beam->results[i], ranks, &offered, pause_out));
 	return IQDB_OK;
 }
 
@@ -224,7 +269,7 @@ graph_attempt(IqdbiHnswCursor *cursor, IqdbiPause *pause_out)
 	size_t live = atomic_load_explicit(&cursor->base.store->header->live_count, memory_order_relaxed);
 	size_t pending = atomic_load_explicit(&cursor->graph.header->pending, memory_order_relaxed);
 	size_t expected = cursor->base.params.expected;
-	size_t ranks = cursor->beam;
+	size_t ranks = expected <= cursor->beam / 2 ? cursor->beam / 2 : cursor->beam;
 
 	*pause_out = IQDBI_PAUSE_CONTINUE;
 	iqdb_topk_clear(&cursor->found);
@@ -250,19 +295,19 @@ graph_attempt(IqdbiHnswCursor *cursor, IqdbiPause *pause_out)
 		iqdb_topk_clear(&cursor->found);
 		return IQDB_OK;
 	}
-	IQDB_TRY(rerank(cursor));
-	if (cursor->walk.beam.count < cursor->beam)
+	if (cursor->last)
+		ranks = cursor->beam;
+	IQDB_TRY(rerank(cursor, ranks, pause_out));
+	if (*pause_out == IQDBI_PAUSE_STALE)
+		return IQDB_OK;
+	if (cursor->walk.beam.count < cursor->beam && !cursor->more_twins)
 	{
 		/* the graph has given all it has */
 		cursor->phase = IQDBI_PHASE_SCAN;
 		keep_ranks(cursor, SIZE_MAX);
 	}
 	else
-	{
-		if (!cursor->last && expected <= cursor->beam / 2)
-			ranks = cursor->beam / 2;
 		keep_ranks(cursor, ranks);
-	}
 	cursor->beam = 4 * ranks;
 	return IQDB_OK;
 }
@@ -383,6 +428,7 @@ iqdbi_hnsw_cursor_start(IqdbCursor *base, IqdbError *err)
 	if (iqdbi_walk_init(&cursor->walk, &cursor->graph, &base->stats) != IQDB_OK)
 		return iqdb_fail(err, IQDB_ERR_NOMEM, "out of memory for a search");
 	cursor->walk.filter = base->params.filter;
+	cursor->walk.twins = true;
 	return IQDB_OK;
 }
 

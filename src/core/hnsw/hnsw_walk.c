@@ -18,6 +18,9 @@
 /* Nodes visited together. */
 #define WIDTH 2
 
+/* Twins of a node that is no result itself are asked in its place. */
+#define TWINS_ASKED 16
+
 /* The set of visited slots begins with room for so many, and so many more per place in the beam. */
 #define VISITED_BASE 256
 #define VISITED_PER_RESULT 12
@@ -40,6 +43,7 @@ iqdbi_walk_init(IqdbiWalk *walk, const IqdbiHnsw *graph, IqdbSearchStats *stats)
 	walk->graph = graph;
 	walk->stats = stats;
 	walk->filter = NULL;
+	walk->twins = false;
 	walk->self = IQDB_SLOT_NONE;
 	walk->scored_max = UINT64_MAX;
 	walk->budget = 0;
@@ -232,12 +236,33 @@ filter_matches(IqdbiWalk *walk, uint32_t slot)
 	return false;
 }
 
+/* Not by the node's own flag: that stands in a line which is not needed otherwise. */
+static inline bool
+is_result(IqdbiWalk *walk, uint32_t slot)
+{
+	return iqdb_store_state(walk->graph->store, slot) == IQDB_ROW_LIVE && slot != walk->self && filter_matches(walk, slot);
+}
+
+/* Looks at a few twins only: of very many, some will do. */
+static bool
+has_wanted_twin(IqdbiWalk *walk, uint32_t slot)
+{
+	uint32_t twin = iqdbi_hnsw_twin_next(walk->graph, slot);
+
+	for (int i = 0; i < TWINS_ASKED && twin != IQDB_SLOT_NONE; i++)
+	{
+		if (is_result(walk, twin))
+			return true;
+		twin = iqdbi_hnsw_twin_next(walk->graph, twin);
+	}
+	return twin != IQDB_SLOT_NONE;
+}
+
 /* A removed row and one that the filter turns away are ways to others, and take no place from a result. */
 static inline IqdbStatus
 offer(IqdbiWalk *walk, uint32_t slot, float key)
 {
-	/* not the node's own flag: that stands in a line which is not needed otherwise */
-	if (iqdb_store_state(walk->graph->store, slot) != IQDB_ROW_LIVE || slot == walk->self || !filter_matches(walk, slot))
+	if (!is_result(walk, slot) && !(walk->twins && has_wanted_twin(walk, slot)))
 		return iqdbi_beam_way(&walk->beam, key, slot);
 	return iqdbi_beam_result(&walk->beam, key, slot);
 }
