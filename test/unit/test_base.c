@@ -228,14 +228,16 @@ arena_growth_gives_zero_bytes_that_never_move(void **state)
 
 		assert_int_equal(iqdb_arena_grow(&arena, 0, size, NULL), IQDB_OK);
 		assert_true(region->committed >= size);
+		/* what is taken beyond that: a step, and what fills the last huge page */
+		assert_true(region->committed <= size + size / 32 + 64 * 1024 + (size >= 7 * MIB ? 2 * MIB : 0));
 		assert_int_equal(region->committed % IQDB_ARENA_PAGE, 0);
 		steps += region->committed != committed;
 		committed = region->committed;
 		assert_int_equal(first[size - 1], 0);
 		first[size - 1] = 1;
 	}
-	/* steps of an eighth: far fewer than there were calls */
-	assert_true(steps < 60);
+	/* far fewer than there were calls */
+	assert_true(steps < 120);
 	assert_int_equal(iqdb_arena_grow(&arena, 1, 10, NULL), IQDB_OK);
 	second[9] = 3;
 	assert_ptr_equal(first, iqdb_arena_region(&arena, 0));

@@ -22,13 +22,13 @@
 #define ARENA_MAGIC UINT64_C(0x616e657261626471) /* "qdbarena" on a little-endian machine */
 #define ARENA_LAYOUT 2
 /*
- * The first steps double a region, from 16 kB to 64 kB; later ones are an eighth of it, and no less than 64 kB. No step is
+ * The first steps double a region, from 16 kB to 64 kB; later ones are a 32nd of it, and no less than 64 kB. No step is
  * larger than what a file system hands out in some milliseconds: writers wait for it.
  */
 #define ARENA_STEP_FIRST (UINT64_C(16) * 1024)
 #define ARENA_STEP_MIN (UINT64_C(64) * 1024)
 #define ARENA_STEP_MAX (UINT64_C(64) * 1024 * 1024)
-#define ARENA_STEP_DIVISOR 8
+#define ARENA_STEP_DIVISOR 32
 
 /*
  * Regions that may grow large begin at multiples of this, and grow to multiples of it once they are large: so memory comes
