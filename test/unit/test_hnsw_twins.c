@@ -235,6 +235,44 @@ test_nothing_else(void **state)
 	}
 }
 
+/*
+ * Rows changed again and again, but not in their vectors: each change is a new row beside the old one, which stays until a
+ * vacuum (first half of the rounds), or is removed at once.
+ */
+static void
+test_versions(void **state)
+{
+	MemoryIndex     memory;
+	Samples         samples;
+	Samples         queries;
+	IqdbEngineStats stats;
+	size_t          distinct = 400;
+	double          recall;
+
+	samples_make_with_queries(&samples, &queries, 12 * distinct, 50, DIM, 0, SEED);
+	for (size_t i = distinct; i < samples.count; i++)
+		memcpy(samples.rows + i * DIM, samples.rows + i % distinct * DIM, DIM * sizeof(float));
+	samples_index(&memory, DIM, IQDB_METRIC_L2, true, 8, 40);
+	for (size_t i = 0; i < samples.count; i++)
+	{
+		assert_int_equal(samples_put(&memory, &samples, i, true), IQDB_OK);
+		if (i >= samples.count / 2)
+			samples_remove(&memory, &samples, i - distinct);
+	}
+	recall = samples_recall(&memory, &samples, &queries, EF);
+	stats = stats_of(&memory);
+	printf("# versions: recall %.4f, %llu twins\n", recall, (unsigned long long) stats.twins);
+	assert_true(recall >= 0.95);
+	assert_true(stats.twins >= 11 * distinct - 200);
+	assert_true(memory_index_sound(&memory.index));
+	assert_int_equal(iqdb_index_maintain(&memory.index, IQDB_MAINTAIN_VACUUM, NULL), IQDB_OK);
+	assert_true(memory_index_sound(&memory.index));
+	assert_true(samples_recall(&memory, &samples, &queries, EF) >= 0.95);
+	memory_index_destroy(&memory);
+	samples_free(&samples);
+	samples_free(&queries);
+}
+
 typedef struct Share
 {
 	MemoryIndex *memory;
@@ -303,6 +341,7 @@ main(void)
 		cmocka_unit_test(test_every_metric),
 		cmocka_unit_test(test_node_goes),
 		cmocka_unit_test(test_nothing_else),
+		cmocka_unit_test(test_versions),
 		cmocka_unit_test(test_threads),
 	};
 

@@ -483,8 +483,8 @@ uint32_t iqdbi_hnsw_twin_recent(const IqdbiHnsw *graph, uint32_t slot);
 void iqdbi_hnsw_twin_remember(const IqdbiHnsw *graph, uint32_t slot, uint32_t node);
 
 /*
- * Puts a row that is being linked at the end of the node's chain; false when the node was removed meanwhile. Searches find
- * it from now on. STRUCTURE is held.
+ * Puts a row that is being linked at the end of the node's chain; false when a repair has taken the node meanwhile. Searches
+ * find it from now on. STRUCTURE is held.
  */
 bool iqdbi_hnsw_twin_join(const IqdbiHnsw *graph, uint32_t node, uint32_t slot);
 /* The same, whatever the node's state; the node's lock is held, or the caller is alone. */

@@ -37,11 +37,14 @@ iqdbi_hnsw_equal(const IqdbiHnsw *graph, uint32_t a, uint32_t b)
 	return memcmp(iqdb_store_vector(graph->store, a), iqdb_store_vector(graph->store, b), graph->dim * sizeof(float)) == 0;
 }
 
-/* Part of the graph, and not removed. */
+/*
+ * Part of the graph. One whose row was removed will do as long as no repair has taken it: a row that is replaced by one with
+ * the same vector again and again shall not leave as many nodes. The repair waits for us before it looks at the chain.
+ */
 static bool
-is_living_node(const IqdbiHnsw *graph, uint32_t slot)
+is_node(const IqdbiHnsw *graph, uint32_t slot)
 {
-	return (iqdbi_hnsw_info(graph, slot) & (IQDBI_INFO_STATUS | IQDBI_INFO_DEAD)) == IQDBI_INFO_LINKED;
+	return iqdbi_info_status(iqdbi_hnsw_info(graph, slot)) == IQDBI_INFO_LINKED;
 }
 
 /* ---- finding the node -------------------------------------------------------------------------------------------- */
@@ -59,7 +62,7 @@ iqdbi_hnsw_twin_recent(const IqdbiHnsw *graph, uint32_t slot)
 {
 	uint32_t node = load_word(recent_place(graph, slot));
 
-	if (node == 0 || !is_living_node(graph, node - 1) || !iqdbi_hnsw_equal(graph, node - 1, slot))
+	if (node == 0 || !is_node(graph, node - 1) || !iqdbi_hnsw_equal(graph, node - 1, slot))
 		return IQDB_SLOT_NONE;
 	return node - 1;
 }
@@ -102,7 +105,7 @@ iqdbi_hnsw_twin_join(const IqdbiHnsw *graph, uint32_t node, uint32_t slot)
 {
 	IqdbiHnswNode *head = iqdbi_hnsw_node(graph, node);
 	uint32_t       word = iqdbi_hnsw_lock(head);
-	bool           joined = is_living_node(graph, node);
+	bool           joined = is_node(graph, node);
 
 	if (joined)
 		iqdbi_hnsw_twin_append(graph, node, slot);
