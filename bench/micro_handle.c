@@ -1,7 +1,7 @@
 /*
  * micro_handle.c - what one call of the embedded database costs, and how near exact search comes to the speed of memory.
  *
- *     build/plain/bench/micro_handle [quick]
+ *     build/plain/bench/micro_handle [quick | codes]
  *
  * Times are medians of processor time over rounds. The streaming rate is this program's own sum over a buffer larger than
  * any cache, taken before and after, on the same machine state as the searches; the first one is the yardstick.
@@ -248,11 +248,130 @@ large_set(uint32_t dim, size_t count, IqdbMetric metric, double yardstick)
 	free(vectors);
 }
 
+/* ---- exact search by codes, beside the same without, search by search ---- */
+
+#define LATENT 24
+#define BATCH 16
+
+/* Vectors near a curved surface of few dimensions, as those that models give are. */
+static float *
+near_surface(size_t count, size_t dim, uint64_t seed)
+{
+	float  *vectors = random_vectors(count, dim, seed);
+	float  *axes = random_vectors(LATENT, dim, 7);
+	IqdbRng rng;
+
+	iqdb_rng_seed(&rng, seed + 1);
+	for (size_t i = 0; i < count; i++)
+	{
+		float *vector = vectors + i * dim;
+		float  weights[LATENT];
+
+		for (int j = 0; j < LATENT; j++)
+			weights[j] = 4.0f * (float) (iqdb_rng_unit(&rng) - 0.5) / (1.0f + 0.2f * (float) j);
+		for (size_t d = 0; d < dim; d++)
+		{
+			vector[d] *= 0.3f;
+			for (int j = 0; j < LATENT; j++)
+				vector[d] += weights[j] * axes[(size_t) j * dim + d];
+		}
+	}
+	free(axes);
+	return vectors;
+}
+
+static double
+time_batches(Iqdb *db, const float *queries, size_t dim, size_t rounds)
+{
+	double    times[ROUNDS_MAX];
+	IqdbError err;
+
+	for (size_t round = 0; round < rounds; round++)
+	{
+		IqdbResult *results[BATCH];
+		double      start = now_us();
+
+		require(iqdb_search_batch(db, queries, BATCH, dim, 10, results, &err), &err);
+		times[round] = (now_us() - start) / BATCH;
+		for (int i = 0; i < BATCH; i++)
+			iqdb_result_free(results[i]);
+	}
+	return median(times, rounds);
+}
+
+static void
+coded_set(uint32_t dim, size_t count, IqdbMetric metric, bool surface)
+{
+	float     *vectors = surface ? near_surface(count + BATCH, dim, 3) : random_vectors(count + BATCH, dim, 3);
+	float     *queries = vectors + count * dim;
+	IqdbConfig config = iqdb_config_default(IQDB_ENGINE_FLAT, dim, metric);
+	Iqdb      *dbs[2];
+	double     times[2][ROUNDS_MAX];
+	double     batches[2];
+	uint64_t   read = 0;
+	IqdbError  err;
+
+	for (int coded = 0; coded < 2; coded++)
+	{
+		config.options.quantization = coded ? IQDB_QUANTIZATION_SQ8 : IQDB_QUANTIZATION_NONE;
+		require(iqdb_open_in_memory(&config, &dbs[coded], &err), &err);
+		for (size_t i = 0; i < count; i++)
+			require(iqdb_upsert(dbs[coded], iqdb_id_u64(i), vectors + i * dim, dim, NULL, 0, &err), &err);
+		require(iqdb_optimize(dbs[coded], &err), &err);
+	}
+	for (size_t round = 0; round < 2 * BATCH; round++)
+	{
+		for (int coded = 0; coded < 2; coded++)
+		{
+			double      start = now_us();
+			IqdbResult *result;
+
+			require(iqdb_search(dbs[coded], queries + round % BATCH * dim, dim, 10, &result, &err), &err);
+			times[coded][round] = now_us() - start;
+			read += coded ? result->stats.reranked : 0;
+			iqdb_result_free(result);
+		}
+	}
+	for (int coded = 0; coded < 2; coded++)
+		batches[coded] = time_batches(dbs[coded], queries, dim, 5);
+	printf("  %5u %8zu  %-8s %-8s", dim, count, iqdb_metric_name(metric), surface ? "surface" : "random");
+	for (int coded = 0; coded < 2; coded++)
+		printf(" %9.2f", median(times[coded], 2 * BATCH) * 1e3 / (double) count);
+	printf(" %7.2f %9.2f %9.2f %7.2f %10.3f %%\n", times[0][BATCH] / times[1][BATCH], batches[0] * 1e3 / (double) count,
+		   batches[1] * 1e3 / (double) count, batches[0] / batches[1],
+		   100.0 * (double) read / (2 * BATCH) / (double) count);
+	iqdb_abandon(dbs[0]);
+	iqdb_abandon(dbs[1]);
+	free(vectors);
+}
+
+static void
+coded_sets(bool quick)
+{
+	printf("\nexact search by codes (quantization = sq8) beside none, k 10, ns per row and query\n"
+		   "  %5s %8s  %-8s %-8s %9s %9s %7s %9s %9s %7s %12s\n",
+		   "dim", "rows", "metric", "set", "none", "sq8", "ratio", "of 16", "of 16", "ratio", "vectors read");
+	for (int surface = 1; surface >= 0; surface--)
+	{
+		coded_set(128, 100000, IQDB_METRIC_L2, surface);
+		coded_set(128, 100000, IQDB_METRIC_COSINE, surface);
+		coded_set(768, quick ? 30000 : 100000, IQDB_METRIC_L2, surface);
+		coded_set(768, quick ? 30000 : 100000, IQDB_METRIC_DOT, surface);
+	}
+}
+
 int
 main(int argc, char **argv)
 {
 	bool   quick = argc > 1 && strcmp(argv[1], "quick") == 0;
 	double yardstick = stream_rate();
+
+	if (argc > 1 && strcmp(argv[1], "codes") == 0)
+	{
+		printf("kernels %s, streaming read %.1f GB/s\n", iqdb_kernels_best()->name, yardstick);
+		coded_sets(false);
+		return 0;
+	}
 
 	printf("kernels %s, streaming read %.1f GB/s\n", iqdb_kernels_best()->name, yardstick);
 	small_sets(quick ? 9 : 41);
@@ -264,6 +383,7 @@ main(int argc, char **argv)
 	large_set(128, quick ? 150000 : 400000, IQDB_METRIC_COSINE, yardstick);
 	large_set(768, quick ? 40000 : 100000, IQDB_METRIC_DOT, yardstick);
 	large_set(768, quick ? 40000 : 100000, IQDB_METRIC_COSINE, yardstick);
+	coded_sets(quick);
 	printf("streaming read afterwards %.1f GB/s\n", stream_rate());
 	return 0;
 }

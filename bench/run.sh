@@ -4,7 +4,7 @@
 #   bench/run.sh NAME [argument]...
 #
 #   kernels [table]...               distance kernels against the speed of memory
-#   handle [quick]                   the embedded database: calls, exact search, log and snapshots
+#   handle [quick | codes]           the embedded database: calls, exact search, log and snapshots
 #   hnsw BASE QUERIES [option]...    the graph engine in process; beside hnswlib where its headers are installed
 #   ivf BASE QUERIES [option]...     the inverted-file engine in process; beside faiss, our graph engine, and hnswlib
 #   sql --base FILE --queries FILE [option value]...     everything through a server, beside pgvector where present

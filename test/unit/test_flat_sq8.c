@@ -227,7 +227,8 @@ intervals_hold_the_keys(void **state)
 	static float             rows[16][DIM_MAX];
 	static float             query[DIM_MAX];
 	static float             middle[DIM_MAX];
-	static uint8_t           group[DIM_MAX * 16];
+	static uint8_t           group[DIM_MAX * 8];
+	static uint8_t           codes[16][DIM_MAX];
 	static int8_t            query_code[2 * DIM_MAX];
 	size_t                   judged = 0;
 
@@ -273,7 +274,8 @@ intervals_hold_the_keys(void **state)
 			if (row == 5)
 				memset(rows[row], 0, dim * sizeof(float));
 			norms[row] = kernels->sums[IQDB_SUM_DOT].pair(rows[row], rows[row], dim);
-			bound.encode(metric, &centre, rows[row], norms[row], dim, group, &coded, (uint32_t) row);
+			bound.encode(metric, &centre, rows[row], norms[row], dim,
+						 &(IqdbBoundPlace){.code = codes[row], .group = group, .rows = &coded, .lane = (uint32_t) row});
 		}
 		norm = kernels->sums[IQDB_SUM_DOT].pair(query, query, dim);
 		if (!iqdb_bound_query(metric, &centre, query, norm, dim, query_code, &prepared))
@@ -281,15 +283,22 @@ intervals_hold_the_keys(void **state)
 		judged++;
 		for (uint32_t row = 0; row < 16; row++)
 		{
-			float    key = kernels->sums[sum].pair(query, rows[row], dim);
-			float    lower[32];
-			uint32_t kept;
+			float             key = kernels->sums[sum].pair(query, rows[row], dim);
+			float             lower[32];
+			uint32_t          kept;
+			IqdbBoundInterval interval;
 
 			iqdb_metric_finish(metric, norm, &norms[row], 1, &key);
-			kept = iqdb_bound_groups(&bound, &prepared, iqdb_packed_quads(dim), 1, group, &coded, key, key, lower);
+			kept = iqdb_bound_groups(&bound, &prepared, iqdb_bound_octets(dim), 1, group, &coded, key, key, lower);
 			if ((kept >> row & 1) == 0 || lower[row] > key)
 				fail_msg("round %d: metric %s, dimension %zu, kind %d, row %u has key %g, at least %g", round,
 						 iqdb_metric_name(metric), dim, (int) kind, row, (double) key, (double) lower[row]);
+			interval = iqdb_bound_interval(&prepared, kernels->dot_u8i8(codes[row], prepared.codes[0], dim),
+										   kernels->dot_u8i8(codes[row], prepared.codes[1], dim), &coded, row);
+			if (interval.lower > key || interval.upper < key)
+				fail_msg("round %d: metric %s, dimension %zu, kind %d, row %u has key %g, not in %g to %g", round,
+						 iqdb_metric_name(metric), dim, (int) kind, row, (double) key, (double) interval.lower,
+						 (double) interval.upper);
 		}
 	}
 	assert_true(judged > 1000);
@@ -317,19 +326,22 @@ codes_are_the_same_everywhere(void **state)
 			IqdbBoundKernels bound = iqdb_bound_kernels(kernels);
 			float            row[140];
 			float            middle[140];
-			uint8_t          groups[2][140 * 16];
+			uint8_t          groups[2][144 * 8];
+			uint8_t          codes[2][140];
 			IqdbBoundRows    rows[2];
 			IqdbBoundCentre  centre = {.vector = middle, .length = 1};
 			uint32_t         lane = (uint32_t) iqdb_rng_below(&rng, 16);
 			float            norm;
 
 			memset(groups, 7, sizeof(groups));
+			memset(codes, 7, sizeof(codes));
 			memset(rows, 0, sizeof(rows));
 			fill_random(&rng, kind, row, dim);
 			fill_random(&rng, KIND_ORDINARY, middle, dim);
-			norm = plain.packed != NULL ? iqdb_kernels_named("scalar")->sums[IQDB_SUM_DOT].pair(row, row, dim) : 0;
-			plain.encode(metric, &centre, row, norm, dim, groups[0], &rows[0], lane);
-			bound.encode(metric, &centre, row, norm, dim, groups[1], &rows[1], lane);
+			norm = kernels->sums[IQDB_SUM_DOT].pair(row, row, dim);
+			plain.encode(metric, &centre, row, norm, dim, &(IqdbBoundPlace){codes[0], groups[0], &rows[0], lane});
+			bound.encode(metric, &centre, row, norm, dim, &(IqdbBoundPlace){codes[1], groups[1], &rows[1], lane});
+			assert_memory_equal(codes[0], codes[1], sizeof(codes[0]));
 			assert_memory_equal(groups[0], groups[1], sizeof(groups[0]));
 			assert_memory_equal(&rows[0], &rows[1], sizeof(rows[0]));
 		}
@@ -769,6 +781,7 @@ check_finds_a_wrong_code(void **state)
 	IqdbRng    rng;
 	size_t     found = 0;
 	uint8_t   *codes;
+	uint8_t   *groups;
 	IqdbStore *store;
 
 	(void) state;
@@ -777,13 +790,18 @@ check_finds_a_wrong_code(void **state)
 	twins_fill(&twins, &rng, KIND_ORDINARY, 100);
 	store = &twins.coded.index.store;
 	codes = iqdb_store_engine_region(store, 0);
-	codes[16 * 16 + 5 * 4] ^= 1;
+	groups = iqdb_store_engine_region(store, 1);
+	codes[16 * 21 + 5] ^= 1;
 	assert_int_equal(iqdb_index_check(&twins.coded.index, count_finding, &found, NULL), IQDB_OK);
 	assert_int_equal(found, 1);
-	codes[16 * 16 + 5 * 4] ^= 1;
-	((IqdbBoundRows *) iqdb_store_engine_region(store, 1))[2].error[3] *= 0.5f;
+	codes[16 * 21 + 5] ^= 1;
+	groups[iqdb_bound_group_bytes(16) + 64 + 4 * 5] ^= 16;
 	assert_int_equal(iqdb_index_check(&twins.coded.index, count_finding, &found, NULL), IQDB_OK);
 	assert_int_equal(found, 2);
+	groups[iqdb_bound_group_bytes(16) + 64 + 4 * 5] ^= 16;
+	((IqdbBoundRows *) iqdb_store_engine_region(store, 2))[2].error[3] *= 0.5f;
+	assert_int_equal(iqdb_index_check(&twins.coded.index, count_finding, &found, NULL), IQDB_OK);
+	assert_int_equal(found, 3);
 	twins_close(&twins);
 }
 
@@ -801,7 +819,7 @@ metrics_without_a_bound_are_refused(void **state)
 		options.quantization = IQDB_QUANTIZATION_SQ8;
 		assert_int_equal(iqdb_index_options_check(&options, &err),
 						 iqdb_bound_possible((IqdbMetric) metric) ? IQDB_OK : IQDB_ERR_METRIC);
-		assert_int_equal(iqdb_index_estimate_memory(&options, 1000), plain + 1000 * (8 + 12));
+		assert_int_equal(iqdb_index_estimate_memory(&options, 1000), plain + 1000 * (8 + 4 + 16));
 		options.quantization = IQDB_QUANTIZATION_PQ;
 		assert_int_equal(iqdb_index_options_check(&options, &err), IQDB_ERR_UNSUPPORTED);
 		options.quantization = IQDB_QUANTIZATION_BQ;

@@ -735,19 +735,6 @@ packed_sums_agree(void **state)
 					sum += group[at / 4 * 64 + row % 16 * 4 + at % 4] * query[at];
 				assert_int_equal(sums[row], sum);
 			}
-			for (size_t both = 1; both <= 2 && both <= groups; both++)
-			{
-				const int8_t *queries[2] = {query, query};
-				int32_t       starts[2] = {-5, 7};
-				int32_t       pairs[2][32];
-
-				iqdb_packed_kernels(table)->dot_both(codes, quads, both, queries, starts, pairs);
-				for (size_t row = 0; row < 16 * both; row++)
-				{
-					assert_int_equal(pairs[0][row], sums[row]);
-					assert_int_equal(pairs[1][row], sums[row] + 12);
-				}
-			}
 			if (quads % 2 == 0)
 				check_halves(table, codes, quads / 2, groups, query);
 			free(codes);

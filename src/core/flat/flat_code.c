@@ -22,6 +22,9 @@
 /* A centre that is off by less than this share of the rows' mean square distance from the mean stays. */
 #define WORTH_SHARE (1.0 / 64.0)
 
+#define CODE_LINE 64u
+#define CODE_UNIT 4u
+
 /* Rows looked at under one hold of STRUCTURE. */
 #define MEAN_STRETCH 512u
 
@@ -44,6 +47,15 @@ blocks_of(uint64_t slots)
 	return (slots + IQDBI_FLAT_BLOCK_ROWS - 1) / IQDBI_FLAT_BLOCK_ROWS;
 }
 
+/* Codes begin at cache lines where that costs little. */
+static size_t
+code_bytes(uint32_t dimension)
+{
+	size_t unit = dimension > 8 * CODE_LINE ? CODE_LINE : CODE_UNIT;
+
+	return (dimension + unit - 1) / unit * unit;
+}
+
 bool
 iqdbi_flat_codes_view(IqdbiFlatCodes *codes_out, IqdbStore *store)
 {
@@ -54,14 +66,16 @@ iqdbi_flat_codes_view(IqdbiFlatCodes *codes_out, IqdbStore *store)
 	codes_out->store = store;
 	codes_out->header = store->engine_header;
 	codes_out->codes = iqdb_store_engine_region(store, IQDBI_FLAT_CODES);
+	codes_out->groups = iqdb_store_engine_region(store, IQDBI_FLAT_GROUPS);
 	codes_out->rows = iqdb_store_engine_region(store, IQDBI_FLAT_ROWS);
 	codes_out->homes = iqdb_store_engine_region(store, IQDBI_FLAT_HOMES);
 	codes_out->centres = iqdb_store_engine_region(store, IQDBI_FLAT_CENTRES);
 	codes_out->kernels = iqdb_bound_kernels(store->kernels);
 	codes_out->metric = (IqdbMetric) options->metric;
 	codes_out->dim = options->dimension;
-	codes_out->quads = iqdb_packed_quads(options->dimension);
-	codes_out->group_bytes = iqdb_packed_group_bytes(options->dimension);
+	codes_out->octets = iqdb_bound_octets(options->dimension);
+	codes_out->code_bytes = code_bytes(options->dimension);
+	codes_out->group_bytes = iqdb_bound_group_bytes(options->dimension);
 	return true;
 }
 
@@ -72,7 +86,8 @@ iqdbi_flat_codes_reserves(const IqdbIndexOptions *options, uint64_t slots_max, u
 {
 	if (!has_codes(options))
 		return;
-	reserves_out[IQDBI_FLAT_CODES] = groups_of(slots_max) * iqdb_packed_group_bytes(options->dimension);
+	reserves_out[IQDBI_FLAT_CODES] = slots_max * code_bytes(options->dimension);
+	reserves_out[IQDBI_FLAT_GROUPS] = groups_of(slots_max) * iqdb_bound_group_bytes(options->dimension);
 	reserves_out[IQDBI_FLAT_ROWS] = groups_of(slots_max) * sizeof(IqdbBoundRows);
 	reserves_out[IQDBI_FLAT_HOMES] = blocks_of(slots_max);
 	reserves_out[IQDBI_FLAT_CENTRES] = 2 * options->dimension * sizeof(float);
@@ -83,7 +98,8 @@ iqdbi_flat_codes_bytes_per_row(const IqdbIndexOptions *options)
 {
 	if (!has_codes(options))
 		return 0;
-	return (iqdb_packed_group_bytes(options->dimension) + sizeof(IqdbBoundRows)) / IQDB_PACKED_ROWS;
+	return code_bytes(options->dimension) +
+		   (iqdb_bound_group_bytes(options->dimension) + sizeof(IqdbBoundRows)) / IQDB_PACKED_ROWS;
 }
 
 IqdbStatus
@@ -112,7 +128,8 @@ iqdbi_flat_codes_reserve(IqdbStore *store, uint32_t slot_count, IqdbError *err)
 
 	if (!iqdbi_flat_codes_view(&codes, store))
 		return IQDB_OK;
-	IQDB_TRY(iqdb_arena_grow(arena, IQDB_REGION_ENGINE + IQDBI_FLAT_CODES, groups * codes.group_bytes, err));
+	IQDB_TRY(iqdb_arena_grow(arena, IQDB_REGION_ENGINE + IQDBI_FLAT_CODES, slot_count * codes.code_bytes, err));
+	IQDB_TRY(iqdb_arena_grow(arena, IQDB_REGION_ENGINE + IQDBI_FLAT_GROUPS, groups * codes.group_bytes, err));
 	IQDB_TRY(iqdb_arena_grow(arena, IQDB_REGION_ENGINE + IQDBI_FLAT_ROWS, groups * sizeof(IqdbBoundRows), err));
 	IQDB_TRY(iqdb_arena_grow(arena, IQDB_REGION_ENGINE + IQDBI_FLAT_HOMES, blocks_of(slot_count), err));
 	/* blocks without a slot so far */
@@ -123,26 +140,36 @@ iqdbi_flat_codes_reserve(IqdbStore *store, uint32_t slot_count, IqdbError *err)
 
 /* ---- coding ---- */
 
+static IqdbBoundPlace
+place_of(const IqdbiFlatCodes *codes, uint32_t slot)
+{
+	size_t group = slot / IQDB_PACKED_ROWS;
+
+	return (IqdbBoundPlace){.code = codes->codes + slot * codes->code_bytes,
+							.group = codes->groups + group * codes->group_bytes,
+							.rows = &codes->rows[group],
+							.lane = slot % IQDB_PACKED_ROWS};
+}
+
 static void
-encode_row(const IqdbiFlatCodes *codes, uint32_t slot, uint32_t home, uint8_t *group, IqdbBoundRows *rows)
+encode_row(const IqdbiFlatCodes *codes, uint32_t slot, uint32_t home, const IqdbBoundPlace *place)
 {
 	const IqdbStore *store = codes->store;
 	IqdbBoundCentre  centre = iqdbi_flat_centre(codes, home);
 
-	codes->kernels.encode(codes->metric, &centre, iqdb_store_vector(store, slot), store->norms[slot], codes->dim, group,
-						  rows, slot % IQDB_PACKED_ROWS);
+	codes->kernels.encode(codes->metric, &centre, iqdb_store_vector(store, slot), store->norms[slot], codes->dim, place);
 }
 
 void
 iqdbi_flat_codes_prepare(IqdbStore *store, uint32_t slot)
 {
-	uint32_t       group = slot / IQDB_PACKED_ROWS;
 	IqdbiFlatCodes codes;
+	IqdbBoundPlace place;
 
 	if (!iqdbi_flat_codes_view(&codes, store))
 		return;
-	encode_row(&codes, slot, iqdbi_flat_home(&codes, slot), codes.codes + group * codes.group_bytes,
-			   &codes.rows[group]);
+	place = place_of(&codes, slot);
+	encode_row(&codes, slot, iqdbi_flat_home(&codes, slot), &place);
 }
 
 /* ---- the centre ---- */
@@ -243,11 +270,10 @@ move_block(const IqdbiFlatCodes *codes, uint32_t block, uint32_t count)
 
 	for (uint32_t slot = first; slot < end; slot++)
 	{
-		uint32_t group = slot / IQDB_PACKED_ROWS;
+		IqdbBoundPlace place = place_of(codes, slot);
 
 		if (iqdb_store_state(store, slot) == IQDB_ROW_LIVE)
-			encode_row(codes, slot, codes->header->current, codes->codes + group * codes->group_bytes,
-					   &codes->rows[group]);
+			encode_row(codes, slot, codes->header->current, &place);
 	}
 	atomic_store_explicit(&codes->homes[block], (uint8_t) codes->header->current, memory_order_relaxed);
 }
@@ -330,27 +356,37 @@ iqdbi_flat_codes_grown(IqdbStore *store, IqdbError *err)
 
 /* ---- verification ---- */
 
+/* Does the row's code, made again into `scratch`, agree with what is stored? */
+static bool
+same_code(const IqdbiFlatCodes *codes, const IqdbBoundPlace *made, const IqdbBoundPlace *stored)
+{
+	uint32_t lane = stored->lane;
+
+	for (size_t octet = 0; octet < codes->octets; octet++)
+	{
+		size_t at = octet * IQDB_PACKED_QUAD_BYTES + 4 * lane;
+
+		if (memcmp(made->group + at, stored->group + at, 4) != 0)
+			return false;
+	}
+	return memcmp(made->code, stored->code, codes->dim) == 0 &&
+		   made->rows->scale[lane] == stored->rows->scale[lane] && made->rows->add[lane] == stored->rows->add[lane] &&
+		   made->rows->coarse_error[lane] == stored->rows->coarse_error[lane] &&
+		   made->rows->error[lane] == stored->rows->error[lane];
+}
+
+/* scratch: code_bytes and group_bytes. */
 static void
 check_row(const IqdbiFlatCodes *codes, uint32_t slot, uint8_t *scratch, IqdbFinding finding, void *arg)
 {
-	size_t               lane = slot % IQDB_PACKED_ROWS;
-	uint32_t             group = slot / IQDB_PACKED_ROWS;
-	const uint8_t       *stored = codes->codes + group * codes->group_bytes;
-	const IqdbBoundRows *rows = &codes->rows[group];
-	IqdbBoundRows        expected;
-	bool                 same;
-	char                 what[80];
+	IqdbBoundPlace stored = place_of(codes, slot);
+	IqdbBoundRows  rows;
+	IqdbBoundPlace made = {
+		.code = scratch, .group = scratch + codes->code_bytes, .rows = &rows, .lane = stored.lane};
+	char           what[80];
 
-	encode_row(codes, slot, iqdbi_flat_home(codes, slot), scratch, &expected);
-	same = expected.scale[lane] == rows->scale[lane] && expected.add[lane] == rows->add[lane] &&
-		   expected.error[lane] == rows->error[lane];
-	for (size_t quad = 0; quad < codes->quads; quad++)
-	{
-		size_t at = quad * IQDB_PACKED_QUAD_BYTES + 4 * lane;
-
-		same = same && memcmp(scratch + at, stored + at, 4) == 0;
-	}
-	if (same)
+	encode_row(codes, slot, iqdbi_flat_home(codes, slot), &made);
+	if (same_code(codes, &made, &stored))
 		return;
 	snprintf(what, sizeof(what), "slot %u: the code is not that of the row", (unsigned) slot);
 	finding(arg, what);
@@ -380,10 +416,12 @@ iqdbi_flat_codes_check(IqdbStore *store, IqdbFinding finding, void *arg, IqdbErr
 	uint32_t       count = atomic_load_explicit(&store->header->slot_count, memory_order_acquire);
 	IqdbiFlatCodes codes;
 	uint8_t       *scratch;
+	size_t         bytes;
 
 	if (!iqdbi_flat_codes_view(&codes, store))
 		return IQDB_OK;
-	scratch = iqdb_alloc(&store->host->allocator, codes.group_bytes);
+	bytes = codes.code_bytes + codes.group_bytes;
+	scratch = iqdb_alloc(&store->host->allocator, bytes);
 	if (scratch == NULL)
 		return iqdb_fail(err, IQDB_ERR_NOMEM, "out of memory for checking codes");
 	for (uint32_t first = 0; first < count; first += IQDBI_FLAT_BLOCK_ROWS)
@@ -396,6 +434,6 @@ iqdbi_flat_codes_check(IqdbStore *store, IqdbFinding finding, void *arg, IqdbErr
 		iqdb_store_unlock(store, IQDB_LOCK_ROWS, false);
 		iqdb_store_unlock(store, IQDB_LOCK_STRUCTURE, false);
 	}
-	iqdb_free(&store->host->allocator, scratch, codes.group_bytes);
+	iqdb_free(&store->host->allocator, scratch, bytes);
 	return IQDB_OK;
 }

@@ -18,7 +18,8 @@
 
 enum
 {
-	IQDBI_FLAT_CODES = 0, /* packed groups of 16 slots */
+	IQDBI_FLAT_CODES = 0, /* bytes, slot by slot */
+	IQDBI_FLAT_GROUPS,    /* packed coarse codes of 16 slots */
 	IQDBI_FLAT_ROWS,      /* IqdbBoundRows per group */
 	IQDBI_FLAT_HOMES,     /* per block of slots: which centre, 0 or 1 */
 	IQDBI_FLAT_CENTRES,   /* two vectors */
@@ -44,13 +45,15 @@ typedef struct IqdbiFlatCodes
 	IqdbStore       *store;
 	IqdbiFlatHeader *header;
 	uint8_t         *codes;
+	uint8_t         *groups;
 	IqdbBoundRows   *rows;
 	_Atomic uint8_t *homes;
 	float           *centres;
 	IqdbBoundKernels kernels;
 	IqdbMetric       metric;
 	size_t           dim;
-	size_t           quads;
+	size_t           octets;
+	size_t           code_bytes; /* from one code to the next */
 	size_t           group_bytes;
 } IqdbiFlatCodes;
 

@@ -32,11 +32,13 @@
 #define COSINE_SLACK 1e-6
 #define COSINE_SQUARE_MIN 1e-30f
 
+#define CACHE_LINE 64u
+
 /* Rows judged by one call. */
 #define GROUPS_ROWS (2 * IQDB_PACKED_ROWS)
 
-/* Rows whose vectors are read together after their codes. */
-#define PENDING_ROWS 64u
+/* Rows whose byte codes, and then vectors, are read together. */
+#define PENDING_ROWS 128u
 
 /* Where more than a quarter of a block's rows is left by their codes, so many rows are scored without them. */
 #define POOR_SHARE 4
@@ -62,10 +64,11 @@ typedef struct FlatScan
 	float                 worst;
 	float                 cosine_square; /* of the least similarity still wanted, times the query's squared norm */
 
-	/* rows that their codes have left */
-	size_t                judged;        /* rows judged by codes, and how many of them were left, since the last account */
+	/* rows that their coarse codes have left */
+	size_t                judged;        /* rows judged by codes, and how many vectors were read, since the last account */
 	size_t                left;
 	size_t                without_codes; /* rows to be scored without them */
+	const IqdbBoundQuery *pending_query; /* against the centre that they have in common */
 	size_t                pending_count;
 	uint32_t              pending[PENDING_ROWS];
 	float                 lower[PENDING_ROWS];
@@ -96,20 +99,16 @@ all_live(const IqdbStore *store, uint32_t first, size_t count)
 	return true;
 }
 
-/* LIVE, and passing the filter? */
 static bool
-is_wanted(FlatScan *scan, uint32_t slot)
+passes(FlatScan *scan, uint32_t slot)
 {
-	const IqdbStore     *store = scan->store;
 	const IqdbFilter    *filter = scan->cursor->base.params.filter;
 	const unsigned char *metadata;
 	size_t               length;
 
-	if (iqdb_store_state(store, slot) != IQDB_ROW_LIVE)
-		return false;
 	if (filter == NULL)
 		return true;
-	metadata = iqdb_store_metadata(store, slot, &length);
+	metadata = iqdb_store_metadata(scan->store, slot, &length);
 	if (iqdb_filter_matches(filter, metadata, length))
 		return true;
 	scan->cursor->base.stats.filtered++;
@@ -123,8 +122,10 @@ select_rows(FlatScan *scan, uint32_t first, size_t count, uint32_t *slots)
 
 	for (size_t i = 0; i < count; i++)
 	{
-		if (is_wanted(scan, first + (uint32_t) i))
-			slots[selected++] = first + (uint32_t) i;
+		uint32_t slot = first + (uint32_t) i;
+
+		if (iqdb_store_state(scan->store, slot) == IQDB_ROW_LIVE && passes(scan, slot))
+			slots[selected++] = slot;
 	}
 	return selected;
 }
@@ -286,7 +287,7 @@ score_block(FlatScan *scan, uint32_t first, size_t count)
 
 /* ---- codes ---- */
 
-/* The query against the centre of these rows, or NULL where it has no bounds. STRUCTURE is held. */
+/* The query against a centre, or NULL where it has no bounds. STRUCTURE is held. */
 static const IqdbBoundQuery *
 query_for(FlatScan *scan, uint32_t home)
 {
@@ -305,36 +306,90 @@ query_for(FlatScan *scan, uint32_t home)
 	return cursor->possible[home] ? &cursor->queries[home] : NULL;
 }
 
-/* Reads the vectors of the rows that are pending and are still wanted. */
+/* Keys before this one were handed out before. */
+static float
+nearest_wanted(const FlatScan *scan)
+{
+	return scan->cursor->bounded ? scan->cursor->bound.key : -INFINITY;
+}
+
+/* Of these LIVE rows those that their byte codes leave too, and that pass the filter. Returns how many. */
+static size_t
+judge_codes(FlatScan *scan, const uint32_t *slots, size_t count, uint32_t *left_out)
+{
+	const IqdbBoundQuery *query = scan->pending_query;
+	const IqdbiFlatCodes *codes = scan->codes;
+	const IqdbKernels    *kernels = scan->store->kernels;
+	float                 nearest = nearest_wanted(scan);
+	int32_t               sums[2][PENDING_ROWS];
+	size_t                left = 0;
+
+	for (int i = 0; i < 2; i++)
+		kernels->dot_u8i8_gather(query->codes[i], codes->codes, codes->code_bytes, slots, count, codes->dim, sums[i]);
+	for (size_t i = 0; i < count; i++)
+	{
+		IqdbBoundInterval interval =
+			iqdb_bound_interval(query, sums[0][i], sums[1][i], &codes->rows[slots[i] / IQDB_PACKED_ROWS],
+								slots[i] % IQDB_PACKED_ROWS);
+
+		if (!(interval.lower > scan->worst || interval.upper < nearest) && passes(scan, slots[i]))
+			left_out[left++] = slots[i];
+	}
+	return left;
+}
+
+/* Looks closer at the rows that are pending and are still wanted. Only LIVE ones have a code that is certain. */
 static IqdbStatus
 score_pending(FlatScan *scan)
 {
 	uint32_t slots[PENDING_ROWS];
+	uint32_t left[PENDING_ROWS];
 	size_t   count = 0;
 
 	for (size_t i = 0; i < scan->pending_count; i++)
 	{
-		if (!(scan->lower[i] > scan->worst) && is_wanted(scan, scan->pending[i]))
+		if (!(scan->lower[i] > scan->worst) && iqdb_store_state(scan->store, scan->pending[i]) == IQDB_ROW_LIVE)
 			slots[count++] = scan->pending[i];
 	}
 	scan->pending_count = 0;
+	if (count == 0)
+		return IQDB_OK;
+	count = judge_codes(scan, slots, count, left);
+	scan->left += count;
 	scan->cursor->base.stats.reranked += count;
-	return score_slots(scan, slots, count);
+	return score_slots(scan, left, count);
+}
+
+/* Asks for what the next call of judge_groups will read: a coarse code or two are too little for the hardware to guess. */
+static void
+fetch_next(const IqdbiFlatCodes *codes, size_t group)
+{
+	uintptr_t at = (uintptr_t) codes->groups + (group + 2) * codes->group_bytes;
+	uintptr_t rows = (uintptr_t) &codes->rows[group + 2];
+
+	/* the addresses may lie behind the last group; nothing is read there */
+	for (size_t i = 0; i < 2 * codes->group_bytes; i += CACHE_LINE)
+		__builtin_prefetch((const void *) (at + i));
+	for (size_t i = 0; i < 2 * sizeof(IqdbBoundRows); i += CACHE_LINE)
+	{
+		if (i % sizeof(IqdbBoundRows) < offsetof(IqdbBoundRows, error))
+			__builtin_prefetch((const void *) (rows + i));
+	}
 }
 
 /* Rows of one or two groups that may be wanted become pending. */
 static IqdbStatus
 judge_groups(FlatScan *scan, const IqdbBoundQuery *query, uint32_t first, size_t count)
 {
-	const IqdbiFlatCodes  *codes = scan->codes;
-	const IqdbiFlatCursor *cursor = scan->cursor;
-	size_t                 group = first / IQDB_PACKED_ROWS;
-	float                  lower[GROUPS_ROWS];
-	uint32_t               kept;
+	const IqdbiFlatCodes *codes = scan->codes;
+	size_t                group = first / IQDB_PACKED_ROWS;
+	float                 lower[GROUPS_ROWS];
+	uint32_t              kept;
 
-	kept = iqdb_bound_groups(&codes->kernels, query, codes->quads, count > IQDB_PACKED_ROWS ? 2 : 1,
-							 codes->codes + group * codes->group_bytes, &codes->rows[group],
-							 cursor->bounded ? cursor->bound.key : -INFINITY, scan->worst, lower);
+	fetch_next(codes, group);
+	kept = iqdb_bound_groups(&codes->kernels, query, codes->octets, count > IQDB_PACKED_ROWS ? 2 : 1,
+							 codes->groups + group * codes->group_bytes, &codes->rows[group], nearest_wanted(scan),
+							 scan->worst, lower);
 	if (count < GROUPS_ROWS)
 		kept &= (UINT32_C(1) << count) - 1;
 	for (; kept != 0; kept &= kept - 1)
@@ -343,7 +398,6 @@ judge_groups(FlatScan *scan, const IqdbBoundQuery *query, uint32_t first, size_t
 
 		scan->pending[scan->pending_count] = first + row;
 		scan->lower[scan->pending_count++] = lower[row];
-		scan->left++;
 	}
 	return scan->pending_count > PENDING_ROWS - GROUPS_ROWS ? score_pending(scan) : IQDB_OK;
 }
@@ -352,6 +406,11 @@ static IqdbStatus
 judge_block(FlatScan *scan, const IqdbBoundQuery *query, uint32_t first, size_t count)
 {
 	scan->cursor->base.stats.scored += count;
+	if (scan->pending_query != query)
+	{
+		IQDB_TRY(score_pending(scan));
+		scan->pending_query = query;
+	}
 	for (size_t i = 0; i < count; i += GROUPS_ROWS)
 	{
 		size_t rows = count - i < GROUPS_ROWS ? count - i : GROUPS_ROWS;
@@ -476,7 +535,7 @@ iqdbi_flat_scan(IqdbiFlatCursor *const *cursors, size_t count, IqdbError *err)
 	uint32_t               slots = atomic_load_explicit(&header->slot_count, memory_order_acquire);
 	IqdbiFlatCodes         codes;
 	bool                   coded = iqdbi_flat_codes_view(&codes, store);
-	size_t                 row_bytes = coded ? codes.group_bytes / IQDB_PACKED_ROWS : header->stride * sizeof(float);
+	size_t                 row_bytes = coded ? codes.group_bytes / IQDB_PACKED_ROWS + 1 : header->stride * sizeof(float);
 	uint32_t               step = stretch_rows(row_bytes);
 	uint32_t               piece = piece_rows(row_bytes, count);
 	IqdbStatus             status = IQDB_OK;

@@ -76,19 +76,7 @@ dot_halves_plain(const uint8_t *codes, size_t octets, size_t groups, const int8_
 	}
 }
 
-static void
-dot_both_plain(const uint8_t *codes, size_t quads, size_t groups, const int8_t *const queries[2],
-			   const int32_t starts[2], int32_t (*sums_out)[2 * GROUP_ROWS])
-{
-	for (int i = 0; i < 2; i++)
-		dot_plain(codes, quads, groups, queries[i], starts[i], sums_out[i]);
-}
-
-static const IqdbPackedKernels kernels_plain = {
-	.dot = dot_plain,
-	.dot_both = dot_both_plain,
-	.dot_halves = dot_halves_plain,
-};
+static const IqdbPackedKernels kernels_plain = {.dot = dot_plain, .dot_halves = dot_halves_plain};
 
 #ifdef PACKED_X86
 
@@ -175,43 +163,7 @@ dot_halves_avx2(const uint8_t *codes, size_t octets, size_t groups, const int8_t
 	}
 }
 
-AVX2 SCANS_BLOCKS static void
-dot_both_avx2(const uint8_t *codes, size_t quads, size_t groups, const int8_t *const queries[2],
-			  const int32_t starts[2], int32_t (*sums_out)[2 * GROUP_ROWS])
-{
-	for (size_t group = 0; group < groups; group++)
-	{
-		__m256i sums[2][2] = {{_mm256_set1_epi32(starts[0]), _mm256_set1_epi32(starts[0])},
-							  {_mm256_set1_epi32(starts[1]), _mm256_set1_epi32(starts[1])}};
-
-		for (size_t quad = 0; quad < quads; quad++, codes += QUAD_BYTES)
-		{
-			__m256i first = _mm256_loadu_si256((const __m256i *) (const void *) codes);
-			__m256i second = _mm256_loadu_si256((const __m256i *) (const void *) (codes + 32));
-
-			for (int i = 0; i < 2; i++)
-			{
-				__m256i even;
-				__m256i odd;
-
-				broadcast_words(queries[i] + 4 * quad, &even, &odd);
-				sums[i][0] = add_quad(sums[i][0], first, even, odd);
-				sums[i][1] = add_quad(sums[i][1], second, even, odd);
-			}
-		}
-		for (int i = 0; i < 2; i++)
-		{
-			_mm256_storeu_si256((__m256i *) (void *) (sums_out[i] + group * GROUP_ROWS), sums[i][0]);
-			_mm256_storeu_si256((__m256i *) (void *) (sums_out[i] + group * GROUP_ROWS + 8), sums[i][1]);
-		}
-	}
-}
-
-static const IqdbPackedKernels kernels_avx2 = {
-	.dot = dot_avx2,
-	.dot_both = dot_both_avx2,
-	.dot_halves = dot_halves_avx2,
-};
+static const IqdbPackedKernels kernels_avx2 = {.dot = dot_avx2, .dot_halves = dot_halves_avx2};
 
 /* ---- AVX-512 ---- */
 
@@ -324,67 +276,7 @@ dot_halves_avx512(const uint8_t *codes, size_t octets, size_t groups, const int8
 		dot_halves_of(codes, octets, false, query, start, sums_out);
 }
 
-/*
- * One or two groups. A load of a code serves two multiplications, one of a query two groups, and eight sums side by side
- * hide the latency of the instruction.
- */
-AVX512 SCANS_BLOCKS static inline __attribute__((always_inline)) void
-dot_both_of(const uint8_t *codes, size_t quads, const bool two, const int8_t *const queries[2],
-			const int32_t starts[2], int32_t (*sums_out)[2 * GROUP_ROWS])
-{
-	const uint8_t *other = codes + quads * QUAD_BYTES;
-	__m512i        sums[2][4];
-	size_t         quad;
-
-	for (int i = 0; i < 4; i++)
-	{
-		sums[0][i] = _mm512_set1_epi32(starts[i % 2]);
-		sums[1][i] = _mm512_setzero_si512();
-	}
-	for (quad = 0; quad < quads / 2 * 2; quad += 2)
-	{
-#pragma GCC unroll 2
-		for (size_t odd = 0; odd < 2; odd++)
-		{
-			__m512i high = broadcast_quad(queries[0] + 4 * (quad + odd));
-			__m512i low = broadcast_quad(queries[1] + 4 * (quad + odd));
-			__m512i code = _mm512_loadu_si512(codes + (quad + odd) * QUAD_BYTES);
-
-			sums[odd][0] = _mm512_dpbusd_epi32(sums[odd][0], code, high);
-			sums[odd][1] = _mm512_dpbusd_epi32(sums[odd][1], code, low);
-			if (two)
-			{
-				code = _mm512_loadu_si512(other + (quad + odd) * QUAD_BYTES);
-				sums[odd][2] = _mm512_dpbusd_epi32(sums[odd][2], code, high);
-				sums[odd][3] = _mm512_dpbusd_epi32(sums[odd][3], code, low);
-			}
-		}
-	}
-	for (; quad < quads; quad++)
-	{
-		for (int i = 0; i < (two ? 4 : 2); i++)
-			sums[0][i] = _mm512_dpbusd_epi32(sums[0][i], _mm512_loadu_si512((i < 2 ? codes : other) + quad * QUAD_BYTES),
-											 broadcast_quad(queries[i % 2] + 4 * quad));
-	}
-	for (int i = 0; i < (two ? 4 : 2); i++)
-		_mm512_storeu_si512(sums_out[i % 2] + i / 2 * (int) GROUP_ROWS, _mm512_add_epi32(sums[0][i], sums[1][i]));
-}
-
-AVX512 SCANS_BLOCKS static void
-dot_both_avx512(const uint8_t *codes, size_t quads, size_t groups, const int8_t *const queries[2],
-				const int32_t starts[2], int32_t (*sums_out)[2 * GROUP_ROWS])
-{
-	if (groups == 2)
-		dot_both_of(codes, quads, true, queries, starts, sums_out);
-	else
-		dot_both_of(codes, quads, false, queries, starts, sums_out);
-}
-
-static const IqdbPackedKernels kernels_avx512 = {
-	.dot = dot_avx512,
-	.dot_both = dot_both_avx512,
-	.dot_halves = dot_halves_avx512,
-};
+static const IqdbPackedKernels kernels_avx512 = {.dot = dot_avx512, .dot_halves = dot_halves_avx512};
 
 #endif
 
@@ -463,19 +355,7 @@ dot_halves_neon(const uint8_t *codes, size_t octets, size_t groups, const int8_t
 	}
 }
 
-static void
-dot_both_neon(const uint8_t *codes, size_t quads, size_t groups, const int8_t *const queries[2],
-			  const int32_t starts[2], int32_t (*sums_out)[2 * GROUP_ROWS])
-{
-	for (int i = 0; i < 2; i++)
-		dot_neon(codes, quads, groups, queries[i], starts[i], sums_out[i]);
-}
-
-static const IqdbPackedKernels kernels_neon = {
-	.dot = dot_neon,
-	.dot_both = dot_both_neon,
-	.dot_halves = dot_halves_neon,
-};
+static const IqdbPackedKernels kernels_neon = {.dot = dot_neon, .dot_halves = dot_halves_neon};
 
 #endif
 

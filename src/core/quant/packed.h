@@ -25,10 +25,6 @@ typedef struct IqdbPackedKernels
 	void (*dot)(const uint8_t *codes, size_t quads, size_t groups, const int8_t *query, int32_t start,
 				int32_t *sums_out);
 
-	/* The same for two queries in one pass over one or two groups: sums_out[j] holds 32 sums for query j. */
-	void (*dot_both)(const uint8_t *codes, size_t quads, size_t groups, const int8_t *const queries[2],
-					 const int32_t starts[2], int32_t (*sums_out)[2 * IQDB_PACKED_ROWS]);
-
 	/*
 	 * The same for codes of four bits: 64 bytes of a group are eight dimensions (an octet), the first four in the low
 	 * halves of the bytes, the others in the high ones; query: 8 * octets bytes.

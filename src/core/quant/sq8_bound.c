@@ -41,6 +41,8 @@
 
 #define CODE_MAX 127.0
 #define CODE_ZERO 128
+/* what the lower four bits are taken for */
+#define COARSE_ZERO (CODE_ZERO - 7.5f)
 /* high and low byte of a query's component: 256 * 127 */
 #define QUERY_MAX 32512.0
 
@@ -69,13 +71,21 @@ iqdb_bound_length(const float *vector, size_t dim)
 	return (float) (sqrt(square) * (1.0 + 4.0 * UNIT));
 }
 
-/* The share of |y| in a row's error. */
+/* The share of |y| in the error of a row's byte code, and in that of its coarse one. */
 static double
 size_share(size_t dim)
 {
 	double share = 4.0 * SLACK(dim);
 
 	return share > 0x1p-11 ? share : 0x1p-11;
+}
+
+static double
+coarse_share(size_t dim)
+{
+	double share = 4.0 * SLACK(dim);
+
+	return share > 0x1p-7 ? share : 0x1p-7;
 }
 
 /* ---- rows ---- */
@@ -168,73 +178,96 @@ find_moments(const float *vector, float factor, const float *centre, size_t dim,
 	moments_out->product = add_lanes(&product);
 }
 
-/* Returns |r|^2. */
-INLINE double
+/* Four bits of each of 16 bytes: the first four bytes in the low halves of four, the next four in their high halves. */
+INLINE void
+write_coarse(const uint32_t *words, size_t octets, uint8_t *at)
+{
+	for (size_t octet = 0; octet < octets; octet++, at += IQDB_PACKED_QUAD_BYTES)
+	{
+		uint32_t word = (words[2 * octet] >> 4 & UINT32_C(0x0f0f0f0f)) | (words[2 * octet + 1] & UINT32_C(0xf0f0f0f0));
+
+		memcpy(at, &word, sizeof(word));
+	}
+}
+
+/* Squared lengths of what the codes leave out. */
+typedef struct Residuals
+{
+	double coarse;
+	double fine;
+} Residuals;
+
+INLINE Residuals
 write_code(const float *vector, float factor, const float *centre, size_t dim, float scale, float inverse,
-		   uint8_t *group, uint32_t lane)
+		   const IqdbBoundPlace *place)
 {
 	const WordLanes turn = (WordLanes){0} + CODE_ZERO;
-	const size_t    quads = iqdb_packed_quads(dim);
-	Lanes           square = {0};
+	const size_t    octets = iqdb_bound_octets(dim);
+	Lanes           fine = {0};
+	Lanes           coarse = {0};
 
 	for (size_t i = 0; i < dim; i += LANES)
 	{
-		size_t    first = i / 4;
-		size_t    count = quads - first < LANES / 4 ? quads - first : LANES / 4;
+		size_t    first = i / 8;
 		Lanes     y;
 		Lanes     m;
 		Lanes     rounded;
 		Lanes     residual;
+		WordLanes code;
 		ByteLanes bytes;
 		uint32_t  words[LANES / 4];
 
 		centred_lanes(vector + i, factor, centre + i, dim - i, &y, &m);
 		rounded = y * inverse + ROUNDER;
-		bytes = __builtin_convertvector((WordLanes) rounded ^ turn, ByteLanes);
+		code = (WordLanes) rounded ^ turn;
 		residual = y - (rounded - ROUNDER) * scale;
-		square += residual * residual;
+		fine += residual * residual;
+		residual = y - (__builtin_convertvector(code & 0xf0, Lanes) - COARSE_ZERO) * scale;
+		coarse += residual * residual;
+		bytes = __builtin_convertvector(code, ByteLanes);
 		memcpy(words, &bytes, sizeof(words));
-		for (size_t quad = 0; quad < count; quad++)
-			memcpy(group + (first + quad) * IQDB_PACKED_QUAD_BYTES + 4 * lane, &words[quad], sizeof(words[quad]));
+		memcpy(place->code + i, words, dim - i < LANES ? dim - i : sizeof(words));
+		write_coarse(words, octets - first < 2 ? 1 : 2,
+					 place->group + first * IQDB_PACKED_QUAD_BYTES + 4 * place->lane);
 	}
-	return add_lanes(&square);
+	return (Residuals){.coarse = add_lanes(&coarse), .fine = add_lanes(&fine)};
 }
 
-/* A row without a bound: its code is zero. */
+/* A row without a bound: its codes are zero. */
 static void
-give_up(size_t dim, uint8_t *group, IqdbBoundRows *rows, uint32_t lane)
+give_up(size_t dim, const IqdbBoundPlace *place)
 {
-	for (size_t quad = 0; quad < iqdb_packed_quads(dim); quad++)
-		memset(group + quad * IQDB_PACKED_QUAD_BYTES + 4 * lane, CODE_ZERO, 4);
-	rows->scale[lane] = 0.0f;
-	rows->add[lane] = 0.0f;
-	rows->error[lane] = INFINITY;
+	memset(place->code, CODE_ZERO, dim);
+	for (size_t octet = 0; octet < iqdb_bound_octets(dim); octet++)
+		memset(place->group + octet * IQDB_PACKED_QUAD_BYTES + 4 * place->lane, CODE_ZERO | CODE_ZERO >> 4, 4);
+	place->rows->scale[place->lane] = 0.0f;
+	place->rows->add[place->lane] = 0.0f;
+	place->rows->coarse_error[place->lane] = INFINITY;
+	place->rows->error[place->lane] = INFINITY;
 }
 
-static void
-set_row(IqdbMetric metric, size_t dim, const Moments *moments, double residual2, float scale, IqdbBoundRows *rows,
-		uint32_t lane)
+/* One code's error as a row keeps it. size is at least |y|. */
+static float
+error_of(IqdbMetric metric, size_t dim, double residual2, double size, double share)
 {
-	double slack = SLACK(dim);
-	double size = sqrt(moments->square) * (1.0 + slack) + LENGTH_MIN;
-	double error = sqrt(residual2) * (1.0 + slack) + LENGTH_MIN;
+	double error = sqrt(residual2) * (1.0 + SLACK(dim)) + LENGTH_MIN;
 
 	/* rounding of y and of the residual; of x / |x|, which has length 1 */
 	error += 4.0 * UNIT * (size + error + (metric == IQDB_METRIC_COSINE ? 1.0 : 0.0));
-	rows->scale[lane] = scale;
-	rows->add[lane] = (float) (metric == IQDB_METRIC_L2 ? moments->square : -moments->product);
-	rows->error[lane] = (float) ((error + size_share(dim) * (size + error)) * (1.0 + 4.0 * UNIT));
+	return (float) ((error + share * (size + error)) * (1.0 + 4.0 * UNIT));
 }
 
 INLINE void
-encode(IqdbMetric metric, const IqdbBoundCentre *centre, const float *vector, float norm2, size_t dim, uint8_t *group,
-	   IqdbBoundRows *rows, uint32_t lane)
+encode(IqdbMetric metric, const IqdbBoundCentre *centre, const float *vector, float norm2, size_t dim,
+	   const IqdbBoundPlace *place)
 {
-	float   factor = metric == IQDB_METRIC_COSINE ? (float) (1.0 / sqrt((double) norm2)) : 1.0f;
-	float   scale = 0.0f;
-	float   inverse = 0.0f;
-	double  residual2;
-	Moments moments;
+	float         factor = metric == IQDB_METRIC_COSINE ? (float) (1.0 / sqrt((double) norm2)) : 1.0f;
+	float         scale = 0.0f;
+	float         inverse = 0.0f;
+	IqdbBoundRows *rows = place->rows;
+	double        size;
+	Residuals     residuals;
+	Moments       moments;
 
 	find_moments(vector, factor, centre->vector, dim, &moments);
 	if (moments.largest >= SCALED_MIN)
@@ -242,20 +275,24 @@ encode(IqdbMetric metric, const IqdbBoundCentre *centre, const float *vector, fl
 		scale = (float) (moments.largest / CODE_MAX);
 		inverse = (float) (CODE_MAX / moments.largest);
 	}
-	residual2 = write_code(vector, factor, centre->vector, dim, scale, inverse, group, lane);
-	set_row(metric, dim, &moments, residual2, scale, rows, lane);
+	residuals = write_code(vector, factor, centre->vector, dim, scale, inverse, place);
+	size = sqrt(moments.square) * (1.0 + SLACK(dim)) + LENGTH_MIN;
+	rows->scale[place->lane] = scale;
+	rows->add[place->lane] = (float) (metric == IQDB_METRIC_L2 ? moments.square : -moments.product);
+	rows->coarse_error[place->lane] = error_of(metric, dim, residuals.coarse, size, coarse_share(dim));
+	rows->error[place->lane] = error_of(metric, dim, residuals.fine, size, size_share(dim));
 }
 
 /* One instruction set's. */
 #define DEFINE_ENCODE(target, name) \
 	target static void \
 	name(IqdbMetric metric, const IqdbBoundCentre *centre, const float *vector, float norm2, size_t dim, \
-		 uint8_t *group, IqdbBoundRows *rows, uint32_t lane) \
+		 const IqdbBoundPlace *place) \
 	{ \
 		if (iqdb_bound_row_possible(metric, norm2)) \
-			encode(metric, centre, vector, norm2, dim, group, rows, lane); \
+			encode(metric, centre, vector, norm2, dim, place); \
 		else \
-			give_up(dim, group, rows, lane); \
+			give_up(dim, place); \
 	}
 
 DEFINE_ENCODE(, encode_plain)
@@ -273,6 +310,7 @@ typedef struct Turned
 	double given;   /* |q| */
 	double product; /* <m, q> */
 	double error;   /* |rho| */
+	double coarse_error; /* the same of the high bytes alone */
 } Turned;
 
 static double
@@ -297,6 +335,7 @@ code_query(const float *vector, double factor, const float *centre, size_t dim, 
 	double  given = 0.0;
 	double  product = 0.0;
 	double  error = 0.0;
+	double  coarse_error = 0.0;
 	int32_t high_sum = 0;
 	int32_t low_sum = 0;
 
@@ -318,23 +357,37 @@ code_query(const float *vector, double factor, const float *centre, size_t dim, 
 		given += q * q;
 		product += q * (double) centre[i];
 		error += (p - scale * (double) code) * (p - scale * (double) code);
+		coarse_error += (p - scale * 256.0 * (double) high[i]) * (p - scale * 256.0 * (double) high[i]);
 	}
 	query->starts[0] = -CODE_ZERO * high_sum;
 	query->starts[1] = -CODE_ZERO * low_sum;
-	return (Turned){.length = sqrt(square), .given = sqrt(given), .product = product, .error = sqrt(error)};
+	query->coarse_start = COARSE_ZERO / -16.0f * (float) high_sum;
+	return (Turned){.length = sqrt(square),
+					.given = sqrt(given),
+					.product = product,
+					.error = sqrt(error),
+					.coarse_error = sqrt(coarse_error)};
 }
 
-/* Ends of the interval as sq8_bound.h derives them. */
+/* Not less than |p|, nor than what the share of |y| in a row's error must pay for. */
+static float
+reach_of(IqdbMetric metric, double length, double beside, double share)
+{
+	double reach = beside / share > length ? beside / share : length;
+
+	return (float) (reach * REACH_FACTOR * (metric == IQDB_METRIC_L2 ? 2.0 : 1.0));
+}
+
+/* Ends of the intervals as sq8_bound.h derives them. */
 static void
 set_query(IqdbMetric metric, size_t dim, double centre_length, const Turned *turned, IqdbBoundQuery *query)
 {
 	double slack = SLACK(dim);
 	double length = turned->length * (1.0 + UNIT) + LENGTH_MIN;
-	double beside = turned->error * (1.0 + UNIT) + LENGTH_MIN + UNIT * UNIT * (length + turned->given);
+	double beside = LENGTH_MIN + UNIT * UNIT * (length + turned->given);
 	double base;
 	double play;
 	double add_slack;
-	double reach;
 
 	if (metric == IQDB_METRIC_L2)
 	{
@@ -349,8 +402,10 @@ set_query(IqdbMetric metric, size_t dim, double centre_length, const Turned *tur
 		add_slack = 0.0;
 		beside += 2.0 * slack * (turned->given + centre_length + length);
 	}
-	reach = beside / size_share(dim) > length ? beside / size_share(dim) : length;
-	query->reach = (float) (reach * REACH_FACTOR * (metric == IQDB_METRIC_L2 ? 2.0 : 1.0));
+	query->reach = reach_of(metric, length, beside + turned->error * (1.0 + UNIT), size_share(dim));
+	/* sums of coarse codes are large beside their differences, and floats at once */
+	query->coarse_reach = reach_of(metric, length, beside + turned->coarse_error * (1.0 + UNIT) + 128.0 * UNIT * length,
+								   coarse_share(dim));
 	query->base[0] = (float) (base - play - KEY_MIN);
 	query->base[1] = (float) (base + play + KEY_MIN);
 	query->add_weight[0] = (float) (1.0 - add_slack);
@@ -376,23 +431,37 @@ iqdb_bound_query(IqdbMetric metric, const IqdbBoundCentre *centre, const float *
 	query_out->codes[0] = code_out;
 	query_out->codes[1] = code_out + bytes;
 	query_out->weight = metric == IQDB_METRIC_L2 ? -2.0f * scale : -scale;
+	query_out->coarse_weight = 16.0f * 256.0f * query_out->weight;
 	set_query(metric, dim, (double) centre->length, &turned, query_out);
 	return true;
 }
 
-/* ---- the interval ---- */
+/* ---- intervals ---- */
+
+IqdbBoundInterval
+iqdb_bound_interval(const IqdbBoundQuery *query, int32_t high_sum, int32_t low_sum, const IqdbBoundRows *rows,
+					uint32_t lane)
+{
+	float sum = 256.0f * (float) (high_sum + query->starts[0]) + (float) (low_sum + query->starts[1]);
+	float middle = rows->scale[lane] * (query->weight * sum);
+	float play = rows->error[lane] * query->reach;
+
+	return (IqdbBoundInterval){
+		.lower = query->base[0] + query->add_weight[0] * rows->add[lane] + middle - play,
+		.upper = query->base[1] + query->add_weight[1] * rows->add[lane] + middle + play,
+	};
+}
 
 SCANS_BLOCKS static uint32_t
-judge_plain(const IqdbBoundQuery *query, const int32_t *high_sums, const int32_t *low_sums, const IqdbBoundRows *rows,
-			float nearest, float farthest, float *lower_out)
+judge_plain(const IqdbBoundQuery *query, const int32_t *sums, const IqdbBoundRows *rows, float nearest, float farthest,
+			float *lower_out)
 {
 	uint32_t kept = 0;
 
 	for (uint32_t i = 0; i < IQDB_PACKED_ROWS; i++)
 	{
-		float sum = 256.0f * (float) high_sums[i] + (float) low_sums[i];
-		float middle = rows->scale[i] * (query->weight * sum);
-		float play = rows->error[i] * query->reach;
+		float middle = rows->scale[i] * (query->coarse_weight * ((float) sums[i] + query->coarse_start));
+		float play = rows->coarse_error[i] * query->coarse_reach;
 		float lower = query->base[0] + query->add_weight[0] * rows->add[i] + middle - play;
 		float upper = query->base[1] + query->add_weight[1] * rows->add[i] + middle + play;
 
@@ -405,22 +474,22 @@ judge_plain(const IqdbBoundQuery *query, const int32_t *high_sums, const int32_t
 #ifdef BOUND_X86
 
 AVX2 SCANS_BLOCKS static uint32_t
-judge_avx2(const IqdbBoundQuery *query, const int32_t *high_sums, const int32_t *low_sums, const IqdbBoundRows *rows,
-		   float nearest, float farthest, float *lower_out)
+judge_avx2(const IqdbBoundQuery *query, const int32_t *sums, const IqdbBoundRows *rows, float nearest, float farthest,
+		   float *lower_out)
 {
 	uint32_t kept = 0;
 
 	for (uint32_t i = 0; i < IQDB_PACKED_ROWS; i += 8)
 	{
-		__m256 high = _mm256_cvtepi32_ps(_mm256_loadu_si256((const __m256i *) (const void *) (high_sums + i)));
-		__m256 low = _mm256_cvtepi32_ps(_mm256_loadu_si256((const __m256i *) (const void *) (low_sums + i)));
-		__m256 sum = _mm256_add_ps(_mm256_mul_ps(high, _mm256_set1_ps(256.0f)), low);
-		__m256 middle = _mm256_mul_ps(_mm256_loadu_ps(rows->scale + i), _mm256_mul_ps(_mm256_set1_ps(query->weight), sum));
-		__m256 play = _mm256_mul_ps(_mm256_loadu_ps(rows->error + i), _mm256_set1_ps(query->reach));
+		__m256 sum = _mm256_cvtepi32_ps(_mm256_loadu_si256((const __m256i *) (const void *) (sums + i)));
+		__m256 middle = _mm256_mul_ps(_mm256_set1_ps(query->coarse_weight),
+									  _mm256_add_ps(sum, _mm256_set1_ps(query->coarse_start)));
+		__m256 play = _mm256_mul_ps(_mm256_loadu_ps(rows->coarse_error + i), _mm256_set1_ps(query->coarse_reach));
 		__m256 add = _mm256_loadu_ps(rows->add + i);
 		__m256 ends[2];
 		__m256 out;
 
+		middle = _mm256_mul_ps(_mm256_loadu_ps(rows->scale + i), middle);
 		for (int end = 0; end < 2; end++)
 			ends[end] = _mm256_add_ps(_mm256_add_ps(_mm256_set1_ps(query->base[end]),
 													_mm256_mul_ps(_mm256_set1_ps(query->add_weight[end]), add)),
@@ -436,14 +505,12 @@ judge_avx2(const IqdbBoundQuery *query, const int32_t *high_sums, const int32_t 
 }
 
 AVX512 SCANS_BLOCKS static uint32_t
-judge_avx512(const IqdbBoundQuery *query, const int32_t *high_sums, const int32_t *low_sums, const IqdbBoundRows *rows,
-			 float nearest, float farthest, float *lower_out)
+judge_avx512(const IqdbBoundQuery *query, const int32_t *sums, const IqdbBoundRows *rows, float nearest, float farthest,
+			 float *lower_out)
 {
-	__m512 high = _mm512_cvtepi32_ps(_mm512_loadu_si512(high_sums));
-	__m512 low = _mm512_cvtepi32_ps(_mm512_loadu_si512(low_sums));
-	__m512 sum = _mm512_add_ps(_mm512_mul_ps(high, _mm512_set1_ps(256.0f)), low);
-	__m512 middle = _mm512_mul_ps(_mm512_loadu_ps(rows->scale), _mm512_mul_ps(_mm512_set1_ps(query->weight), sum));
-	__m512 play = _mm512_mul_ps(_mm512_loadu_ps(rows->error), _mm512_set1_ps(query->reach));
+	__m512 sum = _mm512_add_ps(_mm512_cvtepi32_ps(_mm512_loadu_si512(sums)), _mm512_set1_ps(query->coarse_start));
+	__m512 middle = _mm512_mul_ps(_mm512_loadu_ps(rows->scale), _mm512_mul_ps(_mm512_set1_ps(query->coarse_weight), sum));
+	__m512 play = _mm512_mul_ps(_mm512_loadu_ps(rows->coarse_error), _mm512_set1_ps(query->coarse_reach));
 	__m512 add = _mm512_loadu_ps(rows->add);
 	__m512 ends[2];
 

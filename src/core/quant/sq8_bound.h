@@ -1,22 +1,24 @@
 /*
- * sq8_bound.h - byte codes that know how wrong they can be: a proven interval for the rank key of a row.
+ * sq8_bound.h - codes that know how wrong they can be: proven intervals for the rank key of a row.
  *
- * A row z (COSINE: x / |x|, else x) is coded around a centre m, any vector: y = z - m = scale * code + r, code bytes, in
- * the manner of locally adaptive vector quantization (Aguerrebere et al., VLDB 2023). The query, q - m = p, is coded in
- * two bytes a component, so that its own error hardly counts: p = t * (256 * high + low) + rho. Then
+ * A row z (COSINE: x / |x|, else x) is coded around a centre m, any vector: y = z - m = scale * (code - 128) + r, code
+ * bytes, in the manner of locally adaptive vector quantization (Aguerrebere et al., VLDB 2023). The upper four bits of the
+ * bytes are a code of their own, coarser and half as long, which lies apart and packed (packed.h), to be scanned; the
+ * bytes are for the rows that it leaves. The query, p = q - m, is coded in two bytes a component, so that its own error
+ * hardly counts: p = t * (256 * high + low) + rho; the coarse code is content with the high ones. Then
  *
- *   <y, p> = scale * t * (256 * <code, high> + <code, low>) + <scale * code, rho> + <r, p>
+ *   <y, p> = scale * t * (256 * <code - 128, high> + <code - 128, low>) + <y - r, rho> + <r, p>
  *
  * and by Cauchy and Schwarz the last term is at most |r| |p|. With it, and
  *
  *   L2      |x - q|^2 = |y|^2 + |p|^2 - 2 <y, p>
  *   DOT        -<x, q> = -<y, p> - <y, m> - <m, q>            COSINE: 1 more
  *
- * a row has its own sum (add), its scale, and its error, |r| and a little more; a query has the rest. What float
- * arithmetic does to all of this, to the key of a distance kernel included, is bounded by the usual gamma_n = n u for n
- * terms in any order (Higham, "Accuracy and Stability of Numerical Algorithms", 2002, chapter 3): (n + 64) u times the
- * magnitudes that meet. Terms |y| times something of the query's beside |p| are put into the error: a row's
- * holds mu |y|, a query's reach is enlarged where it is less than the sum of such terms divided by mu.
+ * a row has its own sum (add), its scale, and for each code its error, |r| and a little more; a query has the rest. What
+ * float arithmetic does to all of this, to the key of a distance kernel included, is bounded by the usual gamma_n = n u for
+ * n terms in any order (Higham, "Accuracy and Stability of Numerical Algorithms", 2002, chapter 3): (n + 64) u times the
+ * magnitudes that meet. Terms |y| times something of the query's beside |p| are put into the error: a row's holds a share
+ * of |y|, a query's reach is enlarged where it is less than the sum of such terms divided by that share.
  *
  * Nothing depends on how good the centre is but how many rows the interval leaves. What cannot be bounded is not: a row of
  * extreme length has the error infinity, for a query of extreme length there are no bounds.
@@ -26,13 +28,23 @@
 
 #include "core/quant/packed.h"
 
-/* What 16 rows need beside their packed codes. All zero is the state of lanes without a row. */
+/* What 16 rows need beside their codes; a scan of the coarse ones reads the first three. */
 typedef struct IqdbBoundRows
 {
 	float scale[IQDB_PACKED_ROWS];
 	float add[IQDB_PACKED_ROWS];
+	float coarse_error[IQDB_PACKED_ROWS];
 	float error[IQDB_PACKED_ROWS];
 } IqdbBoundRows;
+
+/* Where the code of one row goes. */
+typedef struct IqdbBoundPlace
+{
+	uint8_t       *code;  /* dim bytes */
+	uint8_t       *group; /* the packed coarse codes of 16 rows, iqdb_bound_group_bytes */
+	IqdbBoundRows *rows;
+	uint32_t       lane;  /* which of the 16 */
+} IqdbBoundPlace;
 
 typedef struct IqdbBoundCentre
 {
@@ -40,32 +52,44 @@ typedef struct IqdbBoundCentre
 	float        length; /* not less than its length */
 } IqdbBoundCentre;
 
-/* A query made ready. The interval is base + add_weight * row.add + middle -+ reach * row.error. */
+/*
+ * A query made ready. An interval is base + add_weight * row.add + middle -+ reach * error, where middle is
+ * row.scale * weight * sum.
+ */
 typedef struct IqdbBoundQuery
 {
-	const int8_t *codes[2];  /* high and low bytes, 4 * quads each, zero behind the last dimension */
-	int32_t       starts[2]; /* take away what 128 in every byte of a row's code adds */
-	float         weight;    /* of row.scale * (256 * high sum + low sum) */
+	const int8_t *codes[2];     /* high and low bytes, iqdb_bound_query_bytes / 2 each, zero behind the last dimension */
+	int32_t       starts[2];    /* take away what 128 in every byte of a row's code adds */
+	float         coarse_start; /* the same for coarse codes */
+	float         coarse_weight;
+	float         coarse_reach;
+	float         weight;
 	float         reach;
-	float         base[2];   /* of the lower and the upper end */
+	float         base[2];      /* of the lower and the upper end */
 	float         add_weight[2];
 } IqdbBoundQuery;
+
+typedef struct IqdbBoundInterval
+{
+	float lower;
+	float upper;
+} IqdbBoundInterval;
 
 typedef struct IqdbBoundKernels
 {
 	/*
-	 * Writes the code of dim finite floats into lane `lane` of a packed group, and its row. norm2 is dot(vector, vector) by
-	 * the kernels that make the keys. Never fails. Same bytes on every machine.
+	 * Codes dim finite floats. norm2 is dot(vector, vector) by the kernels that make the keys. Never fails. Same bytes on
+	 * every machine.
 	 */
 	void (*encode)(IqdbMetric metric, const IqdbBoundCentre *centre, const float *vector, float norm2, size_t dim,
-				   uint8_t *group, IqdbBoundRows *rows, uint32_t lane);
+				   const IqdbBoundPlace *place);
 
 	/*
-	 * Bits of the rows whose key may lie in [nearest, farthest], from the sums of their codes; lower_out[i]: no key of
-	 * row i is less, when it is a number. A NaN anywhere keeps the row.
+	 * Bits of the 16 rows whose key may lie in [nearest, farthest] by the sums of their coarse codes with the query's
+	 * high bytes; lower_out[i]: no key of row i is less, when it is a number. A NaN anywhere keeps the row.
 	 */
-	uint32_t (*judge)(const IqdbBoundQuery *query, const int32_t *high_sums, const int32_t *low_sums,
-					  const IqdbBoundRows *rows, float nearest, float farthest, float *lower_out);
+	uint32_t (*judge)(const IqdbBoundQuery *query, const int32_t *sums, const IqdbBoundRows *rows, float nearest,
+					  float farthest, float *lower_out);
 
 	const IqdbPackedKernels *packed;
 } IqdbBoundKernels;
@@ -79,11 +103,25 @@ bool iqdb_bound_possible(IqdbMetric metric);
 /* May a row of this squared length have a bound, and be averaged into a centre? */
 bool iqdb_bound_row_possible(IqdbMetric metric, float norm2);
 
+/* Eight dimensions of a coarse code. */
+static inline size_t
+iqdb_bound_octets(size_t dim)
+{
+	return (dim + 7) / 8;
+}
+
+/* Bytes of the coarse codes of 16 rows. */
+static inline size_t
+iqdb_bound_group_bytes(size_t dim)
+{
+	return iqdb_bound_octets(dim) * IQDB_PACKED_QUAD_BYTES;
+}
+
 /* Bytes of code_out below. */
 static inline size_t
 iqdb_bound_query_bytes(size_t dim)
 {
-	return 8 * iqdb_packed_quads(dim);
+	return 2 * 8 * iqdb_bound_octets(dim);
 }
 
 /*
@@ -97,22 +135,26 @@ bool iqdb_bound_query(IqdbMetric metric, const IqdbBoundCentre *centre, const fl
 float iqdb_bound_length(const float *vector, size_t dim);
 
 /*
- * The whole of it for one or two groups that follow each other: sums, then judge. Bits 0 .. 15 are of the first group,
- * 16 .. 31 of the second.
+ * Coarse codes of one or two groups that follow each other: sums, then judge. Bits 0 .. 15 are of the first group, 16 .. 31
+ * of the second.
  */
 static inline uint32_t
-iqdb_bound_groups(const IqdbBoundKernels *kernels, const IqdbBoundQuery *query, size_t quads, size_t groups,
+iqdb_bound_groups(const IqdbBoundKernels *kernels, const IqdbBoundQuery *query, size_t octets, size_t groups,
 				  const uint8_t *codes, const IqdbBoundRows *rows, float nearest, float farthest, float *lower_out)
 {
-	int32_t  sums[2][2 * IQDB_PACKED_ROWS];
+	int32_t  sums[2 * IQDB_PACKED_ROWS];
 	uint32_t kept = 0;
 
-	kernels->packed->dot_both(codes, quads, groups, query->codes, query->starts, sums);
+	kernels->packed->dot_halves(codes, octets, groups, query->codes[0], 0, sums);
 	for (size_t i = 0; i < groups; i++)
-		kept |= kernels->judge(query, sums[0] + i * IQDB_PACKED_ROWS, sums[1] + i * IQDB_PACKED_ROWS, &rows[i], nearest,
-							   farthest, lower_out + i * IQDB_PACKED_ROWS)
+		kept |= kernels->judge(query, sums + i * IQDB_PACKED_ROWS, &rows[i], nearest, farthest,
+							   lower_out + i * IQDB_PACKED_ROWS)
 				<< (i * IQDB_PACKED_ROWS);
 	return kept;
 }
+
+/* The interval by the byte code of one row: its sums (IqdbKernels.dot_u8i8) with the query's high and low bytes. */
+IqdbBoundInterval iqdb_bound_interval(const IqdbBoundQuery *query, int32_t high_sum, int32_t low_sum,
+									  const IqdbBoundRows *rows, uint32_t lane);
 
 #endif
