@@ -120,6 +120,30 @@ DROP FUNCTION owned_by;
 REVOKE CREATE ON SCHEMA public FROM regress_iqdb_owner;
 DROP ROLE regress_iqdb_owner;
 
+-- where vectors lie: not in memory, for every method; a temporary index has none on disk
+CREATE TABLE far (id int, v iqvector(64));
+INSERT INTO far SELECT i, (SELECT array_agg(sin(i * d)::real) FROM generate_series(1, 64) d)::iqvector FROM generate_series(1, 3000) i;
+CREATE INDEX far_flat ON far USING iqdb_flat (v) WITH (vectors = disk);
+CREATE INDEX far_hnsw ON far USING iqdb_hnsw (v) WITH (vectors = disk, m = 8, ef_construction = 40);
+CREATE INDEX far_ivf ON far USING iqdb_ivf (v) WITH (vectors = disk, lists = 20);
+CREATE INDEX far_bq ON far USING iqdb_ivf (v) WITH (quantization = bq, lists = 20);
+CREATE INDEX far_pq ON far USING iqdb_ivf (v) WITH (quantization = pq, lists = 20, vectors = memory);
+SELECT i, vectors_on_disk >= rows * 256 AS on_disk, vectors_on_disk = 0 AS none, iqdb_index_size(i::regclass) > disk + vectors_on_disk AS size
+FROM unnest(ARRAY['far_flat', 'far_hnsw', 'far_ivf', 'far_bq', 'far_pq']) i, iqdb_index_stats(i::regclass);
+SELECT (SELECT memory FROM iqdb_index_stats('far_pq')) - (SELECT memory FROM iqdb_index_stats('far_bq')) > 3000 * 256 AS saved;
+SELECT i, iqdb_check(i::regclass) FROM unnest(ARRAY['far_flat', 'far_hnsw', 'far_ivf', 'far_bq', 'far_pq']) i;
+ALTER INDEX far_bq SET (vectors = memory);
+SELECT vectors_on_disk > 0 FROM iqdb_index_stats('far_bq');
+REINDEX INDEX far_bq;
+SELECT vectors_on_disk FROM iqdb_index_stats('far_bq');
+SELECT pg_temp.error_of('CREATE INDEX ON far USING iqdb_flat (v) WITH (vectors = elsewhere)');
+CREATE TEMPORARY TABLE near AS SELECT * FROM far LIMIT 10;
+CREATE INDEX near_v ON near USING iqdb_flat (v) WITH (vectors = disk);
+SELECT rows, vectors_on_disk FROM iqdb_index_stats('near_v');
+DROP TABLE far, near;
+SELECT o, e.vectors_on_disk, m.memory - e.memory AS saved FROM unnest(ARRAY['quantization=pq', 'quantization=sq8, vectors=disk']) o,
+	iqdb_estimate('iqdb_ivf', 1000, 100, o) e, iqdb_estimate('iqdb_ivf', 1000, 100, replace(o, ', vectors=disk', '') || ', vectors=memory') m;
+
 -- iqdb_sweep
 SELECT iqdb_sweep() >= 0;
 DROP TABLE items;

@@ -1,5 +1,6 @@
 /*
- * pg_arena.c - see pg_arena.h.
+ * pg_arena.c - see pg_arena.h: making arenas, mapping and growing them, and their end. Their names and folders are in
+ * pg_arena_files.c.
  *
  * A file is mapped and closed again: the mapping keeps it, and no descriptor is used up. Growth opens it anew, makes sure
  * that it is still the file behind the mapping, and reserves the blocks before anybody touches them: writing to a hole of
@@ -7,7 +8,6 @@
  */
 #include "postgres.h"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -20,7 +20,7 @@
 #include "storage/fd.h"
 #include "utils/memutils.h"
 
-#include "pg/pg_arena.h"
+#include "pg/pg_arena_private.h"
 #include "pg/pg_compat.h"
 #include "pg/pg_files.h"
 #include "pg/pg_kernels.h"
@@ -28,70 +28,11 @@
 #include "pg/pg_registry.h"
 #include "pg/pg_settings.h"
 
-#define SHM_FOLDER "/dev/shm"
-#define FALLBACK_FOLDER "base/" PG_TEMP_FILES_DIR
-#define FALLBACK_PREFIX PG_TEMP_FILE_PREFIX "."
-#define NEW_SUFFIX ".new"
-#define VECTORS_SUFFIX ".vectors"
 /* Left free in the first folder beside what an index is expected to need. */
 #define SHM_ROOM_SPARE (UINT64CONST(4) * 1024 * 1024)
 
 static IqdbPgArena *arenas;
 static MemoryContext arena_context;
-
-/* ---- names ---- */
-
-/* Tells clusters on one machine apart, also two copies of one cluster: the data directory's own identity. */
-static uint64
-cluster_identity(void)
-{
-	struct stat st;
-	uint64		x;
-
-	if (stat(DataDir, &st) != 0)
-		return 0;
-	x = (uint64) st.st_dev * UINT64CONST(0x9E3779B97F4A7C15) ^ (uint64) st.st_ino * UINT64CONST(0xC2B2AE3D27D4EB4F);
-	return x ^ (x >> 31);
-}
-
-/* Folders an arena may be in, first choice first; NULL ends the list. */
-static const char *
-folder(int choice)
-{
-	bool		automatic = iqdb_arena_directory == NULL || iqdb_arena_directory[0] == '\0';
-
-	switch (choice)
-	{
-		case 0:
-			return automatic ? SHM_FOLDER : iqdb_arena_directory;
-		case 1:
-			return automatic ? FALLBACK_FOLDER : NULL;
-		default:
-			return NULL;
-	}
-}
-
-static void
-arena_path(char *path, int choice, Oid database, uint32 relation_number, const IqdbPgGeneration *generation)
-{
-	snprintf(path, MAXPGPATH, "%s/%siqdb.%016llx.%016llx.%u.%u.%016llx%016llx", folder(choice),
-			 choice == 1 ? FALLBACK_PREFIX : "",
-			 (unsigned long long) cluster_identity(), (unsigned long long) iqdb_pg_registry()->token,
-			 database, relation_number,
-			 (unsigned long long) generation->high, (unsigned long long) generation->low);
-}
-
-/* The file of vectors that belongs to an arena of this (final) name: always on disk, wherever the arena is. */
-static void
-vectors_path(char *path, const char *arena_path)
-{
-	const char *slash = strrchr(arena_path, '/');
-	const char *name = slash != NULL ? slash + 1 : arena_path;
-
-	if (strncmp(name, FALLBACK_PREFIX, strlen(FALLBACK_PREFIX)) == 0)
-		name += strlen(FALLBACK_PREFIX);
-	snprintf(path, MAXPGPATH, FALLBACK_FOLDER "/" FALLBACK_PREFIX "%s" VECTORS_SUFFIX, name);
-}
 
 /* ---- memory of a mapping ---- */
 
@@ -266,7 +207,7 @@ map_vectors(IqdbPgArena *entry)
 
 	if (header->paged_region == IQDB_ARENA_NO_REGION)
 		return true;
-	vectors_path(entry->vectors_path, entry->path);
+	iqdb_pg_arena_vectors_path(entry->vectors_path, entry->path);
 	fd = open(entry->vectors_path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
 	if (fd < 0)
 		return false;
@@ -335,11 +276,11 @@ static IqdbPgArena *
 map_in_state(uint32 relation_number, const IqdbPgGeneration *generation, IqdbPgState wanted)
 {
 	(void) iqdb_pg_registry();
-	for (int choice = 0; folder(choice) != NULL; choice++)
+	for (int choice = 0; iqdb_pg_arena_folder(choice) != NULL; choice++)
 	{
 		IqdbPgArena *entry = new_entry(relation_number, generation);
 
-		arena_path(entry->path, choice, MyDatabaseId, relation_number, generation);
+		iqdb_pg_arena_path(entry->path, choice, MyDatabaseId, relation_number, generation);
 		entry->fallback = choice > 0;
 		if (map_entry(entry, wanted))
 			return entry;
@@ -427,8 +368,8 @@ create_vectors(IqdbPgArena *entry, const char *path, const uint64 *reserves)
 	int			saved;
 	bool		ok;
 
-	vectors_path(entry->vectors_path, path);
-	(void) mkdir(FALLBACK_FOLDER, pg_dir_create_mode);
+	iqdb_pg_arena_vectors_path(entry->vectors_path, path);
+	(void) mkdir(IQDB_PG_DISK_FOLDER, pg_dir_create_mode);
 	(void) unlink(entry->vectors_path);
 	fd = open(entry->vectors_path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, pg_file_create_mode);
 	if (fd < 0)
@@ -520,7 +461,7 @@ iqdb_pg_arena_create(Relation index, const IqdbPgMeta *meta, const IqdbIndexOpti
 	uint64		size;
 	uint64		needed;
 	IqdbStatus	status = IQDB_ERR_LIMIT;
-	char		path[MAXPGPATH - sizeof(NEW_SUFFIX)];
+	char		path[MAXPGPATH - sizeof(IQDB_PG_NEW_SUFFIX)];
 
 	if (is_private)
 		options.vectors = IQDB_VECTORS_MEMORY;
@@ -528,21 +469,22 @@ iqdb_pg_arena_create(Relation index, const IqdbPgMeta *meta, const IqdbIndexOpti
 	size = iqdb_arena_size_needed(reserves, regions);
 	needed = iqdb_index_estimate_memory(&options, (uint64) Max(rows, 0)) + sizeof(IqdbPgShared);
 	(void) iqdb_pg_registry();
-	for (int choice = 0; is_private ? choice == 0 : folder(choice) != NULL; choice++)
+	for (int choice = 0; is_private ? choice == 0 : iqdb_pg_arena_folder(choice) != NULL; choice++)
 	{
 		IqdbPgArena *entry;
 
-		if (!is_private && choice == 0 && folder(1) != NULL && (avoid_shm || !has_room(folder(0), needed)))
+		if (!is_private && choice == 0 && iqdb_pg_arena_folder(1) != NULL &&
+			(avoid_shm || !has_room(iqdb_pg_arena_folder(0), needed)))
 			continue;
 		if (choice == 1)
-			(void) mkdir(folder(1), pg_dir_create_mode);
+			(void) mkdir(iqdb_pg_arena_folder(1), pg_dir_create_mode);
 		entry = new_entry(iqdb_pg_file_number(iqdb_pg_rel_file(index)), &meta->generation);
 		entry->fallback = choice > 0;
 		entry->is_private = is_private;
 		if (!is_private)
 		{
-			arena_path(path, choice, MyDatabaseId, entry->relation_number, &meta->generation);
-			snprintf(entry->path, sizeof(entry->path), "%s" NEW_SUFFIX, path);
+			iqdb_pg_arena_path(path, choice, MyDatabaseId, entry->relation_number, &meta->generation);
+			snprintf(entry->path, sizeof(entry->path), "%s" IQDB_PG_NEW_SUFFIX, path);
 		}
 		else
 			iqdb_pg_fork_path(iqdb_pg_rel_file(index), index->rd_backend, MAIN_FORKNUM, entry->path);
@@ -639,7 +581,7 @@ punch_vectors(const char *arena_path, const IqdbPgShared *shared)
 	struct stat st;
 	int			fd;
 
-	vectors_path(path, arena_path);
+	iqdb_pg_arena_vectors_path(path, arena_path);
 	fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
 	if (fd < 0)
 		return;
@@ -649,8 +591,8 @@ punch_vectors(const char *arena_path, const IqdbPgShared *shared)
 }
 
 /* Gives the memory of a dropped index back although others still map it: everything but the pages with header and state. */
-static void
-punch(const char *path)
+void
+iqdb_pg_arena_punch(const char *path)
 {
 	int			fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
 	struct stat st;
@@ -684,189 +626,17 @@ punch(const char *path)
 	close(fd);
 }
 
-/* ---- folders ---- */
-
-/* Is this the rest of a name, behind the parts that all names have? */
-static bool
-known_suffix(const char *rest)
-{
-	return rest[0] == '\0' || strcmp(rest, NEW_SUFFIX) == 0 || strcmp(rest, VECTORS_SUFFIX) == 0;
-}
-
-/* Splits a file name into its parts; false if it is no file of an arena of this cluster, finished or not. */
-static bool
-parse_name(const char *name, uint64 *token, Oid *database, uint32 *relation_number, IqdbPgGeneration *generation)
-{
-	unsigned long long cluster;
-	unsigned long long life;
-	unsigned long long high;
-	unsigned long long low;
-	unsigned int db;
-	unsigned int number;
-	int			used = 0;
-
-	if (strncmp(name, FALLBACK_PREFIX, strlen(FALLBACK_PREFIX)) == 0)
-		name += strlen(FALLBACK_PREFIX);
-	if (sscanf(name, "iqdb.%16llx.%16llx.%u.%u.%16llx%16llx%n", &cluster, &life, &db, &number, &high, &low,
-			   &used) != 6 || !known_suffix(name + used) || cluster != cluster_identity())
-		return false;
-	*token = life;
-	*database = db;
-	*relation_number = number;
-	generation->high = high;
-	generation->low = low;
-	return true;
-}
-
-static bool
-ends_with(const char *path, const char *suffix)
-{
-	size_t		length = strlen(path);
-
-	return length > strlen(suffix) && strcmp(path + length - strlen(suffix), suffix) == 0;
-}
-
-/* Is this an arena that has its name? */
-static bool
-is_arena(const char *path)
-{
-	return !ends_with(path, NEW_SUFFIX) && !ends_with(path, VECTORS_SUFFIX);
-}
-
-typedef bool (*FileVisit) (const char *path, uint64 token, Oid database, uint32 relation_number,
-						   const IqdbPgGeneration *generation, void *arg);
-
-static void
-visit_folder(const char *folder_path, FileVisit visit, void *arg)
-{
-	DIR		   *dir = opendir(folder_path);
-	struct dirent *de;
-
-	if (dir == NULL)
-		return;
-	while ((de = readdir(dir)) != NULL)
-	{
-		char		path[MAXPGPATH];
-		uint64		token;
-		Oid			database;
-		uint32		number;
-		IqdbPgGeneration generation;
-
-		if (!parse_name(de->d_name, &token, &database, &number, &generation))
-			continue;
-		snprintf(path, sizeof(path), "%s/%s", folder_path, de->d_name);
-		if (!visit(path, token, database, number, &generation, arg))
-			break;
-	}
-	closedir(dir);
-}
-
-/* Calls visit for every file of an arena of this cluster until it returns false. Plain readdir: must not raise. */
-static void
-visit_files(FileVisit visit, void *arg)
-{
-	visit_folder(folder(0), visit, arg);
-	/* vectors may be there whatever folder arenas are in */
-	visit_folder(FALLBACK_FOLDER, visit, arg);
-}
-
-static bool
-sweep_visit(const char *path, uint64 token, Oid database, uint32 relation_number, const IqdbPgGeneration *generation,
-			void *arg)
-{
-	bool		all = *(bool *) arg;
-
-	if (all || token != iqdb_pg_registry()->token)
-		(void) unlink(path);
-	return true;
-}
-
-void
-iqdb_pg_arena_sweep(void)
-{
-	bool		all = false;
-
-	visit_files(sweep_visit, &all);
-}
-
-void
-iqdb_pg_arena_remove_all(void)
-{
-	bool		all = true;
-
-	visit_files(sweep_visit, &all);
-}
-
-typedef struct DropState
-{
-	Oid			database;
-	uint32		relation_number;
-	bool		free_memory;
-	bool		orphans;		/* only files of vectors: what is left of arenas that are gone */
-	bool		found;
-	IqdbPgGeneration generation;
-} DropState;
-
-static bool
-drop_visit(const char *path, uint64 token, Oid database, uint32 relation_number, const IqdbPgGeneration *generation,
-		   void *arg)
-{
-	DropState  *state = arg;
-
-	if (database != state->database || relation_number != state->relation_number ||
-		token != iqdb_pg_registry()->token || ends_with(path, NEW_SUFFIX))
-		return true;
-	if (state->orphans != ends_with(path, VECTORS_SUFFIX))
-		return true;
-	state->found = true;
-	state->generation = *generation;
-	if (state->free_memory && !state->orphans)
-		punch(path);
-	(void) unlink(path);
-	return true;
-}
-
 bool
-iqdb_pg_arena_drop_relation(Oid database, uint32 relation_number, bool free_memory, IqdbPgGeneration *generation_out)
+iqdb_pg_arena_forget_private(uint32 relation_number, IqdbPgGeneration *generation_out)
 {
-	DropState	state = {.database = database, .relation_number = relation_number, .free_memory = free_memory};
+	bool		found = false;
 
 	for (IqdbPgArena *entry = arenas; entry != NULL; entry = entry->next)
 		if (entry->is_private && entry->relation_number == relation_number)
 		{
 			pg_atomic_write_u32(&entry->shared->state, IQDB_PG_DEAD);
-			state.found = true;
-			state.generation = entry->generation;
+			*generation_out = entry->generation;
+			found = true;
 		}
-	visit_files(drop_visit, &state);
-	/* now that no arena leads to them */
-	state.orphans = true;
-	visit_files(drop_visit, &state);
-	*generation_out = state.generation;
-	return state.found;
-}
-
-typedef struct VisitState
-{
-	IqdbPgArenaVisit visit;
-	void	   *arg;
-} VisitState;
-
-static bool
-outer_visit(const char *path, uint64 token, Oid database, uint32 relation_number, const IqdbPgGeneration *generation,
-			void *arg)
-{
-	VisitState *state = arg;
-
-	if (is_arena(path) && token == iqdb_pg_registry()->token)
-		state->visit(path, database, relation_number, generation, state->arg);
-	return true;
-}
-
-void
-iqdb_pg_arena_visit(IqdbPgArenaVisit visit, void *arg)
-{
-	VisitState	state = {visit, arg};
-
-	visit_files(outer_visit, &state);
+	return found;
 }

@@ -1,0 +1,256 @@
+/*
+ * pg_arena_files.c - names and folders of arenas: what files there are, whose they are, and which of them must go.
+ *
+ * Raises nothing: it works at the end of transactions, and while the server stops.
+ */
+#include "postgres.h"
+
+#include <dirent.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "miscadmin.h"
+#include "storage/fd.h"
+
+#include "pg/pg_arena_private.h"
+#include "pg/pg_registry.h"
+#include "pg/pg_settings.h"
+
+#define SHM_FOLDER "/dev/shm"
+#define FALLBACK_PREFIX PG_TEMP_FILE_PREFIX "."
+#define VECTORS_SUFFIX ".vectors"
+
+/* ---- names ---- */
+
+/* Tells clusters on one machine apart, also two copies of one cluster: the data directory's own identity. */
+static uint64
+cluster_identity(void)
+{
+	struct stat st;
+	uint64		x;
+
+	if (stat(DataDir, &st) != 0)
+		return 0;
+	x = (uint64) st.st_dev * UINT64CONST(0x9E3779B97F4A7C15) ^ (uint64) st.st_ino * UINT64CONST(0xC2B2AE3D27D4EB4F);
+	return x ^ (x >> 31);
+}
+
+/* Folders an arena may be in, first choice first; NULL ends the list. */
+const char *
+iqdb_pg_arena_folder(int choice)
+{
+	bool		automatic = iqdb_arena_directory == NULL || iqdb_arena_directory[0] == '\0';
+
+	switch (choice)
+	{
+		case 0:
+			return automatic ? SHM_FOLDER : iqdb_arena_directory;
+		case 1:
+			return automatic ? IQDB_PG_DISK_FOLDER : NULL;
+		default:
+			return NULL;
+	}
+}
+
+void
+iqdb_pg_arena_path(char *path, int choice, Oid database, uint32 relation_number, const IqdbPgGeneration *generation)
+{
+	snprintf(path, MAXPGPATH, "%s/%siqdb.%016llx.%016llx.%u.%u.%016llx%016llx", iqdb_pg_arena_folder(choice),
+			 choice == 1 ? FALLBACK_PREFIX : "",
+			 (unsigned long long) cluster_identity(), (unsigned long long) iqdb_pg_registry()->token,
+			 database, relation_number,
+			 (unsigned long long) generation->high, (unsigned long long) generation->low);
+}
+
+/* The file of vectors that belongs to an arena of this (final) name: always on disk, wherever the arena is. */
+void
+iqdb_pg_arena_vectors_path(char *path, const char *arena_path)
+{
+	const char *slash = strrchr(arena_path, '/');
+	const char *name = slash != NULL ? slash + 1 : arena_path;
+
+	if (strncmp(name, FALLBACK_PREFIX, strlen(FALLBACK_PREFIX)) == 0)
+		name += strlen(FALLBACK_PREFIX);
+	snprintf(path, MAXPGPATH, IQDB_PG_DISK_FOLDER "/" FALLBACK_PREFIX "%s" VECTORS_SUFFIX, name);
+}
+
+/* ---- folders ---- */
+
+/* Is this the rest of a name, behind the parts that all names have? */
+static bool
+known_suffix(const char *rest)
+{
+	return rest[0] == '\0' || strcmp(rest, IQDB_PG_NEW_SUFFIX) == 0 || strcmp(rest, VECTORS_SUFFIX) == 0;
+}
+
+/* Splits a file name into its parts; false if it is no file of an arena of this cluster, finished or not. */
+static bool
+parse_name(const char *name, uint64 *token, Oid *database, uint32 *relation_number, IqdbPgGeneration *generation)
+{
+	unsigned long long cluster;
+	unsigned long long life;
+	unsigned long long high;
+	unsigned long long low;
+	unsigned int db;
+	unsigned int number;
+	int			used = 0;
+
+	if (strncmp(name, FALLBACK_PREFIX, strlen(FALLBACK_PREFIX)) == 0)
+		name += strlen(FALLBACK_PREFIX);
+	if (sscanf(name, "iqdb.%16llx.%16llx.%u.%u.%16llx%16llx%n", &cluster, &life, &db, &number, &high, &low,
+			   &used) != 6 || !known_suffix(name + used) || cluster != cluster_identity())
+		return false;
+	*token = life;
+	*database = db;
+	*relation_number = number;
+	generation->high = high;
+	generation->low = low;
+	return true;
+}
+
+static bool
+ends_with(const char *path, const char *suffix)
+{
+	size_t		length = strlen(path);
+
+	return length > strlen(suffix) && strcmp(path + length - strlen(suffix), suffix) == 0;
+}
+
+/* Is this an arena that has its name? */
+static bool
+is_arena(const char *path)
+{
+	return !ends_with(path, IQDB_PG_NEW_SUFFIX) && !ends_with(path, VECTORS_SUFFIX);
+}
+
+typedef bool (*FileVisit) (const char *path, uint64 token, Oid database, uint32 relation_number,
+						   const IqdbPgGeneration *generation, void *arg);
+
+static void
+visit_folder(const char *folder_path, FileVisit visit, void *arg)
+{
+	DIR		   *dir = opendir(folder_path);
+	struct dirent *de;
+
+	if (dir == NULL)
+		return;
+	while ((de = readdir(dir)) != NULL)
+	{
+		char		path[MAXPGPATH];
+		uint64		token;
+		Oid			database;
+		uint32		number;
+		IqdbPgGeneration generation;
+
+		if (!parse_name(de->d_name, &token, &database, &number, &generation))
+			continue;
+		snprintf(path, sizeof(path), "%s/%s", folder_path, de->d_name);
+		if (!visit(path, token, database, number, &generation, arg))
+			break;
+	}
+	closedir(dir);
+}
+
+/* Calls visit for every file of an arena of this cluster until it returns false. Plain readdir: must not raise. */
+static void
+visit_files(FileVisit visit, void *arg)
+{
+	visit_folder(iqdb_pg_arena_folder(0), visit, arg);
+	/* vectors may be there whatever folder arenas are in */
+	visit_folder(IQDB_PG_DISK_FOLDER, visit, arg);
+}
+
+static bool
+sweep_visit(const char *path, uint64 token, Oid database, uint32 relation_number, const IqdbPgGeneration *generation,
+			void *arg)
+{
+	bool		all = *(bool *) arg;
+
+	if (all || token != iqdb_pg_registry()->token)
+		(void) unlink(path);
+	return true;
+}
+
+void
+iqdb_pg_arena_sweep(void)
+{
+	bool		all = false;
+
+	visit_files(sweep_visit, &all);
+}
+
+void
+iqdb_pg_arena_remove_all(void)
+{
+	bool		all = true;
+
+	visit_files(sweep_visit, &all);
+}
+
+typedef struct DropState
+{
+	Oid			database;
+	uint32		relation_number;
+	bool		free_memory;
+	bool		orphans;		/* only files of vectors: what is left of arenas that are gone */
+	bool		found;
+	IqdbPgGeneration generation;
+} DropState;
+
+static bool
+drop_visit(const char *path, uint64 token, Oid database, uint32 relation_number, const IqdbPgGeneration *generation,
+		   void *arg)
+{
+	DropState  *state = arg;
+
+	if (database != state->database || relation_number != state->relation_number ||
+		token != iqdb_pg_registry()->token || ends_with(path, IQDB_PG_NEW_SUFFIX))
+		return true;
+	if (state->orphans != ends_with(path, VECTORS_SUFFIX))
+		return true;
+	state->found = true;
+	state->generation = *generation;
+	if (state->free_memory && !state->orphans)
+		iqdb_pg_arena_punch(path);
+	(void) unlink(path);
+	return true;
+}
+
+bool
+iqdb_pg_arena_drop_relation(Oid database, uint32 relation_number, bool free_memory, IqdbPgGeneration *generation_out)
+{
+	DropState	state = {.database = database, .relation_number = relation_number, .free_memory = free_memory};
+
+	state.found = iqdb_pg_arena_forget_private(relation_number, &state.generation);
+	visit_files(drop_visit, &state);
+	/* now that no arena leads to them */
+	state.orphans = true;
+	visit_files(drop_visit, &state);
+	*generation_out = state.generation;
+	return state.found;
+}
+
+typedef struct VisitState
+{
+	IqdbPgArenaVisit visit;
+	void	   *arg;
+} VisitState;
+
+static bool
+outer_visit(const char *path, uint64 token, Oid database, uint32 relation_number, const IqdbPgGeneration *generation,
+			void *arg)
+{
+	VisitState *state = arg;
+
+	if (is_arena(path) && token == iqdb_pg_registry()->token)
+		state->visit(path, database, relation_number, generation, state->arg);
+	return true;
+}
+
+void
+iqdb_pg_arena_visit(IqdbPgArenaVisit visit, void *arg)
+{
+	VisitState	state = {visit, arg};
+
+	visit_files(outer_visit, &state);
+}
