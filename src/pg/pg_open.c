@@ -213,6 +213,8 @@ iqdb_pg_link_pending(Relation index, IqdbPgArena *arena, uint64 max_rows)
 		CHECK_FOR_INTERRUPTS();
 		error.code = IQDB_OK;
 		status = iqdb_index_link_pending(&view.index, max_rows > 0 ? max_rows : 256, &linked, &error);
+		if (iqdb_pg_is_want_of_room(status))
+			return;
 		if (status != IQDB_ERR_CANCELLED)
 			iqdb_pg_check(status, &error, index);
 	} while ((linked > 0 && max_rows == 0) || status == IQDB_ERR_CANCELLED);

@@ -65,8 +65,8 @@ extern void iqdb_pg_write(Relation index, IqdbPgArena *arena, IqdbPgChange *chan
 
 /*
  * The engine's long work, repeated after every interrupt that is no cancel; raises what fails. link: one row that was
- * put; a row that cannot be linked for want of room is left to exact search. link_pending: up to
- * max_rows rows that were put and never linked, 0 = all. maintain: see IqdbEngine.maintain.
+ * put. link_pending: up to max_rows rows that were put and never linked, 0 = all. A row that cannot be linked for want
+ * of room is left to exact search by both. maintain: see IqdbEngine.maintain.
  */
 extern void iqdb_pg_link(Relation index, IqdbPgArena *arena, uint32 slot);
 extern void iqdb_pg_link_pending(Relation index, IqdbPgArena *arena, uint64 max_rows);
