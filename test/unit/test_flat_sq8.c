@@ -23,6 +23,7 @@
 #define MEMORY_MAX (UINT64_C(256) * 1024 * 1024)
 #define DIM_MAX 1536
 #define HITS 64
+#define STABLE_ROWS 9000
 
 static const IqdbMetric coded_metrics[] = {IQDB_METRIC_L2, IQDB_METRIC_DOT, IQDB_METRIC_COSINE};
 
@@ -673,22 +674,32 @@ count_down(void *arg)
 static void
 a_centre_may_move_at_any_time(void **state)
 {
-	Twins     twins;
-	IqdbRng   rng;
-	float     vector[16];
-	Countdown countdown;
+	Twins            twins;
+	IqdbRng          rng;
+	float            vector[16];
+	static IqdbHit   order[STABLE_ROWS];
+	IqdbSearchParams few = {.expected = 1};
+	IqdbCursor      *slow;
+	size_t           next = 0;
+	Countdown        countdown;
 
 	(void) state;
 	iqdb_rng_seed(&rng, SEED + 8);
 	twins_open(&twins, IQDB_METRIC_L2, 16);
-	twins_fill(&twins, &rng, KIND_ORDINARY, 3000);
+	twins_fill(&twins, &rng, KIND_ORDINARY, STABLE_ROWS);
+	/* one stream is open all the time: it must meet the rows that do not change, in their order */
+	fill_random(&rng, KIND_ORDINARY, vector, 16);
+	assert_int_equal(iqdb_cursor_open(&twins.plain.index, vector, 16, &few, &slow, NULL), IQDB_OK);
+	assert_int_equal(take(slow, order, STABLE_ROWS), STABLE_ROWS);
+	iqdb_cursor_close(slow);
+	assert_int_equal(iqdb_cursor_open(&twins.coded.index, vector, 16, &few, &slow, NULL), IQDB_OK);
 	twins.coded.host.cancelled = count_down;
 	twins.coded.host.cancel_arg = &countdown;
 	for (int round = 0; round < 30; round++)
 	{
 		IqdbSearchParams params = {.expected = 5};
 		IqdbCursor      *cursor;
-		IqdbHit          hits[400];
+		IqdbHit          hits[500];
 		IqdbStatus       status;
 
 		for (int i = 0; i < 200; i++)
@@ -697,12 +708,13 @@ a_centre_may_move_at_any_time(void **state)
 			for (int d = 0; d < 16; d++)
 				vector[d] += (float) round;
 			countdown.left = 1000;
-			twins_put(&twins, 3000 + (uint64_t) (round * 200 + i) % 2000, vector);
+			twins_put(&twins, STABLE_ROWS + (uint64_t) (round * 200 + i) % 2000, vector);
 		}
 		/* a stream that is open meanwhile goes on */
 		assert_int_equal(iqdb_cursor_open(&twins.coded.index, vector, 16, &params, &cursor, NULL), IQDB_OK);
 		assert_int_equal(take(cursor, hits, 5), 5);
-		countdown.left = round % 12;
+		/* before, between and behind the two passes over all blocks, and never */
+		countdown.left = (round * 37) % 230;
 		status = iqdb_index_maintain(&twins.coded.index, IQDB_MAINTAIN_OPTIMIZE, NULL);
 		assert_true(status == IQDB_OK || status == IQDB_ERR_CANCELLED);
 		/* so that slots stay the same */
@@ -720,7 +732,17 @@ a_centre_may_move_at_any_time(void **state)
 		iqdb_cursor_close(cursor);
 		compare(&twins, vector, 10, 100);
 		assert_true(memory_index_sound(&twins.coded.index));
+		/* one pass, then 9 rounds nothing, then the next pass */
+		if (round % 10 != 0)
+			continue;
+		assert_int_equal(take(slow, hits, 1 + 20 * (size_t) round), 1 + 20 * (size_t) round);
+		for (size_t i = 0; i < 1 + 20 * (size_t) round; i++)
+		{
+			if (hits[i].id < STABLE_ROWS)
+				assert_same_hits(&hits[i], &order[next++], 1);
+		}
 	}
+	iqdb_cursor_close(slow);
 	twins_close(&twins);
 }
 
