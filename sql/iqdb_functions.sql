@@ -76,6 +76,10 @@ SELECT pg_temp.error_of(format('SELECT %s(%L)', f, relation))
 FROM unnest(ARRAY['iqdb_flush', 'iqdb_prewarm', 'iqdb_optimize', 'iqdb_index_stats', 'iqdb_index_size', 'iqdb_check']) f,
 	unnest(ARRAY['items', 'items_pkey', 'pg_class', 'no_such']) relation;
 SELECT pg_temp.error_of('SELECT iqdb_check(4000000000)');
+CREATE TABLE parts (v iqvector(2)) PARTITION BY RANGE (v);
+CREATE INDEX parts_v ON parts USING iqdb_flat (v);
+SELECT pg_temp.error_of('SELECT iqdb_prewarm(''parts_v'')');
+DROP TABLE parts;
 
 -- rights: SELECT on the table to look, its ownership to change
 CREATE ROLE regress_iqdb_reader;
@@ -90,6 +94,11 @@ SET ROLE regress_iqdb_stranger;
 SELECT pg_temp.error_of(format('SELECT %s(%L)', f, 'items_v'))
 FROM unnest(ARRAY['iqdb_flush', 'iqdb_prewarm', 'iqdb_optimize', 'iqdb_index_stats', 'iqdb_index_size', 'iqdb_check']) f;
 SELECT pg_temp.error_of('SET iqdb.on_corruption = error');
+RESET ROLE;
+GRANT pg_monitor TO regress_iqdb_stranger;
+SET ROLE regress_iqdb_stranger;
+SELECT rows, iqdb_index_size('items_v') > 0 FROM iqdb_index_stats('items_v');
+SELECT pg_temp.error_of(format('SELECT %s(%L)', f, 'items_v')) FROM unnest(ARRAY['iqdb_flush', 'iqdb_prewarm', 'iqdb_check']) f;
 RESET ROLE;
 DROP ROLE regress_iqdb_stranger;
 REVOKE SELECT ON items FROM regress_iqdb_reader;

@@ -9,6 +9,7 @@
 #include "access/table.h"
 #include "access/xlog.h"
 #include "catalog/index.h"
+#include "catalog/pg_authid.h"
 #include "catalog/pg_class.h"
 #include "funcapi.h"
 #include "miscadmin.h"
@@ -28,8 +29,21 @@
 
 /* ---- shared ------------------------------------------------------------------------------------------------------ */
 
+static void
+check_right(Relation index, Oid table, IqdbPgRight right)
+{
+	if (right == IQDB_PG_MAY_CHANGE)
+	{
+		if (!iqdb_pg_owns_class(table, GetUserId()))
+			aclcheck_error(ACLCHECK_NOT_OWNER, OBJECT_INDEX, RelationGetRelationName(index));
+	}
+	else if (pg_class_aclcheck(table, GetUserId(), ACL_SELECT) != ACLCHECK_OK &&
+			 (right != IQDB_PG_MAY_WATCH || !has_privs_of_role(GetUserId(), ROLE_PG_MONITOR)))
+		aclcheck_error(ACLCHECK_NO_PRIV, OBJECT_TABLE, get_rel_name(table));
+}
+
 Relation
-iqdb_pg_open_index(Oid oid, LOCKMODE mode, bool for_change)
+iqdb_pg_open_index(Oid oid, LOCKMODE mode, IqdbPgRight right)
 {
 	Oid			table = IndexGetRelation(oid, true);
 	Relation	index;
@@ -37,20 +51,21 @@ iqdb_pg_open_index(Oid oid, LOCKMODE mode, bool for_change)
 	/* the table first, as everybody locks them */
 	if (OidIsValid(table))
 		LockRelationOid(table, AccessShareLock);
-	index = relation_open(oid, mode);
+	index = try_relation_open(oid, mode);
+	if (index == NULL)
+		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("index with OID %u does not exist", oid)));
+	if (index->rd_rel->relkind == RELKIND_PARTITIONED_INDEX)
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("\"%s\" is the index of a partitioned table", RelationGetRelationName(index)),
+				 errhint("Name the index of a partition; pg_partition_tree lists them.")));
 	if (index->rd_rel->relkind != RELKIND_INDEX || index->rd_indam == NULL ||
 		index->rd_indam->ambuild != iqdb_am_build)
 		ereport(ERROR,
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
 				 errmsg("\"%s\" is not an index of iqdb", RelationGetRelationName(index)),
 				 errhint("Name an index that was created with USING iqdb_flat, iqdb_hnsw or iqdb_ivf.")));
-	if (for_change)
-	{
-		if (!iqdb_pg_owns_class(table, GetUserId()))
-			aclcheck_error(ACLCHECK_NOT_OWNER, OBJECT_INDEX, RelationGetRelationName(index));
-	}
-	else if (pg_class_aclcheck(table, GetUserId(), ACL_SELECT) != ACLCHECK_OK)
-		aclcheck_error(ACLCHECK_NO_PRIV, OBJECT_TABLE, get_rel_name(table));
+	check_right(index, table, right);
 	if (RELATION_IS_OTHER_TEMP(index))
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
@@ -92,7 +107,7 @@ PG_FUNCTION_INFO_V1(iqdb_sql_flush);
 Datum
 iqdb_sql_flush(PG_FUNCTION_ARGS)
 {
-	Relation	index = iqdb_pg_open_index(PG_GETARG_OID(0), AccessShareLock, true);
+	Relation	index = iqdb_pg_open_index(PG_GETARG_OID(0), AccessShareLock, IQDB_PG_MAY_CHANGE);
 	IqdbPgArena *arena = iqdb_pg_open_current(index, NULL);
 	IqdbError	error = {0};
 	IqdbStatus	status;
@@ -116,7 +131,7 @@ PG_FUNCTION_INFO_V1(iqdb_sql_prewarm);
 Datum
 iqdb_sql_prewarm(PG_FUNCTION_ARGS)
 {
-	Relation	index = iqdb_pg_open_index(PG_GETARG_OID(0), AccessShareLock, false);
+	Relation	index = iqdb_pg_open_index(PG_GETARG_OID(0), AccessShareLock, IQDB_PG_MAY_READ);
 	IqdbPgArena *arena = iqdb_pg_open_current(index, NULL);
 	int64		rows = (int64) iqdb_index_live_count(&arena->index);
 
@@ -128,7 +143,7 @@ PG_FUNCTION_INFO_V1(iqdb_sql_optimize);
 Datum
 iqdb_sql_optimize(PG_FUNCTION_ARGS)
 {
-	Relation	index = iqdb_pg_open_index(PG_GETARG_OID(0), AccessShareLock, true);
+	Relation	index = iqdb_pg_open_index(PG_GETARG_OID(0), AccessShareLock, IQDB_PG_MAY_CHANGE);
 	IqdbPgArena *arena = iqdb_pg_open_current(index, NULL);
 	IqdbIndexStats before;
 	IqdbIndexStats after;

@@ -9,11 +9,19 @@
 
 #include "pg/pg_arena.h"
 
+/* What a function does with an index, and so who may call it. */
+typedef enum IqdbPgRight
+{
+	IQDB_PG_MAY_WATCH,			/* who may SELECT from the table, and members of pg_monitor */
+	IQDB_PG_MAY_READ,			/* who may SELECT from the table */
+	IQDB_PG_MAY_CHANGE			/* the table's owner */
+} IqdbPgRight;
+
 /*
  * Opens an index of ours by OID with this lock on it and at least AccessShareLock on its table; ERROR for anything else,
- * and without the right: SELECT on the table, or, for changes, its ownership.
+ * and without the right.
  */
-extern Relation iqdb_pg_open_index(Oid oid, LOCKMODE mode, bool for_change);
+extern Relation iqdb_pg_open_index(Oid oid, LOCKMODE mode, IqdbPgRight right);
 
 /* Prepares a set-returning function that fills a tuplestore: rsinfo->setResult and setDesc. */
 extern void iqdb_pg_init_set(FunctionCallInfo fcinfo);

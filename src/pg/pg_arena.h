@@ -161,11 +161,22 @@ extern bool iqdb_pg_arena_is_stale(const IqdbPgArena *arena);
 /* At the end of a transaction: unmaps what is dead, what a failed statement left unfinished, and dropped temporary ones. */
 extern void iqdb_pg_arena_end_of_transaction(void);
 
+/* A relation whose files are going away; found and generation are filled if it had an arena. */
+typedef struct IqdbPgArenaDrop
+{
+	Oid			database;
+	uint32		relation_number;
+	bool		found;
+	IqdbPgGeneration generation;
+} IqdbPgArenaDrop;
+
 /*
- * The relation's files are going away: removes its arena, if there is one. free_memory: nobody works with it any more, so
- * its memory is freed at once although other processes still map it. *generation_out is filled if there was one. Never
- * raises.
+ * Removes the arenas of these relations, all in one go through the folders. free_memory: nobody works with them any more,
+ * so their memory is freed at once although other processes still map it. Never raises.
  */
+extern void iqdb_pg_arena_drop(IqdbPgArenaDrop *drops, int count, bool free_memory);
+
+/* The same for one relation; did it have one? */
 extern bool iqdb_pg_arena_drop_relation(Oid database, uint32 relation_number, bool free_memory,
 										IqdbPgGeneration *generation_out);
 

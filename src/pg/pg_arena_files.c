@@ -189,12 +189,10 @@ iqdb_pg_arena_remove_all(void)
 
 typedef struct DropState
 {
-	Oid			database;
-	uint32		relation_number;
+	IqdbPgArenaDrop *drops;
+	int			count;
 	bool		free_memory;
 	bool		orphans;		/* only files of vectors: what is left of arenas that are gone */
-	bool		found;
-	IqdbPgGeneration generation;
 } DropState;
 
 static bool
@@ -203,31 +201,46 @@ drop_visit(const char *path, uint64 token, Oid database, uint32 relation_number,
 {
 	DropState  *state = arg;
 
-	if (database != state->database || relation_number != state->relation_number ||
-		token != iqdb_pg_registry()->token || ends_with(path, IQDB_PG_NEW_SUFFIX))
+	if (token != iqdb_pg_registry()->token || ends_with(path, IQDB_PG_NEW_SUFFIX) ||
+		state->orphans != ends_with(path, VECTORS_SUFFIX))
 		return true;
-	if (state->orphans != ends_with(path, VECTORS_SUFFIX))
-		return true;
-	state->found = true;
-	state->generation = *generation;
-	if (state->free_memory && !state->orphans)
-		iqdb_pg_arena_punch(path);
-	(void) unlink(path);
+	for (int i = 0; i < state->count; i++)
+	{
+		IqdbPgArenaDrop *drop = &state->drops[i];
+
+		if (database != drop->database || relation_number != drop->relation_number)
+			continue;
+		drop->found = true;
+		drop->generation = *generation;
+		if (state->free_memory && !state->orphans)
+			iqdb_pg_arena_punch(path);
+		(void) unlink(path);
+		break;
+	}
 	return true;
+}
+
+void
+iqdb_pg_arena_drop(IqdbPgArenaDrop *drops, int count, bool free_memory)
+{
+	DropState	state = {.drops = drops, .count = count, .free_memory = free_memory};
+
+	for (int i = 0; i < count; i++)
+		drops[i].found = iqdb_pg_arena_forget_private(drops[i].relation_number, &drops[i].generation);
+	visit_files(drop_visit, &state);
+	/* now that no arena leads to them */
+	state.orphans = true;
+	visit_files(drop_visit, &state);
 }
 
 bool
 iqdb_pg_arena_drop_relation(Oid database, uint32 relation_number, bool free_memory, IqdbPgGeneration *generation_out)
 {
-	DropState	state = {.database = database, .relation_number = relation_number, .free_memory = free_memory};
+	IqdbPgArenaDrop drop = {.database = database, .relation_number = relation_number};
 
-	state.found = iqdb_pg_arena_forget_private(relation_number, &state.generation);
-	visit_files(drop_visit, &state);
-	/* now that no arena leads to them */
-	state.orphans = true;
-	visit_files(drop_visit, &state);
-	*generation_out = state.generation;
-	return state.found;
+	iqdb_pg_arena_drop(&drop, 1, free_memory);
+	*generation_out = drop.generation;
+	return drop.found;
 }
 
 typedef struct VisitState

@@ -29,6 +29,7 @@
 #include "pg/pg_fail.h"
 #include "pg/pg_heap.h"
 #include "pg/pg_open.h"
+#include "pg/pg_options.h"
 
 const float *
 iqdb_pg_datum_vector(Relation index, Datum datum, uint32 dimension)
@@ -224,7 +225,7 @@ iqdb_pg_fetch_begin(Relation index, Relation heap)
 	iqdb_pg_become_owner(&fetch->owner, index, heap);
 	fetch->index = index;
 	fetch->heap = heap;
-	fetch->dimension = (uint32) TupleDescAttr(RelationGetDescr(index), 0)->atttypmod;
+	fetch->dimension = iqdb_pg_dimension(index);
 	/* a parallel query may not take a new one, but has one */
 	fetch->registered = RegisterSnapshot(IsInParallelMode() ? GetActiveSnapshot() : GetLatestSnapshot());
 	fetch->oldest = GetOldestNonRemovableTransactionId(heap);

@@ -15,6 +15,7 @@
 #include "pg/pg_files.h"
 #include "pg/pg_heap.h"
 #include "pg/pg_open.h"
+#include "pg/pg_options.h"
 #include "pg/pg_worker.h"
 
 /* Rows that an insert links beside its own where no keeper runs. */
@@ -38,7 +39,7 @@ bool
 iqdb_am_insert(Relation index, Datum *values, bool *isnull, ItemPointer tid, Relation heap, IndexUniqueCheck unique,
 			   bool unchanged, IndexInfo *info)
 {
-	uint32		dimension = (uint32) TupleDescAttr(RelationGetDescr(index), 0)->atttypmod;
+	uint32		dimension = iqdb_pg_dimension(index);
 	IqdbPgChange change;
 	IqdbPgArena *arena;
 	IqdbError	error = {0};

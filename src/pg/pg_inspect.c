@@ -58,7 +58,7 @@ PG_FUNCTION_INFO_V1(iqdb_sql_index_stats);
 Datum
 iqdb_sql_index_stats(PG_FUNCTION_ARGS)
 {
-	Relation	index = iqdb_pg_open_index(PG_GETARG_OID(0), AccessShareLock, false);
+	Relation	index = iqdb_pg_open_index(PG_GETARG_OID(0), AccessShareLock, IQDB_PG_MAY_WATCH);
 	IqdbIndexOptions options = iqdb_pg_index_options(index);
 	IqdbError	error = {0};
 	IqdbPgArena *arena = iqdb_pg_open(index, NULL, IQDB_PG_OPEN_IF_READY, &error);
@@ -137,7 +137,7 @@ PG_FUNCTION_INFO_V1(iqdb_sql_suggest_probes);
 Datum
 iqdb_sql_suggest_probes(PG_FUNCTION_ARGS)
 {
-	Relation	index = iqdb_pg_open_index(PG_GETARG_OID(0), AccessShareLock, false);
+	Relation	index = iqdb_pg_open_index(PG_GETARG_OID(0), AccessShareLock, IQDB_PG_MAY_WATCH);
 	IqdbPgArena *arena = iqdb_pg_open_current(index, NULL);
 	IqdbError	error = {0};
 	uint32		probes = 1;
@@ -151,7 +151,7 @@ PG_FUNCTION_INFO_V1(iqdb_sql_index_size);
 Datum
 iqdb_sql_index_size(PG_FUNCTION_ARGS)
 {
-	Relation	index = iqdb_pg_open_index(PG_GETARG_OID(0), AccessShareLock, false);
+	Relation	index = iqdb_pg_open_index(PG_GETARG_OID(0), AccessShareLock, IQDB_PG_MAY_WATCH);
 	uint64		bytes = (uint64) RelationGetNumberOfBlocks(index) * BLCKSZ;
 	IqdbError	error = {0};
 	IqdbPgArena *arena = iqdb_pg_open(index, NULL, IQDB_PG_OPEN_IF_READY, &error);
@@ -194,11 +194,13 @@ report(CheckState *state, const char *what)
 	tuplestore_putvalues(state->result->setResult, state->result->setDesc, &value, &null);
 }
 
-/* The core must not be left by a jump: its findings are kept until it has returned. */
+/* The core must not be left by a jump: its findings are kept, in memory taken before, until it has returned. */
+#define CORE_FINDINGS_BYTES (256 * 1024)
+
 typedef struct CoreFindings
 {
-	MemoryContext context;
-	List	   *texts;
+	char	   *texts;			/* one behind the other, each with its end */
+	Size		used;
 } CoreFindings;
 
 static void
@@ -206,12 +208,11 @@ core_finding(void *arg, const char *what)
 {
 	CoreFindings *findings = arg;
 	Size		size = strlen(what) + 1;
-	char	   *copy = MemoryContextAllocExtended(findings->context, size, MCXT_ALLOC_NO_OOM);
 
-	if (copy == NULL || list_length(findings->texts) >= FINDINGS_MAX)
+	if (size > CORE_FINDINGS_BYTES - findings->used)
 		return;
-	memcpy(copy, what, size);
-	findings->texts = lappend(findings->texts, copy);
+	memcpy(findings->texts + findings->used, what, size);
+	findings->used += size;
 }
 
 /* Does nobody change the index or link rows in it? Counts agree only then. */
@@ -228,26 +229,27 @@ core_is_still(const IqdbPgArena *arena, const IqdbIndexStats *before)
 static void
 check_core(CheckState *state)
 {
+	CoreFindings findings = {palloc(CORE_FINDINGS_BYTES), 0};
 	IqdbPgView	view;
-	ListCell   *cell;
 
 	iqdb_pg_view(&view, state->arena);
 	for (int attempt = 0;; attempt++)
 	{
-		CoreFindings findings = {CurrentMemoryContext, NIL};
 		IqdbIndexStats before;
 		IqdbError	error = {0};
 
 		CHECK_FOR_INTERRUPTS();
+		findings.used = 0;
 		iqdb_index_stats(&state->arena->index, &before);
 		iqdb_pg_check(iqdb_index_check(&view.index, core_finding, &findings, &error), &error, state->index);
-		if (findings.texts != NIL && attempt < CHECK_ATTEMPTS && !core_is_still(state->arena, &before))
+		if (findings.used > 0 && attempt < CHECK_ATTEMPTS && !core_is_still(state->arena, &before))
 		{
 			pg_usleep(50000L);
 			continue;
 		}
-		foreach(cell, findings.texts)
-			report(state, lfirst(cell));
+		for (Size at = 0; at < findings.used; at += strlen(findings.texts + at) + 1)
+			report(state, findings.texts + at);
+		pfree(findings.texts);
 		return;
 	}
 }
@@ -340,7 +342,7 @@ iqdb_sql_check(PG_FUNCTION_ARGS)
 
 	iqdb_pg_init_set(fcinfo);
 	state.result = (ReturnSetInfo *) fcinfo->resultinfo;
-	state.index = iqdb_pg_open_index(PG_GETARG_OID(0), AccessShareLock, false);
+	state.index = iqdb_pg_open_index(PG_GETARG_OID(0), AccessShareLock, IQDB_PG_MAY_READ);
 	state.heap = table_open(state.index->rd_index->indrelid, AccessShareLock);
 	state.arena = iqdb_pg_open_current(state.index, state.heap);
 	state.dimension = state.arena->index.store.header->options.dimension;

@@ -98,6 +98,7 @@ remove_pending(bool commit)
 {
 	IqdbPgRelFile *going = NULL;
 	IqdbPgRelFile *staying = NULL;
+	IqdbPgArenaDrop *drops;
 	int			going_count = smgrGetPendingDeletes(commit, &going);
 	int			staying_count;
 
@@ -105,24 +106,21 @@ remove_pending(bool commit)
 		return;
 	IQDB_PG_FAIL_POINT_QUIET("drop-begin");
 	staying_count = smgrGetPendingDeletes(!commit, &staying);
+	drops = palloc0(going_count * sizeof(IqdbPgArenaDrop));
 	for (int i = 0; i < going_count; i++)
 	{
-		Oid			database = iqdb_pg_file_database(going[i]);
-		IqdbPgGeneration in_memory;
-		IqdbPgGeneration on_disk;
-		bool		had_arena = iqdb_pg_arena_drop_relation(database, iqdb_pg_file_number(going[i]), true,
-															  &in_memory);
-
-		/* an arena of a copied fork is named by the copy's relation number, so only own files are in question */
-		if (!had_arena && !generation_on_disk(going[i], &on_disk))
-			continue;
-		if (had_arena)
-			on_disk = in_memory;
-		IQDB_PG_FAIL_POINT_QUIET("drop-arena-gone");
-		if (!copied(&on_disk, staying, staying_count))
-			iqdb_pg_files_remove(database, &on_disk);
+		drops[i].database = iqdb_pg_file_database(going[i]);
+		drops[i].relation_number = iqdb_pg_file_number(going[i]);
 	}
+	iqdb_pg_arena_drop(drops, going_count, true);
+	IQDB_PG_FAIL_POINT_QUIET("drop-arena-gone");
+	/* an arena of a copied fork is named by the copy's relation number, so only own files are in question */
+	for (int i = 0; i < going_count; i++)
+		if ((drops[i].found || generation_on_disk(going[i], &drops[i].generation)) &&
+			!copied(&drops[i].generation, staying, staying_count))
+			iqdb_pg_files_remove(drops[i].database, &drops[i].generation);
 	IQDB_PG_FAIL_POINT_QUIET("drop-end");
+	pfree(drops);
 	pfree(going);
 	if (staying != NULL)
 		pfree(staying);

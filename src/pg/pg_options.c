@@ -8,6 +8,7 @@
 #include "access/reloptions.h"
 #include "commands/defrem.h"
 #include "fmgr.h"
+#include "utils/lsyscache.h"
 
 #include "pg/pg_am.h"
 #include "pg/pg_bridge.h"
@@ -177,16 +178,28 @@ iqdb_pg_apply_options(IqdbIndexOptions options, const IqdbPgOptions *given)
 	return options;
 }
 
+uint32
+iqdb_pg_dimension(Relation index)
+{
+	Form_pg_attribute column = TupleDescAttr(RelationGetDescr(index), 0);
+	int32		typmod = column->atttypmod;
+
+	/* a domain has its own */
+	if (typmod < 0)
+		(void) getBaseTypeAndTypmod(column->atttypid, &typmod);
+	return (uint32) Max(typmod, 0);
+}
+
 IqdbIndexOptions
 iqdb_pg_index_options(Relation index)
 {
 	IqdbEngineKind kind = iqdb_pg_engine_kind(index);
-	int32		dimension = TupleDescAttr(RelationGetDescr(index), 0)->atttypmod;
+	uint32		dimension = iqdb_pg_dimension(index);
 	IqdbMetric	metric;
 	IqdbIndexOptions options;
 	IqdbError	error = {0};
 
-	if (dimension <= 0)
+	if (dimension == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("column does not have dimensions"),
@@ -194,7 +207,7 @@ iqdb_pg_index_options(Relation index)
 						 "one: (column::iqvector(3)).")));
 	metric = (IqdbMetric) DatumGetInt32(FunctionCall0Coll(index_getprocinfo(index, 1, IQDB_PG_METRIC_PROC),
 														  index->rd_indcollation[0]));
-	options = iqdb_pg_apply_options(iqdb_index_options_default(kind, (uint32) dimension, metric),
+	options = iqdb_pg_apply_options(iqdb_index_options_default(kind, dimension, metric),
 									(const IqdbPgOptions *) index->rd_options);
 	iqdb_pg_check(iqdb_index_options_check(&options, &error), &error, NULL);
 	return options;

@@ -36,6 +36,9 @@ extern bytea *iqdb_pg_ivf_options(Datum reloptions, bool validate);
 /* Which engine the index's access method is. */
 extern IqdbEngineKind iqdb_pg_engine_kind(Relation index);
 
+/* The dimension of an index's column, which may be of a domain; 0 if it has none. */
+extern uint32 iqdb_pg_dimension(Relation index);
+
 /* Dimension, metric, engine and options of an index, checked; ERROR if the column has no dimension. */
 extern IqdbIndexOptions iqdb_pg_index_options(Relation index);
 

@@ -154,7 +154,7 @@ sampled_queries(IqdbPgArena *arena, uint32 dimension, int sample, int *count_out
 static Datum
 measure_recall(FunctionCallInfo fcinfo, Oid oid, int k, int sample, ArrayType *given)
 {
-	Relation	relation = iqdb_pg_open_index(oid, AccessShareLock, false);
+	Relation	relation = iqdb_pg_open_index(oid, AccessShareLock, IQDB_PG_MAY_READ);
 	IqdbPgArena *arena = iqdb_pg_open_current(relation, NULL);
 	uint32		dimension = arena->index.store.header->options.dimension;
 	IqdbPgView	view;
