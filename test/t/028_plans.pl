@@ -1,4 +1,4 @@
-# 026_plans.pl - what has been planned, and then changes: room for the index comes and goes, it is closed and opened again,
+# 028_plans.pl - what has been planned, and then changes: room for the index comes and goes, it is closed and opened again,
 # by several processes of one query; the keeper comes and goes.
 use strict;
 use warnings;
