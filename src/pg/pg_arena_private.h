@@ -7,6 +7,7 @@
 #include "storage/fd.h"
 
 #include "pg/pg_arena.h"
+#include "pg/pg_compat.h"
 
 /* The server's own folder for temporary files: the second choice for arenas, and the place of vectors on disk. */
 #define IQDB_PG_DISK_FOLDER "base/" PG_TEMP_FILES_DIR
