@@ -529,6 +529,9 @@ test_snapshot_of_two_moments(void **state)
 	Samples        then;
 
 	samples_make(&samples, 1200, 16, 10, SEED);
+	/* some of them equal, so that chains of twins are of two moments, too */
+	for (size_t i = 0; i < samples.count; i += 4)
+		memcpy(samples.rows + i * 16, samples.rows + (i % 3 + 1) * 16, 16 * sizeof(float));
 	then = samples;
 	then.present = calloc(samples.count, sizeof(bool));
 	assert_non_null(then.present);
@@ -573,6 +576,8 @@ test_hostile_snapshot(void **state)
 
 	iqdb_rng_seed(&rng, SEED);
 	samples_make(&samples, 120, 4, 0, SEED);
+	for (size_t i = 0; i < samples.count; i += 3)
+		memcpy(samples.rows + i * 4, samples.rows + (i % 2 * 3 + 1) * 4, 4 * sizeof(float));
 	samples_index(&memory, 4, IQDB_METRIC_L2, true, 3, 12);
 	memory_snapshot_init(&snapshot);
 	for (size_t i = 0; i < samples.count; i++)
@@ -604,6 +609,47 @@ test_hostile_snapshot(void **state)
 	}
 	memory_snapshot_free(&snapshot);
 	memory_index_destroy(&memory);
+	samples_free(&samples);
+}
+
+/* The first format had no centre: it is found at load. */
+static void
+test_snapshot_of_version_1(void **state)
+{
+	MemoryIndex    memory;
+	MemoryIndex    loaded;
+	MemorySnapshot snapshot;
+	Samples        samples;
+	unsigned char *bytes;
+
+	samples_make(&samples, 1500, 16, 10, SEED);
+	samples_index(&memory, 16, IQDB_METRIC_L2, true, 8, 40);
+	for (size_t i = 0; i < samples.count; i++)
+		assert_int_equal(samples_put(&memory, &samples, i, true), IQDB_OK);
+	memory_snapshot_init(&snapshot);
+	save(&memory, &snapshot);
+	bytes = snapshot.bytes[2];
+	assert_int_equal(bytes[8], 2);
+	assert_int_equal(bytes[24], 16);
+	bytes[8] = 1;
+	bytes[24] = 0;
+	memmove(bytes + 32, bytes + 32 + 16 * sizeof(float), snapshot.length[2] - 32 - 16 * sizeof(float));
+	snapshot.length[2] -= 16 * sizeof(float);
+	assert_int_equal(load(&loaded, &snapshot, &memory.index.store.header->options), IQDB_OK);
+	assert_true(memory_index_sound(&loaded.index));
+	assert_streams(&loaded, &samples);
+	for (size_t i = 0; i < 50; i++)
+	{
+		IqdbHit hits[2][10];
+
+		memset(hits, 0, sizeof(hits));
+		assert_int_equal(samples_search(&memory, samples_row(&samples, i), 16, 40, hits[0], 10), 10);
+		assert_int_equal(samples_search(&loaded, samples_row(&samples, i), 16, 40, hits[1], 10), 10);
+		assert_int_equal(hits[0][0].slot, hits[1][0].slot);
+	}
+	memory_index_destroy(&loaded);
+	memory_index_destroy(&memory);
+	memory_snapshot_free(&snapshot);
 	samples_free(&samples);
 }
 
@@ -689,6 +735,10 @@ test_cancel(void **state)
 	uint64_t    cancelled = 0;
 
 	samples_make(&samples, 3000, 64, 10, SEED);
+	/* a third of them equal to one of three rows, so that chains of twins are cut through as well */
+	for (size_t i = 0; i < samples.count; i++)
+		if (i % 6 < 2)
+			memcpy(samples.rows + i * 64, samples.rows + (i % 3 * 6 + 2) * 64, 64 * sizeof(float));
 	samples_index(&memory, 64, IQDB_METRIC_L1, false, 8, 100);
 	memory.host.cancelled = count_down;
 	memory.host.cancel_arg = &countdown;
@@ -790,6 +840,7 @@ main(void)
 		cmocka_unit_test(test_deterministic),
 		cmocka_unit_test(test_snapshot_of_two_moments),
 		cmocka_unit_test(test_hostile_snapshot),
+		cmocka_unit_test(test_snapshot_of_version_1),
 		cmocka_unit_test(test_out_of_memory),
 		cmocka_unit_test(test_cancel),
 		cmocka_unit_test(test_levels_and_memory),
