@@ -7,11 +7,11 @@
  * A search of the graph with a beam of B rows answers for the first ranks only: `expected` of them when the caller told
  * how many he wants and B is not twice as many, else B / 2. The next one answers for twice as many ranks and hands out
  * what was not handed out yet, so the whole stream costs at most about twice its last search, and each rank behind the
- * expected ones is backed by a beam of twice its size. A
- * row that only the wider beam finds, nearer than rows handed out before, stands first in its batch, with its true key.
- * A node of the beam stands for its twins as well, rows with an equal vector (hnsw_twins.c): as many of them as there are
- * ranks to be answered for. When the beam comes near the number of rows, when a filter turns nearly all of them away, and when the graph has no
- * more to give, every row is looked at: so nothing LIVE is left out, whatever the shape of the graph.
+ * expected ones is backed by a beam of twice its size. A row that only the wider beam finds, nearer than rows handed out
+ * before, stands first in its batch, with its true key. A node of the beam stands for its twins as well, rows with an
+ * equal vector (hnsw_twins.c): as many of them as there are ranks to be answered for. When the beam comes near the number
+ * of rows, when a filter turns nearly all of them away, and when the graph has no more to give, every row is looked at: so
+ * nothing LIVE is left out, whatever the shape of the graph.
  */
 #include "core/hnsw/hnsw_private.h"
 
