@@ -3,10 +3,10 @@
  *
  * What is promised of the graph, and therefore a breach when it does not hold: lists within their room, links to nodes
  * that are part of the graph and reach the list's level, no link to the node itself, no link twice in a list, every LIVE
- * row linked, waiting or the twin of an equal one, every waiting row in region PENDING once, an entry point that is a node, counts that agree.
- * Links need not be reciprocal, and nodes may be out of reach from the entry point (rows of equal distance to all others,
- * rows of small norm under DOT, clusters far apart): searches find their rows by looking at every row at last, so that is
- * counted, not reported as a breach.
+ * row linked, waiting or the twin of an equal one, every waiting row in region PENDING once, every twin in the chain of
+ * its node once, an entry point that is a node, counts that agree. Links need not be reciprocal, and nodes may be out of
+ * reach from the entry point (rows of equal distance to all others, rows of small norm under DOT, clusters far apart):
+ * searches find their rows by looking at every row at last, so that is counted, not reported as a breach.
  */
 #include "core/hnsw/hnsw_private.h"
 
@@ -250,7 +250,8 @@ check_counts(Check *check)
 		uint32_t slot = iqdbi_entry_slot(entry);
 		uint32_t info = slot < check->slot_count ? iqdbi_hnsw_info(graph, slot) : IQDBI_INFO_ABSENT;
 
-		if (iqdbi_info_status(info) < IQDBI_INFO_LINKING || iqdbi_info_status(info) == IQDBI_INFO_TWIN || iqdbi_info_level(info) != iqdbi_entry_level(entry))
+		if (iqdbi_info_status(info) < IQDBI_INFO_LINKING || iqdbi_info_status(info) == IQDBI_INFO_TWIN ||
+			iqdbi_info_level(info) != iqdbi_entry_level(entry))
 			report(check, "entry point is no such node", slot, iqdbi_entry_level(entry));
 	}
 }

@@ -281,7 +281,10 @@ find_equal(IqdbiLinker *linker, uint32_t slot)
 	return IQDB_SLOT_NONE;
 }
 
-/* Finds and notes the neighbours on every level, and an equal node. *stale_out: slots were let go meanwhile, all of it is worthless. */
+/*
+ * Finds and notes the neighbours on every level, and an equal node. *stale_out: slots were let go meanwhile, all of it is
+ * worthless.
+ */
 static IqdbStatus
 choose_neighbours(IqdbiLinker *linker, uint32_t slot, uint64_t entry, uint32_t level, bool *stale_out)
 {
