@@ -178,6 +178,21 @@ iqdb_pg_follow(Relation index, Relation heap, IqdbPgArena *arena, uint64 *fetche
 
 /* ---- the engine's long work -------------------------------------------------------------------------------------- */
 
+/*
+ * Somebody has removed the file, and this memory cannot grow any more: it is given up, which is no error of the statement
+ * that found out. The rows are in the journal; who needs the index next opens it anew.
+ */
+static bool
+has_lost_file(Relation index, IqdbPgArena *arena, IqdbStatus status, const IqdbError *error)
+{
+	if (status != IQDB_ERR_IO || !iqdb_pg_arena_is_stale(arena))
+		return false;
+	ereport(LOG, (errmsg("iqdb: index \"%s\" is opened anew: %s", RelationGetRelationName(index),
+						 iqdb_pg_error_text(error))));
+	iqdb_pg_arena_discard(arena);
+	return true;
+}
+
 void
 iqdb_pg_link(Relation index, IqdbPgArena *arena, uint32 slot)
 {
@@ -194,7 +209,7 @@ iqdb_pg_link(Relation index, IqdbPgArena *arena, uint32 slot)
 		IQDB_PG_FAIL_POINT("link");
 		status = iqdb_index_link(&view.index, slot, &error);
 	} while (status == IQDB_ERR_CANCELLED);
-	if (!iqdb_pg_is_want_of_room(status))
+	if (!iqdb_pg_is_want_of_room(status) && !has_lost_file(index, arena, status, &error))
 		iqdb_pg_check(status, &error, index);
 }
 
@@ -213,7 +228,7 @@ iqdb_pg_link_pending(Relation index, IqdbPgArena *arena, uint64 max_rows)
 		CHECK_FOR_INTERRUPTS();
 		error.code = IQDB_OK;
 		status = iqdb_index_link_pending(&view.index, max_rows > 0 ? max_rows : 256, &linked, &error);
-		if (iqdb_pg_is_want_of_room(status))
+		if (iqdb_pg_is_want_of_room(status) || has_lost_file(index, arena, status, &error))
 			return;
 		if (status != IQDB_ERR_CANCELLED)
 			iqdb_pg_check(status, &error, index);
@@ -235,7 +250,8 @@ iqdb_pg_maintain(Relation index, IqdbPgArena *arena, IqdbMaintain what)
 		error.code = IQDB_OK;
 		status = iqdb_index_maintain(&view.index, what, &error);
 	} while (status == IQDB_ERR_CANCELLED);
-	iqdb_pg_check(status, &error, index);
+	if (!has_lost_file(index, arena, status, &error))
+		iqdb_pg_check(status, &error, index);
 }
 
 /* ---- opening ----------------------------------------------------------------------------------------------------- */

@@ -291,6 +291,21 @@ for my $method (@methods)
 	agree($node, "$method: arena removed under load: after a restart", table => 't', method => $method);
 	sound($node, 't_v', "$method: arena removed under load: iqdb_check after a restart");
 
+	# a session whose memory has lost its file goes on with what it does
+	my $keeps = $node->background_psql('postgres', on_error_stop => 0);
+	for my $statement ("SELECT count(*) FROM iqdb_optimize('t_v')", sprintf($add, 5000), 'VACUUM t')
+	{
+		$keeps->query("SET enable_seqscan = off; SELECT id FROM t ORDER BY v <-> (SELECT v FROM t WHERE id = 5) LIMIT 1");
+		$node->safe_psql('postgres', "UPDATE t SET v = $vector WHERE id % 3 = 0 AND id > 5");
+		unlink glob "$own_folder/iqdb.*";
+		$keeps->query($statement);
+		is($keeps->{stderr}, '', "$method: memory without a file: $statement");
+		$keeps->{stderr} = '';
+	}
+	$keeps->quit;
+	agree($node, "$method: memory without a file: as a sequential scan", table => 't', method => $method);
+	sound($node, 't_v', "$method: memory without a file: iqdb_check");
+
 	# ---- own folder that cannot be written: the same code for every method ----
 	next unless is_exact($method);
 	my $folder = $node->data_dir . '/iqdb/' . one($node, "SELECT oid FROM pg_database WHERE datname = 'postgres'");

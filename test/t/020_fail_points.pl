@@ -266,7 +266,7 @@ SQL
 		my $whole = "SELECT count(*), sum(id) FROM (SELECT id FROM $table ORDER BY v <-> '[1,1,1,1]') s";
 		my $keeps = hold($node, "SET enable_seqscan = off; $whole;");
 		unlink glob(arena_folder_of($node) . '/*');
-		$node->safe_psql('postgres', "DELETE FROM $table WHERE id % 4 = 1");
+		$node->safe_psql('postgres', "DELETE FROM $table WHERE id % 4 = " . ($kind eq 'LOGGED' ? 1 : 2));
 		$session = background($node, 'vacuum-cleanup:sleep', "VACUUM (INDEX_CLEANUP on) $table");
 		wait_for_point($node, 'vacuum-cleanup');
 		$node->safe_psql('postgres', "INSERT INTO $table (v) SELECT NULL FROM generate_series(1, 4000)");
