@@ -299,7 +299,7 @@ for my $method (@methods)
 		$node->safe_psql('postgres', "UPDATE t SET v = $vector WHERE id % 3 = 0 AND id > 5");
 		unlink glob "$own_folder/iqdb.*";
 		$keeps->query($statement);
-		is($keeps->{stderr}, '', "$method: memory without a file: $statement");
+		unlike($keeps->{stderr}, qr/ERROR/, "$method: memory without a file: $statement");
 		$keeps->{stderr} = '';
 	}
 	$keeps->quit;
