@@ -42,13 +42,14 @@ typedef struct Run
 } Run;
 
 static void
-run_start(Run *run, IqdbEngineKind engine, uint64_t seed)
+run_start(Run *run, IqdbEngineKind engine, IqdbQuantization quantization, uint64_t seed)
 {
 	memset(run, 0, sizeof(*run));
 	alloc_fault_init(&run->allocs);
 	run->fs = io_crash_create();
 	io_fault_init(&run->io, io_crash_io(run->fs));
 	run->config = iqdb_config_default(engine, DIM, IQDB_METRIC_L2);
+	run->config.options.quantization = quantization;
 	run->config.memory_max = UINT64_C(64) * 1024 * 1024;
 	run->config.allocator = &run->allocs.allocator;
 	run->config.io = &run->io.io;
@@ -290,7 +291,7 @@ arm_io(Run *run, uint64_t n, int variant)
 }
 
 static void
-sweep(IqdbEngineKind engine, Arm arm, int variant, const char *name)
+sweep(IqdbEngineKind engine, IqdbQuantization quantization, Arm arm, int variant, const char *name)
 {
 	uint64_t n;
 	bool     fired = true;
@@ -299,7 +300,7 @@ sweep(IqdbEngineKind engine, Arm arm, int variant, const char *name)
 	{
 		Run run;
 
-		run_start(&run, engine, SEED);
+		run_start(&run, engine, quantization, SEED);
 		arm(&run, n, variant);
 		workload(&run);
 		fired = run.allocs.fired || run.io.fired;
@@ -315,15 +316,16 @@ static void
 every_allocation_may_fail(void **state)
 {
 	(void) state;
-	sweep(IQDB_ENGINE_FLAT, arm_allocation, 0, "flat, allocations");
+	sweep(IQDB_ENGINE_FLAT, IQDB_QUANTIZATION_NONE, arm_allocation, 0, "flat, allocations");
+	sweep(IQDB_ENGINE_FLAT, IQDB_QUANTIZATION_SQ8, arm_allocation, 0, "flat with codes, allocations");
 }
 
 static void
 every_file_call_may_fail(void **state)
 {
 	(void) state;
-	sweep(IQDB_ENGINE_FLAT, arm_io, 0, "flat, file calls, EIO");
-	sweep(IQDB_ENGINE_FLAT, arm_io, 1, "flat, file calls, ENOSPC");
+	sweep(IQDB_ENGINE_FLAT, IQDB_QUANTIZATION_NONE, arm_io, 0, "flat, file calls, EIO");
+	sweep(IQDB_ENGINE_FLAT, IQDB_QUANTIZATION_NONE, arm_io, 1, "flat, file calls, ENOSPC");
 }
 
 static void
@@ -331,24 +333,23 @@ every_allocation_may_fail_with_other_engines(void **state)
 {
 	(void) state;
 	if (iqdb_engine_get(IQDB_ENGINE_HNSW) != NULL)
-		sweep(IQDB_ENGINE_HNSW, arm_allocation, 0, "hnsw, allocations");
+		sweep(IQDB_ENGINE_HNSW, IQDB_QUANTIZATION_SQ8, arm_allocation, 0, "hnsw, allocations");
 	if (iqdb_engine_get(IQDB_ENGINE_IVF) != NULL)
-		sweep(IQDB_ENGINE_IVF, arm_allocation, 0, "ivf, allocations");
+		sweep(IQDB_ENGINE_IVF, IQDB_QUANTIZATION_SQ8, arm_allocation, 0, "ivf, allocations");
 }
 
 /* The limit of memory stands at every page in turn: so every growth of every region is once the one that fails. */
 static void
-every_growth_may_fail(void **state)
+limit_every_growth(IqdbQuantization quantization)
 {
 	uint64_t tried = 0;
 
-	(void) state;
 	for (uint64_t pages = 4; pages < 400; pages++)
 	{
 		Run        run;
 		IqdbStatus status;
 
-		run_start(&run, IQDB_ENGINE_FLAT, SEED);
+		run_start(&run, IQDB_ENGINE_FLAT, quantization, SEED);
 		run.config.memory_max = pages * 4096;
 		run.config.fsync.mode = IQDB_FSYNC_NEVER;
 		run.config.checkpoint_bytes = 0;
@@ -381,6 +382,14 @@ every_growth_may_fail(void **state)
 	assert_true(tried > 20);
 }
 
+static void
+every_growth_may_fail(void **state)
+{
+	(void) state;
+	limit_every_growth(IQDB_QUANTIZATION_NONE);
+	limit_every_growth(IQDB_QUANTIZATION_SQ8);
+}
+
 /* Opening files that are there: what fails leaves them as they were. */
 static void
 every_call_of_recovery_may_fail(void **state)
@@ -395,7 +404,7 @@ every_call_of_recovery_may_fail(void **state)
 		{
 			Run run;
 
-			run_start(&run, IQDB_ENGINE_FLAT, SEED + 1);
+			run_start(&run, IQDB_ENGINE_FLAT, IQDB_QUANTIZATION_NONE, SEED + 1);
 			workload(&run);
 			assert_int_equal(run.failures, 0);
 			iqdb_abandon(run.db);

@@ -218,13 +218,19 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	Input          input = {data, size};
 	uint8_t        shape = take(&input);
 	World          world = {0};
-	/* half of the shapes are flat, a quarter each the others */
+	/* half of the shapes are flat, some with codes, a quarter each the others */
 	IqdbEngineKind engine = shape < 128 ? IQDB_ENGINE_FLAT : shape < 192 ? IQDB_ENGINE_HNSW : IQDB_ENGINE_IVF;
 
 	world.fs = io_crash_create();
 	if (iqdb_engine_get(engine) == NULL)
 		engine = IQDB_ENGINE_FLAT;
 	world.config = iqdb_config_default(engine, DIM, (IqdbMetric) (shape % IQDB_METRIC_COUNT));
+	if (engine == IQDB_ENGINE_FLAT && shape % 4 == 3)
+	{
+		world.config.options.quantization = IQDB_QUANTIZATION_SQ8;
+		if (iqdb_index_options_check(&world.config.options, NULL) != IQDB_OK)
+			world.config.options.quantization = IQDB_QUANTIZATION_NONE;
+	}
 	world.config.memory_max = UINT64_C(32) * 1024 * 1024;
 	world.config.io = io_crash_io(world.fs);
 	world.config.checkpoint_bytes = 4000;
