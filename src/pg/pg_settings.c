@@ -77,7 +77,8 @@ iqdb_pg_define_settings(void)
 							   &iqdb_arena_directory, "", PGC_SIGHUP, flags, NULL, NULL, NULL);
 	DefineCustomIntVariable("iqdb.arena_limit",
 							"Memory one index may use; 0 limits it by the machine's memory only.",
-							NULL, &iqdb_arena_limit, 0, 0, INT_MAX, PGC_SIGHUP, GUC_UNIT_MB | flags, NULL, NULL, NULL);
+							"Vectors on disk do not count.",
+							&iqdb_arena_limit, 0, 0, INT_MAX, PGC_SIGHUP, GUC_UNIT_MB | flags, NULL, NULL, NULL);
 	DefineCustomIntVariable("iqdb.journal_keep",
 							"Journal pages an index keeps for standbys and base backups.",
 							NULL, &iqdb_journal_keep_pages, 64, 2, 1000000, PGC_SIGHUP, flags, NULL, NULL, NULL);
