@@ -78,6 +78,13 @@ $far->start;
 on_each($primary, $new);
 follow($primary, $near, $far);
 all_right('new rows', $primary, $near, $far);
+on_each($primary, $new);
+follow($primary, $near);
+is(one($near, "SELECT state, journal_lag FROM iqdb_index_stats('t_${_}_v')"), 'behind|60', "$_: a standby says how far it is behind")
+  for @methods;
+all_right('and catches up', $primary, $near);
+is(one($near, "SELECT state, journal_lag FROM iqdb_index_stats('t_${_}_v')"), 'ready|0', "$_: a standby that has caught up")
+  for @methods;
 on_each($primary, 'DELETE FROM TABLE WHERE id % 5 = 1; UPDATE TABLE SET v = iqdb_random(6) WHERE id % 5 = 2');
 on_each($primary, 'INSERT INTO TABLE (v) SELECT NULL FROM generate_series(1, 200)');
 follow($primary, $near, $far);
