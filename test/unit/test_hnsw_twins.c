@@ -273,6 +273,34 @@ test_versions(void **state)
 	samples_free(&queries);
 }
 
+/* One row replaced more often than there are rows, by equal ones: what is left of it is found, and first. */
+static void
+test_one_row_again_and_again(void **state)
+{
+	MemoryIndex memory;
+	Samples     samples;
+	IqdbHit     hits[5];
+
+	samples_make(&samples, 3000, DIM, 0, SEED);
+	samples_index(&memory, DIM, IQDB_METRIC_L2, true, 8, 40);
+	put_all(&memory, &samples);
+	for (size_t i = 0; i < 4000; i++)
+		assert_int_equal(samples_put(&memory, &samples, 7, true), IQDB_OK);
+	assert_true(stats_of(&memory).twins >= 3990);
+	for (size_t k = 1; k <= 5; k++)
+	{
+		assert_int_equal(samples_search(&memory, samples_row(&samples, 7), DIM, EF, hits, k), k);
+		assert_int_equal(hits[0].id, 7);
+	}
+	assert_int_equal(iqdb_index_maintain(&memory.index, IQDB_MAINTAIN_VACUUM, NULL), IQDB_OK);
+	assert_true(memory_index_sound(&memory.index));
+	assert_int_equal(stats_of(&memory).twins, 0);
+	assert_int_equal(samples_search(&memory, samples_row(&samples, 7), DIM, EF, hits, 1), 1);
+	assert_int_equal(hits[0].id, 7);
+	memory_index_destroy(&memory);
+	samples_free(&samples);
+}
+
 typedef struct Share
 {
 	MemoryIndex *memory;
@@ -342,6 +370,7 @@ main(void)
 		cmocka_unit_test(test_node_goes),
 		cmocka_unit_test(test_nothing_else),
 		cmocka_unit_test(test_versions),
+		cmocka_unit_test(test_one_row_again_and_again),
 		cmocka_unit_test(test_threads),
 	};
 

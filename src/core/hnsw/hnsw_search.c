@@ -132,6 +132,13 @@ gave_up(const IqdbiHnswCursor *cursor)
 	return cursor->base.params.max_rows != 0 && cursor->base.stats.scored >= cursor->base.params.max_rows;
 }
 
+/* So much was scored that looking at every row is the better way. */
+static bool
+spent(const IqdbiHnswCursor *cursor)
+{
+	return !cursor->last && cursor->base.stats.scored >= cursor->walk.scored_max;
+}
+
 /* ---- searching the graph ----------------------------------------------------------------------------------------- */
 
 /*
@@ -204,7 +211,7 @@ offer_chain(IqdbiHnswCursor *cursor, const IqdbiPair *node, size_t ranks, size_t
 
 	for (uint32_t slot = node->slot; slot != IQDB_SLOT_NONE; slot = iqdbi_hnsw_twin_next(&cursor->graph, slot))
 	{
-		if (*offered >= ranks || cursor->base.stats.scored >= walk->scored_max)
+		if (*offered >= ranks || spent(cursor))
 		{
 			cursor->more_twins = true;
 			return IQDB_OK;
@@ -289,17 +296,19 @@ graph_attempt(IqdbiHnswCursor *cursor, IqdbiPause *pause_out)
 	if (*pause_out == IQDBI_PAUSE_STALE)
 		return IQDB_OK;
 	cursor->last = gave_up(cursor);
-	if (cursor->base.stats.scored >= cursor->walk.scored_max && !cursor->last)
+	if (cursor->last)
+		ranks = cursor->beam;
+	if (!spent(cursor))
+		IQDB_TRY(rerank(cursor, ranks, pause_out));
+	if (*pause_out == IQDBI_PAUSE_STALE)
+		return IQDB_OK;
+	cursor->last = gave_up(cursor);
+	if (spent(cursor))
 	{
 		cursor->phase = IQDBI_PHASE_SCAN;
 		iqdb_topk_clear(&cursor->found);
 		return IQDB_OK;
 	}
-	if (cursor->last)
-		ranks = cursor->beam;
-	IQDB_TRY(rerank(cursor, ranks, pause_out));
-	if (*pause_out == IQDBI_PAUSE_STALE)
-		return IQDB_OK;
 	if (cursor->walk.beam.count < cursor->beam && !cursor->more_twins)
 	{
 		/* the graph has given all it has */
