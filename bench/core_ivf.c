@@ -4,8 +4,8 @@
  * usage: core_ivf BASE QUERIES [metric=l2] [quantization=sq8|none|pq|bq] [lists=0] [rows=0] [seconds=1] [drift=1]
  *                 [probes=1,2,...] [refine=4] [vectors=FILE]
  *
- * BASE and QUERIES are .fvecs or .bvecs files. One thread. Prints build seconds, bytes of arena per row, sizes of lists, and
- * for each number of probes recall@10 against the exact engine, queries per second of processor time, rows scored by
+ * BASE and QUERIES are .fvecs or .bvecs files. One thread. Prints build seconds, bytes of arena per row, sizes of lists,
+ * and for each number of probes recall@10 against the exact engine, queries per second of processor time, rows scored by
  * codes and ranked by vectors; the line of 0 probes is what the index chooses by itself. lists=0: automatic.
  *
  * vectors=FILE: full vectors lie in that file (it is made anew, and loses its name at once), and the last line of the curve
@@ -303,10 +303,13 @@ measure_drift(Index *index, const Set *base, const Set *queries, IqdbMetric metr
 
 		iqdb_index_stats(&index->index, &stats);
 		printf("%u lists, the longest of %llu rows\n", stats.engine.lists, (unsigned long long) stats.engine.list_max);
-		print_point(index, "old queries, ", probes, measure(index, &near_old, truth_old, probes, 0));
-		print_point(index, "new queries, ", probes, measure(index, &near_new, truth_new, probes, 0));
-		print_point(index, "old queries, ", 0, measure(index, &near_old, truth_old, 0, 0));
-		print_point(index, "new queries, ", 0, measure(index, &near_new, truth_new, 0, 0));
+		for (int automatic = 0; automatic < 2; automatic++)
+		{
+			uint32_t number = automatic ? 0 : probes;
+
+			print_point(index, "old queries, ", number, measure(index, &near_old, truth_old, number, 0));
+			print_point(index, "new queries, ", number, measure(index, &near_new, truth_new, number, 0));
+		}
 		if (round == 1)
 			break;
 		start = set_spent();

@@ -1,5 +1,6 @@
-# curves.awk - from what the in-process benches and peers print, one line per system: build, bytes per row, and searches per
-# second at recalls, interpolated linearly in recall and logarithm; ratios to the first system.
+# curves.awk - from what the in-process benches and peers print, one line per system: build, bytes per row, and searches
+# per second at recalls, interpolated linearly in recall and logarithm. Ratios: of build times to the first system's, of
+# the first system's searches per second to those.
 
 function finish(    i) {
     if (system_name == "")
@@ -55,7 +56,8 @@ function cell(value, first,    ratio) {
 }
 END {
     finish()
-    printf "%-16s%10s%8s%10s%18s%18s%18s\n", "", "build s", "ratio", "bytes/row", "1/s at 0.90 ratio", "0.95 ratio", "0.99 ratio"
+    printf "%-16s%10s%8s%10s%18s%18s%18s\n", "", "build s", "ratio", "bytes/row", "1/s at 0.90 ratio", "0.95 ratio", \
+        "0.99 ratio"
     for (i = 1; i <= systems; i++)
         printf "%-16s%10.2f%7.1fx%10s %s %s %s\n", name[i], build[i], build[i] / build[1], bytes[i] ? bytes[i] : "-", \
             cell(at(i, 0.90), at(1, 0.90)), cell(at(i, 0.95), at(1, 0.95)), cell(at(i, 0.99), at(1, 0.99))
