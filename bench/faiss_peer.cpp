@@ -6,8 +6,7 @@
  * Squared L2, one thread. lists=0: as many as core_ivf.c chooses. flat: IndexIVFFlat. sq8: IndexIVFScalarQuantizer, 8
  * bits, rows re-ranked by IndexRefineFlat. pq: IndexIVFPQFastScan, 4 bits a pair of dimensions, re-ranked likewise.
  * Re-ranking keeps as many rows, and training takes as many points a list, as in core_ivf.c. Without a kind: all three.
- * Needs Debian's libfaiss-dev, and is not part of the build. Debian's library is compiled for any processor of its kind;
- * one compiled for this processor is several times as fast.
+ * Needs Debian's libfaiss-dev, and is not part of the build. Debian's library is compiled for any processor of its kind.
  */
 #include "sets.h"
 
