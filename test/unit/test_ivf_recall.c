@@ -360,6 +360,69 @@ recall_holds_after_inserts_removals_and_training_anew(void **state)
 	samples_free(&samples);
 }
 
+/*
+ * Who does not say how many rows he wants gets the first ones before the others are ranked: all of them come, once, and as
+ * good as for him who says it.
+ */
+static void
+rows_ranked_late_are_as_good(void **state)
+{
+	Samples samples;
+
+	(void) state;
+	samples_make(&samples, 6000, 40, 64, 60, 0.8, SEED);
+	for (uint32_t quantization = IQDB_QUANTIZATION_SQ8; quantization <= IQDB_QUANTIZATION_BQ; quantization++)
+	{
+		IqdbIndexOptions options = iqdb_index_options_default(IQDB_ENGINE_IVF, 64, IQDB_METRIC_L2);
+		IqdbSearchParams unknown = {.probes = 8};
+		IqdbSearchParams all = {.expected = SIZE_MAX};
+		MemoryIndex      memory;
+		size_t           met[2] = {0, 0};
+
+		options.lists = 60;
+		options.quantization = quantization;
+		build(&memory, &samples, &options);
+		for (size_t query = 0; query < samples.queries; query++)
+		{
+			IqdbHit truth[60];
+			IqdbHit found[60];
+
+			assert_int_equal(samples_search(&memory.index, samples_query(&samples, query), 64, &all, 60, truth), 60);
+			assert_int_equal(samples_search(&memory.index, samples_query(&samples, query), 64, &unknown, 60, found), 60);
+			for (size_t i = 0; i < 60; i++)
+			{
+				for (size_t j = 0; j < 60; j++)
+				{
+					assert_true(i == j || found[i].id != found[j].id);
+					met[0] += i < 10 && j < 10 && truth[i].id == found[j].id;
+					met[1] += truth[i].id == found[j].id;
+				}
+			}
+		}
+		print_message("quantization %u: of 10 %.4f, of 60 %.4f\n", quantization, (double) met[0] / 400,
+					  (double) met[1] / 2400);
+		assert_true(met[0] >= 0.97 * 400 && met[1] >= 0.95 * 2400);
+		/* and the whole stream */
+		{
+			IqdbHit *stream = malloc((samples.count + 1) * sizeof(*stream));
+			bool    *seen = calloc(samples.count, sizeof(*seen));
+
+			assert_true(stream != NULL && seen != NULL);
+			assert_int_equal(samples_search(&memory.index, samples_query(&samples, 0), 64, &unknown, samples.count + 1, stream),
+							 samples.count);
+			for (size_t i = 0; i < samples.count; i++)
+			{
+				assert_false(seen[stream[i].id]);
+				seen[stream[i].id] = true;
+			}
+			free(stream);
+			free(seen);
+		}
+		memory_index_destroy(&memory);
+	}
+	samples_free(&samples);
+}
+
 /* Rows that pass are as well found as without the filter, however few they are. */
 static void
 filtered_search_keeps_its_recall(void **state)
@@ -451,6 +514,7 @@ main(void)
 		cmocka_unit_test(offsets_cost_no_recall),
 		cmocka_unit_test(two_levels_find_what_one_finds),
 		cmocka_unit_test(recall_holds_after_inserts_removals_and_training_anew),
+		cmocka_unit_test(rows_ranked_late_are_as_good),
 		cmocka_unit_test(filtered_search_keeps_its_recall),
 		cmocka_unit_test(codes_are_as_good_as_they_should_be),
 	};

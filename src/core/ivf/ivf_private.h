@@ -566,6 +566,10 @@ typedef struct IqdbiIvfCursor
 	IqdbTopK       top;        /* the current batch; sorted when it is complete */
 	size_t         at;         /* next row to hand out */
 	size_t         wanted;     /* rows the batch keeps */
+	size_t         ready;      /* rows that may be handed out before those that wait are ranked */
+	IqdbCandidate *waiting;    /* chosen by codes, not ranked yet, best first; NULL = none */
+	size_t         waiting_count;
+	size_t         waiting_room;
 	uint32_t       probes;     /* lists it looks into; 0 = not known yet */
 	bool           named;      /* by the caller or the index: no more lists than needed */
 	bool           started;

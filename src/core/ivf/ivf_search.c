@@ -13,8 +13,12 @@
 
 #include <string.h>
 
-/* Rows of a first batch when the caller does not say how many he wants. */
+/*
+ * Rows of a first batch when the caller does not say how many he wants, and how many of them are ranked so well at first that
+ * they can be handed out: the others are ranked when somebody asks for more.
+ */
 #define EXPECTED_DEFAULT 64u
+#define EXPECTED_AT_ONCE 10u
 
 /* A caller who wants such a share of all rows gets them by scans. */
 #define EXPECTED_SHARE 8u
@@ -66,12 +70,11 @@ expected_rows(const IqdbiIvfCursor *cursor)
 	return cursor->base.params.expected > 0 ? cursor->base.params.expected : EXPECTED_DEFAULT;
 }
 
-/* Rows kept by their codes, and ranked by their vectors. */
+/* Rows kept by their codes, and ranked by their vectors, for so many rows to be handed out. */
 static size_t
-first_wanted(const IqdbiIvfCursor *cursor)
+rows_to_rank(const IqdbiIvfCursor *cursor, size_t expected)
 {
 	const IqdbIndexOptions *options = &cursor->base.store->header->options;
-	size_t                  expected = expected_rows(cursor);
 
 	switch (options->quantization)
 	{
@@ -420,14 +423,59 @@ probe_free(Probe *probe)
 	iqdb_free(&probe->store->host->allocator, probe->memory, probe->size);
 }
 
+/* Leaves the picked rows from number `from` on for later. STRUCTURE is held; it stays so on success only. */
+static IqdbStatus
+put_off(Probe *probe, size_t from)
+{
+	IqdbiIvfCursor *cursor = probe->cursor;
+	size_t          room = probe->pick.count - from;
+
+	cursor->waiting = iqdb_alloc(&probe->store->host->allocator, room * sizeof(*cursor->waiting));
+	if (cursor->waiting == NULL)
+	{
+		iqdb_store_unlock(probe->store, IQDB_LOCK_STRUCTURE, false);
+		return iqdb_fail(probe->err, IQDB_ERR_NOMEM, "out of memory for %zu candidates", room);
+	}
+	cursor->waiting_room = room;
+	for (size_t i = from; i < probe->pick.count; i++)
+	{
+		uint32_t slot = iqdbi_pick_id(&probe->pick, i);
+
+		if (iqdb_store_state(probe->store, slot) == IQDB_ROW_LIVE)
+			cursor->waiting[cursor->waiting_count++] =
+				(IqdbCandidate){.slot = slot, .sequence = probe->store->slots[slot].sequence};
+	}
+	return IQDB_OK;
+}
+
+/* How many of the picked rows are ranked at once: all, unless nobody says that he wants so many. */
+static size_t
+ranked_at_once(const Probe *probe)
+{
+	const IqdbiIvfCursor *cursor = probe->cursor;
+	size_t                some = rows_to_rank(cursor, EXPECTED_AT_ONCE);
+
+	if (cursor->base.params.expected > 0 || cursor->seen != NULL || probe->pick.count <= some)
+		return probe->pick.count;
+	return some;
+}
+
 /* Codes have chosen; vectors rank. */
 static IqdbStatus
 rank_picked(Probe *probe)
 {
 	if (probe->ivf.rows.coding != IQDBI_CODING_NONE)
 	{
+		size_t some;
+
 		iqdbi_pick_shrink(&probe->pick);
-		for (size_t i = 0; i < probe->pick.count && !probe->stale; i++)
+		some = ranked_at_once(probe);
+		if (some < probe->pick.count)
+		{
+			iqdbi_pick_sort(&probe->pick);
+			IQDB_TRY(put_off(probe, some));
+		}
+		for (size_t i = 0; i < some && !probe->stale; i++)
 		{
 			uint32_t slot = iqdbi_pick_id(&probe->pick, i);
 
@@ -511,6 +559,15 @@ drop_doubles(IqdbTopK *top)
 
 /* ---- the stream ---- */
 
+static void
+drop_waiting(IqdbiIvfCursor *cursor)
+{
+	iqdb_free(&cursor->base.store->host->allocator, cursor->waiting, cursor->waiting_room * sizeof(*cursor->waiting));
+	cursor->waiting = NULL;
+	cursor->waiting_count = 0;
+	cursor->waiting_room = 0;
+}
+
 IqdbStatus
 iqdbi_ivf_cursor_start(IqdbCursor *base, IqdbError *err)
 {
@@ -519,7 +576,7 @@ iqdbi_ivf_cursor_start(IqdbCursor *base, IqdbError *err)
 
 	(void) err;
 	cursor->exact = expected_rows(cursor) > live / EXPECTED_SHARE;
-	cursor->wanted = cursor->exact ? expected_rows(cursor) : first_wanted(cursor);
+	cursor->wanted = cursor->exact ? expected_rows(cursor) : rows_to_rank(cursor, expected_rows(cursor));
 	iqdb_topk_init(&cursor->top, &base->store->host->allocator, cursor->wanted);
 	return IQDB_OK;
 }
@@ -530,6 +587,7 @@ iqdbi_ivf_cursor_end(IqdbCursor *base)
 	IqdbiIvfCursor *cursor = (IqdbiIvfCursor *) base;
 
 	iqdb_topk_free(&cursor->top);
+	drop_waiting(cursor);
 	iqdb_free(&base->store->host->allocator, cursor->seen, ((size_t) cursor->seen_slots + 7) / 8);
 }
 
@@ -609,6 +667,7 @@ fill_batch(IqdbiIvfCursor *cursor, IqdbError *err)
 
 	while (stale && !cursor->exact)
 	{
+		drop_waiting(cursor);
 		iqdb_topk_clear(&cursor->top);
 		cursor->top.capacity = cursor->wanted;
 		IQDB_TRY(probe_once(cursor, &stale, err));
@@ -635,15 +694,88 @@ next_batch(IqdbiIvfCursor *cursor, IqdbError *err)
 	if (status == IQDB_OK)
 		status = fill_batch(cursor, err);
 	if (status != IQDB_OK)
+		return status;
+	iqdb_topk_sort(&cursor->top);
+	drop_doubles(&cursor->top);
+	cursor->ready = cursor->waiting_count > 0 && cursor->top.count > EXPECTED_AT_ONCE ? EXPECTED_AT_ONCE
+																					 : cursor->top.count;
+	return IQDB_OK;
+}
+
+/* Exact keys of up to EXACT_ROWS rows that wait, those that are still there, into the batch. */
+static IqdbStatus
+rank_some_waiting(IqdbiIvfCursor *cursor, const IqdbCandidate *waiting, size_t count, IqdbError *err)
+{
+	const IqdbStore *store = cursor->base.store;
+	uint32_t         slots[EXACT_ROWS];
+	float            keys[EXACT_ROWS];
+	size_t           kept = 0;
+	IqdbStatus       status = IQDB_OK;
+
+	iqdb_store_lock(store, IQDB_LOCK_STRUCTURE, false);
+	for (size_t i = 0; i < count; i++)
+	{
+		uint32_t slot = waiting[i].slot;
+
+		if (iqdb_store_state(store, slot) == IQDB_ROW_LIVE && store->slots[slot].sequence == waiting[i].sequence)
+			slots[kept++] = slot;
+	}
+	iqdb_store_prefetch(store, slots, kept);
+	iqdbi_exact_keys(store, cursor->base.query, cursor->base.query_norm2, slots, kept, keys);
+	for (size_t i = 0; i < kept && status == IQDB_OK; i++)
+		status = iqdb_topk_offer(&cursor->top, (IqdbCandidate){.key = keys[i],
+															   .slot = slots[i],
+															   .sequence = store->slots[slots[i]].sequence});
+	iqdb_store_unlock(store, IQDB_LOCK_STRUCTURE, false);
+	cursor->base.stats.reranked += kept;
+	if (status != IQDB_OK)
+		return iqdb_fail(err, status, "out of memory while keeping %zu candidates", cursor->top.count);
+	return IQDB_OK;
+}
+
+/* The rest of the batch in order, what was handed out of it left out. */
+static IqdbStatus
+rank_all_waiting(IqdbiIvfCursor *cursor, IqdbError *err)
+{
+	IqdbTopK  *top = &cursor->top;
+	IqdbStatus status = remember_batch(cursor, err);
+
+	/* from worst to best, as a heap may be */
+	top->count -= cursor->at;
+	memmove(top->items, top->items + cursor->at, top->count * sizeof(*top->items));
+	for (size_t i = 0; i < top->count / 2; i++)
+	{
+		IqdbCandidate swap = top->items[i];
+
+		top->items[i] = top->items[top->count - 1 - i];
+		top->items[top->count - 1 - i] = swap;
+	}
+	cursor->at = 0;
+	for (size_t i = 0; i < cursor->waiting_count && status == IQDB_OK; i += EXACT_ROWS)
+		status = rank_some_waiting(cursor, cursor->waiting + i,
+								   cursor->waiting_count - i < EXACT_ROWS ? cursor->waiting_count - i : EXACT_ROWS, err);
+	drop_waiting(cursor);
+	iqdb_topk_sort(top);
+	drop_doubles(top);
+	cursor->ready = top->count;
+	return status;
+}
+
+static IqdbStatus
+more_rows(IqdbiIvfCursor *cursor, IqdbError *err)
+{
+	IqdbStatus status = cursor->waiting_count > 0 ? rank_all_waiting(cursor, err) : next_batch(cursor, err);
+
+	if (status != IQDB_OK)
 	{
 		/* what was kept is not the best: the stream is at its end */
 		iqdb_topk_clear(&cursor->top);
+		drop_waiting(cursor);
+		cursor->at = 0;
+		cursor->ready = 0;
 		cursor->exhausted = true;
-		return status;
 	}
-	iqdb_topk_sort(&cursor->top);
-	drop_doubles(&cursor->top);
-	return IQDB_OK;
+	return status;
 }
 
 /* Rows may have died since they were scored, and their slots may be other rows now: those are passed over. */
@@ -654,7 +786,7 @@ hand_out(IqdbiIvfCursor *cursor, IqdbHit *hits, size_t capacity)
 	size_t           count = 0;
 
 	iqdb_store_lock(store, IQDB_LOCK_STRUCTURE, false);
-	while (cursor->at < cursor->top.count && count < capacity)
+	while (cursor->at < cursor->ready && count < capacity)
 	{
 		const IqdbCandidate *candidate = &cursor->top.items[cursor->at++];
 		const IqdbSlot      *row = &store->slots[candidate->slot];
@@ -679,11 +811,11 @@ iqdbi_ivf_cursor_next(IqdbCursor *base, IqdbHit *hits, size_t capacity, size_t *
 	*count_out = 0;
 	while (capacity > 0 && *count_out == 0)
 	{
-		if (cursor->at == cursor->top.count)
+		if (cursor->at == cursor->ready)
 		{
-			if (cursor->exhausted)
+			if (cursor->waiting_count == 0 && cursor->exhausted)
 				return IQDB_OK;
-			IQDB_TRY(next_batch(cursor, err));
+			IQDB_TRY(more_rows(cursor, err));
 		}
 		*count_out = hand_out(cursor, hits, capacity);
 	}
