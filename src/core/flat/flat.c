@@ -210,7 +210,7 @@ flat_maintain(IqdbStore *store, IqdbMaintain what, IqdbError *err)
 	return what == IQDB_MAINTAIN_VACUUM ? IQDB_OK : iqdbi_flat_codes_centre(store, false, err);
 }
 
-/* The engine's part of a snapshot is a version number (u32): codes are made of the rows again, faster than read. */
+/* The engine's part of a snapshot is a version number (u32): codes are made of the rows again. */
 static IqdbStatus
 flat_save(IqdbStore *store, IqdbSink *sink, IqdbError *err)
 {
