@@ -467,6 +467,37 @@ few_vectors_are_read(void **state)
 	}
 }
 
+/* Rows that no writer has linked, as after a recovery, get a centre too. */
+static void
+unlinked_rows_get_a_centre(void **state)
+{
+	Twins    twins;
+	IqdbRng  rng;
+	float    vector[64];
+	uint64_t linked;
+	uint64_t before;
+
+	(void) state;
+	iqdb_rng_seed(&rng, SEED + 11);
+	twins_open(&twins, IQDB_METRIC_L2, 64);
+	for (uint64_t id = 0; id < 5000; id++)
+	{
+		fill_random(&rng, KIND_OFFSET, vector, 64);
+		assert_int_equal(iqdb_index_put(&twins.plain.index, iqdb_id_u64(id), vector, 64, NULL, 0, NULL, NULL), IQDB_OK);
+		assert_int_equal(iqdb_index_put(&twins.coded.index, iqdb_id_u64(id), vector, 64, NULL, 0, NULL, NULL), IQDB_OK);
+	}
+	compare(&twins, vector, 10, 10);
+	before = twins.reranked;
+	assert_int_equal(iqdb_index_link_pending(&twins.coded.index, 0, &linked, NULL), IQDB_OK);
+	twins.reranked = 0;
+	compare(&twins, vector, 10, 10);
+	print_message("%llu vectors read before, %llu after\n", (unsigned long long) before,
+				  (unsigned long long) twins.reranked);
+	assert_in_range(twins.reranked, 1, 250);
+	assert_true(memory_index_sound(&twins.coded.index));
+	twins_close(&twins);
+}
+
 /* A stream goes on as far as it is asked, in passes that look at ever more. */
 static void
 streams_are_the_same_to_the_end(void **state)
@@ -858,6 +889,7 @@ main(void)
 		cmocka_unit_test(answers_are_those_without_codes),
 		cmocka_unit_test(every_table_of_kernels_gives_the_same_answers),
 		cmocka_unit_test(few_vectors_are_read),
+		cmocka_unit_test(unlinked_rows_get_a_centre),
 		cmocka_unit_test(streams_are_the_same_to_the_end),
 		cmocka_unit_test(removal_and_reuse_leave_no_old_codes),
 		cmocka_unit_test(filters_give_the_same_rows),

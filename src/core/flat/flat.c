@@ -197,11 +197,9 @@ flat_link(IqdbStore *store, uint32_t slot, IqdbError *err)
 static IqdbStatus
 flat_link_pending(IqdbStore *store, uint64_t max_rows, uint64_t *linked_out, IqdbError *err)
 {
-	(void) store;
 	(void) max_rows;
-	(void) err;
 	*linked_out = 0;
-	return IQDB_OK;
+	return iqdbi_flat_codes_grown(store, err);
 }
 
 static IqdbStatus
