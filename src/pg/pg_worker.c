@@ -131,7 +131,8 @@ say_goodbye(int code, Datum arg)
 {
 	/* after an error: the server does this for processes with a database only */
 	LWLockReleaseAll();
-	LockReleaseAll(DEFAULT_LOCKMETHOD, true);
+	LockErrorCleanup();
+	LockReleaseCurrentOwner(NULL, 0);
 	if (kept != NULL)
 		(void) pg_atomic_exchange_u32(&kept->shared->keeper_at_work, 0);
 	pg_atomic_write_u32(&iqdb_pg_registry()->worker_pid, 0);
