@@ -223,7 +223,7 @@ for my $method (@methods)
 		# somebody else's file in that place is not mapped
 		my $file = (glob $vectors)[0];
 		rename $file, "$file.aside";
-		append_to_file($file, 'x' x (1024 * 1024 * 8));
+		append_to_file($file, 'x' x -s "$file.aside");
 		agree($node, "$method: vectors on disk, another file instead", table => 't', method => $method, queries => 3);
 		unlink "$file.aside";
 		$node->safe_psql('postgres', 'DROP TABLE t');
