@@ -158,6 +158,8 @@ $primary->stop;
 my $kept = PostgreSQL::Test::Utils::tempdir();
 system_or_bail('cp', '-r', $primary->data_dir . '/iqdb', "$kept/old");
 system_or_bail('cp', $primary->data_dir . '/postgresql.conf', $kept);
+# until its first checkpoint a promoted server's control file names the old timeline
+$near->safe_psql('postgres', 'CHECKPOINT');
 command_ok([ 'pg_rewind', '--source-server', $near->connstr('postgres'), '--target-pgdata', $primary->data_dir, '--no-sync',
 		'--config-file', "$kept/postgresql.conf" ], 'pg_rewind');
 system_or_bail('cp', "$kept/postgresql.conf", $primary->data_dir);

@@ -410,6 +410,12 @@ is_alarming(const char *line, bool expect_kill)
 {
 	const char *signal = strstr(line, "was terminated by signal ");
 
+	if (expect_kill && strstr(line, " PANIC: ") != NULL && strstr(line, "cannot abort transaction") != NULL &&
+		strstr(line, "it was already committed") != NULL)
+	{
+		count("PostgreSQL waited behind a commit when its postmaster died");
+		return false;
+	}
 	if (strstr(line, " PANIC: ") != NULL || strstr(line, "TRAP: ") != NULL)
 		return true;
 	if (signal != NULL)

@@ -264,6 +264,37 @@ every_metric_matches_the_model(void **state)
 	}
 }
 
+/*
+ * A caller who does not say how many rows he wants: the first ten are ranked before the others, while the batch is full of rows
+ * that are in no list yet.
+ */
+static void
+streams_of_unknown_length_are_complete(void **state)
+{
+	(void) state;
+	for (uint32_t quantization = 0; quantization <= IQDB_QUANTIZATION_BQ; quantization++)
+	{
+		IqdbIndexOptions options = ivf_options(IQDB_METRIC_L2, 16);
+		World            world;
+
+		options.quantization = quantization;
+		world_open(&world, &options, SEED + quantization, 100000);
+		for (uint64_t id = 0; id < 1500; id++)
+			put(&world, iqdb_id_u64(id), true);
+		maintain(&world, IQDB_MAINTAIN_BUILD);
+		for (uint64_t id = 0; id < 600; id++)
+			put(&world, iqdb_id_u64(5000 + id), false);
+		for (uint32_t probes = 1; probes <= 8; probes *= 2)
+		{
+			IqdbSearchParams params = {.probes = probes};
+
+			for (int round = 0; round < 5; round++)
+				compare_stream(&world, &world.memory.index, &params, false);
+		}
+		world_close(&world);
+	}
+}
+
 /* Probing all lists is the exact engine, bit for bit, whatever the codes. */
 static void
 full_probe_matches_flat_oracle(void **state)
@@ -1274,6 +1305,7 @@ main(void)
 		cmocka_unit_test(kernels_agree),
 		cmocka_unit_test(a_pick_keeps_the_smallest),
 		cmocka_unit_test(every_metric_matches_the_model),
+		cmocka_unit_test(streams_of_unknown_length_are_complete),
 		cmocka_unit_test(full_probe_matches_flat_oracle),
 		cmocka_unit_test(any_number_of_rows_works),
 		cmocka_unit_test(strange_rows_are_kept),

@@ -591,9 +591,9 @@ iqdbi_ivf_cursor_end(IqdbCursor *base)
 	iqdb_free(&base->store->host->allocator, cursor->seen, ((size_t) cursor->seen_slots + 7) / 8);
 }
 
-/* Notes what the batch before handed out. */
+/* Notes what the batch has handed out. */
 static IqdbStatus
-remember_batch(IqdbiIvfCursor *cursor, IqdbError *err)
+remember_handed_out(IqdbiIvfCursor *cursor, IqdbError *err)
 {
 	const IqdbStore *store = cursor->base.store;
 
@@ -606,7 +606,7 @@ remember_batch(IqdbiIvfCursor *cursor, IqdbError *err)
 			return iqdb_fail(err, IQDB_ERR_NOMEM, "out of memory for a bit per row");
 		cursor->seen_slots = slots;
 	}
-	for (size_t i = 0; i < cursor->top.count; i++)
+	for (size_t i = 0; i < cursor->at; i++)
 	{
 		uint32_t slot = cursor->top.items[i].slot;
 
@@ -630,7 +630,7 @@ widen(IqdbiIvfCursor *cursor, IqdbError *err)
 	}
 	else
 	{
-		IQDB_TRY(remember_batch(cursor, err));
+		IQDB_TRY(remember_handed_out(cursor, err));
 		cursor->probes = cursor->probes > UINT32_MAX / GROWTH ? UINT32_MAX : cursor->probes * GROWTH;
 	}
 	if (cursor->wanted < BATCH_MAX)
@@ -702,7 +702,10 @@ next_batch(IqdbiIvfCursor *cursor, IqdbError *err)
 	return IQDB_OK;
 }
 
-/* Exact keys of up to EXACT_ROWS rows that wait, those that are still there, into the batch. */
+/*
+ * Exact keys of up to EXACT_ROWS rows that wait into the batch: of those that are still there, and that were not found in the
+ * chain, too, and handed out.
+ */
 static IqdbStatus
 rank_some_waiting(IqdbiIvfCursor *cursor, const IqdbCandidate *waiting, size_t count, IqdbError *err)
 {
@@ -717,7 +720,8 @@ rank_some_waiting(IqdbiIvfCursor *cursor, const IqdbCandidate *waiting, size_t c
 	{
 		uint32_t slot = waiting[i].slot;
 
-		if (iqdb_store_state(store, slot) == IQDB_ROW_LIVE && store->slots[slot].sequence == waiting[i].sequence)
+		if (iqdb_store_state(store, slot) == IQDB_ROW_LIVE && store->slots[slot].sequence == waiting[i].sequence &&
+			(slot >= cursor->seen_slots || !iqdbi_seen(cursor->seen, slot)))
 			slots[kept++] = slot;
 	}
 	iqdb_store_prefetch(store, slots, kept);
@@ -733,12 +737,15 @@ rank_some_waiting(IqdbiIvfCursor *cursor, const IqdbCandidate *waiting, size_t c
 	return IQDB_OK;
 }
 
-/* The rest of the batch in order, what was handed out of it left out. */
+/*
+ * The rest of the batch in order, what was handed out of it left out. A row that is pushed out of the batch here was not handed
+ * out: a later batch finds it.
+ */
 static IqdbStatus
 rank_all_waiting(IqdbiIvfCursor *cursor, IqdbError *err)
 {
 	IqdbTopK  *top = &cursor->top;
-	IqdbStatus status = remember_batch(cursor, err);
+	IqdbStatus status = remember_handed_out(cursor, err);
 
 	/* from worst to best, as a heap may be */
 	top->count -= cursor->at;
