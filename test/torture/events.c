@@ -143,13 +143,28 @@ signal_backend(Cluster *cluster, int signal)
 		(void) kill(backend, signal);
 }
 
+/* Ends one process with a signal, and waits until the server has noticed and can be used. */
+static void
+kill_process(Cluster *cluster, pid_t pid, int signal)
+{
+	double		end = seconds_now() + 60;
+
+	if (kill(pid, signal) != 0)
+		return;
+	while (kill(pid, 0) == 0 && seconds_now() < end)
+		sleep_milliseconds(5);
+	sleep_milliseconds(100);
+	if (node_wait_ready(cluster->primary, 60))
+		node_scan_log(cluster->primary, true);
+}
+
 static void
 kill_backend(Cluster *cluster)
 {
-	signal_backend(cluster, SIGKILL);
-	sleep_milliseconds(200);
-	if (node_wait_ready(cluster->primary, 60))
-		node_scan_log(cluster->primary, true);
+	int			backend = load_some_backend(&cluster->random);
+
+	if (backend > 0)
+		kill_process(cluster, backend, SIGKILL);
 }
 
 /* The keeper, or any other process that belongs to no session. */
@@ -162,10 +177,7 @@ kill_helper(Cluster *cluster)
 			 "backend_type = 'autovacuum worker' ORDER BY random() LIMIT 1") || pid[0] == '\0')
 		return;
 	count("helper process killed");
-	(void) kill(atoi(pid), random_chance(&cluster->random, 50) ? SIGKILL : SIGTERM);
-	sleep_milliseconds(200);
-	if (node_wait_ready(cluster->primary, 60))
-		node_scan_log(cluster->primary, true);
+	kill_process(cluster, atoi(pid), random_chance(&cluster->random, 50) ? SIGKILL : SIGTERM);
 }
 
 static void
