@@ -105,7 +105,7 @@ excerpt() {
         [ ! -e "$file" ] || grep -v '^#\|^ok\|^###' "$file" | tail -n 20 | sed 's/^/  ! /'
     done
     tail -n 60 "$name.err" | sed 's/^/  ! /'
-    grep -n -A 8 '^ *not ok' "$name.out" | head -n 90 | sed 's/^/  | /'
+    grep -n -B 4 -A 8 '^ *not ok' "$name.out" | head -n 90 | sed 's/^/  | /'
     say "  | [...]"
     tail -n 12 "$name.out" | sed 's/^/  | /'
 }
