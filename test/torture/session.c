@@ -91,10 +91,16 @@ is_normal(const Session *session, const char *sql)
 	for (size_t i = 0; i < COUNT_OF(normal); i++)
 		if (strncmp(session->sqlstate, normal[i], strlen(normal[i])) == 0)
 			return true;
-	/* an arena that was unlinked while an index was built in it; of a long path the message has the end only */
-	if (strstr(session->message, strrchr(options.arena_parent, '/')) != NULL && strstr(session->message, "/iqdb.") != NULL &&
-		strstr(session->message, "No such file") != NULL)
+	/*
+	 * a file of an arena that was unlinked, or made again under its name, while a statement built in it; of a long path the
+	 * message has the end only
+	 */
+	if ((strstr(session->message, "/iqdb.") != NULL || strstr(session->message, "pgsql_tmp.iqdb.") != NULL) &&
+		(strstr(session->message, "No such file") != NULL || strstr(session->message, "Stale file handle") != NULL))
+	{
+		count("statement met an arena without its file");
 		return true;
+	}
 	for (size_t i = 0; i < COUNT_OF(normal_messages); i++)
 		if (strstr(session->message, normal_messages[i]) != NULL)
 			return true;
