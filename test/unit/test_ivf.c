@@ -279,11 +279,9 @@ streams_of_unknown_length_are_complete(void **state)
 
 		options.quantization = quantization;
 		world_open(&world, &options, SEED + quantization, 100000);
-		for (uint64_t id = 0; id < 1500; id++)
-			put(&world, iqdb_id_u64(id), true);
+		put_many(&world, 0, 1500, true);
 		maintain(&world, IQDB_MAINTAIN_BUILD);
-		for (uint64_t id = 0; id < 600; id++)
-			put(&world, iqdb_id_u64(5000 + id), false);
+		put_many(&world, 5000, 5600, false);
 		for (uint32_t probes = 1; probes <= 8; probes *= 2)
 		{
 			IqdbSearchParams params = {.probes = probes};
