@@ -290,7 +290,7 @@ intervals_hold_the_keys(void **state)
 			IqdbBoundInterval interval;
 
 			iqdb_metric_finish(metric, norm, &norms[row], 1, &key);
-			kept = iqdb_bound_groups(&bound, &prepared, iqdb_bound_octets(dim), 1, group, &coded, key, key, lower);
+			kept = iqdb_bound_groups(&bound, &prepared, iqdb_packed_octets(dim), 1, group, &coded, key, key, lower);
 			if ((kept >> row & 1) == 0 || lower[row] > key)
 				fail_msg("round %d: metric %s, dimension %zu, kind %d, row %u has key %g, at least %g", round,
 						 iqdb_metric_name(metric), dim, (int) kind, row, (double) key, (double) lower[row]);

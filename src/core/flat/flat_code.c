@@ -73,7 +73,7 @@ iqdbi_flat_codes_view(IqdbiFlatCodes *codes_out, IqdbStore *store)
 	codes_out->kernels = iqdb_bound_kernels(store->kernels);
 	codes_out->metric = (IqdbMetric) options->metric;
 	codes_out->dim = options->dimension;
-	codes_out->octets = iqdb_bound_octets(options->dimension);
+	codes_out->octets = iqdb_packed_octets(options->dimension);
 	codes_out->code_bytes = code_bytes(options->dimension);
 	codes_out->group_bytes = iqdb_bound_group_bytes(options->dimension);
 	return true;

@@ -88,7 +88,7 @@ shape_rows(IqdbiIvf *ivf, const IqdbIndexOptions *options)
 			if (dim < HALVES_DIMENSION_MIN)
 				ivf->rows = block_layout(IQDBI_CODING_BYTES, true, true, quads(dim));
 			else
-				ivf->rows = block_layout(IQDBI_CODING_HALVES, true, true, (dim + 7) / 8);
+				ivf->rows = block_layout(IQDBI_CODING_HALVES, true, true, iqdb_packed_octets(dim));
 			break;
 		case IQDB_QUANTIZATION_PQ:
 			ivf->rows = block_layout(IQDBI_CODING_PRODUCT, false, options->metric == IQDB_METRIC_L2, (nibbles + 1) / 2);

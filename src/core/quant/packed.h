@@ -42,6 +42,13 @@ iqdb_packed_quads(size_t dim)
 	return (dim + 3) / 4;
 }
 
+/* Of codes of half a byte. */
+static inline size_t
+iqdb_packed_octets(size_t dim)
+{
+	return (dim + 7) / 8;
+}
+
 /* Bytes of a group. */
 static inline size_t
 iqdb_packed_group_bytes(size_t dim)

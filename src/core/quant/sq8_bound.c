@@ -229,7 +229,7 @@ write_code(const bool wide, const float *vector, float factor, const float *cent
 		   const IqdbBoundPlace *place)
 {
 	const WordLanes turn = (WordLanes){0} + CODE_ZERO;
-	const size_t    octets = iqdb_bound_octets(dim);
+	const size_t    octets = iqdb_packed_octets(dim);
 	Lanes           fine = {0};
 	Lanes           coarse = {0};
 
@@ -263,7 +263,7 @@ static void
 give_up(size_t dim, const IqdbBoundPlace *place)
 {
 	memset(place->code, CODE_ZERO, dim);
-	for (size_t octet = 0; octet < iqdb_bound_octets(dim); octet++)
+	for (size_t octet = 0; octet < iqdb_packed_octets(dim); octet++)
 		memset(place->group + octet * IQDB_PACKED_QUAD_BYTES + 4 * place->lane, CODE_ZERO | CODE_ZERO >> 4, 4);
 	place->rows->scale[place->lane] = 0.0f;
 	place->rows->add[place->lane] = 0.0f;

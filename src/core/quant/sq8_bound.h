@@ -103,25 +103,18 @@ bool iqdb_bound_possible(IqdbMetric metric);
 /* May a row of this squared length have a bound, and be averaged into a centre? */
 bool iqdb_bound_row_possible(IqdbMetric metric, float norm2);
 
-/* Eight dimensions of a coarse code. */
-static inline size_t
-iqdb_bound_octets(size_t dim)
-{
-	return (dim + 7) / 8;
-}
-
 /* Bytes of the coarse codes of 16 rows. */
 static inline size_t
 iqdb_bound_group_bytes(size_t dim)
 {
-	return iqdb_bound_octets(dim) * IQDB_PACKED_QUAD_BYTES;
+	return iqdb_packed_octets(dim) * IQDB_PACKED_QUAD_BYTES;
 }
 
 /* Bytes of code_out below. */
 static inline size_t
 iqdb_bound_query_bytes(size_t dim)
 {
-	return 2 * 8 * iqdb_bound_octets(dim);
+	return 2 * 8 * iqdb_packed_octets(dim);
 }
 
 /*
