@@ -67,7 +67,7 @@ rows_put(Rows *rows, size_t id)
 	assert_int_equal(iqdb_index_put(&rows->memory.index, iqdb_id_u64(id), rows->vectors + id * rows->dim, rows->dim, NULL,
 									0, &slot, NULL),
 					 IQDB_OK);
-	rows->sequences[id] = rows->memory.index.store.slots[slot].sequence;
+	rows->sequences[id] = iqdb_store_sequence(&rows->memory.index.store, slot);
 	rows->gone[id] = false;
 }
 

@@ -128,7 +128,7 @@ saved_state(const RowsSave *save, uint32_t slot)
 
 	if (state != IQDB_ROW_LIVE && state != IQDB_ROW_KNOWN)
 		return IQDB_ROW_FREE;
-	return save->store->slots[slot].sequence < save->horizon ? state : IQDB_ROW_FREE;
+	return iqdb_store_sequence(save->store, slot) < save->horizon ? state : IQDB_ROW_FREE;
 }
 
 static size_t
@@ -152,7 +152,7 @@ encode_row(const IqdbStore *store, uint32_t slot, IqdbRowState state, unsigned c
 	const unsigned char *metadata = iqdb_store_metadata(store, slot, &length);
 
 	at = iqdb_id_encode(iqdb_store_id(store, slot), at);
-	iqdb_store_u64(at, store->slots[slot].sequence);
+	iqdb_store_u64(at, iqdb_store_sequence(store, slot));
 	at += 8;
 	*at++ = metadata != NULL ? 1 : 0;
 	if (metadata != NULL)
@@ -566,7 +566,7 @@ check_sequences(RowsLoad *load, IqdbError *err)
 	for (uint32_t slot = 0; slot < slot_count; slot++)
 	{
 		if (iqdb_store_state(store, slot) != IQDB_ROW_FREE)
-			items[count++] = (IqdbCandidate){.sequence = store->slots[slot].sequence};
+			items[count++] = (IqdbCandidate){.sequence = iqdb_store_sequence(store, slot)};
 	}
 	iqdb_candidates_sort(items, count);
 	for (size_t i = 1; i < count && status == IQDB_OK; i++)

@@ -126,6 +126,41 @@ iqdb_store_vector(const IqdbStore *store, uint32_t slot)
 	return store->vectors + (size_t) slot * store->header->stride;
 }
 
+/* The row's place in the order of insertion; ties of distance are broken by it. */
+static inline uint64_t
+iqdb_store_sequence(const IqdbStore *store, uint32_t slot)
+{
+	return store->slots[slot].sequence;
+}
+
+/* The row's id, where it is a number; else anything. */
+static inline uint64_t
+iqdb_store_number(const IqdbStore *store, uint32_t slot)
+{
+	return store->slots[slot].id;
+}
+
+/* Squared norm of the row's vector: dot(v, v) by the kernel table in use. */
+static inline float
+iqdb_store_norm2(const IqdbStore *store, uint32_t slot)
+{
+	return store->norms[slot];
+}
+
+/* Squared norms of rows from this one on, for iqdb_metric_finish(); NULL or anything where keys need none. */
+static inline const float *
+iqdb_store_key_norms(const IqdbStore *store, uint32_t first)
+{
+	return store->norms + first;
+}
+
+/* The slot is about to be read. */
+static inline void
+iqdb_store_touch(const IqdbStore *store, uint32_t slot)
+{
+	__builtin_prefetch(&store->slots[slot]);
+}
+
 /* Begin to fetch the vectors of these rows, if they are on disk and seem not to be in memory. The caller does not wait. */
 void iqdb_store_fetch_rows(const IqdbStore *store, const uint32_t *slots, size_t count);
 void iqdb_store_fetch_range(const IqdbStore *store, uint32_t first, uint32_t count);
@@ -149,6 +184,13 @@ static inline IqdbRowState
 iqdb_store_state(const IqdbStore *store, uint32_t slot)
 {
 	return (IqdbRowState) atomic_load_explicit(&store->states[slot], memory_order_acquire);
+}
+
+/* Is the slot's row LIVE, and the one of this sequence? Else it has gone, and the slot may be another row's. */
+static inline bool
+iqdb_store_holds(const IqdbStore *store, uint32_t slot, uint64_t sequence)
+{
+	return iqdb_store_state(store, slot) == IQDB_ROW_LIVE && iqdb_store_sequence(store, slot) == sequence;
 }
 
 /* Address of a region of the engine's own: 0 .. IQDB_ENGINE_REGIONS_MAX - 1. */

@@ -132,12 +132,11 @@ hand_out(IqdbiFlatCursor *cursor, IqdbHit *hits, size_t capacity)
 	while (cursor->at < cursor->top.count && count < capacity)
 	{
 		const IqdbCandidate *candidate = &cursor->top.items[cursor->at++];
-		const IqdbSlot      *row = &store->slots[candidate->slot];
 
-		if (iqdb_store_state(store, candidate->slot) != IQDB_ROW_LIVE || row->sequence != candidate->sequence)
+		if (!iqdb_store_holds(store, candidate->slot, candidate->sequence))
 			continue;
 		hits[count].sequence = candidate->sequence;
-		hits[count].id = row->id;
+		hits[count].id = iqdb_store_number(store, candidate->slot);
 		hits[count].slot = candidate->slot;
 		hits[count].key = candidate->key;
 		count++;

@@ -157,7 +157,8 @@ encode_row(const IqdbiFlatCodes *codes, uint32_t slot, uint32_t home, const Iqdb
 	const IqdbStore *store = codes->store;
 	IqdbBoundCentre  centre = iqdbi_flat_centre(codes, home);
 
-	codes->kernels.encode(codes->metric, &centre, iqdb_store_vector(store, slot), store->norms[slot], codes->dim, place);
+	codes->kernels.encode(codes->metric, &centre, iqdb_store_vector(store, slot), iqdb_store_norm2(store, slot),
+						  codes->dim, place);
 }
 
 void
@@ -185,7 +186,7 @@ static void
 add_to_mean(Mean *mean, const IqdbiFlatCodes *codes, uint32_t slot)
 {
 	const float *vector = iqdb_store_vector(codes->store, slot);
-	float        norm2 = codes->store->norms[slot];
+	float        norm2 = iqdb_store_norm2(codes->store, slot);
 	double       factor = codes->metric == IQDB_METRIC_COSINE ? 1.0 / sqrt((double) norm2) : 1.0;
 
 	for (size_t i = 0; i < codes->dim; i++)
@@ -211,7 +212,7 @@ sample_mean(const IqdbiFlatCodes *codes, Mean *mean, IqdbError *err)
 		for (uint32_t i = 0; i < MEAN_STRETCH && slot < count; i++, slot += count - slot > step ? step : count - slot)
 		{
 			if (iqdb_store_state(store, slot) == IQDB_ROW_LIVE &&
-				iqdb_bound_row_possible(codes->metric, store->norms[slot]))
+				iqdb_bound_row_possible(codes->metric, iqdb_store_norm2(store, slot)))
 				add_to_mean(mean, codes, slot);
 		}
 		iqdb_store_unlock(store, IQDB_LOCK_STRUCTURE, false);

@@ -214,7 +214,7 @@ offer_one(FlatScan *scan, float key, uint32_t slot)
 		return IQDB_OK;
 	candidate.key = key;
 	candidate.slot = slot;
-	candidate.sequence = scan->store->slots[slot].sequence;
+	candidate.sequence = iqdb_store_sequence(scan->store, slot);
 	if (cursor->bounded && !iqdb_candidate_before(&cursor->bound, &candidate))
 		return IQDB_OK;
 	return iqdb_topk_offer(&cursor->top, candidate);
@@ -258,7 +258,7 @@ score_slots(FlatScan *scan, const uint32_t *slots, size_t count)
 	if (scan->needs_norms)
 	{
 		for (size_t i = 0; i < count; i++)
-			norms2[i] = store->norms[slots[i]];
+			norms2[i] = iqdb_store_norm2(store, slots[i]);
 	}
 	return offer_block(scan, sums, norms2, slots, 0, count);
 }
@@ -278,7 +278,7 @@ score_block(FlatScan *scan, uint32_t first, size_t count)
 	{
 		base->stats.scored += count;
 		scan->batch(base->query, iqdb_store_vector(store, first), scan->stride, count, scan->dimension, sums);
-		return offer_block(scan, sums, store->norms + first, NULL, first, count);
+		return offer_block(scan, sums, iqdb_store_key_norms(store, first), NULL, first, count);
 	}
 	count = select_rows(scan, first, count, slots);
 	base->stats.scored += count;

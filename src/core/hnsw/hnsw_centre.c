@@ -32,7 +32,7 @@ typedef struct Review
 static double
 length_factor(const IqdbiHnsw *graph, uint32_t slot)
 {
-	double norm2 = (double) graph->store->norms[slot];
+	double norm2 = (double) iqdb_store_norm2(graph->store, slot);
 
 	if (graph->metric != IQDB_METRIC_COSINE)
 		return 1.0;

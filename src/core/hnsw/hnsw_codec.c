@@ -61,14 +61,14 @@ encode_node(const IqdbiHnsw *graph, uint32_t slot, unsigned char *bytes)
 	if (status == IQDBI_INFO_TWIN && live)
 	{
 		bytes[0] = TWIN;
-		iqdb_store_u64(bytes + 1, store->slots[slot].sequence);
+		iqdb_store_u64(bytes + 1, iqdb_store_sequence(store, slot));
 		iqdb_store_u32(bytes + 9, atomic_load_explicit(&iqdbi_hnsw_node(graph, slot)->block, memory_order_relaxed));
 		return TWIN_SIZE;
 	}
 	if (status != IQDBI_INFO_LINKED && (info & IQDBI_INFO_WAS_LINKED) == 0)
 		return 1;
 	bytes[0] = (unsigned char) (1 + level);
-	iqdb_store_u64(bytes + 1, live ? store->slots[slot].sequence : 0);
+	iqdb_store_u64(bytes + 1, live ? iqdb_store_sequence(store, slot) : 0);
 	for (uint32_t at = 0; at <= level; at++)
 	{
 		uint32_t count = iqdbi_list_read(graph, iqdbi_hnsw_list(graph, slot, at), at, slots);
@@ -178,7 +178,7 @@ static bool
 row_is(const IqdbStore *store, uint32_t slot, uint64_t sequence)
 {
 	return slot < atomic_load_explicit(&store->header->slot_count, memory_order_relaxed) &&
-		   iqdb_store_state(store, slot) == IQDB_ROW_LIVE && store->slots[slot].sequence == sequence;
+		   iqdb_store_holds(store, slot, sequence);
 }
 
 /* Links that can be meant: to other slots there are records for, each once. Whether those are nodes comes later. */

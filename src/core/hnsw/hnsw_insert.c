@@ -421,7 +421,7 @@ static uint32_t
 prepare_lists(IqdbiLinker *linker, uint32_t slot)
 {
 	const IqdbiHnsw *graph = linker->walk.graph;
-	uint32_t         level = iqdbi_hnsw_draw_level(graph, graph->store->slots[slot].sequence);
+	uint32_t         level = iqdbi_hnsw_draw_level(graph, iqdb_store_sequence(graph->store, slot));
 
 	level = iqdbi_hnsw_blocks_take(graph, slot, level);
 	atomic_store_explicit(&iqdbi_hnsw_node(graph, slot)->twin, 0, memory_order_relaxed);

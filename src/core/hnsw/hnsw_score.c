@@ -27,15 +27,16 @@ iqdbi_target_row(const IqdbiHnsw *graph, IqdbiTarget *target, uint32_t slot)
 		return;
 	}
 	target->vector = iqdb_store_vector(graph->store, slot);
-	target->norm2 = graph->store->norms[slot];
+	target->norm2 = iqdb_store_norm2(graph->store, slot);
 }
 
 void
 iqdbi_hnsw_encode(const IqdbiHnsw *graph, uint32_t slot)
 {
 	if (graph->coded)
-		iqdb_sq8_encode(graph->metric, graph->centre, iqdb_store_vector(graph->store, slot), graph->store->norms[slot],
-						graph->dim, iqdbi_hnsw_code(graph, slot), &graph->scalars[slot]);
+		iqdb_sq8_encode(graph->metric, graph->centre, iqdb_store_vector(graph->store, slot),
+						iqdb_store_norm2(graph->store, slot), graph->dim, iqdbi_hnsw_code(graph, slot),
+						&graph->scalars[slot]);
 }
 
 static void
@@ -70,7 +71,7 @@ iqdbi_hnsw_score_exact(const IqdbiHnsw *graph, const float *query, float query_n
 		gather(query, store->vectors, graph->stride, slots + done, part, graph->dim, keys_out + done);
 		if (graph->metric == IQDB_METRIC_COSINE)
 			for (size_t i = 0; i < part; i++)
-				norms2[i] = store->norms[slots[done + i]];
+				norms2[i] = iqdb_store_norm2(store, slots[done + i]);
 		iqdb_metric_finish(graph->metric, query_norm2, norms2, part, keys_out + done);
 		done += part;
 	}

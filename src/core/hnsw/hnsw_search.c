@@ -61,7 +61,7 @@ offer(IqdbiHnswCursor *cursor, uint32_t slot, float key)
 		return IQDB_OK;
 	candidate.key = key;
 	candidate.slot = slot;
-	candidate.sequence = cursor->base.store->slots[slot].sequence;
+	candidate.sequence = iqdb_store_sequence(cursor->base.store, slot);
 	if (cursor->bounded && !iqdb_candidate_before(&cursor->bound, &candidate))
 		return IQDB_OK;
 	return iqdb_topk_offer(&cursor->found, candidate);
@@ -360,7 +360,7 @@ scan_block(IqdbiHnswCursor *cursor, uint32_t first, uint32_t count)
 		return offer_exact(cursor, slots, chosen);
 	store->kernels->sums[iqdb_metric_sum(graph->metric)].batch(cursor->base.query, iqdb_store_vector(store, first),
 															   graph->stride, count, graph->dim, keys);
-	iqdb_metric_finish(graph->metric, cursor->base.query_norm2, store->norms + first, count, keys);
+	iqdb_metric_finish(graph->metric, cursor->base.query_norm2, iqdb_store_key_norms(store, first), count, keys);
 	cursor->base.stats.reranked += count;
 	for (uint32_t i = 0; i < count; i++)
 		IQDB_TRY(offer(cursor, slots[i], keys[i]));
@@ -462,12 +462,11 @@ hand_out(IqdbiHnswCursor *cursor, IqdbHit *hits, size_t capacity)
 	while (cursor->at < cursor->found.count && count < capacity)
 	{
 		const IqdbCandidate *candidate = &cursor->found.items[cursor->at++];
-		const IqdbSlot      *row = &store->slots[candidate->slot];
 
-		if (iqdb_store_state(store, candidate->slot) != IQDB_ROW_LIVE || row->sequence != candidate->sequence)
+		if (!iqdb_store_holds(store, candidate->slot, candidate->sequence))
 			continue;
 		hits[count].sequence = candidate->sequence;
-		hits[count].id = row->id;
+		hits[count].id = iqdb_store_number(store, candidate->slot);
 		hits[count].slot = candidate->slot;
 		hits[count].key = candidate->key;
 		count++;

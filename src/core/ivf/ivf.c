@@ -176,7 +176,7 @@ link_row(const IqdbiIvf *ivf, uint32_t edition, uint32_t slot, IqdbError *err)
 
 	iqdbi_model_view(ivf, edition, &model);
 	IQDB_TRY(iqdbi_scratch_init(&scratch, ivf, model.lists, model.supers, 1, err));
-	iqdbi_work_vector(ivf, model.radius2, iqdb_store_vector(store, slot), store->norms[slot], scratch.work);
+	iqdbi_work_vector(ivf, model.radius2, iqdb_store_vector(store, slot), iqdb_store_norm2(store, slot), scratch.work);
 	list = iqdbi_coarse_assign(&scratch, &model, scratch.work, &key);
 	iqdbi_code_row(ivf, &model, list, slot, &scratch.code);
 	status = iqdbi_list_append(ivf, edition, list, slot, &scratch.code, err);
@@ -506,7 +506,7 @@ add_error(const IqdbiIvf *ivf, const IqdbiModel *model, uint32_t list, unsigned 
 {
 	uint32_t     slot = atomic_load(&iqdbi_block_slots(block)[place]);
 	const float *row = iqdb_store_vector(ivf->store, slot);
-	float        factor = iqdbi_unit_factor(ivf, ivf->store->norms[slot]);
+	float        factor = iqdbi_unit_factor(ivf, iqdb_store_norm2(ivf->store, slot));
 	double       spread;
 	double       square;
 

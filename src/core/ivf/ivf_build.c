@@ -183,7 +183,7 @@ static bool
 is_old_row(const Build *build, uint32_t slot)
 {
 	return iqdb_store_state(build->ivf->store, slot) == IQDB_ROW_LIVE &&
-		   build->ivf->store->slots[slot].sequence < build->horizon;
+		   iqdb_store_sequence(build->ivf->store, slot) < build->horizon;
 }
 
 static IqdbStatus
@@ -208,7 +208,7 @@ assign_rows(Build *build, IqdbError *err)
 			build->where[slot] = NOWHERE;
 			if (!is_old_row(build, slot))
 				continue;
-			iqdbi_work_vector(ivf, build->model.radius2, iqdb_store_vector(store, slot), store->norms[slot],
+			iqdbi_work_vector(ivf, build->model.radius2, iqdb_store_vector(store, slot), iqdb_store_norm2(store, slot),
 							  build->scratch.work);
 			build->where[slot] = iqdbi_coarse_assign(&build->scratch, &build->model, build->scratch.work, &key);
 			if (key <= FLT_MAX)
@@ -355,7 +355,7 @@ draw_query(const Build *build, IqdbRng *rng, float *vector_out, float *norm2_out
 		if (good)
 		{
 			memcpy(vector_out, iqdb_store_vector(store, slot), build->ivf->stride * sizeof(float));
-			*norm2_out = store->norms[slot];
+			*norm2_out = iqdb_store_norm2(store, slot);
 			*slot_out = slot;
 		}
 		iqdb_store_unlock(store, IQDB_LOCK_STRUCTURE, false);

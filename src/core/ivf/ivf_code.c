@@ -249,7 +249,7 @@ iqdbi_code_row(const IqdbiIvf *ivf, const IqdbiModel *model, uint32_t list, uint
 {
 	const float *row = iqdb_store_vector(ivf->store, slot);
 	const float *centre = model->centres + (size_t) list * ivf->work_stride;
-	float        factor = iqdbi_unit_factor(ivf, ivf->store->norms[slot]);
+	float        factor = iqdbi_unit_factor(ivf, iqdb_store_norm2(ivf->store, slot));
 	ByteCode     bytes;
 
 	code->scale = 0.0f;

@@ -38,7 +38,7 @@ iqdbi_exact_keys(const IqdbStore *store, const float *query, float query_norm2, 
 		if (metric == IQDB_METRIC_COSINE)
 		{
 			for (size_t i = 0; i < part; i++)
-				norms[i] = store->norms[slots[i]];
+				norms[i] = iqdb_store_norm2(store, slots[i]);
 		}
 		iqdb_metric_finish(metric, query_norm2, metric == IQDB_METRIC_COSINE ? norms : NULL, part, keys_out);
 		slots += part;
@@ -84,7 +84,7 @@ offer(const Pass *pass, float key, uint32_t slot)
 
 	if (!iqdb_topk_wants(exact->top, key))
 		return IQDB_OK;
-	candidate.sequence = pass->store->slots[slot].sequence;
+	candidate.sequence = iqdb_store_sequence(pass->store, slot);
 	if (exact->bound != NULL && !iqdb_candidate_before(exact->bound, &candidate))
 		return IQDB_OK;
 	return iqdb_topk_offer(exact->top, candidate);
@@ -107,7 +107,7 @@ scan_block(const Pass *pass, uint32_t first, uint32_t count)
 	{
 		pass->batch(exact->query, iqdb_store_vector(store, first), store->header->stride, count,
 					store->header->options.dimension, keys);
-		iqdb_metric_finish(pass->metric, exact->query_norm2, store->norms + first, count, keys);
+		iqdb_metric_finish(pass->metric, exact->query_norm2, iqdb_store_key_norms(store, first), count, keys);
 	}
 	else
 		iqdbi_exact_keys(store, exact->query, exact->query_norm2, slots, selected, keys);

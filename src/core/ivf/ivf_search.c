@@ -163,7 +163,7 @@ rank_waiting(Probe *probe)
 	probe->slot_count = 0;
 	cursor->base.stats.reranked += count;
 	for (uint32_t i = 0; i < count; i++)
-		__builtin_prefetch(&probe->store->slots[probe->slots[i]]);
+		iqdb_store_touch(probe->store, probe->slots[i]);
 	iqdb_store_prefetch(probe->store, probe->slots, count);
 	iqdbi_exact_keys(probe->store, cursor->base.query, cursor->base.query_norm2, probe->slots, count, keys);
 	for (uint32_t i = 0; i < count; i++)
@@ -172,7 +172,7 @@ rank_waiting(Probe *probe)
 
 		if (!iqdb_topk_wants(&cursor->top, keys[i]))
 			continue;
-		candidate.sequence = probe->store->slots[candidate.slot].sequence;
+		candidate.sequence = iqdb_store_sequence(probe->store, candidate.slot);
 		if (iqdb_topk_offer(&cursor->top, candidate) != IQDB_OK)
 		{
 			iqdb_store_unlock(probe->store, IQDB_LOCK_STRUCTURE, false);
@@ -443,7 +443,7 @@ put_off(Probe *probe, size_t from)
 
 		if (iqdb_store_state(probe->store, slot) == IQDB_ROW_LIVE)
 			cursor->waiting[cursor->waiting_count++] =
-				(IqdbCandidate){.slot = slot, .sequence = probe->store->slots[slot].sequence};
+				(IqdbCandidate){.slot = slot, .sequence = iqdb_store_sequence(probe->store, slot)};
 	}
 	return IQDB_OK;
 }
@@ -720,7 +720,7 @@ rank_some_waiting(IqdbiIvfCursor *cursor, const IqdbCandidate *waiting, size_t c
 	{
 		uint32_t slot = waiting[i].slot;
 
-		if (iqdb_store_state(store, slot) == IQDB_ROW_LIVE && store->slots[slot].sequence == waiting[i].sequence &&
+		if (iqdb_store_holds(store, slot, waiting[i].sequence) &&
 			(slot >= cursor->seen_slots || !iqdbi_seen(cursor->seen, slot)))
 			slots[kept++] = slot;
 	}
@@ -729,7 +729,7 @@ rank_some_waiting(IqdbiIvfCursor *cursor, const IqdbCandidate *waiting, size_t c
 	for (size_t i = 0; i < kept && status == IQDB_OK; i++)
 		status = iqdb_topk_offer(&cursor->top, (IqdbCandidate){.key = keys[i],
 															   .slot = slots[i],
-															   .sequence = store->slots[slots[i]].sequence});
+															   .sequence = iqdb_store_sequence(store, slots[i])});
 	iqdb_store_unlock(store, IQDB_LOCK_STRUCTURE, false);
 	cursor->base.stats.reranked += kept;
 	if (status != IQDB_OK)
@@ -796,12 +796,11 @@ hand_out(IqdbiIvfCursor *cursor, IqdbHit *hits, size_t capacity)
 	while (cursor->at < cursor->ready && count < capacity)
 	{
 		const IqdbCandidate *candidate = &cursor->top.items[cursor->at++];
-		const IqdbSlot      *row = &store->slots[candidate->slot];
 
-		if (iqdb_store_state(store, candidate->slot) != IQDB_ROW_LIVE || row->sequence != candidate->sequence)
+		if (!iqdb_store_holds(store, candidate->slot, candidate->sequence))
 			continue;
 		hits[count].sequence = candidate->sequence;
-		hits[count].id = row->id;
+		hits[count].id = iqdb_store_number(store, candidate->slot);
 		hits[count].slot = candidate->slot;
 		hits[count].key = candidate->key;
 		count++;

@@ -168,7 +168,7 @@ take_sample(Training *training, uint64_t live, IqdbError *err)
 				continue;
 			if (left > 0 && iqdb_rng_below(&rng, left--) >= training->room - training->count)
 				continue;
-			norm2 = store->norms[slot];
+			norm2 = iqdb_store_norm2(store, slot);
 			iqdbi_work_query(ivf, iqdb_store_vector(store, slot), norm2,
 							 training->points + training->count++ * ivf->work_stride);
 			if (norm2 <= FLT_MAX && norm2 > training->radius2)
