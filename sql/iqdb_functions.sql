@@ -153,6 +153,19 @@ DROP TABLE far, near;
 SELECT o, e.vectors_on_disk, m.memory - e.memory AS saved FROM unnest(ARRAY['quantization=pq', 'quantization=sq8, vectors=disk']) o,
 	iqdb_estimate('iqdb_ivf', 1000, 100, o) e, iqdb_estimate('iqdb_ivf', 1000, 100, replace(o, ', vectors=disk', '') || ', vectors=memory') m;
 
+-- what an estimate says is what an index needs, once it is built
+CREATE TABLE many (v iqvector(64));
+INSERT INTO many SELECT (SELECT array_agg(sin(i * d)::real) FROM generate_series(1, 64) d)::iqvector FROM generate_series(1, 16000) i;
+CREATE INDEX many_flat ON many USING iqdb_flat (v) WITH (quantization = sq8);
+CREATE INDEX many_hnsw ON many USING iqdb_hnsw (v) WITH (m = 8, ef_construction = 20);
+CREATE INDEX many_sq8 ON many USING iqdb_ivf (v) WITH (quantization = sq8, training_sample = 4000);
+CREATE INDEX many_bq ON many USING iqdb_ivf (v) WITH (quantization = bq, training_sample = 4000);
+SELECT i, abs(1 - e.memory / s.memory::float8) < 0.2 AS memory, abs(1 - e.disk / snapshot_bytes::float8) < 0.1 AS disk
+FROM (VALUES ('many_flat', 'quantization=sq8'), ('many_hnsw', 'm=8, ef_construction=20'),
+	('many_sq8', 'quantization=sq8'), ('many_bq', 'quantization=bq')) x (i, o),
+	iqdb_index_stats(i::regclass) s, iqdb_estimate('iqdb_' || engine, rows, 64, o) e;
+DROP TABLE many;
+
 -- iqdb_sweep
 SELECT iqdb_sweep() >= 0;
 DROP TABLE items;

@@ -26,7 +26,12 @@
 #include "pg/pg_bridge.h"
 #include "pg/pg_journal.h"
 
-#define IQDB_PG_LOG_BUFFER (1024 * 1024)
+/*
+ * Bytes waiting in the log's buffer at which the writer of a row should write them out, and the buffer: others may add some
+ * more meanwhile. A frame without room is left out; recovery finds its row by the journal.
+ */
+#define IQDB_PG_LOG_FLUSH_AT (256 * 1024)
+#define IQDB_PG_LOG_BUFFER (IQDB_PG_LOG_FLUSH_AT + 128 * 1024)
 
 typedef enum IqdbPgState
 {

@@ -75,7 +75,8 @@ build_row(Relation index, ItemPointer tid, Datum *values, bool *isnull, bool ali
 							iqdb_pg_datum_vector(index, values[0], state->dimension), state->dimension, NULL, 0,
 							&slot, &error);
 	iqdb_pg_check(status, &error, index);
-	iqdb_pg_link(index, state->arena, slot);
+	if (!state->view.index.engine->links_at_end)
+		iqdb_pg_link(index, state->arena, slot);
 	MemoryContextSwitchTo(saved);
 	MemoryContextReset(state->row_context);
 	state->rows++;

@@ -61,9 +61,6 @@ extern void iqdb_pg_log_add(IqdbPgShared *shared, uint8 type, uint64 id, const f
 /* Begins the first segment at the applied position, when an arena has become ready. Caller holds the open lock. */
 extern void iqdb_pg_log_begin(IqdbPgArena *arena);
 
-/* Bytes waiting in the buffer at which the writer of a row should write them out. */
-#define IQDB_PG_LOG_FLUSH_AT (256 * 1024)
-
 /* Bytes in the buffer, read without lock. */
 extern uint64 iqdb_pg_log_waiting(const IqdbPgShared *shared);
 

@@ -320,7 +320,6 @@ iqdb_sql_estimate(PG_FUNCTION_ARGS)
 	TupleDesc	tupdesc;
 	Datum		values[4];
 	bool		nulls[4] = {false};
-	double		row_bytes;
 
 	if (rows < 0 || rows > IQDB_SLOTS_MAX)
 		ereport(ERROR,
@@ -335,9 +334,8 @@ iqdb_sql_estimate(PG_FUNCTION_ARGS)
 	options = iqdb_pg_apply_options(iqdb_index_options_default(kind, (uint32) dimension, IQDB_METRIC_L2), given);
 	iqdb_pg_check(iqdb_index_options_check(&options, &error), &error, NULL);
 
-	row_bytes = dimension * sizeof(float) + 24.0 + (double) iqdb_engine_get(kind)->bytes_per_row(&options);
-	values[0] = Int64GetDatum((int64) iqdb_index_estimate_memory(&options, (uint64) rows));
-	values[1] = Int64GetDatum((int64) (rows * row_bytes) + 4 * BLCKSZ);
+	values[0] = Int64GetDatum((int64) (iqdb_index_estimate_memory(&options, (uint64) rows) + sizeof(IqdbPgShared)));
+	values[1] = Int64GetDatum((int64) iqdb_index_estimate_snapshot(&options, (uint64) rows) + 4 * BLCKSZ);
 	values[2] = Int64GetDatum((int64) iqdb_index_estimate_vector_file(&options, (uint64) rows));
 	values[3] = Float8GetDatum(rows * (distances_per_row(&options, rows) * seconds_per_distance((uint32) dimension) +
 									   2e-6) / (1 + max_parallel_maintenance_workers));

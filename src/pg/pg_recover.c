@@ -369,7 +369,8 @@ rebuild(Relation index, Relation heap, const IqdbPgMeta *meta, const IqdbIndexOp
 	IQDB_PG_FAIL_POINT("rebuilt");
 	if (*status == IQDB_OK)
 	{
-		iqdb_pg_link_pending(index, arena, 0);
+		if (!arena->index.engine->links_at_end)
+			iqdb_pg_link_pending(index, arena, 0);
 		iqdb_pg_maintain(index, arena, IQDB_MAINTAIN_BUILD);
 	}
 	if (*status == IQDB_OK)

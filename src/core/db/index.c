@@ -15,6 +15,9 @@
 /* Slots looked at under one hold of ROWS when ids are listed. */
 #define IDS_STRETCH 16384u
 
+/* Bytes of a row in a snapshot beside its vector: index_codec.h. */
+#define SNAPSHOT_ROW 20u
+
 /* ---- making and joining ---- */
 
 uint32_t
@@ -317,6 +320,21 @@ iqdb_index_estimate_memory(const IqdbIndexOptions *options, uint64_t rows)
 		per_row += engine->bytes_per_row(options);
 	if (__builtin_mul_overflow(per_row, rows, &bytes) ||
 		__builtin_add_overflow(bytes, IQDB_ARENA_HEADER_SIZE + IQDB_HEADERS_SIZE, &bytes))
+		return UINT64_MAX;
+	if (engine != NULL && engine->bytes_beside != NULL &&
+		__builtin_add_overflow(bytes, engine->bytes_beside(options, rows), &bytes))
+		return UINT64_MAX;
+	return bytes;
+}
+
+uint64_t
+iqdb_index_estimate_snapshot(const IqdbIndexOptions *options, uint64_t rows)
+{
+	const IqdbEngine *engine = iqdb_engine_get(options->engine);
+	uint64_t          bytes;
+
+	if (__builtin_mul_overflow(options->dimension * sizeof(float) + SNAPSHOT_ROW, rows, &bytes) ||
+		__builtin_add_overflow(bytes, engine != NULL ? engine->snapshot_bytes(options, rows) : 0, &bytes))
 		return UINT64_MAX;
 	return bytes;
 }

@@ -163,8 +163,12 @@ void iqdb_index_stats(const IqdbIndex *index, IqdbIndexStats *stats_out);
 IqdbStatus iqdb_index_suggest_probes(IqdbIndex *index, double coverage, uint32_t *probes_out,
 									 IqdbError *err) IQDB_MUST_CHECK;
 
-/* Bytes of memory that so many rows will need, engine included; bytes of the file of vectors, if they are to lie in one. */
+/*
+ * Bytes of memory that so many rows will need, engine included and the host's own left out; of a snapshot that is not
+ * compressed; of the file of vectors, if they are to lie in one.
+ */
 uint64_t iqdb_index_estimate_memory(const IqdbIndexOptions *options, uint64_t rows);
+uint64_t iqdb_index_estimate_snapshot(const IqdbIndexOptions *options, uint64_t rows);
 uint64_t iqdb_index_estimate_vector_file(const IqdbIndexOptions *options, uint64_t rows);
 
 #endif

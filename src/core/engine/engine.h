@@ -88,7 +88,7 @@ typedef void (*IqdbFinding)(void *arg, const char *what);
 typedef enum IqdbMaintain
 {
 	IQDB_MAINTAIN_VACUUM,   /* repair what removed rows left behind, let go of their slots */
-	IQDB_MAINTAIN_BUILD,    /* all rows of a fresh index have been put (and linked): finish */
+	IQDB_MAINTAIN_BUILD,    /* all rows of a fresh index have been put, and linked unless links_at_end: finish */
 	IQDB_MAINTAIN_OPTIMIZE  /* retrain, compact, repair: online */
 } IqdbMaintain;
 
@@ -123,6 +123,10 @@ typedef struct IqdbEngine
 	/* Bytes per row that the engine needs beside the store's, for estimates. */
 	uint64_t (*bytes_per_row)(const IqdbIndexOptions *options);
 
+	/* What so many rows need beyond that, such as centres (NULL: nothing); their bytes in the engine's part of a snapshot. */
+	uint64_t (*bytes_beside)(const IqdbIndexOptions *options, uint64_t rows);
+	uint64_t (*snapshot_bytes)(const IqdbIndexOptions *options, uint64_t rows);
+
 	/* Fills the engine's header in a fresh arena. */
 	IqdbStatus (*format)(IqdbStore *store, IqdbError *err);
 
@@ -146,6 +150,9 @@ typedef struct IqdbEngine
 	 * called by many at once. On IQDB_ERR_CANCELLED or IQDB_ERR_NOMEM the row stays as added: searchable.
 	 */
 	IqdbStatus (*link)(IqdbStore *store, uint32_t slot, IqdbError *err);
+
+	/* Rows of a fresh index are best put without a link(): maintain(BUILD) has to see all of them first, and links them. */
+	bool links_at_end;
 
 	/*
 	 * Links up to max_rows rows that were added and never linked (their writer died, or put was called alone), for

@@ -237,11 +237,21 @@ flat_stats(const IqdbStore *store, IqdbEngineStats *stats_out)
 	memset(stats_out, 0, sizeof(*stats_out));
 }
 
+/* Codes are made again. */
+static uint64_t
+flat_snapshot_bytes(const IqdbIndexOptions *options, uint64_t rows)
+{
+	(void) options;
+	(void) rows;
+	return 0;
+}
+
 const IqdbEngine iqdb_flat_engine = {
 	.kind = IQDB_ENGINE_FLAT,
 	.name = "flat",
 	.reserves = flat_reserves,
 	.bytes_per_row = iqdbi_flat_codes_bytes_per_row,
+	.snapshot_bytes = flat_snapshot_bytes,
 	.format = iqdbi_flat_codes_format,
 	.reserve = iqdbi_flat_codes_reserve,
 	.prepare = iqdbi_flat_codes_prepare,

@@ -9,6 +9,7 @@ const IqdbEngine iqdb_hnsw_engine = {
 	.name = "hnsw",
 	.reserves = iqdbi_hnsw_reserves,
 	.bytes_per_row = iqdbi_hnsw_bytes_per_row,
+	.snapshot_bytes = iqdbi_hnsw_snapshot_bytes,
 	.format = iqdbi_hnsw_format,
 	.reserve = iqdbi_hnsw_reserve,
 	.added = iqdbi_hnsw_added,

@@ -108,6 +108,13 @@ iqdbi_hnsw_bytes_per_row(const IqdbIndexOptions *options)
 		   shape.block_words * 4 / (options->m - 1);
 }
 
+/* Links, nearly as many as there are places for; no codes. */
+uint64_t
+iqdbi_hnsw_snapshot_bytes(const IqdbIndexOptions *options, uint64_t rows)
+{
+	return rows * 2 * options->m * sizeof(uint32_t);
+}
+
 IqdbStatus
 iqdbi_hnsw_format(IqdbStore *store, IqdbError *err)
 {

@@ -540,6 +540,7 @@ IqdbStatus iqdbi_hnsw_reserve(IqdbStore *store, uint32_t slot_count, IqdbError *
 void iqdbi_hnsw_reserves(const IqdbIndexOptions *options, uint64_t slots_max,
 						 uint64_t reserves_out[IQDB_ENGINE_REGIONS_MAX]);
 uint64_t iqdbi_hnsw_bytes_per_row(const IqdbIndexOptions *options);
+uint64_t iqdbi_hnsw_snapshot_bytes(const IqdbIndexOptions *options, uint64_t rows);
 void iqdbi_hnsw_added(IqdbStore *store, uint32_t slot);
 void iqdbi_hnsw_removed(IqdbStore *store, uint32_t slot);
 

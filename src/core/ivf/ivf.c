@@ -54,27 +54,33 @@ lists_max(const IqdbIndexOptions *options, uint64_t slots)
 	return automatic > 0 ? automatic : 1;
 }
 
-static void
-ivf_reserves(const IqdbIndexOptions *options, uint64_t slots_max, uint64_t reserves_out[IQDB_ENGINE_REGIONS_MAX])
+/* Bytes of a model with so many lists, at most. */
+static uint64_t
+model_bytes(const IqdbiIvf *ivf, uint64_t lists)
 {
-	uint64_t   lists = lists_max(options, slots_max);
-	uint64_t   blocks;
-	uint64_t   model_size;
-	IqdbiIvf   ivf;
-	IqdbiModel model = {.lists = (uint32_t) lists, .supers = (uint32_t) square_root(lists)};
+	IqdbiModel model = {.lists = (uint32_t) lists, .supers = lists > IQDBI_ONE_LEVEL_LISTS ? (uint32_t) square_root(lists) : 1};
 
-	memset(reserves_out, 0, IQDB_ENGINE_REGIONS_MAX * sizeof(*reserves_out));
-	iqdbi_ivf_shape(&ivf, options, 0);
 	/* a part of a block may stay empty at the end of each run of centres */
 	model.coarse_blocks = model.lists / IQDBI_BLOCK_ROWS + model.supers + 1;
 	model.super_blocks = model.supers / IQDBI_BLOCK_ROWS + 1;
-	model_size = iqdbi_model_size(&ivf, &model);
+	return iqdbi_model_size(ivf, &model);
+}
+
+static void
+ivf_reserves(const IqdbIndexOptions *options, uint64_t slots_max, uint64_t reserves_out[IQDB_ENGINE_REGIONS_MAX])
+{
+	uint64_t lists = lists_max(options, slots_max);
+	uint64_t blocks;
+	IqdbiIvf ivf;
+
+	memset(reserves_out, 0, IQDB_ENGINE_REGIONS_MAX * sizeof(*reserves_out));
+	iqdbi_ivf_shape(&ivf, options, 0);
 	/* while a new edition is filled every row is in two lists, and each list may end in an empty part of a block */
 	blocks = 2 * (slots_max / IQDBI_BLOCK_ROWS + lists) + 64;
 	for (uint32_t edition = 0; edition < 2; edition++)
 	{
 		reserves_out[IQDBI_IVF_HOMES + edition] = slots_max * sizeof(uint32_t);
-		reserves_out[IQDBI_IVF_MODELS + edition] = model_size;
+		reserves_out[IQDBI_IVF_MODELS + edition] = model_bytes(&ivf, lists);
 		reserves_out[IQDBI_IVF_LISTS + edition] = lists * sizeof(IqdbiList);
 	}
 	reserves_out[IQDBI_IVF_NEXT] = slots_max * sizeof(uint32_t);
@@ -87,8 +93,28 @@ ivf_bytes_per_row(const IqdbIndexOptions *options)
 	IqdbiIvf ivf;
 
 	iqdbi_ivf_shape(&ivf, options, 0);
-	/* two homes, the chain, and a place in a block; about a sixth of the places are empty */
-	return 3 * sizeof(uint32_t) + ivf.rows.size / IQDBI_BLOCK_ROWS * 7 / 6 + 1;
+	/* two homes, the chain, and a place in a block */
+	return 3 * sizeof(uint32_t) + (ivf.rows.size + IQDBI_BLOCK_ROWS - 1) / IQDBI_BLOCK_ROWS;
+}
+
+static uint64_t
+ivf_bytes_beside(const IqdbIndexOptions *options, uint64_t rows)
+{
+	IqdbiIvf ivf;
+	uint32_t lists = iqdbi_ivf_wanted_lists(options, rows);
+
+	iqdbi_ivf_shape(&ivf, options, 0);
+	/* centres, and of each list half a block that stays empty */
+	return lists == 0 ? 0 : model_bytes(&ivf, lists) + lists * (sizeof(IqdbiList) + ivf.rows.size / 2);
+}
+
+static uint64_t
+ivf_snapshot_bytes(const IqdbIndexOptions *options, uint64_t rows)
+{
+	IqdbiIvf ivf;
+
+	iqdbi_ivf_shape(&ivf, options, 0);
+	return rows * sizeof(uint32_t) + iqdbi_ivf_wanted_lists(options, rows) * ivf.work_dim * sizeof(float);
 }
 
 static IqdbStatus
@@ -627,11 +653,14 @@ const IqdbEngine iqdb_ivf_engine = {
 	.name = "ivf",
 	.reserves = ivf_reserves,
 	.bytes_per_row = ivf_bytes_per_row,
+	.bytes_beside = ivf_bytes_beside,
+	.snapshot_bytes = ivf_snapshot_bytes,
 	.format = ivf_format,
 	.reserve = ivf_reserve,
 	.added = ivf_added,
 	.removed = ivf_removed,
 	.link = ivf_link,
+	.links_at_end = true,
 	.link_pending = ivf_link_pending,
 	.maintain = ivf_maintain,
 	.cursor_size = sizeof(IqdbiIvfCursor),
