@@ -42,17 +42,11 @@ $standby->start;
 $load->{run}->signal('INT');
 finish_load($load);
 
-sub caught_up
-{
-	my ($node) = @_;
-	$primary->wait_for_catchup($node->name, 'replay', $primary->lsn('insert'));
-}
-
 # The standby answers as its own table does, and its table is the primary's.
 sub same
 {
 	my ($what, $table, $method, %args) = @_;
-	caught_up($standby);
+	wait_replay($primary, $standby);
 	is(one($standby, "SELECT count(*), sum(id) FROM $table"), one($primary, "SELECT count(*), sum(id) FROM $table"),
 		"$method: $what: the standby's table is the primary's");
 	agree($standby, "$method: $what: the standby's index is as a sequential scan", table => $table, method => $method,
@@ -105,7 +99,7 @@ for my $method (@methods)
 
 	# the primary forgets what it has applied (its index opens anew), and vacuums rows that it has never had in memory
 	$primary->safe_psql('postgres', sprintf($add, $t, 80));
-	caught_up($standby);
+	wait_replay($primary, $standby);
 	agree($standby, "$method: the standby has rows ...", table => $t, method => $method, queries => 2);
 	$primary->safe_psql('postgres', "DELETE FROM $t WHERE id % 7 = 2");
 	kill_server($primary);
@@ -127,7 +121,7 @@ for my $method (@methods)
 		  . "SELECT count(*) FROM (SELECT 1 FROM $t ORDER BY v <-> '[1,1,1,1,1,1]') s");
 	my $seen = one($standby, "SELECT count(*) FROM $t WHERE v IS NOT NULL");
 	$primary->safe_psql('postgres', sprintf($add, $t, 33));
-	caught_up($standby);
+	wait_replay($primary, $standby);
 	is($reader->query_safe("SELECT count(*) FROM (SELECT 1 FROM $t ORDER BY v <-> '[1,1,1,1,1,1]') s"), $seen,
 		"$method: an old snapshot on the standby sees what it saw");
 	$reader->query_safe('COMMIT');
@@ -149,10 +143,10 @@ for my $method (@methods)
 
 	# ---- own files of the standby ----
 	$primary->safe_psql('postgres', sprintf($add, $t, 40));
-	caught_up($standby);
+	wait_replay($primary, $standby);
 	cmp_ok(one($standby, "SELECT iqdb_flush('${t}_v')"), '>', 300 * 24, "$method: a standby writes snapshots of its own");
 	$primary->safe_psql('postgres', sprintf($add, $t, 25));
-	caught_up($standby);
+	wait_replay($primary, $standby);
 	agree($standby, "$method: rows behind it", table => $t, method => $method, queries => 2);
 	my $offset;
 	for my $way ('restart', 'crash')
@@ -228,7 +222,7 @@ for my $case ([ 'before', 'before' ], [ 'before', 'after' ], [ 'after', 'before'
 }
 
 # ---- promotion, and files of the other timeline ----
-caught_up($standby);
+wait_replay($primary, $standby);
 $standby->promote;
 $standby->poll_query_until('postgres', 'SELECT NOT pg_is_in_recovery()') or die 'no promotion';
 for my $method (@methods)

@@ -27,17 +27,6 @@ for my $method (@methods)
 		  . sprintf($add, "t_$method", 50));
 }
 
-# Until all of these nodes have applied what this one has written.
-sub follow
-{
-	my ($from, @nodes) = @_;
-	my $lsn = one($from, 'SELECT pg_switch_wal(); SELECT pg_current_wal_lsn()') =~ s/.*\n//sr;
-	for my $node (@nodes)
-	{
-		$node->poll_query_until('postgres', "SELECT pg_last_wal_replay_lsn() >= '$lsn'") or die 'not applied';
-	}
-}
-
 # Every index of these nodes is as a sequential scan, and sound; and their tables are alike.
 sub all_right
 {
@@ -76,10 +65,10 @@ my $far = new_node('far', from_backup => [ $near, 'base', has_streaming => 1 ]);
 $far->start;
 
 on_each($primary, $new);
-follow($primary, $near, $far);
+wait_replay($primary, $near, $far);
 all_right('new rows', $primary, $near, $far);
 on_each($primary, $new);
-follow($primary, $near);
+wait_replay($primary, $near);
 is(one($near, "SELECT state, journal_lag FROM iqdb_index_stats('t_${_}_v')"), 'behind|60', "$_: a standby says how far it is behind")
   for @methods;
 all_right('and catches up', $primary, $near);
@@ -87,7 +76,7 @@ is(one($near, "SELECT state, journal_lag FROM iqdb_index_stats('t_${_}_v')"), 'r
   for @methods;
 on_each($primary, 'DELETE FROM TABLE WHERE id % 5 = 1; UPDATE TABLE SET v = iqdb_random(6) WHERE id % 5 = 2');
 on_each($primary, 'INSERT INTO TABLE (v) SELECT NULL FROM generate_series(1, 200)');
-follow($primary, $near, $far);
+wait_replay($primary, $near, $far);
 all_right('places taken by rows without vector', $primary, $near, $far);
 
 # an index that is made anew beside readers of the standbys
@@ -108,7 +97,7 @@ for my $method (@methods)
 		unlike($said, qr/ERROR/, "$method: REINDEX CONCURRENTLY beside readers of a standby");
 	}
 }
-follow($primary, $near, $far);
+wait_replay($primary, $near, $far);
 all_right('REINDEX CONCURRENTLY', $primary, $near, $far);
 
 # ---- prepared before a promotion, ended behind it ----
@@ -125,7 +114,7 @@ for my $method (@methods)
 	$primary->safe_psql('postgres', "BEGIN; TRUNCATE made_$method; " . sprintf($add, "made_$method", 25)
 		  . "; PREPARE TRANSACTION 'truncated_$method'");
 }
-follow($primary, $near, $far);
+wait_replay($primary, $near, $far);
 agree($near, "$_: beside prepared transactions", table => "t_$_", method => $_, queries => 2) for @methods;
 $near->promote;
 for my $method (@methods)
@@ -133,7 +122,7 @@ for my $method (@methods)
 	$near->safe_psql('postgres', "COMMIT PREPARED 'kept_$method'");
 	$near->safe_psql('postgres', "ROLLBACK PREPARED 'dropped_$method'");
 	$near->safe_psql('postgres', "COMMIT PREPARED 'truncated_$method'");
-	follow($near, $far);
+	wait_replay($near, $far);
 	for my $node ($near, $far)
 	{
 		is(one($node, "SELECT count(*) FROM made_$method"), 25, "$method: a TRUNCATE prepared before the promotion, " . $node->name);
@@ -142,7 +131,7 @@ for my $method (@methods)
 }
 all_right('prepared transactions ended behind the promotion', $near, $far);
 on_each($near, $new);
-follow($near, $far);
+wait_replay($near, $far);
 all_right('the standby of the new primary goes on', $near, $far);
 
 # ---- the old primary comes back by pg_rewind ----
@@ -166,7 +155,7 @@ system_or_bail('cp', "$kept/postgresql.conf", $primary->data_dir);
 $primary->append_conf('postgresql.conf', "primary_conninfo = '" . $near->connstr . " application_name=primary'\n");
 $primary->set_standby_mode;
 $primary->start;
-follow($near, $primary);
+wait_replay($near, $primary);
 all_right('rewound', $near, $primary);
 
 # and with the own files that it had before
@@ -177,7 +166,7 @@ my $offset = log_size($primary);
 $primary->start;
 on_each($near, "DELETE FROM TABLE WHERE id % 9 = 2");
 on_each($near, $new);
-follow($near, $primary);
+wait_replay($near, $primary);
 all_right('rewound, with the own files from before', $near, $primary);
 like(log_since($primary, $offset), qr/snapshot "\S+" of index "t_${_}_v" is refused: it is of another history/,
 	"$_: a snapshot from before the rewind is refused") for @methods;
@@ -188,7 +177,7 @@ my $folder = $near->backup_dir . '/bare';
 remove_tree("$folder/iqdb");
 my $bare = new_node('bare', from_backup => [ $near, 'bare', has_streaming => 1 ]);
 $bare->start;
-follow($near, $bare);
+wait_replay($near, $bare);
 all_right('a backup without own files', $near, $bare);
 like(log_since($bare, 0), qr/index "t_${_}_v" opened in [\d.]+ ms: 0 rows loaded from snapshot, .* [1-9]\d* rows rebuilt/,
 	"$_: all rows came from the table") for @methods;
@@ -212,7 +201,7 @@ $bare->stop;
 on_each($near, $new);
 on_each($near, 'DELETE FROM TABLE WHERE id % 8 = 5');
 $near->safe_psql('postgres', 'CREATE TABLE other AS SELECT 7 AS i');
-follow($near, $bare);
+wait_replay($near, $bare);
 is(one($bare, 'SELECT i FROM other'), 7, 'without the library: the standby runs');
 for my $method (@methods)
 {
@@ -222,7 +211,7 @@ for my $method (@methods)
 unlike(log_since($bare, 0), qr/PANIC|TRAP|terminated by signal/, 'without the library: the server lives');
 $bare->stop;
 $bare->start;
-follow($near, $bare);
+wait_replay($near, $bare);
 all_right('with the library again', $near, $bare);
 
 sub one_line

@@ -12,7 +12,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 use IqdbTest;
 
-our @EXPORT = qw(prepare_answers same background finish hold release wait_until wait_for_point let_go wait_for_restart wait_replay
+our @EXPORT = qw(prepare_answers same background finish hold release wait_until wait_for_point let_go wait_for_restart
   forget_files);
 
 # Functions of the database: answers(), and vec() for small random vectors.
@@ -135,16 +135,6 @@ sub wait_for_restart
 {
 	my ($node, $offset) = @_;
 	wait_until('the server', sub { log_since($node, $offset) =~ /database system is ready to accept connections/ });
-}
-
-# The standby has applied all that the primary has written, committed or not.
-sub wait_replay
-{
-	my ($primary, $standby) = @_;
-	# a commit that waits for its WAL takes all WAL before it along
-	my $lsn = $primary->safe_psql('postgres', 'SET synchronous_commit = on; SELECT txid_current(); SELECT pg_switch_wal()');
-	$lsn =~ s/.*\n//s;
-	wait_until('the standby', sub { $standby->safe_psql('postgres', "SELECT pg_last_wal_replay_lsn() >= '$lsn'") eq 't' });
 }
 
 # Takes own files and arenas away, of a server that runs or not: the next to open an index reads the table.

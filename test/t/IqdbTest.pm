@@ -17,7 +17,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 
 our @EXPORT = qw(new_node install methods is_exact place_of_vectors arena_files own_files arena_folder_of agree agree_sql sound
-  log_since log_size kill_server wait_gone start_load finish_load seed_from_env one sql_fails setting grow_old);
+  log_since log_size kill_server wait_gone wait_replay start_load finish_load seed_from_env one sql_fails setting grow_old);
 
 # Folders for arenas made by this test; removed at its end.
 my @arena_folders;
@@ -296,6 +296,19 @@ sub kill_server
 # start_load(node, seconds, clients, { script text => weight, ... }, options...): pgbench in the background; -tN in place of
 # seconds runs N transactions for each client.
 my $loads = 0;
+
+# These nodes have applied all that the first one has written, committed or not.
+sub wait_replay
+{
+	my ($from, @nodes) = @_;
+	# a commit that waits for its WAL takes all WAL before it along
+	my $lsn = one($from, 'SET synchronous_commit = on; SELECT txid_current(); SELECT pg_switch_wal()') =~ s/.*\n//sr;
+	for my $node (@nodes)
+	{
+		$node->poll_query_until('postgres', "SELECT pg_last_wal_replay_lsn() >= '$lsn'")
+		  or die $node->name . ' has not applied everything';
+	}
+}
 
 sub start_load
 {
