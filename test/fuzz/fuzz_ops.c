@@ -59,8 +59,9 @@ take_id(Input *input, unsigned char *buffer)
 {
 	uint8_t byte = take(input);
 
+	/* eight of them around the end of what a slot has room for */
 	if (byte < 192)
-		return iqdb_id_u64(byte % 48);
+		return iqdb_id_u64(byte % 48 < 40 ? byte % 48 : (UINT64_C(1) << 48) - 44 + byte % 48);
 	buffer[0] = byte % 16;
 	buffer[1] = 0;
 	return iqdb_id_bytes(buffer, 1 + byte / 16 % 2);

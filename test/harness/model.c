@@ -232,7 +232,12 @@ model_random_id(IqdbRng *rng, uint64_t space, unsigned char *buffer)
 	uint64_t number = iqdb_rng_below(rng, space);
 
 	if (iqdb_rng_below(rng, 3) > 0)
-		return iqdb_id_u64(number);
+	{
+		/* some on both sides of what a slot has room for, some at the end of all numbers */
+		if (number % 8 == 5)
+			return iqdb_id_u64((UINT64_C(1) << 48) - 1 + number / 8);
+		return iqdb_id_u64(number % 8 == 7 ? UINT64_MAX - number / 8 : number);
+	}
 	/* one to four bytes, all values of a byte among them */
 	buffer[0] = (unsigned char) (number * 151);
 	buffer[1] = (unsigned char) (number >> 8);

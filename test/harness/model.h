@@ -60,7 +60,7 @@ float model_key(IqdbMetric metric, const float *a, const float *b, size_t dim);
 /* Whole numbers from -3 to 3: many equal distances. */
 void model_random_vector(IqdbRng *rng, float *vector, size_t dim);
 
-/* One of `space` numbers, or of as many byte strings (in buffer, of at least 8 bytes). */
+/* One of `space` numbers of all sizes, or of as many byte strings (in buffer, of at least 8 bytes). */
 IqdbId model_random_id(IqdbRng *rng, uint64_t space, unsigned char *buffer);
 
 /*

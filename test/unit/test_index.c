@@ -273,6 +273,45 @@ slots_and_blobs_are_reused(void **state)
 	world_close(&world);
 }
 
+/* ---- sequences ---- */
+
+static void
+sequences_of_every_size_are_saved(void **state)
+{
+	static const uint64_t firsts[] = {(UINT64_C(1) << 32) - 3, (UINT64_C(1) << 46) - 3, IQDB_SEQUENCE_MAX - 5};
+	World                 world;
+	IqdbStoreHeader      *header;
+	MemorySnapshot        snapshot;
+	MemoryIndex           loaded;
+	float                 vector[DIM] = {0};
+
+	(void) state;
+	world_open(&world, IQDB_METRIC_L2, SEED, 40);
+	for (size_t i = 0; i < 3; i++)
+	{
+		world.memory.index.store.header->next_sequence = firsts[i];
+		world.model.next_sequence = firsts[i];
+		for (int j = 0; j < 6; j++)
+			put_random(&world);
+		reopen(&world);
+		compare_all(&world, &world.memory.index);
+	}
+	header = world.memory.index.store.header;
+	assert_int_equal(header->next_sequence, IQDB_SEQUENCE_MAX + 1);
+	assert_int_equal(iqdb_index_put(&world.memory.index, iqdb_id_u64(1), vector, DIM, NULL, 0, NULL, NULL),
+					 IQDB_ERR_LIMIT);
+	compare_to_the_end(&world, &world.memory.index);
+
+	/* a snapshot that says more is none */
+	memory_snapshot_init(&snapshot);
+	save(&world.memory.index, &snapshot);
+	iqdb_store_u64(snapshot.bytes[1] + IQDB_ROWS_AT_NEXT_SEQUENCE, IQDB_SEQUENCE_MAX + 2);
+	assert_int_equal(load(&loaded, &header->options, &snapshot, NULL), IQDB_ERR_CORRUPT);
+	memory_index_destroy(&loaded);
+	memory_snapshot_free(&snapshot);
+	world_close(&world);
+}
+
 /* ---- known rows ---- */
 
 static void
@@ -646,6 +685,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(matches_naive_for_every_metric),
 		cmocka_unit_test(slots_and_blobs_are_reused),
+		cmocka_unit_test(sequences_of_every_size_are_saved),
 		cmocka_unit_test(known_rows_are_listed_and_never_found),
 		cmocka_unit_test(put_and_open_reject_what_they_must),
 		cmocka_unit_test(a_full_index_says_so_and_stays_whole),

@@ -206,6 +206,14 @@ locks_are_taken_in_order_and_let_go(void **state)
 	memory_index_destroy(&memory);
 }
 
+static IqdbStatus
+put_plain(MemoryIndex *memory, IqdbId id, const float *vector, uint32_t *slot_out, IqdbError *err)
+{
+	uint32_t dim = memory->index.store.header->options.dimension;
+
+	return iqdb_index_put(&memory->index, id, vector, dim, NULL, 0, slot_out, err);
+}
+
 /* ---- an engine that keeps its dead rows for a while ---- */
 
 static uint32_t kept[64];
@@ -384,6 +392,244 @@ metadata_of_any_length_is_kept(void **state)
 	memory_index_destroy(&memory);
 }
 
+/* ---- numbers that a slot has room for, and others ---- */
+
+/* The last one a slot has room for is the second. */
+static const uint64_t border[] = {
+	0, (UINT64_C(1) << 48) - 1, UINT64_C(1) << 48, (UINT64_C(1) << 48) + 1, UINT64_C(1) << 63, UINT64_MAX,
+};
+
+#define BORDER (sizeof(border) / sizeof(border[0]))
+
+static void
+assert_border(MemoryIndex *memory, size_t present)
+{
+	IqdbStore  *store = &memory->index.store;
+	float       query[DIM] = {0};
+	uint64_t    listed[BORDER + 1];
+	uint64_t    position = 0;
+	size_t      count;
+	IqdbCursor *cursor;
+	IqdbHit     hits[2 * BORDER + 1];
+
+	for (size_t i = 0; i < BORDER; i++)
+	{
+		uint32_t slot = iqdb_store_find(store, iqdb_id_u64(border[i]));
+
+		assert_int_equal(slot != IQDB_SLOT_NONE, i < present);
+		if (i >= present)
+			continue;
+		assert_int_equal(iqdb_store_number(store, slot), border[i]);
+		assert_true(iqdb_id_equal(iqdb_store_id(store, slot), iqdb_id_u64(border[i])));
+		assert_true(iqdb_store_vector(store, slot)[0] == (float) (2 * i));
+		slot = iqdb_store_find(store, iqdb_id_bytes(&border[i], sizeof(border[i])));
+		assert_int_not_equal(slot, IQDB_SLOT_NONE);
+		assert_int_equal(iqdb_store_id(store, slot).kind, IQDB_ID_BYTES);
+		assert_int_equal(iqdb_store_number(store, slot), 0);
+		assert_true(iqdb_store_vector(store, slot)[0] == (float) (2 * i + 1));
+	}
+	assert_int_equal(iqdb_index_ids(&memory->index, &position, listed, NULL, BORDER + 1), present);
+	assert_int_equal(iqdb_cursor_open(&memory->index, query, DIM, NULL, &cursor, NULL), IQDB_OK);
+	assert_int_equal(iqdb_cursor_next(cursor, hits, 2 * BORDER + 1, &count, NULL), IQDB_OK);
+	assert_int_equal(count, BORDER + present);
+	for (size_t i = 0; i < present; i++)
+		assert_int_equal(hits[2 * i].id, border[i]);
+	iqdb_cursor_close(cursor);
+	assert_true(memory_index_sound(&memory->index));
+}
+
+static void
+numbers_of_every_size_are_ids(void **state)
+{
+	IqdbIndexOptions options = iqdb_index_options_default(IQDB_ENGINE_FLAT, DIM, IQDB_METRIC_L2);
+	MemoryIndex      memory;
+	uint64_t         blob_end = 0;
+	bool             removed;
+
+	(void) state;
+	memory_index_create(&memory, &options, &iqdb_locks_none, NULL, MEMORY_MAX);
+	for (int round = 0; round < 4; round++)
+	{
+		/* beside each number the byte string that looks like it */
+		for (size_t i = 0; i < BORDER; i++)
+		{
+			float  number[DIM] = {(float) (2 * i)};
+			float  bytes[DIM] = {(float) (2 * i + 1)};
+			IqdbId looks_like_it = iqdb_id_bytes(&border[i], sizeof(border[i]));
+
+			assert_int_equal(put_plain(&memory, iqdb_id_u64(border[i]), number, NULL, NULL), IQDB_OK);
+			assert_int_equal(put_plain(&memory, looks_like_it, bytes, NULL, NULL), IQDB_OK);
+		}
+		assert_border(&memory, BORDER);
+		for (size_t i = BORDER; i-- > 3;)
+		{
+			iqdb_index_remove(&memory.index, iqdb_id_u64(border[i]), &removed);
+			assert_true(removed);
+			assert_border(&memory, i);
+		}
+		(void) iqdb_store_reclaim(&memory.index.store);
+		/* what the rows had is used again */
+		if (round == 1)
+			blob_end = memory.index.store.header->blob_end;
+	}
+	assert_int_equal(memory.index.store.header->blob_end, blob_end);
+	memory_index_destroy(&memory);
+}
+
+/* ---- sequences ---- */
+
+static void
+sequences_end_with_an_error(void **state)
+{
+	static const uint64_t firsts[] = {(UINT64_C(1) << 32) - 5, (UINT64_C(1) << 46) - 3, IQDB_SEQUENCE_MAX - 9};
+	IqdbIndexOptions      options = iqdb_index_options_default(IQDB_ENGINE_FLAT, DIM, IQDB_METRIC_L2);
+	MemoryIndex           memory;
+	IqdbStore            *store = &memory.index.store;
+	float                 vector[DIM] = {0};
+	IqdbError             err = {0};
+	IqdbCursor           *cursor;
+	IqdbHit               hits[40];
+	size_t                count;
+	uint64_t              id = 0;
+
+	(void) state;
+	memory_index_create(&memory, &options, &iqdb_locks_none, NULL, MEMORY_MAX);
+	for (size_t i = 0; i < 3; i++)
+	{
+		store->header->next_sequence = firsts[i];
+		for (uint64_t j = 0; j < 10; j++, id++)
+		{
+			uint32_t slot;
+
+			assert_int_equal(put_plain(&memory, iqdb_id_u64(id), vector, &slot, NULL), IQDB_OK);
+			assert_int_equal(iqdb_store_sequence(store, slot), firsts[i] + j);
+			assert_int_equal(iqdb_store_number(store, slot), id);
+			assert_true(iqdb_store_holds(store, slot, firsts[i] + j));
+			assert_false(iqdb_store_holds(store, slot, firsts[i] + j + (UINT64_C(1) << 32)));
+		}
+	}
+	for (uint64_t replaced = 0; replaced < 2; replaced++)
+	{
+		assert_int_equal(put_plain(&memory, iqdb_id_u64(replaced == 0 ? id : 3), vector, NULL, &err), IQDB_ERR_LIMIT);
+		assert_non_null(strstr(err.message, "140737488355327"));
+	}
+	/* all are equally far: sequences decide */
+	assert_int_equal(iqdb_cursor_open(&memory.index, vector, DIM, NULL, &cursor, NULL), IQDB_OK);
+	assert_int_equal(iqdb_cursor_next(cursor, hits, 40, &count, NULL), IQDB_OK);
+	assert_int_equal(count, 30);
+	for (uint64_t i = 0; i < 30; i++)
+		assert_int_equal(hits[i].id, i);
+	iqdb_cursor_close(cursor);
+	iqdb_index_remove(&memory.index, iqdb_id_u64(3), NULL);
+	assert_true(memory_index_sound(&memory.index));
+	memory_index_destroy(&memory);
+}
+
+/* ---- memory ---- */
+
+static uint64_t
+committed(const MemoryIndex *memory, uint32_t region)
+{
+	return iqdb_arena_header(&memory->arena)->regions[region].committed;
+}
+
+static void
+rows_cost_what_is_said(void **state)
+{
+	(void) state;
+	for (int metric = 0; metric < IQDB_METRIC_COUNT; metric++)
+	{
+		IqdbIndexOptions options = iqdb_index_options_default(IQDB_ENGINE_FLAT, 16, (IqdbMetric) metric);
+		uint64_t         rows = 50000;
+		uint64_t         estimate = iqdb_index_estimate_memory(&options, rows);
+		uint64_t         per_row = iqdb_store_bytes_per_row(&options);
+		MemoryIndex      memory;
+		IqdbIndexStats   stats;
+		float            vector[16] = {1};
+
+		assert_int_equal(per_row, 16 + 1 + (metric == IQDB_METRIC_COSINE ? 4 : 0) + 4 + 64);
+		memory_index_create(&memory, &options, &iqdb_locks_none, NULL, MEMORY_MAX);
+		for (uint64_t i = 0; i < rows; i++)
+			assert_int_equal(put_plain(&memory, iqdb_id_u64(i), vector, NULL, NULL), IQDB_OK);
+		assert_int_equal(committed(&memory, IQDB_REGION_METADATA), 0);
+		assert_int_equal(committed(&memory, IQDB_REGION_NORMS) > 0, metric == IQDB_METRIC_COSINE);
+		assert_true(iqdb_store_norm2(&memory.index.store, 77) == 1.0f);
+		iqdb_index_stats(&memory.index, &stats);
+		if (stats.memory < estimate || stats.memory > estimate + estimate / 8)
+			fail_msg("metric %d: %llu bytes are in use, %llu were expected", metric, (unsigned long long) stats.memory,
+					 (unsigned long long) estimate);
+		memory_index_destroy(&memory);
+	}
+}
+
+static void
+metadata_costs_nothing_before_there_is_some(void **state)
+{
+	IqdbIndexOptions options = iqdb_index_options_default(IQDB_ENGINE_FLAT, DIM, IQDB_METRIC_L2);
+	MemoryIndex      memory;
+	IqdbStore       *store = &memory.index.store;
+	uint32_t         slot = 0;
+	size_t           length;
+
+	(void) state;
+	memory_index_create(&memory, &options, &iqdb_locks_none, NULL, MEMORY_MAX);
+	for (uint64_t i = 0; i < 5000; i++)
+		slot = put(store, &iqdb_flat_engine, i, NULL);
+	assert_int_equal(committed(&memory, IQDB_REGION_METADATA), 0);
+	assert_null(iqdb_store_metadata(store, slot, &length));
+	slot = put(store, &iqdb_flat_engine, 10, "first");
+	assert_memory_equal(iqdb_store_metadata(store, slot, &length), "first", 5);
+	assert_in_range(committed(&memory, IQDB_REGION_METADATA), (slot + 1) * sizeof(uint64_t), 80000);
+	/* rows behind it have none, and cost none */
+	for (uint64_t i = 5000; i < 20000; i++)
+		slot = put(store, &iqdb_flat_engine, i, NULL);
+	assert_in_range(committed(&memory, IQDB_REGION_METADATA), 1, 80000);
+	assert_null(iqdb_store_metadata(store, slot, &length));
+	assert_null(iqdb_store_metadata(store, 4, &length));
+	/* a slot's next row does not inherit it */
+	assert_true(iqdb_store_remove(store, &iqdb_flat_engine, iqdb_id_u64(10)));
+	assert_int_equal(iqdb_store_reclaim(store), 2);
+	for (uint64_t i = 20000; i < 20002; i++)
+	{
+		slot = put(store, &iqdb_flat_engine, i, NULL);
+		assert_true(slot <= 5000);
+		assert_null(iqdb_store_metadata(store, slot, &length));
+	}
+	assert_true(memory_index_sound(&memory.index));
+	memory_index_destroy(&memory);
+}
+
+static void
+without_room_for_metadata_nothing_changes(void **state)
+{
+	IqdbIndexOptions options = iqdb_index_options_default(IQDB_ENGINE_FLAT, DIM, IQDB_METRIC_L2);
+	MemoryIndex      memory;
+	IqdbStore       *store = &memory.index.store;
+	float            vector[DIM] = {0};
+	IqdbRow          row = {.id = iqdb_id_bytes("id", 2),
+							.vector = vector,
+							.metadata = (const unsigned char *) "\0\0\0\0",
+							.metadata_length = 4};
+	uint64_t         blob_end;
+	uint32_t         slot;
+
+	(void) state;
+	memory_index_create(&memory, &options, &iqdb_locks_none, NULL, MEMORY_MAX);
+	for (uint64_t i = 0; i < 5000; i++)
+		(void) put(store, &iqdb_flat_engine, i, NULL);
+	blob_end = store->header->blob_end;
+	iqdb_arena_header(&memory.arena)->limit = iqdb_arena_header(&memory.arena)->committed;
+	assert_int_equal(iqdb_store_put(store, &iqdb_flat_engine, &row, &slot, NULL), IQDB_ERR_LIMIT);
+	assert_int_equal(store->header->blob_end, blob_end);
+	assert_int_equal(store->header->slot_count, 5000);
+	assert_int_equal(iqdb_store_find(store, row.id), IQDB_SLOT_NONE);
+	assert_true(memory_index_sound(&memory.index));
+	iqdb_arena_header(&memory.arena)->limit = 0;
+	assert_int_equal(iqdb_store_put(store, &iqdb_flat_engine, &row, &slot, NULL), IQDB_OK);
+	assert_true(memory_index_sound(&memory.index));
+	memory_index_destroy(&memory);
+}
+
 /* ---- verification finds what is wrong ---- */
 
 static void
@@ -405,10 +651,10 @@ break_store(IqdbStore *store, int how)
 			store->header->live_count++;
 			break;
 		case 2:
-			store->slots[7].sequence = store->slots[8].sequence;
+			store->slots[7].sequence = store->slots[8].sequence; /* small ones: the lower bits are all */
 			break;
 		case 3:
-			store->slots[7].sequence = store->header->next_sequence;
+			store->slots[7].sequence = (uint32_t) store->header->next_sequence;
 			break;
 		case 4:
 			store->vectors[3 * store->header->stride + DIM] = 1;
@@ -417,7 +663,7 @@ break_store(IqdbStore *store, int how)
 			store->vectors[3 * store->header->stride + 1] = NAN;
 			break;
 		case 6:
-			store->slots[9].id = 12345;
+			store->slots[9].word = 12345;
 			break;
 		case 7:
 			store->slots[9].next = 9;
@@ -435,22 +681,30 @@ break_store(IqdbStore *store, int how)
 			store->states[2] = IQDB_ROW_FREE;
 			break;
 		case 12:
-			store->slots[4].metadata = store->header->blob_end;
+			store->metadata[4] = store->header->blob_end;
 			break;
 		case 13:
 			store->header->blob_end += 16;
 			break;
 		case 14:
-			store->blobs[store->slots[4].metadata + 4] = 0xff;
+			store->blobs[store->metadata[4] + 4] = 0xff;
 			break;
 		case 15:
 			store->header->known_count++;
 			break;
 		case 16:
-			store->slots[6].flags |= IQDB_SLOT_LIMBO;
+			store->states[6] = IQDB_ROW_LIMBO;
 			break;
 		case 17:
-			store->slots[9].id = store->slots[10].id;
+			store->slots[9].word = store->slots[10].word;
+			break;
+		case 18:
+			/* a number's blob that holds one a slot has room for */
+			memset(store->blobs + (store->slots[11].word & (IQDB_SLOT_NUMBER_END - 1)) + 4, 0, 8);
+			break;
+		case 19:
+			/* of no kind */
+			store->slots[11].word += 7;
 			break;
 		default:
 			break;
@@ -461,9 +715,10 @@ static void
 verification_finds_each_breach(void **state)
 {
 	(void) state;
-	for (int how = -1; how <= 17; how++)
+	for (int how = -1; how <= 19; how++)
 	{
-		IqdbIndexOptions options = iqdb_index_options_default(IQDB_ENGINE_FLAT, DIM, IQDB_METRIC_L2);
+		/* the metric whose norms are kept */
+		IqdbIndexOptions options = iqdb_index_options_default(IQDB_ENGINE_FLAT, DIM, IQDB_METRIC_COSINE);
 		MemoryIndex      memory;
 		IqdbRng          rng;
 		float            vector[DIM];
@@ -474,9 +729,11 @@ verification_finds_each_breach(void **state)
 		memory_index_create(&memory, &options, &iqdb_locks_none, NULL, MEMORY_MAX);
 		for (uint64_t i = 0; i < 40; i++)
 		{
+			IqdbId id = iqdb_id_u64(i == 11 ? UINT64_MAX : i);
+
 			model_random_vector(&rng, vector, DIM);
 			vector[1] = 1;
-			assert_int_equal(iqdb_index_put(&memory.index, iqdb_id_u64(i), vector, DIM, empty_map, 4, NULL, NULL), IQDB_OK);
+			assert_int_equal(iqdb_index_put(&memory.index, id, vector, DIM, empty_map, 4, NULL, NULL), IQDB_OK);
 		}
 		for (uint64_t i = 20; i < 24; i++)
 			iqdb_index_remove(&memory.index, iqdb_id_u64(i), NULL);
@@ -601,6 +858,70 @@ readers_never_see_half_a_row(void **state)
 	free(shared);
 }
 
+/* Rows have metadata from some moment on, each its own number in it. */
+static void *
+late_main(void *arg)
+{
+	Shared          *shared = arg;
+	const IqdbStore *store = &shared->memory.index.store;
+
+	while (!shared->stop)
+	{
+		uint32_t count = atomic_load_explicit(&store->header->slot_count, memory_order_acquire);
+
+		iqdb_store_lock(store, IQDB_LOCK_STRUCTURE, false);
+		for (uint32_t slot = 0; slot < count; slot++)
+		{
+			size_t               length;
+			const unsigned char *metadata;
+			uint64_t             number;
+			bool                 has;
+
+			if (iqdb_store_state(store, slot) != IQDB_ROW_LIVE)
+				continue;
+			number = iqdb_store_number(store, slot);
+			has = iqdb_store_vector(store, slot)[0] > 0;
+			metadata = iqdb_store_metadata(store, slot, &length);
+			shared->errors += has != (metadata != NULL) || (has && memcmp(metadata, &number, sizeof(number)) != 0);
+		}
+		iqdb_store_unlock(store, IQDB_LOCK_STRUCTURE, false);
+		shared->rounds++;
+	}
+	return NULL;
+}
+
+static void
+readers_see_metadata_that_comes_late(void **state)
+{
+	IqdbIndexOptions options = iqdb_index_options_default(IQDB_ENGINE_FLAT, DIM, IQDB_METRIC_L2);
+	Shared          *shared = calloc(1, sizeof(*shared));
+	pthread_t        threads[2];
+
+	(void) state;
+	memory_index_create(&shared->memory, &options, &iqdb_locks_pthread, NULL, MEMORY_MAX);
+	for (int i = 0; i < 2; i++)
+		assert_int_equal(pthread_create(&threads[i], NULL, late_main, shared), 0);
+	for (uint64_t i = 0; i < 20000 || (shared->rounds < 20 && i < 20000000); i++)
+	{
+		/* every third one, not before the thousandth: the region grows many times */
+		bool    has = i >= 1000 && i % 3 == 0;
+		float   vector[DIM] = {has ? 1 : 0};
+		IqdbRow row = {.id = iqdb_id_u64(i % 20000),
+					   .vector = vector,
+					   .metadata = has ? (const unsigned char *) &row.id.number : NULL,
+					   .metadata_length = has ? sizeof(row.id.number) : 0};
+		uint32_t slot;
+
+		assert_int_equal(iqdb_store_put(&shared->memory.index.store, &iqdb_flat_engine, &row, &slot, NULL), IQDB_OK);
+	}
+	shared->stop = true;
+	for (int i = 0; i < 2; i++)
+		pthread_join(threads[i], NULL);
+	assert_int_equal(shared->errors, 0);
+	memory_index_destroy(&shared->memory);
+	free(shared);
+}
+
 int
 main(void)
 {
@@ -611,8 +932,14 @@ main(void)
 		cmocka_unit_test(a_slot_is_reused_only_when_the_engine_let_go),
 		cmocka_unit_test(the_id_map_grows_and_finds_every_id),
 		cmocka_unit_test(metadata_of_any_length_is_kept),
+		cmocka_unit_test(numbers_of_every_size_are_ids),
+		cmocka_unit_test(sequences_end_with_an_error),
+		cmocka_unit_test(rows_cost_what_is_said),
+		cmocka_unit_test(metadata_costs_nothing_before_there_is_some),
+		cmocka_unit_test(without_room_for_metadata_nothing_changes),
 		cmocka_unit_test(verification_finds_each_breach),
 		cmocka_unit_test(readers_never_see_half_a_row),
+		cmocka_unit_test(readers_see_metadata_that_comes_late),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

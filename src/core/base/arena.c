@@ -20,7 +20,7 @@
 #include <unistd.h>
 
 #define ARENA_MAGIC UINT64_C(0x616e657261626471) /* "qdbarena" on a little-endian machine */
-#define ARENA_LAYOUT 2
+#define ARENA_LAYOUT 3
 /*
  * The first steps double a region, from 16 kB to 64 kB; later ones are a 32nd of it, and no less than 64 kB. No step is
  * larger than what a file system hands out in some milliseconds: writers wait for it.

@@ -20,9 +20,6 @@
 /* A buffer grows by no more than this ahead of the bytes that really came. */
 #define LOAD_STEP ((size_t) 1024 * 1024)
 
-/* So that no file can bring the counter near its end. */
-#define SEQUENCE_MAX (UINT64_C(1) << 62)
-
 typedef struct Buffer
 {
 	const IqdbAllocator *allocator;
@@ -406,7 +403,7 @@ load_header(RowsLoad *load, IqdbError *err)
 		return iqdb_fail(err, IQDB_ERR_CONFIG, "stored rows are of an index of another shape");
 	load->horizon = iqdb_load_u64(bytes + IQDB_ROWS_AT_NEXT_SEQUENCE);
 	load->slot_count = iqdb_load_u32(bytes + IQDB_ROWS_AT_SLOT_COUNT);
-	if (load->slot_count > IQDB_SLOTS_MAX || load->horizon == 0 || load->horizon > SEQUENCE_MAX)
+	if (load->slot_count > IQDB_SLOTS_MAX || load->horizon == 0 || load->horizon > IQDB_SEQUENCE_MAX + 1)
 		return corrupt(IQDB_ROWS_AT_NEXT_SEQUENCE, "slot count or next sequence out of range", err);
 	return IQDB_OK;
 }

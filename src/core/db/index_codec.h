@@ -11,7 +11,7 @@
  *     8   4  format version, 1
  *    12   4  header length, 128
  *    16  64  options (below)
- *    80   8  next sequence S, 1 .. 2^62: every row's sequence is below it and above 0
+ *    80   8  next sequence S, 1 .. 2^47: every row's sequence is below it and above 0
  *    88   4  number of slots, at most 2^32 - 2
  *    92  36  zero
  *

@@ -1,8 +1,8 @@
 /*
  * store.c - the row store: slots, their life, and the fixed-width part of a row.
  *
- * Owns: the regions HEADERS, SLOTS, STATES, NORMS, VECTORS and the counters. The id map is in store_map.c, byte strings
- * are in store_blob.c, verification in store_check.c. Does not own: what a search needs beside the rows (engines).
+ * Owns: the regions HEADERS, SLOTS, STATES, NORMS, VECTORS, METADATA and the counters. The id map is in store_map.c, byte
+ * strings are in store_blob.c, verification in store_check.c. Does not own: what a search needs beside the rows (engines).
  *
  * Every change happens under ROWS. What readers without ROWS look at is ordered by the state byte: a row is complete
  * before its state says LIVE, and a slot is rewritten only after an instant of exclusive STRUCTURE since it died.
@@ -28,7 +28,9 @@
 /* Rows that are looked at to tell whether a batch is in memory. */
 #define FETCH_PROBES 8
 
-_Static_assert(sizeof(IqdbSlot) == 32, "the slot table's entries are half a cache line");
+_Static_assert(sizeof(IqdbSlot) == 16, "the slot table's entries are a quarter of a cache line");
+_Static_assert(IQDB_SEQUENCE_MAX >> 32 < IQDB_SLOT_BLOB >> 48, "the sequence's upper bits fit below the flag");
+_Static_assert(IQDB_ID_U64 < IQDBI_BLOB_UNIT && IQDB_ID_BYTES < IQDBI_BLOB_UNIT, "an offset has room for the kind");
 _Static_assert(sizeof(IqdbStoreHeader) <= IQDB_ENGINE_HEADER_OFFSET - IQDB_STORE_HEADER_OFFSET, "one page for the store");
 _Static_assert(sizeof(_Atomic uint8_t) == 1 && sizeof(_Atomic uint32_t) == 4, "atomics live in shared memory as they are");
 
@@ -50,11 +52,18 @@ vector_bytes(const IqdbIndexOptions *options)
 	return (uint64_t) iqdb_store_stride(options->dimension) * sizeof(float);
 }
 
+/* Others compute the norm of a row whose vector they read, where they need it at all. */
+static uint64_t
+norm_bytes(const IqdbIndexOptions *options)
+{
+	return options->metric == IQDB_METRIC_COSINE ? sizeof(float) : 0;
+}
+
 uint64_t
 iqdb_store_bytes_per_row(const IqdbIndexOptions *options)
 {
 	/* slot, state, norm, one bucket, and the vector */
-	return sizeof(IqdbSlot) + 1 + sizeof(float) + sizeof(uint32_t) +
+	return sizeof(IqdbSlot) + 1 + norm_bytes(options) + sizeof(uint32_t) +
 		   (iqdb_index_options_on_disk(options) ? 0 : vector_bytes(options));
 }
 
@@ -79,11 +88,12 @@ iqdb_store_reserves(const IqdbIndexOptions *options, uint64_t engine_bytes, uint
 	reserves_out[IQDB_REGION_HEADERS] = IQDB_HEADERS_SIZE;
 	reserves_out[IQDB_REGION_SLOTS] = slots_max * sizeof(IqdbSlot);
 	reserves_out[IQDB_REGION_STATES] = slots_max;
-	reserves_out[IQDB_REGION_NORMS] = slots_max * sizeof(float);
+	reserves_out[IQDB_REGION_NORMS] = slots_max * norm_bytes(options);
 	reserves_out[IQDB_REGION_VECTORS] = slots_max * vector_bytes(options);
 	reserves_out[IQDB_REGION_BUCKETS] = slots_max * sizeof(uint32_t);
 	/* a whole index may be metadata */
 	reserves_out[IQDB_REGION_BLOBS] = memory_max;
+	reserves_out[IQDB_REGION_METADATA] = slots_max * sizeof(uint64_t);
 	reserves_out[IQDB_REGION_HOST] = host_bytes;
 	return slots_max;
 }
@@ -101,9 +111,11 @@ iqdb_store_view(IqdbStore *store_out, IqdbArena *arena, const IqdbHost *host, co
 	store_out->engine_header = headers + IQDB_ENGINE_HEADER_OFFSET;
 	store_out->slots = iqdb_arena_region(arena, IQDB_REGION_SLOTS);
 	store_out->states = iqdb_arena_region(arena, IQDB_REGION_STATES);
-	store_out->norms = iqdb_arena_region(arena, IQDB_REGION_NORMS);
+	if (iqdb_arena_header(arena)->regions[IQDB_REGION_NORMS].reserved > 0)
+		store_out->norms = iqdb_arena_region(arena, IQDB_REGION_NORMS);
 	store_out->vectors = iqdb_arena_region(arena, IQDB_REGION_VECTORS);
 	store_out->blobs = iqdb_arena_region(arena, IQDB_REGION_BLOBS);
+	store_out->metadata = iqdb_arena_region(arena, IQDB_REGION_METADATA);
 	store_out->paged = iqdb_arena_header(arena)->paged_region == IQDB_REGION_VECTORS;
 }
 
@@ -148,7 +160,7 @@ iqdb_store_check_header(const IqdbStore *store, IqdbError *err)
 const unsigned char *
 iqdb_store_metadata(const IqdbStore *store, uint32_t slot, size_t *length_out)
 {
-	uint64_t             offset = store->slots[slot].metadata;
+	uint64_t             offset = iqdbi_metadata_offset(store, slot);
 	uint32_t             length;
 	const unsigned char *bytes;
 
@@ -164,13 +176,19 @@ IqdbId
 iqdb_store_id(const IqdbStore *store, uint32_t slot)
 {
 	const IqdbSlot      *row = &store->slots[slot];
+	IqdbIdKind           kind;
+	uint64_t             offset = iqdbi_slot_blob(row, &kind);
+	uint64_t             number;
 	const unsigned char *bytes;
 	uint32_t             length;
 
-	if ((iqdbi_slot_flags(row) & IQDB_SLOT_ID_BYTES) == 0)
-		return iqdb_id_u64(row->id);
-	bytes = iqdbi_blob_bytes(store, row->id, &length);
-	return iqdb_id_bytes(bytes, length);
+	if (offset == 0)
+		return iqdb_id_u64(row->word & (IQDB_SLOT_NUMBER_END - 1));
+	bytes = iqdbi_blob_bytes(store, offset, &length);
+	if (kind == IQDB_ID_BYTES)
+		return iqdb_id_bytes(bytes, length);
+	memcpy(&number, bytes, sizeof(number));
+	return iqdb_id_u64(number);
 }
 
 uint32_t
@@ -231,13 +249,11 @@ void
 iqdb_store_release_locked(IqdbStore *store, uint32_t slot)
 {
 	IqdbStoreHeader *header = store->header;
-	IqdbSlot        *row = &store->slots[slot];
-	uint32_t         flags = iqdbi_slot_flags(row);
 
-	if (iqdb_store_state(store, slot) != IQDB_ROW_DEAD || (flags & IQDB_SLOT_LIMBO) != 0)
+	if (iqdb_store_state(store, slot) != IQDB_ROW_DEAD)
 		return;
-	iqdbi_slot_set_flags(row, flags | IQDB_SLOT_LIMBO);
-	row->next = IQDB_SLOT_NONE;
+	atomic_store_explicit(&store->states[slot], IQDB_ROW_LIMBO, memory_order_release);
+	store->slots[slot].next = IQDB_SLOT_NONE;
 	if (header->limbo_tail == IQDB_SLOT_NONE)
 		header->limbo_head = slot;
 	else
@@ -254,17 +270,20 @@ iqdb_store_release(IqdbStore *store, uint32_t slot)
 	iqdb_store_unlock(store, IQDB_LOCK_ROWS, true);
 }
 
+/* A place other than 0 needs a region that reaches so far. */
+static void
+set_metadata(IqdbStore *store, uint32_t slot, uint64_t offset)
+{
+	if (offset != 0 || iqdbi_metadata_offset(store, slot) != 0)
+		store->metadata[slot] = offset;
+}
+
 static void
 push_free(IqdbStore *store, uint32_t slot)
 {
-	IqdbSlot *row = &store->slots[slot];
-
 	atomic_store_explicit(&store->states[slot], IQDB_ROW_FREE, memory_order_relaxed);
-	iqdbi_slot_set_flags(row, 0);
-	row->id = 0;
-	row->sequence = 0;
-	row->metadata = 0;
-	row->next = store->header->free_head;
+	set_metadata(store, slot, 0);
+	store->slots[slot] = (IqdbSlot){.next = store->header->free_head};
 	store->header->free_head = slot;
 	store->header->free_count++;
 }
@@ -283,16 +302,15 @@ iqdb_store_reclaim(IqdbStore *store)
 	header->limbo_head = IQDB_SLOT_NONE;
 	header->limbo_tail = IQDB_SLOT_NONE;
 	__atomic_store_n(&header->limbo_count, 0, __ATOMIC_RELAXED);
-	/* whoever reads from here on cannot reach these slots: they were DEAD before he came */
+	/* whoever reads from here on cannot reach these slots: they were in LIMBO before he came */
 	iqdb_store_unlock(store, IQDB_LOCK_STRUCTURE, true);
 	while (slot != IQDB_SLOT_NONE)
 	{
-		IqdbSlot *row = &store->slots[slot];
-		uint32_t  next = row->next;
+		uint32_t   next = store->slots[slot].next;
+		IqdbIdKind kind;
 
-		if ((iqdbi_slot_flags(row) & IQDB_SLOT_ID_BYTES) != 0)
-			iqdbi_blob_free(store, row->id);
-		iqdbi_blob_free(store, row->metadata);
+		iqdbi_blob_free(store, iqdbi_slot_blob(&store->slots[slot], &kind));
+		iqdbi_blob_free(store, iqdbi_metadata_offset(store, slot));
 		push_free(store, slot);
 		slot = next;
 	}
@@ -324,7 +342,7 @@ grow_regions(IqdbStore *store, const IqdbEngine *engine, uint32_t count, IqdbErr
 
 	IQDB_TRY(iqdb_arena_grow(store->arena, IQDB_REGION_SLOTS, (uint64_t) count * sizeof(IqdbSlot), err));
 	IQDB_TRY(iqdb_arena_grow(store->arena, IQDB_REGION_STATES, state_bytes, err));
-	IQDB_TRY(iqdb_arena_grow(store->arena, IQDB_REGION_NORMS, (uint64_t) count * sizeof(float), err));
+	IQDB_TRY(iqdb_arena_grow(store->arena, IQDB_REGION_NORMS, count * norm_bytes(&store->header->options), err));
 	IQDB_TRY(iqdb_arena_grow(store->arena, IQDB_REGION_VECTORS, count * vector_size, err));
 	return engine->reserve(store, count, err);
 }
@@ -369,14 +387,26 @@ typedef struct RowBlobs
 } RowBlobs;
 
 static IqdbStatus
-put_blobs(IqdbStore *store, const IqdbRow *row, RowBlobs *blobs_out, IqdbError *err)
+put_id(IqdbStore *store, IqdbId id, uint64_t *offset_out, IqdbError *err)
+{
+	*offset_out = 0;
+	if (iqdbi_id_fits(id))
+		return IQDB_OK;
+	if (id.kind == IQDB_ID_BYTES)
+		return iqdbi_blob_put(store, id.bytes, id.length, offset_out, err);
+	return iqdbi_blob_put(store, (const unsigned char *) &id.number, sizeof(id.number), offset_out, err);
+}
+
+/* What a row in this slot keeps elsewhere. */
+static IqdbStatus
+put_blobs(IqdbStore *store, uint32_t slot, const IqdbRow *row, RowBlobs *blobs_out, IqdbError *err)
 {
 	IqdbStatus status;
 
-	blobs_out->id = 0;
 	blobs_out->metadata = 0;
-	if (row->id.kind == IQDB_ID_BYTES)
-		IQDB_TRY(iqdbi_blob_put(store, row->id.bytes, row->id.length, &blobs_out->id, err));
+	if (row->metadata != NULL)
+		IQDB_TRY(iqdb_arena_grow(store->arena, IQDB_REGION_METADATA, ((uint64_t) slot + 1) * sizeof(uint64_t), err));
+	IQDB_TRY(put_id(store, row->id, &blobs_out->id, err));
 	if (row->metadata == NULL)
 		return IQDB_OK;
 	status = iqdbi_blob_put(store, row->metadata, row->metadata_length, &blobs_out->metadata, err);
@@ -388,16 +418,16 @@ put_blobs(IqdbStore *store, const IqdbRow *row, RowBlobs *blobs_out, IqdbError *
 static void
 fill_slot(IqdbStore *store, uint32_t slot, const IqdbRow *row, const RowBlobs *blobs, uint64_t sequence, float norm)
 {
-	uint32_t  dimension = store->header->options.dimension;
-	uint32_t  stride = store->header->stride;
-	IqdbSlot *target = &store->slots[slot];
-	float    *vector = store->vectors + (size_t) slot * stride;
+	uint32_t dimension = store->header->options.dimension;
+	uint32_t stride = store->header->stride;
+	float   *vector = store->vectors + (size_t) slot * stride;
+	uint64_t id = blobs->id != 0 ? IQDB_SLOT_BLOB | (blobs->id + row->id.kind) : row->id.number;
 
-	iqdbi_slot_set_flags(target, blobs->id != 0 ? IQDB_SLOT_ID_BYTES : 0);
-	target->id = blobs->id != 0 ? blobs->id : row->id.number;
-	target->sequence = sequence;
-	target->metadata = blobs->metadata;
-	store->norms[slot] = norm;
+	store->slots[slot].word = id | sequence >> 32 << 48;
+	store->slots[slot].sequence = (uint32_t) sequence;
+	set_metadata(store, slot, blobs->metadata);
+	if (store->norms != NULL)
+		store->norms[slot] = norm;
 	if (row->vector == NULL)
 	{
 		memset(vector, 0, stride * sizeof(float));
@@ -464,8 +494,11 @@ put_locked(IqdbStore *store, const IqdbEngine *engine, const IqdbRow *row, uint6
 	uint32_t slot;
 	RowBlobs blobs;
 
+	if (store->header->next_sequence > IQDB_SEQUENCE_MAX)
+		return iqdb_fail(err, IQDB_ERR_LIMIT, "an index takes at most %llu rows in its life; a new one goes on",
+						 (unsigned long long) IQDB_SEQUENCE_MAX);
 	IQDB_TRY(next_slot(store, engine, &slot, err));
-	IQDB_TRY(put_blobs(store, row, &blobs, err));
+	IQDB_TRY(put_blobs(store, slot, row, &blobs, err));
 	/* nothing below fails */
 	take_slot(store, slot);
 	fill_slot(store, slot, row, &blobs, store->header->next_sequence++, norm);
@@ -480,10 +513,11 @@ put_locked(IqdbStore *store, const IqdbEngine *engine, const IqdbRow *row, uint6
 	return IQDB_OK;
 }
 
+/* What NORMS is to hold. */
 static float
 norm_of(const IqdbStore *store, const float *vector)
 {
-	if (vector == NULL)
+	if (vector == NULL || store->norms == NULL)
 		return 0.0f;
 	return store->kernels->sums[IQDB_SUM_DOT].pair(vector, vector, store->header->options.dimension);
 }
@@ -558,7 +592,7 @@ iqdb_store_load_row(IqdbStore *store, const IqdbEngine *engine, uint32_t slot, u
 	else
 		status = load_gap(store, engine, slot + 1, err);
 	if (status == IQDB_OK)
-		status = put_blobs(store, row, &blobs, err);
+		status = put_blobs(store, slot, row, &blobs, err);
 	if (status == IQDB_OK)
 	{
 		IqdbStoreHeader *header = store->header;

@@ -4,12 +4,13 @@
  * The store is what every engine stands on. A row lives in a slot, a 32-bit number that never changes while the row
  * lives. Arrays by slot sit in regions of their own, so that a scan touches only what it needs:
  *
- *   SLOTS    IqdbSlot, 32 bytes: id, sequence, metadata, chain of the id map
- *   STATES   1 byte: free, known, live, dead (atomic)
- *   NORMS    float: squared norm of the vector, dot(v, v) by the kernel table in use
+ *   SLOTS    IqdbSlot, 16 bytes: id, sequence, chain of the id map
+ *   STATES   1 byte: free, known, live, dead, limbo (atomic)
+ *   NORMS    float: squared norm of the vector, dot(v, v) by the kernel table in use; where keys need it (cosine)
  *   VECTORS  float[stride]: 64-byte aligned rows where that costs at most an eighth, else 16-byte aligned; zero-padded
  *   BUCKETS  heads of the id map (linear hashing, Litwin 1980: grows bucket by bucket, no pause)
- *   BLOBS    encoded metadata and byte-string ids
+ *   BLOBS    encoded metadata, byte-string ids, and numbers that a slot has no room for
+ *   METADATA u64: where the row's metadata lies in BLOBS. Reaches no farther than the last row that ever had some
  *
  * VECTORS may be the arena's paged region: then vectors lie in a file that the kernel reads and evicts page by page, and all
  * else is memory. Nothing changes for a reader but the time it takes; who knows beforehand which vectors he will read says so
@@ -21,8 +22,9 @@
  *   ROWS       exclusive for put and remove (slot allocation, id map, counters), shared for look-up by id.
  * Neither is ever held when a function of this header returns, nor across a call out of the core.
  *
- * Life of a slot: FREE -> (put) LIVE -> (remove) DEAD -> (engine lets go: release) limbo -> (reclaim) FREE.
- * A row is fully written before its state says LIVE (release store); a DEAD slot keeps its content until reclaim.
+ * Life of a slot: FREE -> (put) LIVE -> (remove) DEAD -> (engine lets go: release) LIMBO -> (reclaim) FREE.
+ * A row is fully written before its state says LIVE (release store), METADATA has grown before as far as it must, and who
+ * sees LIVE sees how far. A slot that is DEAD or in LIMBO keeps its content until reclaim.
  */
 #ifndef IQDB_ENGINE_STORE_H
 #define IQDB_ENGINE_STORE_H
@@ -54,6 +56,7 @@ enum
 	IQDB_REGION_VECTORS,
 	IQDB_REGION_BUCKETS,
 	IQDB_REGION_BLOBS,
+	IQDB_REGION_METADATA,
 	IQDB_REGION_HOST,   /* the host's own bytes, committed in full at format */
 	IQDB_REGION_ENGINE, /* first of the engine's own */
 	IQDB_ENGINE_REGIONS_MAX = IQDB_ARENA_REGIONS_MAX - IQDB_REGION_ENGINE
@@ -69,20 +72,27 @@ typedef enum IqdbRowState
 	IQDB_ROW_FREE = 0,
 	IQDB_ROW_KNOWN = 1, /* the id is known, but has no vector: never found by a search */
 	IQDB_ROW_LIVE = 2,
-	IQDB_ROW_DEAD = 3   /* removed; kept until no engine and no reader can reach it */
+	IQDB_ROW_DEAD = 3,  /* removed; kept until no engine and no reader can reach it */
+	IQDB_ROW_LIMBO = 4  /* removed, and the engine let go of it: waits to be reclaimed */
 } IqdbRowState;
 
+/*
+ * What a row has beside its vector, packed. The first two do not change while the row can be seen; next does, and is for
+ * holders of ROWS. Read through the functions below.
+ */
 typedef struct IqdbSlot
 {
-	uint64_t id;       /* the number, or the blob offset of the byte string */
-	uint64_t sequence; /* insertion order; ties are broken by it */
-	uint64_t metadata; /* blob offset, 0 = none */
+	uint64_t word;     /* bits 0..47 the id, 48..62 the sequence's upper bits, 63 IQDB_SLOT_BLOB */
+	uint32_t sequence; /* its lower 32 bits */
 	uint32_t next;     /* next slot in the id map's chain, or in the free / limbo list */
-	uint32_t flags;    /* IQDB_SLOT_* */
 } IqdbSlot;
 
-#define IQDB_SLOT_ID_BYTES 1u /* id is a byte string in BLOBS */
-#define IQDB_SLOT_LIMBO 2u    /* DEAD, and let go of: waits to be reclaimed */
+/* The id is no number below IQDB_SLOT_NUMBER_END: its bits are the offset of a blob, + its kind (an IqdbIdKind). */
+#define IQDB_SLOT_BLOB (UINT64_C(1) << 63)
+#define IQDB_SLOT_NUMBER_END (UINT64_C(1) << 48)
+
+/* Sequences are 1 .. this: an index takes so many puts from format, what it was loaded from included. */
+#define IQDB_SEQUENCE_MAX ((UINT64_C(1) << 47) - 1)
 
 typedef struct IqdbStoreHeader
 {
@@ -91,7 +101,7 @@ typedef struct IqdbStoreHeader
 	_Atomic uint32_t slot_count;    /* slots ever used: valid slots are below it */
 	_Atomic uint32_t live_count;
 	uint32_t         known_count;
-	uint32_t         dead_count;    /* DEAD, limbo included */
+	uint32_t         dead_count;    /* DEAD and LIMBO */
 	uint32_t         free_head;
 	uint32_t         free_count;
 	uint32_t         limbo_head;
@@ -114,9 +124,10 @@ typedef struct IqdbStore
 	void              *engine_header; /* IQDB_HEADERS_SIZE - IQDB_ENGINE_HEADER_OFFSET bytes */
 	IqdbSlot          *slots;
 	_Atomic uint8_t   *states;
-	float             *norms;
+	float             *norms;         /* NULL where they are not kept */
 	float             *vectors;
 	unsigned char     *blobs;
+	uint64_t          *metadata;      /* only as far as the region reaches */
 	bool               paged;         /* vectors are on disk */
 } IqdbStore;
 
@@ -130,28 +141,39 @@ iqdb_store_vector(const IqdbStore *store, uint32_t slot)
 static inline uint64_t
 iqdb_store_sequence(const IqdbStore *store, uint32_t slot)
 {
-	return store->slots[slot].sequence;
+	const IqdbSlot *row = &store->slots[slot];
+
+	return (row->word & ~IQDB_SLOT_BLOB) >> 48 << 32 | row->sequence;
 }
 
-/* The row's id, where it is a number; else anything. */
+/* The row's id; a byte string points into the arena. Caller holds STRUCTURE shared. */
+IqdbId iqdb_store_id(const IqdbStore *store, uint32_t slot);
+
+/* The same where it is a number; 0 for a byte string. */
 static inline uint64_t
 iqdb_store_number(const IqdbStore *store, uint32_t slot)
 {
-	return store->slots[slot].id;
+	uint64_t word = store->slots[slot].word;
+
+	return (word & IQDB_SLOT_BLOB) == 0 ? word & (IQDB_SLOT_NUMBER_END - 1) : iqdb_store_id(store, slot).number;
 }
 
-/* Squared norm of the row's vector: dot(v, v) by the kernel table in use. */
+/* Squared norm of the row's vector: dot(v, v) by the kernel table in use. Where norms are not kept, the vector is read. */
 static inline float
 iqdb_store_norm2(const IqdbStore *store, uint32_t slot)
 {
-	return store->norms[slot];
+	const float *vector = iqdb_store_vector(store, slot);
+
+	if (store->norms != NULL)
+		return store->norms[slot];
+	return store->kernels->sums[IQDB_SUM_DOT].pair(vector, vector, store->header->options.dimension);
 }
 
-/* Squared norms of rows from this one on, for iqdb_metric_finish(); NULL or anything where keys need none. */
+/* Squared norms of rows from this one on, for iqdb_metric_finish(); NULL where its keys need none. */
 static inline const float *
 iqdb_store_key_norms(const IqdbStore *store, uint32_t first)
 {
-	return store->norms + first;
+	return store->norms != NULL ? store->norms + first : NULL;
 }
 
 /* The slot is about to be read. */
@@ -214,9 +236,6 @@ iqdb_store_unlock(const IqdbStore *store, uint32_t lock, bool exclusive)
 
 /* Encoded metadata of a row (meta/metadata.h), NULL and 0 when it has none. Caller holds STRUCTURE shared. */
 const unsigned char *iqdb_store_metadata(const IqdbStore *store, uint32_t slot, size_t *length_out);
-
-/* The row's id; a byte string points into the arena. Caller holds STRUCTURE shared. */
-IqdbId iqdb_store_id(const IqdbStore *store, uint32_t slot);
 
 /* Slot of a KNOWN or LIVE id, or IQDB_SLOT_NONE. Takes ROWS shared. */
 uint32_t iqdb_store_find(const IqdbStore *store, IqdbId id);

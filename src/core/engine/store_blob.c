@@ -1,5 +1,5 @@
 /*
- * store_blob.c - byte strings of any length in the BLOBS region: encoded metadata, byte-string ids.
+ * store_blob.c - byte strings of any length in the BLOBS region: encoded metadata, ids that a slot has no room for.
  *
  * Owns: the region's layout. A blob is a length (u32) and that many bytes, in a piece whose size is one of 48 classes: four per
  * doubling up to 8 kB (at most a fifth is wasted), then one per doubling up to 512 MB. Pieces start at multiples of 16;
@@ -79,6 +79,8 @@ iqdbi_blob_put(IqdbStore *store, const unsigned char *bytes, size_t length, uint
 	{
 		uint64_t end = header->blob_end + iqdbi_blob_class_size(class_number);
 
+		if (end > IQDB_SLOT_NUMBER_END)
+			return iqdb_fail(err, IQDB_ERR_LIMIT, "metadata and ids of an index are at most 2^48 bytes");
 		IQDB_TRY(iqdb_arena_grow(store->arena, IQDB_REGION_BLOBS, end, err));
 		offset = header->blob_end;
 		header->blob_end = end;

@@ -67,6 +67,23 @@ check_blob(Check *check, uint32_t slot, uint64_t offset, const char *what)
 }
 
 static void
+check_blobs_of(Check *check, uint32_t slot)
+{
+	IqdbIdKind kind;
+	uint64_t   id = iqdbi_slot_blob(&check->store->slots[slot], &kind);
+	uint64_t   findings = check->finding_count;
+	uint32_t   length;
+
+	check_blob(check, slot, id, "id");
+	check_blob(check, slot, iqdbi_metadata_offset(check->store, slot), "metadata");
+	if (id == 0 || check->finding_count != findings || kind == IQDB_ID_BYTES)
+		return;
+	(void) iqdbi_blob_bytes(check->store, id, &length);
+	if (kind != IQDB_ID_U64 || length != sizeof(uint64_t) || iqdbi_id_fits(iqdb_store_id(check->store, slot)))
+		found(check, "slot %u: id is no number of its kind", slot);
+}
+
+static void
 check_vector(Check *check, uint32_t slot)
 {
 	const IqdbStore *store = check->store;
@@ -76,7 +93,7 @@ check_vector(Check *check, uint32_t slot)
 
 	if (iqdb_vector_check(vector, dimension, NULL) != IQDB_OK)
 		found(check, "slot %u: vector has a component that is not finite", slot);
-	else if (memcmp(&norm, &store->norms[slot], sizeof(norm)) != 0)
+	else if (store->norms != NULL && memcmp(&norm, &store->norms[slot], sizeof(norm)) != 0)
 		found(check, "slot %u: stored norm is not that of the vector", slot);
 	for (uint32_t i = dimension; i < store->header->stride; i++)
 	{
@@ -92,20 +109,16 @@ static void
 check_row(Check *check, uint32_t slot, IqdbRowState state)
 {
 	const IqdbStore     *store = check->store;
-	const IqdbSlot      *row = &store->slots[slot];
+	uint64_t             sequence = iqdb_store_sequence(store, slot);
 	uint64_t             count = check->live + check->known;
 	uint64_t             findings = check->finding_count;
 	const unsigned char *metadata;
 	size_t               length;
 
-	if (iqdbi_slot_flags(row) & IQDB_SLOT_LIMBO)
-		found(check, "slot %u: in limbo, but not dead", slot);
-	if (row->sequence == 0 || row->sequence >= store->header->next_sequence)
+	if (sequence == 0 || sequence >= store->header->next_sequence)
 		found(check, "slot %u: sequence out of range", slot);
-	check->sequences[count] = (IqdbCandidate){.sequence = row->sequence, .slot = slot};
-	if (iqdbi_slot_flags(row) & IQDB_SLOT_ID_BYTES)
-		check_blob(check, slot, row->id, "id");
-	check_blob(check, slot, row->metadata, "metadata");
+	check->sequences[count] = (IqdbCandidate){.sequence = sequence, .slot = slot};
+	check_blobs_of(check, slot);
 	if (check->finding_count != findings)
 		return;
 	metadata = iqdb_store_metadata(store, slot, &length);
@@ -122,8 +135,7 @@ check_slots(Check *check)
 {
 	for (uint32_t slot = 0; slot < check->slot_count; slot++)
 	{
-		const IqdbSlot *row = &check->store->slots[slot];
-		IqdbRowState    state = iqdb_store_state(check->store, slot);
+		IqdbRowState state = iqdb_store_state(check->store, slot);
 
 		switch (state)
 		{
@@ -138,12 +150,12 @@ check_slots(Check *check)
 				check_row(check, slot, state);
 				check->live++;
 				break;
+			case IQDB_ROW_LIMBO:
+				check->limbo++;
+				/* fall through */
 			case IQDB_ROW_DEAD:
 				check->dead++;
-				check->limbo += (iqdbi_slot_flags(row) & IQDB_SLOT_LIMBO) != 0;
-				if (iqdbi_slot_flags(row) & IQDB_SLOT_ID_BYTES)
-					check_blob(check, slot, row->id, "id");
-				check_blob(check, slot, row->metadata, "metadata");
+				check_blobs_of(check, slot);
 				break;
 			default:
 				found(check, "slot %u: state %d is none", slot, (int) state);
@@ -200,7 +212,7 @@ check_lists(Check *check)
 	uint32_t               last;
 
 	check_list(check, header->free_head, header->free_count, IQDB_ROW_FREE, "free", &last);
-	check_list(check, header->limbo_head, header->limbo_count, IQDB_ROW_DEAD, "limbo", &last);
+	check_list(check, header->limbo_head, header->limbo_count, IQDB_ROW_LIMBO, "limbo", &last);
 	if (last != header->limbo_tail)
 		found(check, "limbo list does not end at its tail");
 }

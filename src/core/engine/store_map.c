@@ -50,12 +50,11 @@ iqdbi_map_format(IqdbStore *store, IqdbError *err)
 static bool
 slot_has_id(const IqdbStore *store, uint32_t slot, IqdbId id)
 {
-	const IqdbSlot *row = &store->slots[slot];
-	bool            is_bytes = (iqdbi_slot_flags(row) & IQDB_SLOT_ID_BYTES) != 0;
+	uint64_t word = store->slots[slot].word;
 
-	if (is_bytes != (id.kind == IQDB_ID_BYTES))
-		return false;
-	return is_bytes ? iqdb_id_equal(iqdb_store_id(store, slot), id) : row->id == id.number;
+	if (iqdbi_id_fits(id))
+		return (word & (IQDB_SLOT_BLOB | (IQDB_SLOT_NUMBER_END - 1))) == id.number;
+	return (word & IQDB_SLOT_BLOB) != 0 && iqdb_id_equal(iqdb_store_id(store, slot), id);
 }
 
 uint32_t

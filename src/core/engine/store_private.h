@@ -12,17 +12,36 @@
 #define IQDBI_BLOB_UNIT 16u
 #define IQDBI_BLOB_CLASSES 48u
 
-/* slots[].flags is looked at by readers while a slot that died enters limbo. */
-static inline uint32_t
-iqdbi_slot_flags(const IqdbSlot *slot)
+/* ---- slots ---- */
+
+/* Does a slot have room for the id itself? */
+static inline bool
+iqdbi_id_fits(IqdbId id)
 {
-	return __atomic_load_n(&slot->flags, __ATOMIC_RELAXED);
+	return id.kind == IQDB_ID_U64 && id.number < IQDB_SLOT_NUMBER_END;
 }
 
-static inline void
-iqdbi_slot_set_flags(IqdbSlot *slot, uint32_t flags)
+/* Where the id lies in BLOBS, 0 = in the slot itself; and what it is there. */
+static inline uint64_t
+iqdbi_slot_blob(const IqdbSlot *row, IqdbIdKind *kind_out)
 {
-	__atomic_store_n(&slot->flags, flags, __ATOMIC_RELAXED);
+	uint64_t bits = row->word & (IQDB_SLOT_NUMBER_END - 1);
+
+	*kind_out = (row->word & IQDB_SLOT_BLOB) != 0 ? (IqdbIdKind) (bits % IQDBI_BLOB_UNIT) : IQDB_ID_U64;
+	return (row->word & IQDB_SLOT_BLOB) != 0 ? bits - bits % IQDBI_BLOB_UNIT : 0;
+}
+
+/*
+ * Where the row's metadata lies in BLOBS, 0 = nowhere. For holders of ROWS, and for readers who saw the row LIVE: an entry
+ * is written before the state, and then only once nobody looks any more.
+ */
+static inline uint64_t
+iqdbi_metadata_offset(const IqdbStore *store, uint32_t slot)
+{
+	const IqdbArenaRegion *region = &iqdb_arena_header(store->arena)->regions[IQDB_REGION_METADATA];
+	uint64_t               committed = __atomic_load_n(&region->committed, __ATOMIC_ACQUIRE);
+
+	return slot < committed / sizeof(uint64_t) ? store->metadata[slot] : 0;
 }
 
 /* ---- id map (store_map.c) ---- */
@@ -32,7 +51,7 @@ IqdbStatus iqdbi_map_format(IqdbStore *store, IqdbError *err) IQDB_MUST_CHECK;
 /* Slot of the id, or IQDB_SLOT_NONE. */
 uint32_t iqdbi_map_find(const IqdbStore *store, IqdbId id, uint64_t hash);
 
-/* The slot's id must not be in the map yet; its id and flags are set. */
+/* The slot's id must not be in the map yet; it is set. */
 void iqdbi_map_insert(IqdbStore *store, uint32_t slot, uint64_t hash);
 
 /* The slot is in the map. */

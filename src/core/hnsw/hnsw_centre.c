@@ -32,10 +32,11 @@ typedef struct Review
 static double
 length_factor(const IqdbiHnsw *graph, uint32_t slot)
 {
-	double norm2 = (double) iqdb_store_norm2(graph->store, slot);
+	double norm2;
 
 	if (graph->metric != IQDB_METRIC_COSINE)
 		return 1.0;
+	norm2 = (double) iqdb_store_norm2(graph->store, slot);
 	return norm2 > 0.0 ? 1.0 / sqrt(norm2) : 0.0;
 }
 

@@ -27,7 +27,7 @@ iqdbi_target_row(const IqdbiHnsw *graph, IqdbiTarget *target, uint32_t slot)
 		return;
 	}
 	target->vector = iqdb_store_vector(graph->store, slot);
-	target->norm2 = iqdb_store_norm2(graph->store, slot);
+	target->norm2 = graph->metric == IQDB_METRIC_COSINE ? iqdb_store_norm2(graph->store, slot) : 0.0f;
 }
 
 void
