@@ -1246,6 +1246,9 @@ kernels_agree(void **state)
 								 kernels->finish(sums[0], scales, scalars[1], &line, 0.5f, keys[1]));
 				assert_memory_equal(keys[0], keys[1], sizeof(keys[0]));
 			}
+			plain->widen((const uint16_t *) (const void *) codes, keys[0]);
+			kernels->widen((const uint16_t *) (const void *) codes, keys[1]);
+			assert_memory_equal(keys[0], keys[1], sizeof(keys[0]));
 			for (int with = 0; with < 2; with++)
 			{
 				const float *other = with ? scalars[1] : NULL;
@@ -1261,6 +1264,52 @@ kernels_agree(void **state)
 			free(codes);
 			free(tables);
 		}
+	}
+}
+
+static float
+float_of(uint32_t bits)
+{
+	float value;
+
+	memcpy(&value, &bits, sizeof(value));
+	return value;
+}
+
+static void
+short_floats_are_the_nearest(void **state)
+{
+	static const uint32_t bits[][2] = {{0, 0},
+									   {0x3f800000, 0x3f800000},
+									   {0x3f807fff, 0x3f800000},
+									   {0x3f808000, 0x3f800000}, /* in the middle: to the even one */
+									   {0x3f808001, 0x3f810000},
+									   {0x3f818000, 0x3f820000},
+									   {0xbf818000, 0xbf820000},
+									   {0x00008001, 0x00010000},
+									   {0x7f7fffff, 0x7f800000},
+									   {0x7f800000, 0x7f800000},
+									   {0xff800000, 0xff800000}};
+	const IqdbiIvfKernels *plain = iqdbi_ivf_kernels(iqdb_kernels_named("scalar"));
+	IqdbRng                rng;
+
+	(void) state;
+	for (size_t i = 0; i < sizeof(bits) / sizeof(*bits); i++)
+		assert_true(iqdbi_code_shorten(float_of(bits[i][0])) == float_of(bits[i][1]));
+	assert_true(isnan(iqdbi_code_shorten(NAN)));
+	iqdb_rng_seed(&rng, SEED);
+	for (int round = 0; round < 10000; round++)
+	{
+		float    value = (float) samples_gauss(&rng);
+		float    nearest = iqdbi_code_shorten(value);
+		uint32_t kept;
+		uint16_t halves[32] = {0};
+		float    floats[32];
+
+		memcpy(&kept, &nearest, sizeof(kept));
+		halves[round % 32] = (uint16_t) (kept >> 16);
+		plain->widen(halves, floats);
+		assert_true(floats[round % 32] == nearest && fabsf(nearest - value) <= fabsf(value) / 256);
 	}
 }
 
@@ -1301,6 +1350,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(kernels_agree),
+		cmocka_unit_test(short_floats_are_the_nearest),
 		cmocka_unit_test(a_pick_keeps_the_smallest),
 		cmocka_unit_test(every_metric_matches_the_model),
 		cmocka_unit_test(streams_of_unknown_length_are_complete),

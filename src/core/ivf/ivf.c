@@ -10,7 +10,7 @@
 
 #include "core/base/rng.h"
 
-#define LAYOUT 1u
+#define LAYOUT 2u
 
 /*
  * Training by itself. While an index is not trained it is scanned: so many rows (with a given number of lists: so many per

@@ -39,20 +39,21 @@ round_up(size_t bytes)
 /* ---- shape ---- */
 
 static IqdbiBlockLayout
-block_layout(IqdbiCoding coding, bool scales, bool offsets, size_t words)
+block_layout(IqdbiCoding coding, bool scales, bool offsets, bool short_scalars, size_t words)
 {
-	IqdbiBlockLayout layout = {.coding = coding, .words = words};
+	IqdbiBlockLayout layout = {.coding = coding, .words = words, .short_scalars = short_scalars};
+	size_t           scalar = short_scalars ? sizeof(uint16_t) : sizeof(float);
 	size_t           at = IQDBI_BLOCK_SLOTS_AT + IQDBI_BLOCK_ROWS * sizeof(uint32_t);
 
 	if (scales)
 	{
 		layout.scales_at = at;
-		at += IQDBI_BLOCK_ROWS * sizeof(float);
+		at += IQDBI_BLOCK_ROWS * scalar;
 	}
 	if (offsets)
 	{
 		layout.offsets_at = at;
-		at += IQDBI_BLOCK_ROWS * sizeof(float);
+		at += IQDBI_BLOCK_ROWS * scalar;
 	}
 	layout.codes_at = at;
 	layout.size = round_up(at + words * (iqdbi_layout_scalar(&layout) ? 4 : 1) * IQDBI_BLOCK_ROWS);
@@ -86,22 +87,23 @@ shape_rows(IqdbiIvf *ivf, const IqdbIndexOptions *options)
 	{
 		case IQDB_QUANTIZATION_SQ8:
 			if (dim < HALVES_DIMENSION_MIN)
-				ivf->rows = block_layout(IQDBI_CODING_BYTES, true, true, quads(dim));
+				ivf->rows = block_layout(IQDBI_CODING_BYTES, true, true, false, quads(dim));
 			else
-				ivf->rows = block_layout(IQDBI_CODING_HALVES, true, true, iqdb_packed_octets(dim));
+				ivf->rows = block_layout(IQDBI_CODING_HALVES, true, true, true, iqdb_packed_octets(dim));
 			break;
 		case IQDB_QUANTIZATION_PQ:
-			ivf->rows = block_layout(IQDBI_CODING_PRODUCT, false, options->metric == IQDB_METRIC_L2, (nibbles + 1) / 2);
+			ivf->rows = block_layout(IQDBI_CODING_PRODUCT, false, options->metric == IQDB_METRIC_L2, true,
+									 (nibbles + 1) / 2);
 			(void) (iqdb_pq_init_uneven(dim, nibbles, 16, &ivf->pq, NULL) == IQDB_OK);
 			ivf->codebook = iqdb_pq_codebook_floats(&ivf->pq);
 			break;
 		case IQDB_QUANTIZATION_BQ:
 			nibbles = (dim + SIGNS_NIBBLE_DIMS - 1) / SIGNS_NIBBLE_DIMS;
-			ivf->rows = block_layout(IQDBI_CODING_SIGNS, true, true, (nibbles + 1) / 2);
+			ivf->rows = block_layout(IQDBI_CODING_SIGNS, true, true, true, (nibbles + 1) / 2);
 			ivf->codebook = (size_t) ROTATION_ROUNDS * dim;
 			break;
 		default:
-			ivf->rows = block_layout(IQDBI_CODING_NONE, false, false, 0);
+			ivf->rows = block_layout(IQDBI_CODING_NONE, false, false, false, 0);
 			break;
 	}
 }
@@ -120,9 +122,9 @@ iqdbi_ivf_shape(IqdbiIvf *ivf_out, const IqdbIndexOptions *options, size_t strid
 	ivf_out->work_stride = (ivf_out->work_dim + 15) / 16 * 16;
 	shape_rows(ivf_out, options);
 	if (ivf_out->coded_centres)
-		ivf_out->centres = block_layout(IQDBI_CODING_BYTES, true, true, quads(ivf_out->work_dim));
+		ivf_out->centres = block_layout(IQDBI_CODING_BYTES, true, true, false, quads(ivf_out->work_dim));
 	else
-		ivf_out->centres = block_layout(IQDBI_CODING_NONE, false, false, 0);
+		ivf_out->centres = block_layout(IQDBI_CODING_NONE, false, false, false, 0);
 }
 
 void

@@ -91,6 +91,20 @@ iqdbi_work_vector(const IqdbiIvf *ivf, float radius2, const float *vector, float
 		out[ivf->dim] = sqrtf(radius2 - norm2);
 }
 
+float
+iqdbi_code_shorten(float value)
+{
+	uint32_t bits;
+
+	memcpy(&bits, &value, sizeof(bits));
+	if ((bits & UINT32_C(0x7f800000)) == UINT32_C(0x7f800000))
+		return value;
+	bits += UINT32_C(0x7fff) + (bits >> 16 & 1);
+	bits &= UINT32_C(0xffff0000);
+	memcpy(&value, &bits, sizeof(value));
+	return value;
+}
+
 /* ---- byte codes ---- */
 
 typedef struct ByteCode
@@ -100,21 +114,22 @@ typedef struct ByteCode
 	int32_t sum;    /* of the signed bytes */
 } ByteCode;
 
-/* How components become numbers: magnitudes up to max, zero as `plus`. */
+/* How components become numbers: magnitudes up to max, zero as `plus`; whether the scale is kept short. */
 typedef struct ByteRange
 {
 	float   max;
 	int32_t plus;
+	bool    short_scale;
 } ByteRange;
 
-static const ByteRange query_range = {BYTE_MAX, 0};
+static const ByteRange query_range = {BYTE_MAX, 0, false};
 
 static ByteRange
 row_range(const IqdbiBlockLayout *layout)
 {
 	if (layout->coding == IQDBI_CODING_HALVES)
-		return (ByteRange){HALF_MAX, HALF_ZERO};
-	return (ByteRange){BYTE_MAX, BYTE_ZERO};
+		return (ByteRange){HALF_MAX, HALF_ZERO, layout->short_scalars};
+	return (ByteRange){BYTE_MAX, BYTE_ZERO, layout->short_scalars};
 }
 
 /* a * factor - b, a number per byte; bytes behind dim are zeros. */
@@ -131,9 +146,11 @@ code_bytes(const IqdbiIvf *ivf, const float *a, float factor, const float *b, si
 		memset(bytes, range.plus, padded);
 		return code;
 	}
-	ivf->kernels->round(floats, dim, range.max / largest, range.plus, bytes, &code.sum, &squares);
+	/* shortened by 1/512 at most, and no number rounds beyond max */
+	code.scale = range.short_scale ? iqdbi_code_shorten(largest / range.max) : largest / range.max;
+	ivf->kernels->round(floats, dim, range.short_scale ? 1.0f / code.scale : range.max / largest, range.plus, bytes,
+						&code.sum, &squares);
 	memset(bytes + dim, range.plus, padded - dim);
-	code.scale = largest / range.max;
 	code.square = code.scale * code.scale * (float) squares;
 	return code;
 }
@@ -210,7 +227,7 @@ code_signs(const IqdbiIvf *ivf, const IqdbiModel *model, const float *centre, co
 		absolute += fabs((double) residual[i]);
 		along += plus ? (double) centred[i] : -(double) centred[i];
 	}
-	code->scale = (float) (square / absolute);
+	code->scale = iqdbi_code_shorten((float) (square / absolute));
 	if (ivf->metric != IQDB_METRIC_DOT)
 		code->offset = (float) (square + 2 * (double) code->scale * along);
 }
@@ -275,6 +292,8 @@ iqdbi_code_row(const IqdbiIvf *ivf, const IqdbiModel *model, uint32_t list, uint
 	}
 	if (factor == 0.0f)
 		code->offset += 1.0f;
+	if (ivf->rows.short_scalars)
+		code->offset = iqdbi_code_shorten(code->offset);
 }
 
 void
@@ -320,20 +339,33 @@ packed_pair(const uint8_t *bytes, size_t pair)
 	return (uint8_t) (bytes[2 * pair] | bytes[2 * pair + 1] << 4);
 }
 
+/* One of the scales or offsets that begin at `at`; 0 = there are none. */
 static void
-put_scalars(const IqdbiBlockLayout *layout, unsigned char *block, uint32_t place, float scale, float offset)
+put_scalar(const IqdbiBlockLayout *layout, unsigned char *block, size_t at, uint32_t place, float value)
 {
-	if (layout->scales_at != 0)
-		((float *) (void *) (block + layout->scales_at))[place] = scale;
-	if (layout->offsets_at != 0)
-		((float *) (void *) (block + layout->offsets_at))[place] = offset;
+	uint32_t bits;
+
+	if (at == 0)
+		return;
+	memcpy(&bits, &value, sizeof(bits));
+	if (layout->short_scalars)
+		((uint16_t *) (void *) (block + at))[place] = (uint16_t) (bits >> 16);
+	else
+		((uint32_t *) (void *) (block + at))[place] = bits;
 }
 
-static void
-get_scalars(const IqdbiBlockLayout *layout, const unsigned char *block, uint32_t place, float *scale, float *offset)
+static float
+get_scalar(const IqdbiBlockLayout *layout, const unsigned char *block, size_t at, uint32_t place)
 {
-	*scale = layout->scales_at != 0 ? iqdbi_block_scales(layout, block)[place] : 0.0f;
-	*offset = layout->offsets_at != 0 ? iqdbi_block_offsets(layout, block)[place] : 0.0f;
+	uint32_t bits = 0;
+	float    value;
+
+	if (at != 0 && layout->short_scalars)
+		bits = (uint32_t) ((const uint16_t *) (const void *) (block + at))[place] << 16;
+	else if (at != 0)
+		bits = ((const uint32_t *) (const void *) (block + at))[place];
+	memcpy(&value, &bits, sizeof(value));
+	return value;
 }
 
 void
@@ -341,7 +373,8 @@ iqdbi_block_put(const IqdbiBlockLayout *layout, unsigned char *block, uint32_t p
 				const IqdbiCode *code)
 {
 	atomic_store_explicit(&iqdbi_block_slots(block)[place], slot, memory_order_relaxed);
-	put_scalars(layout, block, place, code->scale, code->offset);
+	put_scalar(layout, block, layout->scales_at, place, code->scale);
+	put_scalar(layout, block, layout->offsets_at, place, code->offset);
 	for (size_t word = 0; word < layout->words; word++)
 	{
 		if (iqdbi_layout_scalar(layout))
@@ -360,12 +393,12 @@ iqdbi_block_move(const IqdbiBlockLayout *layout, unsigned char *to, uint32_t to_
 				 uint32_t from_place)
 {
 	uint32_t slot = atomic_load_explicit(&iqdbi_block_slots(from)[from_place], memory_order_relaxed);
-	float    scale;
-	float    offset;
+	float    scale = get_scalar(layout, from, layout->scales_at, from_place);
+	float    offset = get_scalar(layout, from, layout->offsets_at, from_place);
 
 	atomic_store_explicit(&iqdbi_block_slots(to)[to_place], slot, memory_order_relaxed);
-	get_scalars(layout, from, from_place, &scale, &offset);
-	put_scalars(layout, to, to_place, scale, offset);
+	put_scalar(layout, to, layout->scales_at, to_place, scale);
+	put_scalar(layout, to, layout->offsets_at, to_place, offset);
 	if (iqdbi_layout_scalar(layout))
 	{
 		for (size_t quad = 0; quad < layout->words; quad++)
@@ -380,10 +413,9 @@ iqdbi_block_move(const IqdbiBlockLayout *layout, unsigned char *to, uint32_t to_
 bool
 iqdbi_block_holds(const IqdbiBlockLayout *layout, unsigned char *block, uint32_t place, const IqdbiCode *code)
 {
-	float scale;
-	float offset;
+	float scale = get_scalar(layout, block, layout->scales_at, place);
+	float offset = get_scalar(layout, block, layout->offsets_at, place);
 
-	get_scalars(layout, block, place, &scale, &offset);
 	if ((layout->scales_at != 0 && memcmp(&scale, &code->scale, sizeof(scale)) != 0) ||
 		(layout->offsets_at != 0 && memcmp(&offset, &code->offset, sizeof(offset)) != 0))
 		return false;
@@ -422,7 +454,7 @@ iqdbi_block_decode(const IqdbiIvf *ivf, const IqdbiModel *model, uint32_t list, 
 		}
 		return;
 	}
-	scale = iqdbi_block_scales(&ivf->rows, block)[place];
+	scale = get_scalar(&ivf->rows, block, ivf->rows.scales_at, place);
 	for (size_t d = 0; d < ivf->dim; d++)
 	{
 		bool    halves = ivf->rows.coding == IQDBI_CODING_HALVES;
@@ -619,20 +651,34 @@ iqdbi_scalar_sums(const IqdbiIvf *ivf, const IqdbiBlockLayout *layout, const uns
 		ivf->packed->dot(codes, layout->words, groups, query, start, sums_out);
 }
 
+/* The scales or offsets that begin at `at` as floats, if need be in memory for those of a block; NULL = there are none. */
+static const float *
+block_scalars(const IqdbiIvf *ivf, const unsigned char *block, size_t at, float *memory)
+{
+	if (at == 0)
+		return NULL;
+	if (!ivf->rows.short_scalars)
+		return (const float *) (const void *) (block + at);
+	ivf->kernels->widen((const uint16_t *) (const void *) (block + at), memory);
+	return memory;
+}
+
 uint32_t
 iqdbi_query_block(const IqdbiQuery *query, const unsigned char *block, uint32_t count, float limit, float *keys_out)
 {
 	const IqdbiIvf         *ivf = query->ivf;
 	const IqdbiBlockLayout *layout = &ivf->rows;
 	int32_t                 sums[IQDBI_BLOCK_ROWS];
+	float                   scales[IQDBI_BLOCK_ROWS];
+	float                   offsets[IQDBI_BLOCK_ROWS];
 	uint32_t                near;
 
 	if (iqdbi_layout_scalar(layout))
 		iqdbi_scalar_sums(ivf, layout, block, count, query->bytes, query->start, sums);
 	else
 		ivf->kernels->nibbles(block + layout->codes_at, layout->words, query->tables, sums);
-	near = ivf->kernels->finish(sums, iqdbi_block_scales(layout, block), iqdbi_block_offsets(layout, block),
-								&query->line, limit, keys_out);
+	near = ivf->kernels->finish(sums, block_scalars(ivf, block, layout->scales_at, scales),
+								block_scalars(ivf, block, layout->offsets_at, offsets), &query->line, limit, keys_out);
 	return count >= IQDBI_BLOCK_ROWS ? near : near & ((UINT32_C(1) << count) - 1);
 }
 

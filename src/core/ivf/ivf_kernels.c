@@ -61,6 +61,17 @@ finish_plain(const int32_t *sums, const float *scales, const float *offsets, con
 	return near;
 }
 
+SCANS_BLOCKS static void
+widen_plain(const uint16_t *halves, float *out)
+{
+	for (uint32_t row = 0; row < IQDBI_BLOCK_ROWS; row++)
+	{
+		uint32_t bits = (uint32_t) halves[row] << 16;
+
+		memcpy(&out[row], &bits, sizeof(bits));
+	}
+}
+
 static float
 residual_plain(const float *a, float factor, const float *b, size_t dim, float *out)
 {
@@ -99,6 +110,7 @@ round_plain(const float *in, size_t dim, float inverse, int32_t plus, uint8_t *o
 static const IqdbiIvfKernels kernels_plain = {
 	.nibbles = nibbles_plain,
 	.finish = finish_plain,
+	.widen = widen_plain,
 	.residual = residual_plain,
 	.round = round_plain,
 };
@@ -182,6 +194,17 @@ finish_avx2(const int32_t *sums, const float *scales, const float *offsets, cons
 	return near;
 }
 
+AVX2 SCANS_BLOCKS static void
+widen_avx2(const uint16_t *halves, float *out)
+{
+	for (uint32_t row = 0; row < IQDBI_BLOCK_ROWS; row += 8)
+	{
+		__m128i eight = _mm_loadu_si128((const __m128i *) (const void *) (halves + row));
+
+		_mm256_storeu_si256((__m256i *) (void *) (out + row), _mm256_slli_epi32(_mm256_cvtepu16_epi32(eight), 16));
+	}
+}
+
 AVX2 static float
 residual_avx2(const float *a, float factor, const float *b, size_t dim, float *out)
 {
@@ -244,6 +267,7 @@ round_avx2(const float *in, size_t dim, float inverse, int32_t plus, uint8_t *ou
 static const IqdbiIvfKernels kernels_avx2 = {
 	.nibbles = nibbles_avx2,
 	.finish = finish_avx2,
+	.widen = widen_avx2,
 	.residual = residual_avx2,
 	.round = round_avx2,
 };
@@ -316,6 +340,17 @@ finish_avx512(const int32_t *sums, const float *scales, const float *offsets, co
 	return near;
 }
 
+AVX512 SCANS_BLOCKS static void
+widen_avx512(const uint16_t *halves, float *out)
+{
+	for (uint32_t row = 0; row < IQDBI_BLOCK_ROWS; row += 16)
+	{
+		__m256i sixteen = _mm256_loadu_si256((const __m256i *) (const void *) (halves + row));
+
+		_mm512_storeu_si512(out + row, _mm512_slli_epi32(_mm512_cvtepu16_epi32(sixteen), 16));
+	}
+}
+
 AVX512 static float
 residual_avx512(const float *a, float factor, const float *b, size_t dim, float *out)
 {
@@ -361,6 +396,7 @@ round_avx512(const float *in, size_t dim, float inverse, int32_t plus, uint8_t *
 static const IqdbiIvfKernels kernels_avx512 = {
 	.nibbles = nibbles_avx512,
 	.finish = finish_avx512,
+	.widen = widen_avx512,
 	.residual = residual_avx512,
 	.round = round_avx512,
 };

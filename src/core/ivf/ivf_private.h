@@ -53,6 +53,9 @@ typedef struct IqdbiIvfKernels
 	uint32_t (*finish)(const int32_t *sums, const float *scales, const float *offsets, const IqdbiLine *line,
 					   float limit, float *keys_out);
 
+	/* Floats from their upper halves, 32 of them; those of rows that do not exist are some numbers. */
+	void (*widen)(const uint16_t *halves, float *out);
+
 	/* The largest |a[i] * factor - b[i]|, and these differences; b NULL = 0. */
 	float (*residual)(const float *a, float factor, const float *b, size_t dim, float *out);
 
@@ -209,13 +212,17 @@ typedef enum IqdbiCoding
 	IQDBI_CODING_SIGNS
 } IqdbiCoding;
 
-/* Where things stand in a block: link, slots, scales and offsets where the coding has them, codes. */
+/*
+ * Where things stand in a block: link, slots, scales and offsets where the coding has them, codes. Scales and offsets are
+ * floats, or (short_scalars) their upper halves.
+ */
 typedef struct IqdbiBlockLayout
 {
 	IqdbiCoding coding;
 	size_t      words;      /* BYTES: quads of dimensions, HALVES: octets; else pairs of nibbles */
 	size_t      scales_at;  /* 0 = none */
 	size_t      offsets_at; /* 0 = none */
+	bool        short_scalars;
 	size_t      codes_at;
 	size_t      size;       /* a multiple of 64 */
 } IqdbiBlockLayout;
@@ -306,6 +313,7 @@ iqdbi_block_slots(unsigned char *block)
 	return (_Atomic uint32_t *) (void *) (block + IQDBI_BLOCK_SLOTS_AT);
 }
 
+/* Not with short_scalars. */
 static inline const float *
 iqdbi_block_scales(const IqdbiBlockLayout *layout, const unsigned char *block)
 {
@@ -414,6 +422,9 @@ iqdbi_codes_residuals(const IqdbiIvf *ivf)
 {
 	return ivf->metric != IQDB_METRIC_L1;
 }
+
+/* The nearest float whose lower half is zero, of two the even one; what is no finite number stays what it is. */
+float iqdbi_code_shorten(float value);
 
 /* Codes the row as a member of the list. */
 void iqdbi_code_row(const IqdbiIvf *ivf, const IqdbiModel *model, uint32_t list, uint32_t slot, IqdbiCode *code);
