@@ -329,7 +329,7 @@ the_id_map_grows_and_finds_every_id(void **state)
 		if (i % 9999 == 0)
 			assert_true(memory_index_sound(&memory.index));
 	}
-	assert_int_equal(store->header->bucket_count, 30000);
+	assert_int_equal(store->header->bucket_count, 15000);
 	for (uint64_t i = 0; i < 30000; i++)
 		assert_int_equal(iqdb_store_find(store, iqdb_id_u64(i / 50 << 16 | i % 50)), i);
 	assert_int_equal(iqdb_store_find(store, iqdb_id_u64(77)), IQDB_SLOT_NONE);
@@ -547,7 +547,7 @@ rows_cost_what_is_said(void **state)
 		IqdbIndexStats   stats;
 		float            vector[16] = {1};
 
-		assert_int_equal(per_row, 16 + 1 + (metric == IQDB_METRIC_COSINE ? 4 : 0) + 4 + 64);
+		assert_int_equal(per_row, 16 + 1 + (metric == IQDB_METRIC_COSINE ? 4 : 0) + 2 + 64);
 		memory_index_create(&memory, &options, &iqdb_locks_none, NULL, MEMORY_MAX);
 		for (uint64_t i = 0; i < rows; i++)
 			assert_int_equal(put_plain(&memory, iqdb_id_u64(i), vector, NULL, NULL), IQDB_OK);

@@ -62,8 +62,8 @@ norm_bytes(const IqdbIndexOptions *options)
 uint64_t
 iqdb_store_bytes_per_row(const IqdbIndexOptions *options)
 {
-	/* slot, state, norm, one bucket, and the vector */
-	return sizeof(IqdbSlot) + 1 + norm_bytes(options) + sizeof(uint32_t) +
+	/* slot, state, norm, a share of a bucket, and the vector */
+	return sizeof(IqdbSlot) + 1 + norm_bytes(options) + sizeof(uint32_t) / IQDBI_BUCKET_ROWS +
 		   (iqdb_index_options_on_disk(options) ? 0 : vector_bytes(options));
 }
 
@@ -90,7 +90,7 @@ iqdb_store_reserves(const IqdbIndexOptions *options, uint64_t engine_bytes, uint
 	reserves_out[IQDB_REGION_STATES] = slots_max;
 	reserves_out[IQDB_REGION_NORMS] = slots_max * norm_bytes(options);
 	reserves_out[IQDB_REGION_VECTORS] = slots_max * vector_bytes(options);
-	reserves_out[IQDB_REGION_BUCKETS] = slots_max * sizeof(uint32_t);
+	reserves_out[IQDB_REGION_BUCKETS] = slots_max / IQDBI_BUCKET_ROWS * sizeof(uint32_t);
 	/* a whole index may be metadata */
 	reserves_out[IQDB_REGION_BLOBS] = memory_max;
 	reserves_out[IQDB_REGION_METADATA] = slots_max * sizeof(uint64_t);

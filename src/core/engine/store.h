@@ -8,7 +8,7 @@
  *   STATES   1 byte: free, known, live, dead, limbo (atomic)
  *   NORMS    float: squared norm of the vector, dot(v, v) by the kernel table in use; where keys need it (cosine)
  *   VECTORS  float[stride]: 64-byte aligned rows where that costs at most an eighth, else 16-byte aligned; zero-padded
- *   BUCKETS  heads of the id map (linear hashing, Litwin 1980: grows bucket by bucket, no pause)
+ *   BUCKETS  heads of the id map, one for two rows (linear hashing, Litwin 1980: grows bucket by bucket, no pause)
  *   BLOBS    encoded metadata, byte-string ids, and numbers that a slot has no room for
  *   METADATA u64: where the row's metadata lies in BLOBS. Reaches no farther than the last row that ever had some
  *

@@ -2,8 +2,8 @@
  * store_map.c - from id to slot: linear hashing (Litwin, "Linear hashing: a new tool for file and table addressing",
  * VLDB 1980).
  *
- * Owns: the BUCKETS region, and slots[].next of rows that are KNOWN or LIVE. There are never more rows than buckets but
- * for the moment before a split, so chains stay short, and growing splits one bucket at a time: no insert ever pays for
+ * Owns: the BUCKETS region, and slots[].next of rows that are KNOWN or LIVE. There are never more rows than two to a bucket
+ * but for the moment before a split, so chains stay short, and growing splits one bucket at a time: no insert ever pays for
  * the whole table. Buckets are never given back.
  */
 #include "core/engine/store_private.h"
@@ -98,7 +98,7 @@ iqdbi_map_grow(IqdbStore *store)
 	uint32_t        *stay;
 	uint32_t        *move;
 
-	if (rows < bucket || bucket == UINT32_MAX)
+	if (rows / IQDBI_BUCKET_ROWS < bucket || bucket == UINT32_MAX)
 		return;
 	if (iqdb_arena_grow(store->arena, IQDB_REGION_BUCKETS, ((uint64_t) bucket + 1) * sizeof(uint32_t), NULL) != IQDB_OK)
 		return;
