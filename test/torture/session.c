@@ -80,6 +80,25 @@ is_rewrite_behind_the_horizon(const Session *session, const char *sql)
 		(strstr(sql, "VACUUM (FULL)") != NULL || strstr(sql, "CLUSTER ") != NULL);
 }
 
+/*
+ * A file of an arena that was unlinked, or made again under its name, while a statement built in it. Of a long path the message
+ * has the end only. Nothing but a build may notice: the others find the arena gone, or have it mapped.
+ */
+static bool
+is_build_without_arena(const Session *session, const char *sql)
+{
+	static const char *const builds[] = {"CREATE INDEX", "REINDEX", "VACUUM (FULL)", "CLUSTER ", "TRUNCATE", "ALTER TABLE",
+		"ALTER INDEX"};
+
+	if ((strstr(session->message, "/iqdb.") == NULL && strstr(session->message, "pgsql_tmp.iqdb.") == NULL) ||
+		(strstr(session->message, "No such file") == NULL && strstr(session->message, "Stale file handle") == NULL))
+		return false;
+	for (size_t i = 0; i < COUNT_OF(builds); i++)
+		if (strstr(sql, builds[i]) != NULL)
+			return true;
+	return false;
+}
+
 static bool
 is_normal(const Session *session, const char *sql)
 {
@@ -91,14 +110,9 @@ is_normal(const Session *session, const char *sql)
 	for (size_t i = 0; i < COUNT_OF(normal); i++)
 		if (strncmp(session->sqlstate, normal[i], strlen(normal[i])) == 0)
 			return true;
-	/*
-	 * a file of an arena that was unlinked, or made again under its name, while a statement built in it; of a long path the
-	 * message has the end only
-	 */
-	if ((strstr(session->message, "/iqdb.") != NULL || strstr(session->message, "pgsql_tmp.iqdb.") != NULL) &&
-		(strstr(session->message, "No such file") != NULL || strstr(session->message, "Stale file handle") != NULL))
+	if (is_build_without_arena(session, sql))
 	{
-		count("statement met an arena without its file");
+		count("build lost its arena's file");
 		return true;
 	}
 	for (size_t i = 0; i < COUNT_OF(normal_messages); i++)
