@@ -1345,6 +1345,41 @@ a_pick_keeps_the_smallest(void **state)
 	}
 }
 
+static void
+the_front_of_a_pick_is_its_least(void **state)
+{
+	IqdbRng rng;
+
+	(void) state;
+	iqdb_rng_seed(&rng, SEED);
+	for (int round = 0; round < 200; round++)
+	{
+		uint64_t  entries[300];
+		uint64_t  sorted[300];
+		IqdbiPick pick = {.entries = entries, .count = 1 + iqdb_rng_below(&rng, 300)};
+		size_t    from = iqdb_rng_below(&rng, pick.count);
+		size_t    count = 1 + iqdb_rng_below(&rng, 350);
+		float     limit = round % 3 == 0 ? INFINITY : (float) iqdb_rng_below(&rng, 50) - 25.0f;
+		size_t    front;
+		size_t    expected = 0;
+
+		for (size_t i = 0; i < pick.count; i++)
+			entries[i] = (uint64_t) iqdbi_pick_bits((float) iqdb_rng_below(&rng, 50) - 25.0f) << 32 | i;
+		memcpy(sorted, entries, sizeof(sorted));
+		iqdbi_sort_numbers(sorted + from, pick.count - from);
+		while (expected < count && from + expected < pick.count && sorted[from + expected] >> 32 <= iqdbi_pick_bits(limit))
+			expected++;
+		front = iqdbi_pick_front(&pick, from, count, limit);
+		assert_int_equal(front, expected);
+		assert_memory_equal(entries, sorted, from * sizeof(uint64_t));
+		iqdbi_sort_numbers(entries + from, front);
+		assert_memory_equal(entries + from, sorted + from, front * sizeof(uint64_t));
+		/* the others are still there */
+		iqdbi_sort_numbers(entries + from, pick.count - from);
+		assert_memory_equal(entries + from, sorted + from, (pick.count - from) * sizeof(uint64_t));
+	}
+}
+
 int
 main(void)
 {
@@ -1352,6 +1387,7 @@ main(void)
 		cmocka_unit_test(kernels_agree),
 		cmocka_unit_test(short_floats_are_the_nearest),
 		cmocka_unit_test(a_pick_keeps_the_smallest),
+		cmocka_unit_test(the_front_of_a_pick_is_its_least),
 		cmocka_unit_test(every_metric_matches_the_model),
 		cmocka_unit_test(streams_of_unknown_length_are_complete),
 		cmocka_unit_test(full_probe_matches_flat_oracle),

@@ -13,6 +13,7 @@
  *            rounded to bytes. DOT: -<c, q> - <r^, q>. L1 does not fall apart like that: there x itself is coded.
  *   SIGNS    the signs of r after a random rotation (Gao, Long, "RaBitQ", SIGMOD 2024): <r, q> ~ |r|^2 / |r|_1 * sum of
  *            sign(r_i) q_i, where r and q are rotated. Four signs are a nibble, so the sum is looked up like a product code.
+ *            Keys are not the estimates, but bounds that few rows' true keys are below.
  *
  * A COSINE row of length none has key 1 whatever the query. It is coded as the origin, and its offset gets the 1 that
  * a unit vector at right angles to everything would add: then the estimate is 2 = 2 * 1 for every query.
@@ -36,6 +37,14 @@
 /* Components outside are coded as if all were zero. */
 #define LARGEST_CODED 1e30f
 #define SMALLEST_CODED 1e-30f
+
+/*
+ * How far <r, q> is from what signs say of it: with x the signs at length one and cos the cosine of r and x, the error over
+ * |r| |q| has mean 0 and deviation sqrt((1 - cos^2) / (cos^2 (dim - 1))) over all rotations (RaBitQ, theorem 3.2). With
+ * |r| = scale * cos * sqrt(dim), and the mean of cos^2 over rotations, 2 / pi + (1 - 2 / pi) / dim, that is
+ * scale * |q| * sqrt(1 - 2 / pi): nothing has to be kept for it.
+ */
+#define SIGNS_DEVIATION 0.60281027f
 
 #define LINE_BYTES 64u
 
@@ -558,6 +567,14 @@ start_signs(IqdbiQuery *query)
 		}
 	}
 	round_tables(query, tables, count, dot ? -1.0f : -2.0f);
+	query->signs_shift = query->line.shift;
+}
+
+/* From estimates to bounds: as if every row were so much nearer. length2: of the vector that signs are multiplied by. */
+static void
+bound_signs(IqdbiQuery *query, float length2, float factor)
+{
+	query->line.shift = query->signs_shift - factor * IQDBI_SIGNS_BOUND * SIGNS_DEVIATION * sqrtf(length2);
 }
 
 static void
@@ -628,6 +645,10 @@ iqdbi_query_list(IqdbiQuery *query, uint32_t list)
 		code_query(query, centre, -2.0f);
 	else
 		query->line.base = ivf->store->kernels->sums[IQDB_SUM_L2].pair(centre, query->work, ivf->dim);
+	if (ivf->rows.coding == IQDBI_CODING_SIGNS && ivf->metric == IQDB_METRIC_DOT)
+		bound_signs(query, query->norm2, 1.0f);
+	else if (ivf->rows.coding == IQDBI_CODING_SIGNS)
+		bound_signs(query, query->line.base, 2.0f);
 }
 
 int32_t

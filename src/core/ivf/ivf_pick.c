@@ -174,6 +174,26 @@ iqdbi_pick_shrink(IqdbiPick *pick)
 	pick->limit = key_of(largest);
 }
 
+size_t
+iqdbi_pick_front(IqdbiPick *pick, size_t from, size_t count, float limit)
+{
+	uint64_t *entries = pick->entries + from;
+	size_t    rest = pick->count - from;
+	uint32_t  bits = iqdbi_pick_bits(limit);
+	size_t    front = 0;
+
+	if (count < rest)
+		select_smallest(entries, rest, count);
+	else
+		count = rest;
+	for (size_t i = 0; i < count; i++)
+	{
+		if (entries[i] >> 32 <= bits)
+			swap(&entries[i], &entries[front++]);
+	}
+	return front;
+}
+
 void
 iqdbi_pick_sort(IqdbiPick *pick)
 {

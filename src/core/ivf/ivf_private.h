@@ -94,6 +94,11 @@ void iqdbi_pick_start(IqdbiPick *pick, size_t wanted);
 void iqdbi_pick_shrink(IqdbiPick *pick);
 /* The same, in order. */
 void iqdbi_pick_sort(IqdbiPick *pick);
+/*
+ * Of the entries from number `from` on takes the `count` smallest (all, if there are not so many), and moves those of them
+ * whose keys are not above limit to the front, in no order. Returns how many those are.
+ */
+size_t iqdbi_pick_front(IqdbiPick *pick, size_t from, size_t count, float limit);
 
 static inline uint32_t
 iqdbi_pick_bits(float key)
@@ -449,19 +454,23 @@ void iqdbi_scalar_sums(const IqdbiIvf *ivf, const IqdbiBlockLayout *layout, cons
 /* What stands for zero in scalar codes. */
 int32_t iqdbi_scalar_zero(const IqdbiBlockLayout *layout);
 
+/* Deviations of their error that bounds of SIGNS lie below the estimates: one in 80 is not below the true key. */
+#define IQDBI_SIGNS_BOUND 2.25f
+
 /* A query made ready for one model. */
 typedef struct IqdbiQuery
 {
 	const IqdbiIvf   *ivf;
 	const IqdbiModel *model;
-	const float      *vector;  /* the caller's query, dim floats */
-	const float      *work;    /* in the space of cells */
+	const float      *vector;      /* the caller's query, dim floats */
+	const float      *work;        /* in the space of cells */
 	float             norm2;
-	int8_t           *bytes;   /* BYTES, HALVES: code relative to the list at hand (DOT: to nothing) */
-	uint8_t          *tables;  /* PRODUCT, SIGNS */
-	float            *floats;  /* scratch */
-	int32_t           start;   /* of the sums of byte codes */
-	IqdbiLine         line;    /* for the list at hand */
+	int8_t           *bytes;       /* BYTES, HALVES: code relative to the list at hand (DOT: to nothing) */
+	uint8_t          *tables;      /* PRODUCT, SIGNS */
+	float            *floats;      /* scratch */
+	int32_t           start;       /* of the sums of byte codes */
+	float             signs_shift; /* SIGNS: the line's for estimates; the line has that for bounds */
+	IqdbiLine         line;        /* for the list at hand */
 } IqdbiQuery;
 
 /* Bytes of memory a query needs for bytes, tables and floats together, 64-byte aligned. */
@@ -470,7 +479,7 @@ void iqdbi_query_start(IqdbiQuery *query, const IqdbiIvf *ivf, const IqdbiModel 
 					   const float *work, float norm2, unsigned char *memory);
 /* Makes ready for the rows of a list: key of a row = finish(line). */
 void iqdbi_query_list(IqdbiQuery *query, uint32_t list);
-/* Keys of the first `count` rows of a block, as iqdbi_ivf_kernels.finish. */
+/* Keys of the first `count` rows of a block, as iqdbi_ivf_kernels.finish; of SIGNS, lower bounds of them. */
 uint32_t iqdbi_query_block(const IqdbiQuery *query, const unsigned char *block, uint32_t count, float limit,
 						   float *keys_out);
 
@@ -578,7 +587,7 @@ typedef struct IqdbiIvfCursor
 	size_t         at;         /* next row to hand out */
 	size_t         wanted;     /* rows the batch keeps */
 	size_t         ready;      /* rows that may be handed out before those that wait are ranked */
-	IqdbCandidate *waiting;    /* chosen by codes, not ranked yet, best first; NULL = none */
+	IqdbCandidate *waiting;    /* chosen by codes, not ranked yet; NULL = none */
 	size_t         waiting_count;
 	size_t         waiting_room;
 	uint32_t       probes;     /* lists it looks into; 0 = not known yet */

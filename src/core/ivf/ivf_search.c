@@ -35,6 +35,9 @@
 /* Rows whose exact keys are computed by one call. */
 #define EXACT_ROWS 256u
 
+/* Rows ranked before it is asked again whether others could be nearer; more when so many were in vain. */
+#define BOUNDED_ROWS 16u
+
 /* The most rows a batch of an exact scan keeps. */
 #define BATCH_MAX ((size_t) 4 * 1024 * 1024)
 
@@ -59,6 +62,7 @@ typedef struct Probe
 	uint64_t        met;      /* rows of opened lists */
 	uint32_t        slots[EXACT_ROWS]; /* rows waiting for their exact keys */
 	uint32_t        slot_count;
+	IqdbTopK        nearest;  /* of those ranked, so many as are wanted at first; capacity 0: nobody asks */
 	IqdbError      *err;
 } Probe;
 
@@ -70,7 +74,14 @@ expected_rows(const IqdbiIvfCursor *cursor)
 	return cursor->base.params.expected > 0 ? cursor->base.params.expected : EXPECTED_DEFAULT;
 }
 
-/* Rows kept by their codes, and ranked by their vectors, for so many rows to be handed out. */
+/* Rows that are ranked so well at first that they can be handed out. */
+static size_t
+rows_at_first(const IqdbiIvfCursor *cursor)
+{
+	return cursor->base.params.expected > 0 ? cursor->base.params.expected : EXPECTED_AT_ONCE;
+}
+
+/* Rows kept by their codes for so many to be handed out; ranked by their vectors are all of them, or fewer (rank_bounded). */
 static size_t
 rows_to_rank(const IqdbiIvfCursor *cursor, size_t expected)
 {
@@ -83,7 +94,7 @@ rows_to_rank(const IqdbiIvfCursor *cursor, size_t expected)
 		case IQDB_QUANTIZATION_PQ:
 			return options->refine > 1 ? expected * options->refine + 8 : expected;
 		case IQDB_QUANTIZATION_BQ:
-			return expected * (options->refine > 1 ? 2 * (size_t) options->refine : 2) + 40;
+			return expected * (options->refine > 1 ? 3 * (size_t) options->refine : 3) + 40;
 		default:
 			return expected + 8;
 	}
@@ -173,7 +184,8 @@ rank_waiting(Probe *probe)
 		if (!iqdb_topk_wants(&cursor->top, keys[i]))
 			continue;
 		candidate.sequence = iqdb_store_sequence(probe->store, candidate.slot);
-		if (iqdb_topk_offer(&cursor->top, candidate) != IQDB_OK)
+		if (iqdb_topk_offer(&cursor->top, candidate) != IQDB_OK ||
+			iqdb_topk_offer(&probe->nearest, candidate) != IQDB_OK)
 		{
 			iqdb_store_unlock(probe->store, IQDB_LOCK_STRUCTURE, false);
 			return iqdb_fail(probe->err, IQDB_ERR_NOMEM, "out of memory while keeping %zu candidates",
@@ -420,6 +432,7 @@ static void
 probe_free(Probe *probe)
 {
 	iqdbi_scratch_free(&probe->scratch);
+	iqdb_topk_free(&probe->nearest);
 	iqdb_free(&probe->store->host->allocator, probe->memory, probe->size);
 }
 
@@ -448,42 +461,78 @@ put_off(Probe *probe, size_t from)
 	return IQDB_OK;
 }
 
-/* How many of the picked rows are ranked at once: all, unless nobody says that he wants so many. */
-static size_t
-ranked_at_once(const Probe *probe)
+/* Ranks picked rows by their vectors. */
+static IqdbStatus
+rank_entries(Probe *probe, size_t from, size_t end)
 {
-	const IqdbiIvfCursor *cursor = probe->cursor;
-	size_t                some = rows_to_rank(cursor, EXPECTED_AT_ONCE);
+	for (size_t i = from; i < end && !probe->stale; i++)
+	{
+		uint32_t slot = iqdbi_pick_id(&probe->pick, i);
 
-	if (cursor->base.params.expected > 0 || cursor->seen != NULL || probe->pick.count <= some)
-		return probe->pick.count;
-	return some;
+		if (iqdb_store_state(probe->store, slot) == IQDB_ROW_LIVE)
+			IQDB_TRY(add_exact(probe, slot));
+	}
+	return probe->slot_count > 0 ? rank_waiting(probe) : IQDB_OK;
 }
 
-/* Codes have chosen; vectors rank. */
+/* What the codes of a row must promise that it may be among the nearest: the worst of their keys, as codes have them. */
+static float
+nearest_limit(const Probe *probe)
+{
+	const IqdbTopK *nearest = &probe->nearest;
+
+	if (nearest->count < nearest->capacity)
+		return INFINITY;
+	return probe->ivf.metric == IQDB_METRIC_COSINE ? 2.0f * nearest->items[0].key : nearest->items[0].key;
+}
+
+/*
+ * Codes give lower bounds: rows are ranked from the least bound on, until none is left whose bound lets it be among the
+ * nearest (Seidl, Kriegel, "Optimal multi-step k-nearest neighbor search", SIGMOD 1998), some at a time, so that reads of
+ * vectors overlap. Returns how many of the picked rows were ranked; they stand before the others.
+ */
+static IqdbStatus
+rank_bounded(Probe *probe, size_t *ranked_out)
+{
+	IqdbiPick *pick = &probe->pick;
+	size_t     some = 2 * probe->nearest.capacity;
+	size_t     ranked = 0;
+
+	while (ranked < pick->count && !probe->stale)
+	{
+		size_t near = iqdbi_pick_front(pick, ranked, some, nearest_limit(probe));
+
+		IQDB_TRY(rank_entries(probe, ranked, ranked + near));
+		ranked += near;
+		if (near < some)
+			break;
+		some = ranked / 2 > BOUNDED_ROWS ? ranked / 2 : BOUNDED_ROWS;
+	}
+	*ranked_out = ranked;
+	return IQDB_OK;
+}
+
+/* Codes have chosen; vectors rank: what may be handed out at first, or all there is. The others are put off. */
 static IqdbStatus
 rank_picked(Probe *probe)
 {
-	if (probe->ivf.rows.coding != IQDBI_CODING_NONE)
+	IqdbiIvfCursor *cursor = probe->cursor;
+	IqdbiPick      *pick = &probe->pick;
+	size_t          some;
+
+	if (probe->ivf.rows.coding == IQDBI_CODING_NONE)
+		return probe->slot_count > 0 ? rank_waiting(probe) : IQDB_OK;
+	iqdbi_pick_shrink(pick);
+	if (probe->nearest.capacity > 0)
 	{
-		size_t some;
-
-		iqdbi_pick_shrink(&probe->pick);
-		some = ranked_at_once(probe);
-		if (some < probe->pick.count)
-		{
-			iqdbi_pick_sort(&probe->pick);
-			IQDB_TRY(put_off(probe, some));
-		}
-		for (size_t i = 0; i < some && !probe->stale; i++)
-		{
-			uint32_t slot = iqdbi_pick_id(&probe->pick, i);
-
-			if (iqdb_store_state(probe->store, slot) == IQDB_ROW_LIVE)
-				IQDB_TRY(add_exact(probe, slot));
-		}
+		IQDB_TRY(rank_bounded(probe, &some));
+		return some < pick->count && !probe->stale ? put_off(probe, some) : IQDB_OK;
 	}
-	return probe->slot_count > 0 ? rank_waiting(probe) : IQDB_OK;
+	some = cursor->seen == NULL ? rows_to_rank(cursor, rows_at_first(cursor)) : pick->count;
+	some = iqdbi_pick_front(pick, 0, some, INFINITY);
+	if (some < pick->count)
+		IQDB_TRY(put_off(probe, some));
+	return rank_entries(probe, 0, some);
 }
 
 /* STRUCTURE is held before; afterwards only on success. */
@@ -523,6 +572,8 @@ probe_once(IqdbiIvfCursor *cursor, bool *stale_out, IqdbError *err)
 
 	*stale_out = false;
 	iqdbi_ivf_view(&probe.ivf, cursor->base.store);
+	iqdb_topk_init(&probe.nearest, &probe.store->host->allocator,
+				   probe.ivf.rows.coding == IQDBI_CODING_SIGNS && cursor->seen == NULL ? rows_at_first(cursor) : 0);
 	iqdb_store_lock(probe.store, IQDB_LOCK_STRUCTURE, false);
 	if (atomic_load_explicit(&probe.ivf.header->current, memory_order_acquire) != 0)
 	{
@@ -697,8 +748,9 @@ next_batch(IqdbiIvfCursor *cursor, IqdbError *err)
 		return status;
 	iqdb_topk_sort(&cursor->top);
 	drop_doubles(&cursor->top);
-	cursor->ready = cursor->waiting_count > 0 && cursor->top.count > EXPECTED_AT_ONCE ? EXPECTED_AT_ONCE
-																					 : cursor->top.count;
+	cursor->ready = cursor->top.count;
+	if (cursor->waiting_count > 0 && cursor->ready > rows_at_first(cursor))
+		cursor->ready = rows_at_first(cursor);
 	return IQDB_OK;
 }
 
