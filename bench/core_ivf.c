@@ -4,9 +4,9 @@
  * usage: core_ivf BASE QUERIES [metric=l2] [quantization=sq8|none|pq|bq] [lists=0] [rows=0] [seconds=1] [drift=1]
  *                 [probes=1,2,...] [refine=4] [vectors=FILE]
  *
- * BASE and QUERIES are .fvecs or .bvecs files. One thread. Prints build seconds, bytes of arena per row, sizes of lists,
- * and for each number of probes recall@10 against the exact engine, queries per second of processor time, rows scored by
- * codes and ranked by vectors; the line of 0 probes is what the index chooses by itself. lists=0: automatic.
+ * BASE and QUERIES are .fvecs or .bvecs files. One thread. Prints build seconds, bytes of arena per row and where they are,
+ * sizes of lists, and for each number of probes recall@10 against the exact engine, queries per second of processor time, rows
+ * scored by codes and ranked by vectors; the line of 0 probes is what the index chooses by itself. lists=0: automatic.
  *
  * vectors=FILE: full vectors lie in that file (it is made anew, and loses its name at once), and the last line of the curve
  * is what searches take by the wall clock when the system has forgotten its pages.
@@ -237,6 +237,23 @@ measure_cold(Index *index, const Set *queries, uint32_t probes)
 		   (double) stats.reranked / 3 / (double) count);
 }
 
+/* What of the arena is in which region, per row. */
+static void
+print_regions(const Index *index, size_t rows)
+{
+	static const char *const names[] = {"headers", "slots", "states", "norms", "vectors", "buckets", "blobs", "metadata",
+										"host", "homes", "homes", "models", "models", "lists", "lists", "blocks",
+										"blocks", "links", "links", "waiting"};
+	const IqdbArenaHeader   *header = iqdb_arena_header(&index->arena);
+
+	for (uint32_t i = 0; i < header->region_count && i < sizeof(names) / sizeof(*names); i++)
+	{
+		if (header->regions[i].committed > 0 && i != header->paged_region)
+			printf("  %s %.2f", names[i], (double) header->regions[i].committed / (double) rows);
+	}
+	printf("\n");
+}
+
 static void
 build(Index *index, const Set *base)
 {
@@ -253,6 +270,7 @@ build(Index *index, const Set *base)
 	printf("build %.2f s, %.0f bytes per row, %.0f on disk (vector %zu), kernels %s\n", set_spent() - start,
 		   (double) stats.memory / (double) base->count, (double) stats.vector_file / (double) base->count,
 		   base->dim * sizeof(float), index->index.store.kernels->name);
+	print_regions(index, base->count);
 	printf("%u lists of %llu to %llu rows, %.1f in the mean\n", engine.lists, (unsigned long long) engine.list_min,
 		   (unsigned long long) engine.list_max, engine.list_mean);
 	check(iqdb_ivf_code_error(&index->index.store, 1000, 1, &error, &err), &err);

@@ -67,21 +67,31 @@ allocate_blocks(int fd, uint64 offset, uint64 length)
 	return rc;
 }
 
+/* Opens a file if it is still the one that is mapped; else -1, with errno set. */
+static int
+open_mapped(const char *path, uint64 device, uint64 inode)
+{
+	struct stat st;
+	int			fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+
+	if (fd >= 0 && (fstat(fd, &st) != 0 || !same_file(&st, device, inode)))
+	{
+		close(fd);
+		fd = -1;
+		errno = ESTALE;
+	}
+	return fd;
+}
+
 /* Reserves blocks of a file if it is still the one that is mapped. */
 static IqdbStatus
 grow_file(const char *path, uint64 device, uint64 inode, uint64 offset, uint64 length, IqdbError *err)
 {
-	struct stat st;
-	int			fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+	int			fd = open_mapped(path, device, inode);
 	int			rc;
 
 	if (fd < 0)
-		return iqdb_fail_io(err, errno, path, "open");
-	if (fstat(fd, &st) != 0 || !same_file(&st, device, inode))
-	{
-		close(fd);
-		return iqdb_fail_io(err, ESTALE, path, "grow");
-	}
+		return iqdb_fail_io(err, errno, path, errno == ESTALE ? "grow" : "open");
 	rc = allocate_blocks(fd, offset, length);
 	close(fd);
 	return rc == 0 ? IQDB_OK : iqdb_fail_io(err, rc, path, "grow");
@@ -94,6 +104,21 @@ commit_blocks(void *arg, uint64_t offset, uint64_t length, IqdbError *err)
 
 	entry->vectors_full = false;
 	return grow_file(entry->path, entry->device, entry->inode, offset, length, err);
+}
+
+/* Whoever maps the file finds a hole there, and does not look. */
+static bool
+release_blocks(void *arg, uint64_t offset, uint64_t length)
+{
+	IqdbPgArena *entry = arg;
+	int			fd = open_mapped(entry->path, entry->device, entry->inode);
+	bool		released;
+
+	if (fd < 0)
+		return false;
+	released = fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t) offset, (off_t) length) == 0;
+	close(fd);
+	return released;
 }
 
 static IqdbStatus
@@ -163,6 +188,7 @@ map_file(IqdbPgArena *entry, int fd)
 	entry->arena.base = base;
 	entry->arena.reserved = (uint64) st.st_size;
 	entry->arena.backing.commit = commit_blocks;
+	entry->arena.backing.release = release_blocks;
 	entry->arena.backing.arg = entry;
 	entry->device = st.st_dev;
 	entry->inode = st.st_ino;

@@ -283,6 +283,72 @@ arena_reserve_and_limit_are_reached_exactly(void **state)
 	iqdb_arena_private_destroy(&arena);
 }
 
+static bool
+cannot_release(void *arg, uint64_t offset, uint64_t length)
+{
+	(void) arg;
+	(void) offset;
+	(void) length;
+	return false;
+}
+
+static void
+arena_regions_can_be_given_back_and_grown_anew(void **state)
+{
+	uint64_t         reserves[3] = {10 * MIB, 20 * MIB, 10 * MIB};
+	uint64_t         sizes[3] = {100000, 9 * MIB + 5000, 5000};
+	IqdbArena        arena;
+	IqdbArenaHeader *header;
+	uint64_t         before;
+
+	(void) state;
+	make_arena(&arena, reserves, 3, 0);
+	header = iqdb_arena_header(&arena);
+	for (int round = 0; round < 3; round++)
+	{
+		for (uint32_t i = 0; i < 3; i++)
+		{
+			unsigned char *bytes = iqdb_arena_region(&arena, i);
+
+			assert_int_equal(iqdb_arena_grow(&arena, i, sizes[i], NULL), IQDB_OK);
+			for (uint64_t at = 0; (round == 0 || i == 1) && at < header->regions[i].committed; at++)
+			{
+				assert_int_equal(bytes[at], 0);
+				bytes[at] = (unsigned char) (i + 1);
+			}
+		}
+		before = header->committed - header->regions[1].committed;
+		assert_false(iqdb_arena_release(&arena, 1));
+		assert_int_equal(header->regions[1].committed, 0);
+		assert_int_equal(header->committed, before);
+		assert_int_equal(iqdb_arena_attach(&arena, NULL), IQDB_OK);
+		/* the neighbours keep what they hold */
+		for (uint32_t i = 0; i < 3; i += 2)
+		{
+			for (uint64_t at = 0; at < header->regions[i].committed; at++)
+				assert_int_equal(((unsigned char *) iqdb_arena_region(&arena, i))[at], i + 1);
+		}
+		assert_false(iqdb_arena_release(&arena, 1));
+		assert_int_equal(header->committed, before);
+	}
+	/* where the backing cannot, nothing changes */
+	arena.backing.release = cannot_release;
+	assert_false(iqdb_arena_release(&arena, 0));
+	arena.backing.release = NULL;
+	assert_false(iqdb_arena_release(&arena, 2));
+	assert_int_equal(header->committed, before);
+	iqdb_arena_private_destroy(&arena);
+	/* a large one goes in steps */
+	reserves[1] = 200 * MIB;
+	make_arena(&arena, reserves, 3, 0);
+	assert_int_equal(iqdb_arena_grow(&arena, 1, 130 * MIB, NULL), IQDB_OK);
+	assert_true(iqdb_arena_release(&arena, 1));
+	assert_true(iqdb_arena_release(&arena, 1));
+	assert_false(iqdb_arena_release(&arena, 1));
+	assert_int_equal(iqdb_arena_header(&arena)->committed, 0);
+	iqdb_arena_private_destroy(&arena);
+}
+
 /* A backing that refuses more than a number of bytes at once, or everything. */
 typedef struct Stingy
 {
@@ -315,7 +381,7 @@ arena_growth_falls_back_to_the_exact_need_and_fails_cleanly(void **state)
 	make_arena(&arena, reserves, 1, 0);
 	header = iqdb_arena_header(&arena);
 	stingy = (Stingy) {arena.backing, 8192, 0};
-	arena.backing = (IqdbArenaBacking) {stingy_commit, &stingy};
+	arena.backing = (IqdbArenaBacking) {.commit = stingy_commit, .arg = &stingy};
 	assert_int_equal(iqdb_arena_grow(&arena, 0, 5000, &err), IQDB_OK);
 	assert_int_equal(stingy.calls, 2);
 	assert_int_equal(header->regions[0].committed, 8192);
@@ -678,6 +744,7 @@ main(void)
 		cmocka_unit_test(arena_regions_are_page_aligned_disjoint_and_empty_at_first),
 		cmocka_unit_test(arena_growth_gives_zero_bytes_that_never_move),
 		cmocka_unit_test(arena_reserve_and_limit_are_reached_exactly),
+		cmocka_unit_test(arena_regions_can_be_given_back_and_grown_anew),
 		cmocka_unit_test(arena_growth_falls_back_to_the_exact_need_and_fails_cleanly),
 		cmocka_unit_test(arena_sizes_that_cannot_be_are_refused),
 		cmocka_unit_test(arena_attach_refuses_foreign_and_damaged_headers),

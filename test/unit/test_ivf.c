@@ -729,7 +729,8 @@ deleted_ids_are_absent_and_their_slots_come_back(void **state)
 		for (uint64_t id = 0; id < 800; id += 2)
 			remove_one(&world, iqdb_id_u64(id));
 		remove_one(&world, iqdb_id_u64(0));
-		assert_int_equal(samples_stats(&world.memory.index).unrepaired, 400);
+		/* rows that were in no list yet were let go of at once */
+		assert_int_equal(samples_stats(&world.memory.index).unrepaired, round == 0 || round % 2 == 1 ? 400 : 0);
 		compare_world(&world, &world.memory.index);
 		maintain(&world, IQDB_MAINTAIN_VACUUM);
 		assert_int_equal(samples_stats(&world.memory.index).unrepaired, 0);
@@ -745,7 +746,7 @@ deleted_ids_are_absent_and_their_slots_come_back(void **state)
 	world_close(&world);
 }
 
-/* Replacing rows again and again does not make lists, chain or store grow. */
+/* Replacing rows again and again does not make lists or store grow. */
 static void
 an_index_that_is_vacuumed_does_not_grow(void **state)
 {
@@ -765,11 +766,11 @@ an_index_that_is_vacuumed_does_not_grow(void **state)
 			put(&world, iqdb_id_u64(iqdb_rng_below(&world.rng, 300)), i % 10 != 0);
 		maintain(&world, round % 10 == 9 ? IQDB_MAINTAIN_OPTIMIZE : IQDB_MAINTAIN_VACUUM);
 		if (round == 20)
-			blocks = header->block_count;
+			blocks = header->pools[atomic_load(&header->current) - 1].count;
 	}
 	compare_world(&world, &world.memory.index);
-	assert_int_equal(atomic_load(&header->chain_count), 0);
-	assert_true(header->block_count <= blocks + 8);
+	assert_int_equal(atomic_load(&header->waiting), 0);
+	assert_true(header->pools[atomic_load(&header->current) - 1].count <= blocks + 8);
 	world_close(&world);
 }
 

@@ -94,8 +94,8 @@ add_query(Errors *errors, const IqdbiIvf *ivf, const IqdbiModel *model, const fl
 		{
 			uint32_t count = left < IQDBI_BLOCK_ROWS ? left : IQDBI_BLOCK_ROWS;
 
-			add_block(errors, &query, iqdbi_ivf_block(ivf, block), count);
-			block = atomic_load(iqdbi_block_next(iqdbi_ivf_block(ivf, block)));
+			add_block(errors, &query, iqdbi_ivf_block(ivf, 0, block), count);
+			block = iqdbi_block_next(ivf, 0, block);
 			left -= count;
 		}
 	}

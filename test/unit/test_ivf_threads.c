@@ -173,6 +173,7 @@ mixed_work(uint32_t quantization)
 	Worker           workers[WRITERS + SEARCHERS + 1];
 	unsigned char    met[STABLE];
 	uint64_t         linked;
+	IqdbIndexStats   stats;
 	IqdbRng          rng;
 
 	options.lists = 12;
@@ -204,7 +205,12 @@ mixed_work(uint32_t quantization)
 	assert_int_equal(iqdb_index_maintain(&memory.index, IQDB_MAINTAIN_OPTIMIZE, NULL), IQDB_OK);
 	assert_int_equal(iqdb_index_link_pending(&memory.index, 0, &linked, NULL), IQDB_OK);
 	assert_int_equal(samples_stats(&memory.index).unlinked, 0);
-	assert_int_equal(samples_stats(&memory.index).unrepaired, 0);
+	/* no slot was lost on the way */
+	assert_int_equal(iqdb_index_maintain(&memory.index, IQDB_MAINTAIN_VACUUM, NULL), IQDB_OK);
+	iqdb_index_stats(&memory.index, &stats);
+	assert_int_equal(stats.engine.unrepaired, 0);
+	assert_int_equal(stats.dead, 0);
+	assert_int_equal(stats.live + stats.free, atomic_load(&memory.index.store.header->slot_count));
 	assert_true(memory_index_sound(&memory.index));
 	search_once(&shared, &rng, met);
 	assert_int_equal(atomic_load(&shared.faults), 0);

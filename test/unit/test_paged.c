@@ -189,8 +189,8 @@ failing_of_either_backing_changes_nothing(void **state)
 	{
 		uint64_t before[2] = {header->regions[0].committed, header->regions[1].committed};
 
-		two.arena.backing = which == 0 ? (IqdbArenaBacking){refuse, &calls} : memory;
-		two.arena.paged = which == 1 ? (IqdbArenaBacking){refuse, &calls} : paged;
+		two.arena.backing = which == 0 ? (IqdbArenaBacking){.commit = refuse, .arg = &calls} : memory;
+		two.arena.paged = which == 1 ? (IqdbArenaBacking){.commit = refuse, .arg = &calls} : paged;
 		assert_int_equal(iqdb_arena_grow(&two.arena, (uint32_t) which, before[which] + 1, &err), IQDB_ERR_NO_SPACE);
 		assert_int_equal(header->regions[which].committed, before[which]);
 		assert_int_equal(iqdb_arena_grow(&two.arena, (uint32_t) (1 - which), before[1 - which] + 1, &err), IQDB_OK);
@@ -468,7 +468,7 @@ a_full_disk_refuses_one_row(void **state)
 	samples_put(&samples, &memory.index, 0, 1000, false);
 	assert_int_equal(iqdb_index_maintain(&memory.index, IQDB_MAINTAIN_BUILD, NULL), IQDB_OK);
 	paged = memory.arena.paged;
-	memory.arena.paged = (IqdbArenaBacking){refuse, &calls};
+	memory.arena.paged = (IqdbArenaBacking){.commit = refuse, .arg = &calls};
 	for (count = 1000; count < 3000; count++)
 	{
 		if (iqdb_index_put(&memory.index, iqdb_id_u64(count), samples_row(&samples, count), 64, NULL, 0, NULL, &err) !=

@@ -256,6 +256,22 @@ iqdb_arena_grow(IqdbArena *arena, uint32_t region_number, uint64_t bytes, IqdbEr
 	return grow_to(arena, region_number, committed, exact, err);
 }
 
+bool
+iqdb_arena_release(IqdbArena *arena, uint32_t region_number)
+{
+	IqdbArenaHeader *header = iqdb_arena_header(arena);
+	IqdbArenaRegion *region = &header->regions[region_number];
+	uint64_t         committed = __atomic_load_n(&region->committed, __ATOMIC_RELAXED);
+	uint64_t         kept = committed > ARENA_STEP_MAX ? committed - ARENA_STEP_MAX : 0;
+
+	if (committed == 0 || region_number == header->paged_region || arena->backing.release == NULL ||
+		!arena->backing.release(arena->backing.arg, region->offset + kept, committed - kept))
+		return false;
+	__atomic_store_n(&region->committed, kept, __ATOMIC_RELEASE);
+	__atomic_fetch_sub(&header->committed, committed - kept, __ATOMIC_RELAXED);
+	return kept > 0;
+}
+
 static uint64_t
 system_page_size(void)
 {
@@ -425,6 +441,26 @@ private_commit(void *arg, uint64_t offset, uint64_t length, IqdbError *err)
 	return IQDB_OK;
 }
 
+/* Whole pages of the system's go; of those that other bytes are in, too, ours become zero. */
+static bool
+private_release(void *arg, uint64_t offset, uint64_t length)
+{
+	unsigned char *base = arg;
+	uint64_t       page = system_page_size();
+	uint64_t       start = (offset + page - 1) / page * page;
+	uint64_t       end = (offset + length) / page * page;
+
+	if (start >= end)
+		return false;
+	memset(base + offset, 0, (size_t) (start - offset));
+	memset(base + end, 0, (size_t) (offset + length - end));
+	if (madvise(base + start, (size_t) (end - start), MADV_DONTNEED) != 0)
+		return false;
+	/* no longer accounted, and an access is a fault: a wish, for committing does not mind */
+	(void) mprotect(base + start, (size_t) (end - start), PROT_NONE);
+	return true;
+}
+
 /* The part of a mapping that begins at a multiple of ARENA_HUGE; what is around it is given back. */
 static unsigned char *
 trim_mapping(unsigned char *mapping, uint64_t mapped, uint64_t wanted)
@@ -464,6 +500,7 @@ iqdb_arena_private_create(IqdbArena *arena_out, uint64_t reserve, IqdbError *err
 	arena_out->base = base;
 	arena_out->reserved = reserve;
 	arena_out->backing.commit = private_commit;
+	arena_out->backing.release = private_release;
 	arena_out->backing.arg = base;
 	return IQDB_OK;
 }

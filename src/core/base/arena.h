@@ -13,7 +13,8 @@
  * committed of the region, and no longer; offsets for its backing count from the region's first byte.
  *
  * Growth reserves real space first (posix_fallocate, or mprotect on private memory), so a full disk or a full
- * /dev/shm is a clean status of the one call that wanted room, never a signal.
+ * /dev/shm is a clean status of the one call that wanted room, never a signal. A region that nobody reads any more can be
+ * given back, and grown again later.
  */
 #ifndef IQDB_BASE_ARENA_H
 #define IQDB_BASE_ARENA_H
@@ -31,6 +32,8 @@ typedef struct IqdbArenaBacking
 {
 	/* Makes [offset, offset + length) readable and writable; new bytes are zero. */
 	IqdbStatus (*commit)(void *arg, uint64_t offset, uint64_t length, IqdbError *err);
+	/* Gives the memory behind these bytes back; false when it cannot. They may be committed again. NULL: it never can. */
+	bool (*release)(void *arg, uint64_t offset, uint64_t length);
 	void *arg;
 } IqdbArenaBacking;
 
@@ -38,7 +41,7 @@ typedef struct IqdbArenaRegion
 {
 	uint64_t offset;    /* from the arena's base, page-aligned */
 	uint64_t reserved;  /* bytes it may grow to */
-	uint64_t committed; /* bytes usable; read and written atomically, only grows */
+	uint64_t committed; /* bytes usable; read and written atomically */
 } IqdbArenaRegion;
 
 /* First bytes of every arena. Shared: changed only under the lock the owner of the arena prescribes. */
@@ -111,6 +114,13 @@ IqdbStatus iqdb_arena_attach(const IqdbArena *arena, IqdbError *err) IQDB_MUST_C
  * calls among themselves. Errors: IQDB_ERR_LIMIT, IQDB_ERR_NO_SPACE, IQDB_ERR_NOMEM; nothing has changed then.
  */
 IqdbStatus iqdb_arena_grow(IqdbArena *arena, uint32_t region, uint64_t bytes, IqdbError *err) IQDB_MUST_CHECK;
+
+/*
+ * Gives bytes at the end of a region back to the system, as many as take no longer than a step of growth; true: there are
+ * more. Growing it later makes zero bytes. Nobody reads or writes any byte of the region from before the first call until it
+ * is grown again. Where the backing cannot (and for the paged region) nothing changes. Serialised like growth.
+ */
+bool iqdb_arena_release(IqdbArena *arena, uint32_t region);
 
 /* Bytes committed of the paged region. */
 uint64_t iqdb_arena_paged_bytes(const IqdbArena *arena);

@@ -245,13 +245,13 @@ iqdb_store_fetch_range(const IqdbStore *store, uint32_t first, uint32_t count)
 
 /* ---- dead slots ---- */
 
-void
+bool
 iqdb_store_release_locked(IqdbStore *store, uint32_t slot)
 {
 	IqdbStoreHeader *header = store->header;
 
 	if (iqdb_store_state(store, slot) != IQDB_ROW_DEAD)
-		return;
+		return false;
 	atomic_store_explicit(&store->states[slot], IQDB_ROW_LIMBO, memory_order_release);
 	store->slots[slot].next = IQDB_SLOT_NONE;
 	if (header->limbo_tail == IQDB_SLOT_NONE)
@@ -260,6 +260,7 @@ iqdb_store_release_locked(IqdbStore *store, uint32_t slot)
 		store->slots[header->limbo_tail].next = slot;
 	header->limbo_tail = slot;
 	__atomic_store_n(&header->limbo_count, header->limbo_count + 1, __ATOMIC_RELAXED);
+	return true;
 }
 
 void

@@ -246,8 +246,8 @@ uint32_t iqdb_store_find(const IqdbStore *store, IqdbId id);
  */
 void iqdb_store_release(IqdbStore *store, uint32_t slot);
 
-/* The same for a caller that holds ROWS exclusive already: inside an engine's added() and removed(). */
-void iqdb_store_release_locked(IqdbStore *store, uint32_t slot);
+/* The same for a caller that holds ROWS exclusive already. false: the row is not DEAD, or was let go of before. */
+bool iqdb_store_release_locked(IqdbStore *store, uint32_t slot);
 
 /* Makes limbo slots (and their blobs) reusable. Takes STRUCTURE exclusive for an instant, then ROWS. Returns how many. */
 uint32_t iqdb_store_reclaim(IqdbStore *store);

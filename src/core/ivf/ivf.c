@@ -26,11 +26,8 @@
 #define DRIFT_ROWS_SHARE 4u
 #define DRIFT_NOTICED 2.0
 
-/* Rows linked by link_pending() between two looks at the chain. */
+/* Rows noted by link_pending() in one stretch. */
 #define LINK_BATCH 256u
-
-/* Linked rows that may wait in the chain behind one that is not. */
-#define CHAIN_DONE_MAX 64u
 
 /* ---- shape ---- */
 
@@ -75,16 +72,17 @@ ivf_reserves(const IqdbIndexOptions *options, uint64_t slots_max, uint64_t reser
 
 	memset(reserves_out, 0, IQDB_ENGINE_REGIONS_MAX * sizeof(*reserves_out));
 	iqdbi_ivf_shape(&ivf, options, 0);
-	/* while a new edition is filled every row is in two lists, and each list may end in an empty part of a block */
-	blocks = 2 * (slots_max / IQDBI_BLOCK_ROWS + lists) + 64;
+	/* each list may end in an empty part of a block */
+	blocks = slots_max / IQDBI_BLOCK_ROWS + lists + 64;
 	for (uint32_t edition = 0; edition < 2; edition++)
 	{
-		reserves_out[IQDBI_IVF_HOMES + edition] = slots_max * sizeof(uint32_t);
+		reserves_out[IQDBI_IVF_HOMES + edition] = slots_max * iqdbi_home_size((uint32_t) lists);
 		reserves_out[IQDBI_IVF_MODELS + edition] = model_bytes(&ivf, lists);
 		reserves_out[IQDBI_IVF_LISTS + edition] = lists * sizeof(IqdbiList);
+		reserves_out[IQDBI_IVF_BLOCKS + edition] = blocks * ivf.rows.size;
+		reserves_out[IQDBI_IVF_LINKS + edition] = blocks * sizeof(uint32_t);
 	}
-	reserves_out[IQDBI_IVF_NEXT] = slots_max * sizeof(uint32_t);
-	reserves_out[IQDBI_IVF_BLOCKS] = blocks * ivf.rows.size;
+	reserves_out[IQDBI_IVF_WAITING] = (slots_max / IQDBI_SPAN_SLOTS + 1) * sizeof(IqdbiSpan);
 }
 
 static uint64_t
@@ -93,8 +91,8 @@ ivf_bytes_per_row(const IqdbIndexOptions *options)
 	IqdbiIvf ivf;
 
 	iqdbi_ivf_shape(&ivf, options, 0);
-	/* two homes, the chain, and a place in a block */
-	return 3 * sizeof(uint32_t) + (ivf.rows.size + IQDBI_BLOCK_ROWS - 1) / IQDBI_BLOCK_ROWS;
+	/* a home word, and a share of a block with its link, and of a word of bits */
+	return iqdbi_home_size(0) + (ivf.rows.size + 2 * sizeof(uint32_t) + IQDBI_BLOCK_ROWS - 1) / IQDBI_BLOCK_ROWS;
 }
 
 static uint64_t
@@ -104,8 +102,9 @@ ivf_bytes_beside(const IqdbIndexOptions *options, uint64_t rows)
 	uint32_t lists = iqdbi_ivf_wanted_lists(options, rows);
 
 	iqdbi_ivf_shape(&ivf, options, 0);
-	/* centres, and of each list half a block that stays empty */
-	return lists == 0 ? 0 : model_bytes(&ivf, lists) + lists * (sizeof(IqdbiList) + ivf.rows.size / 2);
+	/* centres, of each list half a block that stays empty, and wider home words where there are many */
+	return lists == 0 ? 0 : model_bytes(&ivf, lists) + lists * (sizeof(IqdbiList) + ivf.rows.size / 2) +
+								rows * (iqdbi_home_size(lists) - iqdbi_home_size(0));
 }
 
 static uint64_t
@@ -125,20 +124,18 @@ ivf_format(IqdbStore *store, IqdbError *err)
 	(void) err;
 	memset(header, 0, sizeof(*header));
 	header->layout = LAYOUT;
-	header->block_count = 1;
-	header->chain_tail = IQDB_SLOT_NONE;
-	atomic_store(&header->chain_head, IQDB_SLOT_NONE);
+	header->pools[0].count = 1;
+	header->pools[1].count = 1;
 	return IQDB_OK;
 }
 
 static IqdbStatus
 ivf_reserve(IqdbStore *store, uint32_t slot_count, IqdbError *err)
 {
-	uint64_t bytes = (uint64_t) slot_count * sizeof(uint32_t);
+	IqdbiIvf ivf;
 
-	IQDB_TRY(iqdb_arena_grow(store->arena, IQDB_REGION_ENGINE + IQDBI_IVF_HOMES, bytes, err));
-	IQDB_TRY(iqdb_arena_grow(store->arena, IQDB_REGION_ENGINE + IQDBI_IVF_HOMES + 1, bytes, err));
-	return iqdb_arena_grow(store->arena, IQDB_REGION_ENGINE + IQDBI_IVF_NEXT, bytes, err);
+	iqdbi_ivf_view(&ivf, store);
+	return iqdbi_ivf_reserve(&ivf, slot_count, err);
 }
 
 /* ---- coming and going ---- */
@@ -149,7 +146,7 @@ ivf_added(IqdbStore *store, uint32_t slot)
 	IqdbiIvf ivf;
 
 	iqdbi_ivf_view(&ivf, store);
-	iqdbi_chain_push(&ivf, slot);
+	iqdbi_row_wait(&ivf, slot);
 }
 
 /* The other side of iqdbi_row_linked. */
@@ -175,6 +172,8 @@ ivf_removed(IqdbStore *store, uint32_t slot)
 			atomic_store_explicit(&iqdbi_ivf_lists(&ivf, editions[i] - 1)[iqdbi_home_list(home)].dirty, 1,
 								  memory_order_release);
 	}
+	if (iqdbi_row_settle(&ivf, slot) && iqdb_store_release_locked(store, slot))
+		atomic_fetch_sub_explicit(&ivf.header->unrepaired, 1, memory_order_relaxed);
 }
 
 /* ---- linking ---- */
@@ -214,20 +213,7 @@ link_row(const IqdbiIvf *ivf, uint32_t edition, uint32_t slot, IqdbError *err)
 	return IQDB_OK;
 }
 
-/* Rows linked leave the chain in the order they came; when one is stuck, those behind it are taken out now and then. */
-static void
-sweep_after_link(const IqdbiIvf *ivf)
-{
-	uint32_t done = atomic_fetch_add_explicit(&ivf->header->chain_done, 1, memory_order_relaxed) + 1;
-	bool     whole = done > CHAIN_DONE_MAX +
-							atomic_load_explicit(&ivf->header->chain_count, memory_order_relaxed) / 2;
-
-	if (whole)
-		atomic_store_explicit(&ivf->header->chain_done, 0, memory_order_relaxed);
-	iqdbi_chain_sweep(ivf, whole);
-}
-
-/* Links the row in the current edition. false when there is none, or nothing to do. */
+/* Links the row in the current edition, if there is one and the row waits for it. */
 static IqdbStatus
 link_in_current(const IqdbiIvf *ivf, uint32_t slot, bool *linked_out, IqdbError *err)
 {
@@ -238,7 +224,8 @@ link_in_current(const IqdbiIvf *ivf, uint32_t slot, bool *linked_out, IqdbError 
 	*linked_out = false;
 	iqdb_store_lock(store, IQDB_LOCK_STRUCTURE, false);
 	current = atomic_load_explicit(&ivf->header->current, memory_order_acquire);
-	if (current != 0 && iqdbi_home_change(ivf, current - 1, slot, IQDBI_HOME_PENDING, IQDBI_HOME_LINKING))
+	if (current != 0 && iqdbi_row_waits(ivf, slot) &&
+		iqdbi_home_change(ivf, current - 1, slot, IQDBI_HOME_PENDING, IQDBI_HOME_LINKING))
 	{
 		if (iqdb_store_state(store, slot) == IQDB_ROW_LIVE)
 		{
@@ -247,6 +234,8 @@ link_in_current(const IqdbiIvf *ivf, uint32_t slot, bool *linked_out, IqdbError 
 		}
 		if (!*linked_out)
 			(void) iqdbi_home_change(ivf, current - 1, slot, IQDBI_HOME_LINKING, IQDBI_HOME_PENDING);
+		if (iqdbi_row_settle(ivf, slot))
+			iqdbi_slots_release(ivf, &slot, 1);
 	}
 	iqdb_store_unlock(store, IQDB_LOCK_STRUCTURE, false);
 	return status;
@@ -292,56 +281,49 @@ ivf_link(IqdbStore *store, uint32_t slot, IqdbError *err)
 
 	iqdbi_ivf_view(&ivf, store);
 	IQDB_TRY(train_if_ripe(&ivf, err));
-	IQDB_TRY(link_in_current(&ivf, slot, &linked, err));
-	if (linked)
-		sweep_after_link(&ivf);
-	return IQDB_OK;
+	return link_in_current(&ivf, slot, &linked, err);
 }
 
-/* Rows of the chain that wait to be linked, from its beginning. */
+/* Rows from *from on that are to be linked; moves it behind them. */
 static uint32_t
-waiting_rows(const IqdbiIvf *ivf, uint32_t *slots_out)
+rows_to_link(const IqdbiIvf *ivf, uint32_t *from, uint32_t slots, uint32_t *found_out)
 {
-	uint32_t current = atomic_load_explicit(&ivf->header->current, memory_order_acquire);
+	uint32_t current;
 	uint32_t count = 0;
-	uint32_t slot;
 
-	if (current == 0)
-		return 0;
-	iqdb_store_lock(ivf->store, IQDB_LOCK_ENGINE, false);
-	for (slot = atomic_load(&ivf->header->chain_head); slot != IQDB_SLOT_NONE && count < LINK_BATCH;
-		 slot = atomic_load(&ivf->next[slot]))
+	/* the edition stays current, and its words stay */
+	iqdb_store_lock(ivf->store, IQDB_LOCK_STRUCTURE, false);
+	current = atomic_load_explicit(&ivf->header->current, memory_order_acquire);
+	while (current != 0 && count < LINK_BATCH && (*from = iqdbi_row_waiting(ivf, *from, slots)) < slots)
 	{
-		if (iqdbi_home_status(iqdbi_home(ivf, current - 1, slot)) == IQDBI_HOME_PENDING &&
-			iqdb_store_state(ivf->store, slot) == IQDB_ROW_LIVE)
-			slots_out[count++] = slot;
+		if (iqdbi_home_status(iqdbi_home(ivf, current - 1, *from)) == IQDBI_HOME_PENDING &&
+			iqdb_store_state(ivf->store, *from) == IQDB_ROW_LIVE)
+			found_out[count++] = *from;
+		++*from;
 	}
-	iqdb_store_unlock(ivf->store, IQDB_LOCK_ENGINE, false);
+	iqdb_store_unlock(ivf->store, IQDB_LOCK_STRUCTURE, false);
 	return count;
 }
 
 static IqdbStatus
 link_pending(const IqdbiIvf *ivf, uint64_t max_rows, uint64_t *linked_out, IqdbError *err)
 {
-	uint32_t slots[LINK_BATCH];
-	bool     progress = true;
+	uint32_t slots = atomic_load_explicit(&ivf->store->header->slot_count, memory_order_acquire);
+	uint32_t found[LINK_BATCH];
+	uint32_t from = 0;
+	uint32_t count;
 
-	while (*linked_out < max_rows && progress)
+	while (*linked_out < max_rows && (count = rows_to_link(ivf, &from, slots, found)) > 0)
 	{
-		uint32_t count = waiting_rows(ivf, slots);
-
-		progress = false;
 		for (uint32_t i = 0; i < count && *linked_out < max_rows; i++)
 		{
 			bool linked;
 
 			if (iqdb_host_cancelled(ivf->store->host))
 				return iqdb_fail(err, IQDB_ERR_CANCELLED, "linking was cancelled");
-			IQDB_TRY(link_in_current(ivf, slots[i], &linked, err));
+			IQDB_TRY(link_in_current(ivf, found[i], &linked, err));
 			*linked_out += linked;
-			progress |= linked;
 		}
-		iqdbi_chain_sweep(ivf, true);
 	}
 	return IQDB_OK;
 }
@@ -408,7 +390,7 @@ maintain(const IqdbiIvf *ivf, IqdbMaintain what, IqdbError *err)
 		status = iqdbi_ivf_retrain(ivf, err);
 	if (status == IQDB_OK)
 		status = link_pending(ivf, UINT64_MAX, &linked, err);
-	/* whoever only wanted to clean up has done so; rows for which there is no room in lists stay in the chain */
+	/* whoever only wanted to clean up has done so; rows for which there is no room in lists go on waiting */
 	if (what == IQDB_MAINTAIN_VACUUM && status != IQDB_ERR_CANCELLED)
 		return IQDB_OK;
 	return status;
@@ -579,7 +561,8 @@ iqdb_ivf_code_error(IqdbStore *store, uint64_t rows_max, uint64_t seed, IqdbIvfE
 		{
 			uint32_t       list = iqdbi_home_list(home);
 			uint32_t       count = atomic_load(&iqdbi_ivf_lists(&ivf, current - 1)[list].count);
-			unsigned char *block = iqdbi_ivf_block(&ivf, atomic_load(&iqdbi_ivf_lists(&ivf, current - 1)[list].head));
+			unsigned char *block = iqdbi_ivf_block(&ivf, current - 1,
+												   atomic_load(&iqdbi_ivf_lists(&ivf, current - 1)[list].head));
 
 			/* some row of the first block of its list stands for it */
 			iqdbi_model_view(&ivf, current - 1, &model);
@@ -599,12 +582,12 @@ iqdb_ivf_code_error(IqdbStore *store, uint64_t rows_max, uint64_t seed, IqdbIvfE
 static uint64_t
 count_unlinked(const IqdbiIvf *ivf, uint32_t current)
 {
+	uint32_t slots = atomic_load_explicit(&ivf->store->header->slot_count, memory_order_acquire);
 	uint64_t count = 0;
-	uint32_t slot;
 
 	if (current == 0)
 		return atomic_load_explicit(&ivf->store->header->live_count, memory_order_relaxed);
-	for (slot = atomic_load(&ivf->header->chain_head); slot != IQDB_SLOT_NONE; slot = atomic_load(&ivf->next[slot]))
+	for (uint32_t slot = 0; (slot = iqdbi_row_waiting(ivf, slot, slots)) < slots; slot++)
 		count += iqdb_store_state(ivf->store, slot) == IQDB_ROW_LIVE &&
 				 iqdbi_home_status(iqdbi_home(ivf, current - 1, slot)) != IQDBI_HOME_LINKED;
 	return count;

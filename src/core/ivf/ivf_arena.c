@@ -1,5 +1,5 @@
 /*
- * ivf_arena.c - the engine's bytes in the arena: shapes, home words, the chain of rows not linked, blocks.
+ * ivf_arena.c - the engine's bytes in the arena: shapes, home words, rows not linked, blocks.
  *
  * Does not own: what codes mean (ivf_code.c), nor when rows change places (ivf_build.c).
  */
@@ -22,9 +22,9 @@
 /* Sign flips of the rotation before sign codes: three rounds. */
 #define ROTATION_ROUNDS 3u
 
-/* Slots released, and nodes taken out, under one hold of ENGINE. */
+/* Slots let go of, and rows looked at, in one stretch. */
 #define RELEASE_BATCH 128u
-#define UNLINK_BATCH 4096u
+#define SETTLE_BATCH 4096u
 
 _Static_assert(sizeof(IqdbiList) == 32, "two lists a cache line");
 _Static_assert(sizeof(IqdbiIvfHeader) <= IQDB_HEADERS_SIZE - IQDB_ENGINE_HEADER_OFFSET, "one page for the engine");
@@ -43,7 +43,7 @@ block_layout(IqdbiCoding coding, bool scales, bool offsets, bool short_scalars, 
 {
 	IqdbiBlockLayout layout = {.coding = coding, .words = words, .short_scalars = short_scalars};
 	size_t           scalar = short_scalars ? sizeof(uint16_t) : sizeof(float);
-	size_t           at = IQDBI_BLOCK_SLOTS_AT + IQDBI_BLOCK_ROWS * sizeof(uint32_t);
+	size_t           at = IQDBI_BLOCK_ROWS * sizeof(uint32_t);
 
 	if (scales)
 	{
@@ -135,10 +135,13 @@ iqdbi_ivf_view(IqdbiIvf *ivf_out, IqdbStore *store)
 	ivf_out->header = store->engine_header;
 	ivf_out->kernels = iqdbi_ivf_kernels(store->kernels);
 	ivf_out->packed = iqdb_packed_kernels(store->kernels);
-	ivf_out->homes[0] = iqdb_store_engine_region(store, IQDBI_IVF_HOMES);
-	ivf_out->homes[1] = iqdb_store_engine_region(store, IQDBI_IVF_HOMES + 1);
-	ivf_out->next = iqdb_store_engine_region(store, IQDBI_IVF_NEXT);
-	ivf_out->blocks = iqdb_store_engine_region(store, IQDBI_IVF_BLOCKS);
+	for (uint32_t edition = 0; edition < 2; edition++)
+	{
+		ivf_out->homes[edition] = iqdb_store_engine_region(store, IQDBI_IVF_HOMES + edition);
+		ivf_out->blocks[edition] = iqdb_store_engine_region(store, IQDBI_IVF_BLOCKS + edition);
+		ivf_out->links[edition] = iqdb_store_engine_region(store, IQDBI_IVF_LINKS + edition);
+	}
+	ivf_out->spans = iqdb_store_engine_region(store, IQDBI_IVF_WAITING);
 }
 
 /* ---- models ---- */
@@ -235,79 +238,176 @@ iqdbi_ivf_grow(const IqdbiIvf *ivf, uint32_t region, uint64_t bytes, IqdbError *
 	return status;
 }
 
+/* The editions that count, as 1 + edition; 0 = none. */
+typedef struct Counting
+{
+	uint32_t current;
+	uint32_t training;
+} Counting;
+
+/* Who holds ROWS or ENGINE knows that it stays so. */
+static Counting
+counting(const IqdbiIvf *ivf)
+{
+	return (Counting){.current = atomic_load_explicit(&ivf->header->current, memory_order_acquire),
+					  .training = atomic_load_explicit(&ivf->header->training, memory_order_acquire)};
+}
+
+static IqdbStatus
+reserve_homes(const IqdbiIvf *ivf, uint32_t edition, uint32_t slots, IqdbError *err)
+{
+	uint64_t size = iqdbi_home_size(ivf->header->editions[edition].lists);
+
+	return iqdb_arena_grow(ivf->store->arena, IQDB_REGION_ENGINE + IQDBI_IVF_HOMES + edition, slots * size, err);
+}
+
+IqdbStatus
+iqdbi_ivf_reserve(const IqdbiIvf *ivf, uint32_t slots, IqdbError *err)
+{
+	Counting count = counting(ivf);
+	uint64_t spans = ((uint64_t) slots + IQDBI_SPAN_SLOTS - 1) / IQDBI_SPAN_SLOTS;
+
+	if (count.current != 0)
+		IQDB_TRY(reserve_homes(ivf, count.current - 1, slots, err));
+	if (count.training != 0)
+		IQDB_TRY(reserve_homes(ivf, count.training - 1, slots, err));
+	return iqdb_arena_grow(ivf->store->arena, IQDB_REGION_ENGINE + IQDBI_IVF_WAITING, spans * sizeof(IqdbiSpan), err);
+}
+
+/* Writers wait for ROWS no longer than for a step. */
+static void
+release_region(const IqdbiIvf *ivf, uint32_t region)
+{
+	bool more = true;
+
+	while (more)
+	{
+		iqdb_store_lock(ivf->store, IQDB_LOCK_ROWS, true);
+		more = iqdb_arena_release(ivf->store->arena, IQDB_REGION_ENGINE + region);
+		iqdb_store_unlock(ivf->store, IQDB_LOCK_ROWS, true);
+	}
+}
+
+void
+iqdbi_edition_drop(const IqdbiIvf *ivf, uint32_t edition)
+{
+	iqdb_store_lock(ivf->store, IQDB_LOCK_ENGINE, true);
+	ivf->header->pools[edition] = (IqdbiPool){.count = 1};
+	iqdb_store_unlock(ivf->store, IQDB_LOCK_ENGINE, true);
+	for (uint32_t region = 0; region < IQDBI_IVF_WAITING; region += 2)
+		release_region(ivf, region + edition);
+}
+
 /* ---- home words ---- */
 
 void
 iqdbi_home_set(const IqdbiIvf *ivf, uint32_t edition, uint32_t slot, uint32_t status, uint32_t list)
 {
-	_Atomic uint32_t *word = &ivf->homes[edition][slot];
-	uint32_t          old = atomic_load_explicit(word, memory_order_relaxed);
-	uint32_t          new_word;
+	uint32_t word = status | list << IQDBI_HOME_LIST_SHIFT;
 
-	do
-		new_word = (old & IQDBI_HOME_CHAINED) | status | list << IQDBI_HOME_LIST_SHIFT;
-	while (!atomic_compare_exchange_weak(word, &old, new_word));
+	if (iqdbi_home_size(ivf->header->editions[edition].lists) == sizeof(uint16_t))
+		atomic_store_explicit((_Atomic uint16_t *) ivf->homes[edition] + slot, (uint16_t) word, memory_order_release);
+	else
+		atomic_store_explicit((_Atomic uint32_t *) ivf->homes[edition] + slot, word, memory_order_release);
 }
 
 bool
 iqdbi_home_change(const IqdbiIvf *ivf, uint32_t edition, uint32_t slot, uint32_t from, uint32_t to)
 {
-	_Atomic uint32_t *word = &ivf->homes[edition][slot];
-	uint32_t          old = atomic_load_explicit(word, memory_order_relaxed);
+	uint32_t word = iqdbi_home(ivf, edition, slot);
 
-	do
+	if (iqdbi_home_status(word) != from)
+		return false;
+	if (iqdbi_home_size(ivf->header->editions[edition].lists) == sizeof(uint16_t))
 	{
-		if (iqdbi_home_status(old) != from)
-			return false;
-	} while (!atomic_compare_exchange_weak(word, &old, (old & IQDBI_HOME_CHAINED) | to));
-	return true;
+		uint16_t old = (uint16_t) word;
+
+		return atomic_compare_exchange_strong((_Atomic uint16_t *) ivf->homes[edition] + slot, &old, (uint16_t) to);
+	}
+	return atomic_compare_exchange_strong((_Atomic uint32_t *) ivf->homes[edition] + slot, &word, to);
 }
 
-/* ---- the chain of rows not linked yet ---- */
+/* ---- rows not linked yet ---- */
 
 void
-iqdbi_chain_push(const IqdbiIvf *ivf, uint32_t slot)
+iqdbi_row_wait(const IqdbiIvf *ivf, uint32_t slot)
 {
-	IqdbiIvfHeader *header = ivf->header;
+	IqdbiSpan *span = &ivf->spans[slot / IQDBI_SPAN_SLOTS];
+	Counting   count = counting(ivf);
 
-	atomic_store_explicit(&ivf->next[slot], IQDB_SLOT_NONE, memory_order_relaxed);
-	atomic_store_explicit(&ivf->homes[1][slot], IQDBI_HOME_PENDING, memory_order_relaxed);
-	atomic_store_explicit(&ivf->homes[0][slot], IQDBI_HOME_PENDING | IQDBI_HOME_CHAINED, memory_order_release);
-	iqdb_store_lock(ivf->store, IQDB_LOCK_ENGINE, true);
-	if (header->chain_tail == IQDB_SLOT_NONE)
-		atomic_store_explicit(&header->chain_head, slot, memory_order_release);
-	else
-		atomic_store_explicit(&ivf->next[header->chain_tail], slot, memory_order_release);
-	header->chain_tail = slot;
-	atomic_fetch_add_explicit(&header->chain_count, 1, memory_order_relaxed);
-	iqdb_store_unlock(ivf->store, IQDB_LOCK_ENGINE, true);
+	if (count.current == 0 && count.training == 0)
+		return;
+	if (count.current != 0)
+		iqdbi_home_set(ivf, count.current - 1, slot, IQDBI_HOME_PENDING, 0);
+	if (count.training != 0)
+		iqdbi_home_set(ivf, count.training - 1, slot, IQDBI_HOME_PENDING, 0);
+	/* numbers before the bit: who finds them zero misses none */
+	atomic_fetch_add_explicit(&ivf->header->waiting, 1, memory_order_relaxed);
+	atomic_fetch_add_explicit(&span->waiting, 1, memory_order_relaxed);
+	atomic_fetch_or_explicit(&span->bits[slot % IQDBI_SPAN_SLOTS / 64], UINT64_C(1) << slot % 64, memory_order_release);
 }
 
-/* What to do with a node of the chain. */
+static void
+stop_waiting(const IqdbiIvf *ivf, uint32_t slot)
+{
+	IqdbiSpan *span = &ivf->spans[slot / IQDBI_SPAN_SLOTS];
+	uint64_t   bit = UINT64_C(1) << slot % 64;
+
+	if ((atomic_fetch_and_explicit(&span->bits[slot % IQDBI_SPAN_SLOTS / 64], ~bit, memory_order_release) & bit) == 0)
+		return;
+	atomic_fetch_sub_explicit(&span->waiting, 1, memory_order_release);
+	atomic_fetch_sub_explicit(&ivf->header->waiting, 1, memory_order_release);
+}
+
+uint32_t
+iqdbi_row_waiting(const IqdbiIvf *ivf, uint32_t slot, uint32_t slots)
+{
+	while (slot < slots)
+	{
+		IqdbiSpan *span = &ivf->spans[slot / IQDBI_SPAN_SLOTS];
+		uint64_t   bits;
+
+		if (slot % IQDBI_SPAN_SLOTS == 0 && atomic_load_explicit(&span->waiting, memory_order_acquire) == 0)
+		{
+			slot = slots - slot > IQDBI_SPAN_SLOTS ? slot + IQDBI_SPAN_SLOTS : slots;
+			continue;
+		}
+		bits = atomic_load_explicit(&span->bits[slot % IQDBI_SPAN_SLOTS / 64], memory_order_acquire) >> slot % 64;
+		if (bits != 0)
+		{
+			slot += (uint32_t) __builtin_ctzll(bits);
+			return slot < slots ? slot : slots;
+		}
+		slot = slots - slot > 64 - slot % 64 ? slot + 64 - slot % 64 : slots;
+	}
+	return slots;
+}
+
+/* What to do about a row. */
 typedef enum Verdict
 {
-	STAYS,
-	LEAVES,  /* lists hold the row */
+	WAITS,
+	LEAVES,  /* lists hold the row, or all rows are scanned */
 	RELEASED /* nothing holds it any more */
 } Verdict;
 
 /* A DEAD row. Its words go from PENDING to ABSENT, so that nobody links it from here on. */
 static Verdict
-judge_dead(const IqdbiIvf *ivf, uint32_t slot, uint32_t current, uint32_t training)
+judge_dead(const IqdbiIvf *ivf, uint32_t slot, Counting count)
 {
-	bool held = false;
+	uint32_t editions[2] = {count.training, count.current};
+	bool     held = false;
 
 	for (int i = 0; i < 2; i++)
 	{
-		uint32_t edition = i == 0 ? training : current;
 		uint32_t status;
 
-		if (edition == 0)
+		if (editions[i] == 0)
 			continue;
-		(void) iqdbi_home_change(ivf, edition - 1, slot, IQDBI_HOME_PENDING, IQDBI_HOME_ABSENT);
-		status = iqdbi_home_status(iqdbi_home(ivf, edition - 1, slot));
+		(void) iqdbi_home_change(ivf, editions[i] - 1, slot, IQDBI_HOME_PENDING, IQDBI_HOME_ABSENT);
+		status = iqdbi_home_status(iqdbi_home(ivf, editions[i] - 1, slot));
 		if (status == IQDBI_HOME_LINKING)
-			return STAYS;
+			return WAITS;
 		held |= status == IQDBI_HOME_LINKED;
 	}
 	return held ? LEAVES : RELEASED;
@@ -316,172 +416,142 @@ judge_dead(const IqdbiIvf *ivf, uint32_t slot, uint32_t current, uint32_t traini
 static Verdict
 judge(const IqdbiIvf *ivf, uint32_t slot)
 {
-	uint32_t current = atomic_load_explicit(&ivf->header->current, memory_order_acquire);
-	uint32_t training = atomic_load_explicit(&ivf->header->training, memory_order_acquire);
+	Counting count = counting(ivf);
 
 	if (iqdb_store_state(ivf->store, slot) == IQDB_ROW_DEAD)
-		return judge_dead(ivf, slot, current, training);
-	if (current == 0 || iqdbi_home_status(iqdbi_home(ivf, current - 1, slot)) != IQDBI_HOME_LINKED)
-		return STAYS;
-	if (training != 0 && iqdbi_home_status(iqdbi_home(ivf, training - 1, slot)) != IQDBI_HOME_LINKED)
-		return STAYS;
+		return judge_dead(ivf, slot, count);
+	if (count.current != 0 && iqdbi_home_status(iqdbi_home(ivf, count.current - 1, slot)) != IQDBI_HOME_LINKED)
+		return WAITS;
+	if (count.training != 0 && iqdbi_home_status(iqdbi_home(ivf, count.training - 1, slot)) != IQDBI_HOME_LINKED)
+		return WAITS;
 	return LEAVES;
 }
 
-/* Readers may stand at the node: its own link stays as it is until the slot is used again. */
-static void
-unlink_node(const IqdbiIvf *ivf, uint32_t before, uint32_t slot)
-{
-	IqdbiIvfHeader *header = ivf->header;
-	uint32_t        next = atomic_load_explicit(&ivf->next[slot], memory_order_relaxed);
-
-	if (before == IQDB_SLOT_NONE)
-		atomic_store_explicit(&header->chain_head, next, memory_order_release);
-	else
-		atomic_store_explicit(&ivf->next[before], next, memory_order_release);
-	if (header->chain_tail == slot)
-		header->chain_tail = before;
-	atomic_fetch_sub_explicit(&header->chain_count, 1, memory_order_relaxed);
-	atomic_fetch_and_explicit(&ivf->homes[0][slot], ~IQDBI_HOME_CHAINED, memory_order_release);
-}
-
-static void
-forget_homes(const IqdbiIvf *ivf, uint32_t slot)
-{
-	iqdbi_home_set(ivf, 0, slot, IQDBI_HOME_ABSENT, 0);
-	iqdbi_home_set(ivf, 1, slot, IQDBI_HOME_ABSENT, 0);
-}
-
-/* true when it stopped only because the batch is full. */
+/* ENGINE is held. */
 static bool
-sweep_some(const IqdbiIvf *ivf, bool whole, uint32_t *released, uint32_t *count_out)
+settle(const IqdbiIvf *ivf, uint32_t slot)
 {
-	uint32_t before = IQDB_SLOT_NONE;
-	uint32_t slot = atomic_load_explicit(&ivf->header->chain_head, memory_order_relaxed);
-	uint32_t unlinked = 0;
+	Verdict verdict = judge(ivf, slot);
 
-	*count_out = 0;
-	while (slot != IQDB_SLOT_NONE && *count_out < RELEASE_BATCH && unlinked < UNLINK_BATCH)
-	{
-		uint32_t next = atomic_load_explicit(&ivf->next[slot], memory_order_relaxed);
-		Verdict  verdict = judge(ivf, slot);
+	if (verdict != WAITS)
+		stop_waiting(ivf, slot);
+	return verdict == RELEASED;
+}
 
-		if (verdict == STAYS)
-		{
-			if (!whole)
-				return false;
-			before = slot;
-		}
-		else
-		{
-			/* before the flag goes, so that nobody finds a word of an earlier edition and lets the slot go once more */
-			if (verdict == RELEASED)
-				forget_homes(ivf, slot);
-			unlink_node(ivf, before, slot);
-			unlinked++;
-		}
-		if (verdict == RELEASED)
-			released[(*count_out)++] = slot;
-		slot = next;
-	}
-	return slot != IQDB_SLOT_NONE;
+bool
+iqdbi_row_settle(const IqdbiIvf *ivf, uint32_t slot)
+{
+	bool released;
+
+	iqdb_store_lock(ivf->store, IQDB_LOCK_ENGINE, true);
+	released = settle(ivf, slot);
+	iqdb_store_unlock(ivf->store, IQDB_LOCK_ENGINE, true);
+	return released;
 }
 
 void
-iqdbi_chain_sweep(const IqdbiIvf *ivf, bool whole)
+iqdbi_slots_release(const IqdbiIvf *ivf, const uint32_t *slots, uint32_t count)
 {
-	uint32_t released[RELEASE_BATCH];
-	uint32_t count;
-	bool     more = true;
-
-	while (more)
+	if (count == 0)
+		return;
+	iqdb_store_lock(ivf->store, IQDB_LOCK_ROWS, true);
+	for (uint32_t i = 0; i < count; i++)
 	{
-		iqdb_store_lock(ivf->store, IQDB_LOCK_ENGINE, true);
-		more = sweep_some(ivf, whole, released, &count);
-		iqdb_store_unlock(ivf->store, IQDB_LOCK_ENGINE, true);
-		for (uint32_t i = 0; i < count; i++)
-		{
+		if (iqdb_store_release_locked(ivf->store, slots[i]))
 			atomic_fetch_sub_explicit(&ivf->header->unrepaired, 1, memory_order_relaxed);
-			iqdb_store_release(ivf->store, released[i]);
+	}
+	iqdb_store_unlock(ivf->store, IQDB_LOCK_ROWS, true);
+}
+
+void
+iqdbi_rows_settle(const IqdbiIvf *ivf)
+{
+	uint32_t slots = atomic_load_explicit(&ivf->store->header->slot_count, memory_order_acquire);
+	uint32_t slot = atomic_load_explicit(&ivf->header->waiting, memory_order_acquire) > 0 ? 0 : slots;
+
+	while (slot < slots)
+	{
+		uint32_t released[RELEASE_BATCH];
+		uint32_t count = 0;
+
+		iqdb_store_lock(ivf->store, IQDB_LOCK_STRUCTURE, false);
+		iqdb_store_lock(ivf->store, IQDB_LOCK_ENGINE, true);
+		for (uint32_t looked = 0; looked < SETTLE_BATCH && count < RELEASE_BATCH; looked++)
+		{
+			slot = iqdbi_row_waiting(ivf, slot, slots);
+			if (slot == slots)
+				break;
+			if (settle(ivf, slot))
+				released[count++] = slot;
+			slot++;
 		}
+		iqdb_store_unlock(ivf->store, IQDB_LOCK_ENGINE, true);
+		iqdbi_slots_release(ivf, released, count);
+		iqdb_store_unlock(ivf->store, IQDB_LOCK_STRUCTURE, false);
 	}
 }
 
 /* ---- blocks ---- */
 
-/* Takes up to count blocks and puts them behind one another; returns how many. ENGINE is held. */
-static uint32_t
-take_ready(const IqdbiIvf *ivf, uint32_t count, uint32_t *first, uint32_t *last)
+static uint64_t
+committed(const IqdbiIvf *ivf, uint32_t region)
 {
-	IqdbiIvfHeader        *header = ivf->header;
 	const IqdbArenaHeader *arena = iqdb_arena_header(ivf->store->arena);
-	const IqdbArenaRegion *region = &arena->regions[IQDB_REGION_ENGINE + IQDBI_IVF_BLOCKS];
-	uint64_t               capacity = __atomic_load_n(&region->committed, __ATOMIC_ACQUIRE) / ivf->rows.size;
-	uint32_t               taken = 0;
 
-	for (; taken < count; taken++)
+	return __atomic_load_n(&arena->regions[IQDB_REGION_ENGINE + region].committed, __ATOMIC_ACQUIRE);
+}
+
+/* 0: regions must grow, to more blocks than *used_out. ENGINE is held. */
+static uint32_t
+take_ready(const IqdbiIvf *ivf, uint32_t edition, uint32_t *used_out)
+{
+	IqdbiPool *pool = &ivf->header->pools[edition];
+	uint32_t   block = pool->free;
+
+	*used_out = pool->count;
+	if (block != 0)
 	{
-		uint32_t block = header->block_free;
-
-		if (block != 0)
-		{
-			header->block_free =
-				atomic_load_explicit(iqdbi_block_next(iqdbi_ivf_block(ivf, block)), memory_order_relaxed);
-			header->block_free_count--;
-		}
-		else if (header->block_count < capacity)
-			block = header->block_count++;
-		else
-			break;
-		atomic_store_explicit(iqdbi_block_next(iqdbi_ivf_block(ivf, block)), 0, memory_order_relaxed);
-		if (*last == 0)
-			*first = block;
-		else
-			atomic_store_explicit(iqdbi_block_next(iqdbi_ivf_block(ivf, *last)), block, memory_order_relaxed);
-		*last = block;
+		pool->free = iqdbi_block_next(ivf, edition, block);
+		pool->free_count--;
+		return block;
 	}
-	return taken;
+	if (pool->count >= committed(ivf, IQDBI_IVF_BLOCKS + edition) / ivf->rows.size ||
+		pool->count >= committed(ivf, IQDBI_IVF_LINKS + edition) / sizeof(uint32_t))
+		return 0;
+	return pool->count++;
 }
 
 IqdbStatus
-iqdbi_blocks_take(const IqdbiIvf *ivf, uint32_t count, uint32_t *first_out, IqdbError *err)
+iqdbi_block_take(const IqdbiIvf *ivf, uint32_t edition, uint32_t *block_out, IqdbError *err)
 {
-	uint32_t   last = 0;
-	uint32_t   taken = 0;
-	IqdbStatus status = IQDB_OK;
-
-	*first_out = 0;
-	while (taken < count)
+	for (;;)
 	{
-		uint64_t used;
+		uint64_t needed;
+		uint32_t used;
 
 		iqdb_store_lock(ivf->store, IQDB_LOCK_ENGINE, true);
-		taken += take_ready(ivf, count - taken, first_out, &last);
-		used = ivf->header->block_count;
+		*block_out = take_ready(ivf, edition, &used);
 		iqdb_store_unlock(ivf->store, IQDB_LOCK_ENGINE, true);
-		if (taken == count)
+		if (*block_out != 0)
 			break;
-		status = iqdbi_ivf_grow(ivf, IQDBI_IVF_BLOCKS, (used + count - taken) * ivf->rows.size, err);
-		if (status != IQDB_OK)
-		{
-			iqdbi_blocks_give(ivf, *first_out, last, taken);
-			*first_out = 0;
-			return status;
-		}
+		needed = (uint64_t) used + 1;
+		IQDB_TRY(iqdbi_ivf_grow(ivf, IQDBI_IVF_BLOCKS + edition, needed * ivf->rows.size, err));
+		IQDB_TRY(iqdbi_ivf_grow(ivf, IQDBI_IVF_LINKS + edition, needed * sizeof(uint32_t), err));
 	}
+	iqdbi_block_link(ivf, edition, *block_out, 0);
 	return IQDB_OK;
 }
 
 void
-iqdbi_blocks_give(const IqdbiIvf *ivf, uint32_t first, uint32_t last, uint32_t count)
+iqdbi_blocks_give(const IqdbiIvf *ivf, uint32_t edition, uint32_t first, uint32_t last, uint32_t count)
 {
-	IqdbiIvfHeader *header = ivf->header;
+	IqdbiPool *pool = &ivf->header->pools[edition];
 
 	if (count == 0)
 		return;
 	iqdb_store_lock(ivf->store, IQDB_LOCK_ENGINE, true);
-	atomic_store_explicit(iqdbi_block_next(iqdbi_ivf_block(ivf, last)), header->block_free, memory_order_relaxed);
-	header->block_free = first;
-	header->block_free_count += count;
+	iqdbi_block_link(ivf, edition, last, pool->free);
+	pool->free = first;
+	pool->free_count += count;
 	iqdb_store_unlock(ivf->store, IQDB_LOCK_ENGINE, true);
 }

@@ -3,7 +3,7 @@
  *
  * Owns: who may be where when. An edition is a model with its lists; there are two, and one of them is current (or none,
  * before the first training). A new one is filled aside while searches and writers go on with the old: what is put
- * meanwhile stays in the chain until it is linked in both, so no row is ever without a place where searches look.
+ * meanwhile waits until it is linked in both, so no row is ever without a place where searches look.
  * README.md has the argument in full.
  */
 #include "core/ivf/ivf_private.h"
@@ -67,12 +67,12 @@ unlock_list(IqdbiList *list)
 
 /* Puts a block behind the last one. The list is locked. */
 static void
-attach_block(const IqdbiIvf *ivf, IqdbiList *list, uint32_t count, uint32_t block)
+attach_block(const IqdbiIvf *ivf, uint32_t edition, IqdbiList *list, uint32_t count, uint32_t block)
 {
 	if (count == 0)
 		atomic_store_explicit(&list->head, block, memory_order_release);
 	else
-		atomic_store_explicit(iqdbi_block_next(iqdbi_ivf_block(ivf, list->tail)), block, memory_order_release);
+		iqdbi_block_link(ivf, edition, list->tail, block);
 	list->tail = block;
 }
 
@@ -92,17 +92,17 @@ iqdbi_list_append(const IqdbiIvf *ivf, uint32_t edition, uint32_t list_number, u
 		if (count % IQDBI_BLOCK_ROWS != 0 || spare != 0)
 			break;
 		unlock_list(list);
-		IQDB_TRY(iqdbi_blocks_take(ivf, 1, &spare, err));
+		IQDB_TRY(iqdbi_block_take(ivf, edition, &spare, err));
 	}
 	if (count % IQDBI_BLOCK_ROWS == 0)
 	{
-		attach_block(ivf, list, count, spare);
+		attach_block(ivf, edition, list, count, spare);
 		spare = 0;
 	}
-	iqdbi_block_put(&ivf->rows, iqdbi_ivf_block(ivf, list->tail), count % IQDBI_BLOCK_ROWS, slot, code);
+	iqdbi_block_put(&ivf->rows, iqdbi_ivf_block(ivf, edition, list->tail), count % IQDBI_BLOCK_ROWS, slot, code);
 	atomic_store_explicit(&list->count, count + 1, memory_order_release);
 	unlock_list(list);
-	iqdbi_blocks_give(ivf, spare, spare, spare != 0);
+	iqdbi_blocks_give(ivf, edition, spare, spare, spare != 0);
 	return IQDB_OK;
 }
 
@@ -159,24 +159,37 @@ place_model(Build *build, const IqdbiTrained *trained, IqdbError *err)
 	return IQDB_OK;
 }
 
-/* From here on rows that are put, and rows that were, have a word PENDING in the new edition. */
-static void
-open_edition(Build *build)
+/*
+ * From here on rows that are put, and rows that were, have a word PENDING in the new edition, and rows that are put wait.
+ */
+static IqdbStatus
+open_edition(Build *build, IqdbError *err)
 {
 	const IqdbiIvf  *ivf = build->ivf;
 	IqdbStoreHeader *header = ivf->store->header;
+	uint64_t         size = iqdbi_home_size(build->model.lists);
+	uint32_t         slots = atomic_load_explicit(&header->slot_count, memory_order_acquire);
+	IqdbStatus       status;
 
-	/* slots that come later, or are used again, get their words by added() */
-	build->slots = atomic_load_explicit(&header->slot_count, memory_order_acquire);
-	for (uint32_t slot = 0; slot < build->slots; slot++)
+	IQDB_TRY(iqdbi_ivf_grow(ivf, IQDBI_IVF_HOMES + build->edition, slots * size, err));
+	for (uint32_t slot = 0; slot < slots; slot++)
 		iqdbi_home_set(ivf, build->edition, slot, IQDBI_HOME_PENDING, 0);
 	iqdb_store_lock(ivf->store, IQDB_LOCK_ROWS, true);
-	iqdb_store_lock(ivf->store, IQDB_LOCK_ENGINE, true);
+	/* those that came meanwhile; later ones, and slots that are used again, get their words by added() */
 	build->slots = atomic_load_explicit(&header->slot_count, memory_order_relaxed);
-	build->horizon = header->next_sequence;
-	atomic_store_explicit(&ivf->header->training, 1 + build->edition, memory_order_release);
-	iqdb_store_unlock(ivf->store, IQDB_LOCK_ENGINE, true);
+	status = iqdb_arena_grow(ivf->store->arena, IQDB_REGION_ENGINE + IQDBI_IVF_HOMES + build->edition,
+							 build->slots * size, err);
+	if (status == IQDB_OK)
+	{
+		for (uint32_t slot = slots; slot < build->slots; slot++)
+			iqdbi_home_set(ivf, build->edition, slot, IQDBI_HOME_PENDING, 0);
+		build->horizon = header->next_sequence;
+		iqdb_store_lock(ivf->store, IQDB_LOCK_ENGINE, true);
+		atomic_store_explicit(&ivf->header->training, 1 + build->edition, memory_order_release);
+		iqdb_store_unlock(ivf->store, IQDB_LOCK_ENGINE, true);
+	}
 	iqdb_store_unlock(ivf->store, IQDB_LOCK_ROWS, true);
+	return status;
 }
 
 static bool
@@ -485,24 +498,6 @@ measure_probes(Build *build, IqdbError *err)
 
 /* ---- putting it in place, or giving it up ---- */
 
-/* Gives back all blocks of an edition that no reader can reach. */
-static void
-free_lists(const IqdbiIvf *ivf, uint32_t edition)
-{
-	IqdbiList *lists = iqdbi_ivf_lists(ivf, edition);
-
-	for (uint32_t i = 0; i < ivf->header->editions[edition].lists; i++)
-	{
-		uint32_t count = atomic_load_explicit(&lists[i].count, memory_order_relaxed);
-
-		iqdbi_blocks_give(ivf, atomic_load_explicit(&lists[i].head, memory_order_relaxed), lists[i].tail,
-						  (count + IQDBI_BLOCK_ROWS - 1) / IQDBI_BLOCK_ROWS);
-		atomic_store_explicit(&lists[i].count, 0, memory_order_relaxed);
-		atomic_store_explicit(&lists[i].head, 0, memory_order_relaxed);
-	}
-	ivf->header->editions[edition].lists = 0;
-}
-
 /* Ends the training; STRUCTURE is held exclusively when the edition becomes current. */
 static void
 close_edition(const IqdbiIvf *ivf, bool current)
@@ -524,65 +519,91 @@ close_edition(const IqdbiIvf *ivf, bool current)
 	iqdb_store_unlock(ivf->store, IQDB_LOCK_ROWS, true);
 }
 
-/* A DEAD row that only the old edition held. */
-static void
-release_left_behind(const IqdbiIvf *ivf, uint32_t edition, uint32_t slot)
+/* A DEAD row that no edition holds which counts still, and that does not wait. STRUCTURE is held. */
+static bool
+left_behind(const IqdbiIvf *ivf, uint32_t current, uint32_t slot)
 {
-	uint32_t home = iqdbi_home(ivf, edition, slot);
-	uint32_t chained = atomic_load_explicit(&ivf->homes[0][slot], memory_order_acquire) & IQDBI_HOME_CHAINED;
+	uint32_t status;
 
-	if (iqdb_store_state(ivf->store, slot) != IQDB_ROW_DEAD || chained != 0 ||
-		iqdbi_home_status(iqdbi_home(ivf, 1 - edition, slot)) != IQDBI_HOME_LINKED ||
-		iqdbi_home_status(home) == IQDBI_HOME_LINKED || iqdbi_home_status(home) == IQDBI_HOME_LINKING)
-		return;
-	iqdbi_home_set(ivf, 1 - edition, slot, IQDBI_HOME_ABSENT, 0);
-	iqdbi_home_set(ivf, edition, slot, IQDBI_HOME_ABSENT, 0);
-	atomic_fetch_sub_explicit(&ivf->header->unrepaired, 1, memory_order_relaxed);
-	iqdb_store_release(ivf->store, slot);
+	if (iqdb_store_state(ivf->store, slot) != IQDB_ROW_DEAD || iqdbi_row_waits(ivf, slot))
+		return false;
+	if (current == 0)
+		return true;
+	(void) iqdbi_home_change(ivf, current - 1, slot, IQDBI_HOME_PENDING, IQDBI_HOME_ABSENT);
+	status = iqdbi_home_status(iqdbi_home(ivf, current - 1, slot));
+	return status != IQDBI_HOME_LINKED && status != IQDBI_HOME_LINKING;
+}
+
+/* Lets go of rows that only the edition held which does not count any more. */
+static void
+release_left_behind(const IqdbiIvf *ivf)
+{
+	uint32_t slots = atomic_load_explicit(&ivf->store->header->slot_count, memory_order_acquire);
+	uint32_t current = atomic_load_explicit(&ivf->header->current, memory_order_acquire);
+
+	for (uint32_t from = 0; from < slots; from += SLOTS_PER_STRETCH)
+	{
+		uint32_t to = slots - from < SLOTS_PER_STRETCH ? slots : from + SLOTS_PER_STRETCH;
+		uint32_t found[SLOTS_PER_STRETCH];
+		uint32_t count = 0;
+
+		iqdb_store_lock(ivf->store, IQDB_LOCK_STRUCTURE, false);
+		for (uint32_t slot = from; slot < to; slot++)
+		{
+			if (left_behind(ivf, current, slot))
+				found[count++] = slot;
+		}
+		iqdbi_slots_release(ivf, found, count);
+		iqdb_store_unlock(ivf->store, IQDB_LOCK_STRUCTURE, false);
+	}
+}
+
+/* After a training, whatever came of it: `edition` does not count any more, and nobody reads it. */
+static void
+clear_away(const IqdbiIvf *ivf, uint32_t edition)
+{
+	iqdbi_rows_settle(ivf);
+	release_left_behind(ivf);
+	iqdbi_edition_drop(ivf, edition);
 }
 
 static void
-put_in_place(Build *build, bool had_edition)
+put_in_place(Build *build)
 {
 	const IqdbiIvf *ivf = build->ivf;
-	uint32_t        slots;
 
 	iqdb_store_lock(ivf->store, IQDB_LOCK_STRUCTURE, true);
 	close_edition(ivf, true);
 	iqdb_store_unlock(ivf->store, IQDB_LOCK_STRUCTURE, true);
 	/* whoever searches from here on reads the new edition */
-	if (had_edition)
-		free_lists(ivf, 1 - build->edition);
-	iqdbi_chain_sweep(ivf, true);
-	if (!had_edition)
-		return;
-	/* also slots that came while it was filled: their rows may have been linked in the old edition, and removed */
-	slots = atomic_load_explicit(&ivf->store->header->slot_count, memory_order_acquire);
-	for (uint32_t slot = 0; slot < slots; slot++)
-		release_left_behind(ivf, build->edition, slot);
+	clear_away(ivf, 1 - build->edition);
+}
+
+static void
+give_up(Build *build)
+{
+	close_edition(build->ivf, false);
+	clear_away(build->ivf, build->edition);
 }
 
 static IqdbStatus
-build_edition(Build *build, const IqdbiTrained *trained, bool had_edition, IqdbError *err)
+build_edition(Build *build, const IqdbiTrained *trained, IqdbError *err)
 {
 	const IqdbiIvf *ivf = build->ivf;
-	IqdbStatus      status;
+	IqdbStatus      status = place_model(build, trained, err);
 
-	IQDB_TRY(place_model(build, trained, err));
-	open_edition(build);
-	status = iqdbi_scratch_init(&build->scratch, ivf, build->model.lists, build->model.supers, 1, err);
+	if (status == IQDB_OK)
+		status = open_edition(build, err);
+	if (status == IQDB_OK)
+		status = iqdbi_scratch_init(&build->scratch, ivf, build->model.lists, build->model.supers, 1, err);
 	if (status == IQDB_OK)
 		status = assign_and_fill(build, err);
 	if (status == IQDB_OK)
 		status = measure_probes(build, err);
 	if (status == IQDB_OK)
-		put_in_place(build, had_edition);
+		put_in_place(build);
 	else
-	{
-		close_edition(ivf, false);
-		free_lists(ivf, build->edition);
-		iqdbi_chain_sweep(ivf, true);
-	}
+		give_up(build);
 	iqdbi_scratch_free(&build->scratch);
 	return status;
 }
@@ -602,13 +623,27 @@ iqdbi_ivf_retrain(const IqdbiIvf *ivf, IqdbError *err)
 	status = iqdbi_ivf_train(ivf, lists, &trained, err);
 	if (status == IQDB_OK && trained.model.lists > 0)
 	{
-		status = build_edition(&build, &trained, current != 0, err);
+		status = build_edition(&build, &trained, err);
 		iqdbi_trained_free(ivf, &trained);
 	}
 	/* for want of room: not again by itself before there are twice as many rows */
 	if (status != IQDB_OK && status != IQDB_ERR_CANCELLED)
 		atomic_store_explicit(&ivf->header->not_before, 2 * live, memory_order_relaxed);
 	return status;
+}
+
+/* LIVE rows that are in no list. */
+static void
+wait_for_lists(const Build *build)
+{
+	const IqdbiIvf *ivf = build->ivf;
+
+	for (uint32_t slot = 0; slot < build->slots; slot++)
+	{
+		if (iqdb_store_state(ivf->store, slot) == IQDB_ROW_LIVE &&
+			iqdbi_home_status(iqdbi_home(ivf, build->edition, slot)) != IQDBI_HOME_LINKED)
+			iqdbi_row_wait(ivf, slot);
+	}
 }
 
 IqdbStatus
@@ -618,16 +653,20 @@ iqdbi_ivf_adopt(const IqdbiIvf *ivf, uint32_t *where, uint32_t slots, IqdbError 
 	IqdbStatus status;
 
 	iqdbi_model_view(ivf, 0, &build.model);
-	open_edition(&build);
-	if (build.slots != slots)
-		return iqdb_fail(err, IQDB_ERR_STATE, "rows were put while an index was loaded");
-	status = iqdbi_scratch_init(&build.scratch, ivf, build.model.lists, build.model.supers, 1, err);
+	status = open_edition(&build, err);
+	if (status == IQDB_OK && build.slots != slots)
+		status = iqdb_fail(err, IQDB_ERR_STATE, "rows were put while an index was loaded");
+	if (status == IQDB_OK)
+		status = iqdbi_scratch_init(&build.scratch, ivf, build.model.lists, build.model.supers, 1, err);
 	if (status == IQDB_OK)
 		status = order_and_fill(&build, err);
 	if (status == IQDB_OK)
-		put_in_place(&build, false);
+	{
+		wait_for_lists(&build);
+		put_in_place(&build);
+	}
 	else
-		close_edition(ivf, false);
+		give_up(&build);
 	iqdbi_scratch_free(&build.scratch);
 	return status;
 }
@@ -636,14 +675,14 @@ iqdbi_ivf_adopt(const IqdbiIvf *ivf, uint32_t *where, uint32_t slots, IqdbError 
 
 /* The numbers of a list's blocks. Caller excludes writers. */
 static void
-number_blocks(const IqdbiIvf *ivf, const IqdbiList *list, uint32_t *numbers, uint32_t count)
+number_blocks(const IqdbiIvf *ivf, uint32_t edition, const IqdbiList *list, uint32_t *numbers, uint32_t count)
 {
 	uint32_t block = atomic_load_explicit(&list->head, memory_order_relaxed);
 
 	for (uint32_t i = 0; i < count; i++)
 	{
 		numbers[i] = block;
-		block = atomic_load_explicit(iqdbi_block_next(iqdbi_ivf_block(ivf, block)), memory_order_relaxed);
+		block = iqdbi_block_next(ivf, edition, block);
 	}
 }
 
@@ -652,15 +691,15 @@ typedef struct Cleaned
 {
 	uint32_t slots[REMOVED_BATCH];
 	uint32_t count;
-	uint32_t blocks_first; /* blocks left over: a chain */
+	uint32_t blocks_first; /* blocks left over, linked */
 	uint32_t blocks_last;
 	uint32_t blocks;
 	bool     more;         /* there is more to take out */
 } Cleaned;
 
 static void
-cut_blocks(const IqdbiIvf *ivf, IqdbiList *list, const uint32_t *numbers, uint32_t before, uint32_t after,
-		   Cleaned *cleaned)
+cut_blocks(const IqdbiIvf *ivf, uint32_t edition, IqdbiList *list, const uint32_t *numbers, uint32_t before,
+		   uint32_t after, Cleaned *cleaned)
 {
 	if (after == before)
 		return;
@@ -670,7 +709,7 @@ cut_blocks(const IqdbiIvf *ivf, IqdbiList *list, const uint32_t *numbers, uint32
 	if (after == 0)
 		atomic_store_explicit(&list->head, 0, memory_order_relaxed);
 	else
-		atomic_store_explicit(iqdbi_block_next(iqdbi_ivf_block(ivf, numbers[after - 1])), 0, memory_order_relaxed);
+		iqdbi_block_link(ivf, edition, numbers[after - 1], 0);
 	list->tail = after == 0 ? 0 : numbers[after - 1];
 }
 
@@ -683,7 +722,7 @@ clean_list(const IqdbiIvf *ivf, uint32_t edition, IqdbiList *list, const uint32_
 
 	for (uint32_t at = 0; at < count;)
 	{
-		unsigned char *block = iqdbi_ivf_block(ivf, numbers[at / IQDBI_BLOCK_ROWS]);
+		unsigned char *block = iqdbi_ivf_block(ivf, edition, numbers[at / IQDBI_BLOCK_ROWS]);
 		uint32_t       slot = atomic_load_explicit(&iqdbi_block_slots(block)[at % IQDBI_BLOCK_ROWS],
 												   memory_order_relaxed);
 
@@ -692,8 +731,8 @@ clean_list(const IqdbiIvf *ivf, uint32_t edition, IqdbiList *list, const uint32_
 			at++;
 			continue;
 		}
-		/* what is in the chain is its sweep's to judge; the rest waits for the next round */
-		if ((atomic_load(&ivf->homes[0][slot]) & IQDBI_HOME_CHAINED) != 0 || cleaned->count == REMOVED_BATCH)
+		/* whoever linked it just now ends its wait; the rest is for the next round */
+		if (iqdbi_row_waits(ivf, slot) || cleaned->count == REMOVED_BATCH)
 		{
 			cleaned->more |= cleaned->count == REMOVED_BATCH;
 			atomic_store_explicit(&list->dirty, 1, memory_order_relaxed);
@@ -705,10 +744,10 @@ clean_list(const IqdbiIvf *ivf, uint32_t edition, IqdbiList *list, const uint32_
 		count--;
 		if (at < count)
 			iqdbi_block_move(&ivf->rows, block, at % IQDBI_BLOCK_ROWS,
-							 iqdbi_ivf_block(ivf, numbers[count / IQDBI_BLOCK_ROWS]), count % IQDBI_BLOCK_ROWS);
+							 iqdbi_ivf_block(ivf, edition, numbers[count / IQDBI_BLOCK_ROWS]), count % IQDBI_BLOCK_ROWS);
 	}
 	atomic_store_explicit(&list->count, count, memory_order_release);
-	cut_blocks(ivf, list, numbers, (before + IQDBI_BLOCK_ROWS - 1) / IQDBI_BLOCK_ROWS,
+	cut_blocks(ivf, edition, list, numbers, (before + IQDBI_BLOCK_ROWS - 1) / IQDBI_BLOCK_ROWS,
 			   (count + IQDBI_BLOCK_ROWS - 1) / IQDBI_BLOCK_ROWS, cleaned);
 	atomic_fetch_add_explicit(&ivf->header->moves, 1, memory_order_release);
 }
@@ -730,9 +769,10 @@ vacuum_list_once(const IqdbiIvf *ivf, uint32_t edition, IqdbiList *list, Cleaned
 		needed = (atomic_load_explicit(&list->count, memory_order_relaxed) + IQDBI_BLOCK_ROWS - 1) / IQDBI_BLOCK_ROWS;
 		if (needed <= room)
 		{
-			number_blocks(ivf, list, numbers, needed);
+			number_blocks(ivf, edition, list, numbers, needed);
 			atomic_store_explicit(&list->dirty, 0, memory_order_relaxed);
 			clean_list(ivf, edition, list, numbers, cleaned);
+			iqdbi_slots_release(ivf, cleaned->slots, cleaned->count);
 			iqdb_store_unlock(store, IQDB_LOCK_STRUCTURE, true);
 			iqdb_free(&store->host->allocator, numbers, room * sizeof(uint32_t));
 			return IQDB_OK;
@@ -754,12 +794,7 @@ vacuum_list(const IqdbiIvf *ivf, uint32_t edition, IqdbiList *list, IqdbError *e
 	while (cleaned.more)
 	{
 		IQDB_TRY(vacuum_list_once(ivf, edition, list, &cleaned, err));
-		iqdbi_blocks_give(ivf, cleaned.blocks_first, cleaned.blocks_last, cleaned.blocks);
-		for (uint32_t i = 0; i < cleaned.count; i++)
-		{
-			atomic_fetch_sub_explicit(&ivf->header->unrepaired, 1, memory_order_relaxed);
-			iqdb_store_release(ivf->store, cleaned.slots[i]);
-		}
+		iqdbi_blocks_give(ivf, edition, cleaned.blocks_first, cleaned.blocks_last, cleaned.blocks);
 		if (iqdb_host_cancelled(ivf->store->host))
 			return iqdb_fail(err, IQDB_ERR_CANCELLED, "cleaning lists was cancelled");
 	}
@@ -772,7 +807,7 @@ iqdbi_ivf_vacuum(const IqdbiIvf *ivf, IqdbError *err)
 	uint32_t   current = atomic_load_explicit(&ivf->header->current, memory_order_acquire);
 	IqdbiList *lists;
 
-	iqdbi_chain_sweep(ivf, true);
+	iqdbi_rows_settle(ivf);
 	if (current == 0)
 		return IQDB_OK;
 	lists = iqdbi_ivf_lists(ivf, current - 1);

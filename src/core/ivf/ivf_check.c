@@ -92,16 +92,16 @@ check_list(Check *check, uint32_t number)
 	{
 		uint32_t rows = count - from < IQDBI_BLOCK_ROWS ? count - from : IQDBI_BLOCK_ROWS;
 
-		if (block == 0 || block >= ivf->header->block_count)
+		if (block == 0 || block >= ivf->header->pools[check->current - 1].count)
 		{
 			found(check, "list %u: blocks end after %u of %u rows", number, from, count);
 			return;
 		}
 		for (uint32_t place = 0; place < rows; place++)
-			check_entry(check, number, iqdbi_ivf_block(ivf, block), place);
+			check_entry(check, number, iqdbi_ivf_block(ivf, check->current - 1, block), place);
 		check->blocks++;
 		last = block;
-		block = atomic_load(iqdbi_block_next(iqdbi_ivf_block(ivf, block)));
+		block = iqdbi_block_next(ivf, check->current - 1, block);
 	}
 	if (block != 0)
 		found(check, "list %u: blocks go on behind its %u rows", number, count);
@@ -152,80 +152,76 @@ check_centres(Check *check)
 		found(check, "%u probes of %u lists", model->probes, model->lists);
 }
 
-/* ---- chain, blocks, rows ---- */
+/* ---- rows that wait, blocks, rows ---- */
 
+/* Bits and their numbers; ENGINE is held, so no bit goes. */
 static void
-check_chain(Check *check)
+check_waiting(Check *check)
 {
 	const IqdbiIvf *ivf = &check->ivf;
-	uint32_t        count = 0;
-	uint32_t        last = IQDB_SLOT_NONE;
+	uint64_t        total = 0;
 
-	for (uint32_t slot = atomic_load(&ivf->header->chain_head); slot != IQDB_SLOT_NONE && count <= check->slots;
-		 slot = atomic_load(&ivf->next[slot]))
+	for (uint64_t from = 0; from < check->slots; from += IQDBI_SPAN_SLOTS)
 	{
-		if (slot >= check->slots)
-		{
-			found(check, "the chain names slot %u of %u", slot, check->slots);
-			return;
-		}
-		if ((iqdbi_home(ivf, 0, slot) & IQDBI_HOME_CHAINED) == 0)
-			found(check, "slot %u is in the chain and does not know it", slot);
-		count++;
-		last = slot;
+		IqdbiSpan *span = &ivf->spans[from / IQDBI_SPAN_SLOTS];
+		uint64_t   count = 0;
+
+		for (uint32_t i = 0; i < IQDBI_SPAN_SLOTS / 64; i++)
+			count += (uint64_t) __builtin_popcountll(atomic_load(&span->bits[i]));
+		if (count != atomic_load(&span->waiting))
+			found(check, "%llu rows from slot %llu on wait, not %llu", (unsigned long long) count,
+				  (unsigned long long) from, (unsigned long long) atomic_load(&span->waiting));
+		total += count;
 	}
-	if (count != atomic_load(&ivf->header->chain_count))
-		found(check, "the chain has %u rows, not %u", count, atomic_load(&ivf->header->chain_count));
-	if (last != ivf->header->chain_tail)
-		found(check, "the chain ends at slot %u, not %u", last, ivf->header->chain_tail);
+	if (total != atomic_load(&ivf->header->waiting))
+		found(check, "%llu rows wait, not %u", (unsigned long long) total, atomic_load(&ivf->header->waiting));
 }
 
 static void
 check_blocks(Check *check)
 {
-	const IqdbiIvf *ivf = &check->ivf;
-	uint64_t        free_blocks = 0;
+	const IqdbiIvf  *ivf = &check->ivf;
+	const IqdbiPool *pool;
+	uint64_t         free_blocks = 0;
 
-	for (uint32_t block = ivf->header->block_free; block != 0 && free_blocks <= ivf->header->block_count;
-		 block = atomic_load(iqdbi_block_next(iqdbi_ivf_block(ivf, block))))
+	if (check->current == 0)
+		return;
+	pool = &ivf->header->pools[check->current - 1];
+	for (uint32_t block = pool->free; block != 0 && free_blocks <= pool->count;
+		 block = iqdbi_block_next(ivf, check->current - 1, block))
 		free_blocks++;
-	if (free_blocks != ivf->header->block_free_count)
-		found(check, "%llu blocks are free, not %u", (unsigned long long) free_blocks, ivf->header->block_free_count);
-	if (atomic_load(&ivf->header->training) == 0 && check->blocks + free_blocks + 1 != ivf->header->block_count)
+	if (free_blocks != pool->free_count)
+		found(check, "%llu blocks are free, not %u", (unsigned long long) free_blocks, pool->free_count);
+	if (check->blocks + free_blocks + 1 != pool->count)
 		found(check, "%llu blocks in lists and %llu free ones of %u", (unsigned long long) check->blocks,
-			  (unsigned long long) free_blocks, ivf->header->block_count - 1);
+			  (unsigned long long) free_blocks, pool->count - 1);
 }
 
-/* Each LIVE row is in one list, or in the chain. */
+/* Each LIVE row is in one list, or waits; while there are no lists, all are scanned. */
 static void
 check_rows(Check *check)
 {
 	const IqdbiIvf *ivf = &check->ivf;
-	uint64_t        unlinked = 0;
 
-	for (uint32_t slot = 0; slot < check->slots; slot++)
+	for (uint32_t slot = 0; check->current != 0 && slot < check->slots; slot++)
 	{
 		bool     listed = iqdbi_seen(check->listed, slot);
 		uint32_t home;
 
 		if (iqdb_store_state(ivf->store, slot) != IQDB_ROW_LIVE)
 			continue;
-		home = check->current != 0 ? iqdbi_home(ivf, check->current - 1, slot) : IQDBI_HOME_PENDING;
+		home = iqdbi_home(ivf, check->current - 1, slot);
 		if (iqdbi_home_status(home) == IQDBI_HOME_LINKED)
 		{
 			if (!listed)
 				found(check, "slot %u says list %u, which does not hold it", slot, iqdbi_home_list(home));
 			continue;
 		}
-		unlinked++;
 		if (listed)
 			found(check, "slot %u is in a list and says it is not", slot);
-		if ((iqdbi_home(ivf, 0, slot) & IQDBI_HOME_CHAINED) == 0)
-			found(check, "slot %u is neither in a list nor in the chain", slot);
+		if (!iqdbi_row_waits(ivf, slot))
+			found(check, "slot %u is in no list and does not wait", slot);
 	}
-	if (unlinked > atomic_load(&ivf->header->chain_count))
-		found(check, "%llu rows wait in a chain of %u", (unsigned long long) unlinked,
-			  atomic_load(&ivf->header->chain_count));
 }
 
 /* ---- all ---- */
@@ -246,7 +242,7 @@ check_locked(Check *check)
 		check_centres(check);
 	}
 	iqdb_store_lock(check->ivf.store, IQDB_LOCK_ENGINE, false);
-	check_chain(check);
+	check_waiting(check);
 	check_blocks(check);
 	iqdb_store_unlock(check->ivf.store, IQDB_LOCK_ENGINE, false);
 	check_rows(check);

@@ -447,17 +447,6 @@ read_homes(const IqdbiIvf *ivf, uint32_t lists, uint32_t slots, uint32_t *where,
 	return IQDB_OK;
 }
 
-/* Every LIVE row as if just added. */
-static void
-chain_all(const IqdbiIvf *ivf, uint32_t slots)
-{
-	for (uint32_t slot = 0; slot < slots; slot++)
-	{
-		if (iqdb_store_state(ivf->store, slot) == IQDB_ROW_LIVE)
-			iqdbi_chain_push(ivf, slot);
-	}
-}
-
 IqdbStatus
 iqdbi_ivf_load(IqdbStore *store, IqdbSource *source, IqdbError *err)
 {
@@ -476,7 +465,6 @@ iqdbi_ivf_load(IqdbStore *store, IqdbSource *source, IqdbError *err)
 						 iqdb_load_u32(bytes), PART_VERSION_OLDEST, PART_VERSION);
 	if (iqdb_load_u32(bytes + 4) > 1)
 		return corrupt(err, "neither trained nor not trained");
-	chain_all(&ivf, slots);
 	if (iqdb_load_u32(bytes + 4) == 0)
 		return IQDB_OK;
 	IQDB_TRY(read_model(&ivf, iqdb_load_u32(bytes), &head, source, err));

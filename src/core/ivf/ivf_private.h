@@ -21,14 +21,16 @@
 /* From so many lists on there is a level of coarser cells above them. */
 #define IQDBI_ONE_LEVEL_LISTS 2048u
 
+/* Regions of the arena. Of each but the last there are two, one per edition: the number and the next. */
 enum
 {
-	IQDBI_IVF_HOMES = 0,  /* and 1: per slot and edition, where the row is */
-	IQDBI_IVF_NEXT = 2,   /* per slot, the chain of rows not linked yet */
-	IQDBI_IVF_MODELS = 3, /* and 4: per edition, centres and codebook */
-	IQDBI_IVF_LISTS = 5,  /* and 6: per edition, IqdbiList */
-	IQDBI_IVF_BLOCKS = 7, /* rows of lists */
-	IQDBI_IVF_REGIONS = 8
+	IQDBI_IVF_HOMES = 0,    /* per slot, where the row is */
+	IQDBI_IVF_MODELS = 2,   /* centres and codebook */
+	IQDBI_IVF_LISTS = 4,    /* IqdbiList */
+	IQDBI_IVF_BLOCKS = 6,   /* rows of lists */
+	IQDBI_IVF_LINKS = 8,    /* per block, the one behind it */
+	IQDBI_IVF_WAITING = 10, /* IqdbiSpan: a bit per slot, for rows not linked yet */
+	IQDBI_IVF_REGIONS = 11
 };
 
 /* ---- inner loops (ivf_kernels.c) --------------------------------------------------------------------------------- */
@@ -142,16 +144,25 @@ iqdbi_pick_id(const IqdbiPick *pick, size_t i)
 /* ---- in the arena ------------------------------------------------------------------------------------------------ */
 
 /*
- * A home word says where a row is, once per edition: a status, and the list of a linked row. The flag CHAINED (in the
- * words of edition 0 only) says that the slot is in the chain of NEXT.
+ * A home word says where a row is in one edition: a status, and the list of a linked row. It has 16 bits where the edition's
+ * lists can be told apart by the rest of them, else 32.
  */
 #define IQDBI_HOME_ABSENT 0u
-#define IQDBI_HOME_PENDING 1u /* added, found through the chain */
-#define IQDBI_HOME_LINKING 2u /* somebody is linking it; still found through the chain */
+#define IQDBI_HOME_PENDING 1u /* not in a list; it waits, or whoever fills the edition has it on his list of rows */
+#define IQDBI_HOME_LINKING 2u /* somebody is linking it */
 #define IQDBI_HOME_LINKED 3u
 #define IQDBI_HOME_STATUS 3u
-#define IQDBI_HOME_CHAINED 4u
-#define IQDBI_HOME_LIST_SHIFT 3
+#define IQDBI_HOME_LIST_SHIFT 2
+#define IQDBI_HOME_NARROW_LISTS (1u << (16 - IQDBI_HOME_LIST_SHIFT))
+
+/* Rows not linked yet: a bit each, and their number so that those who look for them pass over the rest. */
+#define IQDBI_SPAN_SLOTS 4096u
+
+typedef struct IqdbiSpan
+{
+	_Atomic uint64_t waiting; /* not less than there are bits set */
+	_Atomic uint64_t bits[IQDBI_SPAN_SLOTS / 64];
+} IqdbiSpan;
 
 typedef struct IqdbiList
 {
@@ -183,6 +194,14 @@ typedef struct IqdbiEdition
 	uint64_t rows;          /* at training */
 } IqdbiEdition;
 
+/* Blocks of one edition; guarded by ENGINE. */
+typedef struct IqdbiPool
+{
+	uint32_t count; /* blocks ever used; block 0 is never given out */
+	uint32_t free;  /* head of the free list, 0 = none */
+	uint32_t free_count;
+} IqdbiPool;
+
 typedef struct IqdbiIvfHeader
 {
 	uint32_t         layout;
@@ -195,14 +214,8 @@ typedef struct IqdbiIvfHeader
 	_Atomic uint64_t newcomers;   /* rows linked one by one since the current edition was trained */
 	_Atomic uint64_t strain;      /* their distances to their centres, in 1 / IQDBI_STRAIN_UNIT of its spread */
 	_Atomic uint64_t not_before;  /* after a training that failed: no other by itself below so many rows */
-	_Atomic uint32_t chain_head;  /* oldest row not linked yet */
-	/* the rest is guarded by IQDB_LOCK_ENGINE */
-	uint32_t         chain_tail;
-	_Atomic uint32_t chain_count; /* also read without the lock */
-	_Atomic uint32_t chain_done;  /* rows linked since the whole chain was swept; without the lock */
-	uint32_t         block_count; /* blocks ever used; block 0 is never given out */
-	uint32_t         block_free;  /* head of the free list */
-	uint32_t         block_free_count;
+	_Atomic uint32_t waiting;     /* rows not linked yet: not less than there are bits set */
+	IqdbiPool        pools[2];
 	IqdbiEdition     editions[2];
 } IqdbiIvfHeader;
 
@@ -218,7 +231,7 @@ typedef enum IqdbiCoding
 } IqdbiCoding;
 
 /*
- * Where things stand in a block: link, slots, scales and offsets where the coding has them, codes. Scales and offsets are
+ * Where things stand in a block: slots, scales and offsets where the coding has them, codes. Scales and offsets are
  * floats, or (short_scalars) their upper halves.
  */
 typedef struct IqdbiBlockLayout
@@ -231,8 +244,6 @@ typedef struct IqdbiBlockLayout
 	size_t      codes_at;
 	size_t      size;       /* a multiple of 64 */
 } IqdbiBlockLayout;
-
-#define IQDBI_BLOCK_SLOTS_AT 64u
 
 typedef struct IqdbiIvf
 {
@@ -251,9 +262,10 @@ typedef struct IqdbiIvf
 	IqdbiBlockLayout         centres;       /* blocks of packed centres */
 	IqdbPq                   pq;            /* shape; PRODUCT */
 	size_t                   codebook;      /* floats */
-	_Atomic uint32_t        *homes[2];
-	_Atomic uint32_t        *next;
-	unsigned char           *blocks;
+	void                    *homes[2];      /* _Atomic uint16_t or _Atomic uint32_t */
+	unsigned char           *blocks[2];
+	_Atomic uint32_t        *links[2];
+	IqdbiSpan               *spans;
 } IqdbiIvf;
 
 void iqdbi_ivf_view(IqdbiIvf *ivf_out, IqdbStore *store);
@@ -301,21 +313,29 @@ iqdbi_ivf_lists(const IqdbiIvf *ivf, uint32_t edition)
 }
 
 static inline unsigned char *
-iqdbi_ivf_block(const IqdbiIvf *ivf, uint32_t block)
+iqdbi_ivf_block(const IqdbiIvf *ivf, uint32_t edition, uint32_t block)
 {
-	return ivf->blocks + (size_t) block * ivf->rows.size;
+	return ivf->blocks[edition] + (size_t) block * ivf->rows.size;
 }
 
-static inline _Atomic uint32_t *
-iqdbi_block_next(unsigned char *block)
+/* The block behind this one: in its list, or among those that are free; 0 = none. */
+static inline uint32_t
+iqdbi_block_next(const IqdbiIvf *ivf, uint32_t edition, uint32_t block)
 {
-	return (_Atomic uint32_t *) (void *) block;
+	return atomic_load_explicit(&ivf->links[edition][block], memory_order_acquire);
 }
 
+static inline void
+iqdbi_block_link(const IqdbiIvf *ivf, uint32_t edition, uint32_t block, uint32_t next)
+{
+	atomic_store_explicit(&ivf->links[edition][block], next, memory_order_release);
+}
+
+/* A block begins with its slots. */
 static inline _Atomic uint32_t *
 iqdbi_block_slots(unsigned char *block)
 {
-	return (_Atomic uint32_t *) (void *) (block + IQDBI_BLOCK_SLOTS_AT);
+	return (_Atomic uint32_t *) (void *) block;
 }
 
 /* Not with short_scalars. */
@@ -338,10 +358,20 @@ iqdbi_layout_scalar(const IqdbiBlockLayout *layout)
 	return layout->coding == IQDBI_CODING_BYTES || layout->coding == IQDBI_CODING_HALVES;
 }
 
+/* Bytes of a home word in an edition of so many lists. */
+static inline uint32_t
+iqdbi_home_size(uint32_t lists)
+{
+	return lists <= IQDBI_HOME_NARROW_LISTS ? sizeof(uint16_t) : sizeof(uint32_t);
+}
+
+/* For an edition that counts (below): its number of lists does not change. */
 static inline uint32_t
 iqdbi_home(const IqdbiIvf *ivf, uint32_t edition, uint32_t slot)
 {
-	return atomic_load_explicit(&ivf->homes[edition][slot], memory_order_acquire);
+	if (iqdbi_home_size(ivf->header->editions[edition].lists) == sizeof(uint16_t))
+		return atomic_load_explicit((_Atomic uint16_t *) ivf->homes[edition] + slot, memory_order_acquire);
+	return atomic_load_explicit((_Atomic uint32_t *) ivf->homes[edition] + slot, memory_order_acquire);
 }
 
 static inline uint32_t
@@ -356,26 +386,56 @@ iqdbi_home_list(uint32_t home)
 	return home >> IQDBI_HOME_LIST_SHIFT;
 }
 
-/* Changes status and list; keeps the flag. */
+/* Whatever the word was; for those whom it belongs to at the moment. */
 void iqdbi_home_set(const IqdbiIvf *ivf, uint32_t edition, uint32_t slot, uint32_t status, uint32_t list);
-/* The same when the status is `from`; false when it is not. */
+/* Changes the status, and forgets the list, when the status is `from`; false when it is not. */
 bool iqdbi_home_change(const IqdbiIvf *ivf, uint32_t edition, uint32_t slot, uint32_t from, uint32_t to);
 
-/* Room in one of the engine's regions; takes ROWS unless it is held. */
+/* Room in one of the engine's regions; takes ROWS. */
 IqdbStatus iqdbi_ivf_grow(const IqdbiIvf *ivf, uint32_t region, uint64_t bytes, IqdbError *err) IQDB_MUST_CHECK;
 
-/* Chain of rows not linked yet. push: ROWS is held. Both take ENGINE. */
-void iqdbi_chain_push(const IqdbiIvf *ivf, uint32_t slot);
-/*
- * Takes nodes that need no chain any more out of it: linked in every edition that counts, or DEAD. whole: looks at all,
- * else stops at the first that has to stay. Releases DEAD slots that nothing else holds. Takes ENGINE, then ROWS.
- */
-void iqdbi_chain_sweep(const IqdbiIvf *ivf, bool whole);
+/* Room for what there is per slot: bits, and words of the editions that count. ROWS is held. */
+IqdbStatus iqdbi_ivf_reserve(const IqdbiIvf *ivf, uint32_t slots, IqdbError *err) IQDB_MUST_CHECK;
 
-/* `count` blocks linked through their next words; all or nothing. Takes ENGINE, and ROWS where the region must grow. */
-IqdbStatus iqdbi_blocks_take(const IqdbiIvf *ivf, uint32_t count, uint32_t *first_out, IqdbError *err) IQDB_MUST_CHECK;
-/* Gives a chain back; no reader can reach it. */
-void iqdbi_blocks_give(const IqdbiIvf *ivf, uint32_t first, uint32_t last, uint32_t count);
+/* What an edition has in the arena goes back to the system; nobody reads it any more. Takes ENGINE and ROWS. */
+void iqdbi_edition_drop(const IqdbiIvf *ivf, uint32_t edition);
+
+/*
+ * Rows not linked yet. An edition counts when it is current or being filled; a row waits from the moment it is put until it is
+ * linked in every one that counts. While none counts no row waits: all are scanned.
+ *
+ * A slot is held while its row waits or is in a list of an edition that counts. Whoever takes away the last of these lets go of
+ * it, under STRUCTURE or ROWS, so that it cannot be another row's in between; that two let go of it does no harm then.
+ */
+static inline bool
+iqdbi_row_waits(const IqdbiIvf *ivf, uint32_t slot)
+{
+	return (atomic_load_explicit(&ivf->spans[slot / IQDBI_SPAN_SLOTS].bits[slot % IQDBI_SPAN_SLOTS / 64],
+								 memory_order_acquire) >> slot % 64 & 1) != 0;
+}
+
+/* Makes a LIVE row wait where any edition counts, its words PENDING. ROWS is held. */
+void iqdbi_row_wait(const IqdbiIvf *ivf, uint32_t slot);
+
+/* The first row from this slot on, below `slots`, that waits; `slots` when there is none. No lock. */
+uint32_t iqdbi_row_waiting(const IqdbiIvf *ivf, uint32_t slot, uint32_t slots);
+
+/*
+ * Ends the wait of a row that need not wait any more: LINKED wherever it has to be, or DEAD. true: it is DEAD and nothing holds
+ * its slot, which the caller lets go of. STRUCTURE or ROWS is held; takes ENGINE.
+ */
+bool iqdbi_row_settle(const IqdbiIvf *ivf, uint32_t slot);
+
+/* The same for all rows that wait, and lets go of slots. Takes STRUCTURE shared in stretches, ENGINE, ROWS. */
+void iqdbi_rows_settle(const IqdbiIvf *ivf);
+
+/* Lets go of slots that nothing holds. STRUCTURE is held; takes ROWS. */
+void iqdbi_slots_release(const IqdbiIvf *ivf, const uint32_t *slots, uint32_t count);
+
+/* A block of an edition with nothing behind it. Takes ENGINE, and ROWS where regions must grow. */
+IqdbStatus iqdbi_block_take(const IqdbiIvf *ivf, uint32_t edition, uint32_t *block_out, IqdbError *err) IQDB_MUST_CHECK;
+/* Gives linked blocks back; no reader can reach them. Takes ENGINE. */
+void iqdbi_blocks_give(const IqdbiIvf *ivf, uint32_t edition, uint32_t first, uint32_t last, uint32_t count);
 
 /* ---- codes (ivf_code.c) ------------------------------------------------------------------------------------------ */
 

@@ -1,13 +1,13 @@
 /*
  * ivf_search.c - the stream of hits.
  *
- * A batch looks at all rows of the chain, then into the lists nearest to the query, keeps the best by their codes, and
+ * A batch looks at all rows not linked yet, then into the lists nearest to the query, keeps the best by their codes, and
  * ranks those by their vectors. The next batch looks into four times as many lists and keeps four times as many rows,
  * without those that were handed out; when it would be all lists, the rest of the stream comes from scans of all rows.
  * So every LIVE row is met at last, however selective the filter.
  *
- * The chain comes before the lists: a row moves from the chain to a list, never back, so it is met in one of them at least;
- * met in both, it is dropped once. When a new edition comes into place between two stretches, the batch begins anew.
+ * Rows that wait come before the lists: a row stops waiting when it is in a list, never before, so it is met in one of the two
+ * at least; met in both, it is dropped once. When a new edition comes into place between two stretches, the batch begins anew.
  */
 #include "core/ivf/ivf_private.h"
 
@@ -203,45 +203,25 @@ add_exact(Probe *probe, uint32_t slot)
 	return probe->slot_count == EXACT_ROWS ? rank_waiting(probe) : IQDB_OK;
 }
 
-/* ---- the chain ---- */
+/* ---- rows not linked yet ---- */
 
-/* Copies it first: between two stretches its nodes may go. */
 static IqdbStatus
-scan_chain(Probe *probe)
+scan_waiting(Probe *probe)
 {
-	const IqdbiIvf      *ivf = &probe->ivf;
-	const IqdbAllocator *allocator = &probe->store->host->allocator;
-	uint32_t             room = atomic_load_explicit(&ivf->header->chain_count, memory_order_acquire);
-	uint32_t             slot = atomic_load_explicit(&ivf->header->chain_head, memory_order_acquire);
-	uint32_t             count = 0;
-	uint32_t            *slots;
-	IqdbStatus           status = IQDB_OK;
+	const IqdbiIvf *ivf = &probe->ivf;
+	uint32_t        slots = atomic_load_explicit(&probe->store->header->slot_count, memory_order_acquire);
+	uint32_t        slot = 0;
 
-	if (slot == IQDB_SLOT_NONE || room == 0)
+	if (atomic_load_explicit(&ivf->header->waiting, memory_order_acquire) == 0)
 		return IQDB_OK;
-	slots = iqdb_alloc(allocator, room * sizeof(*slots));
-	if (slots == NULL)
+	for (; !probe->stale && (slot = iqdbi_row_waiting(ivf, slot, slots)) < slots; slot++)
 	{
-		iqdb_store_unlock(probe->store, IQDB_LOCK_STRUCTURE, false);
-		return iqdb_fail(probe->err, IQDB_ERR_NOMEM, "out of memory for %u rows not linked yet", room);
-	}
-	/* rows that were chained after the count was read need not be met */
-	for (; slot != IQDB_SLOT_NONE && count < room; slot = atomic_load_explicit(&ivf->next[slot], memory_order_acquire))
-	{
-		if (iqdbi_home_status(iqdbi_home(ivf, probe->edition, slot)) != IQDBI_HOME_LINKED)
-			slots[count++] = slot;
-	}
-	for (uint32_t i = 0; i < count && status == IQDB_OK && !probe->stale; i++)
-	{
-		if (!accepts(probe, slots[i]))
+		if (iqdbi_home_status(iqdbi_home(ivf, probe->edition, slot)) == IQDBI_HOME_LINKED || !accepts(probe, slot))
 			continue;
 		probe->cursor->base.stats.scored++;
-		status = add_exact(probe, slots[i]);
+		IQDB_TRY(add_exact(probe, slot));
 	}
-	if (status == IQDB_OK && probe->slot_count > 0)
-		status = rank_waiting(probe);
-	iqdb_free(allocator, slots, room * sizeof(*slots));
-	return status;
+	return probe->slot_count > 0 ? rank_waiting(probe) : IQDB_OK;
 }
 
 /* ---- lists ---- */
@@ -267,7 +247,7 @@ scan_coded_block(Probe *probe, unsigned char *block, uint32_t count)
 static IqdbStatus
 scan_plain_block(Probe *probe, unsigned char *block, uint32_t count)
 {
-	for (uint32_t place = 0; place < count; place++)
+	for (uint32_t place = 0; place < count && !probe->stale; place++)
 	{
 		uint32_t slot = atomic_load_explicit(&iqdbi_block_slots(block)[place], memory_order_relaxed);
 
@@ -279,9 +259,9 @@ scan_plain_block(Probe *probe, unsigned char *block, uint32_t count)
 
 /* Into the second-level cache: a block is as large as the first, and is scanned once. */
 static inline void
-prefetch_block(const IqdbiIvf *ivf, uint32_t number)
+prefetch_block(const IqdbiIvf *ivf, uint32_t edition, uint32_t number)
 {
-	const unsigned char *block = iqdbi_ivf_block(ivf, number);
+	const unsigned char *block = iqdbi_ivf_block(ivf, edition, number);
 
 	for (size_t at = 0; at < ivf->rows.size; at += 64)
 		__builtin_prefetch(block + at, 0, 2);
@@ -306,12 +286,11 @@ scan_list(Probe *probe, uint32_t number, uint32_t next_head)
 		iqdbi_query_list(&probe->query, number);
 	while (count > 0 && !probe->stale)
 	{
-		unsigned char *bytes = iqdbi_ivf_block(ivf, block);
+		unsigned char *bytes = iqdbi_ivf_block(ivf, probe->edition, block);
+		uint32_t       next = iqdbi_block_next(ivf, probe->edition, block);
 		uint32_t       rows = count < IQDBI_BLOCK_ROWS ? count : IQDBI_BLOCK_ROWS;
 
-		prefetch_block(ivf, count > IQDBI_BLOCK_ROWS
-								? atomic_load_explicit(iqdbi_block_next(bytes), memory_order_acquire)
-								: next_head);
+		prefetch_block(ivf, probe->edition, count > IQDBI_BLOCK_ROWS ? next : next_head);
 		if (ivf->rows.coding != IQDBI_CODING_NONE)
 			IQDB_TRY(scan_coded_block(probe, bytes, rows));
 		else
@@ -326,7 +305,7 @@ scan_list(Probe *probe, uint32_t number, uint32_t next_head)
 			continue;
 		}
 		count -= rows;
-		block = atomic_load_explicit(iqdbi_block_next(bytes), memory_order_acquire);
+		block = next;
 	}
 	return IQDB_OK;
 }
@@ -542,7 +521,7 @@ probe_locked(Probe *probe)
 	uint32_t count;
 
 	IQDB_TRY(prepare(probe));
-	IQDB_TRY(scan_chain(probe));
+	IQDB_TRY(scan_waiting(probe));
 	if (probe->stale)
 		return IQDB_OK;
 	count = iqdbi_coarse_nearest(&probe->scratch, &probe->model, probe->scratch.work, probe->cursor->probes);
@@ -593,7 +572,7 @@ probe_once(IqdbiIvfCursor *cursor, bool *stale_out, IqdbError *err)
 	return status;
 }
 
-/* A row found twice, in the chain and in a list, stands beside itself. */
+/* A row found twice, waiting and in a list, stands beside itself. */
 static void
 drop_doubles(IqdbTopK *top)
 {
@@ -755,8 +734,8 @@ next_batch(IqdbiIvfCursor *cursor, IqdbError *err)
 }
 
 /*
- * Exact keys of up to EXACT_ROWS rows that wait into the batch: of those that are still there, and that were not found in the
- * chain, too, and handed out.
+ * Exact keys of up to EXACT_ROWS rows that wait into the batch: of those that are still there, and that were not found
+ * waiting, too, and handed out.
  */
 static IqdbStatus
 rank_some_waiting(IqdbiIvfCursor *cursor, const IqdbCandidate *waiting, size_t count, IqdbError *err)
