@@ -19,8 +19,12 @@
 #include "core/base/rng.h"
 #include "core/quant/kmeans.h"
 
-/* Automatic: lists = LISTS_FACTOR * sqrt(rows), none below ROWS_MIN rows, and at least ROWS_PER_LIST rows a list. */
+/*
+ * Automatic: lists = LISTS_FACTOR * sqrt(rows), none below ROWS_MIN rows, and at least ROWS_PER_LIST rows a list. Sign codes
+ * are so quick to scan that half as many lists are as good, and they are there to save memory, of which centres take much.
+ */
 #define LISTS_FACTOR 3.0
+#define LISTS_FACTOR_SIGNS 1.5
 #define ROWS_MIN 1000u
 #define ROWS_PER_LIST 32u
 
@@ -76,7 +80,7 @@ iqdbi_ivf_wanted_lists(const IqdbIndexOptions *options, uint64_t rows)
 		return rows >= options->lists ? options->lists : 0;
 	if (rows < ROWS_MIN)
 		return 0;
-	lists = LISTS_FACTOR * sqrt((double) rows);
+	lists = (options->quantization == IQDB_QUANTIZATION_BQ ? LISTS_FACTOR_SIGNS : LISTS_FACTOR) * sqrt((double) rows);
 	if (lists > (double) (rows / ROWS_PER_LIST))
 		lists = (double) (rows / ROWS_PER_LIST);
 	return lists < IQDBI_LISTS_MAX ? (uint32_t) lists : IQDBI_LISTS_MAX;
