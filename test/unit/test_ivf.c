@@ -592,6 +592,56 @@ same_seed_gives_the_same_index(void **state)
 	samples_free(&samples);
 }
 
+/* Looked up together or one by one, rows go to the same lists; so do those that no code can hold. */
+static void
+rows_go_where_each_alone_would(void **state)
+{
+	static const IqdbMetric metrics[] = {IQDB_METRIC_L2, IQDB_METRIC_DOT, IQDB_METRIC_COSINE, IQDB_METRIC_L1};
+	Samples                 samples;
+
+	(void) state;
+	samples_make(&samples, 3000, 40, 37, 60, 0.5, SEED);
+	for (size_t d = 0; d < samples.dim; d++)
+		samples_query(&samples, 3)[d] = d % 2 == 0 ? 0.0f : 1e32f;
+	for (size_t i = 0; i < sizeof(metrics) / sizeof(*metrics); i++)
+	{
+		IqdbIndexOptions options = iqdb_index_options_default(IQDB_ENGINE_IVF, 37, metrics[i]);
+		MemoryIndex      memory;
+		IqdbiIvf         ivf;
+		IqdbiModel       model;
+		IqdbiScratch     scratch;
+
+		options.lists = 70;
+		memory_index_create(&memory, &options, &iqdb_locks_none, NULL, MEMORY_MAX);
+		samples_put(&samples, &memory.index, 0, samples.count, false);
+		assert_int_equal(iqdb_index_maintain(&memory.index, IQDB_MAINTAIN_BUILD, NULL), IQDB_OK);
+		iqdbi_ivf_view(&ivf, &memory.index.store);
+		iqdbi_model_view(&ivf, 0, &model);
+		assert_int_equal(iqdbi_scratch_init(&scratch, &ivf, model.lists, model.supers, 1, NULL), IQDB_OK);
+		for (size_t first = 0, count = 1; first + count <= samples.queries; first += count, count = count % 8 + 1)
+		{
+			float    works[IQDBI_COARSE_ROWS * 64] = {0};
+			uint32_t lists[IQDBI_COARSE_ROWS];
+			float    keys[IQDBI_COARSE_ROWS];
+
+			assert_true(ivf.work_stride <= 64);
+			for (size_t row = 0; row < count; row++)
+				memcpy(works + row * ivf.work_stride, samples_query(&samples, first + row), 37 * sizeof(float));
+			iqdbi_coarse_assign_rows(&scratch, &model, works, count, true, lists, keys);
+			for (size_t row = 0; row < count; row++)
+			{
+				float key;
+
+				assert_int_equal(lists[row], iqdbi_coarse_assign(&scratch, &model, works + row * ivf.work_stride, &key));
+				assert_memory_equal(&keys[row], &key, sizeof(key));
+			}
+		}
+		iqdbi_scratch_free(&scratch);
+		memory_index_destroy(&memory);
+	}
+	samples_free(&samples);
+}
+
 static void
 different_seeds_can_diverge(void **state)
 {
@@ -1398,6 +1448,7 @@ main(void)
 		cmocka_unit_test(vacuum_trains_what_has_outgrown_its_lists),
 		cmocka_unit_test(drift_is_noticed_and_mended),
 		cmocka_unit_test(same_seed_gives_the_same_index),
+		cmocka_unit_test(rows_go_where_each_alone_would),
 		cmocka_unit_test(different_seeds_can_diverge),
 		cmocka_unit_test(retrain_preserves_ids_and_count),
 		cmocka_unit_test(a_filter_never_starves),

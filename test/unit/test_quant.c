@@ -698,6 +698,31 @@ check_halves(const IqdbKernels *table, const uint8_t *codes, size_t octets, size
 	}
 }
 
+/* Sums of several queries are those of one after the other. */
+static void
+check_many(const IqdbKernels *table, const uint8_t *codes, size_t quads, IqdbRng *rng)
+{
+	const IqdbPackedKernels *packed = iqdb_packed_kernels(table);
+	int8_t                  *queries = malloc(IQDB_PACKED_QUERIES * 4 * quads);
+	int32_t                  starts[IQDB_PACKED_QUERIES];
+	int32_t                  sums[IQDB_PACKED_QUERIES * 32];
+
+	assert_non_null(queries);
+	for (size_t at = 0; at < IQDB_PACKED_QUERIES * 4 * quads; at++)
+		queries[at] = (int8_t) (uint8_t) iqdb_rng_next(rng);
+	for (size_t i = 0; i < IQDB_PACKED_QUERIES; i++)
+		starts[i] = (int32_t) iqdb_rng_below(rng, 1000) - 500;
+	packed->dot_many(codes, quads, queries, starts, sums);
+	for (size_t i = 0; i < IQDB_PACKED_QUERIES; i++)
+	{
+		int32_t expected[32];
+
+		packed->dot(codes, quads, 2, queries + 4 * quads * i, starts[i], expected);
+		assert_memory_equal(sums + 32 * i, expected, sizeof(expected));
+	}
+	free(queries);
+}
+
 /* All instruction sets give the same sums, which are those of one row after the other. */
 static void
 packed_sums_agree(void **state)
@@ -735,6 +760,8 @@ packed_sums_agree(void **state)
 					sum += group[at / 4 * 64 + row % 16 * 4 + at % 4] * query[at];
 				assert_int_equal(sums[row], sum);
 			}
+			if (groups >= 2)
+				check_many(table, codes, quads, &rng);
 			if (quads % 2 == 0)
 				check_halves(table, codes, quads / 2, groups, query);
 			free(codes);

@@ -11,23 +11,11 @@
 #include <float.h>
 #include <string.h>
 
-#include "core/base/rng.h"
-
 #define SLOTS_PER_STRETCH 256u
 #define ROWS_PER_STRETCH 512u
 
 /* DEAD rows taken out of lists under one hold of STRUCTURE. */
 #define REMOVED_BATCH 256u
-
-/* Measuring probes: near neighbours of so many rows, for so much reading, and the share of them to be covered. */
-#define PROBE_QUERIES_MIN 16u
-#define PROBE_QUERIES_MAX 64u
-#define PROBE_BYTES (UINT64_C(3) << 30)
-#define PROBE_NEIGHBOURS 10u
-#define PROBE_SHARE 0.98
-
-/* Queries are seldom rows: they lie farther from the middle of cells. */
-#define PROBE_MARGIN 1.5
 
 #define NOWHERE UINT32_MAX
 
@@ -199,14 +187,62 @@ is_old_row(const Build *build, uint32_t slot)
 		   iqdb_store_sequence(build->ivf->store, slot) < build->horizon;
 }
 
-static IqdbStatus
-assign_rows(Build *build, IqdbError *err)
+/* What was summed up while rows were assigned. */
+typedef struct Assigned
+{
+	double   sum; /* of distances to centres */
+	uint64_t rows;
+} Assigned;
+
+/* Finds lists for rows whose vectors stand in scratch->work. */
+static void
+assign_some(Build *build, const uint32_t *slots, size_t count, Assigned *assigned)
+{
+	uint32_t lists[IQDBI_COARSE_ROWS];
+	float    keys[IQDBI_COARSE_ROWS];
+
+	iqdbi_coarse_assign_rows(&build->scratch, &build->model, build->scratch.work, count, true, lists, keys);
+	for (size_t i = 0; i < count; i++)
+	{
+		build->where[slots[i]] = lists[i];
+		if (keys[i] <= FLT_MAX)
+		{
+			assigned->sum += (double) keys[i];
+			assigned->rows++;
+		}
+	}
+}
+
+/* Slots of a stretch. STRUCTURE is held shared. */
+static void
+assign_stretch(Build *build, uint32_t from, uint32_t to, Assigned *assigned)
 {
 	const IqdbiIvf  *ivf = build->ivf;
 	const IqdbStore *store = ivf->store;
-	double           sum = 0;
-	uint64_t         rows = 0;
-	float            key;
+	uint32_t         slots[IQDBI_COARSE_ROWS];
+	size_t           count = 0;
+
+	for (uint32_t slot = from; slot < to; slot++)
+	{
+		build->where[slot] = NOWHERE;
+		if (!is_old_row(build, slot))
+			continue;
+		iqdbi_work_vector(ivf, build->model.radius2, iqdb_store_vector(store, slot), iqdb_store_norm2(store, slot),
+						  build->scratch.work + count * ivf->work_stride);
+		slots[count++] = slot;
+		if (count < IQDBI_COARSE_ROWS)
+			continue;
+		assign_some(build, slots, count, assigned);
+		count = 0;
+	}
+	assign_some(build, slots, count, assigned);
+}
+
+static IqdbStatus
+assign_rows(Build *build, IqdbError *err)
+{
+	const IqdbStore *store = build->ivf->store;
+	Assigned         assigned = {0, 0};
 
 	for (uint32_t from = 0; from < build->slots; from += SLOTS_PER_STRETCH)
 	{
@@ -216,25 +252,13 @@ assign_rows(Build *build, IqdbError *err)
 			return iqdb_fail(err, IQDB_ERR_CANCELLED, "training was cancelled");
 		iqdb_store_prefetch_range(store, from, to - from);
 		iqdb_store_lock(store, IQDB_LOCK_STRUCTURE, false);
-		for (uint32_t slot = from; slot < to; slot++)
-		{
-			build->where[slot] = NOWHERE;
-			if (!is_old_row(build, slot))
-				continue;
-			iqdbi_work_vector(ivf, build->model.radius2, iqdb_store_vector(store, slot), iqdb_store_norm2(store, slot),
-							  build->scratch.work);
-			build->where[slot] = iqdbi_coarse_assign(&build->scratch, &build->model, build->scratch.work, &key);
-			if (key <= FLT_MAX)
-			{
-				sum += (double) key;
-				rows++;
-			}
-		}
+		assign_stretch(build, from, to, &assigned);
 		iqdb_store_unlock(store, IQDB_LOCK_STRUCTURE, false);
 	}
 	/* rows that all coincide with their centres: any other is far away */
-	if (rows > 0)
-		ivf->header->editions[build->edition].spread = fmaxf((float) (sum / (double) rows), FLT_MIN);
+	if (assigned.rows > 0)
+		build->ivf->header->editions[build->edition].spread =
+			fmaxf((float) (assigned.sum / (double) assigned.rows), FLT_MIN);
 	return IQDB_OK;
 }
 
@@ -350,152 +374,6 @@ assign_and_fill(Build *build, IqdbError *err)
 	return status;
 }
 
-/* ---- how many lists to probe ---- */
-
-/* Copies a LIVE row that is in the new lists, drawn at random; false when none was met. */
-static bool
-draw_query(const Build *build, IqdbRng *rng, float *vector_out, float *norm2_out, uint32_t *slot_out)
-{
-	const IqdbStore *store = build->ivf->store;
-
-	for (int i = 0; i < 100; i++)
-	{
-		uint32_t slot = (uint32_t) iqdb_rng_below(rng, build->slots);
-		bool     good;
-
-		iqdb_store_lock(store, IQDB_LOCK_STRUCTURE, false);
-		good = is_old_row(build, slot);
-		if (good)
-		{
-			memcpy(vector_out, iqdb_store_vector(store, slot), build->ivf->stride * sizeof(float));
-			*norm2_out = iqdb_store_norm2(store, slot);
-			*slot_out = slot;
-		}
-		iqdb_store_unlock(store, IQDB_LOCK_STRUCTURE, false);
-		if (good)
-			return true;
-	}
-	return false;
-}
-
-/* Counts, for each near neighbour of one row, how many lists must be probed to meet it. */
-static IqdbStatus
-count_ranks(const Build *build, IqdbiScratch *scratch, const float *vector, float norm2, uint32_t self,
-			uint32_t *ranks, uint32_t *histogram, IqdbError *err)
-{
-	const IqdbiIvf *ivf = build->ivf;
-	IqdbSearchStats stats = {0};
-	IqdbTopK        top;
-	IqdbiExact      exact = {.store = ivf->store,
-							 .query = vector,
-							 .query_norm2 = norm2,
-							 .slots = build->slots,
-							 .stats = &stats,
-							 .top = &top};
-	bool            gave_up;
-	IqdbStatus      status;
-	uint32_t        count;
-
-	iqdb_topk_init(&top, &ivf->store->host->allocator, PROBE_NEIGHBOURS + 1);
-	status = iqdbi_exact_pass(&exact, &gave_up, err);
-	if (status == IQDB_OK)
-	{
-		iqdbi_work_query(ivf, vector, norm2, scratch->work);
-		count = iqdbi_coarse_nearest(scratch, &build->model, scratch->work, build->model.lists);
-		for (uint32_t list = 0; list < build->model.lists; list++)
-			ranks[list] = build->model.lists - 1;
-		for (uint32_t rank = 0; rank < count; rank++)
-			ranks[scratch->ids[rank]] = rank;
-		for (size_t i = 0; i < top.count; i++)
-		{
-			uint32_t home = iqdbi_home(ivf, build->edition, top.items[i].slot);
-
-			if (top.items[i].slot != self && iqdbi_home_status(home) == IQDBI_HOME_LINKED &&
-				iqdbi_home_list(home) < build->model.lists)
-				histogram[ranks[iqdbi_home_list(home)]]++;
-		}
-	}
-	iqdb_topk_free(&top);
-	return status;
-}
-
-static uint32_t
-covering(const uint32_t *histogram, uint32_t lists)
-{
-	uint64_t total = 0;
-	uint64_t reached = 0;
-
-	for (uint32_t rank = 0; rank < lists; rank++)
-		total += histogram[rank];
-	for (uint32_t rank = 0; rank < lists; rank++)
-	{
-		reached += histogram[rank];
-		if ((double) reached >= PROBE_SHARE * (double) total)
-			return rank + 1;
-	}
-	return lists;
-}
-
-static uint32_t
-with_margin(uint32_t probes, uint32_t lists)
-{
-	probes = (uint32_t) (PROBE_MARGIN * probes + 0.5);
-	return probes < lists ? probes : lists;
-}
-
-static uint32_t
-probe_queries(const Build *build)
-{
-	uint64_t row = build->ivf->stride * sizeof(float);
-	uint64_t queries = PROBE_BYTES / (row * ((uint64_t) build->slots + 1));
-
-	if (queries < PROBE_QUERIES_MIN)
-		return PROBE_QUERIES_MIN;
-	return queries > PROBE_QUERIES_MAX ? PROBE_QUERIES_MAX : (uint32_t) queries;
-}
-
-/*
- * Rows of the index are asked for their own nearest neighbours by a full scan: the lists to probe are those in which
- * PROBE_SHARE of these neighbours are, and a margin.
- */
-static IqdbStatus
-measure_probes(Build *build, IqdbError *err)
-{
-	const IqdbiIvf      *ivf = build->ivf;
-	const IqdbAllocator *allocator = &ivf->store->host->allocator;
-	uint32_t             lists = build->model.lists;
-	size_t               size = 2 * lists * sizeof(uint32_t) + ivf->stride * sizeof(float) + 64;
-	unsigned char       *memory = iqdb_alloc_zero(allocator, size);
-	uint32_t            *histogram;
-	float               *vector;
-	IqdbiScratch         scratch = {0};
-	IqdbRng              rng;
-	IqdbStatus           status = IQDB_OK;
-
-	if (memory == NULL)
-		return iqdb_fail(err, IQDB_ERR_NOMEM, "out of memory for measuring probes");
-	vector = (float *) (void *) (memory + (64 - (uintptr_t) memory % 64) % 64);
-	histogram = (uint32_t *) (void *) (vector + ivf->stride);
-	iqdb_rng_seed(&rng, ivf->store->header->options.seed + 1);
-	status = iqdbi_scratch_init(&scratch, ivf, lists, build->model.supers, lists, err);
-	for (uint32_t i = probe_queries(build); i > 0 && status == IQDB_OK; i--)
-	{
-		float    norm2;
-		uint32_t self;
-
-		if (!draw_query(build, &rng, vector, &norm2, &self))
-			break;
-		status = count_ranks(build, &scratch, vector, norm2, self, histogram + lists, histogram, err);
-		if (status == IQDB_OK && iqdb_host_cancelled(ivf->store->host))
-			status = iqdb_fail(err, IQDB_ERR_CANCELLED, "training was cancelled");
-	}
-	if (status == IQDB_OK)
-		ivf->header->editions[build->edition].probes = with_margin(covering(histogram, lists), lists);
-	iqdbi_scratch_free(&scratch);
-	iqdb_free(allocator, memory, size);
-	return status;
-}
-
 /* ---- putting it in place, or giving it up ---- */
 
 /* Ends the training; STRUCTURE is held exclusively when the edition becomes current. */
@@ -599,7 +477,7 @@ build_edition(Build *build, const IqdbiTrained *trained, IqdbError *err)
 	if (status == IQDB_OK)
 		status = assign_and_fill(build, err);
 	if (status == IQDB_OK)
-		status = measure_probes(build, err);
+		status = iqdbi_ivf_measure_probes(ivf, build->edition, build->slots, err);
 	if (status == IQDB_OK)
 		put_in_place(build);
 	else

@@ -15,6 +15,9 @@
 #define LISTS_PER_WANTED 4u
 #define LISTS_LOOKED_AT_MIN 512u
 
+/* Entries of a pick for one row of several, candidates for one list: an entry too many is dropped at once. */
+#define PICK_ROOM 6u
+
 /* ---- packing ---- */
 
 static void
@@ -73,11 +76,13 @@ typedef struct CentreQuery
 	IqdbiLine       line;
 } CentreQuery;
 
+/* number: which of the scratch's queries it becomes. */
 static CentreQuery
-centre_query(IqdbiScratch *scratch, const IqdbiModel *model, const float *work)
+centre_query(IqdbiScratch *scratch, const IqdbiModel *model, const float *work, size_t number)
 {
 	const IqdbiIvf *ivf = scratch->ivf;
-	CentreQuery     query = {.ivf = ivf, .bytes = scratch->query};
+	int8_t         *bytes = scratch->query + number * iqdbi_code_size(&ivf->centres);
+	CentreQuery     query = {.ivf = ivf, .bytes = bytes};
 	size_t          padded = iqdbi_code_size(&ivf->centres);
 	float           largest = ivf->kernels->residual(work, 1.0f, model->mean, ivf->work_dim, scratch->code.floats);
 	int32_t         sum = 0;
@@ -85,48 +90,47 @@ centre_query(IqdbiScratch *scratch, const IqdbiModel *model, const float *work)
 
 	if (!(largest > 1e-30f && largest < 1e30f))
 	{
-		memset(scratch->query, 0, padded);
+		memset(bytes, 0, padded);
 		return query;
 	}
-	ivf->kernels->round(scratch->code.floats, ivf->work_dim, 127.0f / largest, 0, (uint8_t *) scratch->query, &sum,
-						&squares);
-	memset(scratch->query + ivf->work_dim, 0, padded - ivf->work_dim);
+	ivf->kernels->round(scratch->code.floats, ivf->work_dim, 127.0f / largest, 0, (uint8_t *) bytes, &sum, &squares);
+	memset(bytes + ivf->work_dim, 0, padded - ivf->work_dim);
 	query.start = -iqdbi_scalar_zero(&ivf->centres) * sum;
 	query.line.weight = -2.0f * (largest / 127.0f);
 	return query;
 }
 
-/* Keys of the centres in a block; bits of those up to limit. */
-static uint32_t
-score_block(const CentreQuery *query, const unsigned char *block, uint32_t count, float limit, float *keys)
+/* Picks among the centres of a block, first .. end - 1 at most, by their sums. */
+static void
+pick_block(const CentreQuery *query, const unsigned char *block, const int32_t *sums, uint32_t first, uint32_t end,
+		   IqdbiPick *pick)
 {
-	const IqdbiIvf         *ivf = query->ivf;
-	const IqdbiBlockLayout *layout = &ivf->centres;
-	int32_t                 sums[IQDBI_BLOCK_ROWS];
-	uint32_t                near;
+	const IqdbiBlockLayout *layout = &query->ivf->centres;
+	float                   keys[IQDBI_BLOCK_ROWS];
+	uint32_t                near = query->ivf->kernels->finish(sums, iqdbi_block_scales(layout, block),
+															   iqdbi_block_offsets(layout, block), &query->line,
+															   pick->limit, keys);
 
-	iqdbi_scalar_sums(ivf, layout, block, count, query->bytes, query->start, sums);
-	near = ivf->kernels->finish(sums, iqdbi_block_scales(layout, block), iqdbi_block_offsets(layout, block),
-								&query->line, limit, keys);
-	return count >= IQDBI_BLOCK_ROWS ? near : near & ((UINT32_C(1) << count) - 1);
+	if (end - first < IQDBI_BLOCK_ROWS)
+		near &= (UINT32_C(1) << (end - first)) - 1;
+	for (; near != 0; near &= near - 1)
+	{
+		uint32_t place = (uint32_t) __builtin_ctz(near);
+
+		iqdbi_pick_push(pick, keys[place], first + place);
+	}
 }
 
 static void
 pick_run(const CentreQuery *query, const unsigned char *block, uint32_t first, uint32_t end, IqdbiPick *pick)
 {
-	float keys[IQDBI_BLOCK_ROWS];
+	const IqdbiIvf *ivf = query->ivf;
+	int32_t         sums[IQDBI_BLOCK_ROWS];
 
-	for (; first < end; first += IQDBI_BLOCK_ROWS, block += query->ivf->centres.size)
+	for (; first < end; first += IQDBI_BLOCK_ROWS, block += ivf->centres.size)
 	{
-		uint32_t near = score_block(query, block, end - first, pick->limit, keys);
-
-		while (near != 0)
-		{
-			uint32_t place = (uint32_t) __builtin_ctz(near);
-
-			iqdbi_pick_push(pick, keys[place], first + place);
-			near &= near - 1;
-		}
+		iqdbi_scalar_sums(ivf, &ivf->centres, block, end - first, query->bytes, query->start, sums);
+		pick_block(query, block, sums, first, end, pick);
 	}
 }
 
@@ -189,10 +193,9 @@ pick_by_supers(IqdbiScratch *scratch, const IqdbiModel *model, const CentreQuery
 
 /* Exact distances of what was picked, in order. */
 static void
-compare_picked(IqdbiScratch *scratch, const IqdbiModel *model, const float *work)
+compare_picked(IqdbiScratch *scratch, const IqdbiModel *model, const float *work, IqdbiPick *pick)
 {
 	const IqdbiIvf *ivf = scratch->ivf;
-	IqdbiPick      *pick = &scratch->pick;
 	size_t          count = pick->count;
 
 	for (size_t i = 0; i < count; i++)
@@ -215,7 +218,7 @@ iqdbi_coarse_nearest(IqdbiScratch *scratch, const IqdbiModel *model, const float
 		wanted = scratch->wanted_max;
 	iqdbi_pick_start(pick, iqdbi_coarse_candidates(wanted));
 	if (scratch->ivf->coded_centres)
-		query = centre_query(scratch, model, work);
+		query = centre_query(scratch, model, work, 0);
 	if (model->supers > 1 && wanted < model->lists)
 		pick_by_supers(scratch, model, &query, work, wanted);
 	else
@@ -224,7 +227,7 @@ iqdbi_coarse_nearest(IqdbiScratch *scratch, const IqdbiModel *model, const float
 			pick_lists(scratch, model, &query, work, super);
 	}
 	iqdbi_pick_shrink(pick);
-	compare_picked(scratch, model, work);
+	compare_picked(scratch, model, work, pick);
 	pick->wanted = wanted;
 	iqdbi_pick_sort(pick);
 	count = (uint32_t) pick->count;
@@ -243,30 +246,62 @@ iqdbi_coarse_assign(IqdbiScratch *scratch, const IqdbiModel *model, const float 
 	return found ? scratch->ids[0] : 0;
 }
 
-uint32_t
-iqdbi_coarse_guess(IqdbiScratch *scratch, const IqdbiModel *model, const float *work, float *key_out)
+/*
+ * Every block of centres is read once for all rows. All blocks hold whole ones, so that the last one may be summed beyond
+ * its last centre.
+ */
+static void
+pick_for_rows(IqdbiScratch *scratch, const IqdbiModel *model, const float *works, size_t rows, IqdbiPick *picks)
 {
-	CentreQuery          query = centre_query(scratch, model, work);
+	const IqdbiIvf      *ivf = scratch->ivf;
 	const unsigned char *block = model->packed;
-	float                keys[IQDBI_BLOCK_ROWS];
-	float                least = FLT_MAX;
-	uint32_t             best = 0;
+	CentreQuery          queries[IQDBI_COARSE_ROWS];
+	int32_t              starts[IQDBI_COARSE_ROWS];
+	int32_t              sums[IQDBI_COARSE_ROWS * IQDBI_BLOCK_ROWS];
 
-	for (uint32_t first = 0; first < model->lists; first += IQDBI_BLOCK_ROWS, block += query.ivf->centres.size)
+	for (size_t row = 0; row < IQDBI_COARSE_ROWS; row++)
 	{
-		uint32_t near = score_block(&query, block, model->lists - first, least, keys);
-
-		for (; near != 0; near &= near - 1)
-		{
-			uint32_t place = (uint32_t) __builtin_ctz(near);
-
-			if (keys[place] < least)
-			{
-				least = keys[place];
-				best = first + place;
-			}
-		}
+		/* rows that are not there are the first one once more */
+		queries[row] = centre_query(scratch, model, row < rows ? works + row * ivf->work_stride : works, row);
+		starts[row] = queries[row].start;
 	}
-	*key_out = least;
-	return best;
+	for (uint32_t first = 0; first < model->lists; first += IQDBI_BLOCK_ROWS, block += ivf->centres.size)
+	{
+		ivf->packed->dot_many(block + ivf->centres.codes_at, ivf->centres.words, scratch->query, starts, sums);
+		for (size_t row = 0; row < rows; row++)
+			pick_block(&queries[row], block, sums + row * IQDBI_BLOCK_ROWS, first, model->lists, &picks[row]);
+	}
+}
+
+void
+iqdbi_coarse_assign_rows(IqdbiScratch *scratch, const IqdbiModel *model, const float *works, size_t rows, bool exactly,
+						 uint32_t *lists_out, float *keys_out)
+{
+	const IqdbiIvf *ivf = scratch->ivf;
+	IqdbiPick       picks[IQDBI_COARSE_ROWS];
+	uint64_t        entries[IQDBI_COARSE_ROWS][PICK_ROOM];
+
+	if (!ivf->coded_centres || model->supers > 1)
+	{
+		for (size_t row = 0; row < rows; row++)
+			lists_out[row] = iqdbi_coarse_assign(scratch, model, works + row * ivf->work_stride, &keys_out[row]);
+		return;
+	}
+	for (size_t row = 0; row < rows; row++)
+	{
+		picks[row] = (IqdbiPick){.entries = entries[row], .room = exactly ? PICK_ROOM : 2};
+		iqdbi_pick_start(&picks[row], exactly ? iqdbi_coarse_candidates(1) : 1);
+	}
+	if (rows > 0)
+		pick_for_rows(scratch, model, works, rows, picks);
+	for (size_t row = 0; row < rows; row++)
+	{
+		iqdbi_pick_shrink(&picks[row]);
+		if (exactly)
+			compare_picked(scratch, model, works + row * ivf->work_stride, &picks[row]);
+		picks[row].wanted = 1;
+		iqdbi_pick_shrink(&picks[row]);
+		lists_out[row] = picks[row].count > 0 ? iqdbi_pick_id(&picks[row], 0) : 0;
+		keys_out[row] = picks[row].count > 0 ? iqdbi_pick_key(&picks[row], 0) : INFINITY;
+	}
 }

@@ -715,9 +715,14 @@ iqdbi_scratch_init(IqdbiScratch *scratch, const IqdbiIvf *ivf, uint32_t lists_ma
 	size_t code = iqdbi_code_size(&ivf->rows) > iqdbi_code_size(&ivf->centres) ? iqdbi_code_size(&ivf->rows)
 																			   : iqdbi_code_size(&ivf->centres);
 	size_t sums = ivf->coded_centres ? 0 : (lists_max > supers_max ? lists_max : supers_max);
-	size_t sizes[8] = {ivf->work_stride * sizeof(float), 2 * ivf->work_stride * sizeof(float), code,
-					   iqdbi_code_size(&ivf->centres),   sums * sizeof(float),                 wanted * sizeof(uint32_t),
-					   wanted * sizeof(float),           (room + super_room) * sizeof(uint64_t)};
+	size_t sizes[8] = {IQDBI_COARSE_ROWS * ivf->work_stride * sizeof(float),
+					   2 * ivf->work_stride * sizeof(float),
+					   code,
+					   IQDBI_COARSE_ROWS * iqdbi_code_size(&ivf->centres),
+					   sums * sizeof(float),
+					   wanted * sizeof(uint32_t),
+					   wanted * sizeof(float),
+					   (room + super_room) * sizeof(uint64_t)};
 	unsigned char *at;
 	size_t         total = LINE_BYTES;
 

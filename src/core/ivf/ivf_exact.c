@@ -143,11 +143,11 @@ iqdbi_exact_pass(const IqdbiExact *exact, bool *gave_up_out, IqdbError *err)
 
 	pass.batch = store->kernels->sums[iqdb_metric_sum(pass.metric)].batch;
 	*gave_up_out = false;
-	for (uint32_t from = 0; from < exact->slots && status == IQDB_OK && !gave_up(exact);)
+	for (uint32_t from = exact->first; from < exact->slots && status == IQDB_OK && !gave_up(exact);)
 	{
 		uint32_t to = exact->slots - from < step ? exact->slots : from + step;
 
-		if (from > 0 && iqdb_host_cancelled(store->host))
+		if (from > exact->first && iqdb_host_cancelled(store->host))
 			return iqdb_fail(err, IQDB_ERR_CANCELLED, "search was cancelled");
 		iqdb_store_lock(store, IQDB_LOCK_STRUCTURE, false);
 		iqdb_store_prefetch_range(store, from, to - from);

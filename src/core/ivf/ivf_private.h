@@ -457,9 +457,9 @@ typedef struct IqdbiScratch
 	const IqdbiIvf *ivf;
 	void           *memory;
 	size_t          size;
-	float          *work;     /* work_stride: a vector in the space of cells */
+	float          *work;     /* IQDBI_COARSE_ROWS times work_stride: vectors in the space of cells */
 	IqdbiCode       code;
-	int8_t         *query;    /* byte code of a vector that looks for lists */
+	int8_t         *query;    /* byte codes of the vectors that look for lists */
 	float          *sums;     /* lists_max: distances to centres (metrics without codes) */
 	uint32_t       *ids;      /* nearest lists after iqdbi_coarse_nearest */
 	float          *keys;
@@ -564,8 +564,15 @@ uint32_t iqdbi_coarse_nearest(IqdbiScratch *scratch, const IqdbiModel *model, co
 /* The list for a row (in the space of cells), and its distance to the centre (NULL: not asked for). */
 uint32_t iqdbi_coarse_assign(IqdbiScratch *scratch, const IqdbiModel *model, const float *work, float *key_out);
 
-/* The packed centre with the least estimated distance: quicker, not exact. model has one level. */
-uint32_t iqdbi_coarse_guess(IqdbiScratch *scratch, const IqdbiModel *model, const float *work, float *key_out);
+/* Rows that are looked up at once. */
+#define IQDBI_COARSE_ROWS IQDB_PACKED_QUERIES
+
+/*
+ * The same for up to IQDBI_COARSE_ROWS rows, work_stride floats apart, in a fraction of the time where centres are packed on
+ * one level. exactly: as iqdbi_coarse_assign does; else (with packed centres) by the estimated distances alone.
+ */
+void iqdbi_coarse_assign_rows(IqdbiScratch *scratch, const IqdbiModel *model, const float *works, size_t rows,
+							  bool exactly, uint32_t *lists_out, float *keys_out);
 
 /* ---- training (ivf_train.c) -------------------------------------------------------------------------------------- */
 
@@ -608,9 +615,15 @@ IqdbStatus iqdbi_list_append(const IqdbiIvf *ivf, uint32_t edition, uint32_t lis
 /* Makes the row LINKED there, and the list dirty if the row has died meanwhile. */
 void iqdbi_row_linked(const IqdbiIvf *ivf, uint32_t edition, uint32_t list, uint32_t slot);
 
+/* ---- how many lists to probe (ivf_probes.c) ---------------------------------------------------------------------- */
+
+/* Sets the probes of an edition whose lists are filled with rows of slots below `slots`. Takes STRUCTURE in stretches. */
+IqdbStatus iqdbi_ivf_measure_probes(const IqdbiIvf *ivf, uint32_t edition, uint32_t slots,
+									IqdbError *err) IQDB_MUST_CHECK;
+
 /* ---- scanning all rows (ivf_exact.c) ----------------------------------------------------------------------------- */
 
-/* One pass over all slots: the best of top->capacity rows. */
+/* One pass over slots: the best of top->capacity rows. */
 typedef struct IqdbiExact
 {
 	const IqdbStore     *store;
@@ -618,7 +631,8 @@ typedef struct IqdbiExact
 	float                query_norm2;
 	const IqdbFilter    *filter;  /* NULL = none */
 	const unsigned char *seen;    /* bit per slot: passed over; NULL = none */
-	uint32_t             slots;   /* slots looked at: below this */
+	uint32_t             first;   /* slots looked at: from this on, */
+	uint32_t             slots;   /* and below this */
 	const IqdbCandidate *bound;   /* only rows behind it; NULL = all */
 	uint64_t             max_rows;
 	IqdbSearchStats     *stats;

@@ -35,12 +35,9 @@
 
 /* From so many centres on they are found in two steps. */
 #define TWO_STEPS_LISTS 64u
-#define SUPER_SAMPLE 256u /* points per coarse cell that find it */
-#define SUPER_ITERATIONS 8u
-#define CELL_ITERATIONS 4u
 
 /* Rounds of all centres together. */
-#define ROUNDS_CODED 5u
+#define ROUNDS_CODED 4u
 #define ROUNDS_EXACT 1u
 
 /* Points that codebooks are learned from. */
@@ -50,10 +47,26 @@
 #define SLOTS_PER_STRETCH 2048u
 #define POLL_POINTS 512u
 
+/* What is spent on finding centres. */
+typedef struct Effort
+{
+	uint32_t super_sample;     /* points per coarse cell that find it */
+	uint32_t super_iterations;
+	uint32_t cell_sample;      /* points per centre that find the centres of a coarse cell; 0 = all */
+	uint32_t cell_iterations;
+} Effort;
+
+/* Coarse cells stay, or centres are compared exactly. */
+static const Effort careful = {256, 8, 0, 4};
+
+/* All centres move together afterwards. */
+static const Effort rough = {128, 4, 16, 2};
+
 typedef struct Training
 {
 	const IqdbiIvf *ivf;
 	const IqdbHost *host;
+	const Effort   *effort;
 	uint64_t        seed;
 	float          *points;     /* room times work_stride */
 	size_t          room;
@@ -288,13 +301,15 @@ divide_super(Training *training, uint32_t super, uint32_t share, float *piece, I
 	const IqdbiIvf *ivf = training->ivf;
 	uint32_t        first = training->starts[super];
 	uint32_t        count = training->starts[super + 1] - first;
-	IqdbKmeans      params = kmeans_params(training, CELL_ITERATIONS, 2 + (uint64_t) super);
-	IqdbPoints      points = {.rows = piece, .count = count, .stride = ivf->work_stride, .dim = ivf->work_dim};
+	uint32_t        enough = share * training->effort->cell_sample;
+	uint32_t        step = enough > 0 && count > enough ? count / enough : 1;
+	IqdbKmeans      params = kmeans_params(training, training->effort->cell_iterations, 2 + (uint64_t) super);
+	IqdbPoints      points = {.rows = piece, .count = count / step, .stride = ivf->work_stride, .dim = ivf->work_dim};
 	uint32_t        found;
 
-	for (uint32_t i = 0; i < count; i++)
+	for (uint32_t i = 0; i < points.count; i++)
 		memcpy(piece + i * ivf->work_stride,
-			   training->points + (size_t) training->members[first + i] * ivf->work_stride, row_bytes(training));
+			   training->points + (size_t) training->members[first + i * step] * ivf->work_stride, row_bytes(training));
 	IQDB_TRY(iqdb_kmeans_run(&params, &points, share,
 							 training->centres + (size_t) training->lists * ivf->work_stride, &found, NULL, err));
 	training->lists += found;
@@ -345,9 +360,9 @@ divide_supers(Training *training, IqdbError *err)
 static IqdbStatus
 find_centres_in_two_steps(Training *training, IqdbError *err)
 {
-	IqdbKmeans params = kmeans_params(training, SUPER_ITERATIONS, 1);
+	IqdbKmeans params = kmeans_params(training, training->effort->super_iterations, 1);
 	IqdbPoints points = all_points(training);
-	size_t     step = points.count / ((size_t) training->supers_max * SUPER_SAMPLE);
+	size_t     step = points.count / ((size_t) training->supers_max * training->effort->super_sample);
 
 	if (step > 1)
 	{
@@ -459,13 +474,13 @@ assign_to_lists(Training *training, IqdbiScratch *scratch, const IqdbiModel *mod
 {
 	const IqdbiIvf *ivf = training->ivf;
 
-	for (size_t i = 0; i < training->count; i++)
+	for (size_t i = 0; i < training->count; i += IQDBI_COARSE_ROWS)
 	{
-		const float *point = training->points + i * ivf->work_stride;
-		float        key;
+		size_t rows = training->count - i < IQDBI_COARSE_ROWS ? training->count - i : IQDBI_COARSE_ROWS;
+		float  keys[IQDBI_COARSE_ROWS];
 
-		training->assignment[i] = ivf->coded_centres ? iqdbi_coarse_guess(scratch, model, point, &key)
-													 : iqdbi_coarse_assign(scratch, model, point, NULL);
+		iqdbi_coarse_assign_rows(scratch, model, training->points + i * ivf->work_stride, rows, false,
+								 training->assignment + i, keys);
 		if (i % POLL_POINTS == 0 && iqdb_host_cancelled(training->host))
 			return iqdb_fail(err, IQDB_ERR_CANCELLED, "training was cancelled");
 	}
@@ -511,15 +526,14 @@ run_rounds(Training *training, IqdbiTrained *trained, IqdbiScratch *scratch, voi
 {
 	uint32_t rounds = training->ivf->coded_centres ? ROUNDS_CODED : ROUNDS_EXACT;
 
-	for (uint32_t round = 0; round < rounds; round++)
+	for (uint32_t round = 1; round <= rounds; round++)
 	{
 		fill_model(training, &trained->model, &scratch->code);
 		IQDB_TRY(assign_to_lists(training, scratch, &trained->model, err));
 		move_centres(training, medians);
-		reseed_empty(training);
+		if (round < rounds)
+			reseed_empty(training);
 	}
-	fill_model(training, &trained->model, &scratch->code);
-	IQDB_TRY(assign_to_lists(training, scratch, &trained->model, err));
 	drop_empty(training);
 	return IQDB_OK;
 }
@@ -663,6 +677,7 @@ iqdbi_ivf_train(const IqdbiIvf *ivf, uint32_t lists, IqdbiTrained *trained_out, 
 	memset(trained_out, 0, sizeof(*trained_out));
 	if (live == 0 || lists == 0)
 		return IQDB_OK;
+	training.effort = ivf->coded_centres && lists <= IQDBI_ONE_LEVEL_LISTS ? &rough : &careful;
 	training.room = sample_size(ivf, lists, live);
 	training.lists_max = lists < training.room ? lists : (uint32_t) training.room;
 	training.supers_max = training.lists_max < TWO_STEPS_LISTS ? 1 : (uint32_t) sqrt((double) training.lists_max);

@@ -15,6 +15,7 @@
 
 #define IQDB_PACKED_ROWS 16u
 #define IQDB_PACKED_QUAD_BYTES 64u
+#define IQDB_PACKED_QUERIES 8u
 
 typedef struct IqdbPackedKernels
 {
@@ -26,7 +27,14 @@ typedef struct IqdbPackedKernels
 				int32_t *sums_out);
 
 	/*
-	 * The same for codes of four bits: 64 bytes of a group are eight dimensions (an octet), the first four in the low
+	 * Two groups and IQDB_PACKED_QUERIES queries, which lie behind one another, 4 * quads bytes each: sums_out[32 * q + i] =
+	 * starts[q] + dot(code of row i, query q). The codes are read once for all queries.
+	 */
+	void (*dot_many)(const uint8_t *codes, size_t quads, const int8_t *queries, const int32_t *starts,
+					 int32_t *sums_out);
+
+	/*
+	 * The same as dot for codes of four bits: 64 bytes of a group are eight dimensions (an octet), the first four in the low
 	 * halves of the bytes, the others in the high ones; query: 8 * octets bytes.
 	 */
 	void (*dot_halves)(const uint8_t *codes, size_t octets, size_t groups, const int8_t *query, int32_t start,
