@@ -4,8 +4,8 @@
  * README.md has the layout with its reasons, the locks, and the argument why a reader without locks sees no garbage. Who
  * owns what: ivf_arena.c the bytes in the arena, ivf_code.c how rows become codes, ivf_kernels.c the inner loops over
  * codes, ivf_coarse.c the way from a vector to its nearest lists, ivf_train.c how centres are found, ivf_build.c a new
- * edition and its repair, ivf_exact.c the scan of all rows, ivf_search.c the stream of hits, ivf_persist.c a snapshot's
- * bytes, ivf_check.c verification, ivf.c the contract.
+ * edition and its repair, ivf_exact.c the scan of all rows, ivf_search.c one batch of hits, ivf_stream.c their stream,
+ * ivf_persist.c a snapshot's bytes, ivf_check.c verification, ivf.c the contract.
  */
 #ifndef IQDB_IVF_IVF_PRIVATE_H
 #define IQDB_IVF_IVF_PRIVATE_H
@@ -652,7 +652,7 @@ iqdbi_seen(const unsigned char *seen, uint32_t slot)
 	return seen != NULL && (seen[slot / 8] >> (slot % 8) & 1) != 0;
 }
 
-/* ---- the stream of hits (ivf_search.c), a snapshot's bytes (ivf_persist.c), verification (ivf_check.c) ----------- */
+/* ---- the stream of hits (ivf_search.c, ivf_stream.c), a snapshot (ivf_persist.c), verification (ivf_check.c) ------- */
 
 typedef struct IqdbiIvfCursor
 {
@@ -674,6 +674,24 @@ typedef struct IqdbiIvfCursor
 	unsigned char *seen;       /* bit per slot: handed out by an earlier batch; NULL = none was */
 	uint32_t       seen_slots;
 } IqdbiIvfCursor;
+
+/* Rows whose exact keys are computed by one call. */
+#define IQDBI_EXACT_ROWS 256u
+
+/* Rows the caller will probably take, or as many as one takes who does not say. */
+size_t iqdbi_rows_expected(const IqdbiIvfCursor *cursor);
+/* Of these, rows that are ranked so well at first that they can be handed out. */
+size_t iqdbi_rows_at_first(const IqdbiIvfCursor *cursor);
+/* Rows kept by their codes for so many to be handed out; all of them, or fewer, are ranked by their vectors. */
+size_t iqdbi_rows_to_rank(const IqdbiIvfCursor *cursor, size_t expected);
+/* Has it scored as many rows as the caller allows? */
+bool iqdbi_gave_up(const IqdbiIvfCursor *cursor);
+/*
+ * One batch into cursor->top, in no order, and what was put off into cursor->waiting; cursor->exact: the lists would all be
+ * opened, or there are none, and nothing was done. true in *stale_out: another edition came between, to be tried again.
+ * Takes STRUCTURE shared in stretches. Errors: NOMEM, CANCELLED.
+ */
+IqdbStatus iqdbi_batch_probe(IqdbiIvfCursor *cursor, bool *stale_out, IqdbError *err) IQDB_MUST_CHECK;
 
 IqdbStatus iqdbi_ivf_cursor_start(IqdbCursor *cursor, IqdbError *err);
 IqdbStatus iqdbi_ivf_cursor_next(IqdbCursor *cursor, IqdbHit *hits, size_t capacity, size_t *count_out,

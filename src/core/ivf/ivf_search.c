@@ -1,17 +1,13 @@
 /*
- * ivf_search.c - the stream of hits.
+ * ivf_search.c - one batch of hits.
  *
  * A batch looks at all rows not linked yet, then into the lists nearest to the query, keeps the best by their codes, and
- * ranks those by their vectors. The next batch looks into four times as many lists and keeps four times as many rows,
- * without those that were handed out; when it would be all lists, the rest of the stream comes from scans of all rows.
- * So every LIVE row is met at last, however selective the filter.
+ * ranks those by their vectors. Owns: which rows those are. Does not own: what comes of batches (ivf_stream.c).
  *
  * Rows that wait come before the lists: a row stops waiting when it is in a list, never before, so it is met in one of the two
- * at least; met in both, it is dropped once. When a new edition comes into place between two stretches, the batch begins anew.
+ * at least. When a new edition comes into place between two stretches, the batch begins anew.
  */
 #include "core/ivf/ivf_private.h"
-
-#include <string.h>
 
 /*
  * Rows of a first batch when the caller does not say how many he wants, and how many of them are ranked so well at first that
@@ -20,26 +16,11 @@
 #define EXPECTED_DEFAULT 64u
 #define EXPECTED_AT_ONCE 10u
 
-/* A caller who wants such a share of all rows gets them by scans. */
-#define EXPECTED_SHARE 8u
-
-/* Growth from batch to batch. */
-#define GROWTH 4u
-
 /* Rows that pass the filter must have been met in so many times the number wanted, or more lists are opened. */
 #define MET_PER_WANTED 8u
 
 /* Bytes of codes that one stretch under STRUCTURE reads. */
 #define STRETCH_BYTES ((size_t) 4 * 1024 * 1024)
-
-/* Rows whose exact keys are computed by one call. */
-#define EXACT_ROWS 256u
-
-/* Rows ranked before it is asked again whether others could be nearer; more when so many were in vain. */
-#define BOUNDED_ROWS 16u
-
-/* The most rows a batch of an exact scan keeps. */
-#define BATCH_MAX ((size_t) 4 * 1024 * 1024)
 
 /* One attempt at one batch. */
 typedef struct Probe
@@ -60,7 +41,7 @@ typedef struct Probe
 	uint64_t        judged;   /* rows that were tested by the filter, and that passed */
 	uint64_t        passed;
 	uint64_t        met;      /* rows of opened lists */
-	uint32_t        slots[EXACT_ROWS]; /* rows waiting for their exact keys */
+	uint32_t        slots[IQDBI_EXACT_ROWS]; /* rows waiting for their exact keys */
 	uint32_t        slot_count;
 	IqdbTopK        nearest;  /* of those ranked, so many as are wanted at first; capacity 0: nobody asks */
 	IqdbError      *err;
@@ -68,22 +49,20 @@ typedef struct Probe
 
 /* ---- how much ---- */
 
-static size_t
-expected_rows(const IqdbiIvfCursor *cursor)
+size_t
+iqdbi_rows_expected(const IqdbiIvfCursor *cursor)
 {
 	return cursor->base.params.expected > 0 ? cursor->base.params.expected : EXPECTED_DEFAULT;
 }
 
-/* Rows that are ranked so well at first that they can be handed out. */
-static size_t
-rows_at_first(const IqdbiIvfCursor *cursor)
+size_t
+iqdbi_rows_at_first(const IqdbiIvfCursor *cursor)
 {
 	return cursor->base.params.expected > 0 ? cursor->base.params.expected : EXPECTED_AT_ONCE;
 }
 
-/* Rows kept by their codes for so many to be handed out; ranked by their vectors are all of them, or fewer (rank_bounded). */
-static size_t
-rows_to_rank(const IqdbiIvfCursor *cursor, size_t expected)
+size_t
+iqdbi_rows_to_rank(const IqdbiIvfCursor *cursor, size_t expected)
 {
 	const IqdbIndexOptions *options = &cursor->base.store->header->options;
 
@@ -100,8 +79,8 @@ rows_to_rank(const IqdbiIvfCursor *cursor, size_t expected)
 	}
 }
 
-static bool
-gave_up(const IqdbiIvfCursor *cursor)
+bool
+iqdbi_gave_up(const IqdbiIvfCursor *cursor)
 {
 	uint64_t max_rows = cursor->base.params.max_rows;
 
@@ -168,7 +147,7 @@ static IqdbStatus
 rank_waiting(Probe *probe)
 {
 	IqdbiIvfCursor *cursor = probe->cursor;
-	float           keys[EXACT_ROWS];
+	float           keys[IQDBI_EXACT_ROWS];
 	uint32_t        count = probe->slot_count;
 
 	probe->slot_count = 0;
@@ -200,7 +179,7 @@ static IqdbStatus
 add_exact(Probe *probe, uint32_t slot)
 {
 	probe->slots[probe->slot_count++] = slot;
-	return probe->slot_count == EXACT_ROWS ? rank_waiting(probe) : IQDB_OK;
+	return probe->slot_count == IQDBI_EXACT_ROWS ? rank_waiting(probe) : IQDB_OK;
 }
 
 /* ---- rows not linked yet ---- */
@@ -322,7 +301,7 @@ passing(const Probe *probe)
 static bool
 met_enough(const Probe *probe)
 {
-	uint64_t enough = expected_rows(probe->cursor) * (probe->cursor->named ? 1 : MET_PER_WANTED);
+	uint64_t enough = iqdbi_rows_expected(probe->cursor) * (probe->cursor->named ? 1 : MET_PER_WANTED);
 
 	return passing(probe) >= enough;
 }
@@ -336,7 +315,7 @@ open_lists(Probe *probe, const uint32_t *order, uint32_t from, uint32_t least, u
 {
 	IqdbiList *lists = iqdbi_ivf_lists(&probe->ivf, probe->edition);
 
-	for (uint32_t i = from; i < end && !probe->stale && !gave_up(probe->cursor); i++)
+	for (uint32_t i = from; i < end && !probe->stale && !iqdbi_gave_up(probe->cursor); i++)
 	{
 		uint32_t next_head;
 
@@ -467,8 +446,8 @@ nearest_limit(const Probe *probe)
 
 /*
  * Codes give lower bounds: rows are ranked from the least bound on, until none is left whose bound lets it be among the
- * nearest (Seidl, Kriegel, "Optimal multi-step k-nearest neighbor search", SIGMOD 1998), some at a time, so that reads of
- * vectors overlap. Returns how many of the picked rows were ranked; they stand before the others.
+ * nearest (Seidl, Kriegel, "Optimal multi-step k-nearest neighbor search", SIGMOD 1998); more and more at a time, so that
+ * reads of vectors overlap. Returns how many of the picked rows were ranked; they stand before the others.
  */
 static IqdbStatus
 rank_bounded(Probe *probe, size_t *ranked_out)
@@ -485,7 +464,7 @@ rank_bounded(Probe *probe, size_t *ranked_out)
 		ranked += near;
 		if (near < some)
 			break;
-		some = ranked / 2 > BOUNDED_ROWS ? ranked / 2 : BOUNDED_ROWS;
+		some = 2 * ranked;
 	}
 	*ranked_out = ranked;
 	return IQDB_OK;
@@ -507,7 +486,7 @@ rank_picked(Probe *probe)
 		IQDB_TRY(rank_bounded(probe, &some));
 		return some < pick->count && !probe->stale ? put_off(probe, some) : IQDB_OK;
 	}
-	some = cursor->seen == NULL ? rows_to_rank(cursor, rows_at_first(cursor)) : pick->count;
+	some = cursor->seen == NULL ? iqdbi_rows_to_rank(cursor, iqdbi_rows_at_first(cursor)) : pick->count;
 	some = iqdbi_pick_front(pick, 0, some, INFINITY);
 	if (some < pick->count)
 		IQDB_TRY(put_off(probe, some));
@@ -526,7 +505,7 @@ probe_locked(Probe *probe)
 		return IQDB_OK;
 	count = iqdbi_coarse_nearest(&probe->scratch, &probe->model, probe->scratch.work, probe->cursor->probes);
 	IQDB_TRY(open_lists(probe, probe->scratch.ids, 0, count, count));
-	if (!probe->stale && !met_enough(probe) && !gave_up(probe->cursor))
+	if (!probe->stale && !met_enough(probe) && !iqdbi_gave_up(probe->cursor))
 		IQDB_TRY(open_more_lists(probe, count));
 	return rank_picked(probe);
 }
@@ -542,9 +521,8 @@ first_probes(IqdbiIvfCursor *cursor, const Probe *probe)
 	return named != 0 ? named : probe->model.probes;
 }
 
-/* Tries once; *stale_out: another edition came between. */
-static IqdbStatus
-probe_once(IqdbiIvfCursor *cursor, bool *stale_out, IqdbError *err)
+IqdbStatus
+iqdbi_batch_probe(IqdbiIvfCursor *cursor, bool *stale_out, IqdbError *err)
 {
 	Probe      probe = {.cursor = cursor, .store = cursor->base.store, .err = err};
 	IqdbStatus status = IQDB_OK;
@@ -552,7 +530,7 @@ probe_once(IqdbiIvfCursor *cursor, bool *stale_out, IqdbError *err)
 	*stale_out = false;
 	iqdbi_ivf_view(&probe.ivf, cursor->base.store);
 	iqdb_topk_init(&probe.nearest, &probe.store->host->allocator,
-				   probe.ivf.rows.coding == IQDBI_CODING_SIGNS && cursor->seen == NULL ? rows_at_first(cursor) : 0);
+				   probe.ivf.rows.coding == IQDBI_CODING_SIGNS && cursor->seen == NULL ? iqdbi_rows_at_first(cursor) : 0);
 	iqdb_store_lock(probe.store, IQDB_LOCK_STRUCTURE, false);
 	if (atomic_load_explicit(&probe.ivf.header->current, memory_order_acquire) != 0)
 	{
@@ -570,291 +548,4 @@ probe_once(IqdbiIvfCursor *cursor, bool *stale_out, IqdbError *err)
 	*stale_out = probe.stale;
 	probe_free(&probe);
 	return status;
-}
-
-/* A row found twice, waiting and in a list, stands beside itself. */
-static void
-drop_doubles(IqdbTopK *top)
-{
-	size_t kept = 0;
-
-	for (size_t i = 0; i < top->count; i++)
-	{
-		if (kept > 0 && top->items[kept - 1].sequence == top->items[i].sequence)
-			continue;
-		top->items[kept++] = top->items[i];
-	}
-	top->count = kept;
-}
-
-/* ---- the stream ---- */
-
-static void
-drop_waiting(IqdbiIvfCursor *cursor)
-{
-	iqdb_free(&cursor->base.store->host->allocator, cursor->waiting, cursor->waiting_room * sizeof(*cursor->waiting));
-	cursor->waiting = NULL;
-	cursor->waiting_count = 0;
-	cursor->waiting_room = 0;
-}
-
-IqdbStatus
-iqdbi_ivf_cursor_start(IqdbCursor *base, IqdbError *err)
-{
-	IqdbiIvfCursor *cursor = (IqdbiIvfCursor *) base;
-	size_t          live = atomic_load_explicit(&base->store->header->live_count, memory_order_relaxed);
-
-	(void) err;
-	cursor->exact = expected_rows(cursor) > live / EXPECTED_SHARE;
-	cursor->wanted = cursor->exact ? expected_rows(cursor) : rows_to_rank(cursor, expected_rows(cursor));
-	iqdb_topk_init(&cursor->top, &base->store->host->allocator, cursor->wanted);
-	return IQDB_OK;
-}
-
-void
-iqdbi_ivf_cursor_end(IqdbCursor *base)
-{
-	IqdbiIvfCursor *cursor = (IqdbiIvfCursor *) base;
-
-	iqdb_topk_free(&cursor->top);
-	drop_waiting(cursor);
-	iqdb_free(&base->store->host->allocator, cursor->seen, ((size_t) cursor->seen_slots + 7) / 8);
-}
-
-/* Notes what the batch has handed out. */
-static IqdbStatus
-remember_handed_out(IqdbiIvfCursor *cursor, IqdbError *err)
-{
-	const IqdbStore *store = cursor->base.store;
-
-	if (cursor->seen == NULL)
-	{
-		uint32_t slots = atomic_load_explicit(&store->header->slot_count, memory_order_acquire);
-
-		cursor->seen = iqdb_alloc_zero(&store->host->allocator, ((size_t) slots + 7) / 8);
-		if (cursor->seen == NULL)
-			return iqdb_fail(err, IQDB_ERR_NOMEM, "out of memory for a bit per row");
-		cursor->seen_slots = slots;
-	}
-	for (size_t i = 0; i < cursor->at; i++)
-	{
-		uint32_t slot = cursor->top.items[i].slot;
-
-		if (slot < cursor->seen_slots)
-			cursor->seen[slot / 8] |= (unsigned char) (1u << (slot % 8));
-	}
-	return IQDB_OK;
-}
-
-/* More lists and more rows for the batch to come. */
-static IqdbStatus
-widen(IqdbiIvfCursor *cursor, IqdbError *err)
-{
-	if (cursor->exact)
-	{
-		if (cursor->top.count > 0)
-		{
-			cursor->bound = cursor->top.items[cursor->top.count - 1];
-			cursor->bounded = true;
-		}
-	}
-	else
-	{
-		IQDB_TRY(remember_handed_out(cursor, err));
-		cursor->probes = cursor->probes > UINT32_MAX / GROWTH ? UINT32_MAX : cursor->probes * GROWTH;
-	}
-	if (cursor->wanted < BATCH_MAX)
-		cursor->wanted = cursor->wanted * GROWTH > BATCH_MAX ? BATCH_MAX : cursor->wanted * GROWTH;
-	return IQDB_OK;
-}
-
-static IqdbStatus
-exact_batch(IqdbiIvfCursor *cursor, IqdbError *err)
-{
-	const IqdbStore *store = cursor->base.store;
-	bool             given_up;
-	IqdbiExact       exact = {.store = store,
-							  .query = cursor->base.query,
-							  .query_norm2 = cursor->base.query_norm2,
-							  .filter = cursor->base.params.filter,
-							  .seen = cursor->seen,
-							  .bound = cursor->bounded ? &cursor->bound : NULL,
-							  .max_rows = cursor->base.params.max_rows,
-							  .stats = &cursor->base.stats,
-							  .top = &cursor->top};
-
-	exact.slots = cursor->seen != NULL ? cursor->seen_slots
-									   : atomic_load_explicit(&store->header->slot_count, memory_order_acquire);
-	IQDB_TRY(iqdbi_exact_pass(&exact, &given_up, err));
-	cursor->exhausted = given_up || cursor->top.count < cursor->top.capacity;
-	return IQDB_OK;
-}
-
-static IqdbStatus
-fill_batch(IqdbiIvfCursor *cursor, IqdbError *err)
-{
-	bool stale = true;
-
-	while (stale && !cursor->exact)
-	{
-		drop_waiting(cursor);
-		iqdb_topk_clear(&cursor->top);
-		cursor->top.capacity = cursor->wanted;
-		IQDB_TRY(probe_once(cursor, &stale, err));
-	}
-	if (cursor->exact)
-	{
-		iqdb_topk_clear(&cursor->top);
-		cursor->top.capacity = cursor->wanted;
-		return exact_batch(cursor, err);
-	}
-	cursor->exhausted = gave_up(cursor);
-	return IQDB_OK;
-}
-
-static IqdbStatus
-next_batch(IqdbiIvfCursor *cursor, IqdbError *err)
-{
-	IqdbStatus status = IQDB_OK;
-
-	if (cursor->started)
-		status = widen(cursor, err);
-	cursor->at = 0;
-	cursor->started = true;
-	if (status == IQDB_OK)
-		status = fill_batch(cursor, err);
-	if (status != IQDB_OK)
-		return status;
-	iqdb_topk_sort(&cursor->top);
-	drop_doubles(&cursor->top);
-	cursor->ready = cursor->top.count;
-	if (cursor->waiting_count > 0 && cursor->ready > rows_at_first(cursor))
-		cursor->ready = rows_at_first(cursor);
-	return IQDB_OK;
-}
-
-/*
- * Exact keys of up to EXACT_ROWS rows that wait into the batch: of those that are still there, and that were not found
- * waiting, too, and handed out.
- */
-static IqdbStatus
-rank_some_waiting(IqdbiIvfCursor *cursor, const IqdbCandidate *waiting, size_t count, IqdbError *err)
-{
-	const IqdbStore *store = cursor->base.store;
-	uint32_t         slots[EXACT_ROWS];
-	float            keys[EXACT_ROWS];
-	size_t           kept = 0;
-	IqdbStatus       status = IQDB_OK;
-
-	iqdb_store_lock(store, IQDB_LOCK_STRUCTURE, false);
-	for (size_t i = 0; i < count; i++)
-	{
-		uint32_t slot = waiting[i].slot;
-
-		if (iqdb_store_holds(store, slot, waiting[i].sequence) &&
-			(slot >= cursor->seen_slots || !iqdbi_seen(cursor->seen, slot)))
-			slots[kept++] = slot;
-	}
-	iqdb_store_prefetch(store, slots, kept);
-	iqdbi_exact_keys(store, cursor->base.query, cursor->base.query_norm2, slots, kept, keys);
-	for (size_t i = 0; i < kept && status == IQDB_OK; i++)
-		status = iqdb_topk_offer(&cursor->top, (IqdbCandidate){.key = keys[i],
-															   .slot = slots[i],
-															   .sequence = iqdb_store_sequence(store, slots[i])});
-	iqdb_store_unlock(store, IQDB_LOCK_STRUCTURE, false);
-	cursor->base.stats.reranked += kept;
-	if (status != IQDB_OK)
-		return iqdb_fail(err, status, "out of memory while keeping %zu candidates", cursor->top.count);
-	return IQDB_OK;
-}
-
-/*
- * The rest of the batch in order, what was handed out of it left out. A row that is pushed out of the batch here was not handed
- * out: a later batch finds it.
- */
-static IqdbStatus
-rank_all_waiting(IqdbiIvfCursor *cursor, IqdbError *err)
-{
-	IqdbTopK  *top = &cursor->top;
-	IqdbStatus status = remember_handed_out(cursor, err);
-
-	/* from worst to best, as a heap may be */
-	top->count -= cursor->at;
-	memmove(top->items, top->items + cursor->at, top->count * sizeof(*top->items));
-	for (size_t i = 0; i < top->count / 2; i++)
-	{
-		IqdbCandidate swap = top->items[i];
-
-		top->items[i] = top->items[top->count - 1 - i];
-		top->items[top->count - 1 - i] = swap;
-	}
-	cursor->at = 0;
-	for (size_t i = 0; i < cursor->waiting_count && status == IQDB_OK; i += EXACT_ROWS)
-		status = rank_some_waiting(cursor, cursor->waiting + i,
-								   cursor->waiting_count - i < EXACT_ROWS ? cursor->waiting_count - i : EXACT_ROWS, err);
-	drop_waiting(cursor);
-	iqdb_topk_sort(top);
-	drop_doubles(top);
-	cursor->ready = top->count;
-	return status;
-}
-
-static IqdbStatus
-more_rows(IqdbiIvfCursor *cursor, IqdbError *err)
-{
-	IqdbStatus status = cursor->waiting_count > 0 ? rank_all_waiting(cursor, err) : next_batch(cursor, err);
-
-	if (status != IQDB_OK)
-	{
-		/* what was kept is not the best: the stream is at its end */
-		iqdb_topk_clear(&cursor->top);
-		drop_waiting(cursor);
-		cursor->at = 0;
-		cursor->ready = 0;
-		cursor->exhausted = true;
-	}
-	return status;
-}
-
-/* Rows may have died since they were scored, and their slots may be other rows now: those are passed over. */
-static size_t
-hand_out(IqdbiIvfCursor *cursor, IqdbHit *hits, size_t capacity)
-{
-	const IqdbStore *store = cursor->base.store;
-	size_t           count = 0;
-
-	iqdb_store_lock(store, IQDB_LOCK_STRUCTURE, false);
-	while (cursor->at < cursor->ready && count < capacity)
-	{
-		const IqdbCandidate *candidate = &cursor->top.items[cursor->at++];
-
-		if (!iqdb_store_holds(store, candidate->slot, candidate->sequence))
-			continue;
-		hits[count].sequence = candidate->sequence;
-		hits[count].id = iqdb_store_number(store, candidate->slot);
-		hits[count].slot = candidate->slot;
-		hits[count].key = candidate->key;
-		count++;
-	}
-	iqdb_store_unlock(store, IQDB_LOCK_STRUCTURE, false);
-	return count;
-}
-
-IqdbStatus
-iqdbi_ivf_cursor_next(IqdbCursor *base, IqdbHit *hits, size_t capacity, size_t *count_out, IqdbError *err)
-{
-	IqdbiIvfCursor *cursor = (IqdbiIvfCursor *) base;
-
-	*count_out = 0;
-	while (capacity > 0 && *count_out == 0)
-	{
-		if (cursor->at == cursor->ready)
-		{
-			if (cursor->waiting_count == 0 && cursor->exhausted)
-				return IQDB_OK;
-			IQDB_TRY(more_rows(cursor, err));
-		}
-		*count_out = hand_out(cursor, hits, capacity);
-	}
-	return IQDB_OK;
 }

@@ -1,0 +1,307 @@
+/*
+ * ivf_stream.c - the stream of hits.
+ *
+ * Batches (ivf_search.c), one after the other: each looks into four times as many lists as the one before and keeps four
+ * times as many rows, without those that were handed out; when it would be all lists, the rest of the stream comes from scans
+ * of all rows. So every LIVE row is met at last, however selective the filter.
+ */
+#include "core/ivf/ivf_private.h"
+
+#include <string.h>
+
+/* A caller who wants such a share of all rows gets them by scans. */
+#define EXPECTED_SHARE 8u
+
+/* Growth from batch to batch. */
+#define GROWTH 4u
+
+/* The most rows a batch of an exact scan keeps. */
+#define BATCH_MAX ((size_t) 4 * 1024 * 1024)
+
+/* A row found twice, waiting and in a list, stands beside itself. */
+static void
+drop_doubles(IqdbTopK *top)
+{
+	size_t kept = 0;
+
+	for (size_t i = 0; i < top->count; i++)
+	{
+		if (kept > 0 && top->items[kept - 1].sequence == top->items[i].sequence)
+			continue;
+		top->items[kept++] = top->items[i];
+	}
+	top->count = kept;
+}
+
+static void
+drop_waiting(IqdbiIvfCursor *cursor)
+{
+	iqdb_free(&cursor->base.store->host->allocator, cursor->waiting, cursor->waiting_room * sizeof(*cursor->waiting));
+	cursor->waiting = NULL;
+	cursor->waiting_count = 0;
+	cursor->waiting_room = 0;
+}
+
+IqdbStatus
+iqdbi_ivf_cursor_start(IqdbCursor *base, IqdbError *err)
+{
+	IqdbiIvfCursor *cursor = (IqdbiIvfCursor *) base;
+	size_t          live = atomic_load_explicit(&base->store->header->live_count, memory_order_relaxed);
+
+	(void) err;
+	cursor->exact = iqdbi_rows_expected(cursor) > live / EXPECTED_SHARE;
+	cursor->wanted = cursor->exact ? iqdbi_rows_expected(cursor) : iqdbi_rows_to_rank(cursor, iqdbi_rows_expected(cursor));
+	iqdb_topk_init(&cursor->top, &base->store->host->allocator, cursor->wanted);
+	return IQDB_OK;
+}
+
+void
+iqdbi_ivf_cursor_end(IqdbCursor *base)
+{
+	IqdbiIvfCursor *cursor = (IqdbiIvfCursor *) base;
+
+	iqdb_topk_free(&cursor->top);
+	drop_waiting(cursor);
+	iqdb_free(&base->store->host->allocator, cursor->seen, ((size_t) cursor->seen_slots + 7) / 8);
+}
+
+/* Notes what the batch has handed out. */
+static IqdbStatus
+remember_handed_out(IqdbiIvfCursor *cursor, IqdbError *err)
+{
+	const IqdbStore *store = cursor->base.store;
+
+	if (cursor->seen == NULL)
+	{
+		uint32_t slots = atomic_load_explicit(&store->header->slot_count, memory_order_acquire);
+
+		cursor->seen = iqdb_alloc_zero(&store->host->allocator, ((size_t) slots + 7) / 8);
+		if (cursor->seen == NULL)
+			return iqdb_fail(err, IQDB_ERR_NOMEM, "out of memory for a bit per row");
+		cursor->seen_slots = slots;
+	}
+	for (size_t i = 0; i < cursor->at; i++)
+	{
+		uint32_t slot = cursor->top.items[i].slot;
+
+		if (slot < cursor->seen_slots)
+			cursor->seen[slot / 8] |= (unsigned char) (1u << (slot % 8));
+	}
+	return IQDB_OK;
+}
+
+/* More lists and more rows for the batch to come. */
+static IqdbStatus
+widen(IqdbiIvfCursor *cursor, IqdbError *err)
+{
+	if (cursor->exact)
+	{
+		if (cursor->top.count > 0)
+		{
+			cursor->bound = cursor->top.items[cursor->top.count - 1];
+			cursor->bounded = true;
+		}
+	}
+	else
+	{
+		IQDB_TRY(remember_handed_out(cursor, err));
+		cursor->probes = cursor->probes > UINT32_MAX / GROWTH ? UINT32_MAX : cursor->probes * GROWTH;
+	}
+	if (cursor->wanted < BATCH_MAX)
+		cursor->wanted = cursor->wanted * GROWTH > BATCH_MAX ? BATCH_MAX : cursor->wanted * GROWTH;
+	return IQDB_OK;
+}
+
+static IqdbStatus
+exact_batch(IqdbiIvfCursor *cursor, IqdbError *err)
+{
+	const IqdbStore *store = cursor->base.store;
+	bool             given_up;
+	IqdbiExact       exact = {.store = store,
+							  .query = cursor->base.query,
+							  .query_norm2 = cursor->base.query_norm2,
+							  .filter = cursor->base.params.filter,
+							  .seen = cursor->seen,
+							  .bound = cursor->bounded ? &cursor->bound : NULL,
+							  .max_rows = cursor->base.params.max_rows,
+							  .stats = &cursor->base.stats,
+							  .top = &cursor->top};
+
+	exact.slots = cursor->seen != NULL ? cursor->seen_slots
+									   : atomic_load_explicit(&store->header->slot_count, memory_order_acquire);
+	IQDB_TRY(iqdbi_exact_pass(&exact, &given_up, err));
+	cursor->exhausted = given_up || cursor->top.count < cursor->top.capacity;
+	return IQDB_OK;
+}
+
+static IqdbStatus
+fill_batch(IqdbiIvfCursor *cursor, IqdbError *err)
+{
+	bool stale = true;
+
+	while (stale && !cursor->exact)
+	{
+		drop_waiting(cursor);
+		iqdb_topk_clear(&cursor->top);
+		cursor->top.capacity = cursor->wanted;
+		IQDB_TRY(iqdbi_batch_probe(cursor, &stale, err));
+	}
+	if (cursor->exact)
+	{
+		iqdb_topk_clear(&cursor->top);
+		cursor->top.capacity = cursor->wanted;
+		return exact_batch(cursor, err);
+	}
+	cursor->exhausted = iqdbi_gave_up(cursor);
+	return IQDB_OK;
+}
+
+static IqdbStatus
+next_batch(IqdbiIvfCursor *cursor, IqdbError *err)
+{
+	IqdbStatus status = IQDB_OK;
+
+	if (cursor->started)
+		status = widen(cursor, err);
+	cursor->at = 0;
+	cursor->started = true;
+	if (status == IQDB_OK)
+		status = fill_batch(cursor, err);
+	if (status != IQDB_OK)
+		return status;
+	iqdb_topk_sort(&cursor->top);
+	drop_doubles(&cursor->top);
+	cursor->ready = cursor->top.count;
+	if (cursor->waiting_count > 0 && cursor->ready > iqdbi_rows_at_first(cursor))
+		cursor->ready = iqdbi_rows_at_first(cursor);
+	return IQDB_OK;
+}
+
+/*
+ * Exact keys of up to IQDBI_EXACT_ROWS rows that wait into the batch: of those that are still there, and that were not found
+ * waiting, too, and handed out.
+ */
+static IqdbStatus
+rank_some_waiting(IqdbiIvfCursor *cursor, const IqdbCandidate *waiting, size_t count, IqdbError *err)
+{
+	const IqdbStore *store = cursor->base.store;
+	uint32_t         slots[IQDBI_EXACT_ROWS];
+	float            keys[IQDBI_EXACT_ROWS];
+	size_t           kept = 0;
+	IqdbStatus       status = IQDB_OK;
+
+	iqdb_store_lock(store, IQDB_LOCK_STRUCTURE, false);
+	for (size_t i = 0; i < count; i++)
+	{
+		uint32_t slot = waiting[i].slot;
+
+		if (iqdb_store_holds(store, slot, waiting[i].sequence) &&
+			(slot >= cursor->seen_slots || !iqdbi_seen(cursor->seen, slot)))
+			slots[kept++] = slot;
+	}
+	iqdb_store_prefetch(store, slots, kept);
+	iqdbi_exact_keys(store, cursor->base.query, cursor->base.query_norm2, slots, kept, keys);
+	for (size_t i = 0; i < kept && status == IQDB_OK; i++)
+		status = iqdb_topk_offer(&cursor->top, (IqdbCandidate){.key = keys[i],
+															   .slot = slots[i],
+															   .sequence = iqdb_store_sequence(store, slots[i])});
+	iqdb_store_unlock(store, IQDB_LOCK_STRUCTURE, false);
+	cursor->base.stats.reranked += kept;
+	if (status != IQDB_OK)
+		return iqdb_fail(err, status, "out of memory while keeping %zu candidates", cursor->top.count);
+	return IQDB_OK;
+}
+
+/*
+ * The rest of the batch in order, what was handed out of it left out. A row that is pushed out of the batch here was not handed
+ * out: a later batch finds it.
+ */
+static IqdbStatus
+rank_all_waiting(IqdbiIvfCursor *cursor, IqdbError *err)
+{
+	IqdbTopK  *top = &cursor->top;
+	IqdbStatus status = remember_handed_out(cursor, err);
+
+	/* from worst to best, as a heap may be */
+	top->count -= cursor->at;
+	memmove(top->items, top->items + cursor->at, top->count * sizeof(*top->items));
+	for (size_t i = 0; i < top->count / 2; i++)
+	{
+		IqdbCandidate swap = top->items[i];
+
+		top->items[i] = top->items[top->count - 1 - i];
+		top->items[top->count - 1 - i] = swap;
+	}
+	cursor->at = 0;
+	for (size_t i = 0; i < cursor->waiting_count && status == IQDB_OK; i += IQDBI_EXACT_ROWS)
+	{
+		size_t left = cursor->waiting_count - i;
+
+		status = rank_some_waiting(cursor, cursor->waiting + i, left < IQDBI_EXACT_ROWS ? left : IQDBI_EXACT_ROWS, err);
+	}
+	drop_waiting(cursor);
+	iqdb_topk_sort(top);
+	drop_doubles(top);
+	cursor->ready = top->count;
+	return status;
+}
+
+static IqdbStatus
+more_rows(IqdbiIvfCursor *cursor, IqdbError *err)
+{
+	IqdbStatus status = cursor->waiting_count > 0 ? rank_all_waiting(cursor, err) : next_batch(cursor, err);
+
+	if (status != IQDB_OK)
+	{
+		/* what was kept is not the best: the stream is at its end */
+		iqdb_topk_clear(&cursor->top);
+		drop_waiting(cursor);
+		cursor->at = 0;
+		cursor->ready = 0;
+		cursor->exhausted = true;
+	}
+	return status;
+}
+
+/* Rows may have died since they were scored, and their slots may be other rows now: those are passed over. */
+static size_t
+hand_out(IqdbiIvfCursor *cursor, IqdbHit *hits, size_t capacity)
+{
+	const IqdbStore *store = cursor->base.store;
+	size_t           count = 0;
+
+	iqdb_store_lock(store, IQDB_LOCK_STRUCTURE, false);
+	while (cursor->at < cursor->ready && count < capacity)
+	{
+		const IqdbCandidate *candidate = &cursor->top.items[cursor->at++];
+
+		if (!iqdb_store_holds(store, candidate->slot, candidate->sequence))
+			continue;
+		hits[count].sequence = candidate->sequence;
+		hits[count].id = iqdb_store_number(store, candidate->slot);
+		hits[count].slot = candidate->slot;
+		hits[count].key = candidate->key;
+		count++;
+	}
+	iqdb_store_unlock(store, IQDB_LOCK_STRUCTURE, false);
+	return count;
+}
+
+IqdbStatus
+iqdbi_ivf_cursor_next(IqdbCursor *base, IqdbHit *hits, size_t capacity, size_t *count_out, IqdbError *err)
+{
+	IqdbiIvfCursor *cursor = (IqdbiIvfCursor *) base;
+
+	*count_out = 0;
+	while (capacity > 0 && *count_out == 0)
+	{
+		if (cursor->at == cursor->ready)
+		{
+			if (cursor->waiting_count == 0 && cursor->exhausted)
+				return IQDB_OK;
+			IQDB_TRY(more_rows(cursor, err));
+		}
+		*count_out = hand_out(cursor, hits, capacity);
+	}
+	return IQDB_OK;
+}
