@@ -1,12 +1,13 @@
 /*
  * core_hnsw.c - build and search speed of the hnsw engine on a set of vectors, in process.
  *
- * usage: core_hnsw BASE QUERIES [metric=l2] [m=16] [efc=200] [quantization=sq8|none|auto] [threads=1] [rows=0]
- *                  [delete=0] [seconds=1] [ef=16,24,...]
+ * usage: core_hnsw BASE QUERIES [metric=l2] [m=16] [efc=200] [quantization=sq8|none|bq|auto] [threads=1] [rows=0]
+ *                  [delete=0] [seconds=1] [ef=16,24,...] [vectors=FILE]
  *
  * BASE and QUERIES are .fvecs or .bvecs files. Prints build seconds, bytes of arena per row, and for each ef recall@10
  * against an exact scan, queries per second of processor time (one thread, all threads), and the distances
  * computed.
+ * vectors=FILE: full vectors lie in that file (it is made anew, and loses its name at once).
  * delete=P removes P percent of the rows after the build, vacuums, and measures again. bench/README.md says how to read
  * the figures.
  */
@@ -33,6 +34,7 @@ typedef struct Set
 typedef struct Bench
 {
 	IqdbArena        arena;
+	IqdbArenaFile    file;
 	IqdbHost         host;
 	IqdbIndex        index;
 	IqdbIndexOptions options;
@@ -42,6 +44,7 @@ typedef struct Bench
 	bool            *gone;  /* NULL, or a flag per row */
 	int              threads;
 	double           seconds;
+	const char      *vectors; /* a file's path, NULL = in memory */
 } Bench;
 
 typedef struct Worker
@@ -289,6 +292,8 @@ build(Bench *bench)
 	bench->host.allocator = iqdb_allocator_libc;
 	bench->host.locks = bench->threads > 1 ? iqdb_locks_pthread : iqdb_locks_none;
 	if (iqdb_arena_private_create(&bench->arena, iqdb_arena_size_needed(reserves, regions), &err) != IQDB_OK ||
+		(bench->vectors != NULL && iqdb_arena_file_create(&bench->file, &bench->arena, bench->vectors, reserves,
+														  IQDB_REGION_VECTORS, &err) != IQDB_OK) ||
 		iqdb_index_format(&bench->index, &bench->arena, &bench->host, NULL, &bench->options, memory_max, 0, &err) !=
 			IQDB_OK)
 		die("format", &err);
@@ -297,9 +302,9 @@ build(Bench *bench)
 	run(bench, workers, bench->threads, build_worker, 0);
 	cpu = seconds_of(CLOCK_PROCESS_CPUTIME_ID) - cpu;
 	iqdb_index_stats(&bench->index, &stats);
-	printf("build %.2f s (processor %.2f s) with %d thread(s), %.0f bytes per row (vector %zu), kernels %s\n",
-		   now() - start, cpu,
-		   bench->threads, (double) stats.memory / (double) bench->base.count, bench->base.dim * sizeof(float),
+	printf("build %.2f s (processor %.2f s) with %d thread(s), %.0f bytes per row, %.0f on disk (vector %zu), kernels %s\n",
+		   now() - start, cpu, bench->threads, (double) stats.memory / (double) bench->base.count,
+		   (double) stats.vector_file / (double) bench->base.count, bench->base.dim * sizeof(float),
 		   bench->index.store.kernels->name);
 	fflush(stdout);
 }
@@ -358,6 +363,7 @@ parse_efs(const char *text, size_t *efs)
 int
 main(int argc, char **argv)
 {
+	static const char *const quantizations[] = {"none", "sq8", "pq", "bq"};
 	Bench  bench;
 	size_t efs[EFS_MAX];
 	size_t ef_count = parse_efs("12,16,20,24,32,40,48,64,96,128,200", efs);
@@ -386,6 +392,8 @@ main(int argc, char **argv)
 		(void) sscanf(argv[i], "rows=%zu", &rows);
 		(void) sscanf(argv[i], "delete=%d", &percent);
 		(void) sscanf(argv[i], "seconds=%lf", &bench.seconds);
+		if (strncmp(argv[i], "vectors=", 8) == 0)
+			bench.vectors = argv[i] + 8;
 		if (strncmp(argv[i], "ef=", 3) == 0)
 			ef_count = parse_efs(argv[i] + 3, efs);
 	}
@@ -399,14 +407,14 @@ main(int argc, char **argv)
 		if (strcmp(metric, iqdb_metric_name((IqdbMetric) i)) == 0)
 			bench.options =
 				iqdb_index_options_default(IQDB_ENGINE_HNSW, (uint32_t) bench.base.dim, (IqdbMetric) i);
+	bench.options.vectors = bench.vectors != NULL ? IQDB_VECTORS_DISK : IQDB_VECTORS_MEMORY;
 	bench.options.m = (uint32_t) m;
 	bench.options.ef_construction = (uint32_t) efc;
-	if (strcmp(quantization, "none") == 0)
-		bench.options.quantization = IQDB_QUANTIZATION_NONE;
-	if (strcmp(quantization, "sq8") == 0)
-		bench.options.quantization = IQDB_QUANTIZATION_SQ8;
+	for (uint32_t i = 0; i < sizeof(quantizations) / sizeof(quantizations[0]); i++)
+		if (strcmp(quantization, quantizations[i]) == 0)
+			bench.options.quantization = i;
 	printf("iqdb hnsw: %zu rows, dimension %zu, %s, %s, m %d, ef_construction %d\n", bench.base.count, bench.base.dim,
-		   metric, bench.options.quantization == IQDB_QUANTIZATION_SQ8 ? "sq8" : "none", m, efc);
+		   metric, quantizations[bench.options.quantization], m, efc);
 	build(&bench);
 	measure(&bench, efs, ef_count);
 	if (percent > 0)
