@@ -134,18 +134,27 @@ CREATE TABLE far (id int, v iqvector(64));
 INSERT INTO far SELECT i, (SELECT array_agg(sin(i * d)::real) FROM generate_series(1, 64) d)::iqvector FROM generate_series(1, 3000) i;
 CREATE INDEX far_flat ON far USING iqdb_flat (v) WITH (vectors = disk);
 CREATE INDEX far_hnsw ON far USING iqdb_hnsw (v) WITH (vectors = disk, m = 8, ef_construction = 40);
+CREATE INDEX far_signs ON far USING iqdb_hnsw (v) WITH (quantization = bq, m = 8, ef_construction = 40);
 CREATE INDEX far_ivf ON far USING iqdb_ivf (v) WITH (vectors = disk, lists = 20);
 CREATE INDEX far_bq ON far USING iqdb_ivf (v) WITH (quantization = bq, lists = 20);
 CREATE INDEX far_pq ON far USING iqdb_ivf (v) WITH (quantization = pq, lists = 20, vectors = memory);
 SELECT i, vectors_on_disk >= rows * 256 AS on_disk, vectors_on_disk = 0 AS none, iqdb_index_size(i::regclass) > disk + vectors_on_disk AS size
-FROM unnest(ARRAY['far_flat', 'far_hnsw', 'far_ivf', 'far_bq', 'far_pq']) i, iqdb_index_stats(i::regclass);
+FROM unnest(ARRAY['far_flat', 'far_hnsw', 'far_signs', 'far_ivf', 'far_bq', 'far_pq']) i, iqdb_index_stats(i::regclass);
 SELECT (SELECT memory FROM iqdb_index_stats('far_pq')) - (SELECT memory FROM iqdb_index_stats('far_bq')) > 3000 * 256 AS saved;
-SELECT i, iqdb_check(i::regclass) FROM unnest(ARRAY['far_flat', 'far_hnsw', 'far_ivf', 'far_bq', 'far_pq']) i;
+SELECT i, iqdb_check(i::regclass) FROM unnest(ARRAY['far_flat', 'far_hnsw', 'far_signs', 'far_ivf', 'far_bq', 'far_pq']) i;
 ALTER INDEX far_bq SET (vectors = memory);
 SELECT vectors_on_disk > 0 FROM iqdb_index_stats('far_bq');
 REINDEX INDEX far_bq;
 SELECT vectors_on_disk FROM iqdb_index_stats('far_bq');
 SELECT pg_temp.error_of('CREATE INDEX ON far USING iqdb_flat (v) WITH (vectors = elsewhere)');
+-- a graph of signs: walks read those, distances are exact
+SET enable_seqscan = off;
+SELECT count(*), bool_and(d >= before) AS ordered, min(d) FROM (SELECT d, lag(d, 1, 0) OVER () AS before FROM
+	(SELECT v <-> (SELECT v FROM far WHERE id = 77) AS d FROM far ORDER BY 1 LIMIT 50) s) t;
+RESET enable_seqscan;
+SELECT mean_recall > 0.95 AS good FROM iqdb_recall('far_signs', 10);
+SELECT pg_temp.error_of(format('CREATE INDEX ON far USING iqdb_hnsw (v iqvector_%s_ops) WITH (quantization = %s)', m, q))
+FROM (VALUES ('l2', 'pq'), ('l1', 'bq'), ('hamming', 'bq'), ('ip', 'bq'), ('cosine', 'bq')) x (m, q);
 CREATE TEMPORARY TABLE near AS SELECT * FROM far LIMIT 10;
 CREATE INDEX near_v ON near USING iqdb_flat (v) WITH (vectors = disk);
 SELECT rows, vectors_on_disk FROM iqdb_index_stats('near_v');
@@ -158,11 +167,12 @@ CREATE TABLE many (v iqvector(64));
 INSERT INTO many SELECT (SELECT array_agg(sin(i * d)::real) FROM generate_series(1, 64) d)::iqvector FROM generate_series(1, 16000) i;
 CREATE INDEX many_flat ON many USING iqdb_flat (v) WITH (quantization = sq8);
 CREATE INDEX many_hnsw ON many USING iqdb_hnsw (v) WITH (m = 8, ef_construction = 20);
+CREATE INDEX many_signs ON many USING iqdb_hnsw (v) WITH (quantization = bq, m = 8, ef_construction = 20);
 CREATE INDEX many_sq8 ON many USING iqdb_ivf (v) WITH (quantization = sq8, training_sample = 4000);
 CREATE INDEX many_bq ON many USING iqdb_ivf (v) WITH (quantization = bq, training_sample = 4000);
 SELECT i, abs(1 - e.memory / s.memory::float8) < 0.2 AS memory, abs(1 - e.disk / snapshot_bytes::float8) < 0.1 AS disk
 FROM (VALUES ('many_flat', 'quantization=sq8'), ('many_hnsw', 'm=8, ef_construction=20'),
-	('many_sq8', 'quantization=sq8'), ('many_bq', 'quantization=bq')) x (i, o),
+	('many_signs', 'quantization=bq, m=8, ef_construction=20'), ('many_sq8', 'quantization=sq8'), ('many_bq', 'quantization=bq')) x (i, o),
 	iqdb_index_stats(i::regclass) s, iqdb_estimate('iqdb_' || engine, rows, 64, o) e;
 DROP TABLE many;
 

@@ -333,7 +333,10 @@ every_allocation_may_fail_with_other_engines(void **state)
 {
 	(void) state;
 	if (iqdb_engine_get(IQDB_ENGINE_HNSW) != NULL)
+	{
 		sweep(IQDB_ENGINE_HNSW, IQDB_QUANTIZATION_SQ8, arm_allocation, 0, "hnsw, allocations");
+		sweep(IQDB_ENGINE_HNSW, IQDB_QUANTIZATION_BQ, arm_allocation, 0, "hnsw with sign codes, allocations");
+	}
 	if (iqdb_engine_get(IQDB_ENGINE_IVF) != NULL)
 		sweep(IQDB_ENGINE_IVF, IQDB_QUANTIZATION_SQ8, arm_allocation, 0, "ivf, allocations");
 }

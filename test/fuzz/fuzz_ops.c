@@ -219,16 +219,16 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	Input          input = {data, size};
 	uint8_t        shape = take(&input);
 	World          world = {0};
-	/* half of the shapes are flat, some with codes, a quarter each the others */
+	/* half of the shapes are flat, a quarter each the others, some with other codes than they would have */
 	IqdbEngineKind engine = shape < 128 ? IQDB_ENGINE_FLAT : shape < 192 ? IQDB_ENGINE_HNSW : IQDB_ENGINE_IVF;
 
 	world.fs = io_crash_create();
 	if (iqdb_engine_get(engine) == NULL)
 		engine = IQDB_ENGINE_FLAT;
 	world.config = iqdb_config_default(engine, DIM, (IqdbMetric) (shape % IQDB_METRIC_COUNT));
-	if (engine == IQDB_ENGINE_FLAT && shape % 4 == 3)
+	if (engine != IQDB_ENGINE_IVF && shape % 4 == 3)
 	{
-		world.config.options.quantization = IQDB_QUANTIZATION_SQ8;
+		world.config.options.quantization = engine == IQDB_ENGINE_FLAT ? IQDB_QUANTIZATION_SQ8 : IQDB_QUANTIZATION_BQ;
 		if (iqdb_index_options_check(&world.config.options, NULL) != IQDB_OK)
 			world.config.options.quantization = IQDB_QUANTIZATION_NONE;
 	}

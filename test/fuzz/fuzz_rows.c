@@ -103,6 +103,8 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (iqdb_engine_get(engine) == NULL)
 		engine = IQDB_ENGINE_FLAT;
 	options = iqdb_index_options_default((IqdbEngineKind) engine, DIM, (IqdbMetric) (data[0] % IQDB_METRIC_COUNT));
+	if (engine == IQDB_ENGINE_HNSW && data[0] % 4 == 3 && options.quantization == IQDB_QUANTIZATION_SQ8)
+		options.quantization = IQDB_QUANTIZATION_BQ;
 	length = iqdb_load_u16(data + 1);
 	data += 3;
 	size -= 3;

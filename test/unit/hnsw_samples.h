@@ -90,12 +90,21 @@ samples_row(const Samples *samples, size_t row)
 	return samples->rows + row * samples->dim;
 }
 
+static inline const char *
+samples_quantization(IqdbQuantization quantization)
+{
+	static const char *const names[] = {"none", "sq8", "pq", "bq"};
+
+	return names[quantization];
+}
+
 static inline void
-samples_index(MemoryIndex *memory, size_t dim, IqdbMetric metric, bool coded, uint32_t m, uint32_t ef_construction)
+samples_index(MemoryIndex *memory, size_t dim, IqdbMetric metric, IqdbQuantization quantization, uint32_t m,
+			  uint32_t ef_construction)
 {
 	IqdbIndexOptions options = iqdb_index_options_default(IQDB_ENGINE_HNSW, (uint32_t) dim, metric);
 
-	options.quantization = coded ? IQDB_QUANTIZATION_SQ8 : IQDB_QUANTIZATION_NONE;
+	options.quantization = quantization;
 	options.m = m;
 	options.ef_construction = ef_construction;
 	memory_index_create(memory, &options, &iqdb_locks_pthread, NULL, SAMPLES_MEMORY_MAX);

@@ -1403,12 +1403,13 @@ measure_recall(Recall *recall)
 }
 
 static void
-recall_of(IqdbEngineKind engine, IqdbMetric metric, double floor)
+recall_of(IqdbEngineKind engine, IqdbMetric metric, IqdbQuantization quantization, double floor)
 {
 	IoCrash   *fs = io_crash_create();
 	IqdbConfig config = iqdb_config_default(engine, RECALL_DIM, metric);
 	Recall     recall;
 
+	config.options.quantization = quantization;
 	config.memory_max = UINT64_C(256) * 1024 * 1024;
 	config.io = io_crash_io(fs);
 	iqdb_rng_seed(&recall.rng, SEED);
@@ -1452,13 +1453,19 @@ static void
 recall_at_10_meets_its_floor(void **state)
 {
 	(void) state;
-	recall_of(IQDB_ENGINE_FLAT, IQDB_METRIC_L2, 1.0);
+	recall_of(IQDB_ENGINE_FLAT, IQDB_METRIC_L2, IQDB_QUANTIZATION_NONE, 1.0);
 	for (int metric = 0; metric < IQDB_METRIC_HAMMING; metric++)
 	{
+		IqdbQuantization codes = metric <= IQDB_METRIC_L2 ? IQDB_QUANTIZATION_SQ8 : IQDB_QUANTIZATION_NONE;
+
 		if (iqdb_engine_get(IQDB_ENGINE_HNSW) != NULL)
-			recall_of(IQDB_ENGINE_HNSW, (IqdbMetric) metric, 0.9);
+		{
+			recall_of(IQDB_ENGINE_HNSW, (IqdbMetric) metric, codes, 0.9);
+			if (metric <= IQDB_METRIC_L2)
+				recall_of(IQDB_ENGINE_HNSW, (IqdbMetric) metric, IQDB_QUANTIZATION_BQ, 0.9);
+		}
 		if (iqdb_engine_get(IQDB_ENGINE_IVF) != NULL)
-			recall_of(IQDB_ENGINE_IVF, (IqdbMetric) metric, 0.9);
+			recall_of(IQDB_ENGINE_IVF, (IqdbMetric) metric, codes, 0.9);
 	}
 }
 
@@ -1493,43 +1500,54 @@ compare_approximate(World *world, size_t k, const IqdbFilter *filter)
 }
 
 static void
+keeps_every_row(IqdbEngineKind kind, IqdbMetric metric, IqdbQuantization quantization)
+{
+	World world;
+
+	world_open(&world, metric, true, SEED + (uint64_t) metric);
+	assert_int_equal(iqdb_close(world.db, NULL), IQDB_OK);
+	io_crash_destroy(world.fs);
+	world.fs = io_crash_create();
+	world.config = iqdb_config_default(kind, DIM, metric);
+	world.config.options.quantization = quantization;
+	world.config.memory_max = UINT64_C(256) * 1024 * 1024;
+	world.config.io = io_crash_io(world.fs);
+	world.config.checkpoint_bytes = 5000;
+	must_open(&world);
+	for (int batch = 0; batch < 8; batch++)
+	{
+		IqdbFilter *filter = model_random_filter(&world.rng);
+
+		for (int i = 0; i < 60; i++)
+			random_operation(&world, batch % 4 == 3 ? 8 : 3);
+		if (batch % 3 == 1)
+			assert_int_equal(iqdb_optimize(world.db, NULL), IQDB_OK);
+		if (batch % 2 == 1)
+			reopen(&world, batch % 4 == 1);
+		assert_sound(world.db);
+		compare_rows(&world);
+		compare_approximate(&world, 7, NULL);
+		compare_approximate(&world, 7, filter);
+		compare_approximate(&world, SIZE_MAX, NULL);
+		compare_approximate(&world, SIZE_MAX, filter);
+		iqdb_filter_free(&iqdb_allocator_libc, filter);
+	}
+	world_close(&world);
+}
+
+static void
 every_engine_keeps_every_row(void **state)
 {
 	(void) state;
-	for (int kind = IQDB_ENGINE_HNSW; kind <= IQDB_ENGINE_IVF; kind++)
+	for (uint32_t kind = IQDB_ENGINE_HNSW; kind <= IQDB_ENGINE_IVF; kind++)
 	{
-		for (int metric = 0; iqdb_engine_get((uint32_t) kind) != NULL && metric < IQDB_METRIC_COUNT; metric++)
+		for (uint32_t metric = 0; iqdb_engine_get(kind) != NULL && metric < IQDB_METRIC_COUNT; metric++)
 		{
-			World world;
+			IqdbIndexOptions options = iqdb_index_options_default((IqdbEngineKind) kind, DIM, (IqdbMetric) metric);
 
-			world_open(&world, (IqdbMetric) metric, true, SEED + (uint64_t) metric);
-			assert_int_equal(iqdb_close(world.db, NULL), IQDB_OK);
-			io_crash_destroy(world.fs);
-			world.fs = io_crash_create();
-			world.config = iqdb_config_default((IqdbEngineKind) kind, DIM, (IqdbMetric) metric);
-			world.config.memory_max = UINT64_C(256) * 1024 * 1024;
-			world.config.io = io_crash_io(world.fs);
-			world.config.checkpoint_bytes = 5000;
-			must_open(&world);
-			for (int batch = 0; batch < 8; batch++)
-			{
-				IqdbFilter *filter = model_random_filter(&world.rng);
-
-				for (int i = 0; i < 60; i++)
-					random_operation(&world, batch % 4 == 3 ? 8 : 3);
-				if (batch % 3 == 1)
-					assert_int_equal(iqdb_optimize(world.db, NULL), IQDB_OK);
-				if (batch % 2 == 1)
-					reopen(&world, batch % 4 == 1);
-				assert_sound(world.db);
-				compare_rows(&world);
-				compare_approximate(&world, 7, NULL);
-				compare_approximate(&world, 7, filter);
-				compare_approximate(&world, SIZE_MAX, NULL);
-				compare_approximate(&world, SIZE_MAX, filter);
-				iqdb_filter_free(&iqdb_allocator_libc, filter);
-			}
-			world_close(&world);
+			keeps_every_row((IqdbEngineKind) kind, (IqdbMetric) metric, (IqdbQuantization) options.quantization);
+			if (kind == IQDB_ENGINE_HNSW && options.quantization == IQDB_QUANTIZATION_SQ8)
+				keeps_every_row(IQDB_ENGINE_HNSW, (IqdbMetric) metric, IQDB_QUANTIZATION_BQ);
 		}
 	}
 }

@@ -19,6 +19,9 @@
 
 #define SEED UINT64_C(20250413)
 
+/* What rows are coded by where a test wants codes: every test runs with each. */
+static IqdbQuantization coded = IQDB_QUANTIZATION_SQ8;
+
 /* ---- streams ----------------------------------------------------------------------------------------------------- */
 
 /* Takes the whole stream, `capacity` hits at a time, and holds it against the present rows. */
@@ -84,13 +87,13 @@ test_streams_every_metric(void **state)
 {
 	for (uint32_t metric = 0; metric < IQDB_METRIC_COUNT; metric++)
 	{
-		for (int coded = 0; coded < (metric <= IQDB_METRIC_L2 ? 2 : 1); coded++)
+		for (int with_codes = 0; with_codes < (metric <= IQDB_METRIC_L2 ? 2 : 1); with_codes++)
 		{
 			MemoryIndex memory;
 			Samples     samples;
 
 			samples_make(&samples, 1500, 12, 10, SEED);
-			samples_index(&memory, 12, (IqdbMetric) metric, coded == 1, 6, 40);
+			samples_index(&memory, 12, (IqdbMetric) metric, with_codes ? coded : IQDB_QUANTIZATION_NONE, 6, 40);
 			for (size_t i = 0; i < samples.count; i++)
 				assert_int_equal(samples_put(&memory, &samples, i, i % 20 != 0), IQDB_OK);
 			assert_streams(&memory, &samples);
@@ -118,7 +121,7 @@ test_few_rows(void **state)
 		IqdbIndexStats stats;
 
 		samples_make(&samples, 5, 4, 0, SEED);
-		samples_index(&memory, 4, IQDB_METRIC_COSINE, true, 2, 4);
+		samples_index(&memory, 4, IQDB_METRIC_COSINE, coded, 2, 4);
 		for (size_t i = 0; i < count; i++)
 			assert_int_equal(samples_put(&memory, &samples, i, true), IQDB_OK);
 		assert_true(memory_index_sound(&memory.index));
@@ -145,7 +148,7 @@ test_duplicates(void **state)
 			samples_make(&samples, 1200, 8, 0, SEED);
 			for (size_t i = 0; i < samples.count * samples.dim; i++)
 				samples.rows[i] = zero ? 0.0f : 0.25f;
-			samples_index(&memory, 8, (IqdbMetric) metric, metric <= IQDB_METRIC_L2, 4, 20);
+			samples_index(&memory, 8, (IqdbMetric) metric, metric <= IQDB_METRIC_L2 ? coded : IQDB_QUANTIZATION_NONE, 4, 20);
 			for (size_t i = 0; i < samples.count; i++)
 				assert_int_equal(samples_put(&memory, &samples, i, true), IQDB_OK);
 			assert_streams(&memory, &samples);
@@ -172,7 +175,7 @@ test_overflowing_keys(void **state)
 		samples_make(&samples, 900, 8, 0, SEED);
 		for (size_t i = 0; i < samples.count * samples.dim; i++)
 			samples.rows[i] *= 3e38f;
-		samples_index(&memory, 8, (IqdbMetric) metric, metric <= IQDB_METRIC_L2, 4, 20);
+		samples_index(&memory, 8, (IqdbMetric) metric, metric <= IQDB_METRIC_L2 ? coded : IQDB_QUANTIZATION_NONE, 4, 20);
 		for (size_t i = 0; i < samples.count; i++)
 			assert_int_equal(samples_put(&memory, &samples, i, true), IQDB_OK);
 		for (size_t i = 0; i < 20; i++)
@@ -194,7 +197,7 @@ test_pending_rows_are_found(void **state)
 	IqdbHit        hits[3];
 
 	samples_make(&samples, 2000, 16, 10, SEED);
-	samples_index(&memory, 16, IQDB_METRIC_L2, true, 8, 40);
+	samples_index(&memory, 16, IQDB_METRIC_L2, coded, 8, 40);
 	for (size_t i = 0; i < samples.count; i++)
 		assert_int_equal(samples_put(&memory, &samples, i, i < 1900), IQDB_OK);
 	for (size_t i = 1900; i < 2000; i++)
@@ -287,7 +290,7 @@ test_filters(void **state)
 	Samples     samples;
 
 	samples_make(&samples, 3000, 16, 10, SEED);
-	samples_index(&memory, 16, IQDB_METRIC_L2, true, 8, 40);
+	samples_index(&memory, 16, IQDB_METRIC_L2, coded, 8, 40);
 	for (size_t i = 0; i < samples.count; i++)
 		put_with_metadata(&memory, &samples, i);
 	for (size_t f = 0; f < 3; f++)
@@ -330,7 +333,7 @@ test_max_rows(void **state)
 	size_t           total = 0;
 
 	samples_make(&samples, 4000, 16, 10, SEED);
-	samples_index(&memory, 16, IQDB_METRIC_L2, true, 8, 40);
+	samples_index(&memory, 16, IQDB_METRIC_L2, coded, 8, 40);
 	for (size_t i = 0; i < samples.count; i++)
 		assert_int_equal(samples_put(&memory, &samples, i, true), IQDB_OK);
 	assert_int_equal(iqdb_cursor_open(&memory.index, samples_row(&samples, 0), 16, &params, &cursor, NULL), IQDB_OK);
@@ -356,7 +359,7 @@ test_remove_everything(void **state)
 	IqdbIndexStats stats;
 
 	samples_make(&samples, 800, 16, 10, SEED);
-	samples_index(&memory, 16, IQDB_METRIC_L2, true, 8, 40);
+	samples_index(&memory, 16, IQDB_METRIC_L2, coded, 8, 40);
 	for (int round = 0; round < 3; round++)
 	{
 		for (size_t i = 0; i < samples.count; i++)
@@ -394,7 +397,7 @@ test_cursor_across_repair(void **state)
 
 	iqdb_rng_seed(&rng, SEED);
 	samples_make(&samples, 3000, 16, 10, SEED);
-	samples_index(&memory, 16, IQDB_METRIC_L2, true, 8, 40);
+	samples_index(&memory, 16, IQDB_METRIC_L2, coded, 8, 40);
 	for (size_t i = 0; i < 2000; i++)
 		assert_int_equal(samples_put(&memory, &samples, i, true), IQDB_OK);
 	for (size_t round = 0; round < 10; round++)
@@ -480,7 +483,7 @@ test_deterministic(void **state)
 			save(&memory[2], &snapshots[2]);
 			continue;
 		}
-		samples_index(&memory[run], 20, IQDB_METRIC_COSINE, true, 8, 40);
+		samples_index(&memory[run], 20, IQDB_METRIC_COSINE, coded, 8, 40);
 		for (size_t i = 0; i < samples.count; i++)
 			assert_int_equal(samples_put(&memory[run], &samples, i, i % 7 != 0), IQDB_OK);
 		for (size_t i = 0; i < samples.count; i += 5)
@@ -535,7 +538,7 @@ test_snapshot_of_two_moments(void **state)
 	then = samples;
 	then.present = calloc(samples.count, sizeof(bool));
 	assert_non_null(then.present);
-	samples_index(&memory, 16, IQDB_METRIC_L2, true, 8, 40);
+	samples_index(&memory, 16, IQDB_METRIC_L2, coded, 8, 40);
 	memory_snapshot_init(&rows);
 	memory_snapshot_init(&graph);
 	for (size_t i = 0; i < 1000; i++)
@@ -578,7 +581,7 @@ test_hostile_snapshot(void **state)
 	samples_make(&samples, 120, 4, 0, SEED);
 	for (size_t i = 0; i < samples.count; i += 3)
 		memcpy(samples.rows + i * 4, samples.rows + (i % 2 * 3 + 1) * 4, 4 * sizeof(float));
-	samples_index(&memory, 4, IQDB_METRIC_L2, true, 3, 12);
+	samples_index(&memory, 4, IQDB_METRIC_L2, coded, 3, 12);
 	memory_snapshot_init(&snapshot);
 	for (size_t i = 0; i < samples.count; i++)
 		assert_int_equal(samples_put(&memory, &samples, i, true), IQDB_OK);
@@ -623,7 +626,7 @@ test_snapshot_of_version_1(void **state)
 	unsigned char *bytes;
 
 	samples_make(&samples, 1500, 16, 10, SEED);
-	samples_index(&memory, 16, IQDB_METRIC_L2, true, 8, 40);
+	samples_index(&memory, 16, IQDB_METRIC_L2, coded, 8, 40);
 	for (size_t i = 0; i < samples.count; i++)
 		assert_int_equal(samples_put(&memory, &samples, i, true), IQDB_OK);
 	memory_snapshot_init(&snapshot);
@@ -665,7 +668,7 @@ test_out_of_memory(void **state)
 	size_t      next = 600;
 
 	samples_make(&samples, 1000, 16, 10, SEED);
-	samples_index(&memory, 16, IQDB_METRIC_L2, true, 8, 40);
+	samples_index(&memory, 16, IQDB_METRIC_L2, coded, 8, 40);
 	for (size_t i = 0; i < 600; i++)
 		assert_int_equal(samples_put(&memory, &samples, i, true), IQDB_OK);
 	alloc_fault_init(&fault);
@@ -739,7 +742,7 @@ test_cancel(void **state)
 	for (size_t i = 0; i < samples.count; i++)
 		if (i % 6 < 2)
 			memcpy(samples.rows + i * 64, samples.rows + (i % 3 * 6 + 2) * 64, 64 * sizeof(float));
-	samples_index(&memory, 64, IQDB_METRIC_L1, false, 8, 100);
+	samples_index(&memory, 64, IQDB_METRIC_L1, IQDB_QUANTIZATION_NONE, 8, 100);
 	memory.host.cancelled = count_down;
 	memory.host.cancel_arg = &countdown;
 	for (size_t i = 0; i < samples.count; i++)
@@ -783,7 +786,7 @@ test_levels_and_memory(void **state)
 	double         allowed;
 
 	samples_make(&samples, 6000, 128, 0, SEED);
-	samples_index(&memory, 128, IQDB_METRIC_L2, false, 16, 32);
+	samples_index(&memory, 128, IQDB_METRIC_L2, IQDB_QUANTIZATION_NONE, 16, 32);
 	for (size_t i = 0; i < samples.count; i++)
 		assert_int_equal(samples_put(&memory, &samples, i, true), IQDB_OK);
 	iqdb_index_stats(&memory.index, &stats);
@@ -810,7 +813,7 @@ test_limits(void **state)
 		Samples     samples;
 
 		samples_make(&samples, 700, 6, 5, SEED);
-		samples_index(&memory, 6, IQDB_METRIC_L2, i != 1, ms[i], 2 * ms[i]);
+		samples_index(&memory, 6, IQDB_METRIC_L2, i != 1 ? coded : IQDB_QUANTIZATION_NONE, ms[i], 2 * ms[i]);
 		for (size_t r = 0; r < samples.count; r++)
 			assert_int_equal(samples_put(&memory, &samples, r, true), IQDB_OK);
 		assert_true(memory_index_sound(&memory.index));
@@ -848,5 +851,8 @@ main(void)
 	};
 
 	printf("# seed %llu\n", (unsigned long long) SEED);
-	return cmocka_run_group_tests_name("hnsw", tests, NULL, NULL);
+	if (cmocka_run_group_tests_name("hnsw, sq8", tests, NULL, NULL) != 0)
+		return 1;
+	coded = IQDB_QUANTIZATION_BQ;
+	return cmocka_run_group_tests_name("hnsw, bq", tests, NULL, NULL);
 }

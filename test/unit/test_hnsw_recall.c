@@ -35,7 +35,7 @@ build(MemoryIndex *memory, Samples *samples, size_t from, size_t to)
 /* ---- all metrics on data without structure: the hardest there is ---- */
 
 static void
-uniform(IqdbMetric metric, bool coded)
+uniform(IqdbMetric metric, IqdbQuantization quantization)
 {
 	char        name[64];
 	MemoryIndex memory;
@@ -43,10 +43,10 @@ uniform(IqdbMetric metric, bool coded)
 	Samples     queries;
 
 	samples_make_with_queries(&samples, &queries, 2000, 60, 64, 0, SEED);
-	samples_index(&memory, 64, metric, coded, 16, 120);
+	samples_index(&memory, 64, metric, quantization, 16, 120);
 	build(&memory, &samples, 0, samples.count);
 	assert_true(memory_index_sound(&memory.index));
-	(void) snprintf(name, sizeof(name), "uniform, %s, %s", iqdb_metric_name(metric), coded ? "sq8" : "none");
+	(void) snprintf(name, sizeof(name), "uniform, %s, %s", iqdb_metric_name(metric), samples_quantization(quantization));
 	assert_recall(name, samples_recall(&memory, &samples, &queries, 128), 0.95);
 	memory_index_destroy(&memory);
 	samples_free(&samples);
@@ -56,13 +56,13 @@ uniform(IqdbMetric metric, bool coded)
 static void
 test_uniform_metrics(void **state)
 {
-	uniform(IQDB_METRIC_L2, true);
-	uniform(IQDB_METRIC_L2, false);
-	uniform(IQDB_METRIC_COSINE, true);
-	uniform(IQDB_METRIC_COSINE, false);
-	uniform(IQDB_METRIC_DOT, true);
-	uniform(IQDB_METRIC_DOT, false);
-	uniform(IQDB_METRIC_L1, false);
+	for (uint32_t metric = 0; metric <= IQDB_METRIC_L2; metric++)
+	{
+		uniform((IqdbMetric) metric, IQDB_QUANTIZATION_NONE);
+		uniform((IqdbMetric) metric, IQDB_QUANTIZATION_SQ8);
+		uniform((IqdbMetric) metric, IQDB_QUANTIZATION_BQ);
+	}
+	uniform(IQDB_METRIC_L1, IQDB_QUANTIZATION_NONE);
 }
 
 /* Components of few values, so that many are equal. */
@@ -78,7 +78,7 @@ test_hamming(void **state)
 		samples.rows[i] = samples.rows[i] < 0.0f ? 0.0f : 1.0f;
 	for (size_t i = 0; i < queries.count * queries.dim; i++)
 		queries.rows[i] = queries.rows[i] < 0.0f ? 0.0f : 1.0f;
-	samples_index(&memory, 64, IQDB_METRIC_HAMMING, false, 16, 120);
+	samples_index(&memory, 64, IQDB_METRIC_HAMMING, IQDB_QUANTIZATION_NONE, 16, 120);
 	build(&memory, &samples, 0, samples.count);
 	assert_recall("hamming", samples_recall(&memory, &samples, &queries, 128), 0.95);
 	memory_index_destroy(&memory);
@@ -108,7 +108,7 @@ build_share(void *arg)
 }
 
 static void
-test_two_threads(void **state)
+two_threads(IqdbQuantization quantization)
 {
 	MemoryIndex memory;
 	Samples     samples;
@@ -117,7 +117,7 @@ test_two_threads(void **state)
 	pthread_t   threads[2];
 
 	samples_make_with_queries(&samples, &queries, 3000, 100, 48, 40, SEED);
-	samples_index(&memory, 48, IQDB_METRIC_L2, true, 16, 100);
+	samples_index(&memory, 48, IQDB_METRIC_L2, quantization, 16, 100);
 	for (size_t t = 0; t < 2; t++)
 	{
 		shares[t] = (Share){&memory, &samples, t, 2};
@@ -130,6 +130,13 @@ test_two_threads(void **state)
 	memory_index_destroy(&memory);
 	samples_free(&samples);
 	samples_free(&queries);
+}
+
+static void
+test_two_threads(void **state)
+{
+	two_threads(IQDB_QUANTIZATION_SQ8);
+	two_threads(IQDB_QUANTIZATION_BQ);
 }
 
 static void
@@ -154,7 +161,7 @@ reload(MemoryIndex *memory, const MemoryIndex *from)
  * afresh of the same rows. Without clusters and with a narrow beam, so that there is room below 1.
  */
 static void
-history(IqdbMetric metric, bool coded)
+history(IqdbMetric metric, IqdbQuantization quantization)
 {
 	MemoryIndex memory;
 	MemoryIndex fresh;
@@ -168,8 +175,8 @@ history(IqdbMetric metric, bool coded)
 
 	samples_make_with_queries(&samples, &queries, 3600, 200, 24, 0, SEED);
 	samples_make(&kept, 3600, 24, 0, SEED);
-	samples_index(&memory, 24, metric, coded, 12, 80);
-	samples_index(&fresh, 24, metric, coded, 12, 80);
+	samples_index(&memory, 24, metric, quantization, 12, 80);
+	samples_index(&fresh, 24, metric, quantization, 12, 80);
 	iqdb_rng_seed(&rng, SEED);
 
 	build(&memory, &samples, 0, 2700);
@@ -210,20 +217,23 @@ history(IqdbMetric metric, bool coded)
 static void
 test_history_coded(void **state)
 {
-	history(IQDB_METRIC_L2, true);
-	history(IQDB_METRIC_COSINE, true);
+	history(IQDB_METRIC_L2, IQDB_QUANTIZATION_SQ8);
+	history(IQDB_METRIC_COSINE, IQDB_QUANTIZATION_SQ8);
+	history(IQDB_METRIC_L2, IQDB_QUANTIZATION_BQ);
+	history(IQDB_METRIC_COSINE, IQDB_QUANTIZATION_BQ);
+	history(IQDB_METRIC_DOT, IQDB_QUANTIZATION_BQ);
 }
 
 static void
 test_history_plain(void **state)
 {
-	history(IQDB_METRIC_L2, false);
-	history(IQDB_METRIC_L1, false);
+	history(IQDB_METRIC_L2, IQDB_QUANTIZATION_NONE);
+	history(IQDB_METRIC_L1, IQDB_QUANTIZATION_NONE);
 }
 
 /* Everything replaced, again and again, with a repair after each round. */
 static void
-test_churn(void **state)
+churn(IqdbQuantization quantization)
 {
 	MemoryIndex memory;
 	MemoryIndex fresh;
@@ -232,8 +242,8 @@ test_churn(void **state)
 	double      gate;
 
 	samples_make_with_queries(&samples, &queries, 2400, 200, 24, 0, SEED);
-	samples_index(&memory, 24, IQDB_METRIC_L2, true, 12, 80);
-	samples_index(&fresh, 24, IQDB_METRIC_L2, true, 12, 80);
+	samples_index(&memory, 24, IQDB_METRIC_L2, quantization, 12, 80);
+	samples_index(&fresh, 24, IQDB_METRIC_L2, quantization, 12, 80);
 	build(&fresh, &samples, 0, samples.count);
 	gate = samples_recall(&fresh, &samples, &queries, EF) - 0.01;
 	build(&memory, &samples, 0, samples.count);
@@ -251,7 +261,34 @@ test_churn(void **state)
 	samples_free(&queries);
 }
 
+static void
+test_churn(void **state)
+{
+	churn(IQDB_QUANTIZATION_SQ8);
+	churn(IQDB_QUANTIZATION_BQ);
+}
+
 /* ---- dimensions ---- */
+
+static void
+dimension(size_t dim, IqdbQuantization quantization)
+{
+	size_t      count = dim > 500 ? 300 : 1000;
+	char        name[64];
+	MemoryIndex memory;
+	Samples     samples;
+	Samples     queries;
+
+	samples_make_with_queries(&samples, &queries, count, 30, dim, 20, SEED);
+	samples_index(&memory, dim, IQDB_METRIC_L2, quantization, 8, 40);
+	build(&memory, &samples, 0, count);
+	assert_true(memory_index_sound(&memory.index));
+	(void) snprintf(name, sizeof(name), "dimension %zu, %s", dim, samples_quantization(quantization));
+	assert_recall(name, samples_recall(&memory, &samples, &queries, 32), 0.90);
+	memory_index_destroy(&memory);
+	samples_free(&samples);
+	samples_free(&queries);
+}
 
 static void
 test_dimensions(void **state)
@@ -260,22 +297,10 @@ test_dimensions(void **state)
 
 	for (size_t i = 0; i < sizeof(dims) / sizeof(dims[0]); i++)
 	{
-		size_t      count = dims[i] > 500 ? 300 : 1000;
-		char        name[64];
-		MemoryIndex memory;
-		Samples     samples;
-		Samples     queries;
-
-		samples_make_with_queries(&samples, &queries, count, 30, dims[i], 20, SEED);
-		samples_index(&memory, dims[i], IQDB_METRIC_L2, dims[i] >= 16, 8, 40);
-		build(&memory, &samples, 0, count);
-		assert_true(memory_index_sound(&memory.index));
-		(void) snprintf(name, sizeof(name), "dimension %zu", dims[i]);
-		assert_recall(name, samples_recall(&memory, &samples, &queries, 32), 0.90);
-		memory_index_destroy(&memory);
-		samples_free(&samples);
-		samples_free(&queries);
+		dimension(dims[i], dims[i] >= 16 ? IQDB_QUANTIZATION_SQ8 : IQDB_QUANTIZATION_NONE);
+		dimension(dims[i], IQDB_QUANTIZATION_BQ);
 	}
+	dimension(IQDB_DIMENSION_MAX, IQDB_QUANTIZATION_BQ);
 }
 
 int

@@ -147,7 +147,7 @@ start(pthread_t *thread, void *(*work)(void *), Actor *actor, Mix *mix, uint64_t
 }
 
 static void
-mixed(IqdbMetric metric, bool coded)
+mixed(IqdbMetric metric, IqdbQuantization quantization)
 {
 	Mix       *mix = calloc(1, sizeof(*mix));
 	Actor      actors[6];
@@ -158,7 +158,7 @@ mixed(IqdbMetric metric, bool coded)
 
 	assert_non_null(mix);
 	samples_make(&mix->samples, ROWS, DIM, 20, SEED);
-	samples_index(&mix->memory, DIM, metric, coded, 6, 24);
+	samples_index(&mix->memory, DIM, metric, quantization, 6, 24);
 	for (size_t i = 0; i < STABLE; i++)
 		assert_int_equal(samples_put(&mix->memory, &mix->samples, i, i % 50 != 0), IQDB_OK);
 	mix->running = 3;
@@ -189,13 +189,14 @@ mixed(IqdbMetric metric, bool coded)
 static void
 test_mixed_coded(void **state)
 {
-	mixed(IQDB_METRIC_L2, true);
+	mixed(IQDB_METRIC_L2, IQDB_QUANTIZATION_SQ8);
+	mixed(IQDB_METRIC_COSINE, IQDB_QUANTIZATION_BQ);
 }
 
 static void
 test_mixed_plain(void **state)
 {
-	mixed(IQDB_METRIC_L1, false);
+	mixed(IQDB_METRIC_L1, IQDB_QUANTIZATION_NONE);
 }
 
 /* From nothing: the first node, the first levels, and everybody at once. */
@@ -226,9 +227,12 @@ test_from_nothing(void **state)
 		pthread_t  threads[4];
 		IqdbHit    hits[400];
 
+		static const IqdbQuantization quantizations[] = {IQDB_QUANTIZATION_NONE, IQDB_QUANTIZATION_SQ8,
+														 IQDB_QUANTIZATION_BQ};
+
 		assert_non_null(mix);
 		samples_make(&mix->samples, 400, DIM, 0, SEED + round);
-		samples_index(&mix->memory, DIM, IQDB_METRIC_COSINE, round % 2 == 0, 4, 16);
+		samples_index(&mix->memory, DIM, IQDB_METRIC_COSINE, quantizations[round % 3], 4, 16);
 		for (uint64_t i = 0; i < 4; i++)
 			start(&threads[i], founder, &actors[i], mix, i);
 		for (int i = 0; i < 4; i++)

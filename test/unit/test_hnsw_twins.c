@@ -17,6 +17,9 @@
 #define EF 32
 #define ROWS ((size_t) 3000)
 
+/* What rows are coded by where a test wants codes: every test runs with each. */
+static IqdbQuantization coded = IQDB_QUANTIZATION_SQ8;
+
 static IqdbEngineStats
 stats_of(MemoryIndex *memory)
 {
@@ -118,7 +121,7 @@ reload(MemoryIndex *memory, MemoryIndex *from)
 
 /* Half of the rows equal to one of a few: linked, searched, loaded, half removed, repaired, put back. */
 static void
-history(IqdbMetric metric, bool coded, size_t kinds)
+history(IqdbMetric metric, IqdbQuantization quantization, size_t kinds)
 {
 	MemoryIndex     memory;
 	MemoryIndex     loaded;
@@ -128,11 +131,11 @@ history(IqdbMetric metric, bool coded, size_t kinds)
 	bool            easy = metric != IQDB_METRIC_DOT && metric != IQDB_METRIC_HAMMING;
 
 	make(&samples, ROWS, kinds);
-	samples_index(&memory, DIM, metric, coded, 8, 40);
+	samples_index(&memory, DIM, metric, quantization, 8, 40);
 	put_all(&memory, &samples);
 	assert_true(memory_index_sound(&memory.index));
 	stats = stats_of(&memory);
-	printf("# %s, %s, %zu kinds: %llu twins\n", iqdb_metric_name(metric), coded ? "sq8" : "none", kinds,
+	printf("# %s, %s, %zu kinds: %llu twins\n", iqdb_metric_name(metric), samples_quantization(quantization), kinds,
 		   (unsigned long long) stats.twins);
 	assert_true(stats.twins >= (ROWS / 2 - (easy ? 20 : 250)));
 	if (easy)
@@ -176,10 +179,10 @@ test_every_metric(void **state)
 {
 	for (uint32_t metric = 0; metric < IQDB_METRIC_COUNT; metric++)
 	{
-		history((IqdbMetric) metric, false, 1);
+		history((IqdbMetric) metric, IQDB_QUANTIZATION_NONE, 1);
 		if (metric <= IQDB_METRIC_L2)
-			history((IqdbMetric) metric, true, 1);
-		history((IqdbMetric) metric, metric <= IQDB_METRIC_L2, 30);
+			history((IqdbMetric) metric, coded, 1);
+		history((IqdbMetric) metric, metric <= IQDB_METRIC_L2 ? coded : IQDB_QUANTIZATION_NONE, 30);
 	}
 }
 
@@ -191,7 +194,7 @@ test_node_goes(void **state)
 	Samples     samples;
 
 	make(&samples, 2000, 1);
-	samples_index(&memory, DIM, IQDB_METRIC_L2, true, 8, 40);
+	samples_index(&memory, DIM, IQDB_METRIC_L2, coded, 8, 40);
 	put_all(&memory, &samples);
 	for (size_t round = 0; round < 30; round++)
 	{
@@ -218,7 +221,8 @@ test_nothing_else(void **state)
 		samples_make(&samples, ROWS, DIM, 0, SEED);
 		for (size_t i = 0; i < samples.count * DIM; i++)
 			samples.rows[i] = metric % 2 == 0 ? 0.0f : 0.5f;
-		samples_index(&memory, DIM, (IqdbMetric) metric, metric <= IQDB_METRIC_L2, 8, 40);
+		samples_index(&memory, DIM, (IqdbMetric) metric, metric <= IQDB_METRIC_L2 ? coded : IQDB_QUANTIZATION_NONE, 8,
+					  40);
 		put_all(&memory, &samples);
 		assert_int_equal(stats_of(&memory).twins, samples.count - 1);
 		assert_true(memory_index_sound(&memory.index));
@@ -252,7 +256,7 @@ test_versions(void **state)
 	samples_make_with_queries(&samples, &queries, 12 * distinct, 50, DIM, 0, SEED);
 	for (size_t i = distinct; i < samples.count; i++)
 		memcpy(samples.rows + i * DIM, samples.rows + i % distinct * DIM, DIM * sizeof(float));
-	samples_index(&memory, DIM, IQDB_METRIC_L2, true, 8, 40);
+	samples_index(&memory, DIM, IQDB_METRIC_L2, coded, 8, 40);
 	for (size_t i = 0; i < samples.count; i++)
 	{
 		assert_int_equal(samples_put(&memory, &samples, i, true), IQDB_OK);
@@ -282,7 +286,7 @@ test_one_row_again_and_again(void **state)
 	IqdbHit     hits[5];
 
 	samples_make(&samples, 3000, DIM, 0, SEED);
-	samples_index(&memory, DIM, IQDB_METRIC_L2, true, 8, 40);
+	samples_index(&memory, DIM, IQDB_METRIC_L2, coded, 8, 40);
 	put_all(&memory, &samples);
 	for (size_t i = 0; i < 4000; i++)
 		assert_int_equal(samples_put(&memory, &samples, 7, true), IQDB_OK);
@@ -346,7 +350,7 @@ test_threads(void **state)
 	pthread_t   threads[3];
 
 	make(&samples, 6000, 3);
-	samples_index(&memory, DIM, IQDB_METRIC_L2, true, 8, 40);
+	samples_index(&memory, DIM, IQDB_METRIC_L2, coded, 8, 40);
 	for (size_t t = 0; t < 3; t++)
 	{
 		shares[t] = (Share){&memory, &samples, t};
@@ -375,5 +379,8 @@ main(void)
 	};
 
 	printf("# seed %llu\n", (unsigned long long) SEED);
-	return cmocka_run_group_tests_name("hnsw_twins", tests, NULL, NULL);
+	if (cmocka_run_group_tests_name("hnsw_twins, sq8", tests, NULL, NULL) != 0)
+		return 1;
+	coded = IQDB_QUANTIZATION_BQ;
+	return cmocka_run_group_tests_name("hnsw_twins, bq", tests, NULL, NULL);
 }

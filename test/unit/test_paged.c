@@ -404,6 +404,7 @@ where_vectors_lie_changes_no_answer(void **state)
 	same_answers(IQDB_ENGINE_FLAT, IQDB_QUANTIZATION_SQ8, true);
 	for (int quantization = IQDB_QUANTIZATION_NONE; quantization <= IQDB_QUANTIZATION_SQ8; quantization++)
 		same_answers(IQDB_ENGINE_HNSW, quantization, quantization == IQDB_QUANTIZATION_SQ8);
+	same_answers(IQDB_ENGINE_HNSW, IQDB_QUANTIZATION_BQ, true);
 	for (int quantization = IQDB_QUANTIZATION_NONE; quantization <= IQDB_QUANTIZATION_BQ; quantization++)
 		same_answers(IQDB_ENGINE_IVF, quantization, quantization != IQDB_QUANTIZATION_SQ8);
 }

@@ -49,24 +49,27 @@ make_surface(Samples *samples, size_t count, size_t queries, size_t dim, size_t 
 
 /* share: of the bytes of full vectors, in memory that grows with rows; lists' centres are the same for any number. */
 static void
-assert_small_and_good(const Samples *samples, IqdbQuantization quantization, double share)
+assert_small_and_good(const Samples *samples, IqdbEngineKind engine, IqdbQuantization quantization, double share)
 {
-	IqdbIndexOptions options = iqdb_index_options_default(IQDB_ENGINE_IVF, (uint32_t) samples->dim, IQDB_METRIC_L2);
+	IqdbIndexOptions options = iqdb_index_options_default(engine, (uint32_t) samples->dim, IQDB_METRIC_L2);
 	size_t           vector = samples->dim * sizeof(float);
 	MemoryIndex      memory;
 	IqdbIndexStats   stats;
 	double           recall;
 
 	options.quantization = quantization;
-	options.lists = 40;
-	options.probes = 10;
+	if (engine == IQDB_ENGINE_IVF)
+	{
+		options.lists = 40;
+		options.probes = 10;
+	}
 	memory_index_create_paged(&memory, &options, &iqdb_locks_none, NULL, SAMPLES_MEMORY);
 	samples_put(samples, &memory.index, 0, samples->count, false);
 	assert_int_equal(iqdb_index_maintain(&memory.index, IQDB_MAINTAIN_BUILD, NULL), IQDB_OK);
 	iqdb_index_stats(&memory.index, &stats);
 	recall = samples_recall(samples, &memory.index, 0, 10, NULL);
-	print_message("%zu dimensions, quantization %d: recall %.4f, %.1f bytes a row, 1/%.1f of vectors\n", samples->dim,
-				  (int) quantization, recall, (double) stats.memory / (double) samples->count,
+	print_message("%zu dimensions, engine %d, quantization %d: recall %.4f, %.1f bytes a row, 1/%.1f of vectors\n",
+				  samples->dim, (int) engine, (int) quantization, recall, (double) stats.memory / (double) samples->count,
 				  (double) (vector * samples->count) / (double) stats.memory);
 	assert_true(recall >= 0.95);
 	assert_true((double) stats.memory <= share * (double) (vector * samples->count));
@@ -82,13 +85,14 @@ codes_in_an_eighth_of_the_memory_find_95_of_100(void **state)
 
 	(void) state;
 	make_surface(&samples, 5000, 30, 768, 20, SEED);
-	assert_small_and_good(&samples, IQDB_QUANTIZATION_PQ, 1.0 / 8);
-	assert_small_and_good(&samples, IQDB_QUANTIZATION_BQ, 1.0 / 8);
+	assert_small_and_good(&samples, IQDB_ENGINE_IVF, IQDB_QUANTIZATION_PQ, 1.0 / 8);
+	assert_small_and_good(&samples, IQDB_ENGINE_IVF, IQDB_QUANTIZATION_BQ, 1.0 / 8);
+	assert_small_and_good(&samples, IQDB_ENGINE_HNSW, IQDB_QUANTIZATION_BQ, 1.0 / 7);
 	samples_free(&samples);
 	/* what every row takes, whatever its dimension, weighs more here */
 	make_surface(&samples, 10000, 30, 128, 20, SEED);
-	assert_small_and_good(&samples, IQDB_QUANTIZATION_PQ, 1.0 / 4);
-	assert_small_and_good(&samples, IQDB_QUANTIZATION_BQ, 1.0 / 4.5);
+	assert_small_and_good(&samples, IQDB_ENGINE_IVF, IQDB_QUANTIZATION_PQ, 1.0 / 4);
+	assert_small_and_good(&samples, IQDB_ENGINE_IVF, IQDB_QUANTIZATION_BQ, 1.0 / 4.5);
 	samples_free(&samples);
 }
 

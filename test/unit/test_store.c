@@ -69,7 +69,14 @@ defaults_pass_and_every_bound_is_checked(void **state)
 	assert_option((o = hnsw, o.ef_search = 0, o), IQDB_ERR_CONFIG, "ef_search");
 	assert_option((o = hnsw, o.ef_search = 100001, o), IQDB_ERR_CONFIG, "ef_search");
 	assert_option((o = hnsw, o.metric = IQDB_METRIC_HAMMING, o), IQDB_ERR_METRIC, "hamming");
-	assert_option((o = hnsw, o.quantization = IQDB_QUANTIZATION_PQ, o), IQDB_ERR_UNSUPPORTED, "pq");
+	assert_option((o = hnsw, o.quantization = IQDB_QUANTIZATION_PQ, o), IQDB_ERR_UNSUPPORTED, "hnsw has none, sq8 and bq");
+	for (int metric = 0; metric < IQDB_METRIC_COUNT; metric++)
+	{
+		bool possible = metric <= IQDB_METRIC_L2;
+
+		assert_option((o = hnsw, o.quantization = IQDB_QUANTIZATION_BQ, o.metric = (uint32_t) metric, o),
+					  possible ? IQDB_OK : IQDB_ERR_METRIC, possible ? NULL : "bq");
+	}
 
 	assert_option((o = ivf, o.lists = 1000001, o), IQDB_ERR_CONFIG, "lists");
 	assert_option((o = ivf, o.lists = 10, o.probes = 10, o), IQDB_OK, NULL);

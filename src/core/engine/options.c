@@ -109,6 +109,9 @@ check_quantization(const IqdbIndexOptions *options, IqdbError *err)
 				return iqdb_fail(err, IQDB_ERR_METRIC, "quantization sq8 is not possible with metric %s", metric);
 			return IQDB_OK;
 		case IQDB_QUANTIZATION_PQ:
+			if (options->engine == IQDB_ENGINE_HNSW)
+				return iqdb_fail(err, IQDB_ERR_UNSUPPORTED,
+								 "quantization pq is possible with engine ivf only; hnsw has none, sq8 and bq");
 			if (options->engine != IQDB_ENGINE_IVF)
 				return iqdb_fail(err, IQDB_ERR_UNSUPPORTED, "quantization pq is possible with engine ivf only");
 			if (!pq_possible(options->metric))
@@ -118,8 +121,8 @@ check_quantization(const IqdbIndexOptions *options, IqdbError *err)
 								 options->pq_subvectors, options->dimension);
 			return check_range("refine", options->refine, 0, PQ_REFINE_MAX, err);
 		case IQDB_QUANTIZATION_BQ:
-			if (options->engine != IQDB_ENGINE_IVF)
-				return iqdb_fail(err, IQDB_ERR_UNSUPPORTED, "quantization bq is possible with engine ivf only");
+			if (options->engine == IQDB_ENGINE_FLAT)
+				return iqdb_fail(err, IQDB_ERR_UNSUPPORTED, "quantization bq is possible with engines hnsw and ivf only");
 			if (!sq8_possible(options->metric))
 				return iqdb_fail(err, IQDB_ERR_METRIC, "quantization bq is not possible with metric %s", metric);
 			return check_range("refine", options->refine, 0, PQ_REFINE_MAX, err);

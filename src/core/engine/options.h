@@ -48,7 +48,7 @@ typedef struct IqdbIndexOptions
 	uint32_t probes;          /* ivf: 0 = automatic, .. lists */
 	uint32_t training_sample; /* ivf: >= 1 */
 	uint32_t pq_subvectors;   /* pq: 0 = automatic */
-	uint32_t refine;          /* pq, bq: candidates re-ranked per wanted row; 0 = no more than wanted */
+	uint32_t refine;          /* ivf with pq, bq: candidates re-ranked per wanted row; 0 = no more than wanted */
 	uint32_t vectors;         /* IqdbVectors: a wish of the host, which may have no disk; no part of the shape */
 	uint32_t unused;          /* 0 */
 } IqdbIndexOptions;

@@ -3,7 +3,8 @@
  *
  * A code has 255 steps between a row's smallest and largest component. Where components lie far from zero in all rows (a
  * year, a price in cents, a bias of the model), the steps would be too wide for what tells rows apart; less the mean of the
- * rows they are not. The centre is zero at first. It is looked at when FIRST_REVIEW rows are linked, then whenever they are
+ * rows they are not. And a code of signs tells rows apart by the sides of the centre that they lie on, and by nothing else.
+ * The centre is zero at first. It is looked at when FIRST_REVIEW rows are linked, then whenever they are
  * REVIEW_GROWTH times as many, at the end of a build and by OPTIMIZE: where the mean of a sample lies farther from it than
  * a share of what rows differ by, the mean takes its place, and every node is coded again with STRUCTURE held exclusively.
  * The new epoch tells searches and linkers to begin again. Fewer rows than FIRST_REVIEW are scanned rather than searched
@@ -116,7 +117,7 @@ iqdbi_hnsw_centre_review(const IqdbiHnsw *graph)
 	const IqdbAllocator *allocator = &graph->store->host->allocator;
 	Review               review = {.graph = graph};
 
-	if (!graph->coded)
+	if (graph->code == IQDBI_HNSW_PLAIN)
 		return IQDB_OK;
 	review.mean = iqdb_alloc_zero(allocator, graph->dim * sizeof(double));
 	if (review.mean == NULL)
@@ -142,7 +143,7 @@ iqdbi_hnsw_centre_when_due(const IqdbiHnsw *graph)
 	uint32_t          linked = atomic_load_explicit(&graph->header->linked, memory_order_relaxed);
 	uint64_t          next;
 
-	if (!graph->coded || linked < (at == 0 ? FIRST_REVIEW : at))
+	if (graph->code == IQDBI_HNSW_PLAIN || linked < (at == 0 ? FIRST_REVIEW : at))
 		return IQDB_OK;
 	next = (uint64_t) linked * REVIEW_GROWTH;
 	/* who moves the mark does the work */

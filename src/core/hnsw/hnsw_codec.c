@@ -102,7 +102,7 @@ encode_chunk(const IqdbiHnsw *graph, uint32_t first, uint32_t end, unsigned char
 static IqdbStatus
 save_centre(const IqdbiHnsw *graph, unsigned char *bytes, IqdbSink *sink, IqdbError *err)
 {
-	if (!graph->coded)
+	if (graph->code == IQDBI_HNSW_PLAIN)
 		return IQDB_OK;
 	iqdb_store_lock(graph->store, IQDB_LOCK_STRUCTURE, false);
 	iqdb_store_f32_array(bytes, graph->centre, graph->dim);
@@ -144,7 +144,7 @@ iqdbi_hnsw_save(IqdbStore *store, IqdbSink *sink, IqdbError *err)
 	iqdb_store_u32(header + 12, store->header->options.m);
 	iqdb_store_u32(header + 16, end);
 	iqdb_store_u32(header + 20, entry == 0 ? IQDB_SLOT_NONE : iqdbi_entry_slot(entry));
-	iqdb_store_u32(header + 24, graph.coded ? (uint32_t) graph.dim : 0);
+	iqdb_store_u32(header + 24, graph.code == IQDBI_HNSW_PLAIN ? 0 : (uint32_t) graph.dim);
 	status = sink->write(sink->arg, header, sizeof(header), err);
 	if (status == IQDB_OK)
 		status = save_centre(&graph, bytes, sink, err);
@@ -330,7 +330,7 @@ load_header(Load *load, IqdbSource *source, IqdbError *err)
 						 iqdb_load_u32(header + 8), VERSION);
 	load->centre = iqdb_load_u32(header + 24);
 	if (iqdb_load_u32(header + 12) != store->header->options.m || iqdb_load_u32(header + 28) != 0 ||
-		(load->centre != 0 && (!load->graph.coded || load->centre != load->graph.dim)))
+		(load->centre != 0 && (load->graph.code == IQDBI_HNSW_PLAIN || load->centre != load->graph.dim)))
 		return corrupt(err, "header does not fit the index");
 	load->end = iqdb_load_u32(header + 16);
 	load->entry_slot = iqdb_load_u32(header + 20);

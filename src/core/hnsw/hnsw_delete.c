@@ -223,7 +223,7 @@ choose(Repair *repair, const Gathered *gathered, uint32_t owner, uint32_t level,
 	const IqdbiHnsw *graph = repair->graph;
 	float            keys[SCORED_AT_ONCE];
 
-	iqdbi_target_row(graph, &linker->owner, owner);
+	iqdbi_target_code(graph, &linker->owner, owner);
 	for (uint32_t done = 0; done < gathered->count;)
 	{
 		uint32_t part = gathered->count - done < SCORED_AT_ONCE ? gathered->count - done : SCORED_AT_ONCE;

@@ -50,10 +50,47 @@ round_up(uint32_t value, uint32_t unit)
 	return (value + unit - 1) / unit * unit;
 }
 
-static bool
-is_coded(const IqdbIndexOptions *options)
+static IqdbiHnswCode
+code_of(const IqdbIndexOptions *options)
 {
-	return options->quantization == IQDB_QUANTIZATION_SQ8 && iqdb_sq8_possible((IqdbMetric) options->metric);
+	if (options->quantization == IQDB_QUANTIZATION_SQ8 && iqdb_sq8_possible((IqdbMetric) options->metric))
+		return IQDBI_HNSW_BYTES;
+	if (options->quantization == IQDB_QUANTIZATION_BQ && iqdb_signs_possible((IqdbMetric) options->metric))
+		return IQDBI_HNSW_SIGNS;
+	return IQDBI_HNSW_PLAIN;
+}
+
+/* What stands before a node's head. */
+static uint32_t
+code_bytes(const IqdbIndexOptions *options)
+{
+	switch (code_of(options))
+	{
+		case IQDBI_HNSW_BYTES:
+			return round_up(options->dimension, 16);
+		case IQDBI_HNSW_SIGNS:
+			return (uint32_t) (iqdb_signs_words(options->dimension) * sizeof(uint64_t) + sizeof(IqdbSignsRow));
+		default:
+			return 0;
+	}
+}
+
+static uint64_t
+scalar_bytes(const IqdbIndexOptions *options)
+{
+	return code_of(options) == IQDBI_HNSW_BYTES ? sizeof(IqdbSq8Row) : 0;
+}
+
+/* Region CENTRE. */
+static uint64_t
+centre_bytes(const IqdbIndexOptions *options)
+{
+	IqdbiHnswCode code = code_of(options);
+	uint64_t      floats = code == IQDBI_HNSW_PLAIN ? 0 : options->dimension;
+
+	if (code == IQDBI_HNSW_SIGNS)
+		floats += iqdb_signs_flips(options->dimension);
+	return floats * sizeof(float);
 }
 
 /*
@@ -67,7 +104,7 @@ shape_of(const IqdbIndexOptions *options)
 	uint32_t m = options->m;
 	uint32_t slack = m / 2 > 2 ? m / 2 : 2;
 
-	shape.node_offset = is_coded(options) ? round_up(options->dimension, 16) : 0;
+	shape.node_offset = code_bytes(options);
 	shape.degree[0] = 2 * m;
 	shape.degree[1] = m;
 	shape.record_size =
@@ -95,8 +132,8 @@ iqdbi_hnsw_reserves(const IqdbIndexOptions *options, uint64_t slots_max, uint64_
 	reserves_out[IQDBI_HNSW_NODES] = slots * shape.record_size;
 	reserves_out[IQDBI_HNSW_UPPER] = (2 * blocks_expected(options, slots) + 16 * BLOCKS_SPARE) * shape.block_words * 4;
 	reserves_out[IQDBI_HNSW_PENDING] = slots * sizeof(uint32_t);
-	reserves_out[IQDBI_HNSW_SCALARS] = is_coded(options) ? slots * sizeof(IqdbSq8Row) : 0;
-	reserves_out[IQDBI_HNSW_CENTRE] = is_coded(options) ? options->dimension * sizeof(float) : 0;
+	reserves_out[IQDBI_HNSW_SCALARS] = slots * scalar_bytes(options);
+	reserves_out[IQDBI_HNSW_CENTRE] = centre_bytes(options);
 }
 
 uint64_t
@@ -104,7 +141,7 @@ iqdbi_hnsw_bytes_per_row(const IqdbIndexOptions *options)
 {
 	Shape shape = shape_of(options);
 
-	return shape.record_size + (is_coded(options) ? sizeof(IqdbSq8Row) : 0) + sizeof(uint32_t) +
+	return shape.record_size + scalar_bytes(options) + sizeof(uint32_t) +
 		   shape.block_words * 4 / (options->m - 1);
 }
 
@@ -118,8 +155,10 @@ iqdbi_hnsw_snapshot_bytes(const IqdbIndexOptions *options, uint64_t rows)
 IqdbStatus
 iqdbi_hnsw_format(IqdbStore *store, IqdbError *err)
 {
-	IqdbiHnswHeader *header = store->engine_header;
-	Shape            shape = shape_of(&store->header->options);
+	const IqdbIndexOptions *options = &store->header->options;
+	IqdbiHnswHeader        *header = store->engine_header;
+	Shape                   shape = shape_of(options);
+	float                  *centre;
 
 	memset(header, 0, sizeof(*header));
 	header->layout = LAYOUT;
@@ -132,11 +171,14 @@ iqdbi_hnsw_format(IqdbStore *store, IqdbError *err)
 		header->degree[i] = shape.degree[i];
 	}
 	header->block_count = 1;
-	if (!is_coded(&store->header->options))
+	if (code_of(options) == IQDBI_HNSW_PLAIN)
 		return IQDB_OK;
 	/* zero until there are rows to learn from */
-	return iqdb_arena_grow(store->arena, IQDB_REGION_ENGINE + IQDBI_HNSW_CENTRE,
-						   store->header->options.dimension * sizeof(float), err);
+	IQDB_TRY(iqdb_arena_grow(store->arena, IQDB_REGION_ENGINE + IQDBI_HNSW_CENTRE, centre_bytes(options), err));
+	centre = iqdb_store_engine_region(store, IQDBI_HNSW_CENTRE);
+	if (code_of(options) == IQDBI_HNSW_SIGNS)
+		iqdb_signs_draw(options->seed, options->dimension, centre + options->dimension);
+	return IQDB_OK;
 }
 
 IqdbStatus
@@ -152,9 +194,9 @@ iqdbi_hnsw_reserve(IqdbStore *store, uint32_t slot_count, IqdbError *err)
 							 (uint64_t) slot_count * header->record_size, err));
 	IQDB_TRY(iqdb_arena_grow(store->arena, IQDB_REGION_ENGINE + IQDBI_HNSW_PENDING,
 							 (uint64_t) slot_count * sizeof(uint32_t), err));
-	if (is_coded(options))
+	if (scalar_bytes(options) > 0)
 		IQDB_TRY(iqdb_arena_grow(store->arena, IQDB_REGION_ENGINE + IQDBI_HNSW_SCALARS,
-								 (uint64_t) slot_count * sizeof(IqdbSq8Row), err));
+								 slot_count * scalar_bytes(options), err));
 	return iqdb_arena_grow(store->arena, IQDB_REGION_ENGINE + IQDBI_HNSW_UPPER,
 						   (blocks + blocks / 8 + BLOCKS_SPARE) * header->block_words * 4, err);
 }
@@ -176,13 +218,18 @@ iqdbi_hnsw_view(IqdbiHnsw *graph_out, IqdbStore *store)
 	graph_out->dim = options->dimension;
 	graph_out->stride = store->header->stride;
 	graph_out->metric = (IqdbMetric) options->metric;
-	graph_out->coded = is_coded(options);
+	graph_out->code = code_of(options);
+	graph_out->signs.kernels = iqdb_signs_kernels(store->kernels);
+	graph_out->signs.metric = graph_out->metric;
+	graph_out->signs.dim = graph_out->dim;
+	graph_out->signs.centre = graph_out->centre;
+	graph_out->signs.flips = graph_out->centre + graph_out->dim;
 	graph_out->alpha = 1.0f;
 	if (graph_out->metric == IQDB_METRIC_L2 || graph_out->metric == IQDB_METRIC_COSINE)
 		graph_out->alpha = ALPHA_SQUARED;
 	else if (graph_out->metric != IQDB_METRIC_DOT)
 		graph_out->alpha = ALPHA_PLAIN;
-	graph_out->cost = 10 + options->dimension / (graph_out->coded ? 24 : 6);
+	graph_out->cost = 10 + options->dimension / (graph_out->code == IQDBI_HNSW_PLAIN ? 6 : 24);
 }
 
 /* ---- node locks -------------------------------------------------------------------------------------------------- */

@@ -37,14 +37,8 @@ iqdbi_linker_init(IqdbiLinker *linker, const IqdbiHnsw *graph)
 	linker->chosen_levels = 1;
 	linker->candidates = iqdb_alloc(allocator, linker->candidates_max * sizeof(IqdbiPair));
 	linker->chosen = iqdb_alloc(allocator, IQDBI_HNSW_LIST_MAX * sizeof(uint32_t));
-	if (graph->coded)
-	{
-		linker->other.code = iqdb_alloc(allocator, graph->dim);
-		linker->owner.code = iqdb_alloc(allocator, graph->dim);
-		if (linker->other.code == NULL || linker->owner.code == NULL)
-			status = IQDB_ERR_NOMEM;
-	}
-	if (linker->candidates == NULL || linker->chosen == NULL)
+	if (linker->candidates == NULL || linker->chosen == NULL ||
+		iqdbi_target_init(graph, &linker->other) != IQDB_OK || iqdbi_target_init(graph, &linker->owner) != IQDB_OK)
 		status = IQDB_ERR_NOMEM;
 	if (status != IQDB_OK)
 		iqdbi_linker_free(linker);
@@ -59,8 +53,8 @@ iqdbi_linker_free(IqdbiLinker *linker)
 
 	iqdb_free(allocator, linker->candidates, linker->candidates_max * sizeof(IqdbiPair));
 	iqdb_free(allocator, linker->chosen, linker->chosen_levels * IQDBI_HNSW_LIST_MAX * sizeof(uint32_t));
-	iqdb_free(allocator, linker->other.code, graph->dim);
-	iqdb_free(allocator, linker->owner.code, graph->dim);
+	iqdbi_target_free(graph, &linker->other);
+	iqdbi_target_free(graph, &linker->owner);
 	iqdbi_walk_free(&linker->walk);
 }
 
@@ -99,7 +93,7 @@ superfluous(IqdbiLinker *linker, const IqdbiPair *candidate, const uint32_t *sel
 
 	if (count == 0)
 		return false;
-	iqdbi_target_row(graph, &linker->other, candidate->slot);
+	iqdbi_target_code(graph, &linker->other, candidate->slot);
 	for (uint32_t done = 0; done < count;)
 	{
 		uint32_t part = count - done < COMPARED_AT_ONCE ? count - done : COMPARED_AT_ONCE;
@@ -192,7 +186,7 @@ cut_back(IqdbiLinker *linker, uint32_t slot, uint32_t level, uint32_t to, uint32
 			return count;
 	}
 	slots[count++] = to;
-	iqdbi_target_row(graph, &linker->owner, slot);
+	iqdbi_target_code(graph, &linker->owner, slot);
 	iqdbi_hnsw_score(graph, &linker->owner, slots, count, keys);
 	linker->walk.budget -= (int64_t) count * 4 * graph->cost;
 	for (uint32_t i = 0; i < count; i++)

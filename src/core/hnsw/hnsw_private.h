@@ -10,6 +10,7 @@
 
 #include "core/base/topk.h"
 #include "core/engine/engine.h"
+#include "core/quant/signs.h"
 #include "core/quant/sq8.h"
 
 /* Levels are 0 .. this. */
@@ -33,9 +34,9 @@ enum
 	IQDBI_HNSW_NODES = 0,   /* one record per slot: code, lock, state, level-0 links */
 	IQDBI_HNSW_UPPER = 1,   /* blocks of links of the levels above */
 	IQDBI_HNSW_PENDING = 2, /* slots added and not linked yet */
-	IQDBI_HNSW_SCALARS = 3, /* coded graphs: IqdbSq8Row per slot */
+	IQDBI_HNSW_SCALARS = 3, /* graphs of bytes: IqdbSq8Row per slot */
 	IQDBI_HNSW_CENTRE = 4   /* coded graphs: float per dimension, subtracted before coding; changed with STRUCTURE
-							   held exclusively */
+							   held exclusively. Graphs of signs: the flips of the rotation behind it */
 };
 
 /* ---- in the arena ------------------------------------------------------------------------------------------------ */
@@ -96,6 +97,14 @@ typedef struct IqdbiHnswNode
 
 /* ---- a process's view -------------------------------------------------------------------------------------------- */
 
+/* What nodes carry for walks to read. */
+typedef enum IqdbiHnswCode
+{
+	IQDBI_HNSW_PLAIN, /* nothing: walks read vectors */
+	IQDBI_HNSW_BYTES, /* quant/sq8.h */
+	IQDBI_HNSW_SIGNS  /* quant/signs.h, with its scalars behind it */
+} IqdbiHnswCode;
+
 typedef struct IqdbiHnsw
 {
 	IqdbStore        *store;
@@ -110,7 +119,8 @@ typedef struct IqdbiHnsw
 	size_t            dim;
 	size_t            stride;
 	IqdbMetric        metric;
-	bool              coded;
+	IqdbiHnswCode     code;
+	IqdbSigns         signs; /* graphs of signs */
 	float             alpha; /* how much nearer a selected neighbour must be to make a candidate superfluous */
 	uint32_t          cost;  /* of scoring one row, in about nanoseconds: measures stretches */
 } IqdbiHnsw;
@@ -127,6 +137,19 @@ static inline uint8_t *
 iqdbi_hnsw_code(const IqdbiHnsw *graph, uint32_t slot)
 {
 	return graph->nodes + (size_t) slot * graph->record_size;
+}
+
+/* Graphs of signs. */
+static inline uint64_t *
+iqdbi_hnsw_signs(const IqdbiHnsw *graph, uint32_t slot)
+{
+	return (uint64_t *) (void *) iqdbi_hnsw_code(graph, slot);
+}
+
+static inline IqdbSignsRow *
+iqdbi_hnsw_signs_row(const IqdbiHnsw *graph, uint32_t slot)
+{
+	return (IqdbSignsRow *) (void *) (iqdbi_hnsw_signs(graph, slot) + iqdb_signs_words(graph->dim));
 }
 
 static inline uint32_t
@@ -253,15 +276,28 @@ iqdbi_hnsw_entry(const IqdbiHnsw *graph)
 /* Something that rows are compared with: a query, or a row. */
 typedef struct IqdbiTarget
 {
-	IqdbSq8Query query;  /* coded graphs */
-	int8_t      *code;   /* dim bytes, whoever made the target owns them; NULL when the graph is not coded */
-	const float *vector; /* other graphs */
+	void *code; /* memory of coded graphs, NULL in others */
+	union
+	{
+		IqdbSq8Query   bytes;
+		IqdbSignsQuery signs;
+	} query;
+	const float *vector; /* plain graphs */
 	float        norm2;
 } IqdbiTarget;
 
-/* Both hold as long as STRUCTURE is held, and behind that as long as the epoch does not change. */
+/* Memory of a target. Whoever called init calls free, also when init failed. */
+IqdbStatus iqdbi_target_init(const IqdbiHnsw *graph, IqdbiTarget *target) IQDB_MUST_CHECK;
+void iqdbi_target_free(const IqdbiHnsw *graph, IqdbiTarget *target);
+
+/*
+ * What a walk goes towards: a query; a row, as well as the graph can tell. And a row as its code says, which costs little:
+ * what other rows are compared with when neighbours are chosen. All hold as long as STRUCTURE is held, and behind that as
+ * long as the epoch does not change.
+ */
 void iqdbi_target_query(const IqdbiHnsw *graph, IqdbiTarget *target, const float *vector, float norm2);
 void iqdbi_target_row(const IqdbiHnsw *graph, IqdbiTarget *target, uint32_t slot);
+void iqdbi_target_code(const IqdbiHnsw *graph, IqdbiTarget *target, uint32_t slot);
 
 /* Codes a row. Nobody knows the node yet, or STRUCTURE is held exclusively. */
 void iqdbi_hnsw_encode(const IqdbiHnsw *graph, uint32_t slot);

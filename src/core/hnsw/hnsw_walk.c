@@ -15,6 +15,9 @@
 
 #define CACHE_LINE 64
 
+/* Bytes of a sign code that are fetched ahead. */
+#define SIGNS_FETCHED 256
+
 /* Nodes visited together. */
 #define WIDTH 2
 
@@ -48,25 +51,15 @@ iqdbi_walk_init(IqdbiWalk *walk, const IqdbiHnsw *graph, IqdbSearchStats *stats)
 	walk->scored_max = UINT64_MAX;
 	walk->budget = 0;
 	walk->epoch = 0;
-	walk->target.code = NULL;
-	walk->target.vector = NULL;
-	walk->target.norm2 = 0.0f;
 	iqdbi_beam_init(&walk->beam, allocator);
 	iqdbi_set_init(&walk->visited, allocator);
-	if (graph->coded)
-	{
-		walk->target.code = iqdb_alloc(allocator, graph->dim);
-		if (walk->target.code == NULL)
-			return IQDB_ERR_NOMEM;
-	}
-	return IQDB_OK;
+	return iqdbi_target_init(graph, &walk->target);
 }
 
 void
 iqdbi_walk_free(IqdbiWalk *walk)
 {
-	iqdb_free(&walk->graph->store->host->allocator, walk->target.code, walk->graph->dim);
-	walk->target.code = NULL;
+	iqdbi_target_free(walk->graph, &walk->target);
 	iqdbi_beam_free(&walk->beam);
 	iqdbi_set_free(&walk->visited);
 }
@@ -113,13 +106,21 @@ charge(IqdbiWalk *walk, size_t scored)
 static inline void
 fetch_row(const IqdbiHnsw *graph, uint32_t slot)
 {
-	if (graph->coded)
+	switch (graph->code)
 	{
-		__builtin_prefetch(iqdbi_hnsw_code(graph, slot));
-		__builtin_prefetch(&graph->scalars[slot]);
+		case IQDBI_HNSW_PLAIN:
+			__builtin_prefetch(iqdb_store_vector(graph->store, slot));
+			break;
+		case IQDBI_HNSW_BYTES:
+			__builtin_prefetch(iqdbi_hnsw_code(graph, slot));
+			__builtin_prefetch(&graph->scalars[slot]);
+			break;
+		case IQDBI_HNSW_SIGNS:
+			/* so few lines are read before the processor sees that they follow each other */
+			for (size_t at = 0; at < graph->node_offset && at < SIGNS_FETCHED; at += CACHE_LINE)
+				__builtin_prefetch(iqdbi_hnsw_code(graph, slot) + at);
+			break;
 	}
-	else
-		__builtin_prefetch(iqdb_store_vector(graph->store, slot));
 }
 
 static inline void
