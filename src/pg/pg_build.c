@@ -87,6 +87,9 @@ build_row(Relation index, ItemPointer tid, Datum *values, bool *isnull, bool ali
 
 /* ---- parallel build --------------------------------------------------------------------------------------------- */
 
+/* How often a worker looks for something to help with. */
+#define ASSIST_POLL_MS 5
+
 #define KEY_SHARED UINT64CONST(0x6971646200000001)
 #define KEY_QUERY UINT64CONST(0x6971646200000002)
 
@@ -98,9 +101,10 @@ typedef struct BuildShared
 	bool		concurrent;
 	uint32		relation_number;
 	IqdbPgGeneration generation;
-	ConditionVariable done;
+	ConditionVariable done;		/* one more has finished; over */
 	slock_t		mutex;
-	int			finished;		/* mutex */
+	int			finished;		/* mutex: participants that have read the table */
+	bool		over;			/* mutex: the index is built */
 	double		heap_rows;		/* mutex */
 } BuildShared;
 
@@ -123,7 +127,30 @@ scan_share(BuildShared *shared, Relation heap, Relation index, IqdbPgArena *aren
 	shared->finished++;
 	shared->heap_rows += heap_rows;
 	SpinLockRelease(&shared->mutex);
-	ConditionVariableSignal(&shared->done);
+	ConditionVariableBroadcast(&shared->done);
+}
+
+static bool
+is_over(BuildShared *shared)
+{
+	bool		over;
+
+	SpinLockAcquire(&shared->mutex);
+	over = shared->over;
+	SpinLockRelease(&shared->mutex);
+	return over;
+}
+
+/* Helps the leader with what the engine does at the end, whenever there is something to share. */
+static void
+assist(BuildShared *shared, Relation index, IqdbPgArena *arena)
+{
+	while (!is_over(shared))
+	{
+		if (!iqdb_pg_assist(index, arena))
+			(void) ConditionVariableTimedSleep(&shared->done, ASSIST_POLL_MS, WAIT_EVENT_PARALLEL_CREATE_INDEX_SCAN);
+	}
+	ConditionVariableCancelSleep();
 }
 
 PGDLLEXPORT void iqdb_build_worker_main(dsm_segment *segment, shm_toc *toc);
@@ -149,11 +176,20 @@ iqdb_build_worker_main(dsm_segment *segment, shm_toc *toc)
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("the memory of index \"%s\" vanished during its build", RelationGetRelationName(index))));
 	scan_share(shared, heap, index, arena, false);
+	if (iqdb_index_can_assist(&arena->index))
+		assist(shared, index, arena);
 	index_close(index, index_mode);
 	table_close(heap, heap_mode);
 }
 
-/* Scans with workers; false if the server grants none, nothing has been done then. */
+static void
+finish(Relation index, IqdbPgArena *arena)
+{
+	pgstat_progress_update_param(PROGRESS_CREATEIDX_SUBPHASE, IQDB_PG_PHASE_FINISH);
+	iqdb_pg_maintain(index, arena, IQDB_MAINTAIN_BUILD);
+}
+
+/* Builds with workers; false if the server grants none, nothing has been done then. */
 static bool
 build_parallel(Relation heap, Relation index, IndexInfo *info, IqdbPgArena *arena, double *heap_rows_out)
 {
@@ -222,6 +258,11 @@ build_parallel(Relation heap, Relation index, IndexInfo *info, IqdbPgArena *aren
 		ConditionVariableSleep(&shared->done, WAIT_EVENT_PARALLEL_CREATE_INDEX_SCAN);
 	}
 	ConditionVariableCancelSleep();
+	finish(index, arena);
+	SpinLockAcquire(&shared->mutex);
+	shared->over = true;
+	SpinLockRelease(&shared->mutex);
+	ConditionVariableBroadcast(&shared->done);
 	WaitForParallelWorkersToFinish(context);
 	if (IsMVCCSnapshot(snapshot))
 		UnregisterSnapshot(snapshot);
@@ -241,6 +282,7 @@ build_serial(Relation heap, Relation index, IndexInfo *info, IqdbPgArena *arena)
 	build_state_init(&state, index, arena, true);
 	heap_rows = table_index_build_scan(heap, index, info, true, true, build_row, &state, NULL);
 	MemoryContextDelete(state.row_context);
+	finish(index, arena);
 	return heap_rows;
 }
 
@@ -257,13 +299,6 @@ workers_wanted(Relation heap, Relation index)
 		return 0;
 	workers = RelationGetParallelWorkers(heap, -1);
 	return workers >= 0 ? Min(workers, max_parallel_maintenance_workers) : max_parallel_maintenance_workers;
-}
-
-static void
-finish(Relation index, IqdbPgArena *arena)
-{
-	pgstat_progress_update_param(PROGRESS_CREATEIDX_SUBPHASE, IQDB_PG_PHASE_FINISH);
-	iqdb_pg_maintain(index, arena, IQDB_MAINTAIN_BUILD);
 }
 
 /* A snapshot that cannot be written is no reason to fail: the table is enough. */
@@ -328,7 +363,6 @@ iqdb_am_build(Relation heap, Relation index, IndexInfo *info)
 		info->ii_ParallelWorkers = is_private ? 0 : workers_wanted(heap, index);
 		if (info->ii_ParallelWorkers == 0 || !build_parallel(heap, index, info, arena, &result->heap_tuples))
 			result->heap_tuples = build_serial(heap, index, info, arena);
-		finish(index, arena);
 		IQDB_PG_FAIL_POINT("build-finished");
 	}
 	PG_CATCH();

@@ -254,6 +254,23 @@ iqdb_pg_maintain(Relation index, IqdbPgArena *arena, IqdbMaintain what)
 		iqdb_pg_check(status, &error, index);
 }
 
+bool
+iqdb_pg_assist(Relation index, IqdbPgArena *arena)
+{
+	IqdbPgView	view;
+	IqdbStatus	status;
+	IqdbError	error = {0};
+	bool		worked;
+
+	iqdb_pg_view(&view, arena);
+	iqdb_pg_host_yielding(&view.host);
+	CHECK_FOR_INTERRUPTS();
+	status = iqdb_index_assist(&view.index, &worked, &error);
+	if (status != IQDB_ERR_CANCELLED)
+		iqdb_pg_check(status, &error, index);
+	return worked;
+}
+
 /* ---- opening ----------------------------------------------------------------------------------------------------- */
 
 /* The arena that is there, without making one. */

@@ -66,10 +66,11 @@ extern void iqdb_pg_write(Relation index, IqdbPgArena *arena, IqdbPgChange *chan
 /*
  * The engine's long work, repeated after every interrupt that is no cancel; raises what fails. link: one row that was
  * put. link_pending: up to max_rows rows that were put and never linked, 0 = all. A row that cannot be linked for want
- * of room is left to exact search by both. maintain: see IqdbEngine.maintain.
+ * of room is left to exact search by both. maintain, assist: see IqdbEngine; assist says whether there was something to do.
  */
 extern void iqdb_pg_link(Relation index, IqdbPgArena *arena, uint32 slot);
 extern void iqdb_pg_link_pending(Relation index, IqdbPgArena *arena, uint64 max_rows);
+extern bool iqdb_pg_assist(Relation index, IqdbPgArena *arena);
 extern void iqdb_pg_maintain(Relation index, IqdbPgArena *arena, IqdbMaintain what);
 
 #endif

@@ -228,11 +228,93 @@ searches_see_every_row_whatever_the_others_do(void **state)
 	}
 }
 
+/* ---- one build, several at work ---- */
+
+#define BUILD_ROWS 6000u
+#define BUILD_LISTS 40u
+
+typedef struct Helper
+{
+	IqdbIndex    *index;
+	_Atomic bool *over;
+	bool          helped;
+	bool          failed;
+	pthread_t     thread;
+} Helper;
+
+static void *
+help(void *arg)
+{
+	Helper *helper = arg;
+
+	while (!atomic_load(helper->over))
+	{
+		bool worked;
+
+		helper->failed |= iqdb_index_assist(helper->index, &worked, NULL) != IQDB_OK;
+		helper->helped |= worked;
+	}
+	return NULL;
+}
+
+static uint32_t
+build_with(const Samples *samples, uint32_t helpers_wanted, uint64_t *sizes_out)
+{
+	IqdbIndexOptions options = iqdb_index_options_default(IQDB_ENGINE_IVF, DIM, IQDB_METRIC_L2);
+	MemoryIndex      memory;
+	Helper           helpers[3];
+	_Atomic bool     over = false;
+	IqdbStatus       status;
+	uint32_t         lists;
+
+	options.lists = BUILD_LISTS;
+	memory_index_create(&memory, &options, &iqdb_locks_pthread, NULL, MEMORY_MAX);
+	samples_put(samples, &memory.index, 0, BUILD_ROWS, false);
+	for (uint32_t i = 0; i < helpers_wanted; i++)
+	{
+		helpers[i] = (Helper) {.index = &memory.index, .over = &over};
+		assert_int_equal(pthread_create(&helpers[i].thread, NULL, help, &helpers[i]), 0);
+	}
+	status = iqdb_index_maintain(&memory.index, IQDB_MAINTAIN_BUILD, NULL);
+	atomic_store(&over, true);
+	for (uint32_t i = 0; i < helpers_wanted; i++)
+	{
+		(void) pthread_join(helpers[i].thread, NULL);
+		assert_false(helpers[i].failed);
+	}
+	assert_int_equal(status, IQDB_OK);
+	assert_true(memory_index_sound(&memory.index));
+	assert_int_equal(samples_stats(&memory.index).unlinked, 0);
+	lists = iqdb_ivf_list_sizes(&memory.index.store, sizes_out, BUILD_LISTS);
+	memory_index_destroy(&memory);
+	return lists;
+}
+
+/* Whoever did what: each row is in the list in which one alone would have put it. */
+static void
+helpers_of_a_build_change_nothing_but_its_time(void **state)
+{
+	Samples  samples;
+	uint64_t alone[BUILD_LISTS];
+	uint64_t together[BUILD_LISTS];
+
+	(void) state;
+	samples_make(&samples, BUILD_ROWS, 0, DIM, 30, 0.3, SEED);
+	assert_int_equal(build_with(&samples, 0, alone), BUILD_LISTS);
+	for (int round = 0; round < 3; round++)
+	{
+		assert_int_equal(build_with(&samples, 3, together), BUILD_LISTS);
+		assert_memory_equal(alone, together, sizeof(alone));
+	}
+	samples_free(&samples);
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(searches_see_every_row_whatever_the_others_do),
+		cmocka_unit_test(helpers_of_a_build_change_nothing_but_its_time),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -183,6 +183,19 @@ iqdb_index_maintain(IqdbIndex *index, IqdbMaintain what, IqdbError *err)
 	return status;
 }
 
+bool
+iqdb_index_can_assist(const IqdbIndex *index)
+{
+	return index->engine->assist != NULL;
+}
+
+IqdbStatus
+iqdb_index_assist(IqdbIndex *index, bool *worked_out, IqdbError *err)
+{
+	*worked_out = false;
+	return iqdb_index_can_assist(index) ? index->engine->assist(&index->store, worked_out, err) : IQDB_OK;
+}
+
 /* ---- reading ---- */
 
 bool

@@ -78,6 +78,13 @@ void iqdb_index_remove(IqdbIndex *index, IqdbId id, bool *removed_out);
 /* After removals: repairs the engine, reclaims slots. IQDB_MAINTAIN_OPTIMIZE does more. Polls cancel. */
 IqdbStatus iqdb_index_maintain(IqdbIndex *index, IqdbMaintain what, IqdbError *err) IQDB_MUST_CHECK;
 
+/*
+ * Takes a share of a maintain() that another process or thread is at; *worked_out = whether there was something to do at this
+ * moment. iqdb_index_can_assist: whether this engine's work can be shared at all.
+ */
+IqdbStatus iqdb_index_assist(IqdbIndex *index, bool *worked_out, IqdbError *err) IQDB_MUST_CHECK;
+bool iqdb_index_can_assist(const IqdbIndex *index);
+
 /* ---- reading ----------------------------------------------------------------------------------------------------- */
 
 /* KNOWN or LIVE? *has_vector_out (may be NULL) tells which. Takes ROWS shared. */

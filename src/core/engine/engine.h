@@ -162,6 +162,12 @@ typedef struct IqdbEngine
 
 	IqdbStatus (*maintain)(IqdbStore *store, IqdbMaintain what, IqdbError *err);
 
+	/*
+	 * Takes a share of a maintain() that another process or thread is at, as far as there is something to share at this
+	 * moment; *worked_out = whether there was. A failure is the other one's, too. NULL: there never is.
+	 */
+	IqdbStatus (*assist)(IqdbStore *store, bool *worked_out, IqdbError *err);
+
 	/* Cursor: size to allocate, start, next hits, end (frees what the cursor allocated itself, not the cursor). */
 	size_t cursor_size;
 	IqdbStatus (*cursor_start)(IqdbCursor *cursor, IqdbError *err);

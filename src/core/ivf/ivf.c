@@ -82,6 +82,7 @@ ivf_reserves(const IqdbIndexOptions *options, uint64_t slots_max, uint64_t reser
 		reserves_out[IQDBI_IVF_BLOCKS + edition] = blocks * ivf.rows.size;
 		reserves_out[IQDBI_IVF_LINKS + edition] = blocks * sizeof(uint32_t);
 	}
+	reserves_out[IQDBI_IVF_WORK] = iqdbi_fill_reserve(slots_max, lists);
 	reserves_out[IQDBI_IVF_WAITING] = (slots_max / IQDBI_SPAN_SLOTS + 1) * sizeof(IqdbiSpan);
 }
 
@@ -646,6 +647,7 @@ const IqdbEngine iqdb_ivf_engine = {
 	.links_at_end = true,
 	.link_pending = ivf_link_pending,
 	.maintain = ivf_maintain,
+	.assist = iqdbi_ivf_assist,
 	.cursor_size = sizeof(IqdbiIvfCursor),
 	.cursor_start = iqdbi_ivf_cursor_start,
 	.cursor_next = iqdbi_ivf_cursor_next,

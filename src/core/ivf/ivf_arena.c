@@ -275,8 +275,8 @@ iqdbi_ivf_reserve(const IqdbiIvf *ivf, uint32_t slots, IqdbError *err)
 }
 
 /* Writers wait for ROWS no longer than for a step. */
-static void
-release_region(const IqdbiIvf *ivf, uint32_t region)
+void
+iqdbi_ivf_release(const IqdbiIvf *ivf, uint32_t region)
 {
 	bool more = true;
 
@@ -295,7 +295,7 @@ iqdbi_edition_drop(const IqdbiIvf *ivf, uint32_t edition)
 	ivf->header->pools[edition] = (IqdbiPool){.count = 1};
 	iqdb_store_unlock(ivf->store, IQDB_LOCK_ENGINE, true);
 	for (uint32_t region = 0; region < IQDBI_IVF_WAITING; region += 2)
-		release_region(ivf, region + edition);
+		iqdbi_ivf_release(ivf, region + edition);
 }
 
 /* ---- home words ---- */

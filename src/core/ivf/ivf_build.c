@@ -12,12 +12,9 @@
 #include <string.h>
 
 #define SLOTS_PER_STRETCH 256u
-#define ROWS_PER_STRETCH 512u
 
 /* DEAD rows taken out of lists under one hold of STRUCTURE. */
 #define REMOVED_BATCH 256u
-
-#define NOWHERE UINT32_MAX
 
 /* ---- one at a time ---- */
 
@@ -114,12 +111,8 @@ typedef struct Build
 	const IqdbiIvf *ivf;
 	uint32_t        edition;
 	IqdbiModel      model;
-	IqdbiScratch    scratch;
 	uint32_t        slots;   /* slots looked at: below this */
 	uint64_t        horizon; /* rows of this sequence and later came after the start */
-	uint32_t       *where;   /* list per slot, NOWHERE = not assigned */
-	uint32_t       *order;   /* slots by list */
-	uint32_t       *starts;  /* lists + 1 */
 } Build;
 
 /* The model moves from private memory into the arena. */
@@ -177,200 +170,6 @@ open_edition(Build *build, IqdbError *err)
 		iqdb_store_unlock(ivf->store, IQDB_LOCK_ENGINE, true);
 	}
 	iqdb_store_unlock(ivf->store, IQDB_LOCK_ROWS, true);
-	return status;
-}
-
-static bool
-is_old_row(const Build *build, uint32_t slot)
-{
-	return iqdb_store_state(build->ivf->store, slot) == IQDB_ROW_LIVE &&
-		   iqdb_store_sequence(build->ivf->store, slot) < build->horizon;
-}
-
-/* What was summed up while rows were assigned. */
-typedef struct Assigned
-{
-	double   sum; /* of distances to centres */
-	uint64_t rows;
-} Assigned;
-
-/* Finds lists for rows whose vectors stand in scratch->work. */
-static void
-assign_some(Build *build, const uint32_t *slots, size_t count, Assigned *assigned)
-{
-	uint32_t lists[IQDBI_COARSE_ROWS];
-	float    keys[IQDBI_COARSE_ROWS];
-
-	iqdbi_coarse_assign_rows(&build->scratch, &build->model, build->scratch.work, count, true, lists, keys);
-	for (size_t i = 0; i < count; i++)
-	{
-		build->where[slots[i]] = lists[i];
-		if (keys[i] <= FLT_MAX)
-		{
-			assigned->sum += (double) keys[i];
-			assigned->rows++;
-		}
-	}
-}
-
-/* Slots of a stretch. STRUCTURE is held shared. */
-static void
-assign_stretch(Build *build, uint32_t from, uint32_t to, Assigned *assigned)
-{
-	const IqdbiIvf  *ivf = build->ivf;
-	const IqdbStore *store = ivf->store;
-	uint32_t         slots[IQDBI_COARSE_ROWS];
-	size_t           count = 0;
-
-	for (uint32_t slot = from; slot < to; slot++)
-	{
-		build->where[slot] = NOWHERE;
-		if (!is_old_row(build, slot))
-			continue;
-		iqdbi_work_vector(ivf, build->model.radius2, iqdb_store_vector(store, slot), iqdb_store_norm2(store, slot),
-						  build->scratch.work + count * ivf->work_stride);
-		slots[count++] = slot;
-		if (count < IQDBI_COARSE_ROWS)
-			continue;
-		assign_some(build, slots, count, assigned);
-		count = 0;
-	}
-	assign_some(build, slots, count, assigned);
-}
-
-static IqdbStatus
-assign_rows(Build *build, IqdbError *err)
-{
-	const IqdbStore *store = build->ivf->store;
-	Assigned         assigned = {0, 0};
-
-	for (uint32_t from = 0; from < build->slots; from += SLOTS_PER_STRETCH)
-	{
-		uint32_t to = build->slots - from < SLOTS_PER_STRETCH ? build->slots : from + SLOTS_PER_STRETCH;
-
-		if (iqdb_host_cancelled(store->host))
-			return iqdb_fail(err, IQDB_ERR_CANCELLED, "training was cancelled");
-		iqdb_store_prefetch_range(store, from, to - from);
-		iqdb_store_lock(store, IQDB_LOCK_STRUCTURE, false);
-		assign_stretch(build, from, to, &assigned);
-		iqdb_store_unlock(store, IQDB_LOCK_STRUCTURE, false);
-	}
-	/* rows that all coincide with their centres: any other is far away */
-	if (assigned.rows > 0)
-		build->ivf->header->editions[build->edition].spread =
-			fmaxf((float) (assigned.sum / (double) assigned.rows), FLT_MIN);
-	return IQDB_OK;
-}
-
-/* Rows of a list behind one another: lists then lie in one piece, and writing them is not a walk through memory. */
-static void
-order_rows(Build *build)
-{
-	uint32_t *starts = build->starts;
-
-	memset(starts, 0, ((size_t) build->model.lists + 1) * sizeof(uint32_t));
-	for (uint32_t slot = 0; slot < build->slots; slot++)
-	{
-		if (build->where[slot] != NOWHERE)
-			starts[build->where[slot] + 1]++;
-	}
-	for (uint32_t list = 0; list < build->model.lists; list++)
-		starts[list + 1] += starts[list];
-	for (uint32_t slot = 0; slot < build->slots; slot++)
-	{
-		if (build->where[slot] != NOWHERE)
-			build->order[starts[build->where[slot]]++] = slot;
-	}
-	memmove(starts + 1, starts, build->model.lists * sizeof(uint32_t));
-	starts[0] = 0;
-}
-
-/* The slot may have been given to another row since it was assigned: that one has a later sequence. */
-static IqdbStatus
-fill_row(Build *build, uint32_t list, uint32_t slot, IqdbError *err)
-{
-	const IqdbiIvf *ivf = build->ivf;
-	IqdbStatus      status;
-
-	if (!iqdbi_home_change(ivf, build->edition, slot, IQDBI_HOME_PENDING, IQDBI_HOME_LINKING))
-		return IQDB_OK;
-	if (!is_old_row(build, slot))
-	{
-		(void) iqdbi_home_change(ivf, build->edition, slot, IQDBI_HOME_LINKING, IQDBI_HOME_PENDING);
-		return IQDB_OK;
-	}
-	iqdbi_code_row(ivf, &build->model, list, slot, &build->scratch.code);
-	status = iqdbi_list_append(ivf, build->edition, list, slot, &build->scratch.code, err);
-	if (status != IQDB_OK)
-		(void) iqdbi_home_change(ivf, build->edition, slot, IQDBI_HOME_LINKING, IQDBI_HOME_PENDING);
-	else
-		iqdbi_row_linked(ivf, build->edition, list, slot);
-	return status;
-}
-
-static IqdbStatus
-fill_lists(Build *build, IqdbError *err)
-{
-	const IqdbStore *store = build->ivf->store;
-	uint32_t         list = 0;
-	uint32_t         rows = build->starts[build->model.lists];
-	IqdbStatus       status = IQDB_OK;
-
-	for (uint32_t at = 0; at < rows && status == IQDB_OK;)
-	{
-		uint32_t end = rows - at < ROWS_PER_STRETCH ? rows : at + ROWS_PER_STRETCH;
-
-		if (iqdb_host_cancelled(store->host))
-			return iqdb_fail(err, IQDB_ERR_CANCELLED, "training was cancelled");
-		iqdb_store_prefetch(store, build->order + at, end - at);
-		iqdb_store_lock(store, IQDB_LOCK_STRUCTURE, false);
-		for (; at < end && status == IQDB_OK; at++)
-		{
-			while (build->starts[list + 1] <= at)
-				list++;
-			status = fill_row(build, list, build->order[at], err);
-		}
-		iqdb_store_unlock(store, IQDB_LOCK_STRUCTURE, false);
-	}
-	return status;
-}
-
-static IqdbStatus
-order_and_fill(Build *build, IqdbError *err)
-{
-	const IqdbAllocator *allocator = &build->ivf->store->host->allocator;
-	size_t               order_size = build->slots * sizeof(uint32_t);
-	size_t               starts_size = ((size_t) build->model.lists + 1) * sizeof(uint32_t);
-	IqdbStatus           status;
-
-	build->order = iqdb_alloc(allocator, order_size);
-	build->starts = iqdb_alloc(allocator, starts_size);
-	if ((build->order == NULL && build->slots > 0) || build->starts == NULL)
-		status = iqdb_fail(err, IQDB_ERR_NOMEM, "out of memory for lists of %u rows", build->slots);
-	else
-	{
-		order_rows(build);
-		status = fill_lists(build, err);
-	}
-	iqdb_free(allocator, build->order, order_size);
-	iqdb_free(allocator, build->starts, starts_size);
-	return status;
-}
-
-static IqdbStatus
-assign_and_fill(Build *build, IqdbError *err)
-{
-	const IqdbAllocator *allocator = &build->ivf->store->host->allocator;
-	size_t               size = build->slots * sizeof(uint32_t);
-	IqdbStatus           status;
-
-	build->where = iqdb_alloc(allocator, size);
-	if (build->where == NULL && build->slots > 0)
-		return iqdb_fail(err, IQDB_ERR_NOMEM, "out of memory for lists of %u rows", build->slots);
-	status = assign_rows(build, err);
-	if (status == IQDB_OK)
-		status = order_and_fill(build, err);
-	iqdb_free(allocator, build->where, size);
 	return status;
 }
 
@@ -473,16 +272,13 @@ build_edition(Build *build, const IqdbiTrained *trained, IqdbError *err)
 	if (status == IQDB_OK)
 		status = open_edition(build, err);
 	if (status == IQDB_OK)
-		status = iqdbi_scratch_init(&build->scratch, ivf, build->model.lists, build->model.supers, 1, err);
-	if (status == IQDB_OK)
-		status = assign_and_fill(build, err);
+		status = iqdbi_fill_edition(ivf, build->edition, build->slots, build->horizon, NULL, err);
 	if (status == IQDB_OK)
 		status = iqdbi_ivf_measure_probes(ivf, build->edition, build->slots, err);
 	if (status == IQDB_OK)
 		put_in_place(build);
 	else
 		give_up(build);
-	iqdbi_scratch_free(&build->scratch);
 	return status;
 }
 
@@ -525,9 +321,9 @@ wait_for_lists(const Build *build)
 }
 
 IqdbStatus
-iqdbi_ivf_adopt(const IqdbiIvf *ivf, uint32_t *where, uint32_t slots, IqdbError *err)
+iqdbi_ivf_adopt(const IqdbiIvf *ivf, const uint32_t *where, uint32_t slots, IqdbError *err)
 {
-	Build      build = {.ivf = ivf, .edition = 0, .where = where};
+	Build      build = {.ivf = ivf, .edition = 0};
 	IqdbStatus status;
 
 	iqdbi_model_view(ivf, 0, &build.model);
@@ -535,9 +331,7 @@ iqdbi_ivf_adopt(const IqdbiIvf *ivf, uint32_t *where, uint32_t slots, IqdbError 
 	if (status == IQDB_OK && build.slots != slots)
 		status = iqdb_fail(err, IQDB_ERR_STATE, "rows were put while an index was loaded");
 	if (status == IQDB_OK)
-		status = iqdbi_scratch_init(&build.scratch, ivf, build.model.lists, build.model.supers, 1, err);
-	if (status == IQDB_OK)
-		status = order_and_fill(&build, err);
+		status = iqdbi_fill_edition(ivf, build.edition, slots, build.horizon, where, err);
 	if (status == IQDB_OK)
 	{
 		wait_for_lists(&build);
@@ -545,7 +339,6 @@ iqdbi_ivf_adopt(const IqdbiIvf *ivf, uint32_t *where, uint32_t slots, IqdbError 
 	}
 	else
 		give_up(&build);
-	iqdbi_scratch_free(&build.scratch);
 	return status;
 }
 

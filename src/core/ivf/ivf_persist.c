@@ -35,7 +35,6 @@
 #define PART_VERSION_OLDEST 1u
 #define HEAD_SIZE 60u
 #define HEAD_SIZE_OLDEST 40u
-#define NOWHERE UINT32_MAX
 #define NEWCOMERS_MAX (UINT64_C(1) << 40)
 
 /* Numbers written or read at a time, and bytes of a model copied under one hold of STRUCTURE. */
@@ -173,7 +172,7 @@ write_homes(const IqdbiIvf *ivf, const Copy *copy, IqdbSink *sink, IqdbError *er
 		{
 			uint32_t home = same ? iqdbi_home(ivf, copy->edition, from + i) : 0;
 
-			lists[i] = NOWHERE;
+			lists[i] = IQDBI_NOWHERE;
 			if (iqdbi_home_status(home) == IQDBI_HOME_LINKED &&
 				iqdb_store_state(store, from + i) == IQDB_ROW_LIVE)
 				lists[i] = iqdbi_home_list(home);
@@ -432,7 +431,7 @@ read_homes(const IqdbiIvf *ivf, uint32_t lists, uint32_t slots, uint32_t *where,
 
 	IQDB_TRY(read_numbers(source, &count, 1, err));
 	for (uint32_t slot = 0; slot < slots; slot++)
-		where[slot] = NOWHERE;
+		where[slot] = IQDBI_NOWHERE;
 	for (uint64_t from = 0; from < count; from += CHUNK / 4)
 	{
 		uint32_t part = count - from < CHUNK / 4 ? (uint32_t) (count - from) : CHUNK / 4;

@@ -3,9 +3,9 @@
  *
  * README.md has the layout with its reasons, the locks, and the argument why a reader without locks sees no garbage. Who
  * owns what: ivf_arena.c the bytes in the arena, ivf_code.c how rows become codes, ivf_kernels.c the inner loops over
- * codes, ivf_coarse.c the way from a vector to its nearest lists, ivf_train.c how centres are found, ivf_build.c a new
- * edition and its repair, ivf_exact.c the scan of all rows, ivf_search.c one batch of hits, ivf_stream.c their stream,
- * ivf_persist.c a snapshot's bytes, ivf_check.c verification, ivf.c the contract.
+ * codes, ivf_coarse.c the way from a vector to its nearest lists, ivf_train.c how centres are found, ivf_fill.c the lists
+ * of a new edition, ivf_build.c when it counts, and its repair, ivf_exact.c the scan of all rows, ivf_search.c one batch of
+ * hits, ivf_stream.c their stream, ivf_persist.c a snapshot's bytes, ivf_check.c verification, ivf.c the contract.
  */
 #ifndef IQDB_IVF_IVF_PRIVATE_H
 #define IQDB_IVF_IVF_PRIVATE_H
@@ -21,7 +21,7 @@
 /* From so many lists on there is a level of coarser cells above them. */
 #define IQDBI_ONE_LEVEL_LISTS 2048u
 
-/* Regions of the arena. Of each but the last there are two, one per edition: the number and the next. */
+/* Regions of the arena. Of each but the last two there are two, one per edition: the number and the next. */
 enum
 {
 	IQDBI_IVF_HOMES = 0,    /* per slot, where the row is */
@@ -30,7 +30,8 @@ enum
 	IQDBI_IVF_BLOCKS = 6,   /* rows of lists */
 	IQDBI_IVF_LINKS = 8,    /* per block, the one behind it */
 	IQDBI_IVF_WAITING = 10, /* IqdbiSpan: a bit per slot, for rows not linked yet */
-	IQDBI_IVF_REGIONS = 11
+	IQDBI_IVF_WORK = 11,    /* while an edition is filled: list per slot, slots by list */
+	IQDBI_IVF_REGIONS = 12
 };
 
 /* ---- inner loops (ivf_kernels.c) --------------------------------------------------------------------------------- */
@@ -202,6 +203,32 @@ typedef struct IqdbiPool
 	uint32_t free_count;
 } IqdbiPool;
 
+/* No list. */
+#define IQDBI_NOWHERE UINT32_MAX
+
+typedef enum IqdbiTaskKind
+{
+	IQDBI_TASK_ASSIGN, /* units of slots: find the list of each row */
+	IQDBI_TASK_FILL    /* units of rows, by list: code and append */
+} IqdbiTaskKind;
+
+/*
+ * Work on a new edition that several processes share. It is written by the one who fills the edition, while the task is
+ * closed; it stands for whoever has claimed a unit.
+ */
+typedef struct IqdbiTask
+{
+	_Atomic uint64_t turn;    /* the task's number << 32 | units left; none left: closed */
+	_Atomic uint32_t failed;  /* IqdbStatus of a unit that failed */
+	IqdbiTaskKind    kind;
+	uint32_t         units;
+	uint32_t         edition;
+	uint32_t         slots;   /* slots looked at: below this */
+	uint64_t         horizon; /* rows of this sequence and later came after the start */
+	double           sum;     /* of the distances of rows to their centres; under ENGINE */
+	uint64_t         rows;
+} IqdbiTask;
+
 typedef struct IqdbiIvfHeader
 {
 	uint32_t         layout;
@@ -216,6 +243,7 @@ typedef struct IqdbiIvfHeader
 	_Atomic uint64_t not_before;  /* after a training that failed: no other by itself below so many rows */
 	_Atomic uint32_t waiting;     /* rows not linked yet: not less than there are bits set */
 	IqdbiPool        pools[2];
+	IqdbiTask        task;
 	IqdbiEdition     editions[2];
 } IqdbiIvfHeader;
 
@@ -396,6 +424,9 @@ IqdbStatus iqdbi_ivf_grow(const IqdbiIvf *ivf, uint32_t region, uint64_t bytes, 
 
 /* Room for what there is per slot: bits, and words of the editions that count. ROWS is held. */
 IqdbStatus iqdbi_ivf_reserve(const IqdbiIvf *ivf, uint32_t slots, IqdbError *err) IQDB_MUST_CHECK;
+
+/* Gives the memory of one of the engine's regions back; nobody reads it any more. Takes ROWS. */
+void iqdbi_ivf_release(const IqdbiIvf *ivf, uint32_t region);
 
 /* What an edition has in the arena goes back to the system; nobody reads it any more. Takes ENGINE and ROWS. */
 void iqdbi_edition_drop(const IqdbiIvf *ivf, uint32_t edition);
@@ -602,9 +633,9 @@ void iqdbi_maintain_end(const IqdbiIvf *ivf);
 IqdbStatus iqdbi_ivf_retrain(const IqdbiIvf *ivf, IqdbError *err) IQDB_MUST_CHECK;
 /*
  * Makes edition 0, whose numbers and centres stand in the arena, current, with the rows in the lists that where names
- * (one number per slot, UINT32_MAX = none; `slots` of them). Nothing was current before, and nobody else is there.
+ * (one number per slot, or IQDBI_NOWHERE; `slots` of them). Nothing was current before, and nobody else is there.
  */
-IqdbStatus iqdbi_ivf_adopt(const IqdbiIvf *ivf, uint32_t *where, uint32_t slots, IqdbError *err) IQDB_MUST_CHECK;
+IqdbStatus iqdbi_ivf_adopt(const IqdbiIvf *ivf, const uint32_t *where, uint32_t slots, IqdbError *err) IQDB_MUST_CHECK;
 
 /* Takes DEAD rows out of the lists and lets their slots go. The caller maintains. */
 IqdbStatus iqdbi_ivf_vacuum(const IqdbiIvf *ivf, IqdbError *err) IQDB_MUST_CHECK;
@@ -614,6 +645,23 @@ IqdbStatus iqdbi_list_append(const IqdbiIvf *ivf, uint32_t edition, uint32_t lis
 							 const IqdbiCode *code, IqdbError *err) IQDB_MUST_CHECK;
 /* Makes the row LINKED there, and the list dirty if the row has died meanwhile. */
 void iqdbi_row_linked(const IqdbiIvf *ivf, uint32_t edition, uint32_t list, uint32_t slot);
+
+/* ---- filling (ivf_fill.c) ---------------------------------------------------------------------------------------- */
+
+/* Reserve of region WORK. */
+uint64_t iqdbi_fill_reserve(uint64_t slots_max, uint64_t lists_max);
+
+/*
+ * Puts the rows of slots below `slots` and sequences below horizon, whose home words are PENDING, into the lists of an
+ * edition that does not count yet: those that where names (a number per slot), or (NULL) those of the nearest centres.
+ * The caller maintains; others may assist. Takes STRUCTURE, ROWS, ENGINE. Errors: IQDB_ERR_NOMEM, IQDB_ERR_LIMIT,
+ * IQDB_ERR_CANCELLED; rows may have been put then, and nobody works at it any more.
+ */
+IqdbStatus iqdbi_fill_edition(const IqdbiIvf *ivf, uint32_t edition, uint32_t slots, uint64_t horizon,
+							  const uint32_t *where, IqdbError *err) IQDB_MUST_CHECK;
+
+/* assist() of the contract. */
+IqdbStatus iqdbi_ivf_assist(IqdbStore *store, bool *worked_out, IqdbError *err) IQDB_MUST_CHECK;
 
 /* ---- how many lists to probe (ivf_probes.c) ---------------------------------------------------------------------- */
 

@@ -1,0 +1,333 @@
+/*
+ * ivf_fill.c - filling the lists of a new edition: which list each row belongs to, then its code behind those of that list.
+ *
+ * Owns: the region WORK while an edition is filled, and the task in the engine's header. One process has the edition and
+ * opens the tasks; others, if there are any, come by way of assist() and take units of what is open at that moment. Does not
+ * own: when an edition begins to count (ivf_build.c).
+ *
+ * A unit is claimed and done under one shared hold of STRUCTURE. So when no unit is left, an exclusive instant of STRUCTURE
+ * waits for all that are being done, and nobody is left behind who still writes.
+ */
+#include "core/ivf/ivf_private.h"
+
+#include <float.h>
+#include <math.h>
+#include <string.h>
+
+#define SLOTS_PER_UNIT 256u
+#define ROWS_PER_UNIT 512u
+
+/* A process's view of the work. */
+typedef struct Fill
+{
+	const IqdbiIvf *ivf;
+	IqdbiTask      *task;
+	IqdbiModel      model;
+	IqdbiScratch    scratch;
+	uint32_t       *where;  /* WORK: list per slot, IQDBI_NOWHERE = none */
+	uint32_t       *order;  /* WORK: slots by list */
+	uint32_t       *starts; /* WORK: lists + 1 */
+} Fill;
+
+static uint64_t
+work_bytes(uint32_t slots, uint32_t lists)
+{
+	return (2 * (uint64_t) slots + lists + 1) * sizeof(uint32_t);
+}
+
+uint64_t
+iqdbi_fill_reserve(uint64_t slots_max, uint64_t lists_max)
+{
+	return (2 * slots_max + lists_max + 1) * sizeof(uint32_t);
+}
+
+/* What the task says must stand. */
+static IqdbStatus
+fill_view(Fill *fill, const IqdbiIvf *ivf, IqdbError *err)
+{
+	memset(fill, 0, sizeof(*fill));
+	fill->ivf = ivf;
+	fill->task = &ivf->header->task;
+	fill->where = iqdb_store_engine_region(ivf->store, IQDBI_IVF_WORK);
+	fill->order = fill->where + fill->task->slots;
+	fill->starts = fill->order + fill->task->slots;
+	iqdbi_model_view(ivf, fill->task->edition, &fill->model);
+	return iqdbi_scratch_init(&fill->scratch, ivf, fill->model.lists, fill->model.supers, 1, err);
+}
+
+static bool
+is_old_row(const Fill *fill, uint32_t slot)
+{
+	return iqdb_store_state(fill->ivf->store, slot) == IQDB_ROW_LIVE &&
+		   iqdb_store_sequence(fill->ivf->store, slot) < fill->task->horizon;
+}
+
+/* ---- which list ---- */
+
+/* What was summed up while rows were assigned. */
+typedef struct Assigned
+{
+	double   sum; /* of distances to centres */
+	uint64_t rows;
+} Assigned;
+
+/* Finds lists for rows whose vectors stand in scratch->work. */
+static void
+assign_some(Fill *fill, const uint32_t *slots, size_t count, Assigned *assigned)
+{
+	uint32_t lists[IQDBI_COARSE_ROWS];
+	float    keys[IQDBI_COARSE_ROWS];
+
+	iqdbi_coarse_assign_rows(&fill->scratch, &fill->model, fill->scratch.work, count, true, lists, keys);
+	for (size_t i = 0; i < count; i++)
+	{
+		fill->where[slots[i]] = lists[i];
+		if (keys[i] <= FLT_MAX)
+		{
+			assigned->sum += (double) keys[i];
+			assigned->rows++;
+		}
+	}
+}
+
+static IqdbStatus
+assign_unit(Fill *fill, uint32_t unit, IqdbError *err)
+{
+	const IqdbiIvf  *ivf = fill->ivf;
+	const IqdbStore *store = ivf->store;
+	uint32_t         from = unit * SLOTS_PER_UNIT;
+	uint32_t         to = fill->task->slots - from < SLOTS_PER_UNIT ? fill->task->slots : from + SLOTS_PER_UNIT;
+	uint32_t         slots[IQDBI_COARSE_ROWS];
+	size_t           count = 0;
+	Assigned         assigned = {0, 0};
+
+	(void) err;
+	iqdb_store_prefetch_range(store, from, to - from);
+	for (uint32_t slot = from; slot < to; slot++)
+	{
+		fill->where[slot] = IQDBI_NOWHERE;
+		if (!is_old_row(fill, slot))
+			continue;
+		iqdbi_work_vector(ivf, fill->model.radius2, iqdb_store_vector(store, slot), iqdb_store_norm2(store, slot),
+						  fill->scratch.work + count * ivf->work_stride);
+		slots[count++] = slot;
+		if (count < IQDBI_COARSE_ROWS)
+			continue;
+		assign_some(fill, slots, count, &assigned);
+		count = 0;
+	}
+	assign_some(fill, slots, count, &assigned);
+	iqdb_store_lock(store, IQDB_LOCK_ENGINE, true);
+	fill->task->sum += assigned.sum;
+	fill->task->rows += assigned.rows;
+	iqdb_store_unlock(store, IQDB_LOCK_ENGINE, true);
+	return IQDB_OK;
+}
+
+/* ---- into the list ---- */
+
+/* Rows of a list behind one another: lists then lie in one piece, and writing them is not a walk through memory. */
+static void
+order_rows(Fill *fill)
+{
+	uint32_t *starts = fill->starts;
+
+	memset(starts, 0, ((size_t) fill->model.lists + 1) * sizeof(uint32_t));
+	for (uint32_t slot = 0; slot < fill->task->slots; slot++)
+	{
+		if (fill->where[slot] != IQDBI_NOWHERE)
+			starts[fill->where[slot] + 1]++;
+	}
+	for (uint32_t list = 0; list < fill->model.lists; list++)
+		starts[list + 1] += starts[list];
+	for (uint32_t slot = 0; slot < fill->task->slots; slot++)
+	{
+		if (fill->where[slot] != IQDBI_NOWHERE)
+			fill->order[starts[fill->where[slot]]++] = slot;
+	}
+	memmove(starts + 1, starts, fill->model.lists * sizeof(uint32_t));
+	starts[0] = 0;
+}
+
+/* The slot may have been given to another row since it was assigned: that one has a later sequence. */
+static IqdbStatus
+fill_row(Fill *fill, uint32_t list, uint32_t slot, IqdbError *err)
+{
+	const IqdbiIvf *ivf = fill->ivf;
+	uint32_t        edition = fill->task->edition;
+	IqdbStatus      status;
+
+	if (!iqdbi_home_change(ivf, edition, slot, IQDBI_HOME_PENDING, IQDBI_HOME_LINKING))
+		return IQDB_OK;
+	if (!is_old_row(fill, slot))
+	{
+		(void) iqdbi_home_change(ivf, edition, slot, IQDBI_HOME_LINKING, IQDBI_HOME_PENDING);
+		return IQDB_OK;
+	}
+	iqdbi_code_row(ivf, &fill->model, list, slot, &fill->scratch.code);
+	status = iqdbi_list_append(ivf, edition, list, slot, &fill->scratch.code, err);
+	if (status != IQDB_OK)
+		(void) iqdbi_home_change(ivf, edition, slot, IQDBI_HOME_LINKING, IQDBI_HOME_PENDING);
+	else
+		iqdbi_row_linked(ivf, edition, list, slot);
+	return status;
+}
+
+static IqdbStatus
+fill_unit(Fill *fill, uint32_t unit, IqdbError *err)
+{
+	uint32_t   rows = fill->starts[fill->model.lists];
+	uint32_t   from = unit * ROWS_PER_UNIT;
+	uint32_t   to = rows - from < ROWS_PER_UNIT ? rows : from + ROWS_PER_UNIT;
+	IqdbStatus status = IQDB_OK;
+
+	iqdb_store_prefetch(fill->ivf->store, fill->order + from, to - from);
+	for (uint32_t at = from; at < to && status == IQDB_OK; at++)
+		status = fill_row(fill, fill->where[fill->order[at]], fill->order[at], err);
+	return status;
+}
+
+/* ---- units ---- */
+
+/* Takes one of the units that are left of task `number`. STRUCTURE is held shared. */
+static bool
+claim(IqdbiTask *task, uint32_t number, uint32_t *unit_out)
+{
+	uint64_t turn = atomic_load_explicit(&task->turn, memory_order_acquire);
+
+	do
+	{
+		if ((uint32_t) (turn >> 32) != number || (uint32_t) turn == 0)
+			return false;
+	} while (!atomic_compare_exchange_weak_explicit(&task->turn, &turn, turn - 1, memory_order_acq_rel,
+													memory_order_acquire));
+	*unit_out = task->units - (uint32_t) turn;
+	return true;
+}
+
+/* A claimed unit; only now is it certain that what the task says stands. */
+static IqdbStatus
+do_unit(Fill *fill, uint32_t unit, IqdbError *err)
+{
+	IqdbStatus status = IQDB_OK;
+
+	if (fill->model.lists == 0)
+		status = fill_view(fill, fill->ivf, err);
+	if (status == IQDB_OK)
+		status = fill->task->kind == IQDBI_TASK_ASSIGN ? assign_unit(fill, unit, err) : fill_unit(fill, unit, err);
+	if (status != IQDB_OK)
+		atomic_store_explicit(&fill->task->failed, (uint32_t) status, memory_order_release);
+	return status;
+}
+
+/* Does units of task `number` until there are none. *worked_out = whether there was one. */
+static IqdbStatus
+do_units(Fill *fill, uint32_t number, bool *worked_out, IqdbError *err)
+{
+	const IqdbStore *store = fill->ivf->store;
+	IqdbStatus       status = IQDB_OK;
+	bool             claimed = true;
+	uint32_t         unit;
+
+	*worked_out = false;
+	while (claimed && status == IQDB_OK)
+	{
+		if (iqdb_host_cancelled(store->host))
+			return iqdb_fail(err, IQDB_ERR_CANCELLED, "training was cancelled");
+		iqdb_store_lock(store, IQDB_LOCK_STRUCTURE, false);
+		claimed = claim(fill->task, number, &unit);
+		if (claimed)
+			status = do_unit(fill, unit, err);
+		iqdb_store_unlock(store, IQDB_LOCK_STRUCTURE, false);
+		*worked_out |= claimed;
+	}
+	return status;
+}
+
+/* Opens a task, works at it, and returns when nobody works at it any more. */
+static IqdbStatus
+share(Fill *fill, IqdbiTaskKind kind, uint32_t units, IqdbError *err)
+{
+	IqdbiTask *task = fill->task;
+	uint32_t   number = (uint32_t) (atomic_load_explicit(&task->turn, memory_order_relaxed) >> 32) + 1;
+	uint32_t   failed;
+	IqdbStatus status;
+	bool       worked;
+
+	task->kind = kind;
+	task->units = units;
+	atomic_store_explicit(&task->failed, (uint32_t) IQDB_OK, memory_order_relaxed);
+	atomic_store_explicit(&task->turn, (uint64_t) number << 32 | units, memory_order_release);
+	status = do_units(fill, number, &worked, err);
+	atomic_store_explicit(&task->turn, (uint64_t) number << 32, memory_order_release);
+	iqdb_store_lock(fill->ivf->store, IQDB_LOCK_STRUCTURE, true);
+	iqdb_store_unlock(fill->ivf->store, IQDB_LOCK_STRUCTURE, true);
+	failed = atomic_load_explicit(&task->failed, memory_order_acquire);
+	if (status == IQDB_OK && failed != IQDB_OK)
+		status = iqdb_fail(err, (IqdbStatus) failed, "another process could not do its share of filling the lists");
+	return status;
+}
+
+static uint32_t
+units_of(uint32_t count, uint32_t per_unit)
+{
+	return count / per_unit + (count % per_unit != 0);
+}
+
+static IqdbStatus
+assign_rows(Fill *fill, IqdbError *err)
+{
+	IqdbiTask *task = fill->task;
+
+	task->sum = 0;
+	task->rows = 0;
+	IQDB_TRY(share(fill, IQDBI_TASK_ASSIGN, units_of(task->slots, SLOTS_PER_UNIT), err));
+	/* rows that all coincide with their centres: any other is far away */
+	if (task->rows > 0)
+		fill->ivf->header->editions[task->edition].spread = fmaxf((float) (task->sum / (double) task->rows), FLT_MIN);
+	return IQDB_OK;
+}
+
+IqdbStatus
+iqdbi_fill_edition(const IqdbiIvf *ivf, uint32_t edition, uint32_t slots, uint64_t horizon, const uint32_t *where,
+				   IqdbError *err)
+{
+	IqdbiTask *task = &ivf->header->task;
+	uint32_t   lists = ivf->header->editions[edition].lists;
+	Fill       fill;
+	IqdbStatus status;
+
+	IQDB_TRY(iqdbi_ivf_grow(ivf, IQDBI_IVF_WORK, work_bytes(slots, lists), err));
+	task->edition = edition;
+	task->slots = slots;
+	task->horizon = horizon;
+	status = fill_view(&fill, ivf, err);
+	if (status == IQDB_OK && where != NULL)
+		memcpy(fill.where, where, slots * sizeof(uint32_t));
+	else if (status == IQDB_OK)
+		status = assign_rows(&fill, err);
+	if (status == IQDB_OK)
+	{
+		order_rows(&fill);
+		status = share(&fill, IQDBI_TASK_FILL, units_of(fill.starts[lists], ROWS_PER_UNIT), err);
+	}
+	iqdbi_scratch_free(&fill.scratch);
+	iqdbi_ivf_release(ivf, IQDBI_IVF_WORK);
+	return status;
+}
+
+IqdbStatus
+iqdbi_ivf_assist(IqdbStore *store, bool *worked_out, IqdbError *err)
+{
+	IqdbiIvf   ivf;
+	Fill       fill = {.ivf = &ivf};
+	uint64_t   turn;
+	IqdbStatus status;
+
+	iqdbi_ivf_view(&ivf, store);
+	fill.task = &ivf.header->task;
+	turn = atomic_load_explicit(&fill.task->turn, memory_order_acquire);
+	status = do_units(&fill, (uint32_t) (turn >> 32), worked_out, err);
+	iqdbi_scratch_free(&fill.scratch);
+	return status;
+}
