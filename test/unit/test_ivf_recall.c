@@ -423,6 +423,35 @@ rows_ranked_late_are_as_good(void **state)
 	samples_free(&samples);
 }
 
+static void
+put_part(IqdbIndex *index, uint64_t id, const float *vector, size_t dim, int64_t part)
+{
+	IqdbValue           value = iqdb_value_int(part);
+	IqdbMetadataBuilder builder;
+	unsigned char      *bytes;
+	size_t              length;
+
+	iqdb_metadata_builder_init(&builder, &iqdb_allocator_libc);
+	assert_int_equal(iqdb_metadata_put(&builder, "part", 4, &value, NULL), IQDB_OK);
+	assert_int_equal(iqdb_metadata_finish(&builder, &bytes, &length, NULL), IQDB_OK);
+	assert_int_equal(iqdb_index_put(index, iqdb_id_u64(id), vector, dim, bytes, length, NULL, NULL), IQDB_OK);
+	iqdb_free(&iqdb_allocator_libc, bytes, length);
+	iqdb_metadata_builder_free(&builder);
+}
+
+static IqdbFilter *
+parts_below(int64_t below)
+{
+	IqdbFilterBuilder builder;
+	IqdbFilter       *filter;
+	IqdbValue         value = iqdb_value_int(below);
+
+	iqdb_filter_builder_init(&builder, &iqdb_allocator_libc);
+	assert_int_equal(iqdb_filter_finish(&builder, iqdb_filter_lt(&builder, "part", 4, &value), &filter, NULL), IQDB_OK);
+	iqdb_filter_builder_free(&builder);
+	return filter;
+}
+
 /* Rows that pass are as well found as without the filter, however few they are. */
 static void
 filtered_search_keeps_its_recall(void **state)
@@ -435,35 +464,15 @@ filtered_search_keeps_its_recall(void **state)
 	samples_make(&samples, 8000, 40, 24, 100, 0.8, SEED);
 	memory_index_create(&memory, &options, &iqdb_locks_none, NULL, SAMPLES_MEMORY);
 	for (size_t row = 0; row < samples.count; row++)
-	{
-		IqdbValue           value = iqdb_value_int((int64_t) (row % 200));
-		IqdbMetadataBuilder builder;
-		unsigned char      *bytes;
-		size_t              length;
-
-		iqdb_metadata_builder_init(&builder, &iqdb_allocator_libc);
-		assert_int_equal(iqdb_metadata_put(&builder, "part", 4, &value, NULL), IQDB_OK);
-		assert_int_equal(iqdb_metadata_finish(&builder, &bytes, &length, NULL), IQDB_OK);
-		assert_int_equal(iqdb_index_put(&memory.index, iqdb_id_u64(row), samples_row(&samples, row), 24, bytes, length,
-										NULL, NULL), IQDB_OK);
-		iqdb_free(&iqdb_allocator_libc, bytes, length);
-		iqdb_metadata_builder_free(&builder);
-	}
+		put_part(&memory.index, row, samples_row(&samples, row), 24, (int64_t) (row % 200));
 	assert_int_equal(iqdb_index_maintain(&memory.index, IQDB_MAINTAIN_BUILD, NULL), IQDB_OK);
 	for (int64_t below = 1; below <= 200; below = below * 3 + 1)
 	{
-		IqdbFilterBuilder builder;
-		IqdbFilter       *filter;
-		IqdbValue         value = iqdb_value_int(below);
-		double            recall;
-
-		iqdb_filter_builder_init(&builder, &iqdb_allocator_libc);
-		assert_int_equal(iqdb_filter_finish(&builder, iqdb_filter_lt(&builder, "part", 4, &value), &filter, NULL), IQDB_OK);
-		recall = samples_recall(&samples, &memory.index, 0, 10, filter);
+		IqdbFilter *filter = parts_below(below);
+		double      recall = samples_recall(&samples, &memory.index, 0, 10, filter);
 		print_message("%lld of 200 pass: recall %.4f\n", (long long) below, recall);
 		assert_true(recall >= 0.91);
 		iqdb_filter_free(&iqdb_allocator_libc, filter);
-		iqdb_filter_builder_free(&builder);
 	}
 	memory_index_destroy(&memory);
 	samples_free(&samples);
@@ -498,6 +507,86 @@ codes_are_as_good_as_they_should_be(void **state)
 	samples_free(&samples);
 }
 
+/* ---- rows that change places while a search lets others in ---- */
+
+#define WIDE 4096u
+#define WIDE_ROWS 3000u
+#define OTHERS_FROM 1000000u
+
+typedef struct Change
+{
+	IqdbIndex     *index;
+	const Samples *samples;
+	int            polls; /* until the change; below 0: none is to come */
+} Change;
+
+/* Every row gives its slot to one that does not pass. */
+static bool
+change_rows(void *arg)
+{
+	Change *change = arg;
+
+	if (change->polls < 0 || change->polls-- > 0)
+		return false;
+	for (uint64_t row = 0; row < WIDE_ROWS; row++)
+		(void) iqdb_index_remove(change->index, iqdb_id_u64(row), NULL);
+	assert_int_equal(iqdb_index_maintain(change->index, IQDB_MAINTAIN_VACUUM, NULL), IQDB_OK);
+	for (uint64_t row = 0; row < WIDE_ROWS; row++)
+		put_part(change->index, OTHERS_FROM + row, samples_row(change->samples, row), WIDE, 1);
+	return false;
+}
+
+/* One search, in which the rows change at a poll; false when there were fewer polls. */
+static bool
+search_while_rows_change(const Samples *samples, IqdbQuantization quantization, const IqdbFilter *filter, int polls)
+{
+	IqdbIndexOptions options = iqdb_index_options_default(IQDB_ENGINE_IVF, WIDE, IQDB_METRIC_L2);
+	IqdbSearchParams params = {.expected = 300, .probes = 5, .filter = filter};
+	IqdbHit          hits[300];
+	MemoryIndex      memory;
+	Change           change = {.index = &memory.index, .samples = samples, .polls = -1};
+	size_t           count;
+
+	options.quantization = quantization;
+	options.lists = 8;
+	options.pq_subvectors = 64;
+	options.vectors = IQDB_VECTORS_MEMORY;
+	memory_index_create(&memory, &options, &iqdb_locks_none, NULL, SAMPLES_MEMORY);
+	memory.host.cancelled = change_rows;
+	memory.host.cancel_arg = &change;
+	for (uint64_t row = 0; row < WIDE_ROWS; row++)
+		put_part(&memory.index, row, samples_row(samples, row), WIDE, 0);
+	assert_int_equal(iqdb_index_maintain(&memory.index, IQDB_MAINTAIN_BUILD, NULL), IQDB_OK);
+	change.polls = polls;
+	count = samples_search(&memory.index, samples_query(samples, 0), WIDE, &params, 300, hits);
+	for (size_t hit = 0; hit < count; hit++)
+		assert_true(hits[hit].id < OTHERS_FROM);
+	memory_index_destroy(&memory);
+	return change.polls < 0;
+}
+
+static void
+a_row_in_the_slot_of_another_passes_the_filter_itself(void **state)
+{
+	static const IqdbQuantization quantizations[] = {IQDB_QUANTIZATION_SQ8, IQDB_QUANTIZATION_BQ};
+
+	Samples     samples;
+	IqdbFilter *filter = parts_below(1);
+
+	(void) state;
+	samples_make(&samples, WIDE_ROWS, 1, WIDE, 100, 0.8, SEED);
+	for (int i = 0; i < 2; i++)
+	{
+		int polls = 0;
+
+		while (search_while_rows_change(&samples, quantizations[i], filter, polls))
+			polls++;
+		assert_true(polls > 1);
+	}
+	iqdb_filter_free(&iqdb_allocator_libc, filter);
+	samples_free(&samples);
+}
+
 int
 main(void)
 {
@@ -516,6 +605,7 @@ main(void)
 		cmocka_unit_test(recall_holds_after_inserts_removals_and_training_anew),
 		cmocka_unit_test(rows_ranked_late_are_as_good),
 		cmocka_unit_test(filtered_search_keeps_its_recall),
+		cmocka_unit_test(a_row_in_the_slot_of_another_passes_the_filter_itself),
 		cmocka_unit_test(codes_are_as_good_as_they_should_be),
 	};
 

@@ -412,7 +412,7 @@ put_off(Probe *probe, size_t from)
 	{
 		uint32_t slot = iqdbi_pick_id(&probe->pick, i);
 
-		if (iqdb_store_state(probe->store, slot) == IQDB_ROW_LIVE)
+		if (accepts(probe, slot))
 			cursor->waiting[cursor->waiting_count++] =
 				(IqdbCandidate){.slot = slot, .sequence = iqdb_store_sequence(probe->store, slot)};
 	}
@@ -427,7 +427,8 @@ rank_entries(Probe *probe, size_t from, size_t end)
 	{
 		uint32_t slot = iqdbi_pick_id(&probe->pick, i);
 
-		if (iqdb_store_state(probe->store, slot) == IQDB_ROW_LIVE)
+		/* between two stretches the slot may have become another row's */
+		if (accepts(probe, slot))
 			IQDB_TRY(add_exact(probe, slot));
 	}
 	return probe->slot_count > 0 ? rank_waiting(probe) : IQDB_OK;
