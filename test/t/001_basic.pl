@@ -252,6 +252,19 @@ SQL
 	agree($node, "$method: 16000 dimensions", table => "l_$method", method => $method, queries => 3);
 	sound($node, "l_${method}_v");
 	$node->safe_psql('postgres', "DROP TABLE l_$method");
+
+	# ---- a build with workers: they read the table, link rows, and help with what comes at the end ----
+	my (undef, undef, $notices) = $node->psql('postgres', <<"SQL");
+CREATE TABLE w_$method (id serial PRIMARY KEY, v iqvector(8));
+INSERT INTO w_$method (v) SELECT iqdb_random(8) FROM generate_series(1, 6000) i;
+SET max_parallel_maintenance_workers = 2; SET min_parallel_table_scan_size = 0; SET client_min_messages = debug1;
+CREATE INDEX w_${method}_v ON w_$method USING $method (v);
+SQL
+	like($notices, qr/using [12] parallel workers/, "$method: built with workers");
+	is(one($node, "SELECT rows, unlinked FROM iqdb_index_stats('w_${method}_v')"), '6000|0', "$method: all rows are linked");
+	agree($node, "$method: built with workers", table => "w_$method", method => $method, recall => 0.8);
+	sound($node, "w_${method}_v", "$method: built with workers: iqdb_check finds nothing");
+	$node->safe_psql('postgres', "DROP TABLE w_$method");
 }
 
 # ---- search by codes: from rows and offsets of any size, and after a restart; on flat as exact as without ----
