@@ -552,6 +552,7 @@ CREATE FUNCTION iqdb_index_stats(
 	OUT engine text,
 	OUT metric text,
 	OUT dimensions integer,
+	OUT quantization text,
 	OUT state text,
 	OUT rows bigint,
 	OUT deleted bigint,

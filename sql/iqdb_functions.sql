@@ -170,7 +170,7 @@ CREATE INDEX many_hnsw ON many USING iqdb_hnsw (v) WITH (m = 8, ef_construction 
 CREATE INDEX many_signs ON many USING iqdb_hnsw (v) WITH (quantization = bq, m = 8, ef_construction = 20);
 CREATE INDEX many_sq8 ON many USING iqdb_ivf (v) WITH (quantization = sq8, training_sample = 4000);
 CREATE INDEX many_bq ON many USING iqdb_ivf (v) WITH (quantization = bq, training_sample = 4000);
-SELECT i, abs(1 - e.memory / s.memory::float8) < 0.2 AS memory, abs(1 - e.disk / snapshot_bytes::float8) < 0.1 AS disk
+SELECT i, quantization, abs(1 - e.memory / s.memory::float8) < 0.2 AS memory, abs(1 - e.disk / snapshot_bytes::float8) < 0.1 AS disk
 FROM (VALUES ('many_flat', 'quantization=sq8'), ('many_hnsw', 'm=8, ef_construction=20'),
 	('many_signs', 'quantization=bq, m=8, ef_construction=20'), ('many_sq8', 'quantization=sq8'), ('many_bq', 'quantization=bq')) x (i, o),
 	iqdb_index_stats(i::regclass) s, iqdb_estimate('iqdb_' || engine, rows, 64, o) e;

@@ -68,8 +68,8 @@ iqdb_sql_index_stats(PG_FUNCTION_ARGS)
 	uint32		pages;
 	uint64		end = 0;
 	TupleDesc	tupdesc;
-	Datum		values[30];
-	bool		nulls[30] = {false};
+	Datum		values[31];
+	bool		nulls[31] = {false};
 	int			n = 0;
 
 	if (get_call_result_type(fcinfo, NULL, &tupdesc) != TYPEFUNC_COMPOSITE)
@@ -84,6 +84,9 @@ iqdb_sql_index_stats(PG_FUNCTION_ARGS)
 	values[n++] = CStringGetTextDatum(iqdb_engine_get(options.engine)->name);
 	values[n++] = CStringGetTextDatum(iqdb_metric_name((IqdbMetric) options.metric));
 	values[n++] = Int32GetDatum((int32) options.dimension);
+	values[n++] = CStringGetTextDatum(iqdb_quantization_name(arena != NULL ?
+															 arena->index.store.header->options.quantization :
+															 options.quantization));
 	values[n++] = CStringGetTextDatum(state_name(index, arena));
 	nulls[n] = arena == NULL;
 	values[n++] = Int64GetDatum((int64) stats.live);

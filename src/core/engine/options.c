@@ -30,6 +30,14 @@ pq_possible(uint32_t metric)
 	return metric == IQDB_METRIC_L2 || metric == IQDB_METRIC_DOT || metric == IQDB_METRIC_L1;
 }
 
+const char *
+iqdb_quantization_name(uint32_t quantization)
+{
+	static const char *const names[] = {"none", "sq8", "pq", "bq"};
+
+	return quantization < sizeof(names) / sizeof(names[0]) ? names[quantization] : "unknown";
+}
+
 IqdbIndexOptions
 iqdb_index_options_default(IqdbEngineKind engine, uint32_t dimension, IqdbMetric metric)
 {

@@ -26,6 +26,9 @@ typedef enum IqdbQuantization
 	IQDB_QUANTIZATION_BQ = 3
 } IqdbQuantization;
 
+/* As users write it; "unknown" for other numbers. */
+const char *iqdb_quantization_name(uint32_t quantization);
+
 /* Where full vectors lie while an index is in use: see engine/store.h. */
 typedef enum IqdbVectors
 {
