@@ -18,6 +18,7 @@
 #ifndef IQDB_ENGINE_ENGINE_H
 #define IQDB_ENGINE_ENGINE_H
 
+#include "core/base/topk.h"
 #include "core/engine/store.h"
 #include "core/meta/filter.h"
 
@@ -193,5 +194,13 @@ typedef struct IqdbEngine
 
 	void (*stats)(const IqdbStore *store, IqdbEngineStats *stats_out);
 } IqdbEngine;
+
+/*
+ * Hands out candidates from *at on, below end, up to capacity; returns how many hits, *at is behind the last that was looked
+ * at. Rows may have died since they were scored, and their slots may be other rows now: those are passed over. Takes
+ * STRUCTURE shared.
+ */
+size_t iqdb_engine_hand_out(const IqdbStore *store, const IqdbCandidate *candidates, size_t *at, size_t end, IqdbHit *hits,
+							size_t capacity);
 
 #endif

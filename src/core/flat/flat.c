@@ -121,30 +121,6 @@ flat_cursors_begin(IqdbCursor *const *cursors, size_t count, IqdbError *err)
 	return IQDB_OK;
 }
 
-/* Rows may have died since they were scored, and their slots may be other rows now: those are passed over. */
-static size_t
-hand_out(IqdbiFlatCursor *cursor, IqdbHit *hits, size_t capacity)
-{
-	const IqdbStore *store = cursor->base.store;
-	size_t           count = 0;
-
-	iqdb_store_lock(store, IQDB_LOCK_STRUCTURE, false);
-	while (cursor->at < cursor->top.count && count < capacity)
-	{
-		const IqdbCandidate *candidate = &cursor->top.items[cursor->at++];
-
-		if (!iqdb_store_holds(store, candidate->slot, candidate->sequence))
-			continue;
-		hits[count].sequence = candidate->sequence;
-		hits[count].id = iqdb_store_number(store, candidate->slot);
-		hits[count].slot = candidate->slot;
-		hits[count].key = candidate->key;
-		count++;
-	}
-	iqdb_store_unlock(store, IQDB_LOCK_STRUCTURE, false);
-	return count;
-}
-
 static IqdbStatus
 flat_cursor_next(IqdbCursor *base, IqdbHit *hits, size_t capacity, size_t *count_out, IqdbError *err)
 {
@@ -159,7 +135,7 @@ flat_cursor_next(IqdbCursor *base, IqdbHit *hits, size_t capacity, size_t *count
 				return IQDB_OK;
 			IQDB_TRY(next_batch(&cursor, 1, err));
 		}
-		*count_out = hand_out(cursor, hits, capacity);
+		*count_out = iqdb_engine_hand_out(base->store, cursor->top.items, &cursor->at, cursor->top.count, hits, capacity);
 	}
 	return IQDB_OK;
 }

@@ -451,30 +451,6 @@ iqdbi_hnsw_cursor_end(IqdbCursor *base)
 	iqdbi_walk_free(&cursor->walk);
 }
 
-/* Rows may have gone since they were scored, and their slots may be other rows now: those are passed over. */
-static size_t
-hand_out(IqdbiHnswCursor *cursor, IqdbHit *hits, size_t capacity)
-{
-	const IqdbStore *store = cursor->base.store;
-	size_t           count = 0;
-
-	iqdb_store_lock(store, IQDB_LOCK_STRUCTURE, false);
-	while (cursor->at < cursor->found.count && count < capacity)
-	{
-		const IqdbCandidate *candidate = &cursor->found.items[cursor->at++];
-
-		if (!iqdb_store_holds(store, candidate->slot, candidate->sequence))
-			continue;
-		hits[count].sequence = candidate->sequence;
-		hits[count].id = iqdb_store_number(store, candidate->slot);
-		hits[count].slot = candidate->slot;
-		hits[count].key = candidate->key;
-		count++;
-	}
-	iqdb_store_unlock(store, IQDB_LOCK_STRUCTURE, false);
-	return count;
-}
-
 static IqdbStatus
 search_failed(IqdbiHnswCursor *cursor, IqdbStatus status, IqdbError *err)
 {
@@ -497,7 +473,8 @@ iqdbi_hnsw_cursor_next(IqdbCursor *base, IqdbHit *hits, size_t capacity, size_t 
 
 		if (cursor->at < cursor->found.count)
 		{
-			*count_out = hand_out(cursor, hits, capacity);
+			*count_out = iqdb_engine_hand_out(base->store, cursor->found.items, &cursor->at, cursor->found.count, hits,
+											  capacity);
 			continue;
 		}
 		if (cursor->last)

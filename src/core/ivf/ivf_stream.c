@@ -263,30 +263,6 @@ more_rows(IqdbiIvfCursor *cursor, IqdbError *err)
 	return status;
 }
 
-/* Rows may have died since they were scored, and their slots may be other rows now: those are passed over. */
-static size_t
-hand_out(IqdbiIvfCursor *cursor, IqdbHit *hits, size_t capacity)
-{
-	const IqdbStore *store = cursor->base.store;
-	size_t           count = 0;
-
-	iqdb_store_lock(store, IQDB_LOCK_STRUCTURE, false);
-	while (cursor->at < cursor->ready && count < capacity)
-	{
-		const IqdbCandidate *candidate = &cursor->top.items[cursor->at++];
-
-		if (!iqdb_store_holds(store, candidate->slot, candidate->sequence))
-			continue;
-		hits[count].sequence = candidate->sequence;
-		hits[count].id = iqdb_store_number(store, candidate->slot);
-		hits[count].slot = candidate->slot;
-		hits[count].key = candidate->key;
-		count++;
-	}
-	iqdb_store_unlock(store, IQDB_LOCK_STRUCTURE, false);
-	return count;
-}
-
 IqdbStatus
 iqdbi_ivf_cursor_next(IqdbCursor *base, IqdbHit *hits, size_t capacity, size_t *count_out, IqdbError *err)
 {
@@ -301,7 +277,7 @@ iqdbi_ivf_cursor_next(IqdbCursor *base, IqdbHit *hits, size_t capacity, size_t *
 				return IQDB_OK;
 			IQDB_TRY(more_rows(cursor, err));
 		}
-		*count_out = hand_out(cursor, hits, capacity);
+		*count_out = iqdb_engine_hand_out(base->store, cursor->top.items, &cursor->at, cursor->ready, hits, capacity);
 	}
 	return IQDB_OK;
 }
