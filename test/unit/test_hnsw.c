@@ -568,6 +568,41 @@ test_snapshot_of_two_moments(void **state)
 	samples_free(&samples);
 }
 
+/*
+ * Most rows are gone, all of them from the last half of the slots: nodes there have no row, and there is no slot in use for
+ * one. The lists around them are mended by searches.
+ */
+static void
+test_snapshot_without_last_rows(void **state)
+{
+	for (int with_codes = 0; with_codes < 2; with_codes++)
+	{
+		MemoryIndex    memory;
+		MemoryIndex    loaded;
+		MemorySnapshot snapshot;
+		Samples        samples;
+
+		samples_make(&samples, 6000, 64, 10, SEED + 8);
+		samples_index(&memory, 64, IQDB_METRIC_COSINE, with_codes ? coded : IQDB_QUANTIZATION_NONE, 6, 40);
+		for (size_t i = 0; i < samples.count; i++)
+			assert_int_equal(samples_put(&memory, &samples, i, true), IQDB_OK);
+		for (size_t i = 0; i < samples.count; i++)
+		{
+			if (i >= samples.count / 2 || i % 20 != 19)
+				samples_remove(&memory, &samples, i);
+		}
+		memory_snapshot_init(&snapshot);
+		save(&memory, &snapshot);
+		assert_int_equal(load(&loaded, &snapshot, &memory.index.store.header->options), IQDB_OK);
+		assert_true(memory_index_sound(&loaded.index));
+		assert_streams(&loaded, &samples);
+		memory_snapshot_free(&snapshot);
+		memory_index_destroy(&loaded);
+		memory_index_destroy(&memory);
+		samples_free(&samples);
+	}
+}
+
 /* Any byte may lie: load fails, or the index it makes is sound. */
 static void
 test_hostile_snapshot(void **state)
@@ -842,6 +877,7 @@ main(void)
 		cmocka_unit_test(test_cursor_across_repair),
 		cmocka_unit_test(test_deterministic),
 		cmocka_unit_test(test_snapshot_of_two_moments),
+		cmocka_unit_test(test_snapshot_without_last_rows),
 		cmocka_unit_test(test_hostile_snapshot),
 		cmocka_unit_test(test_snapshot_of_version_1),
 		cmocka_unit_test(test_out_of_memory),

@@ -333,9 +333,8 @@ reclaim_when_many(IqdbStore *store)
 
 /* ---- writing ---- */
 
-/* Room for slots below count in every region. */
-static IqdbStatus
-grow_regions(IqdbStore *store, const IqdbEngine *engine, uint32_t count, IqdbError *err)
+IqdbStatus
+iqdb_store_room(IqdbStore *store, uint32_t count, IqdbError *err)
 {
 	uint64_t vector_size = (uint64_t) store->header->stride * sizeof(float);
 	/* readers look at eight states at a time */
@@ -344,7 +343,14 @@ grow_regions(IqdbStore *store, const IqdbEngine *engine, uint32_t count, IqdbErr
 	IQDB_TRY(iqdb_arena_grow(store->arena, IQDB_REGION_SLOTS, (uint64_t) count * sizeof(IqdbSlot), err));
 	IQDB_TRY(iqdb_arena_grow(store->arena, IQDB_REGION_STATES, state_bytes, err));
 	IQDB_TRY(iqdb_arena_grow(store->arena, IQDB_REGION_NORMS, count * norm_bytes(&store->header->options), err));
-	IQDB_TRY(iqdb_arena_grow(store->arena, IQDB_REGION_VECTORS, count * vector_size, err));
+	return iqdb_arena_grow(store->arena, IQDB_REGION_VECTORS, count * vector_size, err);
+}
+
+/* Room for slots below count in every region. */
+static IqdbStatus
+grow_regions(IqdbStore *store, const IqdbEngine *engine, uint32_t count, IqdbError *err)
+{
+	IQDB_TRY(iqdb_store_room(store, count, err));
 	return engine->reserve(store, count, err);
 }
 

@@ -241,6 +241,12 @@ const unsigned char *iqdb_store_metadata(const IqdbStore *store, uint32_t slot, 
 uint32_t iqdb_store_find(const IqdbStore *store, IqdbId id);
 
 /*
+ * Room for slots below count, so that what has no row there yet can be read: an engine that loads asks for it before it goes
+ * beyond the slots in use. Caller holds ROWS exclusive. Errors: those of iqdb_arena_grow.
+ */
+IqdbStatus iqdb_store_room(IqdbStore *store, uint32_t count, IqdbError *err) IQDB_MUST_CHECK;
+
+/*
  * Lets go of a DEAD slot: called by an engine when none of its links leads there any more. The slot waits in limbo until
  * iqdb_store_reclaim(). Takes ROWS.
  */

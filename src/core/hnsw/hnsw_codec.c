@@ -493,12 +493,15 @@ iqdbi_hnsw_load(IqdbStore *store, IqdbSource *source, IqdbError *err)
 
 	iqdbi_hnsw_view(&load.graph, store);
 	IQDB_TRY(load_header(&load, source, err));
-	/* nodes of rows removed at the end of the slots still lead to others; how many of those is not believed */
+	/*
+	 * Nodes of rows removed at the end of the slots still lead to others; how many of those is not believed. Searches that
+	 * repair the graph read what is in those slots, too.
+	 */
 	load.known = load.end < 2 * (uint64_t) slot_count ? load.end : 2 * slot_count;
 	if (load.known < slot_count)
 		load.known = slot_count;
 	iqdb_store_lock(store, IQDB_LOCK_ROWS, true);
-	if (iqdbi_hnsw_reserve(store, load.known, NULL) != IQDB_OK)
+	if (iqdb_store_room(store, load.known, NULL) != IQDB_OK || iqdbi_hnsw_reserve(store, load.known, NULL) != IQDB_OK)
 		load.known = slot_count;
 	iqdb_store_unlock(store, IQDB_LOCK_ROWS, true);
 	iqdb_topk_init(&load.twins, &store->host->allocator, SIZE_MAX);
