@@ -309,12 +309,125 @@ helpers_of_a_build_change_nothing_but_its_time(void **state)
 	samples_free(&samples);
 }
 
+/*
+ * A helper of one build, called in between by the one who builds: he does some units and then is cancelled, has no memory, or
+ * goes on to the end.
+ */
+typedef struct Meanwhile
+{
+	IqdbIndex  helper;
+	IqdbHost   host;
+	int64_t    units;       /* the helper polls so many times until he is cancelled */
+	int64_t    polls;       /* of the builder until he is cancelled; negative: never */
+	bool       short_of_memory;
+	bool       helped;
+	IqdbStatus worst;       /* what the helper met, but for being cancelled */
+} Meanwhile;
+
+static bool
+helper_cancelled(void *arg)
+{
+	Meanwhile *meanwhile = arg;
+
+	return meanwhile->units-- <= 0;
+}
+
+static void *
+resize_or_not(void *arg, void *pointer, size_t old_size, size_t new_size)
+{
+	Meanwhile *meanwhile = arg;
+
+	if (meanwhile->short_of_memory && new_size > 0)
+		return NULL;
+	return iqdb_allocator_libc.resize(iqdb_allocator_libc.arg, pointer, old_size, new_size);
+}
+
+static bool
+help_meanwhile(void *arg)
+{
+	Meanwhile *meanwhile = arg;
+	IqdbStatus status;
+	bool       worked;
+
+	meanwhile->units = 3;
+	status = iqdb_index_assist(&meanwhile->helper, &worked, NULL);
+	meanwhile->helped |= worked;
+	if (status != IQDB_OK && status != IQDB_ERR_CANCELLED)
+		meanwhile->worst = status;
+	return meanwhile->polls >= 0 && meanwhile->polls-- == 0;
+}
+
+static void
+meanwhile_start(Meanwhile *meanwhile, MemoryIndex *memory)
+{
+	*meanwhile = (Meanwhile) {.polls = -1, .worst = IQDB_OK};
+	meanwhile->host = memory->host;
+	meanwhile->host.allocator = (IqdbAllocator) {.resize = resize_or_not, .arg = meanwhile};
+	meanwhile->host.cancelled = helper_cancelled;
+	meanwhile->host.cancel_arg = meanwhile;
+	assert_int_equal(iqdb_index_attach(&meanwhile->helper, &memory->arena, &meanwhile->host, NULL, NULL), IQDB_OK);
+	memory->host.cancelled = help_meanwhile;
+	memory->host.cancel_arg = meanwhile;
+}
+
+/* Nothing is left of a training that failed, and nothing is in its way. */
+static void
+assert_as_before(MemoryIndex *memory, uint32_t trained)
+{
+	assert_true(memory_index_sound(&memory->index));
+	assert_int_equal(samples_stats(&memory->index).trained, trained);
+	assert_int_equal(samples_stats(&memory->index).unlinked, trained ? 0 : BUILD_ROWS);
+}
+
+static void
+a_helper_may_go_or_fail_at_any_unit(void **state)
+{
+	IqdbIndexOptions options = iqdb_index_options_default(IQDB_ENGINE_IVF, DIM, IQDB_METRIC_L2);
+	Samples          samples;
+	MemoryIndex      memory;
+	Meanwhile        meanwhile;
+
+	(void) state;
+	options.lists = BUILD_LISTS;
+	samples_make(&samples, BUILD_ROWS, 0, DIM, 30, 0.3, SEED);
+	memory_index_create(&memory, &options, &iqdb_locks_none, NULL, MEMORY_MAX);
+	samples_put(&samples, &memory.index, 0, BUILD_ROWS, false);
+	meanwhile_start(&meanwhile, &memory);
+	for (uint32_t trained = 0; trained < 2; trained++)
+	{
+		IqdbStatus status = IQDB_ERR_CANCELLED;
+
+		meanwhile.polls = -1;
+		meanwhile.short_of_memory = true;
+		assert_int_equal(iqdb_index_maintain(&memory.index, IQDB_MAINTAIN_OPTIMIZE, NULL), IQDB_ERR_NOMEM);
+		assert_int_equal(meanwhile.worst, IQDB_ERR_NOMEM);
+		assert_as_before(&memory, trained);
+		meanwhile.short_of_memory = false;
+		meanwhile.worst = IQDB_OK;
+		meanwhile.helped = false;
+		for (int64_t polls = 0; status == IQDB_ERR_CANCELLED; polls += 1 + polls / 16)
+		{
+			meanwhile.polls = polls;
+			status = iqdb_index_maintain(&memory.index, IQDB_MAINTAIN_OPTIMIZE, NULL);
+			if (status == IQDB_ERR_CANCELLED)
+				assert_as_before(&memory, trained);
+		}
+		assert_int_equal(status, IQDB_OK);
+		assert_int_equal(meanwhile.worst, IQDB_OK);
+		assert_true(meanwhile.helped);
+		assert_as_before(&memory, 1);
+	}
+	memory_index_destroy(&memory);
+	samples_free(&samples);
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(searches_see_every_row_whatever_the_others_do),
 		cmocka_unit_test(helpers_of_a_build_change_nothing_but_its_time),
+		cmocka_unit_test(a_helper_may_go_or_fail_at_any_unit),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
