@@ -21,6 +21,9 @@
 #define BATCH_BYTES (8 * 1024 * 1024)
 #define BATCH_ENTRIES 1024
 
+/* So many attempts make way for every interrupt. */
+#define YIELDS_MAX 5
+
 static inline void
 lock_apply(const IqdbPgArena *arena)
 {
@@ -193,18 +196,33 @@ has_lost_file(Relation index, IqdbPgArena *arena, IqdbStatus status, const IqdbE
 	return true;
 }
 
+/*
+ * Before each attempt at something that makes way for every interrupt. Some interrupts come again and again, as
+ * client_connection_check_interval has it, and a training begins anew after each: so from some attempt on, only a cancel or
+ * the end of the process stops it.
+ */
+static void
+before_attempt(IqdbPgView *view, int attempt)
+{
+	CHECK_FOR_INTERRUPTS();
+	if (attempt < YIELDS_MAX)
+		iqdb_pg_host_yielding(&view->host);
+	else
+		view->host.cancelled = iqdb_pg_host(CurrentMemoryContext).cancelled;
+}
+
 void
 iqdb_pg_link(Relation index, IqdbPgArena *arena, uint32 slot)
 {
 	IqdbPgView	view;
 	IqdbStatus	status;
 	IqdbError	error;
+	int			attempt = 0;
 
 	iqdb_pg_view(&view, arena);
-	iqdb_pg_host_yielding(&view.host);
 	do
 	{
-		CHECK_FOR_INTERRUPTS();
+		before_attempt(&view, attempt++);
 		error.code = IQDB_OK;
 		IQDB_PG_FAIL_POINT("link");
 		status = iqdb_index_link(&view.index, slot, &error);
@@ -219,13 +237,13 @@ iqdb_pg_link_pending(Relation index, IqdbPgArena *arena, uint64 max_rows)
 	IqdbPgView	view;
 	IqdbStatus	status;
 	IqdbError	error;
+	int			attempt = 0;
 	uint64		linked;
 
 	iqdb_pg_view(&view, arena);
-	iqdb_pg_host_yielding(&view.host);
 	do
 	{
-		CHECK_FOR_INTERRUPTS();
+		before_attempt(&view, attempt++);
 		error.code = IQDB_OK;
 		status = iqdb_index_link_pending(&view.index, max_rows > 0 ? max_rows : 256, &linked, &error);
 		if (iqdb_pg_is_want_of_room(status) || has_lost_file(index, arena, status, &error))
@@ -241,12 +259,12 @@ iqdb_pg_maintain(Relation index, IqdbPgArena *arena, IqdbMaintain what)
 	IqdbPgView	view;
 	IqdbStatus	status;
 	IqdbError	error;
+	int			attempt = 0;
 
 	iqdb_pg_view(&view, arena);
-	iqdb_pg_host_yielding(&view.host);
 	do
 	{
-		CHECK_FOR_INTERRUPTS();
+		before_attempt(&view, attempt++);
 		error.code = IQDB_OK;
 		status = iqdb_index_maintain(&view.index, what, &error);
 	} while (status == IQDB_ERR_CANCELLED);

@@ -77,6 +77,11 @@ for my $method (@methods)
 	# ---- time limits ----
 	makes_way("$method: CREATE INDEX", "CREATE INDEX ${t}_v ON $t USING $method (v)",
 		sub { $node->safe_psql('postgres', "DROP INDEX IF EXISTS ${t}_v") });
+	# an interrupt that comes again and again does not make it begin anew for ever
+	$node->safe_psql('postgres', "DROP INDEX IF EXISTS ${t}_v");
+	my (undef, undef, $said) = $node->psql('postgres', "SET statement_timeout = '60s'; "
+		  . "SET client_connection_check_interval = '20ms'; CREATE INDEX ${t}_v ON $t USING $method (v)");
+	is($said, '', "$method: CREATE INDEX ends however often the server looks whether its client is there");
 	$node->safe_psql('postgres', "CREATE INDEX IF NOT EXISTS ${t}_v ON $t USING $method (v)");
 	makes_way("$method: a search for every row", "SELECT count(*) FROM (SELECT 1 FROM $t ORDER BY $distance) s");
 	makes_way("$method: many searches", 'SELECT count(*) FROM generate_series(1, 400) i, '
