@@ -52,10 +52,10 @@ rows_scored_by_graph(const IqdbIndexOptions *options, double rows)
 static double
 rows_scored_by_lists(const IqdbIndexOptions *options, double rows)
 {
-	double		lists = options->lists > 0 ? options->lists : 3 * sqrt(rows);
+	double		lists = iqdb_index_estimate_lists(options, (uint64) rows);
 	double		probes = iqdb_ivf_probes > 0 ? iqdb_ivf_probes : options->probes > 0 ? options->probes : 8;
 
-	return lists / 2 + rows * Min(probes / lists, 1);
+	return lists > 0 ? lists / 2 + rows * Min(probes / lists, 1) : rows;
 }
 
 /* Rows an engine scores before its first answer. */

@@ -305,7 +305,7 @@ distances_per_row(const IqdbIndexOptions *options, double rows)
 			return Min(rows, options->ef_construction * (2.0 + options->m * 0.35)) + options->m * 16.0;
 		case IQDB_ENGINE_IVF:
 			{
-				double		lists = options->lists > 0 ? options->lists : 3.0 * sqrt(rows);
+				double		lists = iqdb_index_estimate_lists(options, (uint64) rows);
 				double		compared = lists <= 2048 ? lists : 512 + sqrt(lists);
 				double		sample = Min(options->training_sample, 48.0 * lists) / Max(rows, 1);
 

@@ -453,6 +453,35 @@ training_happens_by_itself(void **state)
 	world_close(&world);
 }
 
+/* What a planner is told of lists is what building makes of them. */
+static void
+lists_are_as_many_as_estimated(void **state)
+{
+	static const IqdbQuantization codes[] = {IQDB_QUANTIZATION_NONE, IQDB_QUANTIZATION_BQ};
+	IqdbIndexOptions              options = iqdb_index_options_default(IQDB_ENGINE_IVF, 8, IQDB_METRIC_L2);
+	Samples                       samples;
+	uint32_t                      lists[2];
+
+	(void) state;
+	samples_make(&samples, 16000, 1, 8, 50, 0.5, SEED);
+	for (int i = 0; i < 2; i++)
+	{
+		MemoryIndex memory;
+
+		options.quantization = codes[i];
+		options.vectors = IQDB_VECTORS_MEMORY;
+		memory_index_create(&memory, &options, &iqdb_locks_none, NULL, MEMORY_MAX);
+		samples_put(&samples, &memory.index, 0, 16000, true);
+		assert_int_equal(iqdb_index_maintain(&memory.index, IQDB_MAINTAIN_BUILD, NULL), IQDB_OK);
+		lists[i] = samples_stats(&memory.index).lists;
+		assert_int_equal(lists[i], iqdb_index_estimate_lists(&options, 16000));
+		memory_index_destroy(&memory);
+	}
+	assert_true(lists[1] < lists[0]);
+	assert_int_equal(iqdb_index_estimate_lists(&options, 10), 0);
+	samples_free(&samples);
+}
+
 /* Cleaning trains anew what has outgrown its lists. */
 static void
 vacuum_trains_what_has_outgrown_its_lists(void **state)
@@ -1445,6 +1474,7 @@ main(void)
 		cmocka_unit_test(any_number_of_rows_works),
 		cmocka_unit_test(strange_rows_are_kept),
 		cmocka_unit_test(training_happens_by_itself),
+		cmocka_unit_test(lists_are_as_many_as_estimated),
 		cmocka_unit_test(vacuum_trains_what_has_outgrown_its_lists),
 		cmocka_unit_test(drift_is_noticed_and_mended),
 		cmocka_unit_test(same_seed_gives_the_same_index),

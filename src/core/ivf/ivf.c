@@ -47,7 +47,7 @@ lists_max(const IqdbIndexOptions *options, uint64_t slots)
 	if (options->lists > 0)
 		return options->lists;
 	free_choice.lists = 0;
-	automatic = iqdbi_ivf_wanted_lists(&free_choice, slots);
+	automatic = iqdb_ivf_wanted_lists(&free_choice, slots);
 	return automatic > 0 ? automatic : 1;
 }
 
@@ -100,7 +100,7 @@ static uint64_t
 ivf_bytes_beside(const IqdbIndexOptions *options, uint64_t rows)
 {
 	IqdbiIvf ivf;
-	uint32_t lists = iqdbi_ivf_wanted_lists(options, rows);
+	uint32_t lists = iqdb_ivf_wanted_lists(options, rows);
 
 	iqdbi_ivf_shape(&ivf, options, 0);
 	/* centres, of each list half a block that stays empty, and wider home words where there are many */
@@ -114,7 +114,7 @@ ivf_snapshot_bytes(const IqdbIndexOptions *options, uint64_t rows)
 	IqdbiIvf ivf;
 
 	iqdbi_ivf_shape(&ivf, options, 0);
-	return rows * sizeof(uint32_t) + iqdbi_ivf_wanted_lists(options, rows) * ivf.work_dim * sizeof(float);
+	return rows * sizeof(uint32_t) + iqdb_ivf_wanted_lists(options, rows) * ivf.work_dim * sizeof(float);
 }
 
 static IqdbStatus

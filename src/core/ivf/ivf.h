@@ -19,6 +19,9 @@ extern const IqdbEngine iqdb_ivf_engine;
 IqdbStatus iqdb_ivf_suggest_probes(IqdbStore *store, double coverage, uint32_t *probes_out,
 								   IqdbError *err) IQDB_MUST_CHECK;
 
+/* Lists for so many rows: the option, or the automatic number. 0: too few rows to train. */
+uint32_t iqdb_ivf_wanted_lists(const IqdbIndexOptions *options, uint64_t rows);
+
 /* Probes that a search takes when neither it nor the index names a number; 0 while the index is not trained. */
 uint32_t iqdb_ivf_automatic_probes(const IqdbStore *store);
 

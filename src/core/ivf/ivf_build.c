@@ -286,7 +286,7 @@ IqdbStatus
 iqdbi_ivf_retrain(const IqdbiIvf *ivf, IqdbError *err)
 {
 	uint64_t     live = atomic_load_explicit(&ivf->store->header->live_count, memory_order_acquire);
-	uint32_t     lists = iqdbi_ivf_wanted_lists(&ivf->store->header->options, live);
+	uint32_t     lists = iqdb_ivf_wanted_lists(&ivf->store->header->options, live);
 	uint32_t     current = atomic_load_explicit(&ivf->header->current, memory_order_acquire);
 	Build        build = {.ivf = ivf, .edition = current == 1 ? 1 : 0};
 	IqdbiTrained trained;

@@ -607,9 +607,6 @@ void iqdbi_coarse_assign_rows(IqdbiScratch *scratch, const IqdbiModel *model, co
 
 /* ---- training (ivf_train.c) -------------------------------------------------------------------------------------- */
 
-/* Lists for so many rows: the option, or the automatic number. 0: too few rows to train. */
-uint32_t iqdbi_ivf_wanted_lists(const IqdbIndexOptions *options, uint64_t rows);
-
 /* A model in private memory. */
 typedef struct IqdbiTrained
 {

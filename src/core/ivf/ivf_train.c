@@ -85,7 +85,7 @@ typedef struct Training
 } Training;
 
 uint32_t
-iqdbi_ivf_wanted_lists(const IqdbIndexOptions *options, uint64_t rows)
+iqdb_ivf_wanted_lists(const IqdbIndexOptions *options, uint64_t rows)
 {
 	double lists;
 
