@@ -507,6 +507,7 @@ iqdb_pg_arena_create(Relation index, const IqdbPgMeta *meta, const IqdbIndexOpti
 		entry = new_entry(iqdb_pg_file_number(iqdb_pg_rel_file(index)), &meta->generation);
 		entry->fallback = choice > 0;
 		entry->is_private = is_private;
+		entry->is_made_here = true;
 		if (!is_private)
 		{
 			iqdb_pg_arena_path(path, choice, MyDatabaseId, entry->relation_number, &meta->generation);
@@ -568,13 +569,16 @@ iqdb_pg_arena_is_stale(const IqdbPgArena *arena)
 		 !is_file(arena->vectors_path, arena->vectors_device, arena->vectors_inode));
 }
 
-/* Has nobody any use for it? One that is unfinished now never will be: its maker's statement failed. */
+/*
+ * Has nobody any use for it? One that its maker finds unfinished now never will be: his statement failed. Workers that only
+ * help him leave it to him: he and the others are still at it when one of them fails.
+ */
 static bool
 is_over(IqdbPgArena *entry)
 {
 	uint32		state = pg_atomic_read_u32(&entry->shared->state);
 
-	if (state == IQDB_PG_LOADING)
+	if (state == IQDB_PG_LOADING && entry->is_made_here)
 		iqdb_pg_arena_discard(entry);
 	/* the server does not say which temporary relations a transaction drops */
 	return state != IQDB_PG_READY || (entry->is_private && access(entry->path, F_OK) != 0 && errno == ENOENT);

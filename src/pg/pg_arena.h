@@ -110,6 +110,7 @@ typedef struct IqdbPgArena
 	uint32		relation_number;
 	IqdbPgGeneration generation;
 	bool		is_private;
+	bool		is_made_here;	/* by this process, not found */
 	bool		fallback;		/* not in the first choice of folder */
 	uint64		device;
 	uint64		inode;
