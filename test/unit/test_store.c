@@ -764,11 +764,10 @@ typedef struct Shared
 	_Atomic size_t errors;
 } Shared;
 
-/* Every row says the same number in id, vector and metadata. */
-static void *
-scan_main(void *arg)
+/* Looks at all LIVE rows again and again. */
+static void
+scan_rows(Shared *shared, bool (*is_whole)(const IqdbStore *store, uint32_t slot))
 {
-	Shared          *shared = arg;
 	const IqdbStore *store = &shared->memory.index.store;
 
 	while (!shared->stop)
@@ -777,22 +776,30 @@ scan_main(void *arg)
 
 		iqdb_store_lock(store, IQDB_LOCK_STRUCTURE, false);
 		for (uint32_t slot = 0; slot < count; slot++)
-		{
-			size_t               length;
-			const unsigned char *metadata;
-			uint32_t             number;
-
-			if (iqdb_store_state(store, slot) != IQDB_ROW_LIVE)
-				continue;
-			metadata = iqdb_store_metadata(store, slot, &length);
-			memcpy(&number, metadata, sizeof(number));
-			shared->errors += length != sizeof(number) || iqdb_store_vector(store, slot)[0] != (float) number ||
-							  iqdb_store_vector(store, slot)[DIM - 1] != (float) number ||
-							  iqdb_store_id(store, slot).number != number % 100;
-		}
+			shared->errors += iqdb_store_state(store, slot) == IQDB_ROW_LIVE && !is_whole(store, slot);
 		iqdb_store_unlock(store, IQDB_LOCK_STRUCTURE, false);
 		shared->rounds++;
 	}
+}
+
+/* Every row says the same number in id, vector and metadata. */
+static bool
+says_one_number(const IqdbStore *store, uint32_t slot)
+{
+	size_t               length;
+	uint32_t             number;
+	const unsigned char *metadata = iqdb_store_metadata(store, slot, &length);
+
+	memcpy(&number, metadata, sizeof(number));
+	return length == sizeof(number) && iqdb_store_vector(store, slot)[0] == (float) number &&
+		   iqdb_store_vector(store, slot)[DIM - 1] == (float) number &&
+		   iqdb_store_id(store, slot).number == number % 100;
+}
+
+static void *
+scan_main(void *arg)
+{
+	scan_rows(arg, says_one_number);
 	return NULL;
 }
 
@@ -866,34 +873,21 @@ readers_never_see_half_a_row(void **state)
 }
 
 /* Rows have metadata from some moment on, each its own number in it. */
+static bool
+has_metadata_if_late(const IqdbStore *store, uint32_t slot)
+{
+	size_t               length;
+	uint64_t             number = iqdb_store_number(store, slot);
+	bool                 has = iqdb_store_vector(store, slot)[0] > 0;
+	const unsigned char *metadata = iqdb_store_metadata(store, slot, &length);
+
+	return has == (metadata != NULL) && (!has || memcmp(metadata, &number, sizeof(number)) == 0);
+}
+
 static void *
 late_main(void *arg)
 {
-	Shared          *shared = arg;
-	const IqdbStore *store = &shared->memory.index.store;
-
-	while (!shared->stop)
-	{
-		uint32_t count = atomic_load_explicit(&store->header->slot_count, memory_order_acquire);
-
-		iqdb_store_lock(store, IQDB_LOCK_STRUCTURE, false);
-		for (uint32_t slot = 0; slot < count; slot++)
-		{
-			size_t               length;
-			const unsigned char *metadata;
-			uint64_t             number;
-			bool                 has;
-
-			if (iqdb_store_state(store, slot) != IQDB_ROW_LIVE)
-				continue;
-			number = iqdb_store_number(store, slot);
-			has = iqdb_store_vector(store, slot)[0] > 0;
-			metadata = iqdb_store_metadata(store, slot, &length);
-			shared->errors += has != (metadata != NULL) || (has && memcmp(metadata, &number, sizeof(number)) != 0);
-		}
-		iqdb_store_unlock(store, IQDB_LOCK_STRUCTURE, false);
-		shared->rounds++;
-	}
+	scan_rows(arg, has_metadata_if_late);
 	return NULL;
 }
 

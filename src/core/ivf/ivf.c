@@ -82,7 +82,7 @@ ivf_reserves(const IqdbIndexOptions *options, uint64_t slots_max, uint64_t reser
 		reserves_out[IQDBI_IVF_BLOCKS + edition] = blocks * ivf.rows.size;
 		reserves_out[IQDBI_IVF_LINKS + edition] = blocks * sizeof(uint32_t);
 	}
-	reserves_out[IQDBI_IVF_WORK] = iqdbi_fill_reserve(slots_max, lists);
+	reserves_out[IQDBI_IVF_WORK] = iqdbi_fill_bytes(slots_max, lists);
 	reserves_out[IQDBI_IVF_WAITING] = (slots_max / IQDBI_SPAN_SLOTS + 1) * sizeof(IqdbiSpan);
 }
 

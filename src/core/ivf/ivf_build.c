@@ -1,5 +1,5 @@
 /*
- * ivf_build.c - editions: filling the lists of a freshly trained model, putting it in place, and cleaning lists.
+ * ivf_build.c - editions: from a freshly trained model to lists that are searched, and cleaning lists.
  *
  * Owns: who may be where when. An edition is a model with its lists; there are two, and one of them is current (or none,
  * before the first training). A new one is filled aside while searches and writers go on with the old: what is put
@@ -8,7 +8,6 @@
  */
 #include "core/ivf/ivf_private.h"
 
-#include <float.h>
 #include <string.h>
 
 #define SLOTS_PER_STRETCH 256u
@@ -110,7 +109,6 @@ typedef struct Build
 {
 	const IqdbiIvf *ivf;
 	uint32_t        edition;
-	IqdbiModel      model;
 	uint32_t        slots;   /* slots looked at: below this */
 	uint64_t        horizon; /* rows of this sequence and later came after the start */
 } Build;
@@ -136,7 +134,6 @@ place_model(Build *build, const IqdbiTrained *trained, IqdbError *err)
 	edition->spread = 0.0f;
 	edition->radius2 = model->radius2;
 	edition->rows = atomic_load_explicit(&ivf->store->header->live_count, memory_order_relaxed);
-	iqdbi_model_view(ivf, build->edition, &build->model);
 	return IQDB_OK;
 }
 
@@ -148,7 +145,7 @@ open_edition(Build *build, IqdbError *err)
 {
 	const IqdbiIvf  *ivf = build->ivf;
 	IqdbStoreHeader *header = ivf->store->header;
-	uint64_t         size = iqdbi_home_size(build->model.lists);
+	uint64_t         size = iqdbi_home_size(ivf->header->editions[build->edition].lists);
 	uint32_t         slots = atomic_load_explicit(&header->slot_count, memory_order_acquire);
 	IqdbStatus       status;
 
@@ -326,7 +323,6 @@ iqdbi_ivf_adopt(const IqdbiIvf *ivf, const uint32_t *where, uint32_t slots, Iqdb
 	Build      build = {.ivf = ivf, .edition = 0};
 	IqdbStatus status;
 
-	iqdbi_model_view(ivf, 0, &build.model);
 	status = open_edition(&build, err);
 	if (status == IQDB_OK && build.slots != slots)
 		status = iqdb_fail(err, IQDB_ERR_STATE, "rows were put while an index was loaded");

@@ -29,16 +29,10 @@ typedef struct Fill
 	uint32_t       *starts; /* WORK: lists + 1 */
 } Fill;
 
-static uint64_t
-work_bytes(uint32_t slots, uint32_t lists)
-{
-	return (2 * (uint64_t) slots + lists + 1) * sizeof(uint32_t);
-}
-
 uint64_t
-iqdbi_fill_reserve(uint64_t slots_max, uint64_t lists_max)
+iqdbi_fill_bytes(uint64_t slots, uint64_t lists)
 {
-	return (2 * slots_max + lists_max + 1) * sizeof(uint32_t);
+	return (2 * slots + lists + 1) * sizeof(uint32_t);
 }
 
 /* What the task says must stand. */
@@ -297,7 +291,7 @@ iqdbi_fill_edition(const IqdbiIvf *ivf, uint32_t edition, uint32_t slots, uint64
 	Fill       fill;
 	IqdbStatus status;
 
-	IQDB_TRY(iqdbi_ivf_grow(ivf, IQDBI_IVF_WORK, work_bytes(slots, lists), err));
+	IQDB_TRY(iqdbi_ivf_grow(ivf, IQDBI_IVF_WORK, iqdbi_fill_bytes(slots, lists), err));
 	task->edition = edition;
 	task->slots = slots;
 	task->horizon = horizon;

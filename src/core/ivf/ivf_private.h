@@ -645,8 +645,8 @@ void iqdbi_row_linked(const IqdbiIvf *ivf, uint32_t edition, uint32_t list, uint
 
 /* ---- filling (ivf_fill.c) ---------------------------------------------------------------------------------------- */
 
-/* Reserve of region WORK. */
-uint64_t iqdbi_fill_reserve(uint64_t slots_max, uint64_t lists_max);
+/* Bytes of region WORK for so many slots and lists. */
+uint64_t iqdbi_fill_bytes(uint64_t slots, uint64_t lists);
 
 /*
  * Puts the rows of slots below `slots` and sequences below horizon, whose home words are PENDING, into the lists of an
