@@ -393,7 +393,7 @@ typedef struct IqdbiBeam
 
 void iqdbi_beam_init(IqdbiBeam *beam, const IqdbAllocator *allocator);
 void iqdbi_beam_free(IqdbiBeam *beam);
-/* Empties the beam. */
+/* Empties the beam. A capacity is at least 1. */
 IqdbStatus iqdbi_beam_reset(IqdbiBeam *beam, size_t capacity) IQDB_MUST_CHECK;
 /* A node with key < bound, as a result or only as a way to others. */
 IqdbStatus iqdbi_beam_result(IqdbiBeam *beam, float key, uint32_t slot) IQDB_MUST_CHECK;

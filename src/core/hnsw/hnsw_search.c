@@ -269,14 +269,27 @@ rerank(IqdbiHnswCursor *cursor, size_t ranks, IqdbiPause *pause_out)
 	return IQDB_OK;
 }
 
+/*
+ * How many ranks the next search answers for: at least one, so that the beam, four times as many next time, grows whatever
+ * the settings are.
+ */
+static size_t
+ranks_answered(const IqdbiHnswCursor *cursor)
+{
+	size_t half = cursor->beam / 2;
+
+	if (cursor->base.params.expected > half)
+		return cursor->beam;
+	return half > 0 ? half : 1;
+}
+
 /* One search; STRUCTURE is held. */
 static IqdbStatus
 graph_attempt(IqdbiHnswCursor *cursor, IqdbiPause *pause_out)
 {
 	size_t live = atomic_load_explicit(&cursor->base.store->header->live_count, memory_order_relaxed);
 	size_t pending = atomic_load_explicit(&cursor->graph.header->pending, memory_order_relaxed);
-	size_t expected = cursor->base.params.expected;
-	size_t ranks = expected <= cursor->beam / 2 ? cursor->beam / 2 : cursor->beam;
+	size_t ranks = ranks_answered(cursor);
 
 	*pause_out = IQDBI_PAUSE_CONTINUE;
 	iqdb_topk_clear(&cursor->found);
@@ -451,6 +464,15 @@ iqdbi_hnsw_cursor_end(IqdbCursor *base)
 	iqdbi_walk_free(&cursor->walk);
 }
 
+/* The next round, and a look at cancel before it: a round may be over before its first stretch is. */
+static IqdbStatus
+next_round(IqdbiHnswCursor *cursor)
+{
+	if (iqdb_host_cancelled(cursor->base.store->host))
+		return IQDB_ERR_CANCELLED;
+	return cursor->phase == IQDBI_PHASE_GRAPH ? next_of_graph(cursor) : next_of_scan(cursor);
+}
+
 static IqdbStatus
 search_failed(IqdbiHnswCursor *cursor, IqdbStatus status, IqdbError *err)
 {
@@ -479,10 +501,8 @@ iqdbi_hnsw_cursor_next(IqdbCursor *base, IqdbHit *hits, size_t capacity, size_t 
 		}
 		if (cursor->last)
 			cursor->phase = IQDBI_PHASE_END;
-		else if (cursor->phase == IQDBI_PHASE_GRAPH)
-			status = next_of_graph(cursor);
 		else
-			status = next_of_scan(cursor);
+			status = next_round(cursor);
 		if (status != IQDB_OK)
 			return search_failed(cursor, status, err);
 	}
