@@ -5,7 +5,8 @@
  * row that is nearer than one it has handed out already. Handed out at once it would break the order that the caller was
  * promised; dropped, it would break the promise that every row comes at last. Such rows are held back until the engine
  * has no more, and then come in their own order: whoever stops before that sees an ordered stream. How many there are is
- * how many the engine missed at first.
+ * how many the engine missed at first. The promise is about keys: of rows with equal keys, which the engine hands out by
+ * sequence as far as it knows them, one that is found later is in order still.
  */
 #include "core/db/index_private.h"
 
@@ -143,6 +144,13 @@ sort_late(IqdbCursor *cursor)
 	}
 }
 
+/* Is the row nearer than one that was handed out before it? Equal keys are no disorder; a key that is no number is last. */
+static bool
+is_late(const IqdbHit *hit, const IqdbHit *last)
+{
+	return hit->key < last->key || (isnan(last->key) && !isnan(hit->key));
+}
+
 /* Keeps the hits that follow what was handed out, and returns how many; the others are held back. */
 static IqdbStatus
 keep_ordered(IqdbCursor *cursor, IqdbHit *hits, size_t *count, IqdbError *err)
@@ -151,7 +159,7 @@ keep_ordered(IqdbCursor *cursor, IqdbHit *hits, size_t *count, IqdbError *err)
 
 	for (size_t i = 0; i < *count; i++)
 	{
-		if (cursor->started && before(&hits[i], &cursor->last))
+		if (cursor->started && is_late(&hits[i], &cursor->last))
 			IQDB_TRY(hold_back(cursor, &hits[i], err));
 		else
 		{

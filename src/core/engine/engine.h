@@ -11,7 +11,8 @@
  *
  * Order: a cursor returns rows nearest first by (rank key, sequence), keys of full precision, and every LIVE row is
  * returned at last if the caller goes on. An approximate engine that goes on may find a row that precedes one it has
- * returned; it returns it when it finds it, and the door (db/index_cursor.c) holds it back to the stream's end. Searches
+ * returned; it returns it when it finds it, and the door (db/index_cursor.c) holds it back to the stream's end, unless it
+ * has the key of the last one handed out: the promise of order to callers is about keys only. Searches
  * take STRUCTURE shared for one stretch of work of at most about a millisecond, release it between stretches, and poll
  * cancel there. No lock is held when a function returns.
  */
