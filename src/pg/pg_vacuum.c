@@ -15,6 +15,7 @@
 #include "commands/vacuum.h"
 #include "miscadmin.h"
 #include "storage/bufmgr.h"
+#include "utils/timestamp.h"
 
 #include "pg/pg_am.h"
 #include "pg/pg_compat.h"
@@ -28,6 +29,9 @@
 #include "pg/pg_worker.h"
 
 #define IDS_PER_BATCH 1024
+
+/* A process that vacuums many tables sweeps once in so many milliseconds. */
+#define SWEEP_INTERVAL 60000
 
 /* Journals the removal of a batch, and applies it where that can be done at once. Removing needs no room. */
 static void
@@ -214,6 +218,26 @@ snapshot_if_due(Relation index, IqdbPgArena *arena)
 							 iqdb_pg_error_text(&error))));
 }
 
+/*
+ * The sweep reads the folders of all indexes of this database, and may open each of them. After every index of a VACUUM of
+ * many partitions that would be work in proportion to the square of their number, so a process remembers when it swept
+ * last. What it does not remove now is not lost: only files older than an hour are removed at all.
+ */
+static void
+sweep_now_and_then(void)
+{
+	static TimestampTz last;
+	static Oid	database;
+	TimestampTz now = GetCurrentTimestamp();
+
+	if (database == MyDatabaseId && !TimestampDifferenceExceeds(last, now, SWEEP_INTERVAL))
+		return;
+	IQDB_PG_FAIL_POINT("vacuum-sweep");
+	iqdb_pg_sweep();
+	database = MyDatabaseId;
+	last = now;
+}
+
 IndexBulkDeleteResult *
 iqdb_am_vacuumcleanup(IndexVacuumInfo *info, IndexBulkDeleteResult *stats)
 {
@@ -239,6 +263,6 @@ iqdb_am_vacuumcleanup(IndexVacuumInfo *info, IndexBulkDeleteResult *stats)
 			iqdb_pg_maintain(info->index, arena, IQDB_MAINTAIN_VACUUM);
 		snapshot_if_due(info->index, arena);
 	}
-	iqdb_pg_sweep();
+	sweep_now_and_then();
 	return stats;
 }

@@ -284,5 +284,12 @@ SQL
 	same($node, $table, "$method: and after a crash");
 }
 
+# VACUUM of many tables looks through the folders of own files once, not after each index.
+$node->safe_psql('postgres', "CREATE TABLE parts (id int, v iqvector(4)) PARTITION BY HASH (id);"
+	  . join('', map { "CREATE TABLE parts_$_ PARTITION OF parts FOR VALUES WITH (MODULUS 10, REMAINDER $_);" } 0 .. 9)
+	  . "CREATE INDEX ON parts USING iqdb_flat (v iqvector_l2_ops)");
+like(finish(background($node, 'vacuum-sweep:error', 'VACUUM parts')), qr/fail point "vacuum-sweep"/, 'VACUUM sweeps');
+is(finish(background($node, 'vacuum-sweep:error:1', 'VACUUM parts')), '', 'and sweeps once, however many partitions there are');
+
 $node->stop;
 done_testing();
