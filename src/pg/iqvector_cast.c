@@ -7,6 +7,7 @@
  */
 #include "postgres.h"
 
+#include "access/htup_details.h"
 #include "catalog/pg_type.h"
 #include "common/shortest_dec.h"
 #include "nodes/nodeFuncs.h"
@@ -254,10 +255,9 @@ Datum
 iqvector_to_jsonb(PG_FUNCTION_ARGS)
 {
 	IqVector       *vector = PG_GETARG_IQVECTOR_P(0);
-	JsonbParseState *state = NULL;
-	JsonbValue     *array;
+	IqdbPgJsonbState state = {0};
 
-	pushJsonbValue(&state, WJB_BEGIN_ARRAY, NULL);
+	iqdb_pg_push_jsonb(&state, WJB_BEGIN_ARRAY, NULL);
 	for (int i = 0; i < vector->dim; i++)
 	{
 		char       digits[FLOAT_SHORTEST_DECIMAL_LEN];
@@ -267,8 +267,8 @@ iqvector_to_jsonb(PG_FUNCTION_ARGS)
 		element.type = jbvNumeric;
 		element.val.numeric = DatumGetNumeric(DirectFunctionCall3(numeric_in, CStringGetDatum(digits),
 																  ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1)));
-		pushJsonbValue(&state, WJB_ELEM, &element);
+		iqdb_pg_push_jsonb(&state, WJB_ELEM, &element);
 	}
-	array = pushJsonbValue(&state, WJB_END_ARRAY, NULL);
-	PG_RETURN_JSONB_P(JsonbValueToJsonb(array));
+	iqdb_pg_push_jsonb(&state, WJB_END_ARRAY, NULL);
+	PG_RETURN_JSONB_P(JsonbValueToJsonb(state.result));
 }

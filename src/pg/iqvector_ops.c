@@ -144,12 +144,12 @@ iqvector_binary_quantize(PG_FUNCTION_ARGS)
 	IqVector *vector = PG_GETARG_IQVECTOR_P(0);
 	Size      size = VARBITTOTALLEN(vector->dim);
 	VarBit   *result = (VarBit *) palloc0(size);
-	bits8    *bytes = VARBITS(result);
+	uint8    *bytes = VARBITS(result);
 
 	SET_VARSIZE(result, size);
 	VARBITLEN(result) = vector->dim;
 	for (int i = 0; i < vector->dim; i++)
-		bytes[i / BITS_PER_BYTE] |= (bits8) ((vector->x[i] > 0) << (BITS_PER_BYTE - 1 - i % BITS_PER_BYTE));
+		bytes[i / BITS_PER_BYTE] |= (uint8) ((vector->x[i] > 0) << (BITS_PER_BYTE - 1 - i % BITS_PER_BYTE));
 	PG_RETURN_VARBIT_P(result);
 }
 

@@ -5,6 +5,7 @@
 #include "postgres.h"
 
 #include "access/genam.h"
+#include "access/htup_details.h"
 #include "access/relation.h"
 #include "access/table.h"
 #include "access/xlog.h"
@@ -17,6 +18,7 @@
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
+#include "utils/tuplestore.h"
 
 #include "pg/pg_admin.h"
 #include "pg/pg_am.h"
@@ -94,6 +96,7 @@ iqdb_pg_init_set(FunctionCallInfo fcinfo)
 	{
 		tupdesc = CreateTemplateTupleDesc(1);
 		TupleDescInitEntry(tupdesc, 1, "result", get_func_rettype(fcinfo->flinfo->fn_oid), -1, 0);
+		iqdb_pg_finish_tupdesc(tupdesc);
 	}
 	result->returnMode = SFRM_Materialize;
 	result->setResult = tuplestore_begin_heap(true, false, work_mem);

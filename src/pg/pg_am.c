@@ -19,78 +19,55 @@
 #include "core/vec/metric.h"
 
 #include "pg/pg_am.h"
+#include "pg/pg_compat.h"
 #include "pg/pg_options.h"
 
-/* What all methods have in common; they differ in their options, and by those in their engine. */
-static IndexAmRoutine *
-routine(amoptions_function options)
-{
-	IndexAmRoutine *am = makeNode(IndexAmRoutine);
+/* What all methods have in common; they differ in their options, and by those in their engine. What is not named is off. */
+#define ROUTINE(options) \
+	{ \
+		.type = T_IndexAmRoutine, \
+		.amsupport = 1, \
+		.amcanorderbyop = true, \
+		.amoptionalkey = true, \
+		.amparallelvacuumoptions = VACUUM_OPTION_NO_PARALLEL, \
+		.ambuild = iqdb_am_build, \
+		.ambuildempty = iqdb_am_buildempty, \
+		.aminsert = iqdb_am_insert, \
+		.ambulkdelete = iqdb_am_bulkdelete, \
+		.amvacuumcleanup = iqdb_am_vacuumcleanup, \
+		.amcostestimate = iqdb_am_costestimate, \
+		.amoptions = options, \
+		.ambuildphasename = iqdb_am_buildphasename, \
+		.amvalidate = iqdb_am_validate, \
+		.ambeginscan = iqdb_am_beginscan, \
+		.amrescan = iqdb_am_rescan, \
+		.amgettuple = iqdb_am_gettuple, \
+		.amendscan = iqdb_am_endscan \
+	}
 
-	am->amstrategies = 0;
-	am->amsupport = 1;
-	am->amoptsprocnum = 0;
-	am->amcanorder = false;
-	am->amcanorderbyop = true;
-	am->amcanbackward = false;
-	am->amcanunique = false;
-	am->amcanmulticol = false;
-	am->amoptionalkey = true;
-	am->amsearcharray = false;
-	am->amsearchnulls = false;
-	am->amstorage = false;
-	am->amclusterable = false;
-	am->ampredlocks = false;
-	am->amcanparallel = false;
-	am->amcaninclude = false;
-	am->amusemaintenanceworkmem = false;
-	am->amparallelvacuumoptions = VACUUM_OPTION_NO_PARALLEL;
-	am->amkeytype = InvalidOid;
-
-	am->ambuild = iqdb_am_build;
-	am->ambuildempty = iqdb_am_buildempty;
-	am->aminsert = iqdb_am_insert;
-	am->ambulkdelete = iqdb_am_bulkdelete;
-	am->amvacuumcleanup = iqdb_am_vacuumcleanup;
-	am->amcanreturn = NULL;
-	am->amcostestimate = iqdb_am_costestimate;
-	am->amoptions = options;
-	am->amproperty = NULL;
-	am->ambuildphasename = iqdb_am_buildphasename;
-	am->amvalidate = iqdb_am_validate;
-	am->amadjustmembers = NULL;
-	am->ambeginscan = iqdb_am_beginscan;
-	am->amrescan = iqdb_am_rescan;
-	am->amgettuple = iqdb_am_gettuple;
-	am->amgetbitmap = NULL;
-	am->amendscan = iqdb_am_endscan;
-	am->ammarkpos = NULL;
-	am->amrestrpos = NULL;
-	am->amestimateparallelscan = NULL;
-	am->aminitparallelscan = NULL;
-	am->amparallelrescan = NULL;
-	return am;
-}
+static const IndexAmRoutine flat_routine = ROUTINE(iqdb_pg_flat_options);
+static const IndexAmRoutine hnsw_routine = ROUTINE(iqdb_pg_hnsw_options);
+static const IndexAmRoutine ivf_routine = ROUTINE(iqdb_pg_ivf_options);
 
 PG_FUNCTION_INFO_V1(iqdb_flat_handler);
 Datum
 iqdb_flat_handler(PG_FUNCTION_ARGS)
 {
-	PG_RETURN_POINTER(routine(iqdb_pg_flat_options));
+	PG_RETURN_POINTER(iqdb_pg_handler_result(&flat_routine));
 }
 
 PG_FUNCTION_INFO_V1(iqdb_hnsw_handler);
 Datum
 iqdb_hnsw_handler(PG_FUNCTION_ARGS)
 {
-	PG_RETURN_POINTER(routine(iqdb_pg_hnsw_options));
+	PG_RETURN_POINTER(iqdb_pg_handler_result(&hnsw_routine));
 }
 
 PG_FUNCTION_INFO_V1(iqdb_ivf_handler);
 Datum
 iqdb_ivf_handler(PG_FUNCTION_ARGS)
 {
-	PG_RETURN_POINTER(routine(iqdb_pg_ivf_options));
+	PG_RETURN_POINTER(iqdb_pg_handler_result(&ivf_routine));
 }
 
 /* ---- metrics of operator classes: support function 1 ---- */

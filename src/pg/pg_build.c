@@ -21,6 +21,7 @@
 #include "tcop/tcopprot.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
+#include "utils/wait_event.h"
 
 #include "pg/pg_am.h"
 #include "pg/pg_compat.h"
@@ -120,7 +121,7 @@ scan_share(BuildShared *shared, Relation heap, Relation index, IqdbPgArena *aren
 	info->ii_Concurrent = shared->concurrent;
 	build_state_init(&state, index, arena, report);
 	heap_rows = table_index_build_scan(heap, index, info, true, report, build_row, &state,
-									   table_beginscan_parallel(heap, SHARED_SCAN(shared)));
+									   iqdb_pg_beginscan_parallel(heap, SHARED_SCAN(shared)));
 	MemoryContextDelete(state.row_context);
 
 	SpinLockAcquire(&shared->mutex);

@@ -1,5 +1,5 @@
 /*
- * pg_compat.h - what differs between the server versions (14 to 18), and the only file that asks for the version.
+ * pg_compat.h - what differs between the server versions (14 to 19), and the only file that asks for the version.
  *
  * Each difference has one name here, in the newest version's meaning where possible. Included after postgres.h.
  */
@@ -119,6 +119,23 @@ iqdb_pg_fork_path(IqdbPgRelFile file, int backend, ForkNumber fork, char *path_o
 #define iqdb_pg_rule_out(index_path) ((void) (index_path))
 #endif
 
+/*
+ * The hook that is asked when a table of a query becomes known to the planner, with its list of indexes: another one from
+ * 19 on, where it is asked for subqueries and the like as well. A function for it has IQDB_PG_RELATION_HOOK_PARAMETERS, of
+ * which it may use root and rel, and passes IQDB_PG_RELATION_HOOK_ARGUMENTS on (needs optimizer/pathnode.h and plancat.h).
+ */
+#if PG_VERSION_NUM >= 190000
+#define IqdbPgRelationHook build_simple_rel_hook_type
+#define iqdb_pg_relation_hook build_simple_rel_hook
+#define IQDB_PG_RELATION_HOOK_PARAMETERS PlannerInfo *root, RelOptInfo *rel, RangeTblEntry *rte
+#define IQDB_PG_RELATION_HOOK_ARGUMENTS root, rel, rte
+#else
+#define IqdbPgRelationHook get_relation_info_hook_type
+#define iqdb_pg_relation_hook get_relation_info_hook
+#define IQDB_PG_RELATION_HOOK_PARAMETERS PlannerInfo *root, Oid table, bool inhparent, RelOptInfo *rel
+#define IQDB_PG_RELATION_HOOK_ARGUMENTS root, table, inhparent, rel
+#endif
+
 /* 16 made one function of the ownership checks */
 #if PG_VERSION_NUM >= 160000
 #define iqdb_pg_owns_class(oid, role) object_ownercheck(RelationRelationId, oid, role)
@@ -131,6 +148,56 @@ iqdb_pg_fork_path(IqdbPgRelFile file, int backend, ForkNumber fork, char *path_o
 #define iqdb_pg_init_toast_snapshot(snapshot) (*(snapshot) = *get_toast_snapshot())
 #else
 #define iqdb_pg_init_toast_snapshot(snapshot) init_toast_snapshot(snapshot)
+#endif
+
+/*
+ * Before 19 the server frees the routine that a handler has returned; from 19 on it keeps the pointer, so that the routine
+ * must live as long as the process (needs access/amapi.h).
+ */
+#if PG_VERSION_NUM >= 190000
+#define iqdb_pg_handler_result(routine) (routine)
+#else
+#define iqdb_pg_handler_result(routine) memcpy(palloc(sizeof(IndexAmRoutine)), routine, sizeof(IndexAmRoutine))
+#endif
+
+/*
+ * A tuple descriptor made by CreateTemplateTupleDesc() must go through this when its columns are set. Without it 19 reads
+ * offsets of columns that nobody has computed, and no compiler notices (needs access/tupdesc.h).
+ */
+#if PG_VERSION_NUM >= 190000
+#define iqdb_pg_finish_tupdesc(tupdesc) TupleDescFinalize(tupdesc)
+#else
+#define iqdb_pg_finish_tupdesc(tupdesc) ((void) (tupdesc))
+#endif
+
+/* 19 keeps the names of lock tranches in shared memory; before, each process has to say them (needs storage/lwlock.h) */
+#if PG_VERSION_NUM >= 190000
+#define iqdb_pg_new_tranche(name) LWLockNewTrancheId(name)
+#define iqdb_pg_register_tranche(tranche, name) ((void) (tranche))
+#else
+#define iqdb_pg_new_tranche(name) LWLockNewTrancheId()
+#define iqdb_pg_register_tranche(tranche, name) LWLockRegisterTranche(tranche, name)
+#endif
+
+/* 19 keeps the result of building a jsonb value in the state, where it was returned before (needs utils/jsonb.h) */
+#if PG_VERSION_NUM >= 190000
+#define IqdbPgJsonbState JsonbInState
+#define iqdb_pg_push_jsonb(state, token, value) pushJsonbValue(state, token, value)
+#else
+#define IqdbPgJsonbState \
+	struct \
+	{ \
+		JsonbParseState *parse; \
+		JsonbValue *result; \
+	}
+#define iqdb_pg_push_jsonb(state, token, value) ((state)->result = pushJsonbValue(&(state)->parse, token, value))
+#endif
+
+/* 19 takes flags of the scan (needs access/tableam.h) */
+#if PG_VERSION_NUM >= 190000
+#define iqdb_pg_beginscan_parallel(table, shared) table_beginscan_parallel(table, shared, SO_NONE)
+#else
+#define iqdb_pg_beginscan_parallel(table, shared) table_beginscan_parallel(table, shared)
 #endif
 
 #endif

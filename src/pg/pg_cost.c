@@ -17,6 +17,7 @@
 #include "storage/sinval.h"
 #include "optimizer/cost.h"
 #include "optimizer/optimizer.h"
+#include "optimizer/pathnode.h"
 #include "optimizer/plancat.h"
 #include "optimizer/tlist.h"
 #include "utils/float.h"
@@ -116,7 +117,7 @@ iqdb_am_costestimate(PlannerInfo *root, IndexPath *path, double loop_count, Cost
 
 /* ---- indexes that cannot be used now ----------------------------------------------------------------------------- */
 
-static get_relation_info_hook_type previous_hook;
+static IqdbPgRelationHook previous_hook;
 
 /* May the query want the order of this index? Its first sort key is then an ordering operator of the index's family. */
 static bool
@@ -156,17 +157,20 @@ unusable(PlannerInfo *root, const IndexOptInfo *info)
 }
 
 static void
-leave_out_unusable(PlannerInfo *root, Oid table, bool inhparent, RelOptInfo *rel)
+leave_out_unusable(IQDB_PG_RELATION_HOOK_PARAMETERS)
 {
 	ListCell   *cell;
 
 	if (previous_hook != NULL)
-		previous_hook(root, table, inhparent, rel);
+		previous_hook(IQDB_PG_RELATION_HOOK_ARGUMENTS);
+	/* a parent of partitions is not scanned itself */
+	if (root->simple_rte_array[rel->relid]->inh)
+		return;
 	foreach(cell, rel->indexlist)
 	{
 		IndexOptInfo *info = lfirst(cell);
 
-		if ((void *) info->amcostestimate == (void *) iqdb_am_costestimate && !info->hypothetical && !inhparent &&
+		if ((void *) info->amcostestimate == (void *) iqdb_am_costestimate && !info->hypothetical &&
 			unusable(root, info))
 			rel->indexlist = foreach_delete_current(rel->indexlist, cell);
 	}
@@ -187,6 +191,6 @@ iqdb_pg_replan(Relation index)
 void
 iqdb_pg_install_planner_hook(void)
 {
-	previous_hook = get_relation_info_hook;
-	get_relation_info_hook = leave_out_unusable;
+	previous_hook = iqdb_pg_relation_hook;
+	iqdb_pg_relation_hook = leave_out_unusable;
 }

@@ -58,6 +58,7 @@ iqdb_pg_exact_begin(Relation index, Relation heap, IqdbMetric metric, uint32 dim
 
 	TupleDescInitEntry(tupdesc, 1, "key", FLOAT8OID, -1, 0);
 	TupleDescInitEntry(tupdesc, 2, "row", INT8OID, -1, 0);
+	iqdb_pg_finish_tupdesc(tupdesc);
 	exact->metric = metric;
 	exact->dimension = dimension;
 	exact->query = query;

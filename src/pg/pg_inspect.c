@@ -13,6 +13,7 @@
 #include "storage/bufmgr.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
+#include "utils/tuplestore.h"
 
 #include "pg/iqvector.h"
 #include "pg/pg_admin.h"

@@ -9,6 +9,7 @@
 #include <math.h>
 
 #include "access/genam.h"
+#include "access/htup_details.h"
 #include "access/reloptions.h"
 #include "catalog/pg_type.h"
 #include "funcapi.h"

@@ -8,8 +8,12 @@
 #include "utils/timestamp.h"
 
 #include "pg/pg_arena.h"
+#include "pg/pg_compat.h"
 #include "pg/pg_kernels.h"
 #include "pg/pg_registry.h"
+
+/* What pg_stat_activity shows of who waits for a lock in an arena. */
+#define TRANCHE_NAME "iqdb"
 
 static IqdbPgRegistry *registry;
 
@@ -17,7 +21,7 @@ IqdbPgRegistry *
 iqdb_pg_registry(void)
 {
 	IqdbPgRegistry *shared;
-	char		name[SHMEM_INDEX_KEYSIZE];
+	char		name[48];			/* the server takes no longer ones */
 	bool		found;
 	bool		fresh;
 
@@ -32,7 +36,7 @@ iqdb_pg_registry(void)
 	if (fresh)
 	{
 		memset(shared, 0, sizeof(*shared));
-		shared->tranche = LWLockNewTrancheId();
+		shared->tranche = iqdb_pg_new_tranche(TRANCHE_NAME);
 		pg_atomic_init_u32(&shared->worker_pid, 0);
 		pg_atomic_init_u64(&shared->worker_tried, 0);
 		for (int i = 0; i < IQDB_PG_NO_ROOM_ENTRIES; i++)
@@ -51,7 +55,7 @@ iqdb_pg_registry(void)
 	}
 	LWLockRelease(AddinShmemInitLock);
 	registry = shared;
-	LWLockRegisterTranche(registry->tranche, "iqdb");
+	iqdb_pg_register_tranche(registry->tranche, TRANCHE_NAME);
 
 	/* The first process of a life clears away what earlier lives left in the arena folders. */
 	if (fresh)
