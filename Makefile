@@ -8,6 +8,7 @@
 #
 # Parts of the check:  make check SUITES="unit tap" TESTS="topk 001"   (make check SUITES=help lists the suites)
 #   make torture SECONDS=1800 [METHOD=iqdb_flat] [SEED=1]     random load and accidents on whole servers
+#   make check-server VERSION=19 [SUITES="regress tap"]       with another server, in a chroot (test/server/run.sh; as root)
 #   make unit | lint | check-core | check-pg     make fuzz SECONDS=60     make format     make clean
 #
 # The core (src/core) is compiled here with its own flags and without the server's headers; the glue (src/pg) is
@@ -152,7 +153,7 @@ $(V)/test/fuzz/%: test/fuzz/%.c test/fuzz/replay.c $(LIB) $(V)/libharness.a
 # Checks: the work is done by scripts, which call back for what is to be built.
 # ---------------------------------------------------------------------------------------------------------------------
 
-TOOL_GOALS = torture torture-program check check-core check-pg unit lint demo fuzz format libiqdb unit-programs fault-programs crash-programs \
+TOOL_GOALS = torture torture-program check check-server check-core check-pg unit lint demo fuzz format libiqdb unit-programs fault-programs crash-programs \
              examples replay-programs fuzz-programs bench-programs bench print-REGRESS print-CORE_CFLAGS print-CORE_SOURCES \
              print-FOLDERS
 
@@ -160,6 +161,8 @@ CORE_SUITES = lint unit asan fault crash fuzz examples
 PG_SUITES   = regress isolation tap torture
 SUITES     ?=
 TESTS      ?=
+VERSION    ?=
+COMPILERS  ?=
 CHECK = BUILD='$(BUILD)' CC='$(CC)' ONLY='$(ONLY)' TESTS='$(TESTS)' MAKE='$(MAKE)' PG_CONFIG='$(PG_CONFIG)' test/run.sh
 
 .PHONY: $(TOOL_GOALS)
@@ -168,6 +171,9 @@ ifneq ($(filter $(TOOL_GOALS),$(MAKECMDGOALS)),)
 
 check:
 	@$(CHECK) $(if $(SUITES),$(SUITES),$(CORE_SUITES) $(PG_SUITES))
+
+check-server:
+	@TESTS='$(TESTS)' COMPILERS='$(COMPILERS)' test/server/run.sh '$(VERSION)' $(SUITES)
 
 check-core:
 	@$(CHECK) $(CORE_SUITES)

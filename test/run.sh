@@ -310,7 +310,8 @@ suite_tap() {
         out=$WORK/server/tap/$name
         as_server_user mkdir -p "$out"
         start "$folder" "$name" "${AS_SERVER_USER[@]}" env -C "$out" HOME="$WORK/server" TMPDIR="$WORK/server" \
-            PATH="$bin:$PATH" TESTDIR="$out" PG_TEST_PORT_DIR="$WORK/server/portlock" PGPORT=65432 \
+            PATH="$bin:$PATH" TESTDIR="$out" TESTDATADIR="$out/tmp_check" TESTLOGDIR="$out/tmp_check/log" \
+            PG_TEST_PORT_DIR="$WORK/server/portlock" PGPORT=65432 \
             PG_REGRESS="$SERVER_PGXS/src/test/regress/pg_regress" PG_TEST_TIMEOUT_DEFAULT=60 \
             TEMP_CONFIG="$WORK/server/tap.conf" \
             perl -I "$SERVER_PGXS/src/test/perl" -I "$WORK/src/test/t" "$WORK/src/test/t/$name.pl"

@@ -19,9 +19,9 @@ missing_packages() {
         echo "libgcc-$(gcc -dumpversion)-dev"
     fi
     [ "$part" = server ] || return 0
-    [ -n "$(find_pg_config)" ] || echo postgresql-server-dev-15
-    [ -x "$(pg_bindir)/postgres" ] || echo postgresql-15
-    [ -x "$(pg_bindir)/psql" ] || echo postgresql-client-15
+    [ -n "$(find_pg_config)" ] || echo "postgresql-server-dev-$(pg_major)"
+    [ -x "$(pg_bindir)/postgres" ] || echo "postgresql-$(pg_major)"
+    [ -x "$(pg_bindir)/psql" ] || echo "postgresql-client-$(pg_major)"
     perl -MIPC::Run -MTest::More -e 1 2>/dev/null || echo libipc-run-perl perl
     command -v setpriv >/dev/null || echo util-linux
 }
@@ -34,7 +34,7 @@ find_pg_config() {
         candidate=$(command -v "$candidate") || continue
         case $("$candidate" --version 2>/dev/null) in
             "PostgreSQL 15"*) ;;
-            "PostgreSQL 1"[4678]*) [ -n "${PG_CONFIG:-}" ] || continue ;;
+            "PostgreSQL 1"[46789]*) [ -n "${PG_CONFIG:-}" ] || continue ;;
             *) continue ;;
         esac
         [ -e "$("$candidate" --pgxs)" ] && [ -e "$("$candidate" --includedir-server)/postgres.h" ] || continue
@@ -43,10 +43,15 @@ find_pg_config() {
     done
 }
 
+# The major version of Debian's packages: that of the PG_CONFIG asked for, in Debian's place for it, or 15.
+pg_major() {
+    if [[ ${PG_CONFIG:-} =~ ^/usr/lib/postgresql/(1[4-9])/bin/pg_config$ ]]; then echo "${BASH_REMATCH[1]}"; else echo 15; fi
+}
+
 pg_bindir() {
     local pg_config
     pg_config=$(find_pg_config)
-    if [ -n "$pg_config" ]; then "$pg_config" --bindir; else echo /usr/lib/postgresql/15/bin; fi
+    if [ -n "$pg_config" ]; then "$pg_config" --bindir; else echo "/usr/lib/postgresql/$(pg_major)/bin"; fi
 }
 
 # Installs what is missing (root on Debian), or says what to install and fails.
@@ -70,7 +75,7 @@ need_packages() {
     echo "Installing: $missing"
     # The packaged server is wanted for its programs only: unless its owner has chosen otherwise, no cluster is made.
     local conf=/etc/postgresql-common/createcluster.conf conf_is_ours=0
-    if [[ $missing == *postgresql-15* ]] && [ ! -e $conf ]; then
+    if [[ $missing == *postgresql-1[4-9]* ]] && [ ! -e $conf ]; then
         mkdir -p "${conf%/*}"
         echo 'create_main_cluster = false' >$conf
         conf_is_ours=1
