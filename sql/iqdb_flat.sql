@@ -25,7 +25,8 @@ DECLARE
 BEGIN
 	FOR line IN EXECUTE 'EXPLAIN (COSTS OFF) ' || statement LOOP
 		IF line !~ '^ *Disabled: ' THEN
-			RETURN NEXT regexp_replace(replace(line, ' (returns $0)', ''), '\$0|\(InitPlan 1\)\.col1', 'parameter');
+			line := replace(replace(line, ' (returns $0)', ''), 'InitPlan expr_1', 'InitPlan 1');
+			RETURN NEXT regexp_replace(line, '\$0|\(InitPlan 1\)\.col1', 'parameter');
 		END IF;
 	END LOOP;
 END

@@ -203,7 +203,10 @@ for (methods($node))
 }
 
 # ---- all files of the cluster, own ones included, stand the server's own checks ----
+my $with_checksums = one($node, 'SHOW data_checksums') eq 'on';
 $node->stop;
+# from 18 on a cluster has them unless it was made without
+system_or_bail('pg_checksums', '--disable', '-D', $node->data_dir) if $with_checksums;
 $node->command_ok([ 'pg_checksums', '--enable', '-D', $node->data_dir ], 'pg_checksums enables');
 $node->command_ok([ 'pg_checksums', '--check', '-D', $node->data_dir ], 'pg_checksums checks');
 $node->start;

@@ -130,8 +130,10 @@ GRANT USAGE ON SCHEMA app TO reader;
 SET ROLE owner; SET search_path = app, public;
 CREATE FUNCTION inner_part(v iqvector) RETURNS iqvector LANGUAGE sql IMMUTABLE AS 'SELECT v';
 CREATE FUNCTION outer_part(v iqvector) RETURNS iqvector LANGUAGE plpgsql IMMUTABLE AS 'BEGIN RETURN inner_part(v); END';
-CREATE TABLE p (v iqvector(2)); INSERT INTO p VALUES ('[1,2]');
+CREATE TABLE p (v iqvector(2));
+-- from 17 on CREATE INDEX itself would find no unqualified function for a row
 CREATE INDEX p_v ON p USING iqdb_flat ((outer_part(v)::iqvector(2)));
+INSERT INTO p VALUES ('[1,2]');
 GRANT SELECT ON p TO reader;
 RESET ROLE; SET ROLE reader;
 CREATE FUNCTION evil.inner_part(v iqvector) RETURNS iqvector LANGUAGE plpgsql AS
