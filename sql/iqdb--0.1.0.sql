@@ -531,6 +531,62 @@ CREATE OPERATOR CLASS iqvector_hamming_ops FOR TYPE iqvector USING iqdb_ivf AS
 	OPERATOR 1 <~> (iqvector, iqvector) FOR ORDER BY float_ops, FUNCTION 1 iqdb_metric_hamming();
 
 -- ---------------------------------------------------------------------------------------------------------------------
+-- Operator classes for pgvector's own type
+-- ---------------------------------------------------------------------------------------------------------------------
+
+-- Under pgvector's operator a zero vector has no cosine distance, NaN, and stands behind all others.
+CREATE FUNCTION iqdb_metric_cosine_nan() RETURNS integer LANGUAGE C IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME';
+
+-- With these classes a column of type "vector" is indexed as it is. They lie in the type's schema under pgvector's names,
+-- and belong to whoever calls: pg_dump writes them out, and dropping either extension asks for CASCADE. A later call
+-- makes what a newer pgvector has beyond the older one.
+CREATE FUNCTION iqdb_create_pgvector_support() RETURNS SETOF text
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	theirs oid;
+	place oid;
+	home name;
+	wanted record;
+BEGIN
+	SELECT n.nspname INTO STRICT home
+	FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace
+	WHERE e.extname = 'iqdb';
+	EXECUTE format('SELECT %I.iqdb_create_vector_casts()', home);
+
+	SELECT t.oid, t.typnamespace INTO STRICT theirs, place
+	FROM pg_type t
+		JOIN pg_depend d ON d.classid = 'pg_type'::regclass AND d.objid = t.oid AND d.deptype = 'e'
+		JOIN pg_extension e ON d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid
+	WHERE e.extname = 'vector' AND t.typname = 'vector';
+
+	FOR wanted IN
+		SELECT a.amname AS method, c.name AS class, o.oid::regoperator AS operator,
+			format('%I.%I()', home, c.metric) AS metric, place::regnamespace AS schema
+		FROM (VALUES ('vector_l2_ops', '<->', 'iqdb_metric_l2'),
+				('vector_ip_ops', '<#>', 'iqdb_metric_ip'),
+				('vector_cosine_ops', '<=>', 'iqdb_metric_cosine_nan'),
+				('vector_l1_ops', '<+>', 'iqdb_metric_l1')) AS c (name, operator, metric)
+			JOIN pg_operator o ON o.oprname = c.operator AND o.oprleft = theirs AND o.oprright = theirs
+				AND o.oprnamespace = place
+			JOIN pg_am a ON a.amname IN ('iqdb_flat', 'iqdb_hnsw', 'iqdb_ivf')
+		WHERE NOT EXISTS (
+			SELECT FROM pg_opclass k WHERE k.opcmethod = a.oid AND k.opcname = c.name AND k.opcnamespace = place)
+		ORDER BY a.amname, c.name
+	LOOP
+		EXECUTE format('CREATE OPERATOR CLASS %s.%I FOR TYPE %s USING %I AS '
+			'OPERATOR 1 %s FOR ORDER BY float_ops, FUNCTION 1 %s',
+			wanted.schema, wanted.class, theirs::regtype, wanted.method, wanted.operator, wanted.metric);
+		RETURN NEXT format('operator class %s for access method %s', wanted.class, wanted.method);
+	END LOOP;
+END
+$$;
+
+COMMENT ON FUNCTION iqdb_create_pgvector_support() IS
+	'let columns of pgvector''s type "vector" be indexed as they are, and be cast; what was made';
+
+-- ---------------------------------------------------------------------------------------------------------------------
 -- Functions on indexes
 -- ---------------------------------------------------------------------------------------------------------------------
 

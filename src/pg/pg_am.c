@@ -93,6 +93,14 @@ iqdb_metric_cosine(PG_FUNCTION_ARGS)
 	PG_RETURN_INT32(IQDB_METRIC_COSINE);
 }
 
+/* The same, but a zero vector has no distance: NaN, behind all others. */
+PG_FUNCTION_INFO_V1(iqdb_metric_cosine_nan);
+Datum
+iqdb_metric_cosine_nan(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_INT32(IQDB_METRIC_COSINE | IQDB_PG_METRIC_ZERO_IS_NAN);
+}
+
 PG_FUNCTION_INFO_V1(iqdb_metric_l1);
 Datum
 iqdb_metric_l1(PG_FUNCTION_ARGS)

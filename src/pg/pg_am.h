@@ -13,6 +13,9 @@
 /* Support function of an operator class: its metric's number, () returns integer. */
 #define IQDB_PG_METRIC_PROC 1
 
+/* Flag in that number: the operator has no distance for a zero vector, and returns NaN. */
+#define IQDB_PG_METRIC_ZERO_IS_NAN 0x100
+
 extern IndexBuildResult *iqdb_am_build(Relation heap, Relation index, IndexInfo *info);
 extern void iqdb_am_buildempty(Relation index);
 extern bool iqdb_am_insert(Relation index, Datum *values, bool *isnull, ItemPointer tid, Relation heap,

@@ -31,6 +31,7 @@
 #include "pg/pg_lock.h"
 #include "pg/pg_open.h"
 #include "pg/pg_options.h"
+#include "pg/pg_type.h"
 #include "pg/pg_worker.h"
 
 /* ---- one participant -------------------------------------------------------------------------------------------- */
@@ -339,11 +340,13 @@ iqdb_am_build(Relation heap, Relation index, IndexInfo *info)
 {
 	bool		is_private = index->rd_rel->relpersistence == RELPERSISTENCE_TEMP;
 	IndexBuildResult *result = palloc0(sizeof(IndexBuildResult));
-	IqdbIndexOptions options = iqdb_pg_index_options(index);
+	IqdbIndexOptions options;
 	IqdbError	error = {0};
 	IqdbPgMeta	meta;
 	IqdbPgArena *arena;
 
+	iqdb_pg_type_check(index);
+	options = iqdb_pg_index_options(index);
 	if (info->ii_ExclusionOps != NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),

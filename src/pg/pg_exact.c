@@ -7,6 +7,8 @@
  */
 #include "postgres.h"
 
+#include <math.h>
+
 #include "access/tupdesc.h"
 #include "catalog/pg_operator.h"
 #include "catalog/pg_type.h"
@@ -24,6 +26,7 @@
 struct IqdbPgExact
 {
 	IqdbMetric	metric;
+	bool		zero_last;		/* zero vectors stand behind all others */
 	uint32		dimension;
 	const float *query;
 	Tuplesortstate *sort;
@@ -36,6 +39,8 @@ add_row(void *arg, uint64 id, const float *vector, IqdbError *error)
 	IqdbPgExact *exact = arg;
 	float		key = iqdb_metric_key(iqdb_pg_kernels(), exact->metric, exact->query, vector, exact->dimension);
 
+	if (exact->zero_last && iqdb_vector_is_zero(vector, exact->dimension))
+		key = INFINITY;
 	ExecClearTuple(exact->slot);
 	exact->slot->tts_values[0] = Float8GetDatum(key);
 	exact->slot->tts_values[1] = Int64GetDatum((int64) id);
@@ -46,7 +51,8 @@ add_row(void *arg, uint64 id, const float *vector, IqdbError *error)
 }
 
 IqdbPgExact *
-iqdb_pg_exact_begin(Relation index, Relation heap, IqdbMetric metric, uint32 dimension, const float *query)
+iqdb_pg_exact_begin(Relation index, Relation heap, IqdbMetric metric, bool zero_last, uint32 dimension,
+					const float *query)
 {
 	IqdbPgExact *exact = palloc0(sizeof(IqdbPgExact));
 	TupleDesc	tupdesc = CreateTemplateTupleDesc(2);
@@ -60,6 +66,7 @@ iqdb_pg_exact_begin(Relation index, Relation heap, IqdbMetric metric, uint32 dim
 	TupleDescInitEntry(tupdesc, 2, "row", INT8OID, -1, 0);
 	iqdb_pg_finish_tupdesc(tupdesc);
 	exact->metric = metric;
+	exact->zero_last = zero_last;
 	exact->dimension = dimension;
 	exact->query = query;
 	exact->slot = MakeSingleTupleTableSlot(tupdesc, &TTSOpsVirtual);

@@ -13,7 +13,7 @@
 typedef struct IqdbPgExact IqdbPgExact;
 
 /* Reads and sorts the table within the current memory context, as far as work_mem goes. The query is not kept. */
-extern IqdbPgExact *iqdb_pg_exact_begin(Relation index, Relation heap, IqdbMetric metric, uint32 dimension,
+extern IqdbPgExact *iqdb_pg_exact_begin(Relation index, Relation heap, IqdbMetric metric, bool zero_last, uint32 dimension,
 										const float *query);
 
 /* The next nearest row; false behind the last. */

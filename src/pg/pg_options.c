@@ -14,6 +14,7 @@
 #include "pg/pg_bridge.h"
 #include "pg/pg_compat.h"
 #include "pg/pg_options.h"
+#include "pg/pg_type.h"
 
 static relopt_kind flat_kind;
 static relopt_kind hnsw_kind;
@@ -190,6 +191,20 @@ iqdb_pg_dimension(Relation index)
 	return (uint32) Max(typmod, 0);
 }
 
+/* What the operator class says of its metric. */
+static int32
+metric_proc(Relation index)
+{
+	return DatumGetInt32(FunctionCall0Coll(index_getprocinfo(index, 1, IQDB_PG_METRIC_PROC),
+										   index->rd_indcollation[0]));
+}
+
+bool
+iqdb_pg_zero_is_nan(Relation index)
+{
+	return (metric_proc(index) & IQDB_PG_METRIC_ZERO_IS_NAN) != 0;
+}
+
 IqdbIndexOptions
 iqdb_pg_index_options(Relation index)
 {
@@ -203,10 +218,9 @@ iqdb_pg_index_options(Relation index)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("column does not have dimensions"),
-				 errhint("Give the column a type with dimensions, as in iqvector(3), or index an expression that has "
-						 "one: (column::iqvector(3)).")));
-	metric = (IqdbMetric) DatumGetInt32(FunctionCall0Coll(index_getprocinfo(index, 1, IQDB_PG_METRIC_PROC),
-														  index->rd_indcollation[0]));
+				 errhint("Give the column a type with dimensions, as in %s(3), or index an expression that has "
+						 "one: (column::%s(3)).", iqdb_pg_type_name(index), iqdb_pg_type_name(index))));
+	metric = (IqdbMetric) (metric_proc(index) & ~IQDB_PG_METRIC_ZERO_IS_NAN);
 	options = iqdb_pg_apply_options(iqdb_index_options_default(kind, dimension, metric),
 									(const IqdbPgOptions *) index->rd_options);
 	iqdb_pg_check(iqdb_index_options_check(&options, &error), &error, NULL);

@@ -42,6 +42,9 @@ extern uint32 iqdb_pg_dimension(Relation index);
 /* Dimension, metric, engine and options of an index, checked; ERROR if the column has no dimension. */
 extern IqdbIndexOptions iqdb_pg_index_options(Relation index);
 
+/* Has a zero vector no distance under the index's operator? It then stands behind all other rows. */
+extern bool iqdb_pg_zero_is_nan(Relation index);
+
 /* Options of a WITH clause (NULL = none) put over defaults; ERROR where they contradict each other. */
 extern IqdbIndexOptions iqdb_pg_apply_options(IqdbIndexOptions options, const IqdbPgOptions *given);
 

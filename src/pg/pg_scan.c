@@ -8,12 +8,15 @@
  */
 #include "postgres.h"
 
+#include <math.h>
+
 #include "access/genam.h"
 #include "access/relscan.h"
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "storage/bufmgr.h"
+#include "utils/float.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
@@ -25,6 +28,7 @@
 #include "pg/pg_open.h"
 #include "pg/pg_options.h"
 #include "pg/pg_settings.h"
+#include "pg/pg_type.h"
 
 #define HITS_PER_CALL 64
 
@@ -35,6 +39,8 @@ typedef struct IqdbScan
 {
 	bool		started;
 	bool		null_query;		/* ORDER BY v <-> NULL: every row, no distance */
+	bool		zero_is_nan;	/* a zero vector, in a row or as the query, has no distance: NaN */
+	bool		zero_query;
 	IqdbMetric	metric;
 	MemoryContext context;		/* of one scan from rescan to end: the cursor lives here */
 	IqdbPgView	view;
@@ -94,7 +100,9 @@ query_vector(IndexScanDesc scan, IqdbScan *state, uint32 dimension)
 		if ((uint32) query->dim != dimension)
 			ereport(ERROR,
 					(errcode(ERRCODE_DATA_EXCEPTION),
-					 errmsg("different iqvector dimensions %u and %d", dimension, query->dim)));
+					 errmsg("different %s dimensions %u and %d", iqdb_pg_type_name(scan->indexRelation), dimension,
+							query->dim)));
+		state->zero_query = state->zero_is_nan && iqdb_vector_is_zero(query->x, dimension);
 		return query->x;
 	}
 	return palloc0(dimension * sizeof(float));
@@ -107,8 +115,8 @@ start_exact(IndexScanDesc scan, IqdbScan *state)
 	IqdbIndexOptions options = iqdb_pg_index_options(scan->indexRelation);
 
 	state->metric = (IqdbMetric) options.metric;
-	state->exact = iqdb_pg_exact_begin(scan->indexRelation, scan->heapRelation, state->metric, options.dimension,
-									   query_vector(scan, state, options.dimension));
+	state->exact = iqdb_pg_exact_begin(scan->indexRelation, scan->heapRelation, state->metric, state->zero_is_nan,
+									   options.dimension, query_vector(scan, state, options.dimension));
 }
 
 static void
@@ -122,6 +130,7 @@ start_cursor(IndexScanDesc scan, IqdbScan *state, IqdbPgArena *arena)
 	state->metric = (IqdbMetric) arena->index.store.header->options.metric;
 	params.ef = (uint32) iqdb_hnsw_ef_search;
 	params.probes = (uint32) iqdb_ivf_probes;
+	params.zero_last = state->zero_is_nan;
 	iqdb_pg_check(iqdb_cursor_open(&state->view.index, query_vector(scan, state, dimension), dimension, &params,
 								   &state->cursor, &error), &error, scan->indexRelation);
 }
@@ -145,6 +154,7 @@ start(IndexScanDesc scan, IqdbScan *state)
 	pgstat_count_index_scan(scan->indexRelation);
 	iqdb_pg_count_search(scan);
 
+	state->zero_is_nan = iqdb_pg_zero_is_nan(scan->indexRelation);
 	arena = iqdb_pg_try_current(scan->indexRelation, scan->heapRelation, IQDB_PG_OPEN_IF_ROOM, &error);
 	if (arena != NULL)
 		start_cursor(scan, state, arena);
@@ -203,6 +213,15 @@ fetch_more(IndexScanDesc scan, IqdbScan *state)
 	return state->count > 0;
 }
 
+/* The distance as the operator would return it. */
+static double
+hit_distance(const IqdbScan *state, const IqdbHit *hit)
+{
+	if (state->zero_query || (state->zero_is_nan && isinf(hit->key)))
+		return get_float8_nan();
+	return iqdb_metric_distance(state->metric, hit->key);
+}
+
 bool
 iqdb_am_gettuple(IndexScanDesc scan, ScanDirection direction)
 {
@@ -222,7 +241,7 @@ iqdb_am_gettuple(IndexScanDesc scan, ScanDirection direction)
 	iqdb_pg_number_tid(hit->id, &scan->xs_heaptid);
 	scan->xs_recheck = false;
 	scan->xs_recheckorderby = false;
-	scan->xs_orderbyvals[0] = Float8GetDatum(iqdb_metric_distance(state->metric, hit->key));
+	scan->xs_orderbyvals[0] = Float8GetDatum(hit_distance(state, hit));
 	scan->xs_orderbynulls[0] = state->null_query;
 	return true;
 }

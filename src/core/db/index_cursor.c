@@ -10,6 +10,7 @@
  */
 #include "core/db/index_private.h"
 
+#include <math.h>
 #include <string.h>
 
 #include "core/base/topk.h"
@@ -151,6 +152,14 @@ is_late(const IqdbHit *hit, const IqdbHit *last)
 	return hit->key < last->key || (isnan(last->key) && !isnan(hit->key));
 }
 
+/* Is the row's vector zero? Its norm alone does not tell: squares of small components vanish, too. */
+static bool
+is_zero(const IqdbStore *store, uint32_t slot)
+{
+	return iqdb_store_norm2(store, slot) == 0 &&
+		   iqdb_vector_is_zero(iqdb_store_vector(store, slot), store->header->options.dimension);
+}
+
 /* Keeps the hits that follow what was handed out, and returns how many; the others are held back. */
 static IqdbStatus
 keep_ordered(IqdbCursor *cursor, IqdbHit *hits, size_t *count, IqdbError *err)
@@ -159,7 +168,12 @@ keep_ordered(IqdbCursor *cursor, IqdbHit *hits, size_t *count, IqdbError *err)
 
 	for (size_t i = 0; i < *count; i++)
 	{
-		if (cursor->started && is_late(&hits[i], &cursor->last))
+		if (cursor->params.zero_last && is_zero(cursor->store, hits[i].slot))
+		{
+			hits[i].key = INFINITY;
+			IQDB_TRY(hold_back(cursor, &hits[i], err));
+		}
+		else if (cursor->started && is_late(&hits[i], &cursor->last))
 			IQDB_TRY(hold_back(cursor, &hits[i], err));
 		else
 		{

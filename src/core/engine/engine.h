@@ -39,6 +39,7 @@ typedef struct IqdbSearchParams
 	uint32_t          probes;   /* ivf: 0 = the index's */
 	const IqdbFilter *filter;   /* NULL = every row; must outlive the cursor */
 	uint64_t          max_rows; /* give up after scoring so many rows; 0 = never */
+	bool              zero_last; /* cosine: a zero vector has no distance; it comes behind all others, its key infinite */
 } IqdbSearchParams;
 
 /* What a search did, for EXPLAIN-like output and for tests. */

@@ -49,6 +49,17 @@ iqdb_metric_distance(IqdbMetric metric, float key)
 	return metric == IQDB_METRIC_L2 ? sqrt((double) key) : (double) key;
 }
 
+/* Are all components zero, of whatever sign? */
+static inline bool
+iqdb_vector_is_zero(const float *vector, size_t dim)
+{
+	size_t i = 0;
+
+	while (i < dim && vector[i] == 0)
+		i++;
+	return i == dim;
+}
+
 /* IQDB_ERR_VECTOR when dim is 0 or a component is NaN or infinite. */
 IqdbStatus iqdb_vector_check(const float *vector, size_t dim, IqdbError *err) IQDB_MUST_CHECK;
 
