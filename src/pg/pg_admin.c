@@ -24,10 +24,10 @@
 #include "pg/pg_am.h"
 #include "pg/pg_compat.h"
 #include "pg/pg_files.h"
-#include "pg/pg_lifecycle.h"
 #include "pg/pg_lock.h"
 #include "pg/pg_open.h"
 #include "pg/pg_options.h"
+#include "pg/pg_sweep.h"
 
 /* ---- shared ------------------------------------------------------------------------------------------------------ */
 

@@ -515,6 +515,8 @@ iqdb_pg_arena_create(Relation index, const IqdbPgMeta *meta, const IqdbIndexOpti
 		}
 		else
 			iqdb_pg_fork_path(iqdb_pg_rel_file(index), index->rd_backend, MAIN_FORKNUM, entry->path);
+		if (!is_private)
+			iqdb_pg_made_note(entry->database, entry->relation_number);
 		status = create_in(entry, path, &options, reserves, size, limit, error);
 		if (status == IQDB_OK)
 			fill_shared(entry, index, is_private);

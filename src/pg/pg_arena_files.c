@@ -26,13 +26,16 @@
 static uint64
 cluster_identity(void)
 {
+	static uint64 identity;		/* 0 = not asked yet */
 	struct stat st;
-	uint64		x;
 
-	if (stat(DataDir, &st) != 0)
-		return 0;
-	x = (uint64) st.st_dev * UINT64CONST(0x9E3779B97F4A7C15) ^ (uint64) st.st_ino * UINT64CONST(0xC2B2AE3D27D4EB4F);
-	return x ^ (x >> 31);
+	if (identity == 0 && stat(DataDir, &st) == 0)
+	{
+		identity = (uint64) st.st_dev * UINT64CONST(0x9E3779B97F4A7C15) ^
+			(uint64) st.st_ino * UINT64CONST(0xC2B2AE3D27D4EB4F);
+		identity ^= identity >> 31;
+	}
+	return identity;
 }
 
 /* Folders an arena may be in, first choice first; NULL ends the list. */
@@ -224,9 +227,15 @@ void
 iqdb_pg_arena_drop(IqdbPgArenaDrop *drops, int count, bool free_memory)
 {
 	DropState	state = {.drops = drops, .count = count, .free_memory = free_memory};
+	bool		made = false;
 
 	for (int i = 0; i < count; i++)
+	{
 		drops[i].found = iqdb_pg_arena_forget_private(drops[i].relation_number, &drops[i].generation);
+		made |= iqdb_pg_made(drops[i].database, drops[i].relation_number);
+	}
+	if (!made)
+		return;
 	visit_files(drop_visit, &state);
 	/* now that no arena leads to them */
 	state.orphans = true;

@@ -5,7 +5,6 @@
 
 #include <dirent.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "access/xlog.h"
@@ -53,6 +52,12 @@ parse_name(const char *name, IqdbPgGeneration *generation, uint64 *number, const
 	return true;
 }
 
+void
+iqdb_pg_files_folder(char *path, Oid database)
+{
+	snprintf(path, MAXPGPATH, IQDB_PG_FOLDER "/%u", database);
+}
+
 IqdbStatus
 iqdb_pg_make_folder(Oid database, IqdbError *error)
 {
@@ -60,7 +65,7 @@ iqdb_pg_make_folder(Oid database, IqdbError *error)
 
 	if (mkdir(IQDB_PG_FOLDER, pg_dir_create_mode) != 0 && errno != EEXIST)
 		return iqdb_fail_io(error, errno, IQDB_PG_FOLDER, "create folder");
-	snprintf(path, sizeof(path), IQDB_PG_FOLDER "/%u", database);
+	iqdb_pg_files_folder(path, database);
 	if (mkdir(path, pg_dir_create_mode) != 0)
 		return errno == EEXIST ? IQDB_OK : iqdb_fail_io(error, errno, path, "create folder");
 	fsync_fname(IQDB_PG_FOLDER, true);
@@ -160,7 +165,7 @@ prune(IqdbPgArena *arena, uint64 newest)
 	pg_atomic_write_u64(&shared->snapshot_older, Min(older, newest));
 	pg_atomic_write_u64(&shared->snapshot_number, newest);
 
-	snprintf(folder, sizeof(folder), IQDB_PG_FOLDER "/%u", shared->database);
+	iqdb_pg_files_folder(folder, shared->database);
 	dir = opendir(folder);
 	if (dir == NULL)
 		return;
@@ -294,7 +299,7 @@ iqdb_pg_snapshot_list(Oid database, const IqdbPgGeneration *generation, IqdbPgSn
 
 	*damaged_out = false;
 	*list_out = list;
-	snprintf(folder, sizeof(folder), IQDB_PG_FOLDER "/%u", database);
+	iqdb_pg_files_folder(folder, database);
 	dir = AllocateDir(folder);
 	if (dir == NULL)
 		return 0;
@@ -351,9 +356,8 @@ iqdb_pg_files_visit(Oid database, IqdbPgFileVisit visit, void *arg)
 	char		folder[MAXPGPATH];
 	DIR		   *dir;
 	struct dirent *de;
-	pg_time_t	now = (pg_time_t) time(NULL);
 
-	snprintf(folder, sizeof(folder), IQDB_PG_FOLDER "/%u", database);
+	iqdb_pg_files_folder(folder, database);
 	dir = opendir(folder);
 	if (dir == NULL)
 		return;
@@ -363,15 +367,30 @@ iqdb_pg_files_visit(Oid database, IqdbPgFileVisit visit, void *arg)
 		IqdbPgGeneration generation;
 		uint64		number;
 		const char *suffix;
-		struct stat st;
 
 		if (!parse_name(de->d_name, &generation, &number, &suffix))
 			continue;
 		snprintf(path, sizeof(path), "%s/%s", folder, de->d_name);
-		if (stat(path, &st) == 0)
-			visit(path, &generation, (double) (now - (pg_time_t) st.st_mtime), arg);
+		visit(path, &generation, arg);
 	}
 	closedir(dir);
+}
+
+bool
+iqdb_pg_files_owner(const char *path, uint32 *relation_number_out)
+{
+	IqdbSnapshotHeader snapshot;
+	IqdbLogHeader log;
+	bool		blank = true;
+	bool		is_log = strcmp(strrchr(path, '.'), ".log") == 0;
+	unsigned char *identity = is_log ? log.identity : snapshot.identity;
+
+	if (is_log ? iqdb_log_read_header(&iqdb_io_posix, path, &log, &blank, NULL) != IQDB_OK || blank :
+		iqdb_snapshot_read_header(&iqdb_io_posix, path, &snapshot, NULL) != IQDB_OK)
+		return false;
+	*relation_number_out = iqdb_load_u32(identity + 28);
+	return (is_log ? log.identity_length : snapshot.identity_length) >= IQDB_PG_IDENTITY_SIZE &&
+		iqdb_load_u64(identity) == GetSystemIdentifier();
 }
 
 typedef struct GenerationVisit
@@ -382,7 +401,7 @@ typedef struct GenerationVisit
 } GenerationVisit;
 
 static void
-generation_visit(const char *path, const IqdbPgGeneration *generation, double age, void *arg)
+generation_visit(const char *path, const IqdbPgGeneration *generation, void *arg)
 {
 	GenerationVisit *state = arg;
 	struct stat st;
@@ -419,7 +438,7 @@ iqdb_pg_files_remove_database(Oid database)
 	DIR		   *dir;
 	struct dirent *de;
 
-	snprintf(folder, sizeof(folder), IQDB_PG_FOLDER "/%u", database);
+	iqdb_pg_files_folder(folder, database);
 	dir = opendir(folder);
 	if (dir == NULL)
 		return;

@@ -73,9 +73,15 @@ extern void iqdb_pg_files_remove(Oid database, const IqdbPgGeneration *generatio
 /* Bytes on disk of a generation's own files. */
 extern uint64 iqdb_pg_files_size(Oid database, const IqdbPgGeneration *generation);
 
-/* Calls visit for every file in the folder of a database: its path, its generation, its age in seconds. */
-typedef void (*IqdbPgFileVisit) (const char *path, const IqdbPgGeneration *generation, double age, void *arg);
+/* Calls visit for every file in the folder of a database: its path, its generation. Never raises but for visit. */
+typedef void (*IqdbPgFileVisit) (const char *path, const IqdbPgGeneration *generation, void *arg);
 extern void iqdb_pg_files_visit(Oid database, IqdbPgFileVisit visit, void *arg);
+
+/* The relation number that a snapshot or log was written for; false if its header is damaged or foreign. Never raises. */
+extern bool iqdb_pg_files_owner(const char *path, uint32 *relation_number_out);
+
+/* The folder of a database; path has MAXPGPATH bytes. */
+extern void iqdb_pg_files_folder(char *path, Oid database);
 
 /* Removes the folder of a database that is gone. Never raises. */
 extern void iqdb_pg_files_remove_database(Oid database);

@@ -239,7 +239,7 @@ typedef struct SegmentList
 } SegmentList;
 
 static void
-collect_segment(const char *path, const IqdbPgGeneration *generation, double age, void *arg)
+collect_segment(const char *path, const IqdbPgGeneration *generation, void *arg)
 {
 	SegmentList *list = arg;
 	const char *dot = strrchr(path, '.');

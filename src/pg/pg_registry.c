@@ -3,6 +3,7 @@
  */
 #include "postgres.h"
 
+#include "common/hashfn.h"
 #include "storage/lwlock.h"
 #include "storage/shmem.h"
 #include "utils/timestamp.h"
@@ -49,6 +50,8 @@ iqdb_pg_registry(void)
 			pg_atomic_init_u32(&shared->gates[i].holder, 0);
 			ConditionVariableInit(&shared->gates[i].left);
 		}
+		for (int i = 0; i < IQDB_PG_MADE_WORDS; i++)
+			pg_atomic_init_u32(&shared->made[i], 0);
 		while (shared->token == 0)
 			if (!pg_strong_random(&shared->token, sizeof(shared->token)))
 				ereport(ERROR, (errcode(ERRCODE_INTERNAL_ERROR), errmsg("could not draw a random number")));
@@ -95,4 +98,28 @@ iqdb_pg_no_room_forget(uint64 generation)
 
 	if (pg_atomic_read_u64(&shared->no_room[place].generation) == generation)
 		pg_atomic_write_u64(&shared->no_room[place].until, 0);
+}
+
+/* ---- relations that arenas were made of -------------------------------------------------------------------------- */
+
+static uint32
+made_bit(Oid database, uint32 relation_number)
+{
+	return hash_combine(murmurhash32(database), murmurhash32(relation_number)) % (IQDB_PG_MADE_WORDS * 32);
+}
+
+void
+iqdb_pg_made_note(Oid database, uint32 relation_number)
+{
+	uint32		bit = made_bit(database, relation_number);
+
+	(void) pg_atomic_fetch_or_u32(&iqdb_pg_registry()->made[bit / 32], UINT32_C(1) << (bit % 32));
+}
+
+bool
+iqdb_pg_made(Oid database, uint32 relation_number)
+{
+	uint32		bit = made_bit(database, relation_number);
+
+	return (pg_atomic_read_u32(&iqdb_pg_registry()->made[bit / 32]) & (UINT32_C(1) << (bit % 32))) != 0;
 }

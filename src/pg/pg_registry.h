@@ -16,10 +16,11 @@
 #include "storage/condition_variable.h"
 
 /* To be raised when bytes in arenas, or of the registry, change their meaning but not their number. */
-#define IQDB_PG_MEMORY_LAYOUT 1
+#define IQDB_PG_MEMORY_LAYOUT 2
 
 #define IQDB_PG_NO_ROOM_ENTRIES 64
 #define IQDB_PG_GATES 32
+#define IQDB_PG_MADE_WORDS 1024
 
 /* Keeps the processes of one parallel query apart; see pg_lock.h. */
 typedef struct IqdbPgGate
@@ -40,6 +41,7 @@ typedef struct IqdbPgRegistry
 		pg_atomic_uint64 until; /* when it may be tried again, microseconds */
 	}			no_room[IQDB_PG_NO_ROOM_ENTRIES];	/* indexes that lately found no room for their arena */
 	IqdbPgGate	gates[IQDB_PG_GATES];
+	pg_atomic_uint32 made[IQDB_PG_MADE_WORDS];	/* a bit for each hash of a relation that an arena was made of */
 } IqdbPgRegistry;
 
 /* The registry, made on first use in this life. Any process with shared memory may call it. */
@@ -52,5 +54,12 @@ extern IqdbPgRegistry *iqdb_pg_registry(void);
 extern void iqdb_pg_no_room_note(uint64 generation);
 extern bool iqdb_pg_no_room_lately(uint64 generation);
 extern void iqdb_pg_no_room_forget(uint64 generation);
+
+/*
+ * Has an arena been made in this life for a relation of this number? A false "yes" is rare, a "no" is certain: most relations
+ * that are dropped are none of ours, and this saves looking for their arenas in the folders.
+ */
+extern void iqdb_pg_made_note(Oid database, uint32 relation_number);
+extern bool iqdb_pg_made(Oid database, uint32 relation_number);
 
 #endif

@@ -22,10 +22,10 @@
 #include "pg/pg_fail.h"
 #include "pg/pg_files.h"
 #include "pg/pg_heap.h"
-#include "pg/pg_lifecycle.h"
 #include "pg/pg_lock.h"
 #include "pg/pg_open.h"
 #include "pg/pg_options.h"
+#include "pg/pg_sweep.h"
 #include "pg/pg_worker.h"
 
 #define IDS_PER_BATCH 1024
@@ -221,7 +221,7 @@ snapshot_if_due(Relation index, IqdbPgArena *arena)
 /*
  * The sweep reads the folders of all indexes of this database, and may open each of them. After every index of a VACUUM of
  * many partitions that would be work in proportion to the square of their number, so a process remembers when it swept
- * last. What it does not remove now is not lost: only files older than an hour are removed at all.
+ * last. What it does not remove now is not lost: the keeper sweeps, too.
  */
 static void
 sweep_now_and_then(void)

@@ -3,6 +3,7 @@
  */
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "access/xlog.h"
 #include "libpq/pqsignal.h"
 #include "miscadmin.h"
@@ -26,6 +27,7 @@
 #include "pg/pg_lock.h"
 #include "pg/pg_registry.h"
 #include "pg/pg_settings.h"
+#include "pg/pg_sweep.h"
 #include "pg/pg_worker.h"
 
 #define RETRY_MICROSECONDS UINT64CONST(60000000)
@@ -38,26 +40,35 @@ iqdb_pg_worker_runs(void)
 	return pg_atomic_read_u32(&iqdb_pg_registry()->worker_pid) != 0;
 }
 
+/* Asks the server for a process; false if it has none to spare. database: where it connects, InvalidOid: to none. */
+static bool
+start_process(const char *name, const char *function, Oid database)
+{
+	BackgroundWorker worker;
+
+	memset(&worker, 0, sizeof(worker));
+	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | (OidIsValid(database) ? BGWORKER_BACKEND_DATABASE_CONNECTION : 0);
+	worker.bgw_start_time = BgWorkerStart_ConsistentState;
+	worker.bgw_restart_time = BGW_NEVER_RESTART;
+	worker.bgw_main_arg = ObjectIdGetDatum(database);
+	strlcpy(worker.bgw_library_name, "iqdb", sizeof(worker.bgw_library_name));
+	strlcpy(worker.bgw_function_name, function, sizeof(worker.bgw_function_name));
+	strlcpy(worker.bgw_name, name, sizeof(worker.bgw_name));
+	strlcpy(worker.bgw_type, name, sizeof(worker.bgw_type));
+	return RegisterDynamicBackgroundWorker(&worker, NULL);
+}
+
 void
 iqdb_pg_worker_wanted(void)
 {
 	IqdbPgRegistry *registry = iqdb_pg_registry();
 	uint64		now = (uint64) GetCurrentTimestamp();
 	uint64		tried = pg_atomic_read_u64(&registry->worker_tried);
-	BackgroundWorker worker;
 
 	if (!iqdb_background_worker || iqdb_pg_worker_runs() || now - tried < RETRY_MICROSECONDS ||
 		!pg_atomic_compare_exchange_u64(&registry->worker_tried, &tried, now))
 		return;
-	memset(&worker, 0, sizeof(worker));
-	worker.bgw_flags = BGWORKER_SHMEM_ACCESS;
-	worker.bgw_start_time = BgWorkerStart_ConsistentState;
-	worker.bgw_restart_time = BGW_NEVER_RESTART;
-	strlcpy(worker.bgw_library_name, "iqdb", sizeof(worker.bgw_library_name));
-	strlcpy(worker.bgw_function_name, "iqdb_keeper_main", sizeof(worker.bgw_function_name));
-	strlcpy(worker.bgw_name, "iqdb keeper", sizeof(worker.bgw_name));
-	strlcpy(worker.bgw_type, "iqdb keeper", sizeof(worker.bgw_type));
-	if (!RegisterDynamicBackgroundWorker(&worker, NULL))
+	if (!start_process("iqdb keeper", "iqdb_keeper_main", InvalidOid))
 		ereport(DEBUG1, (errmsg_internal("iqdb: no background worker slot is free for the keeper")));
 }
 
@@ -96,6 +107,25 @@ keep_linked(IqdbPgArena *arena)
 			error.code != IQDB_ERR_CANCELLED)
 			break;
 	} while (linked > 0 && !ShutdownRequestPending);
+}
+
+/* Own files are a matter of one database's catalogue, and this process is connected to none. */
+static void
+start_sweeper(Oid database)
+{
+	if (!start_process("iqdb sweeper", "iqdb_sweeper_main", database))
+		ereport(DEBUG1, (errmsg_internal("iqdb: no background worker slot is free for a sweep")));
+}
+
+void
+iqdb_sweeper_main(Datum arg)
+{
+	BackgroundWorkerUnblockSignals();
+	BackgroundWorkerInitializeConnectionByOid(DatumGetObjectId(arg), InvalidOid, BGWORKER_BYPASS_ALLOWCONN);
+	SetCurrentStatementStartTimestamp();
+	StartTransactionCommand();
+	(void) iqdb_pg_sweep();
+	CommitTransactionCommand();
 }
 
 /* The arena that we are at, for which we have no lock on the relation. */
@@ -196,6 +226,7 @@ iqdb_keeper_main(Datum arg)
 			ProcessConfigFile(PGC_SIGHUP);
 		}
 		iqdb_pg_arena_visit(keep_arena, NULL);
+		iqdb_pg_sweep_keep(start_sweeper);
 		iqdb_pg_arena_end_of_transaction();
 		MemoryContextReset(round);
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, iqdb_fsync_interval,

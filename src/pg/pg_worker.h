@@ -2,9 +2,10 @@
  * pg_worker.h - the keeper: one background process of the cluster that does for open indexes what has to happen in time.
  *
  * It flushes own logs at the set interval, links rows that a recovery left to it, writes a snapshot where the log has
- * outgrown its setting, and takes the arena files away when the server stops. It is connected to no database, so it is in
- * nobody's way. Nothing depends on it: where the server has no process to spare, the statements that change rows, and
- * VACUUM, do the same work.
+ * outgrown its setting, frees what no index has (pg_sweep.h), and takes the arena files away when the server stops. It is
+ * connected to no database, so it is in nobody's way; where own files may be left over, it starts a sweeper, which is
+ * connected to their database for some milliseconds. Nothing depends on it: where the server has no process to spare, the
+ * statements that change rows, and VACUUM, do the same work.
  */
 #ifndef IQDB_PG_WORKER_H
 #define IQDB_PG_WORKER_H
@@ -19,5 +20,6 @@ extern void iqdb_pg_worker_wanted(void);
 extern bool iqdb_pg_worker_runs(void);
 
 extern PGDLLEXPORT void iqdb_keeper_main(Datum arg);
+extern PGDLLEXPORT void iqdb_sweeper_main(Datum arg);
 
 #endif

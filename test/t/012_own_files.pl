@@ -202,8 +202,8 @@ SQL
 	}
 	$node->safe_psql('postgres', 'DROP DATABASE original');
 	$node->safe_psql('postgres', "CREATE TABLE s (v iqvector(4)); CREATE INDEX ON s USING $method (v) $place");
-	$node->safe_psql('postgres', 'VACUUM s');
-	nothing_else("$method: VACUUM of any table sweeps");
+	one($node, 'SELECT iqdb_sweep()');
+	nothing_else("$method: a sweep in any database");
 	$node->safe_psql('postgres', 'DROP TABLE s');
 
 	# ---- two-phase commit: the session that commits knows nothing of the index ----
@@ -225,14 +225,22 @@ SQL
 			$node->safe_psql('postgres', "$end PREPARED 'p'");
 			agree($node, "$what: as a sequential scan", table => 't', method => $method, queries => 3)
 			  unless $statement =~ /DROP/ && $end eq 'COMMIT';
-			# twice: the keeper may have written out a log just then, which is young
-			for (1 .. 2)
-			{
-				grow_old($node);
-				$node->safe_psql('postgres', 'SELECT iqdb_sweep()');
-			}
+			$node->safe_psql('postgres', 'SELECT iqdb_sweep()');
 			nothing_else("$what, after a sweep");
 		}
+	}
+
+	# ---- the keeper sweeps by itself, with no index left in the database, and however many there were ----
+	if ($first)
+	{
+		$node->safe_psql('postgres', join ';', 'DROP TABLE IF EXISTS t', 'BEGIN',
+			(map { "CREATE TABLE p_$_ (v iqvector(4)); CREATE INDEX ON p_$_ USING $method (v)" } 1 .. 70), 'COMMIT');
+		is(scalar(own_files($node, 'snap')), 70, "$method: seventy indexes");
+		$node->safe_psql('postgres', join ';', 'BEGIN', (map { "DROP TABLE p_$_" } 1 .. 70), "PREPARE TRANSACTION 'p'");
+		$node->safe_psql('postgres', "COMMIT PREPARED 'p'");
+		ok($node->poll_query_until('template1', "SELECT count(*) = 0 FROM pg_ls_dir('iqdb', true, false) d (database), "
+			. "pg_ls_dir('iqdb/' || database, true, false)"), "$method: the keeper sweeps what a prepared transaction dropped");
+		is_deeply([ arena_files($node) ], [], "$method: and their memory");
 	}
 
 	# ---- leftovers of a crash ----
