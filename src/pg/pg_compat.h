@@ -119,23 +119,6 @@ iqdb_pg_fork_path(IqdbPgRelFile file, int backend, ForkNumber fork, char *path_o
 #define iqdb_pg_rule_out(index_path) ((void) (index_path))
 #endif
 
-/*
- * The hook that is asked when a table of a query becomes known to the planner, with its list of indexes: another one from
- * 19 on, where it is asked for subqueries and the like as well. A function for it has IQDB_PG_RELATION_HOOK_PARAMETERS, of
- * which it may use root and rel, and passes IQDB_PG_RELATION_HOOK_ARGUMENTS on (needs optimizer/pathnode.h and plancat.h).
- */
-#if PG_VERSION_NUM >= 190000
-#define IqdbPgRelationHook build_simple_rel_hook_type
-#define iqdb_pg_relation_hook build_simple_rel_hook
-#define IQDB_PG_RELATION_HOOK_PARAMETERS PlannerInfo *root, RelOptInfo *rel, RangeTblEntry *rte
-#define IQDB_PG_RELATION_HOOK_ARGUMENTS root, rel, rte
-#else
-#define IqdbPgRelationHook get_relation_info_hook_type
-#define iqdb_pg_relation_hook get_relation_info_hook
-#define IQDB_PG_RELATION_HOOK_PARAMETERS PlannerInfo *root, Oid table, bool inhparent, RelOptInfo *rel
-#define IQDB_PG_RELATION_HOOK_ARGUMENTS root, table, inhparent, rel
-#endif
-
 /* 16 made one function of the ownership checks */
 #if PG_VERSION_NUM >= 160000
 #define iqdb_pg_owns_class(oid, role) object_ownercheck(RelationRelationId, oid, role)

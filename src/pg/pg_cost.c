@@ -1,5 +1,5 @@
 /*
- * pg_cost.c - what an ordered scan costs, and which indexes the planner sees at all.
+ * pg_cost.c - what an ordered scan costs, and which ones are out of the question.
  *
  * The unit is the server's: cpu_operator_cost stands for one distance of a short vector inside a plan. A distance inside
  * an engine is far cheaper: no tuple, no detoast, vectors side by side. Fetching rows from the table is the server's own
@@ -7,21 +7,15 @@
  */
 #include "postgres.h"
 
+#include <float.h>
 #include <math.h>
 
 #include "access/genam.h"
-#include "access/xlog.h"
-#include "miscadmin.h"
 #include "nodes/pathnodes.h"
-#include "storage/bufmgr.h"
-#include "storage/sinval.h"
 #include "optimizer/cost.h"
 #include "optimizer/optimizer.h"
-#include "optimizer/pathnode.h"
-#include "optimizer/plancat.h"
-#include "optimizer/tlist.h"
+#include "storage/bufmgr.h"
 #include "utils/float.h"
-#include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/selfuncs.h"
 
@@ -29,7 +23,6 @@
 #include "pg/pg_compat.h"
 #include "pg/pg_open.h"
 #include "pg/pg_options.h"
-#include "pg/pg_planner.h"
 #include "pg/pg_settings.h"
 
 /* Cost of scoring one row inside an engine, per component, in units of cpu_operator_cost. */
@@ -74,6 +67,37 @@ rows_scored(const IqdbIndexOptions *options, double rows)
 	}
 }
 
+/* ---- scans that are out of the question ---------------------------------------------------------------------------- */
+
+/*
+ * Is another process recovering the index, or has it no room? Then a plan without it answers at once, and exactly. An
+ * index that nobody has open is opened here: what comes of it decides the plan.
+ */
+static bool
+is_unusable(Relation index)
+{
+	IqdbError	error = {0};
+	IqdbPgArena *arena;
+
+	if (RelationGetNumberOfBlocks(index) < 2)
+		return false;
+	arena = iqdb_pg_open(index, NULL, IQDB_PG_OPEN_NO_WAIT, &error);
+	return arena == NULL || (pg_atomic_read_u32(&arena->shared->full) != 0 && iqdb_pg_is_behind(index, arena));
+}
+
+/* No other path loses against one of this price. The startup cost is finite: the server subtracts it from the total. */
+static void
+rule_out(IndexPath *path, Cost *startup_cost, Cost *total_cost, Selectivity *selectivity, double *correlation,
+		 double *pages)
+{
+	iqdb_pg_rule_out(path);
+	*startup_cost = DBL_MAX / 2;
+	*total_cost = get_float8_infinity();
+	*selectivity = 0;
+	*correlation = 0;
+	*pages = 0;
+}
+
 void
 iqdb_am_costestimate(PlannerInfo *root, IndexPath *path, double loop_count, Cost *startup_cost, Cost *total_cost,
 					 Selectivity *selectivity, double *correlation, double *pages)
@@ -86,22 +110,24 @@ iqdb_am_costestimate(PlannerInfo *root, IndexPath *path, double loop_count, Cost
 	double		score;
 	double		random;
 
-	/* without an order to deliver there is no use for the index */
-	if (path->indexorderbys == NIL)
+	/* without an order to deliver there is no use for the index, and it can deliver one only (pg_paths.c) */
+	if (list_length(path->indexorderbys) != 1)
 	{
-		iqdb_pg_rule_out(path);
-		*startup_cost = *total_cost = get_float8_infinity();
-		*selectivity = 0;
-		*correlation = 0;
-		*pages = 0;
+		rule_out(path, startup_cost, total_cost, selectivity, correlation, pages);
 		return;
 	}
+	index = index_open(path->indexinfo->indexoid, NoLock);
+	if (is_unusable(index))
+	{
+		index_close(index, NoLock);
+		rule_out(path, startup_cost, total_cost, selectivity, correlation, pages);
+		return;
+	}
+	options = iqdb_pg_index_options(index);
+	index_close(index, NoLock);
 
 	MemSet(&costs, 0, sizeof(costs));
 	genericcostestimate(root, path, loop_count, &costs);
-	index = index_open(path->indexinfo->indexoid, NoLock);
-	options = iqdb_pg_index_options(index);
-	index_close(index, NoLock);
 
 	score = SCORE_COST * options.dimension * cpu_operator_cost;
 	if (options.engine == IQDB_ENGINE_FLAT && options.quantization == IQDB_QUANTIZATION_SQ8)
@@ -113,84 +139,4 @@ iqdb_am_costestimate(PlannerInfo *root, IndexPath *path, double loop_count, Cost
 	*selectivity = costs.indexSelectivity;
 	*correlation = 0;
 	*pages = 0;
-}
-
-/* ---- indexes that cannot be used now ----------------------------------------------------------------------------- */
-
-static IqdbPgRelationHook previous_hook;
-
-/* May the query want the order of this index? Its first sort key is then an ordering operator of the index's family. */
-static bool
-order_wanted(PlannerInfo *root, const IndexOptInfo *info)
-{
-	Node	   *key;
-
-	if (root->parse->sortClause == NIL)
-		return false;
-	key = get_sortgroupclause_expr(linitial(root->parse->sortClause), root->parse->targetList);
-	return IsA(key, OpExpr) && OidIsValid(get_op_opfamily_sortfamily(((OpExpr *) key)->opno, info->opfamily[0]));
-}
-
-/*
- * Is another process recovering the index, or has it no room? Then a plan without it answers at once, and exactly. An
- * index that nobody has open is opened here, for a query that may want its order: what comes of it decides the plan.
- */
-static bool
-unusable(PlannerInfo *root, const IndexOptInfo *info)
-{
-	Relation	index = index_open(info->indexoid, NoLock);
-	bool		wanted = order_wanted(root, info);
-	bool		answer = false;
-	IqdbError	error = {0};
-	IqdbPgArena *arena;
-
-	if (RelationGetNumberOfBlocks(index) >= 2)
-	{
-		arena = iqdb_pg_open(index, NULL, wanted ? IQDB_PG_OPEN_NO_WAIT : IQDB_PG_OPEN_IF_READY, &error);
-		if (arena != NULL)
-			answer = pg_atomic_read_u32(&arena->shared->full) != 0 && iqdb_pg_is_behind(index, arena);
-		else
-			answer = wanted;
-	}
-	index_close(index, NoLock);
-	return answer;
-}
-
-static void
-leave_out_unusable(IQDB_PG_RELATION_HOOK_PARAMETERS)
-{
-	ListCell   *cell;
-
-	if (previous_hook != NULL)
-		previous_hook(IQDB_PG_RELATION_HOOK_ARGUMENTS);
-	/* a parent of partitions is not scanned itself */
-	if (root->simple_rte_array[rel->relid]->inh)
-		return;
-	foreach(cell, rel->indexlist)
-	{
-		IndexOptInfo *info = lfirst(cell);
-
-		if ((void *) info->amcostestimate == (void *) iqdb_am_costestimate && !info->hypothetical &&
-			unusable(root, info))
-			rel->indexlist = foreach_delete_current(rel->indexlist, cell);
-	}
-}
-
-void
-iqdb_pg_replan(Relation index)
-{
-	SharedInvalidationMessage message;
-
-	memset(&message, 0, sizeof(message));
-	message.rc.id = SHAREDINVALRELCACHE_ID;
-	message.rc.dbId = MyDatabaseId;
-	message.rc.relId = index->rd_index->indrelid;
-	SendSharedInvalidMessages(&message, 1);
-}
-
-void
-iqdb_pg_install_planner_hook(void)
-{
-	previous_hook = iqdb_pg_relation_hook;
-	iqdb_pg_relation_hook = leave_out_unusable;
 }

@@ -24,6 +24,6 @@ _PG_init(void)
 {
 	iqdb_pg_define_settings();
 	iqdb_pg_define_options();
-	iqdb_pg_install_planner_hook();
+	iqdb_pg_install_planner_hooks();
 	iqdb_pg_install_callbacks();
 }

@@ -1,13 +1,13 @@
 /*
- * pg_planner.h - see pg_cost.c.
+ * pg_planner.h - see pg_paths.c.
  */
 #ifndef IQDB_PG_PLANNER_H
 #define IQDB_PG_PLANNER_H
 
 #include "utils/rel.h"
 
-/* Leaves indexes out of plans while they are being recovered or have no room. Called once, from _PG_init. */
-extern void iqdb_pg_install_planner_hook(void);
+/* Corrects the paths through our indexes that the planner is offered. Called once, from _PG_init. */
+extern void iqdb_pg_install_planner_hooks(void);
 
 /*
  * The index can be used from now on, or not any more: every session makes its cached plans on the table anew. At once,

@@ -34,7 +34,7 @@ use Test::More;
 use Time::HiRes qw(usleep);
 
 my $small = $ENV{IQDB_SMALL_FOLDER};
-my $node = new_node('small', conf => "iqdb.fsync_interval = 50ms\ndynamic_shared_memory_type = mmap\n");
+my $node = new_node('small', conf => "iqdb.fsync_interval = 50ms\nwork_mem = 64MB\ndynamic_shared_memory_type = mmap\n");
 my $own_folder = arena_folder_of($node);
 $node->start;
 install($node);
