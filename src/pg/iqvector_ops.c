@@ -1,8 +1,9 @@
 /*
  * iqvector_ops.c - operators and functions over vectors: distances, norms, arithmetic, comparison, parts.
  *
- * A distance is the core's rank key turned into the reported distance, by the kernels an index scan of the same
- * session uses: an index and a sort of the same rows agree to the last bit. Nothing here knows a formula of a metric.
+ * Distances and norms are computed in double, so that no finite vector is too large or too small for them, and with the
+ * same bits on every machine. Engines rank by keys in single precision, which are the same distances but for rounding.
+ * Nothing here knows a formula of a metric.
  */
 #include "postgres.h"
 
@@ -21,7 +22,7 @@ distance(FunctionCallInfo fcinfo, IqdbMetric metric)
 	IqVector *b = PG_GETARG_IQVECTOR_P(1);
 
 	iqdb_pg_vector_check_same_dim(a, b);
-	return iqdb_metric_distance(metric, iqdb_metric_key(iqdb_pg_kernels(), metric, a->x, b->x, (size_t) a->dim));
+	return iqdb_metric_pair_distance(iqdb_pg_kernels(), metric, a->x, b->x, (size_t) a->dim);
 }
 
 /* l2_distance(iqvector, iqvector) returns float8, operator <-> */
@@ -84,15 +85,10 @@ iqvector_dims(PG_FUNCTION_ARGS)
 	PG_RETURN_INT32(head->dim);
 }
 
-/* In double: squares of floats neither overflow nor vanish there. */
 static double
 euclidean_norm(const IqVector *vector)
 {
-	double sum = 0.0;
-
-	for (int i = 0; i < vector->dim; i++)
-		sum += (double) vector->x[i] * (double) vector->x[i];
-	return sqrt(sum);
+	return sqrt(iqdb_pg_kernels()->doubles->dot(vector->x, vector->x, (size_t) vector->dim));
 }
 
 /* iqvector_norm(iqvector), vector_norm(iqvector) return float8 */

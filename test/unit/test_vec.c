@@ -650,6 +650,199 @@ keys_agree(void **state)
 	}
 }
 
+/* ---- distances in double ---- */
+
+/* A sum whose rounding errors are added up beside it: exact for our purposes. */
+typedef struct Exact
+{
+	long double sum;
+	long double lost;
+} Exact;
+
+static void
+exact_add(Exact *exact, long double term)
+{
+	long double sum = exact->sum + term;
+
+	if (fabsl(exact->sum) >= fabsl(term))
+		exact->lost += (exact->sum - sum) + term;
+	else
+		exact->lost += (term - sum) + exact->sum;
+	exact->sum = sum;
+}
+
+static long double
+exact_sum(IqdbMetric metric, const float *a, const float *b, size_t dim)
+{
+	Exact exact = {0, 0};
+
+	for (size_t i = 0; i < dim; i++)
+	{
+		long double x = a[i];
+		long double y = b[i];
+
+		if (metric == IQDB_METRIC_L2)
+			exact_add(&exact, (x - y) * (x - y));
+		else if (metric == IQDB_METRIC_L1)
+			exact_add(&exact, fabsl(x - y));
+		else if (metric == IQDB_METRIC_HAMMING)
+			exact_add(&exact, bits_of(a[i]) != bits_of(b[i]));
+		else
+			exact_add(&exact, x * y);
+	}
+	return exact.sum + exact.lost;
+}
+
+/* The distance, and in *scale_out what an error is measured by. */
+static long double
+exact_distance(IqdbMetric metric, const float *a, const float *b, size_t dim, long double *scale_out)
+{
+	long double sum = exact_sum(metric, a, b, dim);
+	long double norms = sqrtl(exact_sum(IQDB_METRIC_DOT, a, a, dim)) * sqrtl(exact_sum(IQDB_METRIC_DOT, b, b, dim));
+
+	*scale_out = metric == IQDB_METRIC_COSINE ? 1 : metric == IQDB_METRIC_DOT ? norms : sum;
+	switch (metric)
+	{
+		case IQDB_METRIC_COSINE:
+			return norms == 0 ? 1 : 1 - sum / norms;
+		case IQDB_METRIC_DOT:
+			return -sum;
+		case IQDB_METRIC_L2:
+			*scale_out = sqrtl(sum);
+			return sqrtl(sum);
+		default:
+			return sum;
+	}
+}
+
+static void
+expect_exact(const IqdbKernels *kernels, IqdbMetric metric, const float *a, const float *b, size_t dim)
+{
+	long double scale;
+	long double want = exact_distance(metric, a, b, dim, &scale);
+	double      got = iqdb_metric_pair_distance(kernels, metric, a, b, dim);
+	double      back = iqdb_metric_pair_distance(kernels, metric, b, a, dim);
+
+	if (!(fabsl((long double) got - want) <= 1e-14L * scale))
+		fail_msg("%s %s, dimension %zu, seed %llu: %.17g instead of %.17Lg", kernels->name, iqdb_metric_name(metric), dim,
+				 (unsigned long long) SEED, got, want);
+	if (got != back)
+		fail_msg("%s %s, dimension %zu: %.17g there, %.17g back", kernels->name, iqdb_metric_name(metric), dim, got, back);
+}
+
+/* Components of one sign or both, of one magnitude or of all that a float has. */
+static void
+fill_magnitudes(IqdbRng *rng, float *vector, size_t dim, size_t kind)
+{
+	static const float scales[] = {1.0f, 1e-20f, 1e-30f, FLT_TRUE_MIN, 5e19f, FLT_MAX};
+
+	for (size_t i = 0; i < dim; i++)
+	{
+		float x = kind % 2 == 0 ? random_component(rng) : fabsf(random_component(rng));
+
+		if (kind / 2 < sizeof(scales) / sizeof(scales[0]))
+		{
+			vector[i] = x * scales[kind / 2];
+			continue;
+		}
+		do
+			vector[i] = float_of((uint32_t) iqdb_rng_next(rng));
+		while (!isfinite(vector[i]));
+	}
+	if (vector[0] == 0)
+		vector[0] = FLT_TRUE_MIN;
+}
+
+#define MAGNITUDES 14
+
+static void
+distances_in_double_are_exact(void **state)
+{
+	const IqdbKernels *kernels = *state;
+	IqdbRng            rng;
+
+	iqdb_rng_seed(&rng, SEED);
+	for (size_t d = 0; d < DIMS; d++)
+	{
+		size_t dim = dim_number(d);
+		float *a = allocate(dim * sizeof(float));
+		float *b = allocate(dim * sizeof(float));
+
+		for (size_t kind = 0; kind < MAGNITUDES * MAGNITUDES; kind++)
+		{
+			if (dim > SMALL_DIMS && kind % 7 != d % 7)
+				continue;
+			fill_magnitudes(&rng, a, dim, kind / MAGNITUDES);
+			fill_magnitudes(&rng, b, dim, kind % MAGNITUDES);
+			for (int m = 0; m < IQDB_METRIC_COUNT; m++)
+			{
+				expect_exact(kernels, (IqdbMetric) m, a, b, dim);
+				if (m != IQDB_METRIC_DOT)
+					assert_true(iqdb_metric_pair_distance(kernels, (IqdbMetric) m, a, a, dim) == 0);
+			}
+			for (size_t i = 0; i < dim; i++)
+				b[i] = -a[i];
+			assert_true(iqdb_metric_pair_distance(kernels, IQDB_METRIC_COSINE, a, b, dim) == 2);
+		}
+		free(a);
+		free(b);
+	}
+}
+
+static void
+only_zero_has_no_direction(void **state)
+{
+	const IqdbKernels *kernels = *state;
+	float              zero[40] = {0};
+	float              tiny[40] = {0};
+	float              huge[40];
+
+	for (size_t i = 0; i < 40; i++)
+		huge[i] = FLT_MAX;
+	for (size_t dim = 1; dim <= 40; dim++)
+	{
+		tiny[dim - 1] = FLT_TRUE_MIN;
+		assert_true(iqdb_metric_pair_distance(kernels, IQDB_METRIC_COSINE, zero, zero, dim) == 1);
+		assert_true(iqdb_metric_pair_distance(kernels, IQDB_METRIC_COSINE, zero, huge, dim) == 1);
+		assert_true(iqdb_metric_pair_distance(kernels, IQDB_METRIC_COSINE, tiny, zero, dim) == 1);
+		assert_true(fabs(iqdb_metric_pair_distance(kernels, IQDB_METRIC_COSINE, tiny, huge, dim)) <= 1e-15);
+		assert_true(iqdb_metric_pair_distance(kernels, IQDB_METRIC_L2, zero, tiny, dim) > 0);
+	}
+}
+
+/* What stands behind dim, and what may not be touched: the row ends where an unreadable page begins. */
+static void
+distances_in_double_read_no_further(void **state)
+{
+	const IqdbKernels *kernels = *state;
+	const size_t       most = 600;
+	Guarded            memory_a = guarded_create(most * sizeof(float));
+	Guarded            memory_b = guarded_create(most * sizeof(float));
+
+	for (size_t dim = 1; dim <= most; dim++)
+	{
+		for (int upper = 0; upper < 2; upper++)
+		{
+			float *a = guarded_place(&memory_a, dim * sizeof(float), upper);
+			float *b = guarded_place(&memory_b, dim * sizeof(float), upper);
+
+			for (size_t i = 0; i < dim; i++)
+			{
+				a[i] = 1.0f;
+				b[i] = 2.0f;
+			}
+			assert_true(iqdb_metric_pair_distance(kernels, IQDB_METRIC_L2, a, b, dim) == sqrt((double) dim));
+			assert_true(iqdb_metric_pair_distance(kernels, IQDB_METRIC_L1, a, b, dim) == (double) dim);
+			assert_true(iqdb_metric_pair_distance(kernels, IQDB_METRIC_DOT, a, b, dim) == -2.0 * (double) dim);
+			assert_true(iqdb_metric_pair_distance(kernels, IQDB_METRIC_COSINE, a, b, dim) == 0);
+			b[dim - 1] = 1.0f;
+			assert_true(iqdb_metric_pair_distance(kernels, IQDB_METRIC_L1, a, b, dim) == (double) (dim - 1));
+		}
+	}
+	guarded_destroy(&memory_a);
+	guarded_destroy(&memory_b);
+}
+
 static void
 cosine_of_almost_nothing_is_one(void **state)
 {
@@ -865,6 +1058,35 @@ tables_agree(void **state)
 	}
 }
 
+/* In double they give the same bits: SQL's answers do not depend on the machine. */
+static void
+tables_agree_in_double(void **state)
+{
+	const IqdbKernels *scalar = iqdb_kernels_named("scalar");
+	IqdbRng            rng;
+	float              a[1700];
+	float              b[1700];
+
+	(void) state;
+	iqdb_rng_seed(&rng, SEED);
+	for (size_t dim = 1; dim <= 1700; dim += dim < 70 ? 1 : 163)
+	{
+		for (size_t kind = 0; kind < MAGNITUDES; kind++)
+		{
+			fill_magnitudes(&rng, a, dim, kind);
+			fill_magnitudes(&rng, b, dim, MAGNITUDES - 1 - kind);
+			for (int i = 0; i < TABLES; i++)
+			{
+				const IqdbKernels *kernels = iqdb_kernels_named(table_names[i]);
+
+				for (int m = 0; kernels != NULL && m < IQDB_METRIC_COUNT; m++)
+					assert_true(iqdb_metric_pair_distance(kernels, (IqdbMetric) m, a, b, dim) ==
+								iqdb_metric_pair_distance(scalar, (IqdbMetric) m, a, b, dim));
+			}
+		}
+	}
+}
+
 /* The tests of a table, once for each table that runs here. */
 static int
 run_table_tests(const char *name)
@@ -882,6 +1104,9 @@ run_table_tests(const char *name)
 		cmocka_unit_test(code_sums_are_exact),
 		cmocka_unit_test(extreme_codes_do_not_saturate),
 		cmocka_unit_test(keys_agree),
+		cmocka_unit_test(distances_in_double_are_exact),
+		cmocka_unit_test(only_zero_has_no_direction),
+		cmocka_unit_test(distances_in_double_read_no_further),
 		cmocka_unit_test(cosine_of_almost_nothing_is_one),
 	};
 	struct CMUnitTest        with_table[sizeof(tests) / sizeof(tests[0])];
@@ -910,6 +1135,7 @@ main(void)
 		cmocka_unit_test(vector_check_finds_every_bad_component),
 		cmocka_unit_test(tables_are_found_by_name),
 		cmocka_unit_test(tables_agree),
+		cmocka_unit_test(tables_agree_in_double),
 	};
 	int failed = cmocka_run_group_tests_name("metrics", tests, NULL, NULL);
 

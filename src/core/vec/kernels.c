@@ -80,6 +80,43 @@ iqdb_metric_key(const IqdbKernels *kernels, IqdbMetric metric, const float *a, c
 	return metric == IQDB_METRIC_DOT ? -sum : sum;
 }
 
+/* The root cannot overflow or vanish; that of a vector's own square is exact, so the vector itself is at distance 0. */
+static double
+cosine_distance(IqdbCosineSums sums)
+{
+	double root = sqrt(sums.norm2_a * sums.norm2_b);
+	double similarity;
+
+	if (root == 0)
+		return 1;
+	similarity = sums.dot / root;
+	/* NaN fails both tests and stays */
+	if (similarity > 1)
+		similarity = 1;
+	else if (similarity < -1)
+		similarity = -1;
+	return 1 - similarity;
+}
+
+double
+iqdb_metric_pair_distance(const IqdbKernels *kernels, IqdbMetric metric, const float *a, const float *b, size_t dim)
+{
+	switch (metric)
+	{
+		case IQDB_METRIC_COSINE:
+			return cosine_distance(kernels->doubles->cosine(a, b, dim));
+		case IQDB_METRIC_DOT:
+			return -kernels->doubles->dot(a, b, dim);
+		case IQDB_METRIC_L2:
+			return sqrt(kernels->doubles->l2(a, b, dim));
+		case IQDB_METRIC_L1:
+			return kernels->doubles->l1(a, b, dim);
+		default:
+			/* a count below 2^24 is exact in single precision */
+			return (double) kernels->sums[IQDB_SUM_HAMMING].pair(a, b, dim);
+	}
+}
+
 #ifdef IQDBI_HAVE_X86
 
 /*

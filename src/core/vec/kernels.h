@@ -2,7 +2,8 @@
  * kernels.h - the inner loops, one table of them per instruction set, chosen at run time.
  *
  * Every table holds the same functions. Within one table the batch and gather forms give bit for bit what the single
- * form gives for each row. Between tables results may differ by rounding (absolute 1e-3 or relative 1e-4).
+ * form gives for each row. Between tables results may differ by rounding (absolute 1e-3 or relative 1e-4); the sums in
+ * double do not differ.
  * Components behind dim are never read. Rows need 4-byte alignment only; 64-byte aligned rows are fastest.
  */
 #ifndef IQDB_VEC_KERNELS_H
@@ -38,10 +39,32 @@ typedef enum IqdbSum
 	IQDB_SUM_COUNT
 } IqdbSum;
 
+/* What the cosine of one pair takes. */
+typedef struct IqdbCosineSums
+{
+	double dot;
+	double norm2_a;
+	double norm2_b;
+} IqdbCosineSums;
+
+/*
+ * Sums of one pair in double, the same to the last bit in every table. No finite vectors make them overflow, and a sum
+ * of squares is 0 only when every square is.
+ */
+typedef struct IqdbDoubleKernels
+{
+	double (*dot)(const float *a, const float *b, size_t dim);
+	double (*l2)(const float *a, const float *b, size_t dim);
+	double (*l1)(const float *a, const float *b, size_t dim);
+	IqdbCosineSums (*cosine)(const float *a, const float *b, size_t dim);
+} IqdbDoubleKernels;
+
 typedef struct IqdbKernels
 {
 	const char    *name;      /* "scalar", "avx2", "avx512", "avx512bw" (that without VNNI), "neon" */
 	IqdbSumKernels sums[IQDB_SUM_COUNT];
+
+	const IqdbDoubleKernels *doubles;
 
 	/* sum of code[i] * query[i], codes unsigned, query signed; exact in 32 bits up to IQDB_DIMENSION_MAX */
 	int32_t (*dot_u8i8)(const uint8_t *code, const int8_t *query, size_t dim);
@@ -75,6 +98,13 @@ iqdb_metric_sum(IqdbMetric metric)
 
 /* Rank key of one pair under a metric, norms computed on the way where the metric needs them. */
 float iqdb_metric_key(const IqdbKernels *kernels, IqdbMetric metric, const float *a, const float *b, size_t dim);
+
+/*
+ * Distance of one pair in double: what SQL's operators report. Within 1e-14 of the exact value (relative, for cosine
+ * absolute), for all finite vectors; a cosine distance is 1 where one of them is all zeros.
+ */
+double iqdb_metric_pair_distance(const IqdbKernels *kernels, IqdbMetric metric, const float *a, const float *b,
+								 size_t dim);
 
 /*
  * Turns count sums (kernel output) into rank keys in place: negates for DOT, divides for COSINE. norms2 are the rows'

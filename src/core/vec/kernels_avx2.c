@@ -14,6 +14,10 @@
 
 #define LANES 8
 #define BLOCK (4 * LANES)
+#define DOUBLES 4
+#define WIDEN(p) _mm256_cvtps_pd(_mm_loadu_ps(p))
+
+#include "core/vec/kernels_double_private.h"
 
 /* The partial sums of one row. */
 typedef struct Quad
@@ -323,6 +327,7 @@ IQDBI_DEFINE_CODES(TARGET, avx2, code_pair, code_group)
 const IqdbKernels iqdbi_kernels_avx2 = {
 	.name = "avx2",
 	.sums = IQDBI_SUMS_TABLE,
+	.doubles = &double_kernels,
 	.dot_u8i8 = dot_u8i8_avx2,
 	.dot_u8i8_gather = dot_u8i8_gather_avx2,
 };

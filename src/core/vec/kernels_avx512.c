@@ -16,6 +16,10 @@
 
 #define LANES 16
 #define BLOCK (4 * LANES)
+#define DOUBLES 8
+#define WIDEN(p) _mm512_cvtps_pd(_mm256_loadu_ps(p))
+
+#include "core/vec/kernels_double_private.h"
 
 /* Four vectors: a block of the query, or the partial sums of one row. */
 typedef struct Quad
@@ -362,6 +366,7 @@ IQDBI_DEFINE_CODES(TARGET, split, split_pair, split_group)
 const IqdbKernels iqdbi_kernels_avx512 = {
 	.name = "avx512",
 	.sums = IQDBI_SUMS_TABLE,
+	.doubles = &double_kernels,
 	.dot_u8i8 = dot_u8i8_vnni,
 	.dot_u8i8_gather = dot_u8i8_gather_vnni,
 };
@@ -369,6 +374,7 @@ const IqdbKernels iqdbi_kernels_avx512 = {
 const IqdbKernels iqdbi_kernels_avx512bw = {
 	.name = "avx512bw",
 	.sums = IQDBI_SUMS_TABLE,
+	.doubles = &double_kernels,
 	.dot_u8i8 = dot_u8i8_split,
 	.dot_u8i8_gather = dot_u8i8_gather_split,
 };

@@ -15,6 +15,9 @@
 
 #define LANES 4
 #define BLOCK (4 * LANES)
+#define DOUBLES 2
+
+#include "core/vec/kernels_double_private.h"
 
 /* Four vectors: a block of the query, or the partial sums of one row. */
 typedef struct Quad
@@ -293,6 +296,7 @@ IQDBI_DEFINE_CODES(TARGET, neon, code_pair, code_group)
 const IqdbKernels iqdbi_kernels_neon = {
 	.name = "neon",
 	.sums = IQDBI_SUMS_TABLE,
+	.doubles = &double_kernels,
 	.dot_u8i8 = dot_u8i8_neon,
 	.dot_u8i8_gather = dot_u8i8_gather_neon,
 };

@@ -11,7 +11,10 @@
 
 #define NOINLINE __attribute__((noinline))
 /* no attribute: what the compiler was told to compile for */
-#define BASELINE
+#define TARGET
+#define DOUBLES 2
+
+#include "core/vec/kernels_double_private.h"
 
 static float
 fold(const float *acc)
@@ -113,7 +116,7 @@ sum_group(const IqdbSum sum, const bool fetch, const float *query, IqdbiRows row
 	out[3] = sum_pair(sum, false, query, rows.r3, dim);
 }
 
-IQDBI_DEFINE_SUMS(BASELINE)
+IQDBI_DEFINE_SUMS(TARGET)
 
 static NOINLINE int32_t
 code_pair(const int8_t *query, const uint8_t *code, size_t dim)
@@ -136,11 +139,12 @@ code_group(const int8_t *query, IqdbiRows rows, IqdbiRows next, size_t dim, int3
 	out[3] = code_pair(query, rows.r3, dim);
 }
 
-IQDBI_DEFINE_CODES(BASELINE, scalar, code_pair, code_group)
+IQDBI_DEFINE_CODES(TARGET, scalar, code_pair, code_group)
 
 const IqdbKernels iqdbi_kernels_scalar = {
 	.name = "scalar",
 	.sums = IQDBI_SUMS_TABLE,
+	.doubles = &double_kernels,
 	.dot_u8i8 = dot_u8i8_scalar,
 	.dot_u8i8_gather = dot_u8i8_gather_scalar,
 };

@@ -3,8 +3,8 @@
  *
  * Engines compare rank keys: 32-bit floats, smaller is nearer, monotone in the distance and free of work that the order
  * does not need (squared L2 has no root). A key becomes the reported distance once, for the few rows that are returned.
- * The SQL operators compute the same keys with the same kernels, so that an index and a sequential scan agree bit for
- * bit.
+ * SQL's operators report distances in double (iqdb_metric_pair_distance), of which keys are the value but for rounding;
+ * what an index hands out is put into their order by db/index_order.h.
  *
  *   metric   rank key                                distance (double)
  *   COSINE   (float) (1 - dot / sqrt(|a|^2 |b|^2))   key
@@ -13,7 +13,7 @@
  *   L1       sum |a-b|                               key
  *   HAMMING  components whose 32-bit patterns differ key
  *
- * Sums are in float. Cosine divides in double; similarity is clamped to [-1, 1]; where the root, in double, is at most
+ * Sums of keys are in float. Cosine divides in double; similarity is clamped to [-1, 1]; where the root, in double, is at most
  * FLT_MIN the key is exactly 1; NaN propagates.
  */
 #ifndef IQDB_VEC_METRIC_H
