@@ -127,6 +127,43 @@ SELECT pg_temp.error_of($$CREATE INDEX ON flat USING iqdb_flat (v iqvector_hammi
 SELECT pg_temp.error_of($$CREATE INDEX ON flat USING iqdb_flat (v) WITH (quantization = pq)$$);
 SELECT pg_temp.error_of($$CREATE INDEX ON flat USING iqdb_flat (v) WITH (quantization = bq)$$);
 
+-- rows that differ in their last digits: an index ranks in single precision, and hands out in the operator's order
+CREATE TABLE near (id int, v iqvector(32));
+INSERT INTO near
+SELECT n, (SELECT array_agg((sin(n / 8 * 31 + i) * (1 + (n % 8 * i % 5) * 1.2e-7))::real ORDER BY i)::iqvector
+	FROM generate_series(1, 32) AS i)
+FROM generate_series(0, 1999) AS n;
+CREATE FUNCTION pg_temp.disorder(operator text) RETURNS bigint LANGUAGE plpgsql AS
+$$
+DECLARE
+	row record;
+	before float8 := '-infinity';
+	wrong bigint := 0;
+BEGIN
+	FOR row IN EXECUTE format('SELECT v %1$s (SELECT v FROM near WHERE id = 8) AS d FROM near
+		ORDER BY v %1$s (SELECT v FROM near WHERE id = 8)', operator)
+	LOOP
+		wrong := wrong + (row.d < before)::int;
+		before := row.d;
+	END LOOP;
+	RETURN wrong;
+END
+$$;
+SET enable_seqscan = off;
+CREATE INDEX near_index ON near USING iqdb_flat (v iqvector_l2_ops);
+SELECT pg_temp.disorder('<->');
+DROP INDEX near_index;
+CREATE INDEX near_index ON near USING iqdb_flat (v iqvector_cosine_ops);
+SELECT pg_temp.disorder('<=>');
+DROP INDEX near_index;
+CREATE INDEX near_index ON near USING iqdb_flat (v iqvector_ip_ops) WITH (quantization = sq8);
+SELECT pg_temp.disorder('<#>');
+DROP INDEX near_index;
+CREATE INDEX near_index ON near USING iqdb_flat (v iqvector_l1_ops);
+SELECT pg_temp.disorder('<+>');
+RESET enable_seqscan;
+DROP TABLE near;
+
 -- errors
 SELECT pg_temp.error_of($$CREATE INDEX ON flat USING iqdb_flat (w)$$);
 SELECT pg_temp.error_of($$CREATE INDEX ON flat USING iqdb_flat ((w::iqvector(3)))$$);

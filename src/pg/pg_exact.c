@@ -1,7 +1,7 @@
 /*
  * pg_exact.c - see pg_exact.h.
  *
- * Row numbers and keys go through the server's sort, so memory is bounded and the rest lies in temporary files. The rows
+ * Row numbers and distances go through the server's sort, so memory is bounded and the rest lies in temporary files. The rows
  * are those that a rebuild would put into the index, of whatever transaction: the executor asks for each of them whether
  * the statement may see it, as it does with those of the index.
  */
@@ -30,19 +30,20 @@ struct IqdbPgExact
 	uint32		dimension;
 	const float *query;
 	Tuplesortstate *sort;
-	TupleTableSlot *slot;		/* key float8, row number int8 */
+	TupleTableSlot *slot;		/* distance float8, row number int8 */
 };
 
 static IqdbStatus
 add_row(void *arg, uint64 id, const float *vector, IqdbError *error)
 {
 	IqdbPgExact *exact = arg;
-	float		key = iqdb_metric_key(iqdb_pg_kernels(), exact->metric, exact->query, vector, exact->dimension);
+	double		distance = iqdb_metric_pair_distance(iqdb_pg_kernels(), exact->metric, exact->query, vector,
+													 exact->dimension);
 
 	if (exact->zero_last && iqdb_vector_is_zero(vector, exact->dimension))
-		key = INFINITY;
+		distance = INFINITY;
 	ExecClearTuple(exact->slot);
-	exact->slot->tts_values[0] = Float8GetDatum(key);
+	exact->slot->tts_values[0] = Float8GetDatum(distance);
 	exact->slot->tts_values[1] = Int64GetDatum((int64) id);
 	exact->slot->tts_isnull[0] = exact->slot->tts_isnull[1] = false;
 	ExecStoreVirtualTuple(exact->slot);
@@ -62,7 +63,7 @@ iqdb_pg_exact_begin(Relation index, Relation heap, IqdbMetric metric, bool zero_
 	bool		nulls_first[2] = {false, false};
 	IqdbError	error = {0};
 
-	TupleDescInitEntry(tupdesc, 1, "key", FLOAT8OID, -1, 0);
+	TupleDescInitEntry(tupdesc, 1, "distance", FLOAT8OID, -1, 0);
 	TupleDescInitEntry(tupdesc, 2, "row", INT8OID, -1, 0);
 	iqdb_pg_finish_tupdesc(tupdesc);
 	exact->metric = metric;
@@ -79,14 +80,14 @@ iqdb_pg_exact_begin(Relation index, Relation heap, IqdbMetric metric, bool zero_
 }
 
 bool
-iqdb_pg_exact_next(IqdbPgExact *exact, IqdbHit *hit_out)
+iqdb_pg_exact_next(IqdbPgExact *exact, uint64 *id_out, double *distance_out)
 {
 	bool		isnull;
 
 	if (!tuplesort_gettupleslot(exact->sort, true, false, exact->slot, NULL))
 		return false;
-	hit_out->key = (float) DatumGetFloat8(slot_getattr(exact->slot, 1, &isnull));
-	hit_out->id = (uint64) DatumGetInt64(slot_getattr(exact->slot, 2, &isnull));
+	*distance_out = DatumGetFloat8(slot_getattr(exact->slot, 1, &isnull));
+	*id_out = (uint64) DatumGetInt64(slot_getattr(exact->slot, 2, &isnull));
 	return true;
 }
 

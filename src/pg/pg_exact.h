@@ -17,7 +17,7 @@ extern IqdbPgExact *iqdb_pg_exact_begin(Relation index, Relation heap, IqdbMetri
 										const float *query);
 
 /* The next nearest row; false behind the last. */
-extern bool iqdb_pg_exact_next(IqdbPgExact *exact, IqdbHit *hit_out);
+extern bool iqdb_pg_exact_next(IqdbPgExact *exact, uint64 *id_out, double *distance_out);
 
 extern void iqdb_pg_exact_end(IqdbPgExact *exact);
 

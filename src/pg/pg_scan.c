@@ -3,8 +3,8 @@
  *
  * Between two calls nothing is held: no lock, no pin, only the cursor's own memory. So a cursor may stay open for hours.
  * A row that was removed meanwhile, or whose TID was used again, cannot be seen through the scan's snapshot, so VACUUM
- * need not wait for scans. The order is exact for what is returned; xs_orderbyvals are the operator's own values. Where
- * there is no room for the index, its table is read instead (pg_exact.h).
+ * need not wait for scans. The order is exact for what is returned, and xs_orderbyvals are the operator's own values: hits
+ * go through core/db/index_ranking.h. Where there is no room for the index, its table is read instead (pg_exact.h).
  */
 #include "postgres.h"
 
@@ -30,7 +30,7 @@
 #include "pg/pg_settings.h"
 #include "pg/pg_type.h"
 
-#define HITS_PER_CALL 64
+#define HITS_PER_CALL IQDB_RANKING_BATCH
 
 /* Rows whose pages are asked for ahead. */
 #define PREFETCHED_ROWS 16
@@ -41,15 +41,12 @@ typedef struct IqdbScan
 	bool		null_query;		/* ORDER BY v <-> NULL: every row, no distance */
 	bool		zero_is_nan;	/* a zero vector, in a row or as the query, has no distance: NaN */
 	bool		zero_query;
-	IqdbMetric	metric;
 	MemoryContext context;		/* of one scan from rescan to end: the cursor lives here */
 	IqdbPgView	view;
 	IqdbCursor *cursor;
 	IqdbPgExact *exact;			/* instead of the cursor, where there is no room for the index */
 	uint64		returned;
-	size_t		count;
-	size_t		next;
-	IqdbHit		hits[HITS_PER_CALL];
+	IqdbRanking	ranking;
 } IqdbScan;
 
 IndexScanDesc
@@ -79,7 +76,7 @@ iqdb_am_rescan(IndexScanDesc scan, ScanKey keys, int nkeys, ScanKey orderbys, in
 	state->cursor = NULL;
 	state->exact = NULL;
 	state->started = false;
-	state->returned = state->count = state->next = 0;
+	state->returned = 0;
 	if (keys != NULL && scan->numberOfKeys > 0)
 		memmove(scan->keyData, keys, scan->numberOfKeys * sizeof(ScanKeyData));
 	if (orderbys != NULL && scan->numberOfOrderBys > 0)
@@ -114,9 +111,10 @@ start_exact(IndexScanDesc scan, IqdbScan *state)
 {
 	IqdbIndexOptions options = iqdb_pg_index_options(scan->indexRelation);
 
-	state->metric = (IqdbMetric) options.metric;
-	state->exact = iqdb_pg_exact_begin(scan->indexRelation, scan->heapRelation, state->metric, state->zero_is_nan,
-									   options.dimension, query_vector(scan, state, options.dimension));
+	state->exact = iqdb_pg_exact_begin(scan->indexRelation, scan->heapRelation, (IqdbMetric) options.metric,
+									   state->zero_is_nan, options.dimension,
+									   query_vector(scan, state, options.dimension));
+	iqdb_ranking_start(&state->ranking, NULL);
 }
 
 static void
@@ -127,12 +125,12 @@ start_cursor(IndexScanDesc scan, IqdbScan *state, IqdbPgArena *arena)
 	IqdbError	error = {0};
 
 	iqdb_pg_view(&state->view, arena);
-	state->metric = (IqdbMetric) arena->index.store.header->options.metric;
 	params.ef = (uint32) iqdb_hnsw_ef_search;
 	params.probes = (uint32) iqdb_ivf_probes;
 	params.zero_last = state->zero_is_nan;
 	iqdb_pg_check(iqdb_cursor_open(&state->view.index, query_vector(scan, state, dimension), dimension, &params,
 								   &state->cursor, &error), &error, scan->indexRelation);
+	iqdb_ranking_start(&state->ranking, state->cursor);
 }
 
 static void
@@ -165,11 +163,11 @@ start(IndexScanDesc scan, IqdbScan *state)
 }
 
 /*
- * The executor is about to fetch the rows of these hits one by one, from pages in no order. Asking for all of them first
- * lets the reads, or at least the cache misses, overlap.
+ * The executor is about to fetch these rows one by one, from pages in no order. Asking for all of them first lets the
+ * reads, or at least the cache misses, overlap.
  */
 static void
-prefetch_rows(IndexScanDesc scan, const IqdbHit *hits, size_t count)
+prefetch_rows(IndexScanDesc scan, const uint64 *ids, size_t count)
 {
 	for (size_t i = 0; i < Min(count, PREFETCHED_ROWS); i++)
 	{
@@ -177,7 +175,7 @@ prefetch_rows(IndexScanDesc scan, const IqdbHit *hits, size_t count)
 		PrefetchBufferResult result;
 		const char *page;
 
-		iqdb_pg_number_tid(hits[i].id, &tid);
+		iqdb_pg_number_tid(ids[i], &tid);
 		result = PrefetchBuffer(scan->heapRelation, MAIN_FORKNUM, ItemPointerGetBlockNumber(&tid));
 		if (!BufferIsValid(result.recent_buffer))
 			continue;
@@ -188,60 +186,90 @@ prefetch_rows(IndexScanDesc scan, const IqdbHit *hits, size_t count)
 	}
 }
 
-/* More hits from the engine; a cancel in the middle of its work is raised here, with nothing held. */
+/* Rows of the sorted table. */
+static size_t
+fetch_exact(IqdbScan *state, uint64 *ids, size_t capacity)
+{
+	size_t		count;
+	double		distance;
+
+	for (count = 0; count < capacity && iqdb_pg_exact_next(state->exact, &ids[count], &distance); count++)
+		iqdb_ranking_append(&state->ranking, ids[count], distance);
+	return count;
+}
+
+/* Hits of the engine; a cancel in the middle of its work is raised here, with nothing held. */
+static size_t
+fetch_hits(IndexScanDesc scan, IqdbScan *state, uint64 *ids, size_t capacity)
+{
+	IqdbHit		hits[HITS_PER_CALL];
+	size_t		count;
+	IqdbError	error = {0};
+
+	iqdb_pg_check(iqdb_cursor_next(state->cursor, hits, capacity, &count, &error), &error, scan->indexRelation);
+	iqdb_ranking_add(&state->ranking, hits, count);
+	for (size_t i = 0; i < count; i++)
+		ids[i] = hits[i].id;
+	return count;
+}
+
+/* More rows for the ranking; false when there are none. */
 static bool
 fetch_more(IndexScanDesc scan, IqdbScan *state)
 {
-	IqdbError	error = {0};
-	IqdbStatus	status;
+	uint64		ids[HITS_PER_CALL];
 	size_t		capacity = state->returned == 0 ? 16 : HITS_PER_CALL;
+	size_t		count;
 
 	CHECK_FOR_INTERRUPTS();
-	state->next = 0;
 	if (state->exact != NULL)
-		for (state->count = 0; state->count < capacity; state->count++)
-		{
-			if (!iqdb_pg_exact_next(state->exact, &state->hits[state->count]))
-				break;
-		}
+		count = fetch_exact(state, ids, capacity);
 	else
+		count = fetch_hits(scan, state, ids, capacity);
+	prefetch_rows(scan, ids, count);
+	return count > 0;
+}
+
+/* The next row in order. Rows that wait for their place when the engine has no more come then. */
+static bool
+next_row(IndexScanDesc scan, IqdbScan *state, IqdbRankedRow *row_out)
+{
+	while (!iqdb_ranking_next(&state->ranking, row_out))
 	{
-		status = iqdb_cursor_next(state->cursor, state->hits, capacity, &state->count, &error);
-		iqdb_pg_check(status, &error, scan->indexRelation);
+		if (!fetch_more(scan, state))
+			return iqdb_ranking_next(&state->ranking, row_out);
 	}
-	prefetch_rows(scan, state->hits, state->count);
-	return state->count > 0;
+	return true;
 }
 
 /* The distance as the operator would return it. */
 static double
-hit_distance(const IqdbScan *state, const IqdbHit *hit)
+row_distance(const IqdbScan *state, const IqdbRankedRow *row)
 {
-	if (state->zero_query || (state->zero_is_nan && isinf(hit->key)))
+	if (state->zero_query || (state->zero_is_nan && isinf(row->distance)))
 		return get_float8_nan();
-	return iqdb_metric_distance(state->metric, hit->key);
+	return row->distance;
 }
 
 bool
 iqdb_am_gettuple(IndexScanDesc scan, ScanDirection direction)
 {
 	IqdbScan  *state = scan->opaque;
-	const IqdbHit *hit;
+	IqdbRankedRow row;
 
 	Assert(ScanDirectionIsForward(direction));
 	if (!state->started)
 		start(scan, state);
 	if (iqdb_max_scan_tuples > 0 && state->returned >= (uint64) iqdb_max_scan_tuples)
 		return false;
-	if (state->next >= state->count && !fetch_more(scan, state))
+	if (!next_row(scan, state, &row))
 		return false;
 
-	hit = &state->hits[state->next++];
 	state->returned++;
-	iqdb_pg_number_tid(hit->id, &scan->xs_heaptid);
+	iqdb_pg_number_tid(row.id, &scan->xs_heaptid);
 	scan->xs_recheck = false;
 	scan->xs_recheckorderby = false;
-	scan->xs_orderbyvals[0] = Float8GetDatum(hit_distance(state, hit));
+	scan->xs_orderbyvals[0] = Float8GetDatum(row_distance(state, &row));
 	scan->xs_orderbynulls[0] = state->null_query;
 	return true;
 }

@@ -12,6 +12,7 @@
 #include "core/db/handle.h"
 #include "core/db/index.h"
 #include "core/db/index_codec.h"
+#include "core/db/index_ranking.h"
 #include "core/persist/log.h"
 #include "core/persist/snapshot.h"
 

@@ -2,9 +2,9 @@
  * kernels_double_private.h - the sums of one pair in double, written once and compiled by every file of kernels.
  *
  * A file of kernels defines TARGET, the attribute of its instruction set, DOUBLES, how many doubles its registers hold,
- * and where the compiler needs help WIDEN(p), the floats at p as doubles, and includes this. All tables give the same bits: a sum has DOUBLE_LANES partial sums whatever the width of a
- * register, products and additions are rounded separately, and the tree that adds the lanes up is the same. So what SQL
- * computes does not depend on the machine.
+ * and where the compiler needs help WIDEN(p), the floats at p as doubles, and includes this. All tables give the same
+ * bits: a sum has DOUBLE_LANES partial sums whatever the width of a register, products and additions are rounded
+ * separately, and the tree that adds the lanes up is the same. So what SQL computes does not depend on the machine.
  *
  * Every product of two floats is exact in double: it has 48 bits, and exponents from -298 to 256 are far from either end.
  * So sums of squares neither overflow nor vanish, and nothing has to be scaled. The additions are cut into blocks of

@@ -4,7 +4,7 @@
  * Engines compare rank keys: 32-bit floats, smaller is nearer, monotone in the distance and free of work that the order
  * does not need (squared L2 has no root). A key becomes the reported distance once, for the few rows that are returned.
  * SQL's operators report distances in double (iqdb_metric_pair_distance), of which keys are the value but for rounding;
- * what an index hands out is put into their order by db/index_order.h.
+ * what an index hands out is put into their order by db/index_ranking.h.
  *
  *   metric   rank key                                distance (double)
  *   COSINE   (float) (1 - dot / sqrt(|a|^2 |b|^2))   key

@@ -1,0 +1,154 @@
+/*
+ * index_ranking.c - see index_ranking.h. Owns what is known about the rounding errors of rank keys.
+ */
+#include "core/db/index_ranking.h"
+
+#include <string.h>
+
+/* So many rows of one distance at the end of what is known are taken for a sign that the next of this key has it, too. */
+#define TIES_BELIEVED 4
+
+void
+iqdb_ranking_start(IqdbRanking *ranking, const IqdbCursor *cursor)
+{
+	memset(ranking, 0, offsetof(IqdbRanking, rows));
+	if (cursor == NULL)
+	{
+		ranking->ended = true;
+		return;
+	}
+	ranking->store = cursor->store;
+	ranking->query = cursor->query;
+	if (ranking->store->header->options.metric == IQDB_METRIC_DOT)
+		ranking->query_norm = sqrt(ranking->store->kernels->doubles->dot(ranking->query, ranking->query,
+																	 ranking->store->header->options.dimension));
+}
+
+static IqdbMetric
+ranking_metric(const IqdbRanking *ranking)
+{
+	return (IqdbMetric) ranking->store->header->options.metric;
+}
+
+/*
+ * No row of this key, or of a larger one, is nearer. A key is the sum of dim terms, each of few roundings, in at least
+ * eight chains (kernels_scalar.c; the other tables have more); what is added to the chains' length pays for the roundings
+ * of a term, the tree that adds up the chains, and the steps from sum to key. Errors are relative to the sum of the terms'
+ * magnitudes: the sum itself for L2 and L1, the product of the norms for an inner product, which is 1 for cosine, where
+ * two norms are rounded as well.
+ */
+static double
+least_distance(const IqdbRanking *ranking, float key)
+{
+	double dim = (double) ranking->store->header->options.dimension;
+	double error = (dim / 8 + 16) * 0x1p-24;
+	double least;
+
+	switch (ranking_metric(ranking))
+	{
+		case IQDB_METRIC_L2:
+			/* squares below the smallest float may have been rounded up to it */
+			least = (double) key * (1 - error) - dim * 0x1p-149;
+			return least > 0 ? sqrt(least) : 0;
+		case IQDB_METRIC_L1:
+			return (double) key * (1 - error);
+		case IQDB_METRIC_DOT:
+			return (double) key - error * ranking->query_norm * ranking->row_norm;
+		case IQDB_METRIC_COSINE:
+			return (double) key - 3 * error;
+		default:
+			return (double) key;
+	}
+}
+
+/*
+ * A slot that another row has got meanwhile says nothing; nobody will see the row that went. And a zero vector that was
+ * asked for behind all others has no direction to compute with.
+ */
+static double
+hit_distance(IqdbRanking *ranking, const IqdbHit *hit)
+{
+	const IqdbStore   *store = ranking->store;
+	const IqdbKernels *kernels = store->kernels;
+	const float       *vector = iqdb_store_vector(store, hit->slot);
+	size_t             dim = store->header->options.dimension;
+
+	if (!iqdb_store_holds(store, hit->slot, hit->sequence) ||
+		(ranking_metric(ranking) == IQDB_METRIC_COSINE && isinf(hit->key)))
+		return iqdb_metric_distance(ranking_metric(ranking), hit->key);
+	if (ranking_metric(ranking) == IQDB_METRIC_DOT)
+		ranking->row_norm = fmax(ranking->row_norm, sqrt(kernels->doubles->dot(vector, vector, dim)));
+	return iqdb_metric_pair_distance(kernels, ranking_metric(ranking), ranking->query, vector, dim);
+}
+
+/* Behind all that are not farther: equal distances stay in the order in which they came. */
+static void
+insert(IqdbRanking *ranking, IqdbRankedRow row)
+{
+	size_t at = ranking->count++;
+
+	for (; at > ranking->next && ranking->rows[at - 1].distance > row.distance; at--)
+		ranking->rows[at] = ranking->rows[at - 1];
+	ranking->rows[at] = row;
+}
+
+/* Moves what is held to the front. */
+static void
+compact(IqdbRanking *ranking)
+{
+	ranking->count -= ranking->next;
+	memmove(ranking->rows, ranking->rows + ranking->next, ranking->count * sizeof(IqdbRankedRow));
+	ranking->next = 0;
+}
+
+void
+iqdb_ranking_add(IqdbRanking *ranking, const IqdbHit *hits, size_t count)
+{
+	compact(ranking);
+	for (size_t i = 0; i < count; i++)
+	{
+		IqdbRankedRow row = {.id = hits[i].id, .distance = hit_distance(ranking, &hits[i]), .key = hits[i].key};
+
+		insert(ranking, row);
+	}
+	if (count > 0)
+		ranking->last_key = hits[count - 1].key;
+	else
+		ranking->ended = true;
+}
+
+void
+iqdb_ranking_append(IqdbRanking *ranking, uint64_t id, double distance)
+{
+	IqdbRankedRow row = {.id = id, .distance = distance};
+
+	if (ranking->next > 0)
+		compact(ranking);
+	ranking->rows[ranking->count++] = row;
+}
+
+/* May the first of the rows that are held go? */
+static bool
+is_settled(const IqdbRanking *ranking)
+{
+	const IqdbRankedRow *first = &ranking->rows[ranking->next];
+	const IqdbRankedRow *last = &ranking->rows[ranking->count - 1];
+	size_t               held = ranking->count - ranking->next;
+	double               newest;
+
+	if (ranking->ended || held > IQDB_RANKING_BATCH || first->distance <= least_distance(ranking, ranking->last_key))
+		return true;
+	newest = iqdb_metric_distance(ranking_metric(ranking), ranking->last_key);
+	if (first->distance <= newest && first->distance == iqdb_metric_distance(ranking_metric(ranking), first->key))
+		return true;
+	return held >= TIES_BELIEVED && first->distance == last->distance && first->key == ranking->last_key;
+}
+
+bool
+iqdb_ranking_next(IqdbRanking *ranking, IqdbRankedRow *row_out)
+{
+	if (ranking->next == ranking->count || !is_settled(ranking))
+		return false;
+	*row_out = ranking->rows[ranking->next++];
+	return true;
+}
