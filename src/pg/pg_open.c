@@ -168,6 +168,7 @@ iqdb_pg_follow(Relation index, Relation heap, IqdbPgArena *arena, uint64 *fetche
 		}
 		MemoryContextSwitchTo(saved);
 		IQDB_PG_FAIL_POINT("follow-fetched");
+		iqdb_index_tidy(&arena->index);
 		(void) apply_batch(arena, &from, to.block, entries, vectors, count, &status, error);
 		MemoryContextReset(batch);
 	}
@@ -512,6 +513,9 @@ iqdb_pg_write(Relation index, IqdbPgArena *arena, IqdbPgChange *changes, int cou
 		changes[i].slot = IQDB_SLOT_NONE;
 		entries[i] = changes[i].entry;
 	}
+	/* before the tail page is locked: all writers, and all scans that look whether there is something new, wait for that */
+	if (arena != NULL)
+		iqdb_index_tidy(&arena->index);
 	if (arena != NULL && arena->is_private)
 		write_private(arena, changes, count, error);
 	else

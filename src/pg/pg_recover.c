@@ -98,6 +98,7 @@ replay_frame(void *arg, const IqdbLogFrame *frame, IqdbError *error)
 
 			/* the body is not aligned; the log buffer is not in use yet and has room for the longest vector */
 			memcpy(vector, frame->body + 8, dimension * sizeof(float));
+			iqdb_index_tidy(&arena->index);
 			IQDB_TRY(iqdb_index_put(&arena->index, iqdb_id_u64(id), vector, dimension, NULL, 0, NULL, error));
 		}
 	}
@@ -205,6 +206,7 @@ fetch_uncovered(Relation index, Relation heap, Replay *replay, uint64 *fetched_o
 		saved = MemoryContextSwitchTo(row);
 		vector = iqdb_pg_fetch(fetch, &tid);
 		MemoryContextSwitchTo(saved);
+		iqdb_index_tidy(&arena->index);
 		status = vector != NULL ?
 			iqdb_index_put(&arena->index, id, vector, dimension, NULL, 0, NULL, error) :
 			iqdb_index_put_known(&arena->index, id, error);

@@ -64,6 +64,7 @@ put_random(World *world)
 {
 	unsigned char buffer[8];
 
+	iqdb_index_tidy(&world->memory.index);
 	put(world, model_random_id(&world->rng, world->space, buffer));
 }
 

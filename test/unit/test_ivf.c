@@ -646,7 +646,7 @@ rows_go_where_each_alone_would(void **state)
 		assert_int_equal(iqdb_index_maintain(&memory.index, IQDB_MAINTAIN_BUILD, NULL), IQDB_OK);
 		iqdbi_ivf_view(&ivf, &memory.index.store);
 		iqdbi_model_view(&ivf, 0, &model);
-		assert_int_equal(iqdbi_scratch_init(&scratch, &ivf, model.lists, model.supers, 1, NULL), IQDB_OK);
+		assert_int_equal(iqdbi_scratch_init(&scratch, &ivf, model.supers, 1, NULL), IQDB_OK);
 		for (size_t first = 0, count = 1; first + count <= samples.queries; first += count, count = count % 8 + 1)
 		{
 			float    works[IQDBI_COARSE_ROWS * 64] = {0};

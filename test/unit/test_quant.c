@@ -140,6 +140,16 @@ duplicates_make_fewer_centres(void **state)
 }
 
 static void
+find_centre(IqdbSum sum, bool spherical, const IqdbPoints *points, const uint32_t *members, size_t count, void *scratch,
+			float *centre)
+{
+	IqdbHost   host = {.allocator = iqdb_allocator_libc};
+	IqdbKmeans params = {.host = &host, .kernels = iqdb_kernels_best(), .sum = sum, .spherical = spherical};
+
+	assert_int_equal(iqdb_kmeans_centre(&params, points, members, count, scratch, centre, NULL), IQDB_OK);
+}
+
+static void
 centres_minimise_their_sum(void **state)
 {
 	float      rows[] = {1, 5, 2, 5, 3, 7, 100, 5, 2, 9};
@@ -149,13 +159,13 @@ centres_minimise_their_sum(void **state)
 	float      centre[2];
 
 	(void) state;
-	iqdb_kmeans_centre(IQDB_SUM_L2, false, &points, members, 5, scratch, centre);
+	find_centre(IQDB_SUM_L2, false, &points, members, 5, scratch, centre);
 	assert_true(centre[0] == 21.6f && centre[1] == 6.2f);
-	iqdb_kmeans_centre(IQDB_SUM_L1, false, &points, members, 5, scratch, centre);
+	find_centre(IQDB_SUM_L1, false, &points, members, 5, scratch, centre);
 	assert_true(centre[0] == 2.0f && centre[1] == 5.0f);
-	iqdb_kmeans_centre(IQDB_SUM_HAMMING, false, &points, members, 5, scratch, centre);
+	find_centre(IQDB_SUM_HAMMING, false, &points, members, 5, scratch, centre);
 	assert_true(centre[0] == 2.0f && centre[1] == 5.0f);
-	iqdb_kmeans_centre(IQDB_SUM_L2, true, &points, members, 5, scratch, centre);
+	find_centre(IQDB_SUM_L2, true, &points, members, 5, scratch, centre);
 	assert_true(fabsf(centre[0] * centre[0] + centre[1] * centre[1] - 1.0f) < 1e-6f);
 }
 
@@ -179,7 +189,7 @@ medians_of_many(void **state)
 		rows[i] = (float) samples_gauss(&rng);
 		members[i] = i;
 	}
-	iqdb_kmeans_centre(IQDB_SUM_L1, false, &points, members, 1001, scratch, &median);
+	find_centre(IQDB_SUM_L1, false, &points, members, 1001, scratch, &median);
 	for (int i = 0; i < 1001; i++)
 	{
 		below += rows[i] < median;
@@ -189,7 +199,7 @@ medians_of_many(void **state)
 	assert_int_equal(equal, 1);
 	for (uint32_t i = 0; i < 1001; i++)
 		rows[i] = i % 3 == 0 ? -1.5f : (float) i;
-	iqdb_kmeans_centre(IQDB_SUM_HAMMING, false, &points, members, 1001, scratch, &median);
+	find_centre(IQDB_SUM_HAMMING, false, &points, members, 1001, scratch, &median);
 	assert_true(median == -1.5f);
 }
 

@@ -317,6 +317,66 @@ a_slot_is_reused_only_when_the_engine_let_go(void **state)
 
 /* ---- id map and blobs ---- */
 
+/* Locks that note what was asked for. */
+typedef struct NotedLocks
+{
+	const void *structure; /* the cell */
+	size_t      exclusive; /* times it was taken so */
+} NotedLocks;
+
+static void
+noted_init(void *arg, void *cell)
+{
+}
+
+static void
+noted_acquire(void *arg, void *cell, bool exclusive)
+{
+	NotedLocks *noted = arg;
+
+	noted->exclusive += cell == noted->structure && exclusive;
+}
+
+static void
+noted_release(void *arg, void *cell, bool exclusive)
+{
+}
+
+/* Puts run under locks of the host that everybody needs: they must not wait for those who search. */
+static void
+puts_do_not_wait_for_searches(void **state)
+{
+	IqdbIndexOptions options = iqdb_index_options_default(IQDB_ENGINE_FLAT, DIM, IQDB_METRIC_L2);
+	NotedLocks       noted = {NULL, 0};
+	IqdbLockOps      locks = {noted_init, noted_acquire, noted_release, &noted};
+	MemoryIndex      memory;
+	IqdbStore       *store = &memory.index.store;
+	uint32_t         slots;
+
+	(void) state;
+	memory_index_create(&memory, &options, &locks, NULL, MEMORY_MAX);
+	noted.structure = iqdb_arena_lock(&memory.arena, IQDB_LOCK_STRUCTURE);
+	for (int round = 0; round < 3; round++)
+	{
+		for (uint64_t id = 0; id < 2000; id++)
+			(void) put(store, &iqdb_flat_engine, id, NULL);
+	}
+	assert_int_equal(noted.exclusive, 0);
+	assert_int_equal(store->header->limbo_count, 4000);
+	/* what tidying has made ready is used, and is all there is to it */
+	slots = store->header->slot_count;
+	iqdb_store_tidy(store);
+	assert_int_equal(noted.exclusive, 1);
+	for (uint64_t id = 0; id < 4000; id++)
+		(void) put(store, &iqdb_flat_engine, 5000 + id, NULL);
+	assert_int_equal(store->header->slot_count, slots);
+	assert_int_equal(noted.exclusive, 1);
+	iqdb_store_tidy(store);
+	assert_int_equal(noted.exclusive, 1);
+	assert_true(memory_index_sound(&memory.index));
+	memory_index_destroy(&memory);
+}
+
 static void
 the_id_map_grows_and_finds_every_id(void **state)
 {
@@ -856,6 +916,7 @@ readers_never_see_half_a_row(void **state)
 		/* floats count exactly up to 2^24 */
 		for (int j = 0; j < DIM; j++)
 			vector[j] = (float) i;
+		iqdb_store_tidy(&shared->memory.index.store);
 		assert_int_equal(iqdb_store_put(&shared->memory.index.store, &iqdb_flat_engine, &row, &slot, NULL), IQDB_OK);
 		if (i % 7 == 0)
 			(void) iqdb_store_remove(&shared->memory.index.store, &iqdb_flat_engine, iqdb_id_u64(i * 3 % 100));
@@ -913,6 +974,7 @@ readers_see_metadata_that_comes_late(void **state)
 					   .metadata_length = has ? sizeof(row.id.number) : 0};
 		uint32_t slot;
 
+		iqdb_store_tidy(&shared->memory.index.store);
 		assert_int_equal(iqdb_store_put(&shared->memory.index.store, &iqdb_flat_engine, &row, &slot, NULL), IQDB_OK);
 	}
 	shared->stop = true;
@@ -931,6 +993,7 @@ main(void)
 		cmocka_unit_test(rows_are_aligned_where_it_costs_little),
 		cmocka_unit_test(locks_are_taken_in_order_and_let_go),
 		cmocka_unit_test(a_slot_is_reused_only_when_the_engine_let_go),
+		cmocka_unit_test(puts_do_not_wait_for_searches),
 		cmocka_unit_test(the_id_map_grows_and_finds_every_id),
 		cmocka_unit_test(metadata_of_any_length_is_kept),
 		cmocka_unit_test(numbers_of_every_size_are_ids),

@@ -347,6 +347,7 @@ apply(Iqdb *db, const IqdbLogFrame *frame, IqdbError *err)
 	}
 	if (iqdb_vector_check(change.vector, change.dim, NULL) != IQDB_OK)
 		return iqdb_fail_corrupt(err, NULL, 0, "frame with a component that is not finite");
+	iqdb_index_tidy(&db->index);
 	IQDB_TRY(iqdb_index_put(&db->index, change.id, change.vector, change.dim, change.metadata, change.metadata_length,
 							&slot, err));
 	return iqdb_index_link(&db->index, slot, err);

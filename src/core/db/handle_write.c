@@ -103,6 +103,7 @@ upsert_locked(Iqdb *db, const IqdbiChange *change, uint32_t *slot_out, IqdbError
 	uint64_t      mark = db->log != NULL ? iqdb_log_end(db->log) : 0;
 	IqdbStatus    status;
 
+	iqdb_index_tidy(&db->index);
 	if (db->log != NULL)
 		IQDB_TRY(log_change(db, change, &next, err));
 	else

@@ -138,6 +138,12 @@ iqdb_index_put(IqdbIndex *index, IqdbId id, const float *vector, size_t dim, con
 	return IQDB_OK;
 }
 
+void
+iqdb_index_tidy(IqdbIndex *index)
+{
+	iqdb_store_tidy(&index->store);
+}
+
 IqdbStatus
 iqdb_index_put_known(IqdbIndex *index, IqdbId id, IqdbError *err)
 {

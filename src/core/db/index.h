@@ -62,6 +62,12 @@ void *iqdb_index_host_region(const IqdbIndex *index);
 IqdbStatus iqdb_index_put(IqdbIndex *index, IqdbId id, const float *vector, size_t dim, const unsigned char *metadata,
 						  size_t metadata_length, uint32_t *slot_out, IqdbError *err) IQDB_MUST_CHECK;
 
+/*
+ * To be called before rows are put, holding no lock at all: what removed rows left behind may be used again. Puts do without,
+ * but take fresh slots then as long as there is room. Costs nothing where there is little to gain.
+ */
+void iqdb_index_tidy(IqdbIndex *index);
+
 /* The id exists but has no vector (replaces what it had): never found by a search, listed by iqdb_index_ids. */
 IqdbStatus iqdb_index_put_known(IqdbIndex *index, IqdbId id, IqdbError *err) IQDB_MUST_CHECK;
 

@@ -7,13 +7,25 @@
  * Every change happens under ROWS. What readers without ROWS look at is ordered by the state byte: a row is complete
  * before its state says LIVE, and a slot is rewritten only after an instant of exclusive STRUCTURE since it died.
  */
+#define _POSIX_C_SOURCE 200809L
 #include "core/engine/store_private.h"
 
 #include <string.h>
+#include <time.h>
 
-/* A put reclaims before it takes a fresh slot when so many removed slots wait, and they are a share of all slots. */
+#include "core/engine/spin.h"
+
+/* Removed slots are made reusable before a put when so many wait, and they are a share of all slots. */
 #define RECLAIM_MIN 64
 #define RECLAIM_SHARE 8
+
+/* Slots that are freed in one hold of ROWS; and by a put that needs one. */
+#define RECLAIM_BATCH 1024u
+#define RECLAIM_FEW 16u
+
+/* How long one who comes gives way to an exclusive hold of STRUCTURE: so many naps of so many nanoseconds at most. */
+#define GIVE_WAY_NAPS 64
+#define GIVE_WAY_NAP 20000
 
 /* Floats that make a row start at a cache line, and at the least alignment for vector loads. */
 #define STRIDE_LINE 16u
@@ -155,6 +167,39 @@ iqdb_store_check_header(const IqdbStore *store, IqdbError *err)
 	return IQDB_OK;
 }
 
+/* ---- locks ---- */
+
+/*
+ * Lets those in who wait for an exclusive hold. They wait for stretches of a millisecond; one that does not come in by then
+ * (it may be stopped) must not stop everybody.
+ */
+static void
+give_way(const _Atomic uint32_t *wanted)
+{
+	const struct timespec nap = {0, GIVE_WAY_NAP};
+	uint32_t              spins = 0;
+
+	while (atomic_load_explicit(wanted, memory_order_relaxed) != 0 && spins < IQDB_SPINS_MAX - 1)
+		iqdb_spin(&spins);
+	for (int i = 0; i < GIVE_WAY_NAPS && atomic_load_explicit(wanted, memory_order_relaxed) != 0; i++)
+		(void) nanosleep(&nap, NULL);
+}
+
+void
+iqdb_store_lock_structure(const IqdbStore *store, bool exclusive)
+{
+	const IqdbLockOps *locks = &store->host->locks;
+	_Atomic uint32_t  *wanted = &store->header->wanted;
+
+	if (exclusive)
+		atomic_fetch_add_explicit(wanted, 1, memory_order_relaxed);
+	else if (atomic_load_explicit(wanted, memory_order_relaxed) != 0)
+		give_way(wanted);
+	locks->acquire(locks->arg, iqdb_arena_lock(store->arena, IQDB_LOCK_STRUCTURE), exclusive);
+	if (exclusive)
+		atomic_fetch_sub_explicit(wanted, 1, memory_order_relaxed);
+}
+
 /* ---- looking ---- */
 
 const unsigned char *
@@ -245,6 +290,12 @@ iqdb_store_fetch_range(const IqdbStore *store, uint32_t first, uint32_t count)
 
 /* ---- dead slots ---- */
 
+static void
+count_move(IqdbStore *store)
+{
+	__atomic_fetch_add(&store->header->moves, 1, __ATOMIC_RELEASE);
+}
+
 bool
 iqdb_store_release_locked(IqdbStore *store, uint32_t slot)
 {
@@ -260,6 +311,7 @@ iqdb_store_release_locked(IqdbStore *store, uint32_t slot)
 		store->slots[header->limbo_tail].next = slot;
 	header->limbo_tail = slot;
 	__atomic_store_n(&header->limbo_count, header->limbo_count + 1, __ATOMIC_RELAXED);
+	count_move(store);
 	return true;
 }
 
@@ -289,40 +341,57 @@ push_free(IqdbStore *store, uint32_t slot)
 	store->header->free_count++;
 }
 
-uint32_t
-iqdb_store_reclaim(IqdbStore *store)
+/* Frees up to `most` slots that no reader can reach. ROWS is held. Returns how many. */
+static uint32_t
+free_ripe(IqdbStore *store, uint32_t most)
 {
 	IqdbStoreHeader *header = store->header;
-	uint32_t         slot;
-	uint32_t         count;
+	uint32_t         count = header->ripe_count < most ? header->ripe_count : most;
 
-	iqdb_store_lock(store, IQDB_LOCK_STRUCTURE, true);
-	iqdb_store_lock(store, IQDB_LOCK_ROWS, true);
-	slot = header->limbo_head;
-	count = header->limbo_count;
-	header->limbo_head = IQDB_SLOT_NONE;
-	header->limbo_tail = IQDB_SLOT_NONE;
-	__atomic_store_n(&header->limbo_count, 0, __ATOMIC_RELAXED);
-	/* whoever reads from here on cannot reach these slots: they were in LIMBO before he came */
-	iqdb_store_unlock(store, IQDB_LOCK_STRUCTURE, true);
-	while (slot != IQDB_SLOT_NONE)
+	for (uint32_t i = 0; i < count; i++)
 	{
-		uint32_t   next = store->slots[slot].next;
+		uint32_t   slot = header->limbo_head;
 		IqdbIdKind kind;
 
+		header->limbo_head = store->slots[slot].next;
 		iqdbi_blob_free(store, iqdbi_slot_blob(&store->slots[slot], &kind));
 		iqdbi_blob_free(store, iqdbi_metadata_offset(store, slot));
 		push_free(store, slot);
-		slot = next;
 	}
+	if (header->limbo_head == IQDB_SLOT_NONE)
+		header->limbo_tail = IQDB_SLOT_NONE;
+	header->ripe_count -= count;
 	header->dead_count -= count;
-	iqdb_store_unlock(store, IQDB_LOCK_ROWS, true);
+	__atomic_store_n(&header->limbo_count, header->limbo_count - count, __ATOMIC_RELAXED);
+	if (count > 0)
+		count_move(store);
 	return count;
 }
 
-/* Before ROWS is taken, because STRUCTURE stands outside it. The figures may be stale: only the moment depends on them. */
-static void
-reclaim_when_many(IqdbStore *store)
+uint32_t
+iqdb_store_reclaim(IqdbStore *store)
+{
+	uint32_t total = 0;
+	uint32_t count;
+
+	iqdb_store_lock(store, IQDB_LOCK_STRUCTURE, true);
+	iqdb_store_lock(store, IQDB_LOCK_ROWS, true);
+	/* whoever reads from here on cannot reach these slots: they were in LIMBO before he came */
+	store->header->ripe_count = store->header->limbo_count;
+	iqdb_store_unlock(store, IQDB_LOCK_STRUCTURE, true);
+	while ((count = free_ripe(store, RECLAIM_BATCH)) > 0)
+	{
+		total += count;
+		iqdb_store_unlock(store, IQDB_LOCK_ROWS, true);
+		iqdb_store_lock(store, IQDB_LOCK_ROWS, true);
+	}
+	iqdb_store_unlock(store, IQDB_LOCK_ROWS, true);
+	return total;
+}
+
+/* The figures may be stale: only the moment depends on them. */
+void
+iqdb_store_tidy(IqdbStore *store)
 {
 	uint32_t limbo = __atomic_load_n(&store->header->limbo_count, __ATOMIC_RELAXED);
 
@@ -360,6 +429,8 @@ next_slot(IqdbStore *store, const IqdbEngine *engine, uint32_t *slot_out, IqdbEr
 {
 	uint32_t count = atomic_load_explicit(&store->header->slot_count, memory_order_relaxed);
 
+	if (store->header->free_head == IQDB_SLOT_NONE)
+		(void) free_ripe(store, RECLAIM_FEW);
 	if (store->header->free_head != IQDB_SLOT_NONE)
 	{
 		*slot_out = store->header->free_head;
@@ -536,7 +607,6 @@ iqdb_store_put(IqdbStore *store, const IqdbEngine *engine, const IqdbRow *row, u
 	float      norm = norm_of(store, row->vector);
 	IqdbStatus status;
 
-	reclaim_when_many(store);
 	for (;;)
 	{
 		iqdb_store_lock(store, IQDB_LOCK_ROWS, true);

@@ -19,6 +19,8 @@
  * Locks (cells of the arena header), taken from outside to inside:
  *   STRUCTURE  shared by whoever reads rows or links for longer than one look-up; exclusive for the instant in which
  *              dead slots become reusable. A reader that holds it shared may read every slot it can reach.
+ * Locks of a host let shared holders in past one who waits for an exclusive hold. So whoever wants it exclusively
+ *              says so in the header first, and whoever comes then gives way for a while (iqdb_store_lock_structure).
  *   ROWS       exclusive for put and remove (slot allocation, id map, counters), shared for look-up by id.
  * Neither is ever held when a function of this header returns, nor across a call out of the core.
  *
@@ -98,18 +100,21 @@ typedef struct IqdbStoreHeader
 {
 	IqdbIndexOptions options;
 	uint32_t         stride;        /* floats from one vector to the next */
-	_Atomic uint32_t slot_count;    /* slots ever used: valid slots are below it */
+	_Atomic uint32_t slot_count; /* slots ever used: valid slots are below it */
 	_Atomic uint32_t live_count;
 	uint32_t         known_count;
-	uint32_t         dead_count;    /* DEAD and LIMBO */
+	uint32_t         dead_count; /* DEAD and LIMBO */
 	uint32_t         free_head;
 	uint32_t         free_count;
 	uint32_t         limbo_head;
 	uint32_t         limbo_tail;
 	uint32_t         limbo_count;
-	uint32_t         bucket_count;  /* linear hashing: buckets in use */
+	uint32_t         ripe_count;   /* of these, at the list's head: no reader can reach them any more */
+	_Atomic uint32_t wanted;       /* how many wait for STRUCTURE exclusively */
+	uint32_t         bucket_count; /* linear hashing: buckets in use */
 	uint64_t         next_sequence;
 	uint64_t         changes;       /* puts and removes since format (atomic): a result cache's version */
+	uint64_t         moves;         /* slots let go of and freed since format (atomic) */
 	uint64_t         blob_end;      /* bytes of BLOBS ever used; 0 is no blob */
 	uint64_t         blob_free[48]; /* heads of the free lists by size class */
 } IqdbStoreHeader;
@@ -222,10 +227,16 @@ iqdb_store_engine_region(const IqdbStore *store, uint32_t number)
 	return iqdb_arena_region(store->arena, IQDB_REGION_ENGINE + number);
 }
 
+/* iqdb_store_lock() for STRUCTURE. */
+void iqdb_store_lock_structure(const IqdbStore *store, bool exclusive);
+
 static inline void
 iqdb_store_lock(const IqdbStore *store, uint32_t lock, bool exclusive)
 {
-	store->host->locks.acquire(store->host->locks.arg, iqdb_arena_lock(store->arena, lock), exclusive);
+	if (lock == IQDB_LOCK_STRUCTURE)
+		iqdb_store_lock_structure(store, exclusive);
+	else
+		store->host->locks.acquire(store->host->locks.arg, iqdb_arena_lock(store->arena, lock), exclusive);
 }
 
 static inline void
@@ -255,7 +266,17 @@ void iqdb_store_release(IqdbStore *store, uint32_t slot);
 /* The same for a caller that holds ROWS exclusive already. false: the row is not DEAD, or was let go of before. */
 bool iqdb_store_release_locked(IqdbStore *store, uint32_t slot);
 
-/* Makes limbo slots (and their blobs) reusable. Takes STRUCTURE exclusive for an instant, then ROWS. Returns how many. */
+/*
+ * Makes limbo slots (and their blobs) reusable. Takes STRUCTURE exclusively for an instant, then ROWS, as often as there are
+ * slots for a short hold of it. Returns how many.
+ */
 uint32_t iqdb_store_reclaim(IqdbStore *store);
+
+/*
+ * To be called before rows are put, by somebody who holds no lock at all (a put may run under locks of the host's that all
+ * writers need): where many removed slots wait, puts may take them from here on. Takes STRUCTURE exclusively for an instant,
+ * then ROWS, or nothing at all.
+ */
+void iqdb_store_tidy(IqdbStore *store);
 
 #endif

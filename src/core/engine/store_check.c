@@ -1,7 +1,9 @@
 /*
- * store_check.c - does the store hold what it promises? Every invariant of store.h, looked at under one hold of ROWS.
+ * store_check.c - does the store hold what it promises? Every invariant of store.h, looked at in stretches under ROWS.
  *
- * Findings are collected and reported after the lock is released: the callback is the host's and may take its time.
+ * What is wrong with one slot is wrong whoever writes. What several places say together (counts, lists, the id map) can be
+ * judged only if nothing was written between two stretches: else it is looked at again, and at last left. Findings are
+ * collected and reported after the lock is released: the callback is the host's and may take its time.
  */
 #include "core/engine/store_private.h"
 
@@ -15,9 +17,28 @@
 #define FINDINGS_MAX 32
 #define FINDING_SIZE 120
 
+/* What one stretch may read; what a look at a slot, or at a link to one, counts for. */
+#define STRETCH_BYTES ((size_t) 2 * 1024 * 1024)
+#define LOOK_BYTES 128u
+
+/* Times that all is looked at, when somebody writes meanwhile. */
+#define ROUNDS_MAX 3
+
+typedef struct Findings
+{
+	uint64_t count;
+	char     texts[FINDINGS_MAX][FINDING_SIZE];
+} Findings;
+
 typedef struct Check
 {
 	const IqdbStore *store;
+	uint64_t         changes; /* the store's counters when the round began */
+	uint64_t         moves;
+	size_t           read;  /* bytes in this stretch */
+	bool             quiet; /* nothing was written since */
+	bool             cancelled;
+	bool             slots_done; /* slots were looked at one by one in an earlier round */
 	uint32_t         slot_count;
 	uint64_t         live;
 	uint64_t         known;
@@ -26,22 +47,47 @@ typedef struct Check
 	uint64_t         limbo;
 	uint64_t         blob_bytes; /* in use by rows, and in the free lists */
 	IqdbCandidate   *sequences;  /* of KNOWN and LIVE rows */
-	uint64_t         finding_count;
-	char             findings[FINDINGS_MAX][FINDING_SIZE];
+	Findings         certain;    /* about one slot */
+	Findings         together;   /* about several places: count if it was quiet */
 } Check;
 
-static void found(Check *check, const char *format, ...) IQDB_PRINTF(2, 3);
+static void found(Findings *findings, const char *format, ...) IQDB_PRINTF(2, 3);
 
 static void
-found(Check *check, const char *format, ...)
+found(Findings *findings, const char *format, ...)
 {
 	va_list args;
 
-	if (check->finding_count++ >= FINDINGS_MAX)
+	if (findings->count++ >= FINDINGS_MAX)
 		return;
 	va_start(args, format);
-	(void) vsnprintf(check->findings[check->finding_count - 1], FINDING_SIZE, format, args);
+	(void) vsnprintf(findings->texts[findings->count - 1], FINDING_SIZE, format, args);
 	va_end(args);
+}
+
+/* Lets writers in when the stretch has been long enough. ROWS is held. false: cancelled, to be left alone. */
+static bool
+breathe(Check *check, size_t bytes)
+{
+	const IqdbStoreHeader *header = check->store->header;
+
+	check->read += bytes;
+	if (check->read < STRETCH_BYTES)
+		return true;
+	check->read = 0;
+	iqdb_store_unlock(check->store, IQDB_LOCK_ROWS, false);
+	check->cancelled |= iqdb_host_cancelled(check->store->host);
+	iqdb_store_lock(check->store, IQDB_LOCK_ROWS, false);
+	check->quiet &= __atomic_load_n(&header->changes, __ATOMIC_ACQUIRE) == check->changes &&
+					__atomic_load_n(&header->moves, __ATOMIC_ACQUIRE) == check->moves;
+	return !check->cancelled;
+}
+
+/* The same where there is nothing more to judge once somebody has written. */
+static bool
+breathe_quietly(Check *check)
+{
+	return breathe(check, LOOK_BYTES) && check->quiet;
 }
 
 static void
@@ -54,14 +100,14 @@ check_blob(Check *check, uint32_t slot, uint64_t offset, const char *what)
 		return;
 	if (offset % IQDBI_BLOB_UNIT != 0 || offset + sizeof(uint32_t) > check->store->header->blob_end)
 	{
-		found(check, "slot %u: %s lies outside the blobs", slot, what);
+		found(&check->certain, "slot %u: %s lies outside the blobs", slot, what);
 		return;
 	}
 	(void) iqdbi_blob_bytes(check->store, offset, &length);
 	class_number = iqdbi_blob_class(length);
 	if (class_number >= IQDBI_BLOB_CLASSES ||
 		iqdbi_blob_class_size(class_number) > check->store->header->blob_end - offset)
-		found(check, "slot %u: %s is longer than the blobs", slot, what);
+		found(&check->certain, "slot %u: %s is longer than the blobs", slot, what);
 	else
 		check->blob_bytes += iqdbi_blob_class_size(class_number);
 }
@@ -71,16 +117,16 @@ check_blobs_of(Check *check, uint32_t slot)
 {
 	IqdbIdKind kind;
 	uint64_t   id = iqdbi_slot_blob(&check->store->slots[slot], &kind);
-	uint64_t   findings = check->finding_count;
+	uint64_t   findings = check->certain.count;
 	uint32_t   length;
 
 	check_blob(check, slot, id, "id");
 	check_blob(check, slot, iqdbi_metadata_offset(check->store, slot), "metadata");
-	if (id == 0 || check->finding_count != findings || kind == IQDB_ID_BYTES)
+	if (id == 0 || check->certain.count != findings || kind == IQDB_ID_BYTES)
 		return;
 	(void) iqdbi_blob_bytes(check->store, id, &length);
 	if (kind != IQDB_ID_U64 || length != sizeof(uint64_t) || iqdbi_id_fits(iqdb_store_id(check->store, slot)))
-		found(check, "slot %u: id is no number of its kind", slot);
+		found(&check->certain, "slot %u: id is no number of its kind", slot);
 }
 
 static void
@@ -92,14 +138,14 @@ check_vector(Check *check, uint32_t slot)
 	float            norm = store->kernels->sums[IQDB_SUM_DOT].pair(vector, vector, dimension);
 
 	if (iqdb_vector_check(vector, dimension, NULL) != IQDB_OK)
-		found(check, "slot %u: vector has a component that is not finite", slot);
+		found(&check->certain, "slot %u: vector has a component that is not finite", slot);
 	else if (store->norms != NULL && memcmp(&norm, &store->norms[slot], sizeof(norm)) != 0)
-		found(check, "slot %u: stored norm is not that of the vector", slot);
+		found(&check->certain, "slot %u: stored norm is not that of the vector", slot);
 	for (uint32_t i = dimension; i < store->header->stride; i++)
 	{
 		if (vector[i] != 0.0f)
 		{
-			found(check, "slot %u: padding is not zero", slot);
+			found(&check->certain, "slot %u: padding is not zero", slot);
 			break;
 		}
 	}
@@ -111,56 +157,63 @@ check_row(Check *check, uint32_t slot, IqdbRowState state)
 	const IqdbStore     *store = check->store;
 	uint64_t             sequence = iqdb_store_sequence(store, slot);
 	uint64_t             count = check->live + check->known;
-	uint64_t             findings = check->finding_count;
+	uint64_t             findings = check->certain.count;
 	const unsigned char *metadata;
 	size_t               length;
 
 	if (sequence == 0 || sequence >= store->header->next_sequence)
-		found(check, "slot %u: sequence out of range", slot);
+		found(&check->certain, "slot %u: sequence out of range", slot);
 	check->sequences[count] = (IqdbCandidate){.sequence = sequence, .slot = slot};
 	check_blobs_of(check, slot);
-	if (check->finding_count != findings)
+	if (check->certain.count != findings)
 		return;
 	metadata = iqdb_store_metadata(store, slot, &length);
-	if (metadata != NULL && iqdb_metadata_validate(metadata, length, NULL) != IQDB_OK)
-		found(check, "slot %u: metadata is damaged", slot);
-	if (iqdb_id_check(iqdb_store_id(store, slot), NULL) != IQDB_OK)
-		found(check, "slot %u: id is empty", slot);
-	if (state == IQDB_ROW_LIVE)
+	if (!check->slots_done && metadata != NULL && iqdb_metadata_validate(metadata, length, NULL) != IQDB_OK)
+		found(&check->certain, "slot %u: metadata is damaged", slot);
+	if (!check->slots_done && iqdb_id_check(iqdb_store_id(store, slot), NULL) != IQDB_OK)
+		found(&check->certain, "slot %u: id is empty", slot);
+	if (!check->slots_done && state == IQDB_ROW_LIVE)
 		check_vector(check, slot);
+}
+
+static void
+check_slot(Check *check, uint32_t slot)
+{
+	IqdbRowState state = iqdb_store_state(check->store, slot);
+
+	switch (state)
+	{
+		case IQDB_ROW_FREE:
+			check->free++;
+			break;
+		case IQDB_ROW_KNOWN:
+			check_row(check, slot, state);
+			check->known++;
+			break;
+		case IQDB_ROW_LIVE:
+			check_row(check, slot, state);
+			check->live++;
+			break;
+		case IQDB_ROW_LIMBO:
+			check->limbo++;
+			/* fall through */
+		case IQDB_ROW_DEAD:
+			check->dead++;
+			check_blobs_of(check, slot);
+			break;
+		default:
+			found(&check->certain, "slot %u: state %d is none", slot, (int) state);
+	}
 }
 
 static void
 check_slots(Check *check)
 {
-	for (uint32_t slot = 0; slot < check->slot_count; slot++)
-	{
-		IqdbRowState state = iqdb_store_state(check->store, slot);
+	size_t bytes = LOOK_BYTES + (check->slots_done ? 0 : check->store->header->stride * sizeof(float));
 
-		switch (state)
-		{
-			case IQDB_ROW_FREE:
-				check->free++;
-				break;
-			case IQDB_ROW_KNOWN:
-				check_row(check, slot, state);
-				check->known++;
-				break;
-			case IQDB_ROW_LIVE:
-				check_row(check, slot, state);
-				check->live++;
-				break;
-			case IQDB_ROW_LIMBO:
-				check->limbo++;
-				/* fall through */
-			case IQDB_ROW_DEAD:
-				check->dead++;
-				check_blobs_of(check, slot);
-				break;
-			default:
-				found(check, "slot %u: state %d is none", slot, (int) state);
-		}
-	}
+	for (uint32_t slot = 0; slot < check->slot_count && breathe(check, bytes); slot++)
+		check_slot(check, slot);
+	check->slots_done |= !check->cancelled;
 }
 
 static void
@@ -169,17 +222,19 @@ check_counts(Check *check)
 	const IqdbStoreHeader *header = check->store->header;
 
 	if (check->live != atomic_load_explicit(&header->live_count, memory_order_relaxed))
-		found(check, "%llu rows are live, the header counts %u", (unsigned long long) check->live,
+		found(&check->together, "%llu rows are live, the header counts %u", (unsigned long long) check->live,
 			  atomic_load_explicit(&header->live_count, memory_order_relaxed));
 	if (check->known != header->known_count)
-		found(check, "%llu rows are known, the header counts %u", (unsigned long long) check->known,
+		found(&check->together, "%llu rows are known, the header counts %u", (unsigned long long) check->known,
 			  header->known_count);
 	if (check->dead != header->dead_count)
-		found(check, "%llu slots are dead, the header counts %u", (unsigned long long) check->dead, header->dead_count);
+		found(&check->together, "%llu slots are dead, the header counts %u", (unsigned long long) check->dead,
+			  header->dead_count);
 	if (check->free != header->free_count)
-		found(check, "%llu slots are free, the header counts %u", (unsigned long long) check->free, header->free_count);
+		found(&check->together, "%llu slots are free, the header counts %u", (unsigned long long) check->free,
+			  header->free_count);
 	if (check->limbo != header->limbo_count)
-		found(check, "%llu slots are in limbo, the header counts %u", (unsigned long long) check->limbo,
+		found(&check->together, "%llu slots are in limbo, the header counts %u", (unsigned long long) check->limbo,
 			  header->limbo_count);
 }
 
@@ -190,11 +245,11 @@ check_list(Check *check, uint32_t head, uint32_t count, IqdbRowState state, cons
 	uint32_t slot = head;
 
 	*last_out = IQDB_SLOT_NONE;
-	while (slot != IQDB_SLOT_NONE && length < count)
+	while (slot != IQDB_SLOT_NONE && length < count && breathe_quietly(check))
 	{
 		if (slot >= check->slot_count || iqdb_store_state(check->store, slot) != state)
 		{
-			found(check, "%s list: slot %u does not belong there", name, slot);
+			found(&check->together, "%s list: slot %u does not belong there", name, slot);
 			return;
 		}
 		*last_out = slot;
@@ -202,7 +257,7 @@ check_list(Check *check, uint32_t head, uint32_t count, IqdbRowState state, cons
 		length++;
 	}
 	if (slot != IQDB_SLOT_NONE || length != count)
-		found(check, "%s list does not have %u slots", name, count);
+		found(&check->together, "%s list does not have %u slots", name, count);
 }
 
 static void
@@ -214,7 +269,7 @@ check_lists(Check *check)
 	check_list(check, header->free_head, header->free_count, IQDB_ROW_FREE, "free", &last);
 	check_list(check, header->limbo_head, header->limbo_count, IQDB_ROW_LIMBO, "limbo", &last);
 	if (last != header->limbo_tail)
-		found(check, "limbo list does not end at its tail");
+		found(&check->together, "limbo list does not end at its tail");
 }
 
 /* Is the slot's id found again behind it in its chain? */
@@ -239,7 +294,7 @@ check_map(Check *check)
 	uint64_t         rows = check->live + check->known;
 	uint64_t         seen = 0;
 
-	for (uint32_t bucket = 0; bucket < bucket_count; bucket++)
+	for (uint32_t bucket = 0; bucket < bucket_count && breathe_quietly(check); bucket++)
 	{
 		for (uint32_t slot = iqdbi_map_head(store, bucket); slot != IQDB_SLOT_NONE; slot = store->slots[slot].next)
 		{
@@ -247,24 +302,26 @@ check_map(Check *check)
 
 			if (state != IQDB_ROW_LIVE && state != IQDB_ROW_KNOWN)
 			{
-				found(check, "id map: slot %u holds no row", slot);
+				found(&check->together, "id map: slot %u holds no row", slot);
 				break;
 			}
 			if (++seen > rows)
 			{
-				found(check, "id map: more entries than rows");
+				found(&check->together, "id map: more entries than rows");
 				return;
 			}
 			if (iqdbi_map_bucket(bucket_count, iqdb_id_hash(iqdb_store_id(store, slot))) != bucket)
-				found(check, "id map: slot %u is in a bucket that is not its own", slot);
+				found(&check->together, "id map: slot %u is in a bucket that is not its own", slot);
 			if (id_repeats(store, slot, rows))
-				found(check, "id map: the id of slot %u occurs twice", slot);
+				found(&check->together, "id map: the id of slot %u occurs twice", slot);
 		}
 	}
 	if (seen != rows)
-		found(check, "id map: %llu entries for %llu rows", (unsigned long long) seen, (unsigned long long) rows);
+		found(&check->together, "id map: %llu entries for %llu rows", (unsigned long long) seen,
+			  (unsigned long long) rows);
 }
 
+/* On what was copied: no lock is needed. */
 static void
 check_sequences(Check *check)
 {
@@ -274,7 +331,7 @@ check_sequences(Check *check)
 	for (uint64_t i = 1; i < rows; i++)
 	{
 		if (check->sequences[i].sequence == check->sequences[i - 1].sequence)
-			found(check, "slots %u and %u have the same sequence", check->sequences[i - 1].slot,
+			found(&check->together, "slots %u and %u have the same sequence", check->sequences[i - 1].slot,
 				  check->sequences[i].slot);
 	}
 }
@@ -290,11 +347,11 @@ check_blobs(Check *check)
 	{
 		uint64_t offset = store->header->blob_free[class_number];
 
-		while (offset != 0)
+		while (offset != 0 && breathe_quietly(check))
 		{
 			if (offset % IQDBI_BLOB_UNIT != 0 || offset >= end || check->blob_bytes > end)
 			{
-				found(check, "blobs: free list %u is broken", class_number);
+				found(&check->together, "blobs: free list %u is broken", class_number);
 				return;
 			}
 			check->blob_bytes += iqdbi_blob_class_size(class_number);
@@ -302,31 +359,61 @@ check_blobs(Check *check)
 		}
 	}
 	if (check->blob_bytes + IQDBI_BLOB_UNIT != end)
-		found(check, "blobs: %llu bytes are accounted for, %llu were given out", (unsigned long long) check->blob_bytes,
-			  (unsigned long long) (end - IQDBI_BLOB_UNIT));
+		found(&check->together, "blobs: %llu bytes are accounted for, %llu were given out",
+			  (unsigned long long) check->blob_bytes, (unsigned long long) (end - IQDBI_BLOB_UNIT));
 }
 
+/* One round. ROWS is held. */
 static void
-check_all(Check *check)
+check_round(Check *check)
 {
+	const IqdbStoreHeader *header = check->store->header;
+
+	check->live = check->known = check->dead = check->free = check->limbo = check->blob_bytes = 0;
+	check->together.count = 0;
+	check->quiet = true;
+	check->changes = __atomic_load_n(&header->changes, __ATOMIC_ACQUIRE);
+	check->moves = __atomic_load_n(&header->moves, __ATOMIC_ACQUIRE);
 	check_slots(check);
+	if (check->cancelled || !check->quiet)
+		return;
 	check_counts(check);
 	check_lists(check);
 	/* chains through slots that are none could lead anywhere */
-	if (check->finding_count == 0)
+	if (check->certain.count > 0 || check->together.count > 0)
+		return;
+	check_map(check);
+	check_blobs(check);
+}
+
+/* Rounds until nobody has written meanwhile, but not for ever. */
+static void
+check_all(Check *check)
+{
+	uint32_t room = check->slot_count;
+
+	for (int round = 0; round < ROUNDS_MAX && (round == 0 || !check->quiet) && !check->cancelled; round++)
 	{
-		check_map(check);
-		check_sequences(check);
-		check_blobs(check);
+		iqdb_store_lock(check->store, IQDB_LOCK_ROWS, false);
+		check->slot_count = atomic_load_explicit(&check->store->header->slot_count, memory_order_relaxed);
+		/* more slots than there is memory for: those of the beginning are looked at, for what each is by itself */
+		if (check->slot_count > room)
+			check->slot_count = room;
+		check_round(check);
+		check->quiet &=
+			check->slot_count == atomic_load_explicit(&check->store->header->slot_count, memory_order_relaxed);
+		iqdb_store_unlock(check->store, IQDB_LOCK_ROWS, false);
 	}
+	if (check->quiet && check->certain.count == 0 && check->together.count == 0)
+		check_sequences(check);
 }
 
 static void
-report(const Check *check, IqdbFinding finding, void *arg)
+report(const Findings *findings, IqdbFinding finding, void *arg)
 {
-	for (uint64_t i = 0; i < check->finding_count && i < FINDINGS_MAX; i++)
-		finding(arg, check->findings[i]);
-	if (check->finding_count > FINDINGS_MAX)
+	for (uint64_t i = 0; i < findings->count && i < FINDINGS_MAX; i++)
+		finding(arg, findings->texts[i]);
+	if (findings->count > FINDINGS_MAX)
 		finding(arg, "row store: more findings are not listed");
 }
 
@@ -334,26 +421,30 @@ IqdbStatus
 iqdb_store_check(IqdbStore *store, IqdbFinding finding, void *arg, IqdbError *err)
 {
 	const IqdbAllocator *allocator = &store->host->allocator;
-	size_t               size;
 	Check               *check = iqdb_alloc_zero(allocator, sizeof(*check));
+	size_t               size;
+	bool                 cancelled;
 
 	if (check == NULL)
 		return iqdb_fail(err, IQDB_ERR_NOMEM, "out of memory for verification");
 	check->store = store;
-	iqdb_store_lock(store, IQDB_LOCK_ROWS, false);
 	check->slot_count = atomic_load_explicit(&store->header->slot_count, memory_order_relaxed);
 	size = ((size_t) check->slot_count + 1) * sizeof(*check->sequences);
 	check->sequences = iqdb_alloc(allocator, size);
-	if (check->sequences != NULL)
-		check_all(check);
-	iqdb_store_unlock(store, IQDB_LOCK_ROWS, false);
 	if (check->sequences == NULL)
 	{
 		iqdb_free(allocator, check, sizeof(*check));
 		return iqdb_fail(err, IQDB_ERR_NOMEM, "out of memory for verification");
 	}
-	report(check, finding, arg);
+	check_all(check);
+	cancelled = check->cancelled;
+	if (!cancelled)
+	{
+		report(&check->certain, finding, arg);
+		if (check->quiet)
+			report(&check->together, finding, arg);
+	}
 	iqdb_free(allocator, check->sequences, size);
 	iqdb_free(allocator, check, sizeof(*check));
-	return IQDB_OK;
+	return cancelled ? iqdb_fail(err, IQDB_ERR_CANCELLED, "verification was cancelled") : IQDB_OK;
 }

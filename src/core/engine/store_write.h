@@ -43,9 +43,9 @@ typedef struct IqdbRow
 } IqdbRow;
 
 /*
- * Insert or replace. On failure nothing has changed. *slot_out = the row's new slot. Takes ROWS; where many removed slots
- * wait, or there is no room and some wait, it takes STRUCTURE before to reclaim them.
- * Errors: IQDB_ERR_LIMIT, IQDB_ERR_NO_SPACE, IQDB_ERR_NOMEM, those of the engine's reserve().
+ * Insert or replace. On failure nothing has changed. *slot_out = the row's new slot. Takes ROWS; only where there is no room
+ * and removed slots wait, STRUCTURE before, to reclaim them. See iqdb_store_tidy(). Errors: IQDB_ERR_LIMIT,
+ * IQDB_ERR_NO_SPACE, IQDB_ERR_NOMEM, those of the engine's reserve().
  */
 IqdbStatus iqdb_store_put(IqdbStore *store, const IqdbEngine *engine, const IqdbRow *row, uint32_t *slot_out,
 						  IqdbError *err) IQDB_MUST_CHECK;
@@ -71,7 +71,10 @@ void iqdb_store_load_finish(IqdbStore *store, uint64_t next_sequence);
 
 /* ---- verification ---- */
 
-/* Id map, chains, lists, counts, sequences, padding, norms, blobs. One call of finding per breach. Takes ROWS shared. */
+/*
+ * Id map, chains, lists, counts, sequences, padding, norms, blobs; beside writers only what each slot says by itself. One
+ * call of finding per breach. Takes ROWS shared in stretches. Errors: IQDB_ERR_NOMEM, IQDB_ERR_CANCELLED.
+ */
 IqdbStatus iqdb_store_check(IqdbStore *store, IqdbFinding finding, void *arg, IqdbError *err) IQDB_MUST_CHECK;
 
 #endif

@@ -3,20 +3,16 @@
  *
  * Owns: what stands where. Does not own: which links there are (hnsw_insert.c, hnsw_delete.c).
  */
-#define _POSIX_C_SOURCE 200809L
 #include "core/hnsw/hnsw_private.h"
 
 #include <math.h>
-#include <sched.h>
 #include <string.h>
 
 #include "core/base/rng.h"
+#include "core/engine/spin.h"
 
 #define LAYOUT 2
 #define CACHE_LINE 64u
-
-/* Looks at a busy lock word this often before the processor is given away: its holder may be waiting for one. */
-#define SPINS_MAX 128
 
 /* Upper blocks committed beyond the expected number, in eighths and absolutely. */
 #define BLOCKS_SPARE 64u
@@ -234,20 +230,6 @@ iqdbi_hnsw_view(IqdbiHnsw *graph_out, IqdbStore *store)
 
 /* ---- node locks -------------------------------------------------------------------------------------------------- */
 
-static inline void
-spin(uint32_t *spins)
-{
-	if (++*spins < SPINS_MAX)
-	{
-#if defined(__x86_64__) || defined(__i386__)
-		__builtin_ia32_pause();
-#endif
-		return;
-	}
-	*spins = 0;
-	(void) sched_yield();
-}
-
 uint32_t
 iqdbi_hnsw_version(const IqdbiHnswNode *node)
 {
@@ -259,7 +241,7 @@ iqdbi_hnsw_version(const IqdbiHnswNode *node)
 
 		if ((word & 1) == 0)
 			return word;
-		spin(&spins);
+		iqdb_spin(&spins);
 	}
 }
 

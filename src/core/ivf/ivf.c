@@ -26,8 +26,12 @@
 #define DRIFT_ROWS_SHARE 4u
 #define DRIFT_NOTICED 2.0
 
-/* Rows noted by link_pending() in one stretch. */
+/* Rows noted, and rows looked at, by link_pending() in one stretch. */
 #define LINK_BATCH 256u
+#define LINK_LOOKED 8192u
+
+/* Rows counted in one stretch. */
+#define COUNT_BATCH 16384u
 
 /* ---- shape ---- */
 
@@ -201,7 +205,7 @@ link_row(const IqdbiIvf *ivf, uint32_t edition, uint32_t slot, IqdbError *err)
 	IqdbStatus       status;
 
 	iqdbi_model_view(ivf, edition, &model);
-	IQDB_TRY(iqdbi_scratch_init(&scratch, ivf, model.lists, model.supers, 1, err));
+	IQDB_TRY(iqdbi_scratch_init(&scratch, ivf, model.supers, 1, err));
 	iqdbi_work_vector(ivf, model.radius2, iqdb_store_vector(store, slot), iqdb_store_norm2(store, slot), scratch.work);
 	list = iqdbi_coarse_assign(&scratch, &model, scratch.work, &key);
 	iqdbi_code_row(ivf, &model, list, slot, &scratch.code);
@@ -295,7 +299,9 @@ rows_to_link(const IqdbiIvf *ivf, uint32_t *from, uint32_t slots, uint32_t *foun
 	/* the edition stays current, and its words stay */
 	iqdb_store_lock(ivf->store, IQDB_LOCK_STRUCTURE, false);
 	current = atomic_load_explicit(&ivf->header->current, memory_order_acquire);
-	while (current != 0 && count < LINK_BATCH && (*from = iqdbi_row_waiting(ivf, *from, slots)) < slots)
+	for (uint32_t looked = 0; current != 0 && count < LINK_BATCH && looked < LINK_LOOKED &&
+							  (*from = iqdbi_row_waiting(ivf, *from, slots)) < slots;
+		 looked++)
 	{
 		if (iqdbi_home_status(iqdbi_home(ivf, current - 1, *from)) == IQDBI_HOME_PENDING &&
 			iqdb_store_state(ivf->store, *from) == IQDB_ROW_LIVE)
@@ -303,6 +309,8 @@ rows_to_link(const IqdbiIvf *ivf, uint32_t *from, uint32_t slots, uint32_t *foun
 		++*from;
 	}
 	iqdb_store_unlock(ivf->store, IQDB_LOCK_STRUCTURE, false);
+	if (current == 0)
+		*from = slots;
 	return count;
 }
 
@@ -312,10 +320,11 @@ link_pending(const IqdbiIvf *ivf, uint64_t max_rows, uint64_t *linked_out, IqdbE
 	uint32_t slots = atomic_load_explicit(&ivf->store->header->slot_count, memory_order_acquire);
 	uint32_t found[LINK_BATCH];
 	uint32_t from = 0;
-	uint32_t count;
 
-	while (*linked_out < max_rows && (count = rows_to_link(ivf, &from, slots, found)) > 0)
+	while (*linked_out < max_rows && from < slots)
 	{
+		uint32_t count = rows_to_link(ivf, &from, slots, found);
+
 		for (uint32_t i = 0; i < count && *linked_out < max_rows; i++)
 		{
 			bool linked;
@@ -580,17 +589,30 @@ iqdb_ivf_code_error(IqdbStore *store, uint64_t rows_max, uint64_t seed, IqdbIvfE
 	return IQDB_OK;
 }
 
+/* Takes STRUCTURE shared in stretches. */
 static uint64_t
-count_unlinked(const IqdbiIvf *ivf, uint32_t current)
+count_unlinked(const IqdbiIvf *ivf)
 {
-	uint32_t slots = atomic_load_explicit(&ivf->store->header->slot_count, memory_order_acquire);
-	uint64_t count = 0;
+	const IqdbStore *store = ivf->store;
+	uint32_t         slots = atomic_load_explicit(&store->header->slot_count, memory_order_acquire);
+	uint64_t         count = 0;
 
-	if (current == 0)
-		return atomic_load_explicit(&ivf->store->header->live_count, memory_order_relaxed);
-	for (uint32_t slot = 0; (slot = iqdbi_row_waiting(ivf, slot, slots)) < slots; slot++)
-		count += iqdb_store_state(ivf->store, slot) == IQDB_ROW_LIVE &&
-				 iqdbi_home_status(iqdbi_home(ivf, current - 1, slot)) != IQDBI_HOME_LINKED;
+	for (uint32_t slot = 0; slot < slots;)
+	{
+		uint32_t current;
+
+		iqdb_store_lock(store, IQDB_LOCK_STRUCTURE, false);
+		current = atomic_load_explicit(&ivf->header->current, memory_order_acquire);
+		if (current == 0)
+		{
+			count = atomic_load_explicit(&store->header->live_count, memory_order_relaxed);
+			slot = slots;
+		}
+		for (uint32_t i = 0; i < COUNT_BATCH && (slot = iqdbi_row_waiting(ivf, slot, slots)) < slots; i++, slot++)
+			count += iqdb_store_state(store, slot) == IQDB_ROW_LIVE &&
+					 iqdbi_home_status(iqdbi_home(ivf, current - 1, slot)) != IQDBI_HOME_LINKED;
+		iqdb_store_unlock(store, IQDB_LOCK_STRUCTURE, false);
+	}
 	return count;
 }
 
@@ -603,9 +625,9 @@ ivf_stats(const IqdbStore *store, IqdbEngineStats *stats_out)
 
 	memset(stats_out, 0, sizeof(*stats_out));
 	iqdbi_ivf_view(&ivf, &copy);
+	stats_out->unlinked = count_unlinked(&ivf);
 	iqdb_store_lock(store, IQDB_LOCK_STRUCTURE, false);
 	current = atomic_load_explicit(&ivf.header->current, memory_order_acquire);
-	stats_out->unlinked = count_unlinked(&ivf, current);
 	stats_out->unrepaired = atomic_load_explicit(&ivf.header->unrepaired, memory_order_relaxed);
 	if (current != 0)
 	{

@@ -1,7 +1,9 @@
 /*
- * ivf_check.c - do the lists hold what they promise? Every invariant of README.md, looked at under STRUCTURE.
+ * ivf_check.c - do the lists hold what they promise? Every invariant of README.md.
  *
- * Findings are collected and reported after the lock is released. Exact when no writer runs and nobody maintains.
+ * Works in stretches under STRUCTURE, as searches do. What is found beside writers is of two kinds: what is wrong whoever
+ * writes (a code that is not its row's), and what may have come of a change between two looks. The latter counts only if
+ * nothing at all has changed meanwhile. Findings are reported after locks are released.
  */
 #include "core/ivf/ivf_private.h"
 
@@ -12,79 +14,131 @@
 #define FINDINGS_MAX 32
 #define FINDING_SIZE 120
 
+/* What one stretch may read; what a look at a row's words counts for. */
+#define STRETCH_BYTES ((size_t) 2 * 1024 * 1024)
+#define LOOK_BYTES 64u
+
+/* Rounds, when new editions come into place. */
+#define ROUNDS_MAX 3
+
+typedef struct Findings
+{
+	uint64_t count;
+	char     texts[FINDINGS_MAX][FINDING_SIZE];
+} Findings;
+
+/* What counts everything that happens to rows and lists. */
+typedef struct Moment
+{
+	uint64_t changes;
+	uint64_t moves;
+	uint64_t newcomers;
+	uint64_t epoch;
+	uint32_t training;
+} Moment;
+
 typedef struct Check
 {
 	IqdbiIvf       ivf;
 	IqdbiModel     model;
 	IqdbiScratch   scratch;
-	uint32_t       current;   /* 0 = not trained */
+	Moment         start;
+	uint32_t       current; /* 0 = not trained */
 	uint32_t       slots;
-	unsigned char *listed;    /* bit per slot: in some list */
-	uint64_t       blocks;    /* in lists */
-	uint64_t       dead;      /* rows in lists that were removed */
-	uint64_t       finding_count;
-	char           findings[FINDINGS_MAX][FINDING_SIZE];
+	unsigned char *listed; /* bit per slot: in some list */
+	uint64_t       blocks; /* in lists */
+	size_t         read;   /* bytes in this stretch */
+	bool           stale;  /* another edition came into place */
+	Findings       certain;
+	Findings       doubtful; /* count if nothing has changed meanwhile */
+	IqdbError     *err;
 } Check;
 
-static void found(Check *check, const char *format, ...) IQDB_PRINTF(2, 3);
+static void found(Findings *findings, const char *format, ...) IQDB_PRINTF(2, 3);
 
 static void
-found(Check *check, const char *format, ...)
+found(Findings *findings, const char *format, ...)
 {
 	va_list args;
 
-	if (check->finding_count++ >= FINDINGS_MAX)
+	if (findings->count++ >= FINDINGS_MAX)
 		return;
 	va_start(args, format);
-	(void) vsnprintf(check->findings[check->finding_count - 1], FINDING_SIZE, format, args);
+	(void) vsnprintf(findings->texts[findings->count - 1], FINDING_SIZE, format, args);
 	va_end(args);
 }
 
+/* Lets others in when the stretch has been long enough. STRUCTURE is held before and after, except on failure. */
+static IqdbStatus
+breathe(Check *check, size_t bytes)
+{
+	const IqdbStore *store = check->ivf.store;
+
+	check->read += bytes;
+	if (check->read < STRETCH_BYTES)
+		return IQDB_OK;
+	check->read = 0;
+	iqdb_store_unlock(store, IQDB_LOCK_STRUCTURE, false);
+	if (iqdb_host_cancelled(store->host))
+		return iqdb_fail(check->err, IQDB_ERR_CANCELLED, "verification was cancelled");
+	iqdb_store_lock(store, IQDB_LOCK_STRUCTURE, false);
+	check->stale |= atomic_load_explicit(&check->ivf.header->epoch, memory_order_acquire) != check->start.epoch;
+	return IQDB_OK;
+}
+
 /* ---- lists ---- */
+
+static void
+check_state(Check *check, uint32_t list, uint32_t slot, IqdbRowState state)
+{
+	const IqdbiList *lists = iqdbi_ivf_lists(&check->ivf, check->current - 1);
+
+	if (state == IQDB_ROW_DEAD && atomic_load(&lists[list].dirty) == 0)
+		found(&check->doubtful, "list %u holds removed slot %u and is not marked", list, slot);
+	else if (state != IQDB_ROW_DEAD && state != IQDB_ROW_LIVE)
+		found(&check->doubtful, "slot %u is in list %u and holds no row", slot, list);
+}
 
 static void
 check_entry(Check *check, uint32_t list, unsigned char *block, uint32_t place)
 {
 	const IqdbiIvf *ivf = &check->ivf;
 	uint32_t        slot = atomic_load(&iqdbi_block_slots(block)[place]);
+	uint32_t        slots = atomic_load_explicit(&ivf->store->header->slot_count, memory_order_acquire);
 	uint32_t        home;
 	IqdbRowState    state;
 
-	if (slot >= check->slots)
+	if (slot >= slots)
 	{
-		found(check, "list %u: an entry names slot %u of %u", list, slot, check->slots);
+		found(&check->certain, "list %u: an entry names slot %u of %u", list, slot, slots);
 		return;
 	}
-	if (iqdbi_seen(check->listed, slot))
-		found(check, "slot %u is in lists twice", slot);
-	check->listed[slot / 8] |= (unsigned char) (1u << (slot % 8));
+	if (slot < check->slots)
+	{
+		if (iqdbi_seen(check->listed, slot))
+			found(&check->doubtful, "slot %u is in lists twice", slot);
+		check->listed[slot / 8] |= (unsigned char) (1u << (slot % 8));
+	}
 	home = iqdbi_home(ivf, check->current - 1, slot);
 	if (iqdbi_home_status(home) != IQDBI_HOME_LINKED || iqdbi_home_list(home) != list)
-		found(check, "slot %u is in list %u, its home word says %u", slot, list, home);
+		found(&check->doubtful, "slot %u is in list %u, its home word says %u", slot, list, home);
 	state = iqdb_store_state(ivf->store, slot);
-	if (state == IQDB_ROW_DEAD)
-	{
-		check->dead++;
-		if (atomic_load(&iqdbi_ivf_lists(ivf, check->current - 1)[list].dirty) == 0)
-			found(check, "list %u holds removed slot %u and is not marked", list, slot);
-		return;
-	}
+	check_state(check, list, slot, state);
 	if (state != IQDB_ROW_LIVE)
-	{
-		found(check, "slot %u is in list %u and holds no row", slot, list);
 		return;
-	}
 	iqdbi_code_row(ivf, &check->model, list, slot, &check->scratch.code);
 	if (!iqdbi_block_holds(&ivf->rows, block, place, &check->scratch.code))
-		found(check, "slot %u: the code in list %u is not the row's", slot, list);
+		found(&check->certain, "slot %u: the code in list %u is not the row's", slot, list);
 }
 
-static void
+/* A list whose rows were moved between two looks is left where it is: that was a change. */
+static IqdbStatus
 check_list(Check *check, uint32_t number)
 {
 	const IqdbiIvf  *ivf = &check->ivf;
 	const IqdbiList *list = iqdbi_ivf_lists(ivf, check->current - 1) + number;
-	uint32_t         count = atomic_load(&list->count);
+	uint32_t         count = atomic_load_explicit(&list->count, memory_order_acquire);
+	uint32_t         moves = atomic_load_explicit(&list->moves, memory_order_relaxed);
 	uint32_t         block = atomic_load(&list->head);
 	uint32_t         last = 0;
 
@@ -94,29 +148,33 @@ check_list(Check *check, uint32_t number)
 
 		if (block == 0 || block >= ivf->header->pools[check->current - 1].count)
 		{
-			found(check, "list %u: blocks end after %u of %u rows", number, from, count);
-			return;
+			found(&check->doubtful, "list %u: blocks end after %u of %u rows", number, from, count);
+			return IQDB_OK;
 		}
 		for (uint32_t place = 0; place < rows; place++)
 			check_entry(check, number, iqdbi_ivf_block(ivf, check->current - 1, block), place);
 		check->blocks++;
 		last = block;
 		block = iqdbi_block_next(ivf, check->current - 1, block);
+		IQDB_TRY(breathe(check, rows * (LOOK_BYTES + ivf->stride * sizeof(float)) + ivf->rows.size));
+		if (check->stale || atomic_load_explicit(&list->moves, memory_order_relaxed) != moves)
+			return IQDB_OK;
 	}
 	if (block != 0)
-		found(check, "list %u: blocks go on behind its %u rows", number, count);
+		found(&check->doubtful, "list %u: blocks go on behind its %u rows", number, count);
 	if (list->tail != last)
-		found(check, "list %u: the last block is %u, not %u", number, last, list->tail);
+		found(&check->doubtful, "list %u: the last block is %u, not %u", number, last, list->tail);
+	return breathe(check, LOOK_BYTES);
 }
 
 /* ---- centres ---- */
 
-static void
+static IqdbStatus
 check_packed(Check *check, const unsigned char *packed, const float *centres, uint32_t first, uint32_t end)
 {
 	const IqdbiIvf *ivf = &check->ivf;
 
-	for (uint32_t id = first; id < end; id++)
+	for (uint32_t id = first; id < end && !check->stale; id++)
 	{
 		const unsigned char *block = packed + (id - first) / IQDBI_BLOCK_ROWS * ivf->centres.size;
 
@@ -124,38 +182,43 @@ check_packed(Check *check, const unsigned char *packed, const float *centres, ui
 		/* reads only; the function serves writers too */
 		if (!iqdbi_block_holds(&ivf->centres, (unsigned char *) (uintptr_t) block, (id - first) % IQDBI_BLOCK_ROWS,
 							   &check->scratch.code))
-			found(check, "the packed code of centre %u is not the centre's", id);
+			found(&check->certain, "the packed code of centre %u is not the centre's", id);
+		IQDB_TRY(breathe(check, ivf->work_stride * sizeof(float)));
 	}
+	return IQDB_OK;
 }
 
-static void
+static IqdbStatus
 check_centres(Check *check)
 {
 	const IqdbiModel *model = &check->model;
 
-	for (uint32_t super = 0; super < model->supers; super++)
+	for (uint32_t super = 0; super < model->supers && !check->stale; super++)
 	{
 		if (model->super_lists[super] >= model->super_lists[super + 1] ||
 			model->super_lists[super + 1] > model->lists)
 		{
-			found(check, "coarser cell %u holds lists %u to %u", super, model->super_lists[super],
+			found(&check->certain, "coarser cell %u holds lists %u to %u", super, model->super_lists[super],
 				  model->super_lists[super + 1]);
-			return;
+			return IQDB_OK;
 		}
 		if (check->ivf.coded_centres)
-			check_packed(check, model->packed + model->super_starts[super] * check->ivf.centres.size, model->centres,
-						 model->super_lists[super], model->super_lists[super + 1]);
+			IQDB_TRY(check_packed(check, model->packed + model->super_starts[super] * check->ivf.centres.size,
+								  model->centres, model->super_lists[super], model->super_lists[super + 1]));
 	}
+	if (check->stale)
+		return IQDB_OK;
 	if (model->super_lists[model->supers] != model->lists)
-		found(check, "coarser cells hold %u of %u lists", model->super_lists[model->supers], model->lists);
+		found(&check->certain, "coarser cells hold %u of %u lists", model->super_lists[model->supers], model->lists);
 	if (model->probes == 0 || model->probes > model->lists)
-		found(check, "%u probes of %u lists", model->probes, model->lists);
+		found(&check->certain, "%u probes of %u lists", model->probes, model->lists);
+	return IQDB_OK;
 }
 
 /* ---- rows that wait, blocks, rows ---- */
 
-/* Bits and their numbers; ENGINE is held, so no bit goes. */
-static void
+/* Bits and their numbers. */
+static IqdbStatus
 check_waiting(Check *check)
 {
 	const IqdbiIvf *ivf = &check->ivf;
@@ -169,100 +232,178 @@ check_waiting(Check *check)
 		for (uint32_t i = 0; i < IQDBI_SPAN_SLOTS / 64; i++)
 			count += (uint64_t) __builtin_popcountll(atomic_load(&span->bits[i]));
 		if (count != atomic_load(&span->waiting))
-			found(check, "%llu rows from slot %llu on wait, not %llu", (unsigned long long) count,
+			found(&check->doubtful, "%llu rows from slot %llu on wait, not %llu", (unsigned long long) count,
 				  (unsigned long long) from, (unsigned long long) atomic_load(&span->waiting));
 		total += count;
+		IQDB_TRY(breathe(check, sizeof(*span)));
 	}
 	if (total != atomic_load(&ivf->header->waiting))
-		found(check, "%llu rows wait, not %u", (unsigned long long) total, atomic_load(&ivf->header->waiting));
+		found(&check->doubtful, "%llu rows wait, not %u", (unsigned long long) total,
+			  atomic_load(&ivf->header->waiting));
+	return IQDB_OK;
+}
+
+static IqdbStatus
+check_blocks(Check *check)
+{
+	const IqdbiIvf *ivf = &check->ivf;
+	IqdbiPool       pool;
+	uint64_t        free_blocks = 0;
+
+	if (check->current == 0 || check->stale)
+		return IQDB_OK;
+	iqdb_store_lock(ivf->store, IQDB_LOCK_ENGINE, false);
+	pool = ivf->header->pools[check->current - 1];
+	iqdb_store_unlock(ivf->store, IQDB_LOCK_ENGINE, false);
+	for (uint32_t block = pool.free; block != 0 && block < pool.count && free_blocks <= pool.count && !check->stale;
+		 block = iqdbi_block_next(ivf, check->current - 1, block))
+	{
+		free_blocks++;
+		IQDB_TRY(breathe(check, LOOK_BYTES));
+	}
+	if (free_blocks != pool.free_count)
+		found(&check->doubtful, "%llu blocks are free, not %u", (unsigned long long) free_blocks, pool.free_count);
+	if (check->blocks + free_blocks + 1 != pool.count)
+		found(&check->doubtful, "%llu blocks in lists and %llu free ones of %u", (unsigned long long) check->blocks,
+			  (unsigned long long) free_blocks, pool.count - 1);
+	return IQDB_OK;
 }
 
 static void
-check_blocks(Check *check)
+check_row(Check *check, uint32_t slot)
 {
-	const IqdbiIvf  *ivf = &check->ivf;
-	const IqdbiPool *pool;
-	uint64_t         free_blocks = 0;
+	const IqdbiIvf *ivf = &check->ivf;
+	bool            listed = iqdbi_seen(check->listed, slot);
+	uint32_t        home = iqdbi_home(ivf, check->current - 1, slot);
 
-	if (check->current == 0)
+	if (iqdb_store_state(ivf->store, slot) != IQDB_ROW_LIVE)
 		return;
-	pool = &ivf->header->pools[check->current - 1];
-	for (uint32_t block = pool->free; block != 0 && free_blocks <= pool->count;
-		 block = iqdbi_block_next(ivf, check->current - 1, block))
-		free_blocks++;
-	if (free_blocks != pool->free_count)
-		found(check, "%llu blocks are free, not %u", (unsigned long long) free_blocks, pool->free_count);
-	if (check->blocks + free_blocks + 1 != pool->count)
-		found(check, "%llu blocks in lists and %llu free ones of %u", (unsigned long long) check->blocks,
-			  (unsigned long long) free_blocks, pool->count - 1);
+	if (iqdbi_home_status(home) == IQDBI_HOME_LINKED)
+	{
+		if (!listed)
+			found(&check->doubtful, "slot %u says list %u, which does not hold it", slot, iqdbi_home_list(home));
+		return;
+	}
+	if (listed)
+		found(&check->doubtful, "slot %u is in a list and says it is not", slot);
+	if (!iqdbi_row_waits(ivf, slot))
+		found(&check->doubtful, "slot %u is in no list and does not wait", slot);
 }
 
 /* Each LIVE row is in one list, or waits; while there are no lists, all are scanned. */
-static void
+static IqdbStatus
 check_rows(Check *check)
 {
-	const IqdbiIvf *ivf = &check->ivf;
-
-	for (uint32_t slot = 0; check->current != 0 && slot < check->slots; slot++)
+	for (uint32_t slot = 0; check->current != 0 && !check->stale && slot < check->slots; slot++)
 	{
-		bool     listed = iqdbi_seen(check->listed, slot);
-		uint32_t home;
-
-		if (iqdb_store_state(ivf->store, slot) != IQDB_ROW_LIVE)
-			continue;
-		home = iqdbi_home(ivf, check->current - 1, slot);
-		if (iqdbi_home_status(home) == IQDBI_HOME_LINKED)
-		{
-			if (!listed)
-				found(check, "slot %u says list %u, which does not hold it", slot, iqdbi_home_list(home));
-			continue;
-		}
-		if (listed)
-			found(check, "slot %u is in a list and says it is not", slot);
-		if (!iqdbi_row_waits(ivf, slot))
-			found(check, "slot %u is in no list and does not wait", slot);
+		check_row(check, slot);
+		IQDB_TRY(breathe(check, LOOK_BYTES));
 	}
+	return IQDB_OK;
 }
 
 /* ---- all ---- */
 
-static void
+/* STRUCTURE is held before; afterwards only on success. */
+static IqdbStatus
 check_locked(Check *check)
 {
-	check->current = atomic_load(&check->ivf.header->current);
 	if (check->current > 2)
 	{
-		found(check, "edition %u is current", check->current);
-		return;
+		found(&check->certain, "edition %u is current", check->current);
+		return IQDB_OK;
 	}
 	if (check->current != 0)
 	{
-		for (uint32_t list = 0; list < check->model.lists; list++)
-			check_list(check, list);
-		check_centres(check);
+		for (uint32_t list = 0; list < check->model.lists && !check->stale; list++)
+			IQDB_TRY(check_list(check, list));
+		IQDB_TRY(check_centres(check));
 	}
-	iqdb_store_lock(check->ivf.store, IQDB_LOCK_ENGINE, false);
-	check_waiting(check);
-	check_blocks(check);
-	iqdb_store_unlock(check->ivf.store, IQDB_LOCK_ENGINE, false);
-	check_rows(check);
+	IQDB_TRY(check_waiting(check));
+	IQDB_TRY(check_blocks(check));
+	return check_rows(check);
 }
 
-/* Memory for what is current; STRUCTURE is held, and nothing else changes what it depends on. */
+/* Memory for what is current. STRUCTURE is held. */
 static IqdbStatus
-prepare(Check *check, IqdbError *err)
+prepare(Check *check)
 {
 	const IqdbAllocator *allocator = &check->ivf.store->host->allocator;
-	uint32_t             current = atomic_load(&check->ivf.header->current);
 
+	check->current = atomic_load(&check->ivf.header->current);
 	check->slots = atomic_load(&check->ivf.store->header->slot_count);
 	check->listed = iqdb_alloc_zero(allocator, (size_t) check->slots / 8 + 1);
 	if (check->listed == NULL)
-		return iqdb_fail(err, IQDB_ERR_NOMEM, "out of memory for a bit per row");
-	if (current == 0 || current > 2)
+		return iqdb_fail(check->err, IQDB_ERR_NOMEM, "out of memory for a bit per row");
+	if (check->current == 0 || check->current > 2)
 		return IQDB_OK;
-	iqdbi_model_view(&check->ivf, current - 1, &check->model);
-	return iqdbi_scratch_init(&check->scratch, &check->ivf, check->model.lists, check->model.supers, 1, err);
+	iqdbi_model_view(&check->ivf, check->current - 1, &check->model);
+	return iqdbi_scratch_init(&check->scratch, &check->ivf, check->model.supers, 1, check->err);
+}
+
+/* An instant without anybody who links: what is under way has been counted by then. */
+static Moment
+moment(const IqdbiIvf *ivf)
+{
+	const IqdbStoreHeader *header = ivf->store->header;
+	Moment                 now;
+
+	iqdb_store_lock(ivf->store, IQDB_LOCK_STRUCTURE, true);
+	iqdb_store_lock(ivf->store, IQDB_LOCK_ROWS, false);
+	now = (Moment){.changes = __atomic_load_n(&header->changes, __ATOMIC_ACQUIRE),
+				   .moves = __atomic_load_n(&header->moves, __ATOMIC_ACQUIRE),
+				   .newcomers = atomic_load_explicit(&ivf->header->newcomers, memory_order_acquire),
+				   .epoch = atomic_load_explicit(&ivf->header->epoch, memory_order_acquire),
+				   .training = atomic_load_explicit(&ivf->header->training, memory_order_acquire)};
+	iqdb_store_unlock(ivf->store, IQDB_LOCK_ROWS, false);
+	iqdb_store_unlock(ivf->store, IQDB_LOCK_STRUCTURE, true);
+	return now;
+}
+
+static bool
+is_same_moment(const Moment *a, const Moment *b)
+{
+	return a->changes == b->changes && a->moves == b->moves && a->newcomers == b->newcomers && a->epoch == b->epoch &&
+		   a->training == b->training;
+}
+
+/* Looks at everything once; what is doubtful and was not confirmed by quiet is dropped. */
+static IqdbStatus
+check_once(Check *check)
+{
+	const IqdbAllocator *allocator = &check->ivf.store->host->allocator;
+	Moment               end;
+	IqdbStatus           status;
+
+	check->blocks = 0;
+	check->certain.count = 0;
+	check->doubtful.count = 0;
+	check->start = moment(&check->ivf);
+	iqdb_store_lock(check->ivf.store, IQDB_LOCK_STRUCTURE, false);
+	check->stale = atomic_load_explicit(&check->ivf.header->epoch, memory_order_acquire) != check->start.epoch;
+	status = prepare(check);
+	if (status == IQDB_OK && !check->stale)
+		status = check_locked(check);
+	if (status != IQDB_ERR_CANCELLED)
+		iqdb_store_unlock(check->ivf.store, IQDB_LOCK_STRUCTURE, false);
+	iqdbi_scratch_free(&check->scratch);
+	iqdb_free(allocator, check->listed, (size_t) check->slots / 8 + 1);
+	check->listed = NULL;
+	if (status != IQDB_OK)
+		return status;
+	end = moment(&check->ivf);
+	if (!is_same_moment(&check->start, &end))
+		check->doubtful.count = 0;
+	return IQDB_OK;
+}
+
+static void
+report(const Findings *findings, IqdbFinding finding, void *arg)
+{
+	for (uint64_t i = 0; i < findings->count && i < FINDINGS_MAX; i++)
+		finding(arg, findings->texts[i]);
+	if (findings->count > FINDINGS_MAX)
+		finding(arg, "more findings than can be listed");
 }
 
 IqdbStatus
@@ -274,18 +415,16 @@ iqdbi_ivf_check(IqdbStore *store, IqdbFinding finding, void *arg, IqdbError *err
 
 	if (check == NULL)
 		return iqdb_fail(err, IQDB_ERR_NOMEM, "out of memory for findings");
+	check->err = err;
 	iqdbi_ivf_view(&check->ivf, store);
-	iqdb_store_lock(store, IQDB_LOCK_STRUCTURE, false);
-	status = prepare(check, err);
+	status = check_once(check);
+	for (int round = 1; round < ROUNDS_MAX && status == IQDB_OK && check->stale; round++)
+		status = check_once(check);
 	if (status == IQDB_OK)
-		check_locked(check);
-	iqdb_store_unlock(store, IQDB_LOCK_STRUCTURE, false);
-	for (uint64_t i = 0; i < check->finding_count && i < FINDINGS_MAX; i++)
-		finding(arg, check->findings[i]);
-	if (check->finding_count > FINDINGS_MAX)
-		finding(arg, "more findings than can be listed");
-	iqdbi_scratch_free(&check->scratch);
-	iqdb_free(allocator, check->listed, (size_t) check->slots / 8 + 1);
+	{
+		report(&check->certain, finding, arg);
+		report(&check->doubtful, finding, arg);
+	}
 	iqdb_free(allocator, check, sizeof(*check));
 	return status;
 }

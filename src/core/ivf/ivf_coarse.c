@@ -15,6 +15,12 @@
 #define LISTS_PER_WANTED 4u
 #define LISTS_LOOKED_AT_MIN 512u
 
+/* Centres compared exactly by one call. */
+#define EXACT_CENTRES 256u
+
+/* So many picked lists are sorted out while others are let in. */
+#define APART_MIN 16384u
+
 /* Entries of a pick for one row of several, candidates for one list: an entry too many is dropped at once. */
 #define PICK_ROOM 6u
 
@@ -121,8 +127,16 @@ pick_block(const CentreQuery *query, const unsigned char *block, const int32_t *
 	}
 }
 
-static void
-pick_run(const CentreQuery *query, const unsigned char *block, uint32_t first, uint32_t end, IqdbiPick *pick)
+/* Lets others in; false: the search is given up. */
+static bool
+step(const IqdbiPause *pause, size_t bytes)
+{
+	return pause == NULL || pause->step(pause->arg, bytes);
+}
+
+static bool
+pick_run(const CentreQuery *query, const unsigned char *block, uint32_t first, uint32_t end, IqdbiPick *pick,
+		 const IqdbiPause *pause)
 {
 	const IqdbiIvf *ivf = query->ivf;
 	int32_t         sums[IQDBI_BLOCK_ROWS];
@@ -131,115 +145,153 @@ pick_run(const CentreQuery *query, const unsigned char *block, uint32_t first, u
 	{
 		iqdbi_scalar_sums(ivf, &ivf->centres, block, end - first, query->bytes, query->start, sums);
 		pick_block(query, block, sums, first, end, pick);
+		if (!step(pause, ivf->centres.size))
+			return false;
 	}
+	return true;
 }
 
 /* ---- looking exactly ---- */
 
-static void
+static bool
 pick_exactly(IqdbiScratch *scratch, const float *centres, const float *work, uint32_t first, uint32_t end,
-			 IqdbiPick *pick)
+			 IqdbiPick *pick, const IqdbiPause *pause)
 {
 	const IqdbiIvf *ivf = scratch->ivf;
+	float           sums[EXACT_CENTRES];
 
-	ivf->store->kernels->sums[ivf->sum].batch(work, centres + (size_t) first * ivf->work_stride, ivf->work_stride,
-											  end - first, ivf->work_dim, scratch->sums);
-	for (uint32_t id = first; id < end; id++)
+	for (; first < end; first += EXACT_CENTRES)
 	{
-		if (scratch->sums[id - first] <= pick->limit)
-			iqdbi_pick_push(pick, scratch->sums[id - first], id);
+		uint32_t count = end - first < EXACT_CENTRES ? end - first : EXACT_CENTRES;
+
+		ivf->store->kernels->sums[ivf->sum].batch(work, centres + (size_t) first * ivf->work_stride, ivf->work_stride,
+												  count, ivf->work_dim, sums);
+		for (uint32_t i = 0; i < count; i++)
+		{
+			if (sums[i] <= pick->limit)
+				iqdbi_pick_push(pick, sums[i], first + i);
+		}
+		if (!step(pause, count * ivf->work_stride * sizeof(float)))
+			return false;
 	}
+	return true;
 }
 
 /* ---- both ---- */
 
-static void
-pick_lists(IqdbiScratch *scratch, const IqdbiModel *model, const CentreQuery *query, const float *work, uint32_t super)
+static bool
+pick_lists(IqdbiScratch *scratch, const IqdbiModel *model, const CentreQuery *query, const float *work, uint32_t super,
+		   const IqdbiPause *pause)
 {
 	const IqdbiIvf *ivf = scratch->ivf;
 	uint32_t        first = model->super_lists[super];
 	uint32_t        end = model->super_lists[super + 1];
 
 	if (ivf->coded_centres)
-		pick_run(query, model->packed + (size_t) model->super_starts[super] * ivf->centres.size, first, end,
-				 &scratch->pick);
-	else
-		pick_exactly(scratch, model->centres, work, first, end, &scratch->pick);
+		return pick_run(query, model->packed + (size_t) model->super_starts[super] * ivf->centres.size, first, end,
+						&scratch->pick, pause);
+	return pick_exactly(scratch, model->centres, work, first, end, &scratch->pick, pause);
 }
 
-static void
+static bool
 pick_by_supers(IqdbiScratch *scratch, const IqdbiModel *model, const CentreQuery *query, const float *work,
-			   size_t wanted)
+			   size_t wanted, const IqdbiPause *pause)
 {
 	IqdbiPick *supers = &scratch->super_pick;
-	size_t     least = wanted * LISTS_PER_WANTED > LISTS_LOOKED_AT_MIN ? wanted * LISTS_PER_WANTED
-																	   : LISTS_LOOKED_AT_MIN;
+	size_t     least = wanted * LISTS_PER_WANTED > LISTS_LOOKED_AT_MIN ? wanted * LISTS_PER_WANTED : LISTS_LOOKED_AT_MIN;
 	size_t     looked_at = 0;
+	bool       on;
 
 	iqdbi_pick_start(supers, model->supers);
 	if (scratch->ivf->coded_centres)
-		pick_run(query, model->super_packed, 0, model->supers, supers);
+		on = pick_run(query, model->super_packed, 0, model->supers, supers, pause);
 	else
-		pick_exactly(scratch, model->super_centres, work, 0, model->supers, supers);
+		on = pick_exactly(scratch, model->super_centres, work, 0, model->supers, supers, pause);
 	iqdbi_pick_sort(supers);
-	for (size_t i = 0; i < supers->count && looked_at < least; i++)
+	for (size_t i = 0; on && i < supers->count && looked_at < least; i++)
 	{
 		uint32_t super = iqdbi_pick_id(supers, i);
 
-		pick_lists(scratch, model, query, work, super);
+		on = pick_lists(scratch, model, query, work, super, pause);
 		looked_at += model->super_lists[super + 1] - model->super_lists[super];
 	}
+	return on;
 }
 
-/* Exact distances of what was picked, in order. */
-static void
-compare_picked(IqdbiScratch *scratch, const IqdbiModel *model, const float *work, IqdbiPick *pick)
+/* Lists by estimated or exact distances, a few more than wanted, in scratch->pick. false: given up. */
+static bool
+pick_candidates(IqdbiScratch *scratch, const IqdbiModel *model, const float *work, uint32_t wanted,
+				const IqdbiPause *pause)
+{
+	CentreQuery query = {0};
+	bool        on = true;
+
+	iqdbi_pick_start(&scratch->pick, iqdbi_coarse_candidates(wanted));
+	if (scratch->ivf->coded_centres)
+		query = centre_query(scratch, model, work, 0);
+	if (model->supers > 1 && wanted < model->lists)
+		return pick_by_supers(scratch, model, &query, work, wanted, pause);
+	for (uint32_t super = 0; on && super < model->supers; super++)
+		on = pick_lists(scratch, model, &query, work, super, pause);
+	return on;
+}
+
+/* Exact distances of what was picked, which must be no more than were asked for. false: given up. */
+static bool
+compare_picked(IqdbiScratch *scratch, const IqdbiModel *model, const float *work, IqdbiPick *pick,
+			   const IqdbiPause *pause)
 {
 	const IqdbiIvf *ivf = scratch->ivf;
 	size_t          count = pick->count;
 
 	for (size_t i = 0; i < count; i++)
 		scratch->ids[i] = iqdbi_pick_id(pick, i);
-	ivf->store->kernels->sums[ivf->sum].gather(work, model->centres, ivf->work_stride, scratch->ids, count,
-											   ivf->work_dim, scratch->keys);
+	for (size_t at = 0; at < count; at += EXACT_CENTRES)
+	{
+		size_t part = count - at < EXACT_CENTRES ? count - at : EXACT_CENTRES;
+
+		ivf->store->kernels->sums[ivf->sum].gather(work, model->centres, ivf->work_stride, scratch->ids + at, part,
+												   ivf->work_dim, scratch->keys + at);
+		if (!step(pause, part * ivf->work_stride * sizeof(float)))
+			return false;
+	}
 	pick->count = 0;
 	for (size_t i = 0; i < count; i++)
 		iqdbi_pick_push(pick, scratch->keys[i] == scratch->keys[i] ? scratch->keys[i] : INFINITY, scratch->ids[i]);
+	return true;
 }
 
 uint32_t
-iqdbi_coarse_nearest(IqdbiScratch *scratch, const IqdbiModel *model, const float *work, uint32_t wanted)
+iqdbi_coarse_nearest(IqdbiScratch *scratch, const IqdbiModel *model, const float *work, uint32_t wanted,
+					 const IqdbiPause *pause)
 {
-	IqdbiPick  *pick = &scratch->pick;
-	CentreQuery query = {0};
-	uint32_t    count;
+	IqdbiPick *pick = &scratch->pick;
+	bool       apart = pause != NULL && wanted > APART_MIN;
+	uint32_t   count;
 
 	if (wanted > scratch->wanted_max)
 		wanted = scratch->wanted_max;
-	iqdbi_pick_start(pick, iqdbi_coarse_candidates(wanted));
-	if (scratch->ivf->coded_centres)
-		query = centre_query(scratch, model, work, 0);
-	if (model->supers > 1 && wanted < model->lists)
-		pick_by_supers(scratch, model, &query, work, wanted);
-	else
-	{
-		for (uint32_t super = 0; super < model->supers; super++)
-			pick_lists(scratch, model, &query, work, super);
-	}
+	if (!pick_candidates(scratch, model, work, wanted, pause))
+		return 0;
+	if (apart)
+		pause->leave(pause->arg);
 	iqdbi_pick_shrink(pick);
-	compare_picked(scratch, model, work, pick);
+	if ((apart && !pause->enter(pause->arg)) || !compare_picked(scratch, model, work, pick, pause))
+		return 0;
+	if (apart)
+		pause->leave(pause->arg);
 	pick->wanted = wanted;
 	iqdbi_pick_sort(pick);
 	count = (uint32_t) pick->count;
 	for (uint32_t i = 0; i < count; i++)
 		scratch->ids[i] = iqdbi_pick_id(pick, i);
-	return count;
+	return apart && !pause->enter(pause->arg) ? 0 : count;
 }
 
 uint32_t
 iqdbi_coarse_assign(IqdbiScratch *scratch, const IqdbiModel *model, const float *work, float *key_out)
 {
-	bool found = iqdbi_coarse_nearest(scratch, model, work, 1) > 0;
+	bool found = iqdbi_coarse_nearest(scratch, model, work, 1, NULL) > 0;
 
 	if (key_out != NULL)
 		*key_out = found ? iqdbi_pick_key(&scratch->pick, 0) : INFINITY;
@@ -298,7 +350,7 @@ iqdbi_coarse_assign_rows(IqdbiScratch *scratch, const IqdbiModel *model, const f
 	{
 		iqdbi_pick_shrink(&picks[row]);
 		if (exactly)
-			compare_picked(scratch, model, works + row * ivf->work_stride, &picks[row]);
+			(void) compare_picked(scratch, model, works + row * ivf->work_stride, &picks[row], NULL);
 		picks[row].wanted = 1;
 		iqdbi_pick_shrink(&picks[row]);
 		lists_out[row] = picks[row].count > 0 ? iqdbi_pick_id(&picks[row], 0) : 0;

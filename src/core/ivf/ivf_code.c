@@ -706,27 +706,24 @@ iqdbi_query_block(const IqdbiQuery *query, const unsigned char *block, uint32_t 
 /* ---- scratch ---- */
 
 IqdbStatus
-iqdbi_scratch_init(IqdbiScratch *scratch, const IqdbiIvf *ivf, uint32_t lists_max, uint32_t supers_max,
-				   uint32_t wanted_max, IqdbError *err)
+iqdbi_scratch_init(IqdbiScratch *scratch, const IqdbiIvf *ivf, uint32_t supers_max, uint32_t wanted_max, IqdbError *err)
 {
 	size_t wanted = iqdbi_coarse_candidates(wanted_max);
 	size_t room = iqdbi_pick_room(wanted);
 	size_t super_room = iqdbi_pick_room(supers_max);
 	size_t code = iqdbi_code_size(&ivf->rows) > iqdbi_code_size(&ivf->centres) ? iqdbi_code_size(&ivf->rows)
 																			   : iqdbi_code_size(&ivf->centres);
-	size_t sums = ivf->coded_centres ? 0 : (lists_max > supers_max ? lists_max : supers_max);
-	size_t sizes[8] = {IQDBI_COARSE_ROWS * ivf->work_stride * sizeof(float),
+	size_t sizes[7] = {IQDBI_COARSE_ROWS * ivf->work_stride * sizeof(float),
 					   2 * ivf->work_stride * sizeof(float),
 					   code,
 					   IQDBI_COARSE_ROWS * iqdbi_code_size(&ivf->centres),
-					   sums * sizeof(float),
 					   wanted * sizeof(uint32_t),
 					   wanted * sizeof(float),
 					   (room + super_room) * sizeof(uint64_t)};
 	unsigned char *at;
 	size_t         total = LINE_BYTES;
 
-	for (int i = 0; i < 8; i++)
+	for (int i = 0; i < 7; i++)
 		total += round_up(sizes[i]);
 	memset(scratch, 0, sizeof(*scratch));
 	scratch->memory = iqdb_alloc(&ivf->store->host->allocator, total);
@@ -741,10 +738,9 @@ iqdbi_scratch_init(IqdbiScratch *scratch, const IqdbiIvf *ivf, uint32_t lists_ma
 	scratch->code.floats = (float *) (void *) (at += round_up(sizes[0]));
 	scratch->code.bytes = at += round_up(sizes[1]);
 	scratch->query = (int8_t *) (at += round_up(sizes[2]));
-	scratch->sums = (float *) (void *) (at += round_up(sizes[3]));
-	scratch->ids = (uint32_t *) (void *) (at += round_up(sizes[4]));
-	scratch->keys = (float *) (void *) (at += round_up(sizes[5]));
-	scratch->pick.entries = (uint64_t *) (void *) (at += round_up(sizes[6]));
+	scratch->ids = (uint32_t *) (void *) (at += round_up(sizes[3]));
+	scratch->keys = (float *) (void *) (at += round_up(sizes[4]));
+	scratch->pick.entries = (uint64_t *) (void *) (at += round_up(sizes[5]));
 	scratch->pick.room = room;
 	scratch->super_pick.entries = scratch->pick.entries + room;
 	scratch->super_pick.room = super_room;

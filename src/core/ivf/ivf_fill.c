@@ -14,8 +14,14 @@
 #include <math.h>
 #include <string.h>
 
+/*
+ * The most slots and rows of a unit, and so much work as it may be at most, since it is done under one hold of STRUCTURE:
+ * components of centres that rows are compared with, and components of rows that are coded.
+ */
 #define SLOTS_PER_UNIT 256u
 #define ROWS_PER_UNIT 512u
+#define ASSIGN_WORK (UINT64_C(32) << 20)
+#define CODE_WORK (UINT64_C(128) << 10)
 
 /* A process's view of the work. */
 typedef struct Fill
@@ -46,7 +52,7 @@ fill_view(Fill *fill, const IqdbiIvf *ivf, IqdbError *err)
 	fill->order = fill->where + fill->task->slots;
 	fill->starts = fill->order + fill->task->slots;
 	iqdbi_model_view(ivf, fill->task->edition, &fill->model);
-	return iqdbi_scratch_init(&fill->scratch, ivf, fill->model.lists, fill->model.supers, 1, err);
+	return iqdbi_scratch_init(&fill->scratch, ivf, fill->model.supers, 1, err);
 }
 
 static bool
@@ -89,14 +95,18 @@ assign_unit(Fill *fill, uint32_t unit, IqdbError *err)
 {
 	const IqdbiIvf  *ivf = fill->ivf;
 	const IqdbStore *store = ivf->store;
-	uint32_t         from = unit * SLOTS_PER_UNIT;
-	uint32_t         to = fill->task->slots - from < SLOTS_PER_UNIT ? fill->task->slots : from + SLOTS_PER_UNIT;
+	uint32_t         size = fill->task->unit_size;
+	uint32_t         from = unit * size;
+	uint32_t         to = fill->task->slots - from < size ? fill->task->slots : from + size;
 	uint32_t         slots[IQDBI_COARSE_ROWS];
 	size_t           count = 0;
 	Assigned         assigned = {0, 0};
 
 	(void) err;
-	iqdb_store_prefetch_range(store, from, to - from);
+	/* read ahead farther than a small unit goes */
+	if (from % SLOTS_PER_UNIT < size)
+		iqdb_store_prefetch_range(store, from,
+								  fill->task->slots - from < SLOTS_PER_UNIT ? fill->task->slots - from : SLOTS_PER_UNIT);
 	for (uint32_t slot = from; slot < to; slot++)
 	{
 		fill->where[slot] = IQDBI_NOWHERE;
@@ -171,8 +181,9 @@ static IqdbStatus
 fill_unit(Fill *fill, uint32_t unit, IqdbError *err)
 {
 	uint32_t   rows = fill->starts[fill->model.lists];
-	uint32_t   from = unit * ROWS_PER_UNIT;
-	uint32_t   to = rows - from < ROWS_PER_UNIT ? rows : from + ROWS_PER_UNIT;
+	uint32_t   size = fill->task->unit_size;
+	uint32_t   from = unit * size;
+	uint32_t   to = rows - from < size ? rows : from + size;
 	IqdbStatus status = IQDB_OK;
 
 	iqdb_store_prefetch(fill->ivf->store, fill->order + from, to - from);
@@ -240,9 +251,10 @@ do_units(Fill *fill, uint32_t number, bool *worked_out, IqdbError *err)
 
 /* Opens a task, works at it, and returns when nobody works at it any more. */
 static IqdbStatus
-share(Fill *fill, IqdbiTaskKind kind, uint32_t units, IqdbError *err)
+share(Fill *fill, IqdbiTaskKind kind, uint32_t things, uint32_t unit_size, IqdbError *err)
 {
 	IqdbiTask *task = fill->task;
+	uint32_t   units = things / unit_size + (things % unit_size != 0);
 	uint32_t   number = (uint32_t) (atomic_load_explicit(&task->turn, memory_order_relaxed) >> 32) + 1;
 	uint32_t   failed;
 	IqdbStatus status;
@@ -250,6 +262,7 @@ share(Fill *fill, IqdbiTaskKind kind, uint32_t units, IqdbError *err)
 
 	task->kind = kind;
 	task->units = units;
+	task->unit_size = unit_size;
 	atomic_store_explicit(&task->failed, (uint32_t) IQDB_OK, memory_order_relaxed);
 	atomic_store_explicit(&task->turn, (uint64_t) number << 32 | units, memory_order_release);
 	status = do_units(fill, number, &worked, err);
@@ -262,10 +275,15 @@ share(Fill *fill, IqdbiTaskKind kind, uint32_t units, IqdbError *err)
 	return status;
 }
 
+/* So many things, each of so much work, that a unit is not too long: a multiple of what are looked up together. */
 static uint32_t
-units_of(uint32_t count, uint32_t per_unit)
+unit_size(uint32_t most, uint64_t work, uint64_t each)
 {
-	return count / per_unit + (count % per_unit != 0);
+	uint64_t size = work / (each + 1) / IQDBI_COARSE_ROWS * IQDBI_COARSE_ROWS;
+
+	if (size < IQDBI_COARSE_ROWS)
+		return IQDBI_COARSE_ROWS;
+	return size > most ? most : (uint32_t) size;
 }
 
 static IqdbStatus
@@ -275,7 +293,8 @@ assign_rows(Fill *fill, IqdbError *err)
 
 	task->sum = 0;
 	task->rows = 0;
-	IQDB_TRY(share(fill, IQDBI_TASK_ASSIGN, units_of(task->slots, SLOTS_PER_UNIT), err));
+	IQDB_TRY(share(fill, IQDBI_TASK_ASSIGN, task->slots,
+				   unit_size(SLOTS_PER_UNIT, ASSIGN_WORK, (uint64_t) fill->model.lists * fill->ivf->work_dim), err));
 	/* rows that all coincide with their centres: any other is far away */
 	if (task->rows > 0)
 		fill->ivf->header->editions[task->edition].spread = fmaxf((float) (task->sum / (double) task->rows), FLT_MIN);
@@ -303,7 +322,7 @@ iqdbi_fill_edition(const IqdbiIvf *ivf, uint32_t edition, uint32_t slots, uint64
 	if (status == IQDB_OK)
 	{
 		order_rows(&fill);
-		status = share(&fill, IQDBI_TASK_FILL, units_of(fill.starts[lists], ROWS_PER_UNIT), err);
+		status = share(&fill, IQDBI_TASK_FILL, fill.starts[lists], unit_size(ROWS_PER_UNIT, CODE_WORK, ivf->dim), err);
 	}
 	iqdbi_scratch_free(&fill.scratch);
 	iqdbi_ivf_release(ivf, IQDBI_IVF_WORK);

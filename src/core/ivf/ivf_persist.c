@@ -390,7 +390,7 @@ read_rest_of_model(const IqdbiIvf *ivf, const Head *head, IqdbSource *source, fl
 	memcpy(model.super_centres, super_centres, head->supers * ivf->work_stride * sizeof(float));
 	memcpy(model.super_lists, super_lists, ((size_t) head->supers + 1) * sizeof(uint32_t));
 	IQDB_TRY(read_floats(source, model.codebook, ivf->codebook, err));
-	IQDB_TRY(iqdbi_scratch_init(&scratch, ivf, head->lists, head->supers, 1, err));
+	IQDB_TRY(iqdbi_scratch_init(&scratch, ivf, head->supers, 1, err));
 	iqdbi_model_pack(ivf, &model, &scratch.code);
 	iqdbi_scratch_free(&scratch);
 	return IQDB_OK;

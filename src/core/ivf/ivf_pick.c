@@ -158,6 +158,22 @@ iqdbi_pick_start(IqdbiPick *pick, size_t wanted)
 	pick->count = 0;
 	pick->wanted = wanted;
 	pick->limit = INFINITY;
+	pick->doubles = false;
+}
+
+/* Entries of one row have the same key, so they stand beside each other. */
+static void
+drop_doubles(IqdbiPick *pick)
+{
+	size_t kept = 0;
+
+	iqdbi_sort_numbers(pick->entries, pick->count);
+	for (size_t i = 0; i < pick->count; i++)
+	{
+		if (kept == 0 || pick->entries[i] != pick->entries[kept - 1])
+			pick->entries[kept++] = pick->entries[i];
+	}
+	pick->count = kept;
 }
 
 void
@@ -165,6 +181,8 @@ iqdbi_pick_shrink(IqdbiPick *pick)
 {
 	uint64_t largest = 0;
 
+	if (pick->doubles)
+		drop_doubles(pick);
 	if (pick->count <= pick->wanted)
 		return;
 	select_smallest(pick->entries, pick->count, pick->wanted);

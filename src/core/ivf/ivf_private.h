@@ -80,6 +80,7 @@ typedef struct IqdbiPick
 	size_t    wanted;
 	size_t    room;    /* > wanted */
 	float     limit;   /* keys above cannot be kept */
+	bool      doubles; /* some entries may be there twice: to be dropped before any is */
 } IqdbiPick;
 
 /* Entries that a pick of so many wants room for. */
@@ -172,7 +173,8 @@ typedef struct IqdbiList
 	uint32_t         tail;  /* last block; guarded by busy */
 	_Atomic uint32_t busy;  /* 1: a writer appends */
 	_Atomic uint32_t dirty; /* 1: some row of it may be DEAD */
-	uint32_t         unused[3];
+	_Atomic uint32_t moves; /* counts instants in which rows moved inside it */
+	uint32_t         unused[2];
 } IqdbiList;
 
 /*
@@ -218,10 +220,11 @@ typedef enum IqdbiTaskKind
  */
 typedef struct IqdbiTask
 {
-	_Atomic uint64_t turn;    /* the task's number << 32 | units left; none left: closed */
-	_Atomic uint32_t failed;  /* IqdbStatus of a unit that failed */
+	_Atomic uint64_t turn;   /* the task's number << 32 | units left; none left: closed */
+	_Atomic uint32_t failed; /* IqdbStatus of a unit that failed */
 	IqdbiTaskKind    kind;
 	uint32_t         units;
+	uint32_t         unit_size;
 	uint32_t         edition;
 	uint32_t         slots;   /* slots looked at: below this */
 	uint64_t         horizon; /* rows of this sequence and later came after the start */
@@ -234,7 +237,6 @@ typedef struct IqdbiIvfHeader
 	uint32_t         layout;
 	_Atomic uint32_t current;     /* 0 = not trained, else 1 + edition; changes under exclusive STRUCTURE */
 	_Atomic uint64_t epoch;       /* counts editions */
-	_Atomic uint64_t moves;       /* counts instants in which rows moved inside lists */
 	_Atomic uint32_t training;    /* 0, or 1 + edition being filled; changes under ROWS and ENGINE */
 	_Atomic uint32_t maintaining; /* 1 while somebody trains or repairs */
 	_Atomic uint32_t unrepaired;  /* removed rows whose slots are still held */
@@ -432,11 +434,11 @@ void iqdbi_ivf_release(const IqdbiIvf *ivf, uint32_t region);
 void iqdbi_edition_drop(const IqdbiIvf *ivf, uint32_t edition);
 
 /*
- * Rows not linked yet. An edition counts when it is current or being filled; a row waits from the moment it is put until it is
- * linked in every one that counts. While none counts no row waits: all are scanned.
+ * Rows not linked yet. An edition counts when it is current or being filled; a row waits from the moment it is put until it
+ * is linked in every one that counts. While none counts no row waits: all are scanned.
  *
- * A slot is held while its row waits or is in a list of an edition that counts. Whoever takes away the last of these lets go of
- * it, under STRUCTURE or ROWS, so that it cannot be another row's in between; that two let go of it does no harm then.
+ * A slot is held while its row waits or is in a list of an edition that counts. Whoever takes away the last of these lets go
+ * of it, under STRUCTURE or ROWS, so that it cannot be another row's in between; that two let go of it does no harm then.
  */
 static inline bool
 iqdbi_row_waits(const IqdbiIvf *ivf, uint32_t slot)
@@ -452,8 +454,8 @@ void iqdbi_row_wait(const IqdbiIvf *ivf, uint32_t slot);
 uint32_t iqdbi_row_waiting(const IqdbiIvf *ivf, uint32_t slot, uint32_t slots);
 
 /*
- * Ends the wait of a row that need not wait any more: LINKED wherever it has to be, or DEAD. true: it is DEAD and nothing holds
- * its slot, which the caller lets go of. STRUCTURE or ROWS is held; takes ENGINE.
+ * Ends the wait of a row that need not wait any more: LINKED wherever it has to be, or DEAD. true: it is DEAD and nothing
+ * holds its slot, which the caller lets go of. STRUCTURE or ROWS is held; takes ENGINE.
  */
 bool iqdbi_row_settle(const IqdbiIvf *ivf, uint32_t slot);
 
@@ -488,20 +490,19 @@ typedef struct IqdbiScratch
 	const IqdbiIvf *ivf;
 	void           *memory;
 	size_t          size;
-	float          *work;     /* IQDBI_COARSE_ROWS times work_stride: vectors in the space of cells */
+	float          *work; /* IQDBI_COARSE_ROWS times work_stride: vectors in the space of cells */
 	IqdbiCode       code;
-	int8_t         *query;    /* byte codes of the vectors that look for lists */
-	float          *sums;     /* lists_max: distances to centres (metrics without codes) */
-	uint32_t       *ids;      /* nearest lists after iqdbi_coarse_nearest */
+	int8_t         *query; /* byte codes of the vectors that look for lists */
+	uint32_t       *ids;   /* nearest lists after iqdbi_coarse_nearest */
 	float          *keys;
 	IqdbiPick       pick;
 	IqdbiPick       super_pick;
 	uint32_t        wanted_max;
 } IqdbiScratch;
 
-/* For models of at most so many lists and cells above them, and at most wanted_max nearest lists. */
-IqdbStatus iqdbi_scratch_init(IqdbiScratch *scratch, const IqdbiIvf *ivf, uint32_t lists_max, uint32_t supers_max,
-							  uint32_t wanted_max, IqdbError *err) IQDB_MUST_CHECK;
+/* For models of at most so many cells above the lists, and at most wanted_max nearest lists. */
+IqdbStatus iqdbi_scratch_init(IqdbiScratch *scratch, const IqdbiIvf *ivf, uint32_t supers_max, uint32_t wanted_max,
+							  IqdbError *err) IQDB_MUST_CHECK;
 void iqdbi_scratch_free(IqdbiScratch *scratch);
 
 /* Into the space of cells: COSINE scales to length one, DOT adds a component. out: work_stride floats. */
@@ -583,14 +584,28 @@ iqdbi_coarse_candidates(size_t wanted)
 	return wanted + wanted / 4 + 4;
 }
 
+/*
+ * How a long search of lists lets others in, of a caller who holds STRUCTURE: step() after so many bytes were read; leave()
+ * and enter() around work on private memory. false: to be given up, the caller knows why.
+ */
+typedef struct IqdbiPause
+{
+	bool (*step)(void *arg, size_t bytes);
+	void (*leave)(void *arg);
+	bool (*enter)(void *arg);
+	void *arg;
+} IqdbiPause;
+
 /* Packs the model's centres (and those of the cells above); the other fields are set. */
 void iqdbi_model_pack(const IqdbiIvf *ivf, IqdbiModel *model, IqdbiCode *code);
 
 /*
  * The `wanted` lists nearest to a vector in the space of cells, nearest first, in scratch->ids; fewer when there are fewer.
- * With a second level the answer is approximate unless all lists are wanted. Returns how many.
+ * With a second level the answer is approximate unless all lists are wanted. Returns how many; 0 when it was given up (pause
+ * may be NULL).
  */
-uint32_t iqdbi_coarse_nearest(IqdbiScratch *scratch, const IqdbiModel *model, const float *work, uint32_t wanted);
+uint32_t iqdbi_coarse_nearest(IqdbiScratch *scratch, const IqdbiModel *model, const float *work, uint32_t wanted,
+							  const IqdbiPause *pause);
 
 /* The list for a row (in the space of cells), and its distance to the centre (NULL: not asked for). */
 uint32_t iqdbi_coarse_assign(IqdbiScratch *scratch, const IqdbiModel *model, const float *work, float *key_out);

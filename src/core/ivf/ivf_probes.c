@@ -115,7 +115,7 @@ probing_start(Probing *probing, IqdbError *err)
 	iqdb_rng_seed(&rng, ivf->store->header->options.seed + 1);
 	while (probing->count < wanted && draw_query(probing, &rng))
 		iqdb_topk_init(&probing->queries[probing->count++].top, allocator, NEIGHBOURS + 1);
-	return iqdbi_scratch_init(&probing->scratch, ivf, lists, probing->model.supers, lists, err);
+	return iqdbi_scratch_init(&probing->scratch, ivf, probing->model.supers, lists, err);
 }
 
 static void
@@ -169,7 +169,7 @@ count_ranks(Probing *probing, uint32_t number)
 	uint32_t        count;
 
 	iqdbi_work_query(ivf, probing->vectors + number * ivf->stride, query->norm2, scratch->work);
-	count = iqdbi_coarse_nearest(scratch, &probing->model, scratch->work, lists);
+	count = iqdbi_coarse_nearest(scratch, &probing->model, scratch->work, lists, NULL);
 	for (uint32_t list = 0; list < lists; list++)
 		probing->ranks[list] = lists - 1;
 	for (uint32_t rank = 0; rank < count; rank++)
@@ -219,7 +219,12 @@ iqdbi_ivf_measure_probes(const IqdbiIvf *ivf, uint32_t edition, uint32_t slots, 
 	if (status == IQDB_OK)
 		status = find_neighbours(&probing, err);
 	for (uint32_t i = 0; i < probing.count && status == IQDB_OK; i++)
-		count_ranks(&probing, i);
+	{
+		if (iqdb_host_cancelled(ivf->store->host))
+			status = iqdb_fail(err, IQDB_ERR_CANCELLED, "training was cancelled");
+		else
+			count_ranks(&probing, i);
+	}
 	if (status == IQDB_OK)
 		ivf->header->editions[edition].probes = with_margin(covering(probing.histogram, lists), lists);
 	probing_end(&probing);

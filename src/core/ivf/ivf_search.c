@@ -4,8 +4,8 @@
  * A batch looks at all rows not linked yet, then into the lists nearest to the query, keeps the best by their codes, and
  * ranks those by their vectors. Owns: which rows those are. Does not own: what comes of batches (ivf_stream.c).
  *
- * Rows that wait come before the lists: a row stops waiting when it is in a list, never before, so it is met in one of the two
- * at least. When a new edition comes into place between two stretches, the batch begins anew.
+ * Rows that wait come before the lists: a row stops waiting when it is in a list, never before, so it is met in one of the
+ * two at least. When a new edition comes into place between two stretches, the batch begins anew.
  */
 #include "core/ivf/ivf_private.h"
 
@@ -19,32 +19,42 @@
 /* Rows that pass the filter must have been met in so many times the number wanted, or more lists are opened. */
 #define MET_PER_WANTED 8u
 
-/* Bytes of codes that one stretch under STRUCTURE reads. */
+/*
+ * Bytes of codes and vectors that one stretch under STRUCTURE reads; what a look at a row's state counts for, and at its
+ * metadata by a filter.
+ */
 #define STRETCH_BYTES ((size_t) 4 * 1024 * 1024)
+#define LOOK_BYTES 64u
+#define JUDGE_BYTES 512u
+
+/* So many entries are sorted out while others are let in. */
+#define APART_MIN 16384u
 
 /* One attempt at one batch. */
 typedef struct Probe
 {
-	IqdbiIvfCursor *cursor;
+	IqdbiIvfCursor  *cursor;
 	const IqdbStore *store;
-	IqdbiIvf        ivf;
-	IqdbiModel      model;
-	uint32_t        edition;
-	uint64_t        epoch;
-	bool            stale;    /* another edition came into place */
-	IqdbiScratch    scratch;
-	IqdbiQuery      query;
-	void           *memory;   /* for the query and the pick */
-	size_t          size;
-	IqdbiPick       pick;
-	size_t          read;     /* bytes in this stretch */
-	uint64_t        judged;   /* rows that were tested by the filter, and that passed */
-	uint64_t        passed;
-	uint64_t        met;      /* rows of opened lists */
-	uint32_t        slots[IQDBI_EXACT_ROWS]; /* rows waiting for their exact keys */
-	uint32_t        slot_count;
-	IqdbTopK        nearest;  /* of those ranked, so many as are wanted at first; capacity 0: nobody asks */
-	IqdbError      *err;
+	IqdbiIvf         ivf;
+	IqdbiModel       model;
+	uint32_t         edition;
+	uint64_t         epoch;
+	bool             stale; /* another edition came into place */
+	bool             twice; /* rows may have been met twice: waiting and in a list, or moved inside a list */
+	IqdbiScratch     scratch;
+	IqdbiQuery       query;
+	void            *memory; /* for the query and the pick */
+	size_t           size;
+	IqdbiPick        pick;
+	size_t           read;   /* bytes in this stretch */
+	uint64_t         judged; /* rows that were tested by the filter, and that passed */
+	uint64_t         passed;
+	uint64_t         met;                     /* rows of opened lists */
+	uint32_t         slots[IQDBI_EXACT_ROWS]; /* rows waiting for their exact keys */
+	uint32_t         slot_count;
+	IqdbStatus       coarse_status; /* of the search of lists */
+	IqdbTopK         nearest;       /* of those ranked, so many as are wanted at first; capacity 0: nobody asks */
+	IqdbError       *err;
 } Probe;
 
 /* ---- how much ---- */
@@ -98,6 +108,25 @@ look_at_edition(Probe *probe)
 	iqdbi_model_view(&probe->ivf, probe->edition, &probe->model);
 }
 
+/* Lets others in. */
+static void
+leave(Probe *probe)
+{
+	iqdb_store_unlock(probe->store, IQDB_LOCK_STRUCTURE, false);
+}
+
+/* Goes on with a new stretch. STRUCTURE is held afterwards, except on failure. */
+static IqdbStatus
+enter(Probe *probe)
+{
+	probe->read = 0;
+	if (iqdb_host_cancelled(probe->store->host))
+		return iqdb_fail(probe->err, IQDB_ERR_CANCELLED, "search was cancelled");
+	iqdb_store_lock(probe->store, IQDB_LOCK_STRUCTURE, false);
+	probe->stale = atomic_load_explicit(&probe->ivf.header->epoch, memory_order_acquire) != probe->epoch;
+	return IQDB_OK;
+}
+
 /* Lets others in when the stretch has been long enough. STRUCTURE is held before and after, except on failure. */
 static IqdbStatus
 breathe(Probe *probe, size_t bytes)
@@ -105,13 +134,44 @@ breathe(Probe *probe, size_t bytes)
 	probe->read += bytes;
 	if (probe->read < STRETCH_BYTES)
 		return IQDB_OK;
-	probe->read = 0;
-	iqdb_store_unlock(probe->store, IQDB_LOCK_STRUCTURE, false);
-	if (iqdb_host_cancelled(probe->store->host))
-		return iqdb_fail(probe->err, IQDB_ERR_CANCELLED, "search was cancelled");
-	iqdb_store_lock(probe->store, IQDB_LOCK_STRUCTURE, false);
-	probe->stale = atomic_load_explicit(&probe->ivf.header->epoch, memory_order_acquire) != probe->epoch;
-	return IQDB_OK;
+	leave(probe);
+	return enter(probe);
+}
+
+/* The same for the search of lists. */
+static bool
+coarse_step(void *arg, size_t bytes)
+{
+	Probe *probe = arg;
+
+	probe->coarse_status = breathe(probe, bytes);
+	return probe->coarse_status == IQDB_OK && !probe->stale;
+}
+
+static void
+coarse_leave(void *arg)
+{
+	leave(arg);
+}
+
+static bool
+coarse_enter(void *arg)
+{
+	Probe *probe = arg;
+
+	probe->coarse_status = enter(probe);
+	return probe->coarse_status == IQDB_OK && !probe->stale;
+}
+
+/* The nearest lists. STRUCTURE is held before and after, except on failure. */
+static IqdbStatus
+nearest_lists(Probe *probe, IqdbiScratch *scratch, uint32_t wanted, uint32_t *count_out)
+{
+	const IqdbiPause pause = {.step = coarse_step, .leave = coarse_leave, .enter = coarse_enter, .arg = probe};
+
+	probe->coarse_status = IQDB_OK;
+	*count_out = iqdbi_coarse_nearest(scratch, &probe->model, probe->scratch.work, wanted, &pause);
+	return probe->coarse_status;
 }
 
 /* ---- rows ---- */
@@ -124,6 +184,7 @@ accepts(Probe *probe, uint32_t slot)
 	const unsigned char  *metadata;
 	size_t                length;
 
+	probe->read += LOOK_BYTES;
 	if (iqdb_store_state(probe->store, slot) != IQDB_ROW_LIVE)
 		return false;
 	/* what is not in the map of handed out rows came after the stream began */
@@ -133,12 +194,25 @@ accepts(Probe *probe, uint32_t slot)
 		return true;
 	metadata = iqdb_store_metadata(probe->store, slot, &length);
 	probe->judged++;
+	probe->read += JUDGE_BYTES;
 	if (iqdb_filter_matches(cursor->base.params.filter, metadata, length))
 	{
 		probe->passed++;
 		return true;
 	}
 	probe->cursor->base.stats.filtered++;
+	return false;
+}
+
+/* Is the row among the nearest already? Only rows met twice are. */
+static bool
+is_double(const Probe *probe, uint32_t slot)
+{
+	for (size_t i = 0; probe->twice && i < probe->nearest.count; i++)
+	{
+		if (probe->nearest.items[i].slot == slot)
+			return true;
+	}
 	return false;
 }
 
@@ -164,7 +238,7 @@ rank_waiting(Probe *probe)
 			continue;
 		candidate.sequence = iqdb_store_sequence(probe->store, candidate.slot);
 		if (iqdb_topk_offer(&cursor->top, candidate) != IQDB_OK ||
-			iqdb_topk_offer(&probe->nearest, candidate) != IQDB_OK)
+			(!is_double(probe, candidate.slot) && iqdb_topk_offer(&probe->nearest, candidate) != IQDB_OK))
 		{
 			iqdb_store_unlock(probe->store, IQDB_LOCK_STRUCTURE, false);
 			return iqdb_fail(probe->err, IQDB_ERR_NOMEM, "out of memory while keeping %zu candidates",
@@ -195,9 +269,12 @@ scan_waiting(Probe *probe)
 		return IQDB_OK;
 	for (; !probe->stale && (slot = iqdbi_row_waiting(ivf, slot, slots)) < slots; slot++)
 	{
-		if (iqdbi_home_status(iqdbi_home(ivf, probe->edition, slot)) == IQDBI_HOME_LINKED || !accepts(probe, slot))
+		IQDB_TRY(breathe(probe, LOOK_BYTES));
+		if (probe->stale || iqdbi_home_status(iqdbi_home(ivf, probe->edition, slot)) == IQDBI_HOME_LINKED ||
+			!accepts(probe, slot))
 			continue;
 		probe->cursor->base.stats.scored++;
+		probe->twice = true;
 		IQDB_TRY(add_exact(probe, slot));
 	}
 	return probe->slot_count > 0 ? rank_waiting(probe) : IQDB_OK;
@@ -233,7 +310,7 @@ scan_plain_block(Probe *probe, unsigned char *block, uint32_t count)
 		if (accepts(probe, slot))
 			IQDB_TRY(add_exact(probe, slot));
 	}
-	return IQDB_OK;
+	return probe->stale ? IQDB_OK : breathe(probe, 0);
 }
 
 /* Into the second-level cache: a block is as large as the first, and is scanned once. */
@@ -247,8 +324,8 @@ prefetch_block(const IqdbiIvf *ivf, uint32_t edition, uint32_t number)
 }
 
 /*
- * Rows published by the time the list is opened. When rows were moved inside lists between two stretches, the list is
- * looked at once more from its beginning. next_head: first block of the list that comes next, 0 = none.
+ * Rows published by the time the list is opened. When rows were moved inside it between two stretches, the list is looked at
+ * once more from its beginning. next_head: first block of the list that comes next, 0 = none.
  */
 static IqdbStatus
 scan_list(Probe *probe, uint32_t number, uint32_t next_head)
@@ -257,7 +334,7 @@ scan_list(Probe *probe, uint32_t number, uint32_t next_head)
 	IqdbiList      *list = iqdbi_ivf_lists(ivf, probe->edition) + number;
 	uint32_t        count = atomic_load_explicit(&list->count, memory_order_acquire);
 	uint32_t        block = atomic_load_explicit(&list->head, memory_order_acquire);
-	uint64_t        moves = atomic_load_explicit(&ivf->header->moves, memory_order_relaxed);
+	uint32_t        moves = atomic_load_explicit(&list->moves, memory_order_relaxed);
 
 	probe->met += count;
 	probe->cursor->base.stats.scored += count;
@@ -276,9 +353,11 @@ scan_list(Probe *probe, uint32_t number, uint32_t next_head)
 			IQDB_TRY(scan_plain_block(probe, bytes, rows));
 		if (probe->stale)
 			break;
-		if (atomic_load_explicit(&ivf->header->moves, memory_order_relaxed) != moves)
+		if (atomic_load_explicit(&list->moves, memory_order_relaxed) != moves)
 		{
-			moves = atomic_load_explicit(&ivf->header->moves, memory_order_relaxed);
+			moves = atomic_load_explicit(&list->moves, memory_order_relaxed);
+			probe->twice = true;
+			probe->pick.doubles = true;
 			count = atomic_load_explicit(&list->count, memory_order_acquire);
 			block = atomic_load_explicit(&list->head, memory_order_acquire);
 			continue;
@@ -333,16 +412,16 @@ open_more_lists(Probe *probe, uint32_t from)
 {
 	IqdbiScratch scratch = {0};
 	uint32_t     count;
-	IqdbStatus   status = iqdbi_scratch_init(&scratch, &probe->ivf, probe->model.lists, probe->model.supers,
-											 probe->model.lists, probe->err);
+	IqdbStatus   status = iqdbi_scratch_init(&scratch, &probe->ivf, probe->model.supers, probe->model.lists, probe->err);
 
 	if (status != IQDB_OK)
 	{
 		iqdb_store_unlock(probe->store, IQDB_LOCK_STRUCTURE, false);
 		return status;
 	}
-	count = iqdbi_coarse_nearest(&scratch, &probe->model, probe->scratch.work, probe->model.lists);
-	status = open_lists(probe, scratch.ids, from, 0, count);
+	status = nearest_lists(probe, &scratch, probe->model.lists, &count);
+	if (status == IQDB_OK && !probe->stale)
+		status = open_lists(probe, scratch.ids, from, 0, count);
 	iqdbi_scratch_free(&scratch);
 	return status;
 }
@@ -359,8 +438,7 @@ prepare(Probe *probe)
 	unsigned char  *at;
 	IqdbStatus      status;
 
-	status = iqdbi_scratch_init(&probe->scratch, &probe->ivf, probe->model.lists, probe->model.supers, cursor->probes,
-								probe->err);
+	status = iqdbi_scratch_init(&probe->scratch, &probe->ivf, probe->model.supers, cursor->probes, probe->err);
 	probe->size = 64 + query_size + room * sizeof(uint64_t);
 	if (status == IQDB_OK && probe->ivf.rows.coding != IQDBI_CODING_NONE)
 	{
@@ -408,10 +486,11 @@ put_off(Probe *probe, size_t from)
 		return iqdb_fail(probe->err, IQDB_ERR_NOMEM, "out of memory for %zu candidates", room);
 	}
 	cursor->waiting_room = room;
-	for (size_t i = from; i < probe->pick.count; i++)
+	for (size_t i = from; i < probe->pick.count && !probe->stale; i++)
 	{
 		uint32_t slot = iqdbi_pick_id(&probe->pick, i);
 
+		IQDB_TRY(breathe(probe, 0));
 		if (accepts(probe, slot))
 			cursor->waiting[cursor->waiting_count++] =
 				(IqdbCandidate){.slot = slot, .sequence = iqdb_store_sequence(probe->store, slot)};
@@ -427,11 +506,24 @@ rank_entries(Probe *probe, size_t from, size_t end)
 	{
 		uint32_t slot = iqdbi_pick_id(&probe->pick, i);
 
+		IQDB_TRY(breathe(probe, 0));
 		/* between two stretches the slot may have become another row's */
-		if (accepts(probe, slot))
+		if (!probe->stale && accepts(probe, slot))
 			IQDB_TRY(add_exact(probe, slot));
 	}
 	return probe->slot_count > 0 ? rank_waiting(probe) : IQDB_OK;
+}
+
+/* iqdbi_pick_front(), and others are let in while it takes long. STRUCTURE is held before and after, except on failure. */
+static IqdbStatus
+front(Probe *probe, size_t from, size_t count, float limit, size_t *near_out)
+{
+	bool apart = probe->pick.count - from > APART_MIN;
+
+	if (apart)
+		leave(probe);
+	*near_out = iqdbi_pick_front(&probe->pick, from, count, limit);
+	return apart ? enter(probe) : IQDB_OK;
 }
 
 /* What the codes of a row must promise that it may be among the nearest: the worst of their keys, as codes have them. */
@@ -459,7 +551,9 @@ rank_bounded(Probe *probe, size_t *ranked_out)
 
 	while (ranked < pick->count && !probe->stale)
 	{
-		size_t near = iqdbi_pick_front(pick, ranked, some, nearest_limit(probe));
+		size_t near;
+
+		IQDB_TRY(front(probe, ranked, some, nearest_limit(probe), &near));
 
 		IQDB_TRY(rank_entries(probe, ranked, ranked + near));
 		ranked += near;
@@ -477,18 +571,23 @@ rank_picked(Probe *probe)
 {
 	IqdbiIvfCursor *cursor = probe->cursor;
 	IqdbiPick      *pick = &probe->pick;
+	bool            apart = pick->count > APART_MIN;
 	size_t          some;
 
 	if (probe->ivf.rows.coding == IQDBI_CODING_NONE)
 		return probe->slot_count > 0 ? rank_waiting(probe) : IQDB_OK;
+	if (apart)
+		leave(probe);
 	iqdbi_pick_shrink(pick);
+	if (apart)
+		IQDB_TRY(enter(probe));
 	if (probe->nearest.capacity > 0)
 	{
 		IQDB_TRY(rank_bounded(probe, &some));
 		return some < pick->count && !probe->stale ? put_off(probe, some) : IQDB_OK;
 	}
 	some = cursor->seen == NULL ? iqdbi_rows_to_rank(cursor, iqdbi_rows_at_first(cursor)) : pick->count;
-	some = iqdbi_pick_front(pick, 0, some, INFINITY);
+	IQDB_TRY(front(probe, 0, some, INFINITY, &some));
 	if (some < pick->count)
 		IQDB_TRY(put_off(probe, some));
 	return rank_entries(probe, 0, some);
@@ -504,7 +603,7 @@ probe_locked(Probe *probe)
 	IQDB_TRY(scan_waiting(probe));
 	if (probe->stale)
 		return IQDB_OK;
-	count = iqdbi_coarse_nearest(&probe->scratch, &probe->model, probe->scratch.work, probe->cursor->probes);
+	IQDB_TRY(nearest_lists(probe, &probe->scratch, probe->cursor->probes, &count));
 	IQDB_TRY(open_lists(probe, probe->scratch.ids, 0, count, count));
 	if (!probe->stale && !met_enough(probe) && !iqdbi_gave_up(probe->cursor))
 		IQDB_TRY(open_more_lists(probe, count));

@@ -237,7 +237,11 @@ rank_all_waiting(IqdbiIvfCursor *cursor, IqdbError *err)
 	{
 		size_t left = cursor->waiting_count - i;
 
-		status = rank_some_waiting(cursor, cursor->waiting + i, left < IQDBI_EXACT_ROWS ? left : IQDBI_EXACT_ROWS, err);
+		if (iqdb_host_cancelled(cursor->base.store->host))
+			status = iqdb_fail(err, IQDB_ERR_CANCELLED, "search was cancelled");
+		else
+			status =
+				rank_some_waiting(cursor, cursor->waiting + i, left < IQDBI_EXACT_ROWS ? left : IQDBI_EXACT_ROWS, err);
 	}
 	drop_waiting(cursor);
 	iqdb_topk_sort(top);

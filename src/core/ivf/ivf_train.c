@@ -44,8 +44,13 @@
 #define CODEBOOK_SAMPLE 4096u
 #define CODEBOOK_ITERATIONS 10u
 
+/* Rows looked at under one hold of STRUCTURE, and the bytes of those that are copied. */
 #define SLOTS_PER_STRETCH 2048u
+#define STRETCH_BYTES ((size_t) 2 * 1024 * 1024)
+
+/* Points looked at between two looks at the cancel flag. */
 #define POLL_POINTS 512u
+#define POLL_CODEBOOK 32u
 
 /* What is spent on finding centres. */
 typedef struct Effort
@@ -166,13 +171,15 @@ take_sample(Training *training, uint64_t live, IqdbError *err)
 	const IqdbiIvf  *ivf = training->ivf;
 	const IqdbStore *store = ivf->store;
 	uint32_t         slots = atomic_load_explicit(&store->header->slot_count, memory_order_acquire);
+	uint32_t         affordable = (uint32_t) (STRETCH_BYTES / (ivf->stride * sizeof(float))) + 1;
+	uint32_t         stretch = affordable < SLOTS_PER_STRETCH ? affordable : SLOTS_PER_STRETCH;
 	uint64_t         left = live;
 	IqdbRng          rng;
 
 	iqdb_rng_seed(&rng, training->seed);
-	for (uint32_t from = 0; from < slots && training->count < training->room; from += SLOTS_PER_STRETCH)
+	for (uint32_t from = 0; from < slots && training->count < training->room; from += stretch)
 	{
-		uint32_t to = slots - from < SLOTS_PER_STRETCH ? slots : from + SLOTS_PER_STRETCH;
+		uint32_t to = slots - from < stretch ? slots : from + stretch;
 
 		if (iqdb_host_cancelled(store->host))
 			return iqdb_fail(err, IQDB_ERR_CANCELLED, "training was cancelled");
@@ -488,8 +495,8 @@ assign_to_lists(Training *training, IqdbiScratch *scratch, const IqdbiModel *mod
 	return IQDB_OK;
 }
 
-static void
-move_centres(Training *training, void *medians)
+static IqdbStatus
+move_centres(Training *training, void *medians, IqdbError *err)
 {
 	IqdbPoints points = all_points(training);
 	IqdbKmeans params = kmeans_params(training, 0, 0);
@@ -500,9 +507,10 @@ move_centres(Training *training, void *medians)
 		uint32_t count = training->starts[list + 1] - first;
 
 		if (count > 0)
-			iqdb_kmeans_centre(params.sum, params.spherical, &points, training->members + first, count, medians,
-							   training->centres + (size_t) list * points.stride);
+			IQDB_TRY(iqdb_kmeans_centre(&params, &points, training->members + first, count, medians,
+										training->centres + (size_t) list * points.stride, err));
 	}
+	return IQDB_OK;
 }
 
 static void
@@ -530,7 +538,7 @@ run_rounds(Training *training, IqdbiTrained *trained, IqdbiScratch *scratch, voi
 	{
 		fill_model(training, &trained->model, &scratch->code);
 		IQDB_TRY(assign_to_lists(training, scratch, &trained->model, err));
-		move_centres(training, medians);
+		IQDB_TRY(move_centres(training, medians, err));
 		if (round < rounds)
 			reseed_empty(training);
 	}
@@ -561,7 +569,7 @@ move_all_centres(Training *training, IqdbError *err)
 	one_level(training);
 	status = make_model(training, &trained, err);
 	if (status == IQDB_OK)
-		status = iqdbi_scratch_init(&scratch, training->ivf, training->lists, 1, 1, err);
+		status = iqdbi_scratch_init(&scratch, training->ivf, 1, 1, err);
 	if (status == IQDB_OK && medians == NULL)
 		status = iqdb_fail(err, IQDB_ERR_NOMEM, "out of memory for training");
 	if (status == IQDB_OK)
@@ -576,8 +584,9 @@ move_all_centres(Training *training, IqdbError *err)
 /* ---- codebooks ---- */
 
 /* Some of the points, spread over all of them, less their centres where differences are coded. */
-static size_t
-codebook_points(const Training *training, const IqdbiModel *model, IqdbiScratch *scratch, float *out)
+static IqdbStatus
+codebook_points(const Training *training, const IqdbiModel *model, IqdbiScratch *scratch, float *out, size_t *count_out,
+				IqdbError *err)
 {
 	const IqdbiIvf *ivf = training->ivf;
 	size_t          step = (training->count + CODEBOOK_SAMPLE - 1) / CODEBOOK_SAMPLE;
@@ -587,15 +596,18 @@ codebook_points(const Training *training, const IqdbiModel *model, IqdbiScratch 
 	{
 		const float *point = training->points + i * ivf->work_stride;
 		const float *centre = NULL;
-		float       *row = out + count++ * ivf->work_stride;
+		float       *row = out + count * ivf->work_stride;
 
+		if (count++ % POLL_CODEBOOK == 0 && iqdb_host_cancelled(training->host))
+			return iqdb_fail(err, IQDB_ERR_CANCELLED, "training was cancelled");
 		if (iqdbi_codes_residuals(ivf))
 			centre = model->centres + (size_t) iqdbi_coarse_assign(scratch, model, point, NULL) * ivf->work_stride;
 		/* a difference that overflows is nothing to learn from */
 		if (!(ivf->kernels->residual(point, 1.0f, centre, ivf->dim, row) <= FLT_MAX))
 			memset(row, 0, ivf->dim * sizeof(float));
 	}
-	return count;
+	*count_out = count;
+	return IQDB_OK;
 }
 
 static IqdbStatus
@@ -611,9 +623,10 @@ train_product(const Training *training, IqdbiModel *model, IqdbiScratch *scratch
 
 	if (rows == NULL)
 		return iqdb_fail(err, IQDB_ERR_NOMEM, "out of memory for learning a codebook");
-	points.count = codebook_points(training, model, scratch, rows);
+	status = codebook_points(training, model, scratch, rows, &points.count, err);
 	centres = points.count < centres ? (uint32_t) points.count : centres;
-	status = iqdb_pq_init_uneven((uint32_t) ivf->dim, ivf->pq.subvectors, centres, &pq, err);
+	if (status == IQDB_OK)
+		status = iqdb_pq_init_uneven((uint32_t) ivf->dim, ivf->pq.subvectors, centres, &pq, err);
 	if (status == IQDB_OK)
 		status = iqdb_pq_train(&pq, ivf->metric, training->host, ivf->store->kernels, &points, CODEBOOK_ITERATIONS,
 							   training->seed, model->codebook, err);
@@ -655,7 +668,7 @@ train(Training *training, uint64_t live, IqdbiTrained *trained_out, IqdbError *e
 	else if (training->lists <= IQDBI_ONE_LEVEL_LISTS)
 		IQDB_TRY(move_all_centres(training, err));
 	IQDB_TRY(make_model(training, trained_out, err));
-	status = iqdbi_scratch_init(&scratch, training->ivf, training->lists, training->supers, 1, err);
+	status = iqdbi_scratch_init(&scratch, training->ivf, training->supers, 1, err);
 	if (status == IQDB_OK)
 	{
 		fill_model(training, &trained_out->model, &scratch.code);

@@ -91,6 +91,14 @@ run_allocate(Run *run, IqdbError *err)
 	return iqdb_fail(err, IQDB_ERR_NOMEM, "out of memory for clustering %zu points", count);
 }
 
+static IqdbStatus
+poll(const IqdbKmeans *params, IqdbError *err)
+{
+	if (iqdb_host_cancelled(params->host))
+		return iqdb_fail(err, IQDB_ERR_CANCELLED, "clustering was cancelled");
+	return IQDB_OK;
+}
+
 /* Sums that overflowed or are no number count as far away. */
 static float
 tame(float distance)
@@ -165,8 +173,7 @@ seed_centres(Run *run, IqdbError *err)
 		if (!(total > 0))
 			break;
 		point = draw_point(run, total, &rng);
-		if (iqdb_host_cancelled(run->params->host))
-			return iqdb_fail(err, IQDB_ERR_CANCELLED, "clustering was cancelled");
+		IQDB_TRY(poll(run->params, err));
 	}
 	return IQDB_OK;
 }
@@ -222,8 +229,8 @@ assign_all(Run *run, bool *changed, IqdbError *err)
 	*changed = false;
 	for (size_t i = 0; i < run->points->count; i++)
 	{
-		if (i % POLL_POINTS == 0 && iqdb_host_cancelled(run->params->host))
-			return iqdb_fail(err, IQDB_ERR_CANCELLED, "clustering was cancelled");
+		if (i % POLL_POINTS == 0)
+			IQDB_TRY(poll(run->params, err));
 		assign_point(run, i, changed);
 	}
 	list_members(run);
@@ -247,14 +254,20 @@ add_row(const float *row, size_t dim, double *restrict sums)
 		sums[d] += (double) row[d];
 }
 
-static void
-centre_mean(const IqdbPoints *points, const uint32_t *members, size_t count, double *sums, float *centre)
+static IqdbStatus
+centre_mean(const IqdbKmeans *params, const IqdbPoints *points, const uint32_t *members, size_t count, double *sums,
+			float *centre, IqdbError *err)
 {
 	memset(sums, 0, points->dim * sizeof(double));
 	for (size_t i = 0; i < count; i++)
+	{
+		if (i % POLL_POINTS == POLL_POINTS - 1)
+			IQDB_TRY(poll(params, err));
 		add_row(points->rows + members[i] * points->stride, points->dim, sums);
+	}
 	for (size_t d = 0; d < points->dim; d++)
 		centre[d] = (float) (sums[d] / (double) count);
+	return IQDB_OK;
 }
 
 static void
@@ -349,39 +362,41 @@ most_frequent(const uint32_t *sorted, size_t count)
 }
 
 /* Median or mode of every component. */
-static void
-centre_by_component(IqdbSum sum, const IqdbPoints *points, const uint32_t *members, size_t count, uint32_t *bits,
-					float *centre)
+static IqdbStatus
+centre_by_component(const IqdbKmeans *params, const IqdbPoints *points, const uint32_t *members, size_t count,
+					uint32_t *bits, float *centre, IqdbError *err)
 {
 	for (size_t d = 0; d < points->dim; d++)
 	{
+		if (count >= POLL_POINTS)
+			IQDB_TRY(poll(params, err));
 		for (size_t i = 0; i < count; i++)
 			bits[i] = ordered_bits(points->rows[members[i] * points->stride + d]);
 		if (count < 48)
 			insertion_sort(bits, count);
 		else
 			radix_sort(bits, bits + count, count);
-		centre[d] = value_of_bits(sum == IQDB_SUM_L1 ? bits[(count - 1) / 2] : most_frequent(bits, count));
+		centre[d] = value_of_bits(params->sum == IQDB_SUM_L1 ? bits[(count - 1) / 2] : most_frequent(bits, count));
 	}
+	return IQDB_OK;
 }
 
-void
-iqdb_kmeans_centre(IqdbSum sum, bool spherical, const IqdbPoints *points, const uint32_t *members, size_t count,
-				   void *scratch, float *centre_out)
+IqdbStatus
+iqdb_kmeans_centre(const IqdbKmeans *params, const IqdbPoints *points, const uint32_t *members, size_t count,
+				   void *scratch, float *centre_out, IqdbError *err)
 {
-	if (sum == IQDB_SUM_L2)
-	{
-		centre_mean(points, members, count, scratch, centre_out);
-		if (spherical)
-			scale_to_one(centre_out, points->dim);
-	}
-	else
-		centre_by_component(sum, points, members, count, scratch, centre_out);
+	IQDB_TRY(poll(params, err));
+	if (params->sum != IQDB_SUM_L2)
+		return centre_by_component(params, points, members, count, scratch, centre_out, err);
+	IQDB_TRY(centre_mean(params, points, members, count, scratch, centre_out, err));
+	if (params->spherical)
+		scale_to_one(centre_out, points->dim);
+	return IQDB_OK;
 }
 
-/* Moves every centre to the middle of its cell. true when some centre moved noticeably. */
-static bool
-move_centres(Run *run, float *before)
+/* Moves every centre to the middle of its cell. *moved_out = some centre moved noticeably. */
+static IqdbStatus
+move_centres(Run *run, float *before, bool *moved_out, IqdbError *err)
 {
 	size_t dim = run->points->dim;
 	bool   moved = false;
@@ -395,8 +410,8 @@ move_centres(Run *run, float *before)
 		if (cell_size(run, cell) == 0)
 			continue;
 		memcpy(before, centre, dim * sizeof(float));
-		iqdb_kmeans_centre(run->params->sum, run->params->spherical, run->points, run->members + run->starts[cell],
-						   cell_size(run, cell), run->scratch, centre);
+		IQDB_TRY(iqdb_kmeans_centre(run->params, run->points, run->members + run->starts[cell], cell_size(run, cell),
+									run->scratch, centre, err));
 		for (size_t d = 0; d < dim; d++)
 		{
 			double difference = (double) centre[d] - (double) before[d];
@@ -406,7 +421,8 @@ move_centres(Run *run, float *before)
 		}
 		moved |= !(shift <= SETTLED_SHIFT * SETTLED_SHIFT * length);
 	}
-	return moved;
+	*moved_out = moved;
+	return IQDB_OK;
 }
 
 /* Empty cells take the points that lie farthest from their centres. true when one did. */
@@ -454,7 +470,10 @@ iterate(Run *run, IqdbError *err)
 		status = assign_all(run, &changed, err);
 		if (status != IQDB_OK)
 			break;
-		moved = move_centres(run, before) && (changed || i == 0);
+		status = move_centres(run, before, &moved, err);
+		if (status != IQDB_OK)
+			break;
+		moved = moved && (changed || i == 0);
 		moved |= reseed_empty(run);
 	}
 	iqdb_free(&run->params->host->allocator, before, before_size);

@@ -51,9 +51,9 @@ IqdbStatus iqdb_kmeans_run(const IqdbKmeans *params, const IqdbPoints *points, u
 
 /*
  * The centre of members of one cell, as a run does it: count rows by number. Writes dim floats. scratch: 2 * count floats
- * (L1, HAMMING), or dim doubles (L2), 8-byte aligned.
+ * (L1, HAMMING), or dim doubles (L2), 8-byte aligned. Errors: IQDB_ERR_CANCELLED, with something in centre_out.
  */
-void iqdb_kmeans_centre(IqdbSum sum, bool spherical, const IqdbPoints *points, const uint32_t *members, size_t count,
-						void *scratch, float *centre_out);
+IqdbStatus iqdb_kmeans_centre(const IqdbKmeans *params, const IqdbPoints *points, const uint32_t *members, size_t count,
+							  void *scratch, float *centre_out, IqdbError *err) IQDB_MUST_CHECK;
 
 #endif
