@@ -365,6 +365,10 @@ limit_every_growth(IqdbQuantization quantization)
 				one_write(&run);
 			assert_state(run.db, &run.model, &run.rng, true);
 			iqdb_abandon(run.db);
+			/* what had room is not lost for want of room */
+			assert_int_equal(iqdb_open("db", &run.config, &run.db, NULL), IQDB_OK);
+			assert_state(run.db, &run.model, &run.rng, true);
+			iqdb_abandon(run.db);
 			run.db = NULL;
 		}
 		else

@@ -1347,6 +1347,94 @@ a_write_that_cannot_be_applied_is_taken_back_from_the_log(void **state)
 	world_close(&world);
 }
 
+/* ---- a limit of memory that was enough once ---- */
+
+#define TIGHT_DIM 32
+#define TIGHT_ROWS 400
+#define TIGHT_ROUNDS 16
+
+/* Replaces all rows over and over. checkpoint_at: the round before which a snapshot is written; -1 = none. */
+static IqdbStatus
+replace_all(World *world, int checkpoint_at)
+{
+	for (int round = 0; round < TIGHT_ROUNDS; round++)
+	{
+		if (round == checkpoint_at)
+			assert_int_equal(iqdb_flush(world->db, NULL), IQDB_OK);
+		for (uint64_t id = 0; id < TIGHT_ROWS; id++)
+		{
+			float          vector[TIGHT_DIM];
+			size_t         length;
+			unsigned char *metadata = model_random_metadata(&world->rng, &length);
+			IqdbStatus     status;
+
+			model_random_vector(&world->rng, vector, TIGHT_DIM);
+			status = iqdb_upsert(world->db, iqdb_id_u64(id), vector, TIGHT_DIM, metadata, length, NULL);
+			free(metadata);
+			if (status != IQDB_OK)
+				return status;
+		}
+	}
+	return IQDB_OK;
+}
+
+/*
+ * Under the least limit that the writes can be done with, to some per cent, the log of them can be replayed: it tells of many
+ * more rows than memory holds.
+ */
+static void
+check_reopening_under_limit(IqdbEngineKind engine, IqdbQuantization quantization, int checkpoint_at)
+{
+	World      world;
+	IqdbStatus status = IQDB_ERR_LIMIT;
+	int        attempts = 0;
+
+	memset(&world, 0, sizeof(world));
+	world.config = iqdb_config_default(engine, TIGHT_DIM, IQDB_METRIC_L2);
+	world.config.options.quantization = quantization;
+	world.config.options.ef_construction = 20;
+	world.config.options.m = 8;
+	world.config.fsync.mode = IQDB_FSYNC_NEVER;
+	world.config.checkpoint_bytes = 0;
+	world.config.memory_max = 192 * 1024;
+	for (; status == IQDB_ERR_LIMIT; attempts++)
+	{
+		world.fs = io_crash_create();
+		world.config.io = io_crash_io(world.fs);
+		world.config.memory_max += world.config.memory_max / 16;
+		iqdb_rng_seed(&world.rng, SEED);
+		must_open(&world);
+		status = replace_all(&world, checkpoint_at);
+		if (status != IQDB_OK)
+		{
+			assert_int_equal(status, IQDB_ERR_LIMIT);
+			iqdb_abandon(world.db);
+			io_crash_destroy(world.fs);
+		}
+	}
+	assert_true(attempts > 1);
+	print_message("engine %d, quantization %d, snapshot before round %d: limit %llu\n", (int) engine, (int) quantization,
+				  checkpoint_at, (unsigned long long) world.config.memory_max);
+	reopen(&world, false);
+	assert_int_equal(iqdb_len(world.db), TIGHT_ROWS);
+	assert_sound(world.db);
+	assert_int_equal(iqdb_close(world.db, NULL), IQDB_OK);
+	io_crash_destroy(world.fs);
+}
+
+static void
+what_had_room_once_can_be_opened_under_the_same_limit(void **state)
+{
+	(void) state;
+	for (int checkpoint_at = -1; checkpoint_at <= 11; checkpoint_at += 12)
+	{
+		check_reopening_under_limit(IQDB_ENGINE_FLAT, IQDB_QUANTIZATION_NONE, checkpoint_at);
+		check_reopening_under_limit(IQDB_ENGINE_HNSW, IQDB_QUANTIZATION_NONE, checkpoint_at);
+		check_reopening_under_limit(IQDB_ENGINE_HNSW, IQDB_QUANTIZATION_SQ8, checkpoint_at);
+		check_reopening_under_limit(IQDB_ENGINE_IVF, IQDB_QUANTIZATION_SQ8, checkpoint_at);
+	}
+}
+
 /* ---- engines that approximate ---- */
 
 #define RECALL_ROWS 400
@@ -1945,6 +2033,7 @@ main(void)
 		cmocka_unit_test(a_failed_sync_ends_writing_and_leaves_reading),
 		cmocka_unit_test(a_full_disk_fails_one_write_and_no_more),
 		cmocka_unit_test(a_write_that_cannot_be_applied_is_taken_back_from_the_log),
+		cmocka_unit_test(what_had_room_once_can_be_opened_under_the_same_limit),
 		cmocka_unit_test(recall_at_10_meets_its_floor),
 		cmocka_unit_test(every_engine_keeps_every_row),
 		cmocka_unit_test(stored_engine_and_options_win_at_reopening),

@@ -35,7 +35,10 @@ typedef struct IqdbConfig
 	 */
 	IqdbIndexOptions options;
 
-	/* bytes of memory the rows and their index may use, vectors on disk not counted; 0 = 64 GiB. More is IQDB_ERR_LIMIT */
+	/*
+	 * Bytes of memory the rows and their index may use, vectors on disk not counted; 0 = 64 GiB. More is IQDB_ERR_LIMIT. Files
+	 * written under a limit can be opened under it: opening may use an eighth and 1 MiB more, which later writes may not.
+	 */
 	uint64_t        memory_max;
 	IqdbFsyncPolicy fsync;             /* of log appends */
 	IqdbCompression compression;       /* of snapshots written from now on */

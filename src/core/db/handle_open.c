@@ -18,6 +18,10 @@
 
 #define MEMORY_MAX_DEFAULT (UINT64_C(64) * 1024 * 1024 * 1024)
 
+/* While files are opened, memory may pass its limit by this share of it and so many bytes. */
+#define OPENING_SHARE 8
+#define OPENING_SPARE (UINT64_C(1024) * 1024)
+
 #define LOG_SUFFIX ".wal"
 #define LOCK_SUFFIX ".lock"
 #define TEMP_SUFFIX ".tmp"
@@ -237,6 +241,20 @@ take_files(Iqdb *db, IqdbError *err)
 
 /* ---- snapshot ---- */
 
+/*
+ * The files hold nothing that had no room under this limit, but memory is filled in another order now, and every region grows
+ * in steps: the last rows may miss some bytes that another region has to spare. What was acknowledged must not be lost to
+ * that, so the limit is a little higher until everything is there; from then on it stops new rows as before.
+ */
+static void
+raise_limit_for_opening(Iqdb *db)
+{
+	uint64_t limit;
+
+	if (!__builtin_add_overflow(db->memory_max, db->memory_max / OPENING_SHARE + OPENING_SPARE, &limit))
+		iqdb_arena_header(&db->arena)->limit = limit;
+}
+
 static IqdbStatus
 read_section(void *arg, uint16_t section, void *bytes, size_t length, IqdbError *err)
 {
@@ -300,6 +318,7 @@ load_snapshot(Iqdb *db, IqdbSnapshotReader *reader, const IqdbIndexOptions *want
 		return iqdb_fail_corrupt(err, db->paths.snapshot, 0, "header and identity do not agree");
 	IQDB_TRY(check_shape(&stored, wanted, err));
 	IQDB_TRY(make_index(db, &stored, err));
+	raise_limit_for_opening(db);
 	IQDB_TRY(load_rows(db, reader, err));
 	db->position = position;
 	db->snapshot_position = position;
@@ -332,6 +351,10 @@ typedef struct Replay
 	bool          past; /* the snapshot's position was met: frames count */
 } Replay;
 
+/*
+ * Does what the write of this frame did, and makes way in the same places: a log tells of many more rows than memory holds
+ * at one time. A row that cannot be linked is found by exact scan, as it was then; only a cancel ends the opening.
+ */
 static IqdbStatus
 apply(Iqdb *db, const IqdbLogFrame *frame, IqdbError *err)
 {
@@ -341,16 +364,17 @@ apply(Iqdb *db, const IqdbLogFrame *frame, IqdbError *err)
 	IQDB_TRY(iqdbi_handle_decode_change(frame->type, frame->body, frame->length, db->scratch,
 										iqdb_options(db)->dimension, &change, err));
 	if (change.type == IQDB_HANDLE_FRAME_DELETE)
-	{
 		iqdb_index_remove(&db->index, change.id, NULL);
-		return IQDB_OK;
+	else
+	{
+		if (iqdbi_handle_check_upsert(db, &change, NULL) != IQDB_OK)
+			return iqdb_fail_corrupt(err, NULL, 0, "frame with a row that cannot be stored");
+		IQDB_TRY(iqdbi_handle_put(db, &change, &slot, err));
+		if (iqdb_index_link(&db->index, slot, NULL) == IQDB_ERR_CANCELLED)
+			return iqdb_fail(err, IQDB_ERR_CANCELLED, "cancelled");
 	}
-	if (iqdb_vector_check(change.vector, change.dim, NULL) != IQDB_OK)
-		return iqdb_fail_corrupt(err, NULL, 0, "frame with a component that is not finite");
-	iqdb_index_tidy(&db->index);
-	IQDB_TRY(iqdb_index_put(&db->index, change.id, change.vector, change.dim, change.metadata, change.metadata_length,
-							&slot, err));
-	return iqdb_index_link(&db->index, slot, err);
+	iqdbi_handle_repair_when_due(db);
+	return IQDB_OK;
 }
 
 static IqdbStatus
@@ -462,6 +486,7 @@ open_without_snapshot(Iqdb *db, const IqdbIndexOptions *wanted, IqdbError *err)
 	else if (status != IQDB_OK && status != IQDB_ERR_NOT_FOUND)
 		return status;
 	IQDB_TRY(make_index(db, &options, err));
+	raise_limit_for_opening(db);
 	db->snapshot_position = db->position;
 	IQDB_TRY(open_log(db, err));
 	return iqdbi_handle_checkpoint(db, err);
@@ -479,6 +504,7 @@ open_files(Iqdb *db, const char *path, const IqdbIndexOptions *wanted, IqdbError
 		IQDB_TRY(open_log(db, err));
 	else
 		IQDB_TRY(open_without_snapshot(db, wanted, err));
+	iqdb_arena_header(&db->arena)->limit = db->memory_max;
 	return iqdbi_handle_start_timer(db, err);
 }
 

@@ -156,6 +156,20 @@ IqdbStatus iqdbi_handle_make_cache(Iqdb *db, const IqdbConfig *config, IqdbError
 /* Releases everything, whatever of it was made. */
 void iqdbi_handle_release(Iqdb *db);
 
+/* ---- handle_write.c: the writer mutex is held, or nobody else knows the handle yet ---- */
+
+/* Vector, id and metadata of an upsert: can it be put? Errors: DIMENSION, VECTOR, CONFIG, CORRUPT. */
+IqdbStatus iqdbi_handle_check_upsert(const Iqdb *db, const IqdbiChange *change, IqdbError *err) IQDB_MUST_CHECK;
+
+/*
+ * Puts a checked row; where memory is at its limit, the engine first lets go of rows that were removed. *slot_out: what to
+ * link. On failure nothing has changed. Replay of the log puts by the same function: what had room once must have it again.
+ */
+IqdbStatus iqdbi_handle_put(Iqdb *db, const IqdbiChange *change, uint32_t *slot_out, IqdbError *err) IQDB_MUST_CHECK;
+
+/* After a change: removed rows that the engine still holds cost every search, and are let go of before they are many. */
+void iqdbi_handle_repair_when_due(Iqdb *db);
+
 /* ---- handle_checkpoint.c: the writer mutex is held ---- */
 
 /* Writes a snapshot of the present state, and starts a new log unless there is none. */

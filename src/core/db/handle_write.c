@@ -72,8 +72,8 @@ log_change(Iqdb *db, const IqdbiChange *change, IqdbiPosition *next_out, IqdbErr
 
 /* ---- upsert ---- */
 
-static IqdbStatus
-check_upsert(const Iqdb *db, const IqdbiChange *change, IqdbError *err)
+IqdbStatus
+iqdbi_handle_check_upsert(const Iqdb *db, const IqdbiChange *change, IqdbError *err)
 {
 	IQDB_TRY(iqdbi_index_check_vector(&db->index, change->vector, change->dim, err));
 	IQDB_TRY(iqdb_id_check(change->id, err));
@@ -95,6 +95,20 @@ put_through_gate(Iqdb *db, const IqdbiChange *change, uint32_t *slot_out, IqdbEr
 	return status;
 }
 
+IqdbStatus
+iqdbi_handle_put(Iqdb *db, const IqdbiChange *change, uint32_t *slot_out, IqdbError *err)
+{
+	IqdbStatus status;
+
+	iqdb_index_tidy(&db->index);
+	status = put_through_gate(db, change, slot_out, err);
+	/* full: rows that are gone, but not for the engine, are room */
+	if (status == IQDB_ERR_LIMIT && __atomic_load_n(&db->index.store.header->dead_count, __ATOMIC_RELAXED) > 0 &&
+		iqdb_index_maintain(&db->index, IQDB_MAINTAIN_VACUUM, NULL) == IQDB_OK)
+		status = put_through_gate(db, change, slot_out, err);
+	return status;
+}
+
 /* Writer mutex held. *slot_out: what to link. */
 static IqdbStatus
 upsert_locked(Iqdb *db, const IqdbiChange *change, uint32_t *slot_out, IqdbError *err)
@@ -103,16 +117,11 @@ upsert_locked(Iqdb *db, const IqdbiChange *change, uint32_t *slot_out, IqdbError
 	uint64_t      mark = db->log != NULL ? iqdb_log_end(db->log) : 0;
 	IqdbStatus    status;
 
-	iqdb_index_tidy(&db->index);
 	if (db->log != NULL)
 		IQDB_TRY(log_change(db, change, &next, err));
 	else
 		next.number++;
-	status = put_through_gate(db, change, slot_out, err);
-	/* full: rows that are gone, but not for the engine, are room */
-	if (status == IQDB_ERR_LIMIT && __atomic_load_n(&db->index.store.header->dead_count, __ATOMIC_RELAXED) > 0 &&
-		iqdb_index_maintain(&db->index, IQDB_MAINTAIN_VACUUM, NULL) == IQDB_OK)
-		status = put_through_gate(db, change, slot_out, err);
+	status = iqdbi_handle_put(db, change, slot_out, err);
 	if (status == IQDB_OK)
 		db->position = next;
 	else if (db->log != NULL)
@@ -120,9 +129,8 @@ upsert_locked(Iqdb *db, const IqdbiChange *change, uint32_t *slot_out, IqdbError
 	return status;
 }
 
-/* Writer mutex held. Removed rows that the engine still holds cost every search: repaired before they are many. */
-static void
-repair_when_due(Iqdb *db)
+void
+iqdbi_handle_repair_when_due(Iqdb *db)
 {
 	const IqdbStoreHeader *header = db->index.store.header;
 	uint64_t               dead = __atomic_load_n(&header->dead_count, __ATOMIC_RELAXED);
@@ -141,7 +149,7 @@ repair_when_due(Iqdb *db)
 static void
 after_write(Iqdb *db)
 {
-	repair_when_due(db);
+	iqdbi_handle_repair_when_due(db);
 	if (db->log != NULL)
 		iqdbi_handle_checkpoint_when_due(db);
 }
@@ -160,7 +168,7 @@ iqdb_upsert(Iqdb *db, IqdbId id, const float *vector, size_t dim, const unsigned
 	IqdbStatus  status;
 	IqdbStatus  ignored;
 
-	IQDB_TRY(check_upsert(db, &change, err));
+	IQDB_TRY(iqdbi_handle_check_upsert(db, &change, err));
 	pthread_mutex_lock(&db->writer);
 	status = upsert_locked(db, &change, &slot, err);
 	if (status == IQDB_OK)
