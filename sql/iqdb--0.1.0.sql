@@ -66,43 +66,46 @@ COMMENT ON TYPE iqvector IS 'vector of 1 to 16000 single-precision numbers';
 -- Casts
 -- --------------------------------------------------------------------------
 
+-- A cast's function has defaults for type modifier and explicitness: what calls one with the value alone (a distributed
+-- INSERT ... SELECT does) finds them.
+
 CREATE FUNCTION iqvector_typmod_support(internal) RETURNS internal
 	AS 'MODULE_PATHNAME' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
 
 COMMENT ON FUNCTION iqvector_typmod_support(internal) IS 'planner support: type modifiers that need no check';
 
-CREATE FUNCTION iqvector(iqvector, integer, boolean) RETURNS iqvector
+CREATE FUNCTION iqvector(iqvector, integer DEFAULT -1, boolean DEFAULT false) RETURNS iqvector
 	AS 'MODULE_PATHNAME', 'iqvector_enforce_typmod' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE
 	SUPPORT iqvector_typmod_support;
 
 COMMENT ON FUNCTION iqvector(iqvector, integer, boolean) IS 'check the dimensions a type modifier asks for';
 
-CREATE FUNCTION array_to_iqvector(integer[], integer, boolean) RETURNS iqvector
+CREATE FUNCTION array_to_iqvector(integer[], integer DEFAULT -1, boolean DEFAULT false) RETURNS iqvector
 	AS 'MODULE_PATHNAME', 'iqvector_from_array' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 5;
 
 COMMENT ON FUNCTION array_to_iqvector(integer[], integer, boolean) IS 'convert int4 array to iqvector';
 
-CREATE FUNCTION array_to_iqvector(real[], integer, boolean) RETURNS iqvector
+CREATE FUNCTION array_to_iqvector(real[], integer DEFAULT -1, boolean DEFAULT false) RETURNS iqvector
 	AS 'MODULE_PATHNAME', 'iqvector_from_array' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 5;
 
 COMMENT ON FUNCTION array_to_iqvector(real[], integer, boolean) IS 'convert float4 array to iqvector';
 
-CREATE FUNCTION array_to_iqvector(double precision[], integer, boolean) RETURNS iqvector
+CREATE FUNCTION array_to_iqvector(double precision[], integer DEFAULT -1, boolean DEFAULT false) RETURNS iqvector
 	AS 'MODULE_PATHNAME', 'iqvector_from_array' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 5;
 
 COMMENT ON FUNCTION array_to_iqvector(double precision[], integer, boolean) IS 'convert float8 array to iqvector';
 
-CREATE FUNCTION array_to_iqvector(numeric[], integer, boolean) RETURNS iqvector
+CREATE FUNCTION array_to_iqvector(numeric[], integer DEFAULT -1, boolean DEFAULT false) RETURNS iqvector
 	AS 'MODULE_PATHNAME', 'iqvector_from_array' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 5;
 
 COMMENT ON FUNCTION array_to_iqvector(numeric[], integer, boolean) IS 'convert numeric array to iqvector';
 
-CREATE FUNCTION iqvector_to_float4(iqvector, integer, boolean) RETURNS real[]
+CREATE FUNCTION iqvector_to_float4(iqvector, integer DEFAULT -1, boolean DEFAULT false) RETURNS real[]
 	AS 'MODULE_PATHNAME', 'iqvector_to_float4' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 5;
 
 COMMENT ON FUNCTION iqvector_to_float4(iqvector, integer, boolean) IS 'convert iqvector to float4 array';
 
-CREATE FUNCTION jsonb_to_iqvector(jsonb, integer, boolean) RETURNS iqvector
+CREATE FUNCTION jsonb_to_iqvector(jsonb, integer DEFAULT -1, boolean DEFAULT false) RETURNS iqvector
 	AS 'MODULE_PATHNAME', 'iqvector_from_jsonb' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 50;
 
 COMMENT ON FUNCTION jsonb_to_iqvector(jsonb, integer, boolean) IS 'convert jsonb array of numbers to iqvector';
@@ -111,6 +114,26 @@ CREATE FUNCTION iqvector_to_jsonb(iqvector) RETURNS jsonb
 	AS 'MODULE_PATHNAME', 'iqvector_to_jsonb' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 50;
 
 COMMENT ON FUNCTION iqvector_to_jsonb(iqvector) IS 'convert iqvector to jsonb array of numbers';
+
+CREATE FUNCTION json_to_iqvector(json, integer DEFAULT -1, boolean DEFAULT false) RETURNS iqvector
+	AS 'MODULE_PATHNAME', 'iqvector_from_json' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 50;
+
+COMMENT ON FUNCTION json_to_iqvector(json, integer, boolean) IS 'convert json array of numbers to iqvector';
+
+CREATE FUNCTION iqvector_to_json(iqvector) RETURNS json
+	AS 'MODULE_PATHNAME', 'iqvector_to_json' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 50;
+
+COMMENT ON FUNCTION iqvector_to_json(iqvector) IS 'convert iqvector to json array of numbers';
+
+CREATE FUNCTION bytea_to_iqvector(bytea) RETURNS iqvector
+	AS 'MODULE_PATHNAME', 'iqvector_from_bytea' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 5;
+
+COMMENT ON FUNCTION bytea_to_iqvector(bytea) IS 'convert little-endian single-precision numbers to iqvector';
+
+CREATE FUNCTION iqvector_to_bytea(iqvector) RETURNS bytea
+	AS 'MODULE_PATHNAME', 'iqvector_to_bytea' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 5;
+
+COMMENT ON FUNCTION iqvector_to_bytea(iqvector) IS 'convert iqvector to little-endian single-precision numbers';
 
 CREATE CAST (iqvector AS iqvector)
 	WITH FUNCTION iqvector(iqvector, integer, boolean) AS IMPLICIT;
@@ -135,6 +158,13 @@ CREATE CAST (jsonb AS iqvector)
 
 CREATE CAST (iqvector AS jsonb)
 	WITH FUNCTION iqvector_to_jsonb(iqvector) AS ASSIGNMENT;
+
+CREATE CAST (json AS iqvector)
+	WITH FUNCTION json_to_iqvector(json, integer, boolean) AS ASSIGNMENT;
+
+-- to_json, to_jsonb, row_to_json and json_agg look for this one.
+CREATE CAST (iqvector AS json)
+	WITH FUNCTION iqvector_to_json(iqvector) AS ASSIGNMENT;
 
 -- --------------------------------------------------------------------------
 -- Distances
@@ -409,6 +439,11 @@ CREATE FUNCTION iqvector_avg(double precision[]) RETURNS iqvector
 
 COMMENT ON FUNCTION iqvector_avg(double precision[]) IS 'aggregate final function';
 
+CREATE FUNCTION iqvector_sum(double precision[]) RETURNS iqvector
+	AS 'MODULE_PATHNAME', 'iqvector_sum' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 5;
+
+COMMENT ON FUNCTION iqvector_sum(double precision[]) IS 'aggregate final function';
+
 CREATE AGGREGATE avg(iqvector) (
 	SFUNC = iqvector_accum,
 	STYPE = double precision[],
@@ -421,9 +456,11 @@ CREATE AGGREGATE avg(iqvector) (
 COMMENT ON AGGREGATE avg(iqvector) IS 'the average (arithmetic mean) as iqvector of all iqvector values';
 
 CREATE AGGREGATE sum(iqvector) (
-	SFUNC = iqvector_add,
-	STYPE = iqvector,
-	COMBINEFUNC = iqvector_add,
+	SFUNC = iqvector_accum,
+	STYPE = double precision[],
+	FINALFUNC = iqvector_sum,
+	COMBINEFUNC = iqvector_combine,
+	INITCOND = '{0}',
 	PARALLEL = SAFE
 );
 

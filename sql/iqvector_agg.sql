@@ -29,6 +29,11 @@ SELECT avg(v) IS NULL, sum(v) IS NULL FROM unnest(ARRAY[NULL, NULL]::iqvector[])
 SELECT avg(v) FROM unnest(ARRAY['[3e38]'::iqvector, '[3e38]']) AS v;
 SELECT avg(v) FROM unnest(ARRAY['[16777216]'::iqvector, '[1]', '[1]', '[1]', '[1]']) AS v;
 
+-- and so is the sum: it is rounded once, at the end
+SELECT sum(v) FROM unnest(ARRAY['[3e38]'::iqvector, '[3e38]', '[-3e38]']) AS v;
+SELECT sum(v) FROM unnest(ARRAY['[16777216]'::iqvector, '[1]', '[1]', '[1]', '[1]']) AS v;
+SELECT sum('[0.1]'::iqvector), avg('[0.1]'::iqvector) FROM generate_series(1, 1000000);
+
 -- all lengths
 SELECT count(*) AS wrong FROM (
 	SELECT dim, avg(v) AS mean, sum(v) AS total FROM generate_series(1, 40) AS dim, generate_series(1, 5) AS n,
@@ -82,6 +87,7 @@ DROP TABLE iqvector_wide, iqvector_rows;
 -- the pieces, by hand
 SELECT iqvector_avg('{2,2,4,6}'), iqvector_avg('{0}') IS NULL, iqvector_accum('{0}', '[1,2,3]'),
 	iqvector_accum('{1,1,2,3}', '[1,2,3]');
+SELECT iqvector_sum('{2,2,4,6}'), iqvector_sum('{0}') IS NULL;
 SELECT iqvector_combine('{1,2}', '{3,4}'), iqvector_combine('{0}', '{3,4}'), iqvector_combine('{1,2}', '{0}'),
 	iqvector_combine('{0}', '{0}');
 -- called by hand, no state is changed under its owner
@@ -95,7 +101,8 @@ FROM unnest(ARRAY[
 	$$sum(v) FROM unnest(ARRAY['[1,2]'::iqvector, '[3]']) AS v$$,
 	$$sum(v) FROM unnest(ARRAY['[3e38]'::iqvector, '[3e38]']) AS v$$,
 	$$iqvector_avg('{1}')$$, $$iqvector_avg('{{2,2,4,6}}')$$, $$iqvector_avg('{NULL,2,4,6}')$$, $$iqvector_avg('{}')$$,
-	$$iqvector_avg('{1,NaN}')$$,
+	$$iqvector_avg('{1,NaN}')$$, $$iqvector_sum('{1,NaN}')$$, $$iqvector_sum('{1,Infinity}')$$,
+	$$iqvector_sum('{1,1e39}')$$, $$iqvector_sum('{1}')$$, $$iqvector_sum('{{1}}')$$,
 	$$iqvector_avg('{1,1e300}')$$, $$iqvector_avg(array_agg(n)) FROM generate_series(1, 16002) AS n$$,
 	$$iqvector_accum('{{0}}', '[1,2,3]')$$, $$iqvector_accum('{NULL}', '[1,2,3]')$$,
 	$$iqvector_accum('{}', '[1,2,3]')$$, $$iqvector_accum('{0,0}', '[1,2,3]')$$,

@@ -45,6 +45,29 @@ FROM (SELECT array_agg(exp((i - 300) / 4.0)::real)::iqvector AS v FROM generate_
 WHERE v::jsonb::iqvector <> v;
 SELECT iqvector_dims((SELECT jsonb_agg(n) FROM generate_series(1, 16000) AS n)::iqvector);
 
+-- json is text: the sign of a zero is kept; and composite values show arrays, not strings
+SELECT '[1, -2.5, 3e2, 0.1, -0]'::json::iqvector, '[1,2]'::json::iqvector(2), json_build_array(1, 2)::iqvector,
+	'[1,-2.5,1e-45,3.4028235e38,-0]'::iqvector::json, '[-0]'::iqvector::json::iqvector;
+SELECT to_jsonb(v), to_json(v), row_to_json(t), json_agg(v) OVER (), jsonb_build_object('v', v), jsonb_typeof(to_jsonb(v))
+FROM (SELECT 1 AS id, '[1,-2.5,0.1]'::iqvector AS v) AS t;
+SELECT count(*) AS changed
+FROM (SELECT array_agg(exp((i - 300) / 4.0)::real)::iqvector AS v FROM generate_series(1, 600) AS i) AS t
+WHERE v::json::iqvector <> v OR to_jsonb(v)::iqvector <> v;
+SELECT v FROM json_to_record('{"v": [1,2]}') AS r (v iqvector(2));
+
+-- little-endian numbers, as numpy and Float32Array have them
+SELECT bytea_to_iqvector('\x0000803f000000c0cdcccc3d'), iqvector_to_bytea('[1,-2,0.1,-0,1e-45]'),
+	bytea_to_iqvector(iqvector_to_bytea('[1,-2,0.1,-0,1e-45]')),
+	iqvector_dims(bytea_to_iqvector(decode(repeat('0000803f', 16000), 'hex')));
+
+-- a function of a cast may be called with the value alone
+SELECT array_to_iqvector(ARRAY[1, 2]), array_to_iqvector(ARRAY[1, 2]::real[]), array_to_iqvector(ARRAY[1, 2]::float8[]),
+	array_to_iqvector(ARRAY[1.5]), iqvector_to_float4('[1,2]'), jsonb_to_iqvector('[1,2]'), json_to_iqvector('[1,2]'),
+	iqvector('[1,2]'::iqvector);
+SELECT castfunc::regprocedure AS needs_more
+FROM pg_cast JOIN pg_proc p ON p.oid = castfunc
+WHERE 'iqvector'::regtype IN (castsource, casttarget) AND pronargs - pronargdefaults > 1;
+
 -- which casts happen by themselves
 SELECT castsource::regtype, casttarget::regtype, castcontext, castmethod
 FROM pg_cast WHERE 'iqvector'::regtype IN (castsource, casttarget)
@@ -82,6 +105,13 @@ FROM unnest(ARRAY[
 	$$'[1, [2]]'::jsonb::iqvector$$,
 	$$'[{"a": 1}]'::jsonb::iqvector$$, $$'[true]'::jsonb::iqvector$$, $$'[1, 4e38]'::jsonb::iqvector$$,
 	$$'[-1e400]'::jsonb::iqvector$$,
+	$$'[]'::json::iqvector$$, $$'{"a": 1}'::json::iqvector$$, $$'[1, null]'::json::iqvector$$,
+	$$'[1, "2"]'::json::iqvector$$, $$'[[1]]'::json::iqvector$$, $$'"[1]"'::json::iqvector$$,
+	$$'[1, 4e38]'::json::iqvector$$, $$'[1,2,3]'::json::iqvector(2)$$,
+	$$(SELECT json_agg(n) FROM generate_series(1, 16001) AS n)::iqvector$$,
+	$$bytea_to_iqvector('')$$, $$bytea_to_iqvector('\x0000803f00')$$, $$bytea_to_iqvector('\x0000c07f')$$,
+	$$bytea_to_iqvector('\x0000803f0000807f')$$,
+	$$bytea_to_iqvector(decode(repeat('0000803f', 16001), 'hex'))$$,
 	$$'[1,2,3]'::jsonb::iqvector(2)$$, $$(SELECT jsonb_agg(n) FROM generate_series(1, 16001) AS n)::iqvector$$
 ]) AS expression;
 

@@ -98,5 +98,10 @@ FROM unnest(ARRAY[
 ALTER TABLE received ALTER v TYPE iqvector(2);
 SELECT pg_temp.receive('\x000200003f80000040000000'), pg_temp.receive('\x000100003f800000');
 
+-- the bytes of an array are told from those of a vector
+SELECT bytes, pg_temp.receive(bytes)
+FROM unnest(ARRAY[array_send(ARRAY[1, 2]::real[]), array_send(ARRAY[1, 2]::float8[]), array_send(ARRAY[1, 2]),
+	array_send(ARRAY[1.5]), array_send('{}'::real[]), array_send(ARRAY['a'])]) AS bytes;
+
 DROP FUNCTION pg_temp.copy_round_trip(text);
 DROP TABLE iqvector_source, iqvector_target;

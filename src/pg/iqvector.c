@@ -6,6 +6,7 @@
  */
 #include "postgres.h"
 
+#include "catalog/pg_type.h"
 #include "common/shortest_dec.h"
 #include "libpq/pqformat.h"
 #include "port/pg_bswap.h"
@@ -176,18 +177,13 @@ iqvector_in(PG_FUNCTION_ARGS)
 	PG_RETURN_IQVECTOR_P(result);
 }
 
-/* iqvector_out(iqvector) returns cstring: shortest digits that read back to the same floats */
-PG_FUNCTION_INFO_V1(iqvector_out);
-Datum
-iqvector_out(PG_FUNCTION_ARGS)
+char *
+iqdb_pg_vector_text(const IqVector *vector)
 {
-	IqVector *vector = PG_GETARG_IQVECTOR_P(0);
-	char     *text;
-	char     *p;
-
 	/* the length macro counts a NUL per number, which pays for the comma; then "[", "]" and NUL */
-	text = (char *) palloc((Size) vector->dim * FLOAT_SHORTEST_DECIMAL_LEN + 3);
-	p = text;
+	char *text = (char *) palloc((Size) vector->dim * FLOAT_SHORTEST_DECIMAL_LEN + 3);
+	char *p = text;
+
 	*p++ = '[';
 	for (int i = 0; i < vector->dim; i++)
 	{
@@ -197,6 +193,16 @@ iqvector_out(PG_FUNCTION_ARGS)
 	}
 	*p++ = ']';
 	*p = '\0';
+	return text;
+}
+
+/* iqvector_out(iqvector) returns cstring */
+PG_FUNCTION_INFO_V1(iqvector_out);
+Datum
+iqvector_out(PG_FUNCTION_ARGS)
+{
+	IqVector *vector = PG_GETARG_IQVECTOR_P(0);
+	char     *text = iqdb_pg_vector_text(vector);
 
 	PG_FREE_IF_COPY(vector, 0);
 	PG_RETURN_CSTRING(text);
@@ -225,13 +231,44 @@ iqvector_typmod_in(PG_FUNCTION_ARGS)
 	PG_RETURN_INT32(modifiers[0]);
 }
 
+/*
+ * Are these the bytes of an array of numbers? Their first field, the number of dimensions in 32 bits, reads as a vector
+ * without components; then come flags and the type of the elements.
+ */
+static bool
+is_binary_array(const unsigned char *bytes, Size length)
+{
+	uint32 header[3];
+
+	if (length < sizeof(header))
+		return false;
+	memcpy(header, bytes, sizeof(header));
+	switch (pg_ntoh32(header[2]))
+	{
+		case INT4OID:
+		case FLOAT4OID:
+		case FLOAT8OID:
+		case NUMERICOID:
+			return pg_ntoh32(header[0]) <= MAXDIM && pg_ntoh32(header[1]) <= 1;
+		default:
+			return false;
+	}
+}
+
 /* The SQL words of a fault in the binary form. */
 static void
-report_binary_fault(const IqdbVectorFault *fault)
+report_binary_fault(const IqdbVectorFault *fault, const unsigned char *bytes, Size length)
 {
 	switch (fault->kind)
 	{
 		case IQDB_FAULT_EMPTY:
+			if (is_binary_array(bytes, length))
+				ereport(ERROR,
+						(errcode(ERRCODE_DATA_EXCEPTION),
+						 errmsg("iqvector must have at least 1 dimension"),
+						 errdetail("The bytes received are those of an array."),
+						 errhint("Copy into a column of the array's type and cast it to iqvector, or send the binary form "
+								 "of iqvector: dimensions and zero in 16 bits each, then the numbers.")));
 			report_empty(NULL);
 			break;
 		case IQDB_FAULT_TOO_MANY:
@@ -272,7 +309,7 @@ iqvector_recv(PG_FUNCTION_ARGS)
 
 	/* room for what the bytes can hold, not for what their first two claim */
 	if (iqdb_vector_decode(bytes, length, result->x, capacity, &fault, &dim, NULL) != IQDB_OK)
-		report_binary_fault(&fault);
+		report_binary_fault(&fault, bytes, length);
 	iqdb_pg_vector_check_typmod(typmod, (int) dim);
 
 	/* whether anything may follow in the message is for the caller to say */

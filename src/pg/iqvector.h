@@ -30,6 +30,9 @@ StaticAssertDecl(IQDB_DIMENSION_MAX <= PG_INT16_MAX, "a dimension must fit its f
 #define PG_GETARG_IQVECTOR_P(n) DatumGetIqVectorP(PG_GETARG_DATUM(n))
 #define PG_RETURN_IQVECTOR_P(vector) PG_RETURN_POINTER(vector)
 
+/* The text form, palloc'd: shortest digits that read back to the same floats. */
+extern char *iqdb_pg_vector_text(const IqVector *vector);
+
 /* A vector of dim components, palloc'd, not yet set. dim must have been checked. */
 extern IqVector *iqdb_pg_vector_new(int dim);
 

@@ -1,6 +1,7 @@
 /*
- * iqvector_agg.c - avg(iqvector). (sum(iqvector) is iqvector_add over the vectors themselves.)
+ * iqvector_agg.c - avg(iqvector) and sum(iqvector), which share everything but the last step.
  *
+ * Sums are in double: a float has 24 bits, so that a long sum in floats stops growing long before it is done.
  * The state is a float8 array {count, sum of x[1], sum of x[2], ...}, or {0} before the first row: a plain SQL value,
  * so that parallel workers exchange it without help. Callable with any array by hand, so it is checked on every call.
  */
@@ -120,6 +121,30 @@ iqvector_combine(PG_FUNCTION_ARGS)
 			sums[i] = add_checked(a[i], b[i]);
 	}
 	PG_RETURN_ARRAYTYPE_P(result);
+}
+
+/* iqvector_sum(double precision[]) returns iqvector; NULL when no row was seen */
+PG_FUNCTION_INFO_V1(iqvector_sum);
+Datum
+iqvector_sum(PG_FUNCTION_ARGS)
+{
+	ArrayType *state = PG_GETARG_ARRAYTYPE_P(0);
+	float8    *values = state_values(state, "iqvector_sum");
+	IqVector  *result;
+
+	if (values[0] == 0.0)
+		PG_RETURN_NULL();
+
+	iqdb_pg_vector_check_dim(state_dim(state));
+	result = iqdb_pg_vector_new(state_dim(state));
+	for (int i = 0; i < result->dim; i++)
+	{
+		result->x[i] = (float) values[i + 1];
+		if (unlikely(isinf(result->x[i])) && !isinf(values[i + 1]))
+			float_overflow_error();
+	}
+	iqdb_pg_vector_check_finite(result);
+	PG_RETURN_IQVECTOR_P(result);
 }
 
 /* iqvector_avg(double precision[]) returns iqvector; NULL when no row was seen */

@@ -1,9 +1,9 @@
 /*
- * iqvector_cast.c - casts: type modifier, arrays, jsonb.
+ * iqvector_cast.c - casts and conversions: type modifier, arrays, jsonb and json, bytes of floats.
  *
  * Arrays follow pgvector to the word. A jsonb array is read as the text form is: each number is rounded once from its
  * decimal digits, too small ones become zero. Back again, each component becomes the shortest number that reads to the
- * same float; only the sign of a negative zero is lost, which jsonb numbers do not have.
+ * same float; only the sign of a negative zero is lost, which jsonb numbers do not have. json is text, and keeps it.
  */
 #include "postgres.h"
 
@@ -20,6 +20,7 @@
 #include "utils/numeric.h"
 #include "utils/syscache.h"
 
+#include "core/base/endian.h"
 #include "core/vec/text.h"
 #include "pg/iqvector.h"
 
@@ -271,4 +272,71 @@ iqvector_to_jsonb(PG_FUNCTION_ARGS)
 	}
 	iqdb_pg_push_jsonb(&state, WJB_END_ARRAY, NULL);
 	PG_RETURN_JSONB_P(JsonbValueToJsonb(state.result));
+}
+
+/*
+ * json_to_iqvector(json, integer, boolean) returns iqvector. A json array of numbers is the text form of a vector, too. What
+ * is not one becomes jsonb first, whose cast has the words for it.
+ */
+PG_FUNCTION_INFO_V1(iqvector_from_json);
+Datum
+iqvector_from_json(PG_FUNCTION_ARGS)
+{
+	char     *string = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	Size      length = strlen(string);
+	Size      capacity = Min(iqdb_vector_text_bound(string, length), IQDB_DIMENSION_MAX);
+	IqVector *result = iqdb_pg_vector_new((int) capacity);
+	size_t    dim;
+
+	if (iqdb_vector_parse(string, length, result->x, capacity, NULL, &dim, NULL) != IQDB_OK)
+		return DirectFunctionCall3(iqvector_from_jsonb, DirectFunctionCall1(jsonb_in, CStringGetDatum(string)),
+								   PG_GETARG_DATUM(1), PG_GETARG_DATUM(2));
+	iqdb_pg_vector_check_typmod(PG_GETARG_INT32(1), (int) dim);
+	PG_RETURN_IQVECTOR_P(result);
+}
+
+/* iqvector_to_json(iqvector) returns json: the text form is one */
+PG_FUNCTION_INFO_V1(iqvector_to_json);
+Datum
+iqvector_to_json(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_TEXT_P(cstring_to_text(iqdb_pg_vector_text(PG_GETARG_IQVECTOR_P(0))));
+}
+
+/* bytea_to_iqvector(bytea) returns iqvector: single-precision numbers, little-endian, as arrays lie in most memories */
+PG_FUNCTION_INFO_V1(iqvector_from_bytea);
+Datum
+iqvector_from_bytea(PG_FUNCTION_ARGS)
+{
+	bytea    *bytes = PG_GETARG_BYTEA_PP(0);
+	Size      length = VARSIZE_ANY_EXHDR(bytes);
+	IqVector *result;
+
+	if (length % sizeof(float) != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_BINARY_REPRESENTATION),
+				 errmsg("invalid length of bytes for type iqvector: %zu", length),
+				 errdetail("The length must be a multiple of 4."),
+				 errhint("Pass single-precision numbers in little-endian order, four bytes each.")));
+	iqdb_pg_vector_check_dim((int64) (length / sizeof(float)));
+	result = iqdb_pg_vector_new((int) (length / sizeof(float)));
+	for (int i = 0; i < result->dim; i++)
+		result->x[i] = iqdb_load_f32((const unsigned char *) VARDATA_ANY(bytes) + i * sizeof(float));
+	iqdb_pg_vector_check_finite(result);
+	PG_RETURN_IQVECTOR_P(result);
+}
+
+/* iqvector_to_bytea(iqvector) returns bytea */
+PG_FUNCTION_INFO_V1(iqvector_to_bytea);
+Datum
+iqvector_to_bytea(PG_FUNCTION_ARGS)
+{
+	IqVector *vector = PG_GETARG_IQVECTOR_P(0);
+	Size      size = VARHDRSZ + sizeof(float) * (Size) vector->dim;
+	bytea    *result = (bytea *) palloc(size);
+
+	SET_VARSIZE(result, size);
+	for (int i = 0; i < vector->dim; i++)
+		iqdb_store_f32((unsigned char *) VARDATA(result) + i * sizeof(float), vector->x[i]);
+	PG_RETURN_BYTEA_P(result);
 }

@@ -161,21 +161,17 @@ check_overflow(const IqVector *result)
 	}
 }
 
-/*
- * iqvector_add(iqvector, iqvector) returns iqvector, operator +, and the transition of sum(iqvector). As a transition
- * it adds into its state, which the executor has copied into the aggregate's own memory: no garbage for each row.
- */
+/* iqvector_add(iqvector, iqvector) returns iqvector, operator + */
 PG_FUNCTION_INFO_V1(iqvector_add);
 Datum
 iqvector_add(PG_FUNCTION_ARGS)
 {
 	IqVector *a = PG_GETARG_IQVECTOR_P(0);
 	IqVector *b = PG_GETARG_IQVECTOR_P(1);
-	bool      in_place = (Pointer) a == PG_GETARG_POINTER(0) && AggCheckCallContext(fcinfo, NULL);
 	IqVector *result;
 
 	iqdb_pg_vector_check_same_dim(a, b);
-	result = in_place ? a : iqdb_pg_vector_new(a->dim);
+	result = iqdb_pg_vector_new(a->dim);
 	for (int i = 0; i < a->dim; i++)
 		result->x[i] = a->x[i] + b->x[i];
 	check_overflow(result);
