@@ -229,7 +229,7 @@ prepare_server() {
     choose_server_user || return 1
     make_server_tree "$WORK/pg" || return 1
     mkdir -p "$WORK/src" "$WORK/server"
-    cp -r sql expected test "$WORK/src/" || return 1
+    cp -r sql expected test README.md docs "$WORK/src/" || return 1
     make_arena_folder "$WORK" || return 1
     echo "iqdb.arena_directory = '$ARENA_FOLDER'" >"$WORK/server/tap.conf"
     { cat "$WORK/server/tap.conf"; echo "fsync = off"; } >"$WORK/server/regress.conf"
@@ -313,7 +313,7 @@ suite_tap() {
             PATH="$bin:$PATH" TESTDIR="$out" TESTDATADIR="$out/tmp_check" TESTLOGDIR="$out/tmp_check/log" \
             PG_TEST_PORT_DIR="$WORK/server/portlock" PGPORT=65432 \
             PG_REGRESS="$SERVER_PGXS/src/test/regress/pg_regress" PG_TEST_TIMEOUT_DEFAULT=60 \
-            TEMP_CONFIG="$WORK/server/tap.conf" \
+            TEMP_CONFIG="$WORK/server/tap.conf" IQDB_DOCUMENTATION="$WORK/src" \
             perl -I "$SERVER_PGXS/src/test/perl" -I "$WORK/src/test/t" "$WORK/src/test/t/$name.pl"
     done
     collect "$folder"
