@@ -130,3 +130,27 @@ WHERE a.amname LIKE 'iqdb%' AND c.relkind = 'i' AND i.indrelid::regclass::text ~
 
 DROP TABLE domains, usage, parts, logless;
 DROP DOMAIN positive, three, anyone;
+
+-- options that a search takes are those of the index as ALTER INDEX left them
+CREATE TABLE altered (v iqvector(24));
+SELECT setseed(0.5);
+INSERT INTO altered SELECT (SELECT array_agg(random() + 0 * i + 0 * j)::real[]::iqvector FROM generate_series(1, 24) j)
+	FROM generate_series(1, 3000) i;
+CREATE INDEX altered_h ON altered USING iqdb_hnsw (v) WITH (m = 2, ef_construction = 4, ef_search = 1);
+CREATE INDEX altered_i ON altered USING iqdb_ivf (v) WITH (lists = 40, probes = 1);
+SELECT mean_recall < 0.5 FROM iqdb_recall('altered_h', 10);
+SELECT mean_recall < 0.9 FROM iqdb_recall('altered_i', 10);
+ALTER INDEX altered_h SET (ef_search = 3000);
+ALTER INDEX altered_i SET (probes = 40);
+SELECT mean_recall > 0.9 FROM iqdb_recall('altered_h', 10);
+SELECT mean_recall FROM iqdb_recall('altered_i', 10);
+ALTER INDEX altered_h SET (ef_search = 1);
+ALTER INDEX altered_i SET (probes = 1);
+SELECT mean_recall < 0.5 FROM iqdb_recall('altered_h', 10);
+SELECT mean_recall < 0.9 FROM iqdb_recall('altered_i', 10);
+-- what the method itself cannot do is said at once
+ALTER INDEX altered_h SET (m = 100);
+ALTER INDEX altered_h SET (ef_construction = 300, m = 100);
+INSERT INTO altered SELECT v FROM altered LIMIT 1;
+SELECT count(*) FROM (SELECT 1 FROM altered ORDER BY v <-> (SELECT v FROM altered LIMIT 1) LIMIT 3) s;
+DROP TABLE altered;

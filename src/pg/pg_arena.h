@@ -77,7 +77,6 @@ typedef struct IqdbPgShared
 
 	/* own log: the current segment's file ends at log_tail, the buffer holds what follows */
 	uint64		log_start;		/* apply: journal number at which the current segment begins */
-	uint64		log_start_hash; /* apply */
 	uint64		log_tail;		/* apply: file offset of the buffer's first byte */
 	uint32		log_fill;		/* apply: bytes in the buffer */
 	uint32		log_seed;		/* apply: of the segment's frame checksums */

@@ -346,7 +346,7 @@ iqdb_am_build(Relation heap, Relation index, IndexInfo *info)
 	IqdbPgArena *arena;
 
 	iqdb_pg_type_check(index);
-	options = iqdb_pg_index_options(index);
+	options = iqdb_pg_build_options(index);
 	if (info->ii_ExclusionOps != NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
@@ -392,7 +392,7 @@ iqdb_am_build(Relation heap, Relation index, IndexInfo *info)
 void
 iqdb_am_buildempty(Relation index)
 {
-	IqdbIndexOptions options = iqdb_pg_index_options(index);
+	IqdbIndexOptions options = iqdb_pg_build_options(index);
 	IqdbPgMeta	meta;
 
 	iqdb_pg_journal_create(index, INIT_FORKNUM, options.dimension, options.metric, options.engine, &meta);

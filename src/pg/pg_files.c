@@ -58,6 +58,13 @@ iqdb_pg_files_folder(char *path, Oid database)
 	snprintf(path, MAXPGPATH, IQDB_PG_FOLDER "/%u", database);
 }
 
+void
+iqdb_pg_remove_file(const char *path)
+{
+	if (unlink(path) != 0 && (errno == EISDIR || errno == EPERM))
+		(void) rmdir(path);
+}
+
 IqdbStatus
 iqdb_pg_make_folder(Oid database, IqdbError *error)
 {
@@ -182,7 +189,7 @@ prune(IqdbPgArena *arena, uint64 newest)
 		if (number < Min(older, newest))
 		{
 			snprintf(path, sizeof(path), "%s/%s", folder, de->d_name);
-			(void) unlink(path);
+			iqdb_pg_remove_file(path);
 			IQDB_PG_FAIL_POINT("snapshot-pruned");
 		}
 	}
@@ -203,7 +210,7 @@ write_file(IqdbPgArena *arena, const IqdbPgPosition *from, const IqdbSnapshotOpt
 
 	iqdb_pg_view(&view, arena);
 	snprintf(temp_path, sizeof(temp_path), "%s.tmp", path);
-	(void) unlink(temp_path);
+	iqdb_pg_remove_file(temp_path);
 	IQDB_TRY(iqdb_snapshot_writer_open(&iqdb_io_posix, &view.host.allocator, path, temp_path, NULL, options,
 									   &state.writer, error));
 	status = iqdb_index_save(&view.index, &sink, error);
@@ -330,6 +337,22 @@ source_read(void *arg, uint16_t section, void *bytes, size_t length, IqdbError *
 }
 
 IqdbStatus
+iqdb_pg_snapshot_options(const IqdbPgSnapshotInfo *info, IqdbIndexOptions *options_out, IqdbError *error)
+{
+	IqdbHost	host = iqdb_pg_host(CurrentMemoryContext);
+	IqdbSnapshotReader *reader;
+	IqdbSnapshotStream stream;
+	IqdbSectionSource source = {source_read, &stream};
+	IqdbStatus	status;
+
+	IQDB_TRY(iqdb_snapshot_reader_open(&iqdb_io_posix, &host.allocator, info->path, &reader, error));
+	iqdb_snapshot_stream_init(&stream, reader);
+	status = iqdb_index_load_options(&source, options_out, error);
+	iqdb_snapshot_reader_close(reader);
+	return status;
+}
+
+IqdbStatus
 iqdb_pg_snapshot_load(IqdbPgArena *arena, const IqdbPgSnapshotInfo *info, IqdbError *error)
 {
 	IqdbPgView	view;
@@ -411,7 +434,7 @@ generation_visit(const char *path, const IqdbPgGeneration *generation, void *arg
 	if (stat(path, &st) == 0)
 		state->bytes += (uint64) st.st_size;
 	if (state->remove)
-		(void) unlink(path);
+		iqdb_pg_remove_file(path);
 }
 
 void
@@ -449,7 +472,7 @@ iqdb_pg_files_remove_database(Oid database)
 		if (strcmp(de->d_name, ".") == 0 || strcmp(de->d_name, "..") == 0)
 			continue;
 		snprintf(path, sizeof(path), "%s/%s", folder, de->d_name);
-		(void) unlink(path);
+		iqdb_pg_remove_file(path);
 	}
 	closedir(dir);
 	(void) rmdir(folder);

@@ -40,7 +40,11 @@ extern IqdbStatus iqdb_pg_snapshot_write(IqdbPgArena *arena, IqdbError *error);
 extern int	iqdb_pg_snapshot_list(Oid database, const IqdbPgGeneration *generation, IqdbPgSnapshotInfo **list_out,
 								  bool *damaged_out);
 
-/* Fills an empty arena from a snapshot file. On failure the arena is unusable. */
+/* The options that the index of a snapshot was built with. */
+extern IqdbStatus iqdb_pg_snapshot_options(const IqdbPgSnapshotInfo *info, IqdbIndexOptions *options_out,
+										   IqdbError *error);
+
+/* Fills an empty arena, made with these options, from a snapshot file. On failure the arena is unusable. */
 extern IqdbStatus iqdb_pg_snapshot_load(IqdbPgArena *arena, const IqdbPgSnapshotInfo *info, IqdbError *error);
 
 /* Frame types of the log. */

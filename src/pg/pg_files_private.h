@@ -13,6 +13,9 @@
 extern void iqdb_pg_file_path(char *path, Oid database, const IqdbPgGeneration *generation, uint64 number,
 							  const char *suffix);
 
+/* Removes what has the name of an own file, an empty folder too. */
+extern void iqdb_pg_remove_file(const char *path);
+
 /* The folder of a database, made if need be. */
 extern IqdbStatus iqdb_pg_make_folder(Oid database, IqdbError *error);
 

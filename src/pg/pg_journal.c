@@ -490,6 +490,18 @@ iqdb_pg_journal_end(Relation index, BlockNumber hint)
 	return end;
 }
 
+XLogRecPtr
+iqdb_pg_journal_page_lsn(Relation index, BlockNumber block)
+{
+	Buffer		buffer = ReadBuffer(index, block);
+	XLogRecPtr	lsn;
+
+	LockBuffer(buffer, BUFFER_LOCK_SHARE);
+	lsn = PageGetLSN(BufferGetPage(buffer));
+	UnlockReleaseBuffer(buffer);
+	return lsn;
+}
+
 IqdbPgPosition
 iqdb_pg_journal_end_position(Relation index, BlockNumber hint)
 {

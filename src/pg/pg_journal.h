@@ -129,6 +129,9 @@ extern void iqdb_pg_journal_append(Relation index, const IqdbPgEntry *entries, i
 /* Number of entries ever written: the journal's end, seen at this moment. */
 extern uint64 iqdb_pg_journal_end(Relation index, BlockNumber hint);
 
+/* The LSN of a page as it is now: no entry that it held before has a later one. */
+extern XLogRecPtr iqdb_pg_journal_page_lsn(Relation index, BlockNumber block);
+
 /* The journal's end as a position. */
 extern IqdbPgPosition iqdb_pg_journal_end_position(Relation index, BlockNumber hint);
 

@@ -75,7 +75,6 @@ begin_segment(IqdbPgShared *shared)
 	header.start_hash = shared->applied.hash;
 	header.identity_length = iqdb_pg_identity(header.identity, shared);
 	shared->log_start = shared->applied.number;
-	shared->log_start_hash = shared->applied.hash;
 	shared->log_tail = 0;
 	shared->log_fill = 0;
 	if (iqdb_log_encode_header(&header, shared->log_buffer, NULL) == IQDB_OK)
@@ -130,6 +129,9 @@ write_chunk(IqdbPgArena *arena, const Chunk *chunk, bool sync)
 
 	iqdb_pg_file_path(path, shared->database, &shared->generation, chunk->segment, "log");
 	status = iqdb_pg_make_folder(shared->database, &error);
+	/* whatever has the name of a segment that begins now is none of this life's */
+	if (chunk->offset == 0)
+		iqdb_pg_remove_file(path);
 	if (status == IQDB_OK)
 		status = iqdb_file_open(&iqdb_io_posix, path, IQDB_IO_WRITE | (chunk->offset == 0 ? IQDB_IO_CREATE : 0), &file,
 								&error);
@@ -153,6 +155,9 @@ write_chunk(IqdbPgArena *arena, const Chunk *chunk, bool sync)
 		return;
 	}
 	pg_atomic_write_u32(&shared->log_state, IQDB_PG_LOG_BROKEN);
+	/* a segment without its header is worth nothing, and each attempt would leave another */
+	if (chunk->offset == 0)
+		(void) unlink(path);
 	ereport(WARNING,
 			(errcode(iqdb_pg_sqlstate(status)),
 			 errmsg("iqdb: the log \"%s\" is given up: %s", path, iqdb_pg_error_text(&error)),

@@ -116,6 +116,22 @@ apply_batch(IqdbPgArena *arena, const IqdbPgPosition *from, BlockNumber block, c
 	return current;
 }
 
+static void
+raise_lsn(IqdbPgShared *shared, XLogRecPtr lsn)
+{
+	uint64		known = pg_atomic_read_u64(&shared->journal_lsn);
+
+	while (lsn > known && !pg_atomic_compare_exchange_u64(&shared->journal_lsn, &known, lsn))
+		;
+}
+
+void
+iqdb_pg_note_lsn(Relation index, IqdbPgArena *arena, BlockNumber block)
+{
+	if (arena->shared->permanent)
+		raise_lsn(arena->shared, iqdb_pg_journal_page_lsn(index, block));
+}
+
 IqdbStatus
 iqdb_pg_follow(Relation index, Relation heap, IqdbPgArena *arena, uint64 *fetched_out, IqdbError *error)
 {
@@ -169,6 +185,7 @@ iqdb_pg_follow(Relation index, Relation heap, IqdbPgArena *arena, uint64 *fetche
 		MemoryContextSwitchTo(saved);
 		IQDB_PG_FAIL_POINT("follow-fetched");
 		iqdb_index_tidy(&arena->index);
+		iqdb_pg_note_lsn(index, arena, to.block);
 		(void) apply_batch(arena, &from, to.block, entries, vectors, count, &status, error);
 		MemoryContextReset(batch);
 	}
@@ -470,8 +487,7 @@ apply_appended(void *arg, const IqdbPgAppend *what)
 	IqdbStatus	status = IQDB_OK;
 
 	lock_apply(arena);
-	if (what->lsn > pg_atomic_read_u64(&shared->journal_lsn))
-		pg_atomic_write_u64(&shared->journal_lsn, what->lsn);
+	raise_lsn(shared, what->lsn);
 	if (shared->applied.number == what->number && pg_atomic_read_u32(&shared->state) == IQDB_PG_READY)
 	{
 		if (what->epoch)

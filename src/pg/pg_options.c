@@ -13,7 +13,9 @@
 #include "pg/pg_am.h"
 #include "pg/pg_bridge.h"
 #include "pg/pg_compat.h"
+#include "pg/pg_journal.h"
 #include "pg/pg_options.h"
+#include "pg/pg_settings.h"
 #include "pg/pg_type.h"
 
 static relopt_kind flat_kind;
@@ -106,6 +108,15 @@ iqdb_pg_flat_options(Datum reloptions, bool validate)
 	return (bytea *) build_reloptions(reloptions, validate, flat_kind, sizeof(IqdbPgOptions), table, lengthof(table));
 }
 
+static void
+check_graph_options(const IqdbPgOptions *options)
+{
+	if (options->ef_construction < 2 * options->m)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("ef_construction must be greater than or equal to 2 * m")));
+}
+
 bytea *
 iqdb_pg_hnsw_options(Datum reloptions, bool validate)
 {
@@ -117,7 +128,13 @@ iqdb_pg_hnsw_options(Datum reloptions, bool validate)
 		OPTION(seed, RELOPT_TYPE_INT),
 	};
 
-	return (bytea *) build_reloptions(reloptions, validate, hnsw_kind, sizeof(IqdbPgOptions), table, lengthof(table));
+	bytea	   *options = (bytea *) build_reloptions(reloptions, validate, hnsw_kind, sizeof(IqdbPgOptions), table,
+													 lengthof(table));
+
+	/* what CREATE INDEX would refuse, ALTER INDEX does as well */
+	if (validate && options != NULL)
+		check_graph_options((const IqdbPgOptions *) options);
+	return options;
 }
 
 bytea *
@@ -172,15 +189,12 @@ iqdb_pg_apply_options(IqdbIndexOptions options, const IqdbPgOptions *given)
 		options.quantization = (uint32) given->quantization;
 	if (options.engine != IQDB_ENGINE_FLAT && given->seed != 0)
 		options.seed = (uint64) (int64) given->seed;
-	if (options.engine == IQDB_ENGINE_HNSW && options.ef_construction < 2 * options.m)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("ef_construction must be greater than or equal to 2 * m")));
 	return options;
 }
 
-uint32
-iqdb_pg_dimension(Relation index)
+/* The dimension that the column's type says, 0 if it says none. */
+static uint32
+column_dimension(Relation index)
 {
 	Form_pg_attribute column = TupleDescAttr(RelationGetDescr(index), 0);
 	int32		typmod = column->atttypmod;
@@ -205,12 +219,27 @@ iqdb_pg_zero_is_nan(Relation index)
 	return (metric_proc(index) & IQDB_PG_METRIC_ZERO_IS_NAN) != 0;
 }
 
-IqdbIndexOptions
-iqdb_pg_index_options(Relation index)
+uint32
+iqdb_pg_dimension(Relation index)
 {
-	IqdbEngineKind kind = iqdb_pg_engine_kind(index);
-	uint32		dimension = iqdb_pg_dimension(index);
-	IqdbMetric	metric;
+	uint32		dimension = column_dimension(index);
+	IqdbPgMeta	meta;
+
+	if (dimension == 0 && iqdb_pg_journal_try_meta(index, &meta))
+		dimension = meta.dimension;
+	return dimension;
+}
+
+static IqdbMetric
+index_metric(Relation index)
+{
+	return (IqdbMetric) (metric_proc(index) & ~IQDB_PG_METRIC_ZERO_IS_NAN);
+}
+
+IqdbIndexOptions
+iqdb_pg_build_options(Relation index)
+{
+	uint32		dimension = column_dimension(index);
 	IqdbIndexOptions options;
 	IqdbError	error = {0};
 
@@ -220,11 +249,35 @@ iqdb_pg_index_options(Relation index)
 				 errmsg("column does not have dimensions"),
 				 errhint("Give the column a type with dimensions, as in %s(3), or index an expression that has "
 						 "one: (column::%s(3)).", iqdb_pg_type_name(index), iqdb_pg_type_name(index))));
-	metric = (IqdbMetric) (metric_proc(index) & ~IQDB_PG_METRIC_ZERO_IS_NAN);
-	options = iqdb_pg_apply_options(iqdb_index_options_default(kind, dimension, metric),
+	options = iqdb_pg_apply_options(iqdb_index_options_default(iqdb_pg_engine_kind(index), dimension,
+															   index_metric(index)),
 									(const IqdbPgOptions *) index->rd_options);
 	iqdb_pg_check(iqdb_index_options_check(&options, &error), &error, NULL);
+	/* a search is told by iqdb_pg_search_params; what an arena was made with would outlive an ALTER INDEX that takes it back */
+	options.probes = 0;
 	return options;
+}
+
+IqdbIndexOptions
+iqdb_pg_index_options(Relation index)
+{
+	IqdbIndexOptions defaults = iqdb_index_options_default(iqdb_pg_engine_kind(index), iqdb_pg_dimension(index),
+														   index_metric(index));
+	IqdbIndexOptions options = iqdb_pg_apply_options(defaults, (const IqdbPgOptions *) index->rd_options);
+
+	return iqdb_index_options_check(&options, NULL) == IQDB_OK ? options : defaults;
+}
+
+IqdbSearchParams
+iqdb_pg_search_params(Relation index)
+{
+	IqdbIndexOptions options = iqdb_index_options_default(iqdb_pg_engine_kind(index), 0, IQDB_METRIC_L2);
+	IqdbSearchParams params = {0};
+
+	options = iqdb_pg_apply_options(options, (const IqdbPgOptions *) index->rd_options);
+	params.ef = iqdb_hnsw_ef_search > 0 ? (uint32) iqdb_hnsw_ef_search : options.ef_search;
+	params.probes = iqdb_ivf_probes > 0 ? (uint32) iqdb_ivf_probes : options.probes;
+	return params;
 }
 
 IqdbCompression

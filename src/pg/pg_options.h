@@ -36,16 +36,29 @@ extern bytea *iqdb_pg_ivf_options(Datum reloptions, bool validate);
 /* Which engine the index's access method is. */
 extern IqdbEngineKind iqdb_pg_engine_kind(Relation index);
 
-/* The dimension of an index's column, which may be of a domain; 0 if it has none. */
+/*
+ * The dimension of an index's column, which may be of a domain; if ALTER TABLE has taken it from the column since the index
+ * was built, that of the index; 0 if there is none.
+ */
 extern uint32 iqdb_pg_dimension(Relation index);
 
-/* Dimension, metric, engine and options of an index, checked; ERROR if the column has no dimension. */
+/* What CREATE INDEX and REINDEX build: as the options say, checked; ERROR if the column has no dimension. */
+extern IqdbIndexOptions iqdb_pg_build_options(Relation index);
+
+/*
+ * Dimension, metric, engine and options of an index that is there. ALTER INDEX may have made options contradict each other
+ * or the index: that is an error of the next REINDEX, and never one of a statement on the table, so such options count as
+ * their defaults. The arena's own header says what an open index was built with.
+ */
 extern IqdbIndexOptions iqdb_pg_index_options(Relation index);
 
 /* Has a zero vector no distance under the index's operator? It then stands behind all other rows. */
 extern bool iqdb_pg_zero_is_nan(Relation index);
 
-/* Options of a WITH clause (NULL = none) put over defaults; ERROR where they contradict each other. */
+/* What a search of this session takes: the session's settings, else the options of the index as they are now. */
+extern IqdbSearchParams iqdb_pg_search_params(Relation index);
+
+/* Options of a WITH clause (NULL = none) put over defaults; whether they go together is for iqdb_index_options_check. */
 extern IqdbIndexOptions iqdb_pg_apply_options(IqdbIndexOptions options, const IqdbPgOptions *given);
 
 extern IqdbCompression iqdb_pg_compression(Relation index, int *level_out);

@@ -31,20 +31,17 @@
 
 /* One search from start to k-th hit. Returns the hits; milliseconds in *elapsed. */
 static int
-timed_search(IqdbIndex *index, const float *query, uint32 dimension, int k, IqdbHit *hits, double *elapsed)
+timed_search(IqdbIndex *index, const IqdbSearchParams *params, const float *query, uint32 dimension, int k, IqdbHit *hits,
+			 double *elapsed)
 {
-	IqdbSearchParams params = {0};
 	IqdbError	error = {0};
 	IqdbCursor *cursor;
 	int			count = 0;
 	instr_time	begin;
 	instr_time	end;
 
-	params.expected = (size_t) k;
-	params.ef = (uint32) iqdb_hnsw_ef_search;
-	params.probes = (uint32) iqdb_ivf_probes;
 	INSTR_TIME_SET_CURRENT(begin);
-	iqdb_pg_check(iqdb_cursor_open(index, query, dimension, &params, &cursor, &error), &error, NULL);
+	iqdb_pg_check(iqdb_cursor_open(index, query, dimension, params, &cursor, &error), &error, NULL);
 	while (count < k)
 	{
 		size_t		got;
@@ -158,6 +155,7 @@ measure_recall(FunctionCallInfo fcinfo, Oid oid, int k, int sample, ArrayType *g
 	Relation	relation = iqdb_pg_open_index(oid, AccessShareLock, IQDB_PG_MAY_READ);
 	IqdbPgArena *arena = iqdb_pg_open_current(relation, NULL);
 	uint32		dimension = arena->index.store.header->options.dimension;
+	IqdbSearchParams params = iqdb_pg_search_params(relation);
 	IqdbPgView	view;
 	IqdbIndex	oracle;
 	TupleDesc	tupdesc;
@@ -178,6 +176,7 @@ measure_recall(FunctionCallInfo fcinfo, Oid oid, int k, int sample, ArrayType *g
 				 errmsg("k must be between 1 and 100000, and sample between 1 and 1000000")));
 	if (get_call_result_type(fcinfo, NULL, &tupdesc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
+	params.expected = (size_t) k;
 	iqdb_pg_view(&view, arena);
 	oracle = view.index;
 	oracle.engine = iqdb_engine_get(IQDB_ENGINE_FLAT);
@@ -190,8 +189,8 @@ measure_recall(FunctionCallInfo fcinfo, Oid oid, int k, int sample, ArrayType *g
 	theirs = palloc(Max(count, 1) * sizeof(double));
 	for (int i = 0; i < count; i++)
 	{
-		int			found_count = timed_search(&view.index, queries[i], dimension, k, found, &mine[i]);
-		int			exact_count = timed_search(&oracle, queries[i], dimension, k, exact, &theirs[i]);
+		int			found_count = timed_search(&view.index, &params, queries[i], dimension, k, found, &mine[i]);
+		int			exact_count = timed_search(&oracle, &params, queries[i], dimension, k, exact, &theirs[i]);
 		double		recall = recall_of(found, found_count, exact, exact_count);
 
 		sum += recall;

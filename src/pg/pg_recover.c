@@ -42,11 +42,11 @@ typedef struct Replay
 	const IqdbPgEntry *entries; /* all entries behind the snapshot */
 	uint32		count;
 	uint64		base;			/* journal number of entries[0] */
-	uint64		base_hash;
 	uint32		hashed;			/* entries hashed so far ... */
 	uint64		hash;			/* ... to this */
 	bool	   *covered;
 	HTAB	   *last;
+	uint64		removed;		/* rows removed whose slots the engine may still hold */
 	uint64		replayed;
 	bool		parted;			/* a frame did not agree with the journal: the rest is of another history */
 } Replay;
@@ -58,6 +58,31 @@ is_last(const Replay *replay, uint32 i)
 	LastEntry  *last = hash_search(replay->last, &id, HASH_FIND, NULL);
 
 	return last != NULL && last->number == i;
+}
+
+/*
+ * Puts a row, or makes it known (vector NULL). Want of room is no last word while removed rows hold slots: the engine lets
+ * go of them first. Nobody else has the arena yet. No jumps here.
+ */
+static IqdbStatus
+put_replayed(Replay *replay, uint64 id, const float *vector, IqdbError *error)
+{
+	IqdbIndex  *index = &replay->arena->index;
+	uint32		dimension = index->store.header->options.dimension;
+
+	for (;;)
+	{
+		IqdbStatus	status;
+
+		iqdb_index_tidy(index);
+		status = vector != NULL ? iqdb_index_put(index, iqdb_id_u64(id), vector, dimension, NULL, 0, NULL, error) :
+			iqdb_index_put_known(index, iqdb_id_u64(id), error);
+
+		if (!iqdb_pg_is_want_of_room(status) || replay->removed == 0)
+			return status;
+		replay->removed = 0;
+		IQDB_TRY(iqdb_index_maintain(index, IQDB_MAINTAIN_VACUUM, error));
+	}
 }
 
 /* One frame of the log: applied if the journal has the same entry at the same place of the same history. No jumps here. */
@@ -98,18 +123,15 @@ replay_frame(void *arg, const IqdbLogFrame *frame, IqdbError *error)
 
 			/* the body is not aligned; the log buffer is not in use yet and has room for the longest vector */
 			memcpy(vector, frame->body + 8, dimension * sizeof(float));
-			iqdb_index_tidy(&arena->index);
-			IQDB_TRY(iqdb_index_put(&arena->index, iqdb_id_u64(id), vector, dimension, NULL, 0, NULL, error));
+			IQDB_TRY(put_replayed(replay, id, vector, error));
 		}
 	}
 	else if (frame->type == IQDB_PG_FRAME_KNOWN && entry->op == IQDB_PG_OP_INSERT)
 	{
 		if (is_last(replay, i))
-			IQDB_TRY(iqdb_index_put_known(&arena->index, iqdb_id_u64(id), error));
+			IQDB_TRY(put_replayed(replay, id, NULL, error));
 	}
-	else if (frame->type == IQDB_PG_FRAME_REMOVE && entry->op == IQDB_PG_OP_DELETE)
-		iqdb_index_remove(&arena->index, iqdb_id_u64(id), NULL);
-	else
+	else if (frame->type != IQDB_PG_FRAME_REMOVE || entry->op != IQDB_PG_OP_DELETE)
 		return IQDB_OK;
 	replay->covered[i] = true;
 	replay->replayed++;
@@ -173,43 +195,49 @@ index_last_entries(const IqdbPgEntry *entries, uint32 count)
 	return table;
 }
 
+/*
+ * Removes what the journal removes at last. An entry says what becomes of its TID whatever came before, so the removals can
+ * go first: a full index that has lost rows since gets their room back before others want it.
+ */
+static void
+apply_removals(Replay *replay)
+{
+	for (uint32 i = 0; i < replay->count; i++)
+	{
+		bool		removed;
+
+		CHECK_FOR_INTERRUPTS();
+		if (replay->entries[i].op != IQDB_PG_OP_DELETE || !is_last(replay, i))
+			continue;
+		iqdb_index_remove(&replay->arena->index, iqdb_id_u64(iqdb_pg_entry_id(&replay->entries[i])), &removed);
+		replay->removed += removed;
+	}
+}
+
 /* What the log did not bring, from the table. */
 static IqdbStatus
 fetch_uncovered(Relation index, Relation heap, Replay *replay, uint64 *fetched_out, IqdbError *error)
 {
 	IqdbPgFetch *fetch = NULL;
 	MemoryContext row = AllocSetContextCreate(CurrentMemoryContext, "iqdb fetch", ALLOCSET_DEFAULT_SIZES);
-	IqdbPgArena *arena = replay->arena;
-	uint32		dimension = arena->index.store.header->options.dimension;
 	IqdbStatus	status = IQDB_OK;
 
 	*fetched_out = 0;
 	for (uint32 i = 0; i < replay->count && status == IQDB_OK; i++)
 	{
 		const IqdbPgEntry *entry = &replay->entries[i];
-		IqdbId		id = iqdb_id_u64(iqdb_pg_entry_id(entry));
 		MemoryContext saved;
 		ItemPointerData tid;
-		const float *vector;
 
-		if (replay->covered[i] || entry->op == IQDB_PG_OP_EPOCH || !is_last(replay, i))
+		if (replay->covered[i] || entry->op != IQDB_PG_OP_INSERT || !is_last(replay, i))
 			continue;
-		if (entry->op == IQDB_PG_OP_DELETE)
-		{
-			iqdb_index_remove(&arena->index, id, NULL);
-			continue;
-		}
 		CHECK_FOR_INTERRUPTS();
 		if (fetch == NULL)
 			fetch = iqdb_pg_fetch_begin(index, heap);
 		iqdb_pg_number_tid(iqdb_pg_entry_id(entry), &tid);
 		saved = MemoryContextSwitchTo(row);
-		vector = iqdb_pg_fetch(fetch, &tid);
+		status = put_replayed(replay, iqdb_pg_entry_id(entry), iqdb_pg_fetch(fetch, &tid), error);
 		MemoryContextSwitchTo(saved);
-		iqdb_index_tidy(&arena->index);
-		status = vector != NULL ?
-			iqdb_index_put(&arena->index, id, vector, dimension, NULL, 0, NULL, error) :
-			iqdb_index_put_known(&arena->index, id, error);
 		MemoryContextReset(row);
 		(*fetched_out)++;
 	}
@@ -235,10 +263,12 @@ replay_from(Relation index, Relation heap, IqdbPgArena *arena, const IqdbPgMeta 
 	if (replay.entries == NULL)
 		return iqdb_fail(error, IQDB_ERR_STATE, "the journal does not reach back to the snapshot");
 	replay.base = from->number;
-	replay.base_hash = replay.hash = from->hash;
+	replay.hash = from->hash;
 	replay.covered = palloc0(Max(replay.count, 1) * sizeof(bool));
 	replay.last = index_last_entries(replay.entries, replay.count);
+	iqdb_pg_note_lsn(index, arena, end.block);
 
+	apply_removals(&replay);
 	status = replay.count == 0 ? IQDB_OK :
 		iqdb_pg_log_replay(MyDatabaseId, &meta->generation, from->number, replay_frame, &replay, error);
 	if (status == IQDB_OK)
@@ -269,9 +299,16 @@ snapshot_fits(Relation index, const IqdbPgSnapshotInfo *info)
 	return false;
 }
 
+/* Says why a snapshot is not used; an error where the user wants damage to be one. */
 static void
-refuse_corruption(Relation index, const char *path, const IqdbError *error)
+refuse(Relation index, const char *path, IqdbStatus status, const IqdbError *error)
 {
+	if (status != IQDB_ERR_CORRUPT && status != IQDB_ERR_VERSION)
+	{
+		ereport(LOG, (errmsg("iqdb: snapshot \"%s\" of index \"%s\" is refused: %s", path,
+							 RelationGetRelationName(index), iqdb_pg_error_text(error))));
+		return;
+	}
 	ereport(iqdb_on_corruption == IQDB_PG_CORRUPTION_ERROR ? ERROR : LOG,
 			(errcode(ERRCODE_INDEX_CORRUPTED),
 			 errmsg("iqdb: snapshot \"%s\" of index \"%s\" is damaged: %s", path, RelationGetRelationName(index),
@@ -280,7 +317,46 @@ refuse_corruption(Relation index, const char *path, const IqdbError *error)
 			 errhint("REINDEX the index, or set iqdb.on_corruption to rebuild.")));
 }
 
-/* Makes an arena from own files; NULL with *status IQDB_OK if none will do. */
+/*
+ * Makes an arena from one snapshot and what came after it. The arena gets the form that the snapshot was built in: options
+ * that ALTER INDEX has changed since are for the next REINDEX. NULL with *status if that is not possible.
+ */
+static IqdbPgArena *
+recover_from_snapshot(Relation index, Relation heap, const IqdbPgMeta *meta, IqdbIndexOptions options, bool avoid_shm,
+					  const IqdbPgSnapshotInfo *info, IqdbStatus *status, IqdbError *error)
+{
+	IqdbIndexOptions built;
+	IqdbPgArena *arena;
+
+	*status = iqdb_pg_snapshot_options(info, &built, error);
+	if (*status == IQDB_OK && !iqdb_index_options_as_built(&options, &built))
+		*status = iqdb_fail(error, IQDB_ERR_CONFIG, "it is of an index of other dimensions, metric or method");
+	if (*status != IQDB_OK)
+		return NULL;
+	arena = iqdb_pg_arena_create(index, meta, &options, false, avoid_shm, (double) info->rows, error);
+	if (arena == NULL)
+	{
+		/* no folder to make it in is want of room, and no fault of the snapshot */
+		*status = error->code == IQDB_ERR_IO ? IQDB_ERR_NO_SPACE : error->code;
+		return NULL;
+	}
+	*status = iqdb_pg_snapshot_load(arena, info, error);
+	if (*status == IQDB_OK)
+	{
+		arena->shared->loaded_rows = iqdb_index_live_count(&arena->index);
+		IQDB_PG_FAIL_POINT("loaded");
+		*status = replay_from(index, heap, arena, meta, &info->replay_from, error);
+	}
+	if (*status == IQDB_OK)
+		return arena;
+	iqdb_pg_arena_discard(arena);
+	return NULL;
+}
+
+/*
+ * Makes an arena from own files; NULL with *status IQDB_OK if none will do. Whatever is wrong with a file, the next one is
+ * tried, and the table at last: only a cancel and want of room are returned, which would end those as well.
+ */
 static IqdbPgArena *
 recover_from_files(Relation index, Relation heap, const IqdbPgMeta *meta, const IqdbIndexOptions *options,
 				   bool avoid_shm, IqdbStatus *status, IqdbError *error)
@@ -303,20 +379,8 @@ recover_from_files(Relation index, Relation heap, const IqdbPgMeta *meta, const 
 		CHECK_FOR_INTERRUPTS();
 		if (!snapshot_fits(index, &list[i]))
 			continue;
-		arena = iqdb_pg_arena_create(index, meta, options, false, avoid_shm, (double) list[i].rows, error);
-		if (arena == NULL)
-		{
-			*status = error->code;
-			return NULL;
-		}
-		*status = iqdb_pg_snapshot_load(arena, &list[i], error);
-		if (*status == IQDB_OK)
-		{
-			arena->shared->loaded_rows = iqdb_index_live_count(&arena->index);
-			IQDB_PG_FAIL_POINT("loaded");
-			*status = replay_from(index, heap, arena, meta, &list[i].replay_from, error);
-		}
-		if (*status == IQDB_OK)
+		arena = recover_from_snapshot(index, heap, meta, *options, avoid_shm, &list[i], status, error);
+		if (arena != NULL)
 		{
 			IqdbPgShared *shared = arena->shared;
 
@@ -326,11 +390,9 @@ recover_from_files(Relation index, Relation heap, const IqdbPgMeta *meta, const 
 			pg_atomic_write_u64(&shared->snapshot_bytes, list[i].bytes);
 			return arena;
 		}
-		iqdb_pg_arena_discard(arena);
-		if (*status == IQDB_ERR_CORRUPT || *status == IQDB_ERR_VERSION)
-			refuse_corruption(index, list[i].path, error);
-		else if (*status != IQDB_ERR_STATE && *status != IQDB_ERR_IO)
+		if (*status == IQDB_ERR_CANCELLED || iqdb_pg_is_want_of_room(*status))
 			return NULL;
+		refuse(index, list[i].path, *status, error);
 		*status = IQDB_OK;
 	}
 	return NULL;
@@ -367,6 +429,8 @@ rebuild(Relation index, Relation heap, const IqdbPgMeta *meta, const IqdbIndexOp
 	shared->applied = is_private ? iqdb_pg_journal_origin(meta) : iqdb_pg_journal_end_position(index, meta->tail_hint);
 	pg_atomic_write_u64(&shared->applied_number, shared->applied.number);
 	pg_atomic_write_u64(&shared->applied_block, shared->applied.block);
+	if (!is_private)
+		iqdb_pg_note_lsn(index, arena, shared->applied.block);
 	*status = iqdb_pg_visit_table(index, heap, put_row, arena, error);
 	IQDB_PG_FAIL_POINT("rebuilt");
 	if (*status == IQDB_OK)
@@ -408,6 +472,8 @@ iqdb_pg_recover(Relation index, Relation heap, IqdbPgMeta *meta, IqdbError *erro
 	instr_time	start;
 	instr_time	end;
 
+	/* a search is told by iqdb_pg_search_params */
+	options.probes = 0;
 	INSTR_TIME_SET_CURRENT(start);
 	if (meta->flags & IQDB_PG_META_INIT)
 		iqdb_pg_journal_adopt_init(index, meta);

@@ -121,12 +121,10 @@ static void
 start_cursor(IndexScanDesc scan, IqdbScan *state, IqdbPgArena *arena)
 {
 	uint32		dimension = arena->index.store.header->options.dimension;
-	IqdbSearchParams params = {0};
+	IqdbSearchParams params = iqdb_pg_search_params(scan->indexRelation);
 	IqdbError	error = {0};
 
 	iqdb_pg_view(&state->view, arena);
-	params.ef = (uint32) iqdb_hnsw_ef_search;
-	params.probes = (uint32) iqdb_ivf_probes;
 	params.zero_last = state->zero_is_nan;
 	iqdb_pg_check(iqdb_cursor_open(&state->view.index, query_vector(scan, state, dimension), dimension, &params,
 								   &state->cursor, &error), &error, scan->indexRelation);

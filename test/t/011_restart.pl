@@ -18,6 +18,10 @@ my @methods = methods($node);
 my $method;
 my $t;
 
+# The own files that were there when the server was stopped.
+my @files_at_stop;
+sub files_of_down { return grep { -e $_ } @files_at_stop }
+
 sub opened
 {
 	my ($offset) = @_;
@@ -32,6 +36,7 @@ sub after_restart
 {
 	my ($what, $while_down, %args) = @_;
 
+	@files_at_stop = (files_of('snap'), files_of('log'));
 	if ($args{crash}) { kill_server($node) }
 	else { $node->stop($args{mode} // 'fast') }
 	$while_down->() if $while_down;
@@ -270,6 +275,59 @@ SQL
 	is(scalar(grep { /@{[one($node, "SELECT generation FROM iqdb_index_stats('u_${method}_v')")]}/ } own_files($node)), 0,
 		"$method: an unlogged index has no own files");
 	$node->safe_psql('postgres', "DROP TABLE u_$method, other_$method");
+
+	# ---- options that ALTER INDEX changes: what is built goes on as it is, and the next REINDEX takes them ----
+	my %options = (iqdb_flat => [ 'quantization = sq8', 'vectors = memory' ],
+		iqdb_hnsw => [ 'm = 4', 'm = 100', 'quantization = none', 'quantization = bq', 'ef_construction = 300' ],
+		iqdb_ivf => [ 'lists = 7', 'quantization = pq', 'quantization = none', 'pq_subvectors = 4', 'probes = 900000' ]);
+	for my $option (@{ $options{$method} })
+	{
+		my $name = $option =~ s/ =.*//r;
+		$node->safe_psql('postgres', "SELECT iqdb_flush('${t}_v'); ALTER INDEX ${t}_v SET ($option)");
+		my $form = one($node, "SELECT quantization, lists FROM iqdb_index_stats('${t}_v')");
+		add_rows(3);
+		($opened) = after_restart("$method: SET ($option)");
+		is($opened->{rebuilt}, 0, "$method: SET ($option) rebuilds nothing");
+		is(one($node, "SELECT quantization, lists FROM iqdb_index_stats('${t}_v')"), $form, "$method: SET ($option): the form stays");
+		$node->safe_psql('postgres', "SELECT iqdb_flush('${t}_v')");
+		after_restart("$method: SET ($option), files gone", sub { remove_tree("$top/iqdb") });
+		# together with the others it may be impossible; that is said by REINDEX, and by nobody else
+		my (undef, undef, $err) = $node->psql('postgres', "REINDEX INDEX ${t}_v");
+		unlike($err, qr/ERROR(?!.*(must be|not possible))/, "$method: SET ($option): REINDEX takes it, or says why not");
+		$node->safe_psql('postgres', "ALTER INDEX ${t}_v RESET ($name); REINDEX INDEX ${t}_v");
+	}
+	# a column may lose its dimension under an index
+	$node->safe_psql('postgres', "ALTER TABLE $t ALTER v TYPE iqvector");
+	for my $turn ('at once', 'after a restart', 'from the table')
+	{
+		after_restart("$method: without a dimension, $turn", sub { remove_tree("$top/iqdb") if $turn =~ /table/ }) if $turn ne 'at once';
+		add_rows(5);
+		$node->safe_psql('postgres', "DELETE FROM $t WHERE id % 50 = 8");
+		$node->safe_psql('postgres', "VACUUM $t");
+		agree($node, "$method: without a dimension, $turn", table => $t, method => $method);
+		sql_fails($node, "INSERT INTO $t (v) VALUES ('[1,2]');", '22000', 'expected 6 dimensions, not 2', "$method: another dimension, $turn");
+	}
+	$node->safe_psql('postgres', "ALTER TABLE $t ALTER v TYPE iqvector(6)");
+
+	# ---- what is no file has the name of one: it is not waited for ----
+	for my $kind (qw(pipe folder))
+	{
+		$node->safe_psql('postgres', "SELECT iqdb_flush('${t}_v')");
+		add_rows(5);
+		($opened, $log) = after_restart("$method: a $kind for each own file", sub {
+			for my $path (files_of_down())
+			{
+				unlink $path;
+				$kind eq 'pipe' ? system_or_bail('mkfifo', $path) : mkdir $path;
+			}
+		});
+		is($opened->{rebuilt}, one($node, "SELECT count(*) FROM $t"), "$method: a $kind for each own file: the table was read");
+		like($log, qr/snapshot "\S+" is refused: .*(Invalid argument|Is a directory)/, "$method: a $kind: the log says so");
+		$node->safe_psql('postgres', "SELECT iqdb_flush('${t}_v')");
+		add_rows(5);
+		$node->safe_psql('postgres', "SELECT iqdb_flush('${t}_v')");
+		is(scalar(grep { !-f $_ } files_of('snap'), files_of('log')), 0, "$method: a $kind: it goes with the next snapshots");
+	}
 
 	# ---- compressed snapshots ----
 	for my $compression ('lz4', 'zstd')

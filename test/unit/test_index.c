@@ -531,6 +531,57 @@ loading_rejects_another_shape_and_a_used_index(void **state)
 	world_close(&world);
 }
 
+/* A host learns from a snapshot what it was built with, and loads it whatever it would build now. */
+static void
+stored_options_are_told_and_win(void **state)
+{
+	World             world;
+	IqdbIndexOptions  built;
+	IqdbIndexOptions  wanted;
+	MemorySnapshot    snapshot;
+	IqdbSectionSource source;
+	IqdbError         err;
+
+	(void) state;
+	world_open(&world, IQDB_METRIC_L2, SEED, 50);
+	put_random(&world);
+	memory_snapshot_init(&snapshot);
+	save(&world.memory.index, &snapshot);
+	source = memory_snapshot_source(&snapshot);
+	assert_int_equal(iqdb_index_load_options(&source, &built, &err), IQDB_OK);
+	assert_memory_equal(&built, &world.memory.index.store.header->options, sizeof(built));
+	snapshot.bytes[1][0] ^= 1;
+	source = memory_snapshot_source(&snapshot);
+	assert_int_equal(iqdb_index_load_options(&source, &built, &err), IQDB_ERR_CORRUPT);
+	memory_snapshot_free(&snapshot);
+	world_close(&world);
+
+	built = iqdb_index_options_default(IQDB_ENGINE_IVF, 16, IQDB_METRIC_L2);
+	built.lists = 50;
+	wanted = built;
+	wanted.lists = 100;
+	wanted.quantization = IQDB_QUANTIZATION_PQ;
+	wanted.pq_subvectors = 4;
+	wanted.training_sample = 1000;
+	wanted.probes = 40;
+	wanted.vectors = IQDB_VECTORS_DISK;
+	assert_true(iqdb_index_options_as_built(&wanted, &built));
+	assert_int_equal(wanted.lists, 50);
+	assert_int_equal(wanted.quantization, built.quantization);
+	assert_int_equal(wanted.pq_subvectors, 0);
+	assert_int_equal(wanted.training_sample, 1000);
+	assert_int_equal(wanted.probes, 40);
+	assert_int_equal(wanted.vectors, IQDB_VECTORS_DISK);
+	/* what cannot go together with the form gives way, but for the place of vectors */
+	wanted.probes = 51;
+	assert_true(iqdb_index_options_as_built(&wanted, &built));
+	assert_int_equal(iqdb_index_options_check(&wanted, NULL), IQDB_OK);
+	assert_int_equal(wanted.probes, built.probes);
+	assert_int_equal(wanted.vectors, IQDB_VECTORS_DISK);
+	wanted.dimension++;
+	assert_false(iqdb_index_options_as_built(&wanted, &built));
+}
+
 static void
 a_failing_sink_ends_the_save(void **state)
 {
@@ -693,6 +744,7 @@ main(void)
 		cmocka_unit_test(a_second_view_of_the_arena_sees_the_same_index),
 		cmocka_unit_test(cancel_ends_long_work_between_stretches),
 		cmocka_unit_test(loading_rejects_another_shape_and_a_used_index),
+		cmocka_unit_test(stored_options_are_told_and_win),
 		cmocka_unit_test(a_failing_sink_ends_the_save),
 		cmocka_unit_test(loading_believes_nothing),
 		cmocka_unit_test(loading_rejects_rows_that_cannot_be),

@@ -46,8 +46,9 @@ fits_off_t(uint64_t offset, size_t size)
 static int
 posix_open(void *arg, const char *path, unsigned flags, intptr_t *handle_out)
 {
-	int mode = O_CLOEXEC | O_NOCTTY;
-	int fd;
+	int         mode = O_CLOEXEC | O_NOCTTY | O_NONBLOCK;
+	int         fd;
+	struct stat st;
 
 	(void) arg;
 	mode |= (flags & IQDB_IO_WRITE) ? O_RDWR : O_RDONLY;
@@ -59,6 +60,12 @@ posix_open(void *arg, const char *path, unsigned flags, intptr_t *handle_out)
 	RETRY(fd, open(path, mode, S_IRUSR | S_IWUSR | S_IRGRP));
 	if (fd < 0)
 		return errno;
+	/* something else may have the name, a pipe say: opening that must not wait, nor succeed */
+	if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode))
+	{
+		(void) close(fd);
+		return S_ISDIR(st.st_mode) ? EISDIR : EINVAL;
+	}
 	*handle_out = (intptr_t) fd + 1;
 	return 0;
 }

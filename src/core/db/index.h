@@ -151,6 +151,20 @@ typedef struct IqdbSectionSource
 IqdbStatus iqdb_index_save(IqdbIndex *index, IqdbSectionSink *sink, IqdbError *err) IQDB_MUST_CHECK;
 IqdbStatus iqdb_index_load(IqdbIndex *index, IqdbSectionSource *source, IqdbError *err) IQDB_MUST_CHECK;
 
+/*
+ * The options that a snapshot's index had: for a host that must format an index before it can load. Reads the beginning of
+ * section ROWS, so the load that follows needs a source of its own. Errors: CORRUPT, VERSION, those of the source.
+ */
+IqdbStatus iqdb_index_load_options(IqdbSectionSource *source, IqdbIndexOptions *options_out,
+								   IqdbError *err) IQDB_MUST_CHECK;
+
+/*
+ * Lets wanted options take the form of an index that was built with other ones: what decides the shape of stored rows and
+ * of the engine's part is taken from `built`, all else stays as wanted where the two can go together. Dimension, metric
+ * and engine must agree already: false if they do not.
+ */
+bool iqdb_index_options_as_built(IqdbIndexOptions *wanted, const IqdbIndexOptions *built);
+
 /* Verifies store and engine: id map, chains, counts, sequences, padding, engine's invariants. One call per breach. */
 IqdbStatus iqdb_index_check(IqdbIndex *index, IqdbFinding finding, void *arg, IqdbError *err) IQDB_MUST_CHECK;
 

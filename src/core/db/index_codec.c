@@ -104,6 +104,26 @@ same_shape(const IqdbIndexOptions *a, const IqdbIndexOptions *b)
 		   a->pq_subvectors == b->pq_subvectors;
 }
 
+bool
+iqdb_index_options_as_built(IqdbIndexOptions *wanted, const IqdbIndexOptions *built)
+{
+	uint32_t vectors = wanted->vectors;
+
+	if (wanted->dimension != built->dimension || wanted->metric != built->metric || wanted->engine != built->engine)
+		return false;
+	wanted->quantization = built->quantization;
+	wanted->m = built->m;
+	wanted->lists = built->lists;
+	wanted->pq_subvectors = built->pq_subvectors;
+	if (iqdb_index_options_check(wanted, NULL) != IQDB_OK)
+	{
+		/* such as more probes than there are lists */
+		*wanted = *built;
+		wanted->vectors = vectors;
+	}
+	return true;
+}
+
 /* ---- saving ---- */
 
 typedef struct RowsSave
@@ -382,13 +402,12 @@ all_zero(const unsigned char *bytes, size_t length)
 	return true;
 }
 
+/* Reads the header of the rows, and takes the options out of it. */
 static IqdbStatus
-load_header(RowsLoad *load, IqdbError *err)
+read_header(IqdbSectionSource *source, unsigned char bytes[IQDB_ROWS_HEADER_SIZE], IqdbIndexOptions *options_out,
+			IqdbError *err)
 {
-	unsigned char    bytes[IQDB_ROWS_HEADER_SIZE];
-	IqdbIndexOptions options;
-
-	IQDB_TRY(source_read(load, bytes, sizeof(bytes), err));
+	IQDB_TRY(source->read(source->arg, IQDB_SECTION_ROWS, bytes, IQDB_ROWS_HEADER_SIZE, err));
 	if (memcmp(bytes, IQDB_ROWS_MAGIC, 8) != 0)
 		return corrupt(0, "bad magic", err);
 	if (iqdb_load_u32(bytes + IQDB_ROWS_AT_VERSION) != IQDB_ROWS_VERSION)
@@ -398,7 +417,25 @@ load_header(RowsLoad *load, IqdbError *err)
 		return corrupt(IQDB_ROWS_AT_HEADER_LENGTH, "bad header length", err);
 	if (!all_zero(bytes + IQDB_ROWS_AT_ZERO, IQDB_ROWS_HEADER_SIZE - IQDB_ROWS_AT_ZERO))
 		return corrupt(IQDB_ROWS_AT_ZERO, "unused bytes are not zero", err);
-	IQDB_TRY(iqdb_index_options_decode(bytes + IQDB_ROWS_AT_OPTIONS, &options, err));
+	return iqdb_index_options_decode(bytes + IQDB_ROWS_AT_OPTIONS, options_out, err);
+}
+
+IqdbStatus
+iqdb_index_load_options(IqdbSectionSource *source, IqdbIndexOptions *options_out, IqdbError *err)
+{
+	unsigned char bytes[IQDB_ROWS_HEADER_SIZE];
+
+	return read_header(source, bytes, options_out, err);
+}
+
+static IqdbStatus
+load_header(RowsLoad *load, IqdbError *err)
+{
+	unsigned char    bytes[IQDB_ROWS_HEADER_SIZE];
+	IqdbIndexOptions options;
+
+	IQDB_TRY(read_header(load->source, bytes, &options, err));
+	load->at += IQDB_ROWS_HEADER_SIZE;
 	if (!same_shape(&options, &load->index->store.header->options))
 		return iqdb_fail(err, IQDB_ERR_CONFIG, "stored rows are of an index of another shape");
 	load->horizon = iqdb_load_u64(bytes + IQDB_ROWS_AT_NEXT_SEQUENCE);
