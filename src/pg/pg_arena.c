@@ -12,6 +12,7 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "common/file_perm.h"
@@ -19,6 +20,8 @@
 #include "miscadmin.h"
 #include "storage/fd.h"
 #include "utils/memutils.h"
+
+#include "core/base/machine.h"
 
 #include "pg/pg_arena_private.h"
 #include "pg/pg_compat.h"
@@ -31,19 +34,66 @@
 /* Left free in the first folder beside what an index is expected to need. */
 #define SHM_ROOM_SPARE (UINT64CONST(4) * 1024 * 1024)
 
+/* So long a look at the limits of the machine, or container, is believed. */
+#define MACHINE_SECONDS 10
+
 static IqdbPgArena *arenas;
 static MemoryContext arena_context;
 
 /* ---- memory of a mapping ---- */
+
+/* Bytes all arenas may use together. The machine's, or container's, memory may change: it is asked for now and then. */
+static uint64
+memory_limit(void)
+{
+	static uint64 machine;
+	static time_t asked;
+	time_t		now;
+
+	if (iqdb_memory_limit != 0)
+		return (uint64) iqdb_memory_limit * 1024 * 1024;
+	now = time(NULL);
+	if (machine == 0 || now < asked || now - asked > MACHINE_SECONDS)
+	{
+		machine = iqdb_machine_memory("");
+		asked = now;
+	}
+	return machine;
+}
 
 uint64
 iqdb_pg_arena_limit(void)
 {
 	uint64		limit = (uint64) iqdb_arena_limit * 1024 * 1024;
 
-	if (limit == 0)
-		limit = (uint64) sysconf(_SC_PHYS_PAGES) * (uint64) sysconf(_SC_PAGESIZE);
-	return limit;
+	return limit == 0 ? memory_limit() : Min(limit, memory_limit());
+}
+
+/*
+ * Takes bytes of the memory of all arenas together. The sum in shared memory only grows, and is put right by a look at the
+ * files when it seems to pass the limit: so arenas may come and go, and be removed by others, without a word here.
+ */
+static bool
+take_memory(uint64 bytes)
+{
+	static time_t refused;		/* when a look at the files said no */
+	pg_atomic_uint64 *sum = &iqdb_pg_registry()->memory;
+	uint64		seen = pg_atomic_add_fetch_u64(sum, (int64) bytes);
+	uint64		real;
+
+	if (seen <= memory_limit())
+		return true;
+	if (time(NULL) != refused)
+	{
+		real = iqdb_pg_arena_memory();
+		/* if somebody else has put it right meanwhile, his number will do */
+		(void) pg_atomic_compare_exchange_u64(sum, &seen, real + bytes);
+		if (real + bytes <= memory_limit())
+			return true;
+		refused = time(NULL);
+	}
+	pg_atomic_sub_fetch_u64(sum, (int64) bytes);
+	return false;
 }
 
 static bool
@@ -101,9 +151,18 @@ static IqdbStatus
 commit_blocks(void *arg, uint64_t offset, uint64_t length, IqdbError *err)
 {
 	IqdbPgArena *entry = arg;
+	IqdbStatus	status;
 
 	entry->vectors_full = false;
-	return grow_file(entry->path, entry->device, entry->inode, offset, length, err);
+	entry->all_full = !take_memory(length);
+	if (entry->all_full)
+		return iqdb_fail(err, IQDB_ERR_LIMIT,
+						 "%llu more bytes would pass the memory limit of all indexes together, %llu bytes",
+						 (unsigned long long) length, (unsigned long long) memory_limit());
+	status = grow_file(entry->path, entry->device, entry->inode, offset, length, err);
+	if (status != IQDB_OK)
+		pg_atomic_sub_fetch_u64(&iqdb_pg_registry()->memory, (int64) length);
+	return status;
 }
 
 /* Whoever maps the file finds a hole there, and does not look. */
@@ -118,6 +177,8 @@ release_blocks(void *arg, uint64_t offset, uint64_t length)
 		return false;
 	released = fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t) offset, (off_t) length) == 0;
 	close(fd);
+	if (released)
+		pg_atomic_sub_fetch_u64(&iqdb_pg_registry()->memory, (int64) length);
 	return released;
 }
 
@@ -233,7 +294,7 @@ map_vectors(IqdbPgArena *entry)
 
 	if (header->paged_region == IQDB_ARENA_NO_REGION)
 		return true;
-	iqdb_pg_arena_vectors_path(entry->vectors_path, entry->path);
+	strlcpy(entry->vectors_path, entry->shared->vectors_path, sizeof(entry->vectors_path));
 	fd = open(entry->vectors_path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
 	if (fd < 0)
 		return false;
@@ -298,20 +359,37 @@ map_entry(IqdbPgArena *entry, IqdbPgState wanted)
 	return false;
 }
 
-static IqdbPgArena *
-map_in_state(uint32 relation_number, const IqdbPgGeneration *generation, IqdbPgState wanted)
+/* An arena that is wanted, and where it was found. */
+typedef struct Wanted
 {
-	(void) iqdb_pg_registry();
-	for (int choice = 0; iqdb_pg_arena_folder(choice) != NULL; choice++)
-	{
-		IqdbPgArena *entry = new_entry(relation_number, generation);
+	uint32		relation_number;
+	const IqdbPgGeneration *generation;
+	IqdbPgState state;
+	IqdbPgArena *found;
+} Wanted;
 
-		iqdb_pg_arena_path(entry->path, choice, MyDatabaseId, relation_number, generation);
-		entry->fallback = choice > 0;
-		if (map_entry(entry, wanted))
-			return entry;
-	}
-	return NULL;
+static bool
+map_in_folder(const char *folder, void *arg)
+{
+	Wanted	   *wanted = arg;
+	IqdbPgArena *entry = new_entry(wanted->relation_number, wanted->generation);
+
+	iqdb_pg_arena_path(entry->path, folder, MyDatabaseId, wanted->relation_number, wanted->generation);
+	entry->fallback = iqdb_pg_arena_on_disk(folder);
+	if (map_entry(entry, wanted->state))
+		wanted->found = entry;
+	return wanted->found == NULL;
+}
+
+/* It may have been made when iqdb.arena_directory named another folder. */
+static IqdbPgArena *
+map_in_state(uint32 relation_number, const IqdbPgGeneration *generation, IqdbPgState state)
+{
+	Wanted		wanted = {relation_number, generation, state, NULL};
+
+	if (iqdb_pg_made(MyDatabaseId, relation_number))
+		iqdb_pg_arena_visit_folders(map_in_folder, &wanted);
+	return wanted.found;
 }
 
 IqdbPgArena *
@@ -395,6 +473,8 @@ create_vectors(IqdbPgArena *entry, const char *path, const uint64 *reserves)
 	bool		ok;
 
 	iqdb_pg_arena_vectors_path(entry->vectors_path, path);
+	if (!iqdb_pg_arena_note_folder(iqdb_pg_vectors_folder()))
+		return false;
 	(void) mkdir(IQDB_PG_DISK_FOLDER, pg_dir_create_mode);
 	(void) unlink(entry->vectors_path);
 	fd = open(entry->vectors_path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, pg_file_create_mode);
@@ -427,6 +507,7 @@ fill_shared(IqdbPgArena *entry, Relation index, bool is_private)
 	shared->generation = entry->generation;
 	shared->database = MyDatabaseId;
 	shared->relation_number = entry->relation_number;
+	strlcpy(shared->vectors_path, entry->vectors_path, sizeof(shared->vectors_path));
 	shared->vectors_device = entry->vectors_device;
 	shared->vectors_inode = entry->vectors_inode;
 	shared->permanent = !is_private && index->rd_rel->relpersistence == RELPERSISTENCE_PERMANENT;
@@ -450,12 +531,12 @@ fill_shared(IqdbPgArena *entry, Relation index, bool is_private)
 
 /* One attempt in one folder: path is the name it is to get. Raises nothing. */
 static IqdbStatus
-create_in(IqdbPgArena *entry, const char *path, const IqdbIndexOptions *options, const uint64 *reserves, uint64 size,
-		  uint64 limit, IqdbError *error)
+create_in(IqdbPgArena *entry, const char *folder, const char *path, const IqdbIndexOptions *options,
+		  const uint64 *reserves, uint64 size, uint64 limit, IqdbError *error)
 {
 	if (entry->is_private)
 		IQDB_TRY(iqdb_arena_private_create(&entry->arena, size, error));
-	else if (!create_file(entry, size))
+	else if (!iqdb_pg_arena_note_folder(folder) || !create_file(entry, size))
 		return iqdb_fail_io(error, errno, entry->path, "create");
 	else if (iqdb_index_options_on_disk(options) && !create_vectors(entry, path, reserves))
 		return iqdb_fail_io(error, errno, entry->vectors_path, "create");
@@ -510,14 +591,14 @@ iqdb_pg_arena_create(Relation index, const IqdbPgMeta *meta, const IqdbIndexOpti
 		entry->is_made_here = true;
 		if (!is_private)
 		{
-			iqdb_pg_arena_path(path, choice, MyDatabaseId, entry->relation_number, &meta->generation);
+			iqdb_pg_arena_path(path, iqdb_pg_arena_folder(choice), MyDatabaseId, entry->relation_number, &meta->generation);
 			snprintf(entry->path, sizeof(entry->path), "%s" IQDB_PG_NEW_SUFFIX, path);
 		}
 		else
 			iqdb_pg_fork_path(iqdb_pg_rel_file(index), index->rd_backend, MAIN_FORKNUM, entry->path);
 		if (!is_private)
 			iqdb_pg_made_note(entry->database, entry->relation_number);
-		status = create_in(entry, path, &options, reserves, size, limit, error);
+		status = create_in(entry, iqdb_pg_arena_folder(choice), path, &options, reserves, size, limit, error);
 		if (status == IQDB_OK)
 			fill_shared(entry, index, is_private);
 		if (status == IQDB_OK && !is_private)
@@ -607,14 +688,12 @@ iqdb_pg_arena_end_of_transaction(void)
 
 /* Frees the blocks of the file of vectors, if it is the one that belongs to this arena. */
 static void
-punch_vectors(const char *arena_path, const IqdbPgShared *shared)
+punch_vectors(const IqdbPgShared *shared)
 {
-	char		path[MAXPGPATH];
 	struct stat st;
 	int			fd;
 
-	iqdb_pg_arena_vectors_path(path, arena_path);
-	fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+	fd = open(shared->vectors_path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
 	if (fd < 0)
 		return;
 	if (fstat(fd, &st) == 0 && same_file(&st, shared->vectors_device, shared->vectors_inode) && st.st_size > 0)
@@ -648,7 +727,7 @@ iqdb_pg_arena_punch(const char *path)
 			/* whoever is not the keeper holds a lock on the relation while it works, and we hold a stronger one */
 			for (uint32 i = 0; i < header->region_count && pg_atomic_read_u32(&shared->keeper_at_work) == 0; i++)
 				if (i == header->paged_region)
-					punch_vectors(path, shared);
+					punch_vectors(shared);
 				else if (i != IQDB_REGION_HEADERS && i != IQDB_REGION_HOST && header->regions[i].committed > 0)
 					(void) fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
 									 (off_t) header->regions[i].offset, (off_t) header->regions[i].committed);

@@ -11,12 +11,13 @@
  * by posix_fallocate before a byte is touched. It is never the durable copy. Arenas of temporary indexes are private
  * memory.
  *
- * Where the index's options put vectors on disk, they are a file of their own, mapped at the place of their region:
+ * Where the index's options put vectors on disk, they are a file of their own, mapped at the place of their region, in the
+ * folder of iqdb.vector_directory:
  *
  *     base/pgsql_tmp/pgsql_tmp.iqdb.<the same>.vectors
  *
- * Made before the arena gets its name, and removed with it; the arena knows its device and inode, and nobody maps an arena
- * without it. The server removes it at every start and leaves it out of base backups, as all of that folder.
+ * Made before the arena gets its name, and removed with it; the arena knows its path, device and inode, and nobody maps an
+ * arena without it. Of base/pgsql_tmp the server removes it at every start and leaves it out of base backups.
  */
 #ifndef IQDB_PG_ARENA_H
 #define IQDB_PG_ARENA_H
@@ -62,7 +63,8 @@ typedef struct IqdbPgShared
 	uint32		relation_number;
 	pg_atomic_uint32 state;		/* IqdbPgState */
 	pg_atomic_uint32 keeper_at_work;	/* the one process that needs no lock on the relation */
-	uint64		vectors_device; /* of the file of vectors, if there is one */
+	char		vectors_path[MAXPGPATH];	/* of the file of vectors, if there is one */
+	uint64		vectors_device;
 	uint64		vectors_inode;
 	uint32		permanent;		/* has own files: neither temporary nor unlogged */
 	int32		compression;	/* IqdbCompression of its snapshots, as the index's options said last */
@@ -117,6 +119,7 @@ typedef struct IqdbPgArena
 	char		vectors_path[MAXPGPATH];	/* of the file of vectors; empty: they are in the arena */
 	uint64		vectors_device;
 	uint64		vectors_inode;
+	bool		all_full;		/* it was the limit of all arenas that kept it from growing last */
 	bool		vectors_full;	/* it was this file that could not grow last */
 	IqdbArena	arena;
 	IqdbHost	host;			/* allocates from a context that lives as long as the process */
@@ -203,7 +206,7 @@ typedef void (*IqdbPgArenaVisit) (const char *path, Oid database, uint32 relatio
 								  const IqdbPgGeneration *generation, void *arg);
 extern void iqdb_pg_arena_visit(IqdbPgArenaVisit visit, void *arg);
 
-/* Bytes of memory one index may use, vectors on disk not counted: the setting, or the machine's memory. */
+/* Bytes of memory one index may use, vectors on disk not counted: its own limit, or that of all indexes together. */
 extern uint64 iqdb_pg_arena_limit(void);
 
 #endif

@@ -6,19 +6,25 @@
 #include "postgres.h"
 
 #include <dirent.h>
+#include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "common/file_perm.h"
 #include "miscadmin.h"
 #include "storage/fd.h"
 
 #include "pg/pg_arena_private.h"
+#include "pg/pg_files_private.h"
 #include "pg/pg_registry.h"
 #include "pg/pg_settings.h"
 
 #define SHM_FOLDER "/dev/shm"
 #define FALLBACK_PREFIX PG_TEMP_FILE_PREFIX "."
 #define VECTORS_SUFFIX ".vectors"
+
+/* The folders that the settings ever named, a line each: what lies there is found when they name others. */
+#define FOLDERS_FILE IQDB_PG_FOLDER "/arena_folders"
 
 /* ---- names ---- */
 
@@ -55,17 +61,29 @@ iqdb_pg_arena_folder(int choice)
 	}
 }
 
-void
-iqdb_pg_arena_path(char *path, int choice, Oid database, uint32 relation_number, const IqdbPgGeneration *generation)
+bool
+iqdb_pg_arena_on_disk(const char *path)
 {
-	snprintf(path, MAXPGPATH, "%s/%siqdb.%016llx.%016llx.%u.%u.%016llx%016llx", iqdb_pg_arena_folder(choice),
-			 choice == 1 ? FALLBACK_PREFIX : "",
+	return strncmp(path, IQDB_PG_DISK_FOLDER, strlen(IQDB_PG_DISK_FOLDER)) == 0;
+}
+
+void
+iqdb_pg_arena_path(char *path, const char *folder, Oid database, uint32 relation_number,
+				   const IqdbPgGeneration *generation)
+{
+	snprintf(path, MAXPGPATH, "%s/%siqdb.%016llx.%016llx.%u.%u.%016llx%016llx", folder,
+			 iqdb_pg_arena_on_disk(folder) ? FALLBACK_PREFIX : "",
 			 (unsigned long long) cluster_identity(), (unsigned long long) iqdb_pg_registry()->token,
 			 database, relation_number,
 			 (unsigned long long) generation->high, (unsigned long long) generation->low);
 }
 
-/* The file of vectors that belongs to an arena of this (final) name: always on disk, wherever the arena is. */
+const char *
+iqdb_pg_vectors_folder(void)
+{
+	return iqdb_vector_directory == NULL || iqdb_vector_directory[0] == '\0' ? IQDB_PG_DISK_FOLDER : iqdb_vector_directory;
+}
+
 void
 iqdb_pg_arena_vectors_path(char *path, const char *arena_path)
 {
@@ -74,10 +92,95 @@ iqdb_pg_arena_vectors_path(char *path, const char *arena_path)
 
 	if (strncmp(name, FALLBACK_PREFIX, strlen(FALLBACK_PREFIX)) == 0)
 		name += strlen(FALLBACK_PREFIX);
-	snprintf(path, MAXPGPATH, IQDB_PG_DISK_FOLDER "/" FALLBACK_PREFIX "%s" VECTORS_SUFFIX, name);
+	snprintf(path, MAXPGPATH, "%s/" FALLBACK_PREFIX "%s" VECTORS_SUFFIX, iqdb_pg_vectors_folder(), name);
 }
 
 /* ---- folders ---- */
+
+/* Calls visit for each folder in the list of those that were used, until it returns false. */
+static void
+visit_noted_folders(IqdbPgFolderVisit visit, void *arg)
+{
+	FILE	   *file = fopen(FOLDERS_FILE, "r");
+	char		line[MAXPGPATH];
+	bool		more = true;
+
+	if (file == NULL)
+		return;
+	while (more && fgets(line, sizeof(line), file) != NULL)
+	{
+		line[strcspn(line, "\n")] = '\0';
+		if (line[0] != '\0')
+			more = visit(line, arg);
+	}
+	fclose(file);
+}
+
+typedef struct FolderSearch
+{
+	const char *folder;
+	bool		found;
+} FolderSearch;
+
+static bool
+compare_folder(const char *folder, void *arg)
+{
+	FolderSearch *search = arg;
+
+	search->found = strcmp(folder, search->folder) == 0;
+	return !search->found;
+}
+
+/* Is it in the list, or one of those that are always looked at? */
+static bool
+is_known_folder(const char *folder)
+{
+	FolderSearch search = {folder, strcmp(folder, SHM_FOLDER) == 0 || strcmp(folder, IQDB_PG_DISK_FOLDER) == 0};
+
+	if (!search.found)
+		visit_noted_folders(compare_folder, &search);
+	return search.found;
+}
+
+bool
+iqdb_pg_arena_note_folder(const char *folder)
+{
+	char		line[MAXPGPATH + 1];
+	int			length;
+	int			fd;
+	bool		ok;
+
+	if (is_known_folder(folder))
+		return true;
+	length = snprintf(line, sizeof(line), "%s\n", folder);
+	if (length >= (int) sizeof(line) || strchr(folder, '\n') != NULL)
+	{
+		errno = ENAMETOOLONG;
+		return false;
+	}
+	if (mkdir(IQDB_PG_FOLDER, pg_dir_create_mode) != 0 && errno != EEXIST)
+		return false;
+	/* two that come at once add the same line: it is looked at twice then */
+	fd = open(FOLDERS_FILE, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, pg_file_create_mode);
+	if (fd < 0)
+		return false;
+	ok = write(fd, line, (size_t) length) == length && fsync(fd) == 0;
+	close(fd);
+	return ok;
+}
+
+/* Calls visit for every folder that arenas of this cluster may be in, until it returns false. Raises nothing by itself. */
+void
+iqdb_pg_arena_visit_folders(IqdbPgFolderVisit visit, void *arg)
+{
+	const char *current = iqdb_pg_arena_folder(0);
+
+	/* the server's folder for temporary files is where vectors are that no setting places elsewhere */
+	if (!visit(current, arg) || !visit(IQDB_PG_DISK_FOLDER, arg) ||
+		(strcmp(current, SHM_FOLDER) != 0 && !visit(SHM_FOLDER, arg)))
+		return;
+	visit_noted_folders(visit, arg);
+}
 
 /* Is this the rest of a name, behind the parts that all names have? */
 static bool
@@ -129,15 +232,29 @@ is_arena(const char *path)
 typedef bool (*FileVisit) (const char *path, uint64 token, Oid database, uint32 relation_number,
 						   const IqdbPgGeneration *generation, void *arg);
 
-static void
-visit_folder(const char *folder_path, FileVisit visit, void *arg)
+typedef struct FolderState
 {
-	DIR		   *dir = opendir(folder_path);
-	struct dirent *de;
+	FileVisit	visit;
+	void	   *arg;
+	bool		first;
+} FolderState;
 
+static bool
+visit_folder(const char *folder_path, void *arg)
+{
+	FolderState *state = arg;
+	DIR		   *dir;
+	struct dirent *de;
+	bool		more = true;
+
+	/* the current one is in the list, too */
+	if (!state->first && strcmp(folder_path, iqdb_pg_arena_folder(0)) == 0)
+		return true;
+	state->first = false;
+	dir = opendir(folder_path);
 	if (dir == NULL)
-		return;
-	while ((de = readdir(dir)) != NULL)
+		return true;
+	while (more && (de = readdir(dir)) != NULL)
 	{
 		char		path[MAXPGPATH];
 		uint64		token;
@@ -148,19 +265,40 @@ visit_folder(const char *folder_path, FileVisit visit, void *arg)
 		if (!parse_name(de->d_name, &token, &database, &number, &generation))
 			continue;
 		snprintf(path, sizeof(path), "%s/%s", folder_path, de->d_name);
-		if (!visit(path, token, database, number, &generation, arg))
-			break;
+		more = state->visit(path, token, database, number, &generation, state->arg);
 	}
 	closedir(dir);
+	return more;
 }
 
 /* Calls visit for every file of an arena of this cluster until it returns false. Plain readdir: must not raise. */
 static void
 visit_files(FileVisit visit, void *arg)
 {
-	visit_folder(iqdb_pg_arena_folder(0), visit, arg);
-	/* vectors may be there whatever folder arenas are in */
-	visit_folder(IQDB_PG_DISK_FOLDER, visit, arg);
+	FolderState state = {visit, arg, true};
+
+	iqdb_pg_arena_visit_folders(visit_folder, &state);
+}
+
+static bool
+sum_visit(const char *path, uint64 token, Oid database, uint32 relation_number, const IqdbPgGeneration *generation,
+		  void *arg)
+{
+	struct stat st;
+
+	/* on disk, vectors are no memory */
+	if (!ends_with(path, VECTORS_SUFFIX) && stat(path, &st) == 0)
+		*(uint64 *) arg += (uint64) st.st_blocks * 512;
+	return true;
+}
+
+uint64
+iqdb_pg_arena_memory(void)
+{
+	uint64		bytes = 0;
+
+	visit_files(sum_visit, &bytes);
+	return bytes;
 }
 
 static bool

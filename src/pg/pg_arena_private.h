@@ -9,7 +9,7 @@
 #include "pg/pg_arena.h"
 #include "pg/pg_compat.h"
 
-/* The server's own folder for temporary files: the second choice for arenas, and the place of vectors on disk. */
+/* The server's own folder for temporary files: the second choice for arenas, and the first for vectors on disk. */
 #define IQDB_PG_DISK_FOLDER "base/" PG_TEMP_FILES_DIR
 
 /* Behind the name of an arena that is not finished. */
@@ -18,11 +18,30 @@
 /* Folders an arena may be in, first choice first; NULL ends the list. */
 extern const char *iqdb_pg_arena_folder(int choice);
 
+/* Is this path, of a file or a folder, in the second choice? */
+extern bool iqdb_pg_arena_on_disk(const char *path);
+
+/*
+ * Before a file is made in a folder: notes it among those that are looked at, whatever the settings say later.
+ * false with errno set.
+ */
+extern bool iqdb_pg_arena_note_folder(const char *folder);
+
+/* Calls visit for every folder that arenas of this cluster may be in, some of them twice, until it returns false. */
+typedef bool (*IqdbPgFolderVisit) (const char *folder, void *arg);
+extern void iqdb_pg_arena_visit_folders(IqdbPgFolderVisit visit, void *arg);
+
+/* Bytes of memory that all arenas of this cluster take now: looks at each file. */
+extern uint64 iqdb_pg_arena_memory(void);
+
 /* Name of an arena; path has MAXPGPATH bytes. */
-extern void iqdb_pg_arena_path(char *path, int choice, Oid database, uint32 relation_number,
+extern void iqdb_pg_arena_path(char *path, const char *folder, Oid database, uint32 relation_number,
 							   const IqdbPgGeneration *generation);
 
-/* The file of vectors that belongs to an arena of this (final) name: always on disk, wherever the arena is. */
+/* The folder of new files of vectors. */
+extern const char *iqdb_pg_vectors_folder(void);
+
+/* The file of vectors that is made for an arena of this (final) name: on disk, wherever the arena is. */
 extern void iqdb_pg_arena_vectors_path(char *path, const char *arena_path);
 
 /* Gives the memory of a dropped index back although others still map it: everything but the pages with header and state. */

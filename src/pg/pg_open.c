@@ -384,7 +384,7 @@ larger_possible(const IqdbPgArena *arena, IqdbStatus status)
 	/* somebody removed the file: it cannot grow any more */
 	if (status == IQDB_ERR_IO)
 		return iqdb_pg_arena_is_stale(arena);
-	return status == IQDB_ERR_LIMIT && iqdb_pg_arena_limit() > iqdb_arena_header(&arena->arena)->limit;
+	return status == IQDB_ERR_LIMIT && !arena->all_full && iqdb_pg_arena_limit() > iqdb_arena_header(&arena->arena)->limit;
 }
 
 /*

@@ -4,6 +4,8 @@
 #include "postgres.h"
 
 #include "common/hashfn.h"
+#include "miscadmin.h"
+#include "storage/ipc.h"
 #include "storage/lwlock.h"
 #include "storage/shmem.h"
 #include "utils/timestamp.h"
@@ -17,6 +19,12 @@
 #define TRANCHE_NAME "iqdb"
 
 static IqdbPgRegistry *registry;
+
+static void
+remove_arenas(int code, Datum arg)
+{
+	iqdb_pg_arena_remove_all();
+}
 
 IqdbPgRegistry *
 iqdb_pg_registry(void)
@@ -50,6 +58,7 @@ iqdb_pg_registry(void)
 			pg_atomic_init_u32(&shared->gates[i].holder, 0);
 			ConditionVariableInit(&shared->gates[i].left);
 		}
+		pg_atomic_init_u64(&shared->memory, 0);
 		for (int i = 0; i < IQDB_PG_MADE_WORDS; i++)
 			pg_atomic_init_u32(&shared->made[i], 0);
 		while (shared->token == 0)
@@ -59,6 +68,10 @@ iqdb_pg_registry(void)
 	LWLockRelease(AddinShmemInitLock);
 	registry = shared;
 	iqdb_pg_register_tranche(registry->tranche, TRANCHE_NAME);
+
+	/* a server of one user has no keeper that would do it */
+	if (!IsUnderPostmaster)
+		on_shmem_exit(remove_arenas, (Datum) 0);
 
 	/* The first process of a life clears away what earlier lives left in the arena folders. */
 	if (fresh)

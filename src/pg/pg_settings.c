@@ -22,7 +22,9 @@ int			iqdb_fsync_interval = 1000;
 int			iqdb_snapshot_wal_size = 256 * 1024;
 int			iqdb_on_corruption = IQDB_PG_CORRUPTION_REBUILD;
 char	   *iqdb_arena_directory;
+char	   *iqdb_vector_directory;
 int			iqdb_arena_limit;
+int			iqdb_memory_limit;
 int			iqdb_journal_keep_pages = 64;
 int			iqdb_journal_max_pages = 16384;
 bool		iqdb_background_worker = true;
@@ -75,10 +77,18 @@ iqdb_pg_define_settings(void)
 							   "Folder for the shared memory of indexes.",
 							   "Empty takes /dev/shm where it has room, else base/pgsql_tmp.",
 							   &iqdb_arena_directory, "", PGC_SIGHUP, flags, NULL, NULL, NULL);
+	DefineCustomStringVariable("iqdb.vector_directory",
+							   "Folder for vectors on disk.",
+							   "Empty takes base/pgsql_tmp of the data directory.",
+							   &iqdb_vector_directory, "", PGC_SIGHUP, flags, NULL, NULL, NULL);
 	DefineCustomIntVariable("iqdb.arena_limit",
-							"Memory one index may use; 0 limits it by the machine's memory only.",
+							"Memory one index may use; 0 limits it by iqdb.memory_limit only.",
 							"Vectors on disk do not count.",
 							&iqdb_arena_limit, 0, 0, INT_MAX, PGC_SIGHUP, GUC_UNIT_MB | flags, NULL, NULL, NULL);
+	DefineCustomIntVariable("iqdb.memory_limit",
+							"Memory all indexes of this server may use together; 0 takes that of the machine or container.",
+							"Neither vectors on disk nor temporary indexes count.",
+							&iqdb_memory_limit, 0, 0, INT_MAX, PGC_SIGHUP, GUC_UNIT_MB | flags, NULL, NULL, NULL);
 	DefineCustomIntVariable("iqdb.journal_keep",
 							"Journal pages an index keeps for standbys and base backups.",
 							NULL, &iqdb_journal_keep_pages, 64, 2, 1000000, PGC_SIGHUP, flags, NULL, NULL, NULL);

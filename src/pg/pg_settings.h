@@ -18,7 +18,9 @@ extern int	iqdb_fsync_interval;	/* milliseconds */
 extern int	iqdb_snapshot_wal_size; /* kilobytes */
 extern int	iqdb_on_corruption;		/* IqdbPgOnCorruption */
 extern char *iqdb_arena_directory;	/* "" = automatic */
-extern int	iqdb_arena_limit;		/* megabytes per index, 0 = the machine's memory */
+extern char *iqdb_vector_directory; /* "" = the server's folder for temporary files */
+extern int	iqdb_arena_limit;		/* megabytes per index, 0 = no other limit than the next */
+extern int	iqdb_memory_limit;		/* megabytes of all indexes, 0 = the machine's memory, or container's */
 extern int	iqdb_journal_keep_pages;
 extern int	iqdb_journal_max_pages;
 extern bool iqdb_background_worker;

@@ -1,0 +1,144 @@
+# 031_memory.pl - memory is found and freed again: on standbys, after a change of folders, by one limit for all indexes, by
+# sessions that come across many.
+use strict;
+use warnings;
+use IqdbTest;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $primary = new_node('primary', init => [ allows_streaming => 1 ], conf => "iqdb.fsync_interval = 50ms\n");
+$primary->start;
+install($primary);
+my ($method) = grep { is_exact($_) } methods($primary);
+my $add = 'INSERT INTO %s (v) SELECT iqdb_random(%d) FROM generate_series(1, %d)';
+my $query = "SET enable_seqscan = off; SELECT count(*) FROM (SELECT 1 FROM t ORDER BY v <-> '[1,1,1,1]' LIMIT 1) s";
+
+# ---- temporary tables come and go ----
+{
+	my $session = $primary->background_psql('postgres');
+	my $round = "CREATE TEMP TABLE s (id serial, v iqvector(4)); CREATE INDEX ON s USING $method (v); "
+	  . sprintf($add, 's', 4, 10) . '; DROP TABLE s;';
+	my $pid = $session->query_safe('SELECT pg_backend_pid()');
+	my $maps = sub { scalar(split /\n/, slurp_file("/proc/$pid/maps")) };
+
+	$session->query_safe($round x 3);
+	my $before = $maps->();
+	$session->query_safe($round) for 1 .. 50;
+	cmp_ok($maps->(), '<=', $before + 15, 'temporary tables: fifty rounds leave no mapping');
+	$session->query_safe("BEGIN; CREATE TEMP TABLE s (v iqvector(4)) ON COMMIT DROP; CREATE INDEX ON s USING $method (v); COMMIT")
+	  for 1 .. 20;
+	cmp_ok($maps->(), '<=', $before + 15, 'temporary tables: nor does ON COMMIT DROP');
+	is_deeply([ arena_files($primary), own_files($primary) ], [], 'temporary tables: nor a file');
+	$session->quit;
+}
+
+# ---- a standby frees what the primary dropped: it runs no VACUUM, and nobody calls iqdb_sweep ----
+$primary->safe_psql('postgres', "CREATE TABLE t (id serial, v iqvector(4)); " . sprintf($add, 't', 4, 200)
+	  . "; CREATE INDEX t_v ON t USING $method (v) WITH (vectors = disk)");
+$primary->backup('base');
+my $standby = new_node('standby', from_backup => [ $primary, 'base', has_streaming => 1 ], conf => "iqdb.fsync_interval = 50ms\n");
+$standby->start;
+
+sub poll
+{
+	my ($node, $test, $what) = @_;
+	for (1 .. 10 * $PostgreSQL::Test::Utils::timeout_default)
+	{
+		return pass($what) if $test->();
+		select undef, undef, undef, 0.1;
+	}
+	return fail($what);
+}
+
+for my $round (1 .. 3)
+{
+	wait_replay($primary, $standby);
+	is(one($standby, $query), 1, "standby: a search, $round");
+	one($standby, "SELECT iqdb_flush('t_v')");
+	$primary->safe_psql('postgres', 'REINDEX INDEX t_v');
+}
+wait_replay($primary, $standby);
+is(one($standby, $query), 1, 'standby: a search in the newest');
+my $generation = one($standby, "SELECT generation FROM iqdb_index_stats('t_v')");
+poll($standby, sub { !grep { !/$generation/ } arena_files($standby), own_files($standby) }, 'standby: older arenas and files go');
+ok((grep { /$generation/ } own_files($standby)), 'standby: the newest files stay');
+$primary->safe_psql('postgres', 'DROP TABLE t');
+poll($standby, sub { !arena_files($standby) && !own_files($standby) }, 'standby: nothing is left of a table that was dropped');
+$standby->stop;
+
+# ---- iqdb.arena_directory and iqdb.vector_directory change while the server runs ----
+my $second = make_folder('second');
+my $third = make_folder('third');
+my $disk = make_folder('disk');
+
+sub make_folder
+{
+	my $folder = PostgreSQL::Test::Utils::tempdir_short() . "/$_[0]";
+	mkdir $folder or die "$folder: $!";
+	return $folder;
+}
+
+sub memory_of { return one($primary, "SELECT memory_file FROM iqdb_index_stats('$_[0]')") }
+
+my $make = sub { $primary->safe_psql('postgres', "CREATE TABLE $_[0] (id serial, v iqvector(4)); "
+	  . sprintf($add, $_[0], 4, 100) . "; CREATE INDEX $_[0]_v ON $_[0] USING $method (v) " . ($_[1] // '')) };
+my $first = arena_folder_of($primary);
+$make->('a');
+setting($primary, 'iqdb.arena_directory', $second);
+setting($primary, 'iqdb.vector_directory', $disk);
+$make->('b', 'WITH (vectors = disk)');
+is(one($primary, 'SELECT count(*) FROM a WHERE v <-> (SELECT v FROM a LIMIT 1) > -1'), 100, 'folders: rows');
+like(memory_of('a_v'), qr/^\Q$first\E/, 'folders: an arena stays where it is, and is found there');
+like(memory_of('b_v'), qr/^\Q$second\E/, 'folders: a new one is in the new folder');
+is(scalar(() = glob("$disk/*.vectors")), 1, 'folders: its vectors are where the setting says');
+agree($primary, 'folders: vectors on disk', table => 'b', method => $method, queries => 2);
+kill_server($primary);
+setting_in_file($primary, 'iqdb.arena_directory', $third);
+setting_in_file($primary, 'iqdb.vector_directory', '');
+$primary->start;
+agree($primary, "folders: $_ after a crash", table => $_, method => $method, queries => 2) for 'a', 'b';
+is(scalar(() = map { glob "$_/*iqdb.*" } $first, $second, $disk), 0, 'folders: what the crash left in others is gone');
+setting($primary, 'iqdb.arena_directory', $second);
+setting($primary, 'iqdb.vector_directory', $disk);
+$make->('c', 'WITH (vectors = disk)');
+$primary->safe_psql('postgres', 'DROP TABLE a');
+is(scalar(() = glob("$third/iqdb.*")), 1, 'folders: a dropped index goes from another folder');
+is(scalar(() = glob("$second/iqdb.*")), 1, 'folders: and no other');
+$primary->stop;
+is(scalar(() = map { glob "$_/*iqdb.*" } $first, $second, $third, $disk), 0, 'folders: a stop leaves nothing anywhere');
+
+sub setting_in_file
+{
+	my ($node, $name, $value) = @_;
+	$node->append_conf('postgresql.auto.conf', "$name = '$value'");
+}
+
+# ---- a server of one user ----
+my $postgres = $primary->config_data('--bindir') . '/postgres';
+my $statement = "SET enable_seqscan = off; SELECT count(*) FROM (SELECT 1 FROM b ORDER BY v <-> '[1,1,1,1]' LIMIT 3) s;";
+my ($out, $err) = ('', '');
+IPC::Run::run([ $postgres, '--single', '-D', $primary->data_dir, 'postgres' ], '<', \"$statement\n", '>', \$out, '2>', \$err);
+like($out, qr/count = "3"/, 'single user: a search') or diag $err;
+is(scalar(() = map { glob "$_/*iqdb.*" } $first, $second, $third, $disk), 0, 'single user: leaves nothing');
+
+# ---- one limit for all indexes ----
+setting_in_file($primary, 'iqdb.arena_directory', $first);
+setting_in_file($primary, 'iqdb.memory_limit', '9MB');
+$primary->start;
+$primary->safe_psql('postgres', 'DROP TABLE b, c; CREATE TABLE big (id serial, v iqvector(64)); CREATE TABLE more (id serial, v iqvector(64))');
+$primary->safe_psql('postgres', "CREATE INDEX big_v ON big USING $method (v); CREATE INDEX more_v ON more USING $method (v)");
+$primary->safe_psql('postgres', sprintf($add, 'big', 64, 20000));
+(undef, undef, $err) = $primary->psql('postgres', sprintf($add, 'more', 64, 20000));
+like($err, qr/WARNING:  index "more_v" has fallen behind its table: .*memory limit of all indexes.*HINT:[^\n]*iqdb\.memory_limit/s,
+	'memory_limit: two indexes together pass it, and a WARNING names it');
+is(one($primary, "SELECT state FROM iqdb_index_stats('more_v')"), 'full', 'memory_limit: the state says so');
+agree($primary, "memory_limit: $_", table => $_, method => $method, queries => 2, limit => 5) for 'big';
+is(one($primary, "SET enable_seqscan = off; SELECT count(*) FROM (SELECT id FROM more ORDER BY v <-> (SELECT v FROM more WHERE id = 7)) s"),
+	20000, 'memory_limit: queries read the table');
+$primary->safe_psql('postgres', 'DROP TABLE big');
+$primary->safe_psql('postgres', "SELECT iqdb_prewarm('more_v')");
+is(one($primary, "SELECT state FROM iqdb_index_stats('more_v')"), 'ready', 'memory_limit: room again when another index has gone');
+agree($primary, 'memory_limit: as a sequential scan', table => 'more', method => $method, queries => 2, limit => 5);
+$primary->stop;
+
+done_testing();
