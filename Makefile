@@ -261,8 +261,9 @@ $(BUILD)/fail/pg/%.o: src/pg/%.c Makefile
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(CFLAGS_SL) -DIQDB_FAIL_POINTS $(CPPFLAGS) -MMD -MP -c $< -o $@
 
-$(BUILD)/fail/iqdb.so: $(CORE_OBJECTS) $(FAIL_OBJECTS) $(BUILD)/plain/iqdb.map
-	$(CC) $(CFLAGS) $(CFLAGS_SL) -shared -o $@ $(filter %.o,$^) $(LDFLAGS) $(LDFLAGS_SL) $(SHLIB_LINK)
+$(BUILD)/fail/iqdb.so: $(CORE_OBJECTS) $(FAIL_OBJECTS) $(BUILD)/fail/iqdb.map
+	$(CC) $(CFLAGS) $(CFLAGS_SL) -shared -o $@ $(filter %.o,$^) $(LDFLAGS) $(LDFLAGS_SL) \
+		$(SHLIB_LINK:%/plain/iqdb.map=%/fail/iqdb.map)
 
 .PHONY: fail-module
 fail-module: $(BUILD)/fail/iqdb.so
@@ -273,8 +274,10 @@ fail-module: $(BUILD)/fail/iqdb.so
 # functions of background workers (iqdb_..._main). All else stays local, because the server loads libraries into one
 # global name space.
 $(BUILD)/plain/iqdb.map: $(PG_OBJECTS)
+$(BUILD)/fail/iqdb.map: $(FAIL_OBJECTS)
+$(BUILD)/plain/iqdb.map $(BUILD)/fail/iqdb.map:
 	@{ echo '{ global: Pg_magic_func; _PG_init;'; \
-	   nm --defined-only $(PG_OBJECTS) | sed -n -e 's/^.* T pg_finfo_\(.*\)$$/  pg_finfo_\1; \1;/p' \
+	   nm --defined-only $^ | sed -n -e 's/^.* T pg_finfo_\(.*\)$$/  pg_finfo_\1; \1;/p' \
 	   -e 's/^.* T \(iqdb_[a-z_]*_main\)$$/  \1;/p' | sort; \
 	   echo 'local: *; };'; } > $@
 

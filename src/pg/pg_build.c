@@ -107,6 +107,7 @@ typedef struct BuildShared
 	slock_t		mutex;
 	int			finished;		/* mutex: participants that have read the table */
 	bool		over;			/* mutex: the index is built */
+	bool		broken_hot_chain;	/* mutex: an update in place is older than the index, and some snapshot sees before it */
 	double		heap_rows;		/* mutex */
 } BuildShared;
 
@@ -128,6 +129,7 @@ scan_share(BuildShared *shared, Relation heap, Relation index, IqdbPgArena *aren
 	SpinLockAcquire(&shared->mutex);
 	shared->finished++;
 	shared->heap_rows += heap_rows;
+	shared->broken_hot_chain |= info->ii_BrokenHotChain;
 	SpinLockRelease(&shared->mutex);
 	ConditionVariableBroadcast(&shared->done);
 }
@@ -254,6 +256,8 @@ build_parallel(Relation heap, Relation index, IndexInfo *info, IqdbPgArena *aren
 		SpinLockAcquire(&shared->mutex);
 		all = shared->finished == context->nworkers_launched + 1;
 		*heap_rows_out = shared->heap_rows;
+		/* then the server lets no snapshot that is older use the index */
+		info->ii_BrokenHotChain = shared->broken_hot_chain;
 		SpinLockRelease(&shared->mutex);
 		if (all)
 			break;
@@ -352,6 +356,12 @@ iqdb_am_build(Relation heap, Relation index, IndexInfo *info)
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("access method \"%s\" does not support exclusion constraints",
 						iqdb_engine_get(options.engine)->name)));
+	if (heap->rd_tableam != GetHeapamTableAmRoutine())
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("access method \"%s\" does not support tables of another access method than heap",
+						iqdb_engine_get(options.engine)->name),
+				 errhint("Make the table one of heap: CREATE TABLE ... USING heap.")));
 	(void) iqdb_pg_lock(MyDatabaseId, iqdb_pg_file_number(iqdb_pg_rel_file(index)), IQDB_PG_LOCK_OPEN, true);
 	forget_earlier(index, is_private);
 	iqdb_pg_journal_create(index, MAIN_FORKNUM, options.dimension, options.metric, options.engine, &meta);

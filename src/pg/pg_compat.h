@@ -119,6 +119,21 @@ iqdb_pg_fork_path(IqdbPgRelFile file, int backend, ForkNumber fork, char *path_o
 #define iqdb_pg_rule_out(index_path) ((void) (index_path))
 #endif
 
+/*
+ * Raises if rows that the snapshot should see may have been removed: up to 16, old_snapshot_threshold allows that (needs
+ * storage/bufmgr.h and utils/snapmgr.h).
+ */
+#if PG_VERSION_NUM >= 170000
+#define iqdb_pg_check_snapshot(snapshot, relation) ((void) (snapshot), (void) (relation))
+#else
+#define iqdb_pg_check_snapshot(snapshot, relation) \
+	do \
+	{ \
+		if (old_snapshot_threshold >= 0) \
+			TestForOldSnapshot_impl(snapshot, relation); \
+	} while (0)
+#endif
+
 /* 16 made one function of the ownership checks */
 #if PG_VERSION_NUM >= 160000
 #define iqdb_pg_owns_class(oid, role) object_ownercheck(RelationRelationId, oid, role)

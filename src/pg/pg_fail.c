@@ -15,6 +15,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "access/tableam.h"
+#include "catalog/pg_am.h"
+#include "fmgr.h"
 #include "miscadmin.h"
 #include "utils/guc.h"
 
@@ -120,6 +123,24 @@ iqdb_pg_fail_point(const char *name, bool may_raise)
 			break;
 	}
 	return false;
+}
+
+static Oid
+toast_in_heap(Relation table)
+{
+	return HEAP_TABLE_AM_OID;
+}
+
+/* A table access method that works as heap does, and is another one. */
+PG_FUNCTION_INFO_V1(iqdb_other_heap_handler);
+Datum
+iqdb_other_heap_handler(PG_FUNCTION_ARGS)
+{
+	static TableAmRoutine routine;
+
+	routine = *GetHeapamTableAmRoutine();
+	routine.relation_toast_am = toast_in_heap;
+	PG_RETURN_POINTER(&routine);
 }
 
 #else

@@ -220,6 +220,8 @@ fetch_more(IndexScanDesc scan, IqdbScan *state)
 	size_t		count;
 
 	CHECK_FOR_INTERRUPTS();
+	/* the rows may be gone without a trace in the index, so this does not depend on what it holds */
+	iqdb_pg_check_snapshot(scan->xs_snapshot, scan->heapRelation);
 	if (state->exact != NULL)
 		count = fetch_exact(state, ids, capacity);
 	else

@@ -1,5 +1,5 @@
 # 028_plans.pl - what has been planned, and then changes: room for the index comes and goes, it is closed and opened again,
-# by several processes of one query; the keeper comes and goes.
+# by several processes of one query; the keeper comes and goes. And tables that are refused.
 use strict;
 use warnings;
 
@@ -112,6 +112,18 @@ SQL
 	is("$out$err", '400', "$method: they know the settings");
 	sound($node, 't_v', "$method: iqdb_check");
 }
+
+# ---- refused -----------------------------------------------------------------------------------------------------------
+
+$node->safe_psql('postgres', "CREATE FUNCTION other_heap(internal) RETURNS table_am_handler LANGUAGE C AS 'iqdb', "
+	  . "'iqdb_other_heap_handler'; CREATE ACCESS METHOD other_heap TYPE TABLE HANDLER other_heap; "
+	  . "CREATE TABLE other (v iqvector(2)) USING other_heap; INSERT INTO other VALUES ('[1,2]')");
+for my $method (@methods)
+{
+	sql_fails($node, "CREATE INDEX ON other USING $method (v)", '0A000', 'another access method than heap',
+		"$method: a table of another access method");
+}
+$node->safe_psql('postgres', 'DROP TABLE other');
 
 # ---- the keeper ----------------------------------------------------------------------------------------------------------
 
