@@ -690,6 +690,41 @@ CREATE FUNCTION iqdb_check(index regclass) RETURNS SETOF text
 	LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'iqdb_sql_check';
 COMMENT ON FUNCTION iqdb_check(regclass) IS 'verify an index against itself and its table; one row per finding';
 
+-- Numbers are NULL where the caller may not see them, or the index is not ready.
+CREATE FUNCTION iqdb_indexes(
+	relation regclass DEFAULT NULL,
+	OUT index regclass,
+	OUT indexed_table regclass,
+	OUT method name,
+	OUT operator_class name,
+	OUT options text[],
+	OUT valid boolean,
+	OUT state text,
+	OUT rows bigint,
+	OUT memory bigint,
+	OUT size bigint
+) RETURNS SETOF record
+	LANGUAGE sql STABLE PARALLEL UNSAFE
+BEGIN ATOMIC
+	SELECT c.oid::pg_catalog.regclass, i.indrelid::pg_catalog.regclass, a.amname, o.opcname, c.reloptions, i.indisvalid, s.state,
+		s.rows, s.memory, iqdb_index_size(x.visible)
+	FROM pg_catalog.pg_class c
+		JOIN pg_catalog.pg_am a ON a.oid = c.relam AND a.amname IN ('iqdb_flat', 'iqdb_hnsw', 'iqdb_ivf')
+		JOIN pg_catalog.pg_index i ON i.indexrelid = c.oid
+		JOIN pg_catalog.pg_opclass o ON o.oid = i.indclass[0]
+		-- functions without an argument are not called
+		CROSS JOIN LATERAL (SELECT CASE WHEN i.indisready AND NOT pg_catalog.pg_is_other_temp_schema(c.relnamespace) AND
+			(pg_catalog.has_table_privilege(i.indrelid, 'SELECT') OR pg_catalog.pg_has_role('pg_monitor', 'USAGE'))
+			THEN c.oid::pg_catalog.regclass END) x (visible)
+		LEFT JOIN LATERAL iqdb_index_stats(x.visible) s ON true
+	WHERE c.relkind = 'i' AND (relation IS NULL OR c.oid = relation OR i.indrelid = relation OR
+		c.oid IN (SELECT relid FROM pg_catalog.pg_partition_tree(relation)) OR
+		i.indrelid IN (SELECT relid FROM pg_catalog.pg_partition_tree(relation)))
+	ORDER BY c.oid::pg_catalog.regclass::text;
+END;
+COMMENT ON FUNCTION iqdb_indexes(regclass) IS
+	'all indexes of iqdb on a table and its partitions, or of a partitioned index, or of the database';
+
 CREATE FUNCTION iqdb_sweep() RETURNS integer
 	LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'iqdb_sql_sweep';
 COMMENT ON FUNCTION iqdb_sweep() IS 'remove files of indexes that are gone; how many';
@@ -701,17 +736,20 @@ CREATE FUNCTION iqdb_recall(
 	queries iqvector[] DEFAULT NULL,
 	OUT query_count integer,
 	OUT mean_recall float8,
+	OUT p1_recall float8,
 	OUT min_recall float8,
+	OUT qps float8,
 	OUT p50_ms float8,
 	OUT p95_ms float8,
 	OUT p99_ms float8,
+	OUT exact_qps float8,
 	OUT exact_p50_ms float8,
 	OUT exact_p95_ms float8,
 	OUT exact_p99_ms float8
 ) RETURNS record
 	LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'iqdb_sql_recall';
 COMMENT ON FUNCTION iqdb_recall(regclass, integer, integer, iqvector[]) IS
-	'recall and latency of an index against exact search over the same rows';
+	'recall and latency of an index against exact search over the same rows; its own rows as queries flatter it, give real ones';
 
 CREATE FUNCTION iqdb_estimate(
 	method text,

@@ -15,6 +15,19 @@ EXCEPTION WHEN OTHERS THEN
 END
 $$;
 
+CREATE FUNCTION pg_temp.hint_of(statement text) RETURNS text LANGUAGE plpgsql AS
+$$
+DECLARE
+	hint text;
+BEGIN
+	EXECUTE statement;
+	RETURN 'no error';
+EXCEPTION WHEN OTHERS THEN
+	GET STACKED DIAGNOSTICS hint = PG_EXCEPTION_HINT;
+	RETURN hint;
+END
+$$;
+
 CREATE TABLE items (id int PRIMARY KEY, v iqvector(4));
 INSERT INTO items SELECT i, ARRAY[i, i % 7, i % 3, 1]::real[]::iqvector FROM generate_series(1, 100) i;
 INSERT INTO items VALUES (101, NULL);
@@ -76,9 +89,32 @@ SELECT pg_temp.error_of(format('SELECT %s(%L)', f, relation))
 FROM unnest(ARRAY['iqdb_flush', 'iqdb_prewarm', 'iqdb_optimize', 'iqdb_index_stats', 'iqdb_index_size', 'iqdb_check']) f,
 	unnest(ARRAY['items', 'items_pkey', 'pg_class', 'no_such']) relation;
 SELECT pg_temp.error_of('SELECT iqdb_check(4000000000)');
-CREATE TABLE parts (v iqvector(2)) PARTITION BY RANGE (v);
+SELECT pg_temp.hint_of('SELECT iqdb_prewarm(''items'')'), pg_temp.hint_of('SELECT iqdb_prewarm(''items_pkey'')');
+
+-- partitions: no function answers about the shell above them; iqdb_indexes lists what is below
+CREATE TABLE parts (id int, v iqvector(2)) PARTITION BY LIST (id);
+CREATE TABLE parts_1 PARTITION OF parts FOR VALUES IN (1);
+CREATE TABLE parts_2 PARTITION OF parts FOR VALUES IN (2) PARTITION BY LIST (id);
+CREATE TABLE parts_2_2 PARTITION OF parts_2 FOR VALUES IN (2);
+INSERT INTO parts VALUES (1, '[1,1]'), (2, '[2,2]'), (2, '[3,3]');
 CREATE INDEX parts_v ON parts USING iqdb_flat (v);
-SELECT pg_temp.error_of('SELECT iqdb_prewarm(''parts_v'')');
+CREATE INDEX parts_1_w ON parts_1 USING iqdb_hnsw (v iqvector_ip_ops) WITH (m = 8);
+SELECT DISTINCT pg_temp.error_of(format('SELECT %s(%L%s)', f, relation, arguments)), pg_temp.hint_of(format('SELECT %s(%L%s)', f, relation, arguments))
+FROM (VALUES ('iqdb_flush', ''), ('iqdb_prewarm', ''), ('iqdb_optimize', ''), ('iqdb_index_stats', ''), ('iqdb_index_size', ''),
+	('iqdb_check', ''), ('iqdb_recall', ', 10'), ('iqdb_suggest_probes', ', 0.5')) f (f, arguments), unnest(ARRAY['parts_v', 'parts']) relation
+ORDER BY 1;
+SELECT index, indexed_table, method, operator_class, options, valid, state, rows, memory > 0, size > 0 FROM iqdb_indexes('parts');
+SELECT index FROM iqdb_indexes('parts_v');
+SELECT index FROM iqdb_indexes('parts_2');
+SELECT index FROM iqdb_indexes('parts_1_w');
+SELECT index, iqdb_prewarm(index) FROM iqdb_indexes('parts');
+SELECT count(*) FROM iqdb_indexes('items_pkey');
+SELECT array_agg(index) @> '{items_v,parts_1_w}' FROM iqdb_indexes();
+CREATE ROLE regress_iqdb_stranger;
+SET ROLE regress_iqdb_stranger;
+SELECT index, method, state, rows, memory, size FROM iqdb_indexes('parts');
+RESET ROLE;
+DROP ROLE regress_iqdb_stranger;
 DROP TABLE parts;
 
 -- rights: SELECT on the table to look, its ownership to change
@@ -175,6 +211,22 @@ FROM (VALUES ('many_flat', 'quantization=sq8'), ('many_hnsw', 'm=8, ef_construct
 	('many_signs', 'quantization=bq, m=8, ef_construction=20'), ('many_sq8', 'quantization=sq8'), ('many_bq', 'quantization=bq')) x (i, o),
 	iqdb_index_stats(i::regclass) s, iqdb_estimate('iqdb_' || engine, rows, 64, o) e;
 DROP TABLE many;
+
+-- options of an estimate as they are written in WITH
+SELECT DISTINCT memory > 0 FROM (SELECT count(DISTINCT memory) = 1 AS same, min(memory) AS memory FROM unnest(ARRAY['m=16,ef_construction=200',
+	'm = 16, ef_construction = 200', E' m\t=16 ,\n ef_construction= ''200''', 'm=16 ef_construction=200']) o,
+	iqdb_estimate('iqdb_hnsw', 1000, 10, o)) e WHERE same;
+SELECT pg_temp.error_of('SELECT iqdb_estimate(''iqdb_hnsw'', 1000, 10, ''m = 16 17'')');
+
+-- recall: queries of one's own, or rows of the index, which are not their own answers
+CREATE TABLE rows_of_3 (v iqvector(3));
+INSERT INTO rows_of_3 SELECT ARRAY[sin(i), cos(i * 1.7), sin(i * 0.3)]::real[]::iqvector FROM generate_series(1, 400) i;
+CREATE INDEX rows_of_3_v ON rows_of_3 USING iqdb_ivf (v) WITH (lists = 40, probes = 1, quantization = none);
+SELECT query_count, mean_recall = 1, p1_recall, min_recall, qps > 0, exact_qps > 0, p50_ms <= p95_ms AND p95_ms <= p99_ms
+FROM iqdb_recall('rows_of_3_v', 1, queries => ARRAY(SELECT v FROM rows_of_3));
+SELECT query_count, mean_recall > 0.5 AND mean_recall < 1 AS others, min_recall, p1_recall FROM iqdb_recall('rows_of_3_v', 1, 400);
+SELECT query_count, mean_recall, p1_recall, qps FROM iqdb_recall('rows_of_3_v', 1, queries => '{}');
+DROP TABLE rows_of_3;
 
 -- iqdb_sweep
 SELECT iqdb_sweep() >= 0;

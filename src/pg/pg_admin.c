@@ -1,6 +1,6 @@
 /*
- * pg_admin.c - the SQL functions that do something with one index: iqdb_flush, iqdb_prewarm, iqdb_optimize; and
- * iqdb_estimate, which needs none. What they share with pg_inspect.c is here too.
+ * pg_admin.c - the SQL functions that do something with one index: iqdb_flush, iqdb_prewarm, iqdb_optimize; and iqdb_sweep.
+ * What they share with pg_inspect.c and pg_recall.c is here too.
  */
 #include "postgres.h"
 
@@ -13,6 +13,7 @@
 #include "catalog/pg_authid.h"
 #include "catalog/pg_class.h"
 #include "funcapi.h"
+#include "lib/stringinfo.h"
 #include "miscadmin.h"
 #include "storage/lmgr.h"
 #include "utils/acl.h"
@@ -44,6 +45,65 @@ check_right(Relation index, Oid table, IqdbPgRight right)
 		aclcheck_error(ACLCHECK_NO_PRIV, OBJECT_TABLE, get_rel_name(table));
 }
 
+static bool
+is_ours(Relation relation)
+{
+	return relation->rd_rel->relkind == RELKIND_INDEX && relation->rd_indam != NULL &&
+		relation->rd_indam->ambuild == iqdb_am_build;
+}
+
+/* The names of a table's indexes of ours, for a hint; NULL if it has none. */
+static const char *
+names_of_indexes(Relation table)
+{
+	StringInfoData names;
+	List	   *oids = RelationGetIndexList(table);
+	ListCell   *cell;
+
+	initStringInfo(&names);
+	foreach(cell, oids)
+	{
+		Relation	index = try_relation_open(lfirst_oid(cell), AccessShareLock);
+
+		if (index == NULL)
+			continue;
+		if (is_ours(index))
+			appendStringInfo(&names, "%s%s", names.len > 0 ? ", " : "",
+							 quote_qualified_identifier(get_namespace_name(RelationGetNamespace(index)),
+														RelationGetRelationName(index)));
+		relation_close(index, AccessShareLock);
+	}
+	return names.len > 0 ? names.data : NULL;
+}
+
+/* Says what a relation is that is no single index of ours, and what to name instead. */
+static void
+refuse(Relation relation)
+{
+	const char *name = RelationGetRelationName(relation);
+	char		kind = relation->rd_rel->relkind;
+	const char *names = kind == RELKIND_RELATION || kind == RELKIND_MATVIEW ? names_of_indexes(relation) : NULL;
+
+	if (kind == RELKIND_PARTITIONED_INDEX || kind == RELKIND_PARTITIONED_TABLE)
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 kind == RELKIND_PARTITIONED_INDEX ? errmsg("\"%s\" is the index of a partitioned table", name) :
+				 errmsg("\"%s\" is a partitioned table", name),
+				 errhint("Name the index of a partition. To reach all of them, call the function for each row of "
+						 "iqdb_indexes(%s).",
+						 quote_literal_cstr(quote_qualified_identifier(get_namespace_name(RelationGetNamespace(relation)),
+																	   name)))));
+	if (names != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("\"%s\" is a table, not an index", name),
+				 errhint("Its indexes of iqdb: %s.", names)));
+	ereport(ERROR,
+			(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+			 errmsg("\"%s\" is not an index of iqdb", name),
+			 errhint("Name an index that was created with USING iqdb_flat, iqdb_hnsw or iqdb_ivf.")));
+}
+
 Relation
 iqdb_pg_open_index(Oid oid, LOCKMODE mode, IqdbPgRight right)
 {
@@ -56,17 +116,8 @@ iqdb_pg_open_index(Oid oid, LOCKMODE mode, IqdbPgRight right)
 	index = try_relation_open(oid, mode);
 	if (index == NULL)
 		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("index with OID %u does not exist", oid)));
-	if (index->rd_rel->relkind == RELKIND_PARTITIONED_INDEX)
-		ereport(ERROR,
-				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
-				 errmsg("\"%s\" is the index of a partitioned table", RelationGetRelationName(index)),
-				 errhint("Name the index of a partition; pg_partition_tree lists them.")));
-	if (index->rd_rel->relkind != RELKIND_INDEX || index->rd_indam == NULL ||
-		index->rd_indam->ambuild != iqdb_am_build)
-		ereport(ERROR,
-				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
-				 errmsg("\"%s\" is not an index of iqdb", RelationGetRelationName(index)),
-				 errhint("Name an index that was created with USING iqdb_flat, iqdb_hnsw or iqdb_ivf.")));
+	if (!is_ours(index))
+		refuse(index);
 	check_right(index, table, right);
 	if (RELATION_IS_OTHER_TEMP(index))
 		ereport(ERROR,

@@ -44,15 +44,112 @@ state_name(Relation index, IqdbPgArena *arena)
 	return iqdb_pg_is_behind(index, arena) ? "behind" : "ready";
 }
 
-static Datum
-levels_array(const IqdbEngineStats *stats)
+/* A result row, filled from left to right in the order of the function's OUT arguments. */
+typedef struct StatsRow
 {
-	Datum		values[lengthof(stats->level_count)];
+	Datum		values[32];
+	bool		nulls[32];
+	int			count;
+} StatsRow;
+
+/* The next column; NULL if it is not known. */
+static void
+put(StatsRow *row, bool known, Datum value)
+{
+	row->nulls[row->count] = !known;
+	row->values[row->count++] = known ? value : (Datum) 0;
+}
+
+static void
+put_number(StatsRow *row, bool known, uint64 number)
+{
+	put(row, known, Int64GetDatum((int64) number));
+}
+
+static void
+put_text(StatsRow *row, bool known, const char *text)
+{
+	put(row, known, known ? CStringGetTextDatum(text) : (Datum) 0);
+}
+
+/* engine, metric, dimensions, quantization, state */
+static void
+put_kind(StatsRow *row, Relation index, IqdbPgArena *arena, const IqdbIndexOptions *options)
+{
+	put_text(row, true, iqdb_engine_get(options->engine)->name);
+	put_text(row, true, iqdb_metric_name((IqdbMetric) options->metric));
+	put(row, true, Int32GetDatum((int32) options->dimension));
+	put_text(row, true, iqdb_quantization_name(options->quantization));
+	put_text(row, true, state_name(index, arena));
+}
+
+/* rows, deleted, known, unlinked, memory, memory_file, vectors_on_disk */
+static void
+put_contents(StatsRow *row, const IqdbPgArena *arena, const IqdbIndexStats *stats)
+{
+	bool		open = arena != NULL;
+
+	put_number(row, open, stats->live);
+	put_number(row, open, stats->dead);
+	put_number(row, open, stats->known);
+	put_number(row, open, stats->engine.unlinked);
+	put_number(row, open, stats->memory);
+	put_text(row, open, open && !arena->is_private ? arena->path : "");
+	put_number(row, open, stats->vector_file);
+}
+
+/* disk, log_bytes, journal_entries, journal_kept, journal_lag, snapshot_time, snapshot_bytes */
+static void
+put_files(StatsRow *row, Relation index, IqdbPgArena *arena, const IqdbPgMeta *meta)
+{
+	IqdbPgShared *shared = arena != NULL ? arena->shared : NULL;
+	uint64		snapshot_time = shared != NULL ? pg_atomic_read_u64(&shared->snapshot_time) : 0;
+	uint64		end = 0;
+	uint64		oldest;
+	uint32		pages;
+
+	iqdb_pg_journal_extent(index, &oldest, &pages);
+	if (index->rd_rel->relpersistence != RELPERSISTENCE_TEMP)
+		end = iqdb_pg_journal_end(index, meta->tail_hint);
+	put_number(row, true, iqdb_pg_files_size(MyDatabaseId, &meta->generation));
+	put_number(row, shared != NULL, shared != NULL ? shared->log_tail + shared->log_fill : 0);
+	put_number(row, true, end);
+	put_number(row, true, end - Min(end, oldest));
+	put_number(row, shared != NULL && !arena->is_private,
+			   shared != NULL ? end - pg_atomic_read_u64(&shared->applied_number) : 0);
+	/* 1: loaded from a file of which only this is known */
+	put(row, snapshot_time > 1, TimestampTzGetDatum((TimestampTz) snapshot_time));
+	put_number(row, shared != NULL,
+			   shared != NULL ? pg_atomic_read_u64(&shared->snapshot_bytes) : 0);
+}
+
+/* levels, twins, unreachable */
+static void
+put_graph(StatsRow *row, bool known, const IqdbEngineStats *stats)
+{
+	Datum		levels[lengthof(stats->level_count)];
 	int			count = (int) Min(stats->levels, lengthof(stats->level_count));
 
 	for (int i = 0; i < count; i++)
-		values[i] = Int64GetDatum((int64) stats->level_count[i]);
-	return PointerGetDatum(construct_array(values, count, INT8OID, sizeof(int64), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
+		levels[i] = Int64GetDatum((int64) stats->level_count[i]);
+	put(row, known, PointerGetDatum(construct_array(levels, count, INT8OID, sizeof(int64), FLOAT8PASSBYVAL,
+													TYPALIGN_DOUBLE)));
+	put_number(row, known, stats->twins);
+	put_number(row, known, stats->unreachable);
+}
+
+/* lists, list_min, list_max, list_mean, trained, trained_rows, newcomers, drift */
+static void
+put_lists(StatsRow *row, bool known, const IqdbEngineStats *stats)
+{
+	put(row, known, Int32GetDatum((int32) stats->lists));
+	put_number(row, known, stats->list_min);
+	put_number(row, known, stats->list_max);
+	put(row, known, Float8GetDatum(stats->list_mean));
+	put(row, known, BoolGetDatum(stats->trained != 0));
+	put_number(row, known, stats->trained_rows);
+	put_number(row, known, stats->newcomers);
+	put(row, known, Float8GetDatum(stats->drift));
 }
 
 PG_FUNCTION_INFO_V1(iqdb_sql_index_stats);
@@ -60,81 +157,30 @@ Datum
 iqdb_sql_index_stats(PG_FUNCTION_ARGS)
 {
 	Relation	index = iqdb_pg_open_index(PG_GETARG_OID(0), AccessShareLock, IQDB_PG_MAY_WATCH);
-	IqdbIndexOptions options = iqdb_pg_index_options(index);
 	IqdbError	error = {0};
 	IqdbPgArena *arena = iqdb_pg_open(index, NULL, IQDB_PG_OPEN_IF_READY, &error);
+	IqdbIndexOptions options = arena != NULL ? arena->index.store.header->options : iqdb_pg_index_options(index);
 	IqdbIndexStats stats = {0};
+	StatsRow	row = {.count = 0};
 	IqdbPgMeta	meta;
-	uint64		oldest;
-	uint32		pages;
-	uint64		end = 0;
 	TupleDesc	tupdesc;
-	Datum		values[31];
-	bool		nulls[31] = {false};
-	int			n = 0;
 
 	if (get_call_result_type(fcinfo, NULL, &tupdesc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
 	iqdb_pg_journal_meta(index, &meta);
-	iqdb_pg_journal_extent(index, &oldest, &pages);
-	if (index->rd_rel->relpersistence != RELPERSISTENCE_TEMP)
-		end = iqdb_pg_journal_end(index, meta.tail_hint);
 	if (arena != NULL)
 		iqdb_index_stats(&arena->index, &stats);
-
-	values[n++] = CStringGetTextDatum(iqdb_engine_get(options.engine)->name);
-	values[n++] = CStringGetTextDatum(iqdb_metric_name((IqdbMetric) options.metric));
-	values[n++] = Int32GetDatum((int32) options.dimension);
-	values[n++] = CStringGetTextDatum(iqdb_quantization_name(arena != NULL ?
-															 arena->index.store.header->options.quantization :
-															 options.quantization));
-	values[n++] = CStringGetTextDatum(state_name(index, arena));
-	nulls[n] = arena == NULL;
-	values[n++] = Int64GetDatum((int64) stats.live);
-	nulls[n] = arena == NULL;
-	values[n++] = Int64GetDatum((int64) stats.dead);
-	nulls[n] = arena == NULL;
-	values[n++] = Int64GetDatum((int64) stats.known);
-	nulls[n] = arena == NULL;
-	values[n++] = Int64GetDatum((int64) stats.engine.unlinked);
-	nulls[n] = arena == NULL;
-	values[n++] = Int64GetDatum((int64) stats.memory);
-	nulls[n] = arena == NULL;
-	values[n++] = CStringGetTextDatum(arena != NULL && !arena->is_private ? arena->path : "");
-	nulls[n] = arena == NULL;
-	values[n++] = Int64GetDatum((int64) stats.vector_file);
-	values[n++] = Int64GetDatum((int64) iqdb_pg_files_size(MyDatabaseId, &meta.generation));
-	nulls[n] = arena == NULL;
-	values[n++] = Int64GetDatum(arena != NULL ? (int64) (arena->shared->log_tail + arena->shared->log_fill) : 0);
-	values[n++] = Int64GetDatum((int64) end);
-	values[n++] = Int64GetDatum((int64) (end - Min(end, oldest)));
-	nulls[n] = arena == NULL || arena->is_private;
-	values[n++] = Int64GetDatum(arena != NULL ? (int64) (end - pg_atomic_read_u64(&arena->shared->applied_number)) : 0);
-	nulls[n] = arena == NULL || pg_atomic_read_u64(&arena->shared->snapshot_time) <= 1;
-	values[n++] = TimestampTzGetDatum(arena != NULL ? (TimestampTz) pg_atomic_read_u64(&arena->shared->snapshot_time) : 0);
-	nulls[n] = arena == NULL;
-	values[n++] = Int64GetDatum(arena != NULL ? (int64) pg_atomic_read_u64(&arena->shared->snapshot_bytes) : 0);
-	nulls[n] = arena == NULL || options.engine != IQDB_ENGINE_HNSW;
-	values[n] = nulls[n] ? (Datum) 0 : levels_array(&stats.engine);
-	n++;
-	for (int i = 0; i < 2; i++)
-		nulls[n + i] = arena == NULL || options.engine != IQDB_ENGINE_HNSW;
-	values[n++] = Int64GetDatum((int64) stats.engine.twins);
-	values[n++] = Int64GetDatum((int64) stats.engine.unreachable);
-	for (int i = 0; i < 8; i++)
-		nulls[n + i] = arena == NULL || options.engine != IQDB_ENGINE_IVF;
-	values[n++] = Int32GetDatum((int32) stats.engine.lists);
-	values[n++] = Int64GetDatum((int64) stats.engine.list_min);
-	values[n++] = Int64GetDatum((int64) stats.engine.list_max);
-	values[n++] = Float8GetDatum(stats.engine.list_mean);
-	values[n++] = BoolGetDatum(stats.engine.trained != 0);
-	values[n++] = Int64GetDatum((int64) stats.engine.trained_rows);
-	values[n++] = Int64GetDatum((int64) stats.engine.newcomers);
-	values[n++] = Float8GetDatum(stats.engine.drift);
-	values[n++] = CStringGetTextDatum(psprintf("%016llx%016llx", (unsigned long long) meta.generation.high,
-											   (unsigned long long) meta.generation.low));
+	put_kind(&row, index, arena, &options);
+	put_contents(&row, arena, &stats);
+	put_files(&row, index, arena, &meta);
+	put_graph(&row, arena != NULL && options.engine == IQDB_ENGINE_HNSW, &stats.engine);
+	put_lists(&row, arena != NULL && options.engine == IQDB_ENGINE_IVF, &stats.engine);
+	put_text(&row, true, psprintf("%016llx%016llx", (unsigned long long) meta.generation.high,
+								  (unsigned long long) meta.generation.low));
 	index_close(index, AccessShareLock);
-	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(tupdesc), values, nulls)));
+	if (row.count != tupdesc->natts)
+		elog(ERROR, "iqdb_index_stats has %d columns, not %d", row.count, tupdesc->natts);
+	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(tupdesc), row.values, row.nulls)));
 }
 
 PG_FUNCTION_INFO_V1(iqdb_sql_suggest_probes);

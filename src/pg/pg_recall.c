@@ -2,10 +2,13 @@
  * pg_recall.c - iqdb_recall: how good and how fast an index answers; iqdb_estimate: what one would cost.
  *
  * Recall is measured against the flat engine over the same rows in the same memory: no table is read. A row of the answer
- * counts as right if it is no farther than the k-th of the exact answer, so equal distances are no error.
+ * counts as right if it is no farther than the k-th of the exact answer, so equal distances are no error. Queries are given by
+ * the caller; or rows of the index, each without itself among the answers. Those flatter: a row is linked, or lies, where
+ * searches for it arrive, and real queries come from elsewhere.
  */
 #include "postgres.h"
 
+#include <ctype.h>
 #include <math.h>
 
 #include "access/genam.h"
@@ -117,9 +120,9 @@ given_queries(ArrayType *array, uint32 dimension, int *count_out)
 	return queries;
 }
 
-/* Rows of the index itself, evenly spread over it. */
+/* Rows of the index itself, evenly spread over it; and their ids. */
 static const float **
-sampled_queries(IqdbPgArena *arena, uint32 dimension, int sample, int *count_out)
+sampled_queries(IqdbPgArena *arena, uint32 dimension, int sample, uint64 **ids_out, int *count_out)
 {
 	uint64		live = iqdb_index_live_count(&arena->index);
 	uint64		wanted = Min((uint64) sample, live);
@@ -129,6 +132,7 @@ sampled_queries(IqdbPgArena *arena, uint32 dimension, int sample, int *count_out
 	uint64		ids[256];
 	size_t		count;
 
+	*ids_out = palloc(Max(wanted, 1) * sizeof(uint64));
 	*count_out = 0;
 	while ((uint64) *count_out < wanted &&
 		   (count = iqdb_index_ids(&arena->index, &position, ids, NULL, lengthof(ids))) > 0)
@@ -143,10 +147,96 @@ sampled_queries(IqdbPgArena *arena, uint32 dimension, int sample, int *count_out
 				continue;
 			vector = palloc(dimension * sizeof(float));
 			if (iqdb_index_get(&arena->index, iqdb_id_u64(ids[i]), vector, NULL, 0, &metadata_length))
+			{
+				(*ids_out)[*count_out] = ids[i];
 				queries[(*count_out)++] = vector;
+			}
 		}
 	}
 	return queries;
+}
+
+/* What was measured, one number per query, and the query's own row where it is one of the index. */
+typedef struct Measures
+{
+	int			count;
+	const float **queries;
+	uint64	   *own_ids;		/* NULL: the queries are none of its rows */
+	double	   *recall;
+	double	   *mine;			/* milliseconds */
+	double	   *theirs;
+} Measures;
+
+/*
+ * Takes a row that is its own nearest out of its hits, where one more than k was asked for: finding it is no merit. Returns
+ * how many are left, k at most.
+ */
+static int
+without_own(IqdbHit *hits, int count, int k, uint64 own)
+{
+	int			kept = 0;
+
+	for (int i = 0; i < count && kept < k; i++)
+		if (hits[i].id != own)
+			hits[kept++] = hits[i];
+	return kept;
+}
+
+static void
+measure(IqdbPgArena *arena, IqdbSearchParams *params, int k, Measures *measures)
+{
+	uint32		dimension = arena->index.store.header->options.dimension;
+	int			asked = measures->own_ids != NULL ? k + 1 : k;
+	IqdbHit    *found = palloc(asked * sizeof(IqdbHit));
+	IqdbHit    *exact = palloc(asked * sizeof(IqdbHit));
+	Size		size = Max(measures->count, 1) * sizeof(double);
+	IqdbPgView	view;
+	IqdbIndex	oracle;
+
+	params->expected = (size_t) asked;
+	iqdb_pg_view(&view, arena);
+	oracle = view.index;
+	oracle.engine = iqdb_engine_get(IQDB_ENGINE_FLAT);
+	measures->recall = palloc(size);
+	measures->mine = palloc(size);
+	measures->theirs = palloc(size);
+	for (int i = 0; i < measures->count; i++)
+	{
+		const float *query = measures->queries[i];
+		int			found_count = timed_search(&view.index, params, query, dimension, asked, found, &measures->mine[i]);
+		int			exact_count = timed_search(&oracle, params, query, dimension, asked, exact, &measures->theirs[i]);
+
+		if (measures->own_ids != NULL)
+		{
+			found_count = without_own(found, found_count, k, measures->own_ids[i]);
+			exact_count = without_own(exact, exact_count, k, measures->own_ids[i]);
+		}
+		measures->recall[i] = recall_of(found, found_count, exact, exact_count);
+	}
+	qsort(measures->recall, measures->count, sizeof(double), compare_doubles);
+	qsort(measures->mine, measures->count, sizeof(double), compare_doubles);
+	qsort(measures->theirs, measures->count, sizeof(double), compare_doubles);
+}
+
+static double
+mean(const double *values, int count)
+{
+	double		sum = 0;
+
+	for (int i = 0; i < count; i++)
+		sum += values[i];
+	return sum / count;
+}
+
+/* Queries a second of one session, and three percentiles of their milliseconds (sorted). Returns how many values. */
+static int
+put_latency(Datum *values, const double *milliseconds, int count)
+{
+	values[0] = Float8GetDatum(1000.0 / Max(mean(milliseconds, count), 1e-6));
+	values[1] = Float8GetDatum(percentile(milliseconds, count, 0.50));
+	values[2] = Float8GetDatum(percentile(milliseconds, count, 0.95));
+	values[3] = Float8GetDatum(percentile(milliseconds, count, 0.99));
+	return 4;
 }
 
 static Datum
@@ -156,19 +246,11 @@ measure_recall(FunctionCallInfo fcinfo, Oid oid, int k, int sample, ArrayType *g
 	IqdbPgArena *arena = iqdb_pg_open_current(relation, NULL);
 	uint32		dimension = arena->index.store.header->options.dimension;
 	IqdbSearchParams params = iqdb_pg_search_params(relation);
-	IqdbPgView	view;
-	IqdbIndex	oracle;
+	Measures	measures = {0};
 	TupleDesc	tupdesc;
-	Datum		values[9];
-	bool		nulls[9] = {false};
-	const float **queries;
-	IqdbHit    *found;
-	IqdbHit    *exact;
-	double	   *mine;
-	double	   *theirs;
-	double		sum = 0;
-	double		least = 1.0;
-	int			count;
+	Datum		values[12] = {0};
+	bool		nulls[12];
+	int			n = 0;
 
 	if (k < 1 || k > 100000 || sample < 1 || sample > 1000000)
 		ereport(ERROR,
@@ -176,44 +258,25 @@ measure_recall(FunctionCallInfo fcinfo, Oid oid, int k, int sample, ArrayType *g
 				 errmsg("k must be between 1 and 100000, and sample between 1 and 1000000")));
 	if (get_call_result_type(fcinfo, NULL, &tupdesc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
-	params.expected = (size_t) k;
-	iqdb_pg_view(&view, arena);
-	oracle = view.index;
-	oracle.engine = iqdb_engine_get(IQDB_ENGINE_FLAT);
-	queries = given == NULL ? sampled_queries(arena, dimension, sample, &count) :
-		given_queries(given, dimension, &count);
-
-	found = palloc(k * sizeof(IqdbHit));
-	exact = palloc(k * sizeof(IqdbHit));
-	mine = palloc(Max(count, 1) * sizeof(double));
-	theirs = palloc(Max(count, 1) * sizeof(double));
-	for (int i = 0; i < count; i++)
-	{
-		int			found_count = timed_search(&view.index, &params, queries[i], dimension, k, found, &mine[i]);
-		int			exact_count = timed_search(&oracle, &params, queries[i], dimension, k, exact, &theirs[i]);
-		double		recall = recall_of(found, found_count, exact, exact_count);
-
-		sum += recall;
-		least = Min(least, recall);
-	}
+	if (given == NULL)
+		measures.queries = sampled_queries(arena, dimension, sample, &measures.own_ids, &measures.count);
+	else
+		measures.queries = given_queries(given, dimension, &measures.count);
+	measure(arena, &params, k, &measures);
 	index_close(relation, AccessShareLock);
-	qsort(mine, count, sizeof(double), compare_doubles);
-	qsort(theirs, count, sizeof(double), compare_doubles);
 
-	values[0] = Int32GetDatum(count);
-	for (int i = 1; i < 9; i++)
-		nulls[i] = count == 0;
-	if (count > 0)
+	memset(nulls, measures.count == 0, sizeof(nulls));
+	nulls[0] = false;
+	values[n++] = Int32GetDatum(measures.count);
+	if (measures.count > 0)
 	{
-		values[1] = Float8GetDatum(sum / count);
-		values[2] = Float8GetDatum(least);
-		values[3] = Float8GetDatum(percentile(mine, count, 0.50));
-		values[4] = Float8GetDatum(percentile(mine, count, 0.95));
-		values[5] = Float8GetDatum(percentile(mine, count, 0.99));
-		values[6] = Float8GetDatum(percentile(theirs, count, 0.50));
-		values[7] = Float8GetDatum(percentile(theirs, count, 0.95));
-		values[8] = Float8GetDatum(percentile(theirs, count, 0.99));
+		values[n++] = Float8GetDatum(mean(measures.recall, measures.count));
+		values[n++] = Float8GetDatum(percentile(measures.recall, measures.count, 0.01));
+		values[n++] = Float8GetDatum(measures.recall[0]);
+		n += put_latency(values + n, measures.mine, measures.count);
+		n += put_latency(values + n, measures.theirs, measures.count);
 	}
+	Assert(measures.count == 0 || n == tupdesc->natts);
 	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(tupdesc), values, nulls)));
 }
 
@@ -247,12 +310,35 @@ method_kind(const char *name)
 			 errhint("Name one of the access methods of iqdb, such as iqdb_hnsw.")));
 }
 
-/* "m=32, ef_construction=100" as the options of CREATE INDEX ... WITH, checked by the same code. */
+/* Takes out the blanks around each "=", and the quotes that WITH allows around a value. */
+static char *
+without_blanks(const char *text)
+{
+	char	   *copy = palloc(strlen(text) + 1);
+	char	   *end = copy;
+
+	for (; *text != '\0'; text++)
+	{
+		if (*text == '\'')
+			continue;
+		if (isspace((unsigned char) *text))
+		{
+			if (text[1 + strspn(text + 1, " \t\r\n\f\v")] != '=' && end > copy && end[-1] != '=')
+				*end++ = ' ';
+			continue;
+		}
+		*end++ = *text;
+	}
+	*end = '\0';
+	return copy;
+}
+
+/* "m = 32, ef_construction = 100" as the options of CREATE INDEX ... WITH, checked by the same code. */
 static const IqdbPgOptions *
 parse_options(IqdbEngineKind kind, const char *text)
 {
 	ArrayBuildState *array = NULL;
-	char	   *copy = pstrdup(text);
+	char	   *copy = without_blanks(text);
 	char	   *rest = NULL;
 	Datum		reloptions = (Datum) 0;
 
