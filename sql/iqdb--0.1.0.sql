@@ -170,33 +170,44 @@ CREATE CAST (iqvector AS json)
 -- Distances
 -- --------------------------------------------------------------------------
 
+CREATE FUNCTION iqvector_distance_support(internal) RETURNS internal
+	AS 'MODULE_PATHNAME' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+
+COMMENT ON FUNCTION iqvector_distance_support(internal) IS 'planner support: the cost of a distance';
+
 CREATE FUNCTION inner_product(iqvector, iqvector) RETURNS float8
-	AS 'MODULE_PATHNAME', 'iqvector_inner_product' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 10;
+	AS 'MODULE_PATHNAME', 'iqvector_inner_product' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 10
+	SUPPORT iqvector_distance_support;
 
 COMMENT ON FUNCTION inner_product(iqvector, iqvector) IS 'inner product';
 
 CREATE FUNCTION l2_distance(iqvector, iqvector) RETURNS float8
-	AS 'MODULE_PATHNAME', 'iqvector_l2_distance' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 10;
+	AS 'MODULE_PATHNAME', 'iqvector_l2_distance' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 10
+	SUPPORT iqvector_distance_support;
 
 COMMENT ON FUNCTION l2_distance(iqvector, iqvector) IS 'Euclidean distance';
 
 CREATE FUNCTION iqvector_negative_inner_product(iqvector, iqvector) RETURNS float8
-	AS 'MODULE_PATHNAME', 'iqvector_negative_inner_product' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 10;
+	AS 'MODULE_PATHNAME', 'iqvector_negative_inner_product' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 10
+	SUPPORT iqvector_distance_support;
 
 COMMENT ON FUNCTION iqvector_negative_inner_product(iqvector, iqvector) IS 'negative inner product';
 
 CREATE FUNCTION cosine_distance(iqvector, iqvector) RETURNS float8
-	AS 'MODULE_PATHNAME', 'iqvector_cosine_distance' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 10;
+	AS 'MODULE_PATHNAME', 'iqvector_cosine_distance' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 10
+	SUPPORT iqvector_distance_support;
 
 COMMENT ON FUNCTION cosine_distance(iqvector, iqvector) IS 'cosine distance';
 
 CREATE FUNCTION l1_distance(iqvector, iqvector) RETURNS float8
-	AS 'MODULE_PATHNAME', 'iqvector_l1_distance' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 10;
+	AS 'MODULE_PATHNAME', 'iqvector_l1_distance' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 10
+	SUPPORT iqvector_distance_support;
 
 COMMENT ON FUNCTION l1_distance(iqvector, iqvector) IS 'taxicab distance';
 
 CREATE FUNCTION hamming_distance(iqvector, iqvector) RETURNS float8
-	AS 'MODULE_PATHNAME', 'iqvector_hamming_distance' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 10;
+	AS 'MODULE_PATHNAME', 'iqvector_hamming_distance' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 10
+	SUPPORT iqvector_distance_support;
 
 COMMENT ON FUNCTION hamming_distance(iqvector, iqvector) IS 'number of components that differ';
 
@@ -473,7 +484,8 @@ COMMENT ON AGGREGATE sum(iqvector) IS 'sum as iqvector across all iqvector value
 -- iqvector has the bytes of pgvector's vector, so that a column changes its type without being rewritten. Only the
 -- type that the extension "vector" owns is known to have them: another type of that name is not taken. The casts
 -- belong to whoever calls, not to this extension: pg_dump writes them out, and dropping either extension asks for
--- CASCADE.
+-- CASCADE. That from vector is implicit, so that the two can be compared with each other; the other direction is not, or
+-- no operator would be the best for both.
 
 CREATE FUNCTION iqdb_create_vector_casts() RETURNS void
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
@@ -501,7 +513,7 @@ BEGIN
 	WHERE e.extname = 'iqdb' AND t.typname = 'iqvector';
 
 	IF NOT EXISTS (SELECT FROM pg_cast WHERE castsource = theirs AND casttarget = ours) THEN
-		EXECUTE format('CREATE CAST (%s AS %s) WITHOUT FUNCTION AS ASSIGNMENT', theirs::regtype, ours::regtype);
+		EXECUTE format('CREATE CAST (%s AS %s) WITHOUT FUNCTION AS IMPLICIT', theirs::regtype, ours::regtype);
 	END IF;
 	IF NOT EXISTS (SELECT FROM pg_cast WHERE castsource = ours AND casttarget = theirs) THEN
 		EXECUTE format('CREATE CAST (%s AS %s) WITHOUT FUNCTION AS ASSIGNMENT', ours::regtype, theirs::regtype);

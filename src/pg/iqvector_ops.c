@@ -7,6 +7,11 @@
  */
 #include "postgres.h"
 
+#include "catalog/pg_class.h"
+#include "nodes/pathnodes.h"
+#include "nodes/supportnodes.h"
+#include "optimizer/optimizer.h"
+#include "parser/parsetree.h"
 #include "utils/float.h"
 #include "utils/varbit.h"
 
@@ -71,6 +76,51 @@ Datum
 iqvector_hamming_distance(PG_FUNCTION_ARGS)
 {
 	PG_RETURN_FLOAT8(distance(fcinfo, IQDB_METRIC_HAMMING));
+}
+
+/* Is one of the arguments a column of a foreign table? */
+static bool
+has_foreign_argument(PlannerInfo *root, List *arguments)
+{
+	ListCell *cell;
+
+	foreach (cell, arguments)
+	{
+		Node *argument = (Node *) lfirst(cell);
+
+		while (IsA(argument, RelabelType))
+			argument = (Node *) ((RelabelType *) argument)->arg;
+		if (IsA(argument, Var) && ((Var *) argument)->varlevelsup == 0 && !IS_SPECIAL_VARNO(((Var *) argument)->varno) &&
+			planner_rt_fetch(((Var *) argument)->varno, root)->relkind == RELKIND_FOREIGN_TABLE)
+			return true;
+	}
+	return false;
+}
+
+/*
+ * iqvector_distance_support(internal) returns internal: what a distance costs the planner. Of a table of this server it is
+ * what CREATE FUNCTION says. Of a foreign table it is next to nothing: the other server computes it, the same for every
+ * way to ask for it, but postgres_fdw would count it here, and of a table that was never analyzed it then finds that
+ * fetching all rows in order costs no more than asking for LIMIT of them.
+ */
+PG_FUNCTION_INFO_V1(iqvector_distance_support);
+Datum
+iqvector_distance_support(PG_FUNCTION_ARGS)
+{
+	SupportRequestCost *request = (SupportRequestCost *) PG_GETARG_POINTER(0);
+	List               *arguments = NIL;
+
+	if (!IsA(request, SupportRequestCost) || request->root == NULL || request->node == NULL)
+		PG_RETURN_POINTER(NULL);
+	if (IsA(request->node, OpExpr))
+		arguments = ((OpExpr *) request->node)->args;
+	else if (IsA(request->node, FuncExpr))
+		arguments = ((FuncExpr *) request->node)->args;
+	if (!has_foreign_argument(request->root, arguments))
+		PG_RETURN_POINTER(NULL);
+	request->startup = 0;
+	request->per_tuple = cpu_operator_cost;
+	PG_RETURN_POINTER(request);
 }
 
 /* ---- properties and parts ---- */

@@ -77,6 +77,15 @@ iqdb_pg_type_check(Relation index)
 	bool		is_known = (strcmp(name, "iqvector") == 0 && is_of_extension(type, "iqdb")) ||
 		(strcmp(name, "vector") == 0 && is_of_extension(type, "vector"));
 
+	/* where casts make the one type pass for the other, a class left out would be the other's: an index nobody can use */
+	if (is_known && type != index->rd_opcintype[0])
+		ereport(ERROR,
+				(errcode(ERRCODE_DATATYPE_MISMATCH),
+				 errmsg("operator class for type %s does not fit a column of type %s",
+						format_type_be(index->rd_opcintype[0]), format_type_be(type)),
+				 errdetail("No query would use the index: operators on the column are those of its own type."),
+				 errhint("Name one of the classes vector_l2_ops, vector_ip_ops, vector_cosine_ops, vector_l1_ops, which "
+						 "iqdb_create_pgvector_support() makes, or cast to iqvector in an index expression.")));
 	if (is_known && has_layout(type))
 		return;
 	ereport(ERROR,

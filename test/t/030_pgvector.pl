@@ -122,6 +122,23 @@ sub answers
 
 answers('as built');
 
+# ---- values of both types together ----
+
+is(one($node, "SELECT a <-> b, b <-> a, a <#> b, a <+> b, b <~> b, a = b, a + b, b || a, l2_distance(a, b), iqvector_dims(b) "
+		. "FROM (SELECT '[1,2]'::iqvector, '[1,3]'::vector) v (a, b)"), '1|1|-7|1|0|f|[2,5]|[1,3,1,2]|1|2',
+	'operators and functions of iqvector take both');
+is(one($node, 'SELECT count(*) FROM item WHERE v = v::iqvector'), 1567, 'columns too');
+is(one($node, "SELECT pg_typeof(v), v <-> '[1,1]', v <-> '[1,1]'::vector, '[1,1]' <-> v, vector_norm(v), l2_distance(v, '[1,1]') "
+		. "FROM (SELECT '[1,0]'::vector) t (v)"), 'vector|1|1|1|1|1', 'what concerns vector alone is not ambiguous');
+is(one($node, "EXPLAIN (VERBOSE, COSTS OFF) SELECT v <-> '[1,2,3,4,5,6,7,8,9,1,2,3]' FROM item") =~ /::iqvector/ ? 'ours' : 'theirs',
+	'theirs', 'and computed by its own operators');
+sql_fails($node, 'CREATE INDEX ON item USING iqdb_hnsw (v)', '42804', 'vector_l2_ops',
+	'no class for the operators of the other type by default');
+$node->safe_psql('postgres', 'CREATE INDEX trial ON item USING iqdb_flat ((v::iqvector(12)) iqvector_cosine_ops)');
+is(one($node, q{SELECT wrong($q$SELECT id, v::iqvector(12) <=> '[1,2,3,4,5,6,7,8,9,1,2,3]' AS d FROM item WHERE v IS NOT NULL
+	AND vector_norm(v) > 0 ORDER BY v::iqvector(12) <=> '[1,2,3,4,5,6,7,8,9,1,2,3]'$q$, true)}), '', 'by an expression it is possible');
+$node->safe_psql('postgres', 'DROP INDEX trial');
+
 # ---- the life of an index ----
 
 for my $method (@methods)
