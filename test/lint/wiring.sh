@@ -48,6 +48,14 @@ for name in $(sed -n 's/^- `\([a-z_]*\.sh\)`.*/\1/p' test/lint/README.md); do
     [ -e "test/lint/$name" ] || complain "test/lint/README.md describes $name, which does not exist"
 done
 
+# Programs that the guides name, in a path or as the word of TESTS, are there.
+for name in $(grep -ohE '\btest_[a-z0-9_]+' CONTRIBUTING.md test/README.md | sort -u); do
+    compgen -G "test/*/$name.c" >/dev/null || complain "CONTRIBUTING.md or test/README.md names $name, which does not exist"
+done
+for word in $(grep -ohE 'TESTS="?[a-z_]+' CONTRIBUTING.md test/README.md Makefile | sed 's/TESTS="\{0,1\}//' | sort -u); do
+    compgen -G "test/*/*$word*" >/dev/null || complain "TESTS=$word stands in a guide, but no test has this in its name"
+done
+
 listed=" $("$MAKE" --no-print-directory -s print-REGRESS) "
 for file in sql/*.sql; do
     [ -e "$file" ] || continue
