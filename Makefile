@@ -6,7 +6,7 @@
 #   make demo               shows the extension at work on a throw-away server
 #   make bench BENCH="sql --base FILE --queries FILE"      measures (bench/README.md)
 #
-# Parts of the check:  make check SUITES="unit tap" TESTS="topk 001"   (make check SUITES=help lists the suites)
+# Parts of the check:  make check SUITES="unit tap" TESTS="quant 001"   (make check SUITES=help lists the suites)
 #   make torture SECONDS=1800 [METHOD=iqdb_flat] [SEED=1]     random load and accidents on whole servers
 #   make check-server VERSION=19 [SUITES="regress tap"]       with another server, in a chroot (test/server/run.sh; as root)
 #   make unit | lint | check-core | check-pg     make fuzz SECONDS=60     make format     make clean
@@ -21,7 +21,7 @@ MODULE_big = iqdb
 DATA       = $(wildcard sql/iqdb--*.sql)
 
 # Regression tests, in the order in which they run: sql/NAME.sql against expected/NAME.out.
-REGRESS = iqvector_type iqvector_ops iqvector_cast iqvector_agg iqvector_btree iqvector_copy iqdb_flat iqdb_functions iqdb_usage iqdb_plans
+REGRESS = iqvector_type iqvector_ops iqvector_cast iqvector_agg iqvector_btree iqvector_copy iqdb_flat iqdb_functions iqdb_usage iqdb_plans iqdb_foreign
 
 BUILD   ?= build
 VARIANT ?= plain
@@ -219,7 +219,10 @@ else
 # The extension, by PGXS. (Its own "check" target would replace ours, so it is read only when none of ours is asked.)
 # ---------------------------------------------------------------------------------------------------------------------
 
-PG_CONFIG ?= $(firstword $(wildcard /usr/lib/postgresql/15/bin/pg_config) pg_config)
+# Scripts hand on what they were given, which may be nothing.
+ifeq ($(strip $(PG_CONFIG)),)
+PG_CONFIG := $(firstword $(wildcard /usr/lib/postgresql/15/bin/pg_config) pg_config)
+endif
 
 PG_SOURCES = $(sort $(wildcard src/pg/*.c))
 PG_OBJECTS = $(PG_SOURCES:src/%.c=$(BUILD)/plain/%.o)

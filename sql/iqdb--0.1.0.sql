@@ -639,6 +639,9 @@ COMMENT ON FUNCTION iqdb_create_pgvector_support() IS
 -- Functions on indexes
 -- ---------------------------------------------------------------------------------------------------------------------
 
+-- VOLATILE is what changes files or memory because somebody asked for it. What only answers is STABLE, although an answer
+-- may have to load the index first: routers send STABLE functions to standbys.
+
 CREATE FUNCTION iqdb_flush(index regclass) RETURNS bigint
 	LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'iqdb_sql_flush';
 COMMENT ON FUNCTION iqdb_flush(regclass) IS 'write a snapshot of an index now; its size in bytes';
@@ -686,20 +689,20 @@ CREATE FUNCTION iqdb_index_stats(
 	OUT drift float8,
 	OUT generation text
 ) RETURNS record
-	LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'iqdb_sql_index_stats';
+	LANGUAGE C STABLE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'iqdb_sql_index_stats';
 COMMENT ON FUNCTION iqdb_index_stats(regclass) IS 'numbers about an index';
 
 CREATE FUNCTION iqdb_suggest_probes(index regclass, coverage float8) RETURNS integer
-	LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'iqdb_sql_suggest_probes';
+	LANGUAGE C STABLE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'iqdb_sql_suggest_probes';
 COMMENT ON FUNCTION iqdb_suggest_probes(regclass, float8) IS
 	'the least number of lists of an iqdb_ivf index that hold this share of its rows';
 
 CREATE FUNCTION iqdb_index_size(index regclass) RETURNS bigint
-	LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'iqdb_sql_index_size';
+	LANGUAGE C STABLE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'iqdb_sql_index_size';
 COMMENT ON FUNCTION iqdb_index_size(regclass) IS 'bytes on disk of an index: journal, snapshots, logs, and vectors that lie there';
 
 CREATE FUNCTION iqdb_check(index regclass) RETURNS SETOF text
-	LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'iqdb_sql_check';
+	LANGUAGE C STABLE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'iqdb_sql_check';
 COMMENT ON FUNCTION iqdb_check(regclass) IS 'verify an index against itself and its table; one row per finding';
 
 -- Numbers are NULL where the caller may not see them, or the index is not ready.
@@ -759,7 +762,7 @@ CREATE FUNCTION iqdb_recall(
 	OUT exact_p95_ms float8,
 	OUT exact_p99_ms float8
 ) RETURNS record
-	LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'iqdb_sql_recall';
+	LANGUAGE C STABLE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'iqdb_sql_recall';
 COMMENT ON FUNCTION iqdb_recall(regclass, integer, integer, iqvector[]) IS
 	'recall and latency of an index against exact search over the same rows; its own rows as queries flatter it, give real ones';
 
@@ -773,6 +776,6 @@ CREATE FUNCTION iqdb_estimate(
 	OUT vectors_on_disk bigint,
 	OUT build_seconds float8
 ) RETURNS record
-	LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'iqdb_sql_estimate';
+	LANGUAGE C STABLE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'iqdb_sql_estimate';
 COMMENT ON FUNCTION iqdb_estimate(text, bigint, integer, text) IS
 	'what an index would need: bytes in memory, bytes of own files, bytes of vectors on disk, seconds to build here';

@@ -182,7 +182,24 @@ SELECT pg_temp.error_of($$INSERT INTO flat (w) VALUES ('[1,2]')$$);
 SELECT pg_temp.error_of($$UPDATE flat SET w = '[1,2,3]'$$);
 DROP TABLE flat;
 
--- settings
+-- settings; those that decide how a query is answered are shown with its plan
+CREATE FUNCTION pg_temp.explained_settings() RETURNS SETOF text LANGUAGE plpgsql AS
+$$
+DECLARE
+	line text;
+BEGIN
+	FOR line IN EXECUTE 'EXPLAIN (SETTINGS, COSTS OFF) SELECT 1' LOOP
+		RETURN QUERY SELECT m[1] FROM regexp_matches(line, '(iqdb\.\w+ = ''\w+'')', 'g') AS m;
+	END LOOP;
+END
+$$;
+SET iqdb.hnsw_ef_search = 11;
+SET iqdb.ivf_probes = 12;
+SET iqdb.max_scan_tuples = 13;
+SELECT * FROM pg_temp.explained_settings() AS s ORDER BY s COLLATE "C";
+RESET iqdb.hnsw_ef_search;
+RESET iqdb.ivf_probes;
+RESET iqdb.max_scan_tuples;
 SHOW iqdb.fsync;
 SHOW iqdb.fsync_interval;
 SHOW iqdb.max_scan_tuples;

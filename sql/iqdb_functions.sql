@@ -231,3 +231,9 @@ DROP TABLE rows_of_3;
 -- iqdb_sweep
 SELECT iqdb_sweep() >= 0;
 DROP TABLE items;
+
+-- volatile is what changes something: a router sends all others to standbys
+SELECT proname
+FROM pg_proc p JOIN pg_depend d ON d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e'
+	JOIN pg_extension e ON d.refobjid = e.oid AND e.extname = 'iqdb'
+WHERE provolatile = 'v' AND prorettype <> 'index_am_handler'::regtype ORDER BY proname COLLATE "C";

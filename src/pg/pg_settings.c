@@ -49,14 +49,14 @@ iqdb_pg_define_settings(void)
 
 	DefineCustomIntVariable("iqdb.hnsw_ef_search",
 							"Candidates an iqdb_hnsw search keeps; 0 uses the index's own ef_search.",
-							NULL, &iqdb_hnsw_ef_search, 0, 0, 100000, PGC_USERSET, flags, NULL, NULL, NULL);
+							NULL, &iqdb_hnsw_ef_search, 0, 0, 100000, PGC_USERSET, GUC_EXPLAIN | flags, NULL, NULL, NULL);
 	DefineCustomIntVariable("iqdb.ivf_probes",
 							"Lists an iqdb_ivf search opens first; 0 uses the index's own probes.",
-							NULL, &iqdb_ivf_probes, 0, 0, 1000000, PGC_USERSET, flags, NULL, NULL, NULL);
+							NULL, &iqdb_ivf_probes, 0, 0, 1000000, PGC_USERSET, GUC_EXPLAIN | flags, NULL, NULL, NULL);
 	DefineCustomIntVariable("iqdb.max_scan_tuples",
 							"Rows one index scan may return before it ends; 0 sets no limit.",
 							"With a limit, a query with a selective filter may return fewer rows than match.",
-							&iqdb_max_scan_tuples, 0, 0, INT_MAX, PGC_USERSET, flags, NULL, NULL, NULL);
+							&iqdb_max_scan_tuples, 0, 0, INT_MAX, PGC_USERSET, GUC_EXPLAIN | flags, NULL, NULL, NULL);
 	DefineCustomEnumVariable("iqdb.fsync",
 							 "When the own log of an index is flushed to disk.",
 							 "No setting loses rows: what the log lacks after a crash is read from the table again.",

@@ -7,9 +7,9 @@
  *
  * Text:   blanks "[" number { "," number } "]" blanks, blanks allowed around every number. A number is
  *         [+-] digits [. digits] [e [+-] digits], at least one digit before or after the point. "nan", "inf" and
- *         "infinity" in any case are recognised in order to be refused by name. C's hexadecimal numbers are not numbers
- *         here. Values are rounded to the nearest float, ties to even, as strtof does; what is too small becomes a zero
- *         of its sign, what is too large is a fault.
+ *         "infinity" in any case are recognised in order to be refused by name. C's hexadecimal numbers, which pgvector
+ *         takes, are not numbers here. Values are rounded to the nearest float, ties to even, as strtof does; what is too
+ *         small becomes a zero of its sign, what is too large is a fault.
  * Binary: int16 dimension, int16 zero, then float4 each, big-endian.
  */
 #ifndef IQDB_VEC_TEXT_H
