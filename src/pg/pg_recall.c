@@ -372,7 +372,6 @@ seconds_per_distance(uint32 dimension)
 		INSTR_TIME_SET_CURRENT(now);
 		INSTR_TIME_SUBTRACT(now, begin);
 	} while (INSTR_TIME_GET_DOUBLE(now) < 0.005);
-	(void) sink;
 	pfree(data);
 	return INSTR_TIME_GET_DOUBLE(now) / done + 40e-9;
 }
