@@ -150,12 +150,21 @@ samples_search(MemoryIndex *memory, const float *query, size_t dim, uint32_t ef,
 	return found;
 }
 
+/* The key of a row as double arithmetic has it: what results are held against. */
+static inline float
+samples_key(const IqdbIndex *index, const float *query, const float *row, size_t dim)
+{
+	IqdbMetric metric = (IqdbMetric) index->store.header->options.metric;
+	double     distance = iqdb_metric_pair_distance(index->store.kernels, metric, query, row, dim);
+
+	return iqdb_key_narrow(metric == IQDB_METRIC_L2 ? distance * distance : distance);
+}
+
 /* Share of the ten nearest present rows that a search finds, over all queries; equal keys count as found. */
 static inline double
 samples_recall(MemoryIndex *memory, const Samples *samples, const Samples *queries, uint32_t ef)
 {
 	const IqdbIndex *index = &memory->index;
-	IqdbMetric       metric = (IqdbMetric) index->store.header->options.metric;
 	IqdbTopK         top;
 	size_t           found = 0;
 	size_t           wanted = 0;
@@ -173,14 +182,14 @@ samples_recall(MemoryIndex *memory, const Samples *samples, const Samples *queri
 
 			if (!samples->present[i])
 				continue;
-			candidate.key = iqdb_metric_key(index->store.kernels, metric, samples_row(queries, q),
-											samples_row(samples, i), samples->dim);
+			candidate.key = samples_key(index, samples_row(queries, q), samples_row(samples, i), samples->dim);
 			if (iqdb_topk_offer(&top, candidate) != IQDB_OK)
 				abort();
 		}
 		wanted += top.count;
 		for (size_t i = 0; i < count && top.count > 0; i++)
-			found += hits[i].key <= top.items[0].key;
+			found += samples_key(index, samples_row(queries, q), samples_row(samples, hits[i].id), samples->dim) <=
+					 top.items[0].key;
 	}
 	iqdb_topk_free(&top);
 	return wanted == 0 ? 1.0 : (double) found / (double) wanted;

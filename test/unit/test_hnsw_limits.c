@@ -148,7 +148,7 @@ index_at_the_ends(size_t rows, IqdbMetric metric, IqdbQuantization quantization,
 static void
 test_options_at_their_ends(void **state)
 {
-	static const size_t rows[] = {0, 1, 2, 17, 18, 40, 700};
+	static const size_t rows[] = {0, 1, 2, 17, 18, 40, 300};
 	static const uint32_t shapes[][3] = {{2, 4, 1}, {2, 4000, 100000}, {128, 256, 1}, {128, 4000, 100000}, {16, 64, 2}};
 	static const IqdbQuantization codes[] = {IQDB_QUANTIZATION_NONE, IQDB_QUANTIZATION_SQ8, IQDB_QUANTIZATION_BQ};
 

@@ -1124,6 +1124,30 @@ run_table_tests(const char *name)
 	return cmocka_run_group_tests_name(group, with_table, NULL, NULL);
 }
 
+/* Keys computed in double keep their order as floats, and their values but for some digits of the extreme ones. */
+static void
+narrow_keys_keep_their_order(void **state)
+{
+	float last = -1.0f;
+
+	(void) state;
+	assert_true(iqdb_key_narrow(0.0) == 0.0f && iqdb_key_widen(0.0f) == 0.0);
+	assert_true(isnan(iqdb_key_narrow((double) NAN)));
+	/* the square of the smallest float, and 16000 times that of the largest */
+	for (double key = 0x1p-298; key < 0x1p271; key *= 1.0001)
+	{
+		float  narrow = iqdb_key_narrow(key);
+		double error = fabs(iqdb_key_widen(narrow) / key - 1.0);
+
+		assert_true(narrow >= last && isfinite(narrow) && narrow > 0.0f);
+		assert_true(iqdb_key_narrow(-key) == -narrow && iqdb_key_widen(-narrow) == -iqdb_key_widen(narrow));
+		assert_true(error < (key >= IQDB_KEY_SMALL && key < IQDB_KEY_LARGE ? 1e-7 : 1e-4));
+		last = narrow;
+	}
+	assert_true(isinf(iqdb_key_widen(INFINITY)));
+	assert_true(fabs(iqdb_metric_distance(IQDB_METRIC_L2, iqdb_key_narrow(25e38)) / 5e19 - 1.0) < 1e-4);
+}
+
 int
 main(void)
 {
@@ -1132,6 +1156,7 @@ main(void)
 		cmocka_unit_test(finish_equals_the_key),
 		cmocka_unit_test(finish_negates_dot_only),
 		cmocka_unit_test(metric_names_and_distances),
+		cmocka_unit_test(narrow_keys_keep_their_order),
 		cmocka_unit_test(vector_check_finds_every_bad_component),
 		cmocka_unit_test(tables_are_found_by_name),
 		cmocka_unit_test(tables_agree),

@@ -6,11 +6,20 @@
  * rows they are not. And a code of signs tells rows apart by the sides of the centre that they lie on, and by nothing else.
  * The centre is zero at first. It is looked at when FIRST_REVIEW rows are linked, then whenever they are
  * REVIEW_GROWTH times as many, at the end of a build and by OPTIMIZE: where the mean of a sample lies farther from it than
- * a share of what rows differ by, the mean takes its place, and every node is coded again with STRUCTURE held exclusively.
- * The new epoch tells searches and linkers to begin again. Fewer rows than FIRST_REVIEW are scanned rather than searched
- * for by any usual beam.
+ * a share of what rows differ by, the mean takes its place, and every node is coded again. Fewer rows than FIRST_REVIEW are
+ * scanned rather than searched for by any usual beam.
+ *
+ * The mean is that of rows that lie not many times as far away as half of all do: a few rows of another magnitude, or a
+ * tenth of the rows that lies elsewhere, shall not spoil the codes of the others.
+ *
+ * Coding again is done in stretches beside everything else. The centre changes with STRUCTURE held exclusively for an
+ * instant; from then on until all nodes are coded again (header->recode) nobody reads codes, walks are on vectors: slower,
+ * but right. The new epoch, at the begin and at the end, tells searches and linkers to begin again. Who codes may be
+ * cancelled; whoever links the next row, or repairs, goes on from there.
  */
 #include "core/hnsw/hnsw_private.h"
+
+#include <string.h>
 
 #define FIRST_REVIEW 256u
 #define REVIEW_GROWTH 8u
@@ -18,16 +27,24 @@
 /* Rows of a sample: their mean is off by 1/32 of what rows differ by. */
 #define SAMPLE_MAX 1024u
 
+/* Rows of the sample that lie farther away than the median by this factor, squared, are left out. */
+#define FAR2 64.0
+
 /* Squared distance of mean and centre that is let pass, as a share of the mean squared distance of rows to their mean. */
 #define TOLERATED 0.0625
+
+/* A stretch, in components looked at or rows coded; some half a millisecond. */
+#define STRETCH_COMPONENTS 500000u
 
 typedef struct Review
 {
 	const IqdbiHnsw *graph;
-	double          *mean; /* per dimension */
-	uint32_t         rows; /* in the sample */
-	double           away; /* |mean - centre|^2 */
-	double           spread; /* mean of |row - mean|^2 */
+	double          *mean;                  /* per dimension */
+	double          *sum;                   /* per dimension */
+	double           distance2[SAMPLE_MAX]; /* of the rows of the sample to `mean` */
+	double           sorted[SAMPLE_MAX];
+	uint32_t         rows;                  /* in the sample */
+	uint32_t         looked_at;             /* components in this stretch */
 } Review;
 
 static double
@@ -38,6 +55,7 @@ length_factor(const IqdbiHnsw *graph, uint32_t slot)
 	if (graph->metric != IQDB_METRIC_COSINE)
 		return 1.0;
 	norm2 = (double) iqdb_store_norm2(graph->store, slot);
+	/* a norm that overflowed is that of a row which is compared by its vector */
 	return norm2 > 0.0 ? 1.0 / sqrt(norm2) : 0.0;
 }
 
@@ -59,80 +77,229 @@ sample_next(const IqdbiHnsw *graph, uint32_t slot, uint32_t slot_count)
 	return slot;
 }
 
-/* Mean and spread of at most SAMPLE_MAX nodes, evenly spaced. STRUCTURE is held. */
-static void
-learn(Review *review)
+/* Lets STRUCTURE go for an instant when a stretch is over. */
+static IqdbStatus
+pause_when_spent(Review *review, size_t components)
+{
+	const IqdbStore *store = review->graph->store;
+	bool             cancelled;
+
+	review->looked_at += (uint32_t) components;
+	if (review->looked_at < STRETCH_COMPONENTS)
+		return IQDB_OK;
+	review->looked_at = 0;
+	iqdb_store_unlock(store, IQDB_LOCK_STRUCTURE, false);
+	cancelled = iqdb_host_cancelled(store->host);
+	iqdb_store_lock(store, IQDB_LOCK_STRUCTURE, false);
+	return cancelled ? IQDB_ERR_CANCELLED : IQDB_OK;
+}
+
+/* Adds a row to the sums, less the mean that is known so far: what is far from zero would swallow the differences. */
+static double
+add_row(Review *review, const float *vector, double factor, double limit)
+{
+	double squares = 0.0;
+
+	for (size_t i = 0; i < review->graph->dim; i++)
+	{
+		double value = (double) vector[i] * factor - review->mean[i];
+
+		squares += value * value;
+	}
+	for (size_t i = 0; squares <= limit && i < review->graph->dim; i++)
+		review->sum[i] += (double) vector[i] * factor - review->mean[i];
+	return squares;
+}
+
+/*
+ * One pass over at most SAMPLE_MAX nodes, evenly spaced: their distances to the mean so far, and the sum of those that are
+ * within the limit. STRUCTURE is held; what becomes of slots in a pause does not matter, any row will do.
+ */
+static IqdbStatus
+sample(Review *review, double limit, uint32_t *within_out, double *squares_out)
 {
 	const IqdbiHnsw *graph = review->graph;
 	uint32_t         slot_count = atomic_load_explicit(&graph->store->header->slot_count, memory_order_acquire);
 	uint32_t         step = slot_count / SAMPLE_MAX + 1;
-	double           squares = 0.0;
-	double           norm2 = 0.0;
 
-	for (uint32_t slot = 0; (slot = sample_next(graph, slot, slot_count)) < slot_count; slot += step)
+	review->rows = 0;
+	*within_out = 0;
+	*squares_out = 0.0;
+	memset(review->sum, 0, graph->dim * sizeof(double));
+	for (uint32_t slot = 0; (slot = sample_next(graph, slot, slot_count)) < slot_count && review->rows < SAMPLE_MAX;
+		 slot += step)
 	{
-		const float *vector = iqdb_store_vector(graph->store, slot);
-		double       factor = length_factor(graph, slot);
+		double squares = add_row(review, iqdb_store_vector(graph->store, slot), length_factor(graph, slot), limit);
 
-		for (size_t i = 0; i < graph->dim; i++)
-		{
-			/* around the centre of now: what is far from zero would swallow the differences */
-			double value = (double) vector[i] * factor - (double) graph->centre[i];
-
-			review->mean[i] += value;
-			squares += value * value;
-		}
-		review->rows++;
+		review->distance2[review->rows++] = squares;
+		*within_out += squares <= limit;
+		*squares_out += squares <= limit ? squares : 0.0;
+		IQDB_TRY(pause_when_spent(review, 2 * graph->dim));
 	}
-	for (size_t i = 0; review->rows > 0 && i < graph->dim; i++)
-	{
-		review->mean[i] /= (double) review->rows;
-		norm2 += review->mean[i] * review->mean[i];
-		review->mean[i] += (double) graph->centre[i];
-	}
-	review->away = norm2;
-	review->spread = review->rows > 0 ? squares / (double) review->rows - norm2 : 0.0;
+	return IQDB_OK;
 }
 
-/* Codes everything again around the mean. STRUCTURE is held exclusively. */
+/* The median of the distances of the last pass; short enough for a simple sort. */
+static double
+median_distance2(Review *review)
+{
+	double *sorted = review->sorted;
+
+	for (uint32_t i = 0; i < review->rows; i++)
+	{
+		uint32_t at = i;
+
+		for (; at > 0 && sorted[at - 1] > review->distance2[i]; at--)
+			sorted[at] = sorted[at - 1];
+		sorted[at] = review->distance2[i];
+	}
+	return review->rows > 0 ? sorted[review->rows / 2] : 0.0;
+}
+
+/* Moves the mean to that of the rows within the limit. */
 static void
-change(const Review *review)
+move_mean(Review *review, uint32_t within)
+{
+	for (size_t i = 0; within > 0 && i < review->graph->dim; i++)
+		review->mean[i] += review->sum[i] / (double) within;
+}
+
+/*
+ * The mean of the rows, twice, the second time without those far from the first one, and how much rows differ from it (mean
+ * squared distance). STRUCTURE is held.
+ */
+static IqdbStatus
+learn(Review *review, double *spread_out)
+{
+	const IqdbiHnsw *graph = review->graph;
+	uint32_t         within;
+	double           squares;
+	double           limit;
+
+	for (size_t i = 0; i < graph->dim; i++)
+		review->mean[i] = (double) graph->centre[i];
+	IQDB_TRY(sample(review, 0.0, &within, &squares));
+	for (int round = 0; round < 2; round++)
+	{
+		limit = FAR2 * median_distance2(review);
+		IQDB_TRY(sample(review, limit, &within, &squares));
+		move_mean(review, within);
+		if (round == 0)
+			IQDB_TRY(sample(review, 0.0, &within, &squares));
+	}
+	/* to the mean of before: what the mean has moved is less than what rows differ by */
+	*spread_out = within > 0 ? squares / (double) within : 0.0;
+	return IQDB_OK;
+}
+
+/* Squared distance of the mean and the centre. */
+static double
+away(const Review *review)
+{
+	double sum = 0.0;
+
+	for (size_t i = 0; i < review->graph->dim; i++)
+	{
+		double value = review->mean[i] - (double) review->graph->centre[i];
+
+		sum += value * value;
+	}
+	return sum;
+}
+
+/* The mean becomes the centre; codes are out of use from now on. */
+static void
+move_centre(const Review *review)
+{
+	const IqdbiHnsw *graph = review->graph;
+
+	iqdb_store_lock(graph->store, IQDB_LOCK_STRUCTURE, true);
+	for (size_t i = 0; i < graph->dim; i++)
+		graph->centre[i] = (float) review->mean[i];
+	atomic_store_explicit(&graph->header->recode, 1, memory_order_relaxed);
+	atomic_fetch_add_explicit(&graph->header->epoch, 1, memory_order_acq_rel);
+	iqdb_store_unlock(graph->store, IQDB_LOCK_STRUCTURE, true);
+}
+
+/*
+ * Codes the nodes from the first one that is not coded again. Those linked meanwhile were coded by their linkers, around the
+ * new centre: one that was at it when the centre moved has begun again.
+ */
+static IqdbStatus
+recode_nodes(Review *review)
 {
 	const IqdbiHnsw *graph = review->graph;
 	uint32_t         slot_count = atomic_load_explicit(&graph->store->header->slot_count, memory_order_acquire);
+	uint32_t         first = atomic_load_explicit(&graph->header->recode, memory_order_relaxed) - 1;
+	IqdbStatus       status = IQDB_OK;
 
-	for (size_t i = 0; i < graph->dim; i++)
-		graph->centre[i] = (float) review->mean[i];
-	for (uint32_t slot = 0; slot < slot_count; slot++)
+	iqdb_store_lock(graph->store, IQDB_LOCK_STRUCTURE, false);
+	for (uint32_t slot = first; slot < slot_count && status == IQDB_OK; slot++)
 	{
 		if (is_node(graph, slot))
+		{
 			iqdbi_hnsw_encode(graph, slot);
+			status = pause_when_spent(review, 4 * graph->dim);
+		}
+		atomic_store_explicit(&graph->header->recode, slot + 2, memory_order_relaxed);
 	}
+	iqdb_store_unlock(graph->store, IQDB_LOCK_STRUCTURE, false);
+	if (status != IQDB_OK)
+		return status;
+	iqdb_store_lock(graph->store, IQDB_LOCK_STRUCTURE, true);
+	atomic_store_explicit(&graph->header->recode, 0, memory_order_relaxed);
 	atomic_fetch_add_explicit(&graph->header->epoch, 1, memory_order_acq_rel);
+	iqdb_store_unlock(graph->store, IQDB_LOCK_STRUCTURE, true);
+	return IQDB_OK;
+}
+
+/* Goes on where somebody was cancelled, or looks whether there is something to begin with. Nobody else is at it. */
+static IqdbStatus
+review_alone(Review *review)
+{
+	const IqdbiHnsw *graph = review->graph;
+	IqdbStatus       status;
+	double           spread = 0.0;
+
+	if (atomic_load_explicit(&graph->header->recode, memory_order_relaxed) != 0)
+		return recode_nodes(review);
+	iqdb_store_lock(graph->store, IQDB_LOCK_STRUCTURE, false);
+	status = learn(review, &spread);
+	iqdb_store_unlock(graph->store, IQDB_LOCK_STRUCTURE, false);
+	if (status != IQDB_OK || !(away(review) > TOLERATED * spread))
+		return status;
+	move_centre(review);
+	return recode_nodes(review);
 }
 
 IqdbStatus
 iqdbi_hnsw_centre_review(const IqdbiHnsw *graph)
 {
 	const IqdbAllocator *allocator = &graph->store->host->allocator;
-	Review               review = {.graph = graph};
+	size_t               bytes = sizeof(Review) + 2 * graph->dim * sizeof(double);
+	Review              *review;
+	uint32_t             idle = 0;
+	IqdbStatus           status;
 
 	if (graph->code == IQDBI_HNSW_PLAIN)
 		return IQDB_OK;
-	review.mean = iqdb_alloc_zero(allocator, graph->dim * sizeof(double));
-	if (review.mean == NULL)
+	review = iqdb_alloc(allocator, bytes);
+	if (review == NULL)
 		return IQDB_ERR_NOMEM;
-	iqdb_store_lock(graph->store, IQDB_LOCK_STRUCTURE, false);
-	learn(&review);
-	iqdb_store_unlock(graph->store, IQDB_LOCK_STRUCTURE, false);
-	if (isfinite(review.away) && isfinite(review.spread) && review.away > TOLERATED * review.spread)
+	review->graph = graph;
+	review->mean = (double *) (void *) (review + 1);
+	review->sum = review->mean + graph->dim;
+	review->looked_at = 0;
+	status = IQDB_OK;
+	/* one at a time: who comes second leaves the work to the first */
+	if (atomic_compare_exchange_strong_explicit(&graph->header->reviewing, &idle, 1, memory_order_acquire,
+												memory_order_relaxed))
 	{
-		iqdb_store_lock(graph->store, IQDB_LOCK_STRUCTURE, true);
-		change(&review);
-		iqdb_store_unlock(graph->store, IQDB_LOCK_STRUCTURE, true);
+		status = review_alone(review);
+		atomic_store_explicit(&graph->header->reviewing, 0, memory_order_release);
 	}
-	iqdb_free(allocator, review.mean, graph->dim * sizeof(double));
-	return IQDB_OK;
+	iqdb_free(allocator, review, bytes);
+	return status;
 }
 
 IqdbStatus
@@ -143,7 +310,11 @@ iqdbi_hnsw_centre_when_due(const IqdbiHnsw *graph)
 	uint32_t          linked = atomic_load_explicit(&graph->header->linked, memory_order_relaxed);
 	uint64_t          next;
 
-	if (graph->code == IQDBI_HNSW_PLAIN || linked < (at == 0 ? FIRST_REVIEW : at))
+	if (graph->code == IQDBI_HNSW_PLAIN)
+		return IQDB_OK;
+	if (atomic_load_explicit(&graph->header->recode, memory_order_relaxed) != 0)
+		return iqdbi_hnsw_centre_review(graph);
+	if (linked < (at == 0 ? FIRST_REVIEW : at))
 		return IQDB_OK;
 	next = (uint64_t) linked * REVIEW_GROWTH;
 	/* who moves the mark does the work */

@@ -217,6 +217,7 @@ begin_node(Load *load, uint32_t slot, uint32_t level, uint64_t sequence)
 	if (row_is(store, slot, sequence))
 	{
 		iqdbi_hnsw_encode(graph, slot);
+		iqdbi_hnsw_twin_remember(graph, slot);
 		info = iqdbi_info_make(IQDBI_INFO_LINKED, level);
 		atomic_fetch_add_explicit(&graph->header->linked, 1, memory_order_relaxed);
 		atomic_fetch_add_explicit(&graph->header->level_count[level], 1, memory_order_relaxed);
@@ -472,6 +473,8 @@ load_nodes(Load *load, IqdbSource *source, IqdbError *err)
 static IqdbStatus
 assemble(Load *load, uint32_t slot_count, IqdbError *err)
 {
+	IqdbStatus status = IQDB_OK;
+
 	for (uint32_t slot = 0; slot < load->known; slot++)
 		drop_bad_links(load, slot);
 	load_twins(load);
@@ -479,9 +482,9 @@ assemble(Load *load, uint32_t slot_count, IqdbError *err)
 	if (load->lost > 0)
 		IQDB_TRY(iqdbi_hnsw_repair_loaded(&load->graph, load->known, err));
 	add_unlinked(load, slot_count);
-	if (load->centre == 0 && iqdbi_hnsw_centre_review(&load->graph) != IQDB_OK)
-		return iqdb_fail(err, IQDB_ERR_NOMEM, "out of memory for loading the graph");
-	return IQDB_OK;
+	if (load->centre == 0)
+		status = iqdbi_hnsw_centre_review(&load->graph);
+	return status == IQDB_OK ? IQDB_OK : iqdb_fail(err, status, "loading the graph was stopped");
 }
 
 IqdbStatus
@@ -504,6 +507,7 @@ iqdbi_hnsw_load(IqdbStore *store, IqdbSource *source, IqdbError *err)
 	if (iqdb_store_room(store, load.known, NULL) != IQDB_OK || iqdbi_hnsw_reserve(store, load.known, NULL) != IQDB_OK)
 		load.known = slot_count;
 	iqdb_store_unlock(store, IQDB_LOCK_ROWS, true);
+	iqdbi_hnsw_twins_clear(&load.graph, slot_count);
 	iqdb_topk_init(&load.twins, &store->host->allocator, SIZE_MAX);
 	status = load_nodes(&load, source, err);
 	if (status == IQDB_OK)

@@ -399,6 +399,7 @@ forget(const IqdbiHnsw *graph, uint32_t slot)
 
 	if ((info & IQDBI_INFO_WAS_LINKED) != 0)
 	{
+		iqdbi_hnsw_twin_forget(graph, slot);
 		atomic_fetch_sub_explicit(&graph->header->linked, 1, memory_order_relaxed);
 		atomic_fetch_sub_explicit(&graph->header->level_count[level], 1, memory_order_relaxed);
 	}

@@ -11,7 +11,7 @@
 #include "core/base/rng.h"
 #include "core/engine/spin.h"
 
-#define LAYOUT 2
+#define LAYOUT 3
 #define CACHE_LINE 64u
 
 /* Upper blocks committed beyond the expected number, in eighths and absolutely. */
@@ -25,7 +25,7 @@
 #define ALPHA_PLAIN 1.07f
 
 _Static_assert(sizeof(IqdbiHnswHeader) <= IQDB_HEADERS_SIZE - IQDB_ENGINE_HEADER_OFFSET, "one page for the engine");
-_Static_assert(sizeof(IqdbiHnswNode) == 20, "a node's head is 20 bytes, its links follow");
+_Static_assert(sizeof(IqdbiHnswNode) == 24, "a node's head is 24 bytes, its links follow");
 _Static_assert(sizeof(IqdbSq8Row) == 16, "four rows' scalars in a cache line");
 _Static_assert(sizeof(_Atomic uint64_t) == 8, "atomics live in shared memory as they are");
 
@@ -75,6 +75,13 @@ static uint64_t
 scalar_bytes(const IqdbIndexOptions *options)
 {
 	return code_of(options) == IQDBI_HNSW_BYTES ? sizeof(IqdbSq8Row) : 0;
+}
+
+/* Region TWINS. */
+static uint64_t
+twins_bytes(uint64_t slots)
+{
+	return (slots / IQDBI_HNSW_TWINS_PER_BUCKET + 1) * IQDBI_HNSW_TWIN_BUCKET;
 }
 
 /* Region CENTRE. */
@@ -130,6 +137,7 @@ iqdbi_hnsw_reserves(const IqdbIndexOptions *options, uint64_t slots_max, uint64_
 	reserves_out[IQDBI_HNSW_PENDING] = slots * sizeof(uint32_t);
 	reserves_out[IQDBI_HNSW_SCALARS] = slots * scalar_bytes(options);
 	reserves_out[IQDBI_HNSW_CENTRE] = centre_bytes(options);
+	reserves_out[IQDBI_HNSW_TWINS] = twins_bytes(slots);
 }
 
 uint64_t
@@ -138,7 +146,7 @@ iqdbi_hnsw_bytes_per_row(const IqdbIndexOptions *options)
 	Shape shape = shape_of(options);
 
 	return shape.record_size + scalar_bytes(options) + sizeof(uint32_t) +
-		   shape.block_words * 4 / (options->m - 1);
+		   shape.block_words * 4 / (options->m - 1) + IQDBI_HNSW_TWIN_BUCKET / IQDBI_HNSW_TWINS_PER_BUCKET;
 }
 
 /* Links, nearly as many as there are places for; no codes. */
@@ -167,6 +175,9 @@ iqdbi_hnsw_format(IqdbStore *store, IqdbError *err)
 		header->degree[i] = shape.degree[i];
 	}
 	header->block_count = 1;
+	header->twin_buckets = 1;
+	IQDB_TRY(iqdb_arena_grow(store->arena, IQDB_REGION_ENGINE + IQDBI_HNSW_TWINS, twins_bytes(0), err));
+	memset(iqdb_store_engine_region(store, IQDBI_HNSW_TWINS), 0, twins_bytes(0));
 	if (code_of(options) == IQDBI_HNSW_PLAIN)
 		return IQDB_OK;
 	/* zero until there are rows to learn from */
@@ -190,6 +201,7 @@ iqdbi_hnsw_reserve(IqdbStore *store, uint32_t slot_count, IqdbError *err)
 							 (uint64_t) slot_count * header->record_size, err));
 	IQDB_TRY(iqdb_arena_grow(store->arena, IQDB_REGION_ENGINE + IQDBI_HNSW_PENDING,
 							 (uint64_t) slot_count * sizeof(uint32_t), err));
+	IQDB_TRY(iqdb_arena_grow(store->arena, IQDB_REGION_ENGINE + IQDBI_HNSW_TWINS, twins_bytes(slot_count), err));
 	if (scalar_bytes(options) > 0)
 		IQDB_TRY(iqdb_arena_grow(store->arena, IQDB_REGION_ENGINE + IQDBI_HNSW_SCALARS,
 								 slot_count * scalar_bytes(options), err));
@@ -207,6 +219,7 @@ iqdbi_hnsw_view(IqdbiHnsw *graph_out, IqdbStore *store)
 	graph_out->nodes = iqdb_store_engine_region(store, IQDBI_HNSW_NODES);
 	graph_out->upper = iqdb_store_engine_region(store, IQDBI_HNSW_UPPER);
 	graph_out->pending = iqdb_store_engine_region(store, IQDBI_HNSW_PENDING);
+	graph_out->twins = iqdb_store_engine_region(store, IQDBI_HNSW_TWINS);
 	graph_out->scalars = iqdb_store_engine_region(store, IQDBI_HNSW_SCALARS);
 	graph_out->centre = iqdb_store_engine_region(store, IQDBI_HNSW_CENTRE);
 	graph_out->record_size = graph_out->header->record_size;

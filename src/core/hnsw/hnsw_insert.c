@@ -441,7 +441,7 @@ link_as_node(IqdbiLinker *linker, uint32_t slot, bool *joined_out)
 		iqdbi_hnsw_set_info(graph, slot, IQDBI_INFO_LINKED, level);
 		atomic_fetch_add_explicit(&header->linked, 1, memory_order_relaxed);
 		atomic_fetch_add_explicit(&header->level_count[level], 1, memory_order_relaxed);
-		iqdbi_hnsw_twin_remember(graph, slot, slot);
+		iqdbi_hnsw_twin_remember(graph, slot);
 		return IQDB_OK;
 	}
 	iqdbi_hnsw_run_give(graph, block, level);
@@ -450,8 +450,6 @@ link_as_node(IqdbiLinker *linker, uint32_t slot, bool *joined_out)
 		atomic_store_explicit(&iqdbi_hnsw_node(graph, slot)->block, 0, memory_order_relaxed);
 		iqdbi_hnsw_set_info(graph, slot, IQDBI_INFO_PENDING, 0);
 	}
-	else
-		iqdbi_hnsw_twin_remember(graph, slot, linker->equal);
 	return status;
 }
 
@@ -467,7 +465,7 @@ iqdbi_hnsw_link_one(IqdbiLinker *linker, uint32_t slot, bool *linked_out, IqdbEr
 	claimed = iqdb_store_state(graph->store, slot) == IQDB_ROW_LIVE && claim(graph, slot);
 	if (claimed)
 	{
-		uint32_t equal = iqdbi_hnsw_twin_recent(graph, slot);
+		uint32_t equal = iqdbi_hnsw_twin_find(graph, iqdb_store_vector(graph->store, slot));
 		bool     joined = equal != IQDB_SLOT_NONE && iqdbi_hnsw_twin_join(graph, equal, slot);
 
 		if (!joined)

@@ -20,8 +20,9 @@
 /* The beam keeps a flag in the top bit of a slot number. */
 #define IQDBI_HNSW_SLOTS_MAX UINT32_C(0x7fffffff)
 
-/* Places in which nodes linked lately are remembered by a hash of their vectors. */
-#define IQDBI_HNSW_RECENT 512u
+/* Bytes of a bucket of the table of nodes by a hash of their vectors, and nodes it is meant for: of eight cells. */
+#define IQDBI_HNSW_TWIN_BUCKET 64u
+#define IQDBI_HNSW_TWINS_PER_BUCKET 4u
 
 /* What a step along a chain of twins costs, in the nanoseconds of IqdbiHnsw.cost. */
 #define IQDBI_TWIN_COST 30
@@ -35,6 +36,7 @@ enum
 	IQDBI_HNSW_UPPER = 1,   /* blocks of links of the levels above */
 	IQDBI_HNSW_PENDING = 2, /* slots added and not linked yet */
 	IQDBI_HNSW_SCALARS = 3, /* graphs of bytes: IqdbSq8Row per slot */
+	IQDBI_HNSW_TWINS = 5,   /* nodes by a hash of their vectors: see hnsw_twins.c */
 	IQDBI_HNSW_CENTRE = 4   /* coded graphs: float per dimension, subtracted before coding; changed with STRUCTURE
 							   held exclusively. Graphs of signs: the flips of the rotation behind it */
 };
@@ -49,6 +51,7 @@ typedef struct IqdbiHnswHeader
 	uint32_t         room[2];     /* links a list has room for: level 0, levels above */
 	uint32_t         degree[2];   /* links a list is cut back to */
 	uint32_t         block_words; /* 32-bit words of one upper block */
+	_Atomic uint32_t recode;      /* 0, or 1 + the first slot to be coded again: codes are not read; see hnsw_centre.c */
 	_Atomic uint64_t entry;       /* (level + 1) << 32 | slot; 0 = the graph is empty */
 	_Atomic uint64_t epoch;       /* counts rounds of letting slots go: slots remembered from an earlier one are stale */
 	_Atomic uint32_t linked;      /* nodes in the graph, dead ones included */
@@ -57,14 +60,14 @@ typedef struct IqdbiHnswHeader
 	_Atomic uint32_t pending;     /* entries of region PENDING, finished ones included */
 	_Atomic uint32_t unreachable; /* nodes out of reach when last counted */
 	_Atomic uint32_t maintaining; /* 1 while somebody repairs: one at a time */
+	_Atomic uint32_t reviewing;   /* 1 while somebody looks at the codes' centre: one at a time */
 	_Atomic uint32_t centre_due;  /* linked nodes at which the codes' centre is looked at again, 0 = never was */
 	/* the rest is guarded by IQDB_LOCK_ENGINE */
 	uint32_t         pending_done;                   /* entries of PENDING that need no linking any more */
 	uint32_t         block_count;                    /* blocks ever used; block 0 is never given out */
 	uint32_t         block_free[IQDBI_HNSW_LEVELS];  /* heads of free runs of so many blocks, 0 = none */
 	_Atomic uint32_t level_count[IQDBI_HNSW_LEVELS]; /* linked nodes by top level; also read without the lock */
-	/* without lock again */
-	_Atomic uint32_t recent[IQDBI_HNSW_RECENT]; /* slot + 1 of a node, 0 = none: see hnsw_twins.c */
+	_Atomic uint32_t twin_buckets;                   /* of region TWINS, at least 1; also read without the lock */
 } IqdbiHnswHeader;
 
 /*
@@ -77,6 +80,7 @@ typedef struct IqdbiHnswNode
 	_Atomic uint32_t info;  /* IQDBI_INFO_* */
 	_Atomic uint32_t block; /* first upper block, 0 = none; valid while the node is linked. Of a twin: its node */
 	_Atomic uint32_t twin;  /* slot + 1 of the first twin; of a twin: of the next one; 0 = none: see hnsw_twins.c */
+	_Atomic uint32_t hash;  /* of the vector, while the slot is a node */
 	_Atomic uint32_t count; /* level-0 list */
 	_Atomic uint32_t links[];
 } IqdbiHnswNode;
@@ -112,6 +116,7 @@ typedef struct IqdbiHnsw
 	unsigned char    *nodes;
 	_Atomic uint32_t *upper;
 	_Atomic uint32_t *pending;
+	_Atomic uint64_t *twins;
 	IqdbSq8Row       *scalars;
 	float            *centre;
 	size_t            record_size;
@@ -126,6 +131,13 @@ typedef struct IqdbiHnsw
 } IqdbiHnsw;
 
 void iqdbi_hnsw_view(IqdbiHnsw *graph_out, IqdbStore *store);
+
+/* What walks read at this moment. It changes with STRUCTURE held exclusively, and with the epoch. */
+static inline IqdbiHnswCode
+iqdbi_hnsw_code_read(const IqdbiHnsw *graph)
+{
+	return atomic_load_explicit(&graph->header->recode, memory_order_relaxed) == 0 ? graph->code : IQDBI_HNSW_PLAIN;
+}
 
 static inline IqdbiHnswNode *
 iqdbi_hnsw_node(const IqdbiHnsw *graph, uint32_t slot)
@@ -282,8 +294,9 @@ typedef struct IqdbiTarget
 		IqdbSq8Query   bytes;
 		IqdbSignsQuery signs;
 	} query;
-	const float *vector; /* plain graphs */
-	float        norm2;
+	const float *vector;
+	float        norm2; /* of a query */
+	uint32_t     slot;  /* of a row, else IQDB_SLOT_NONE */
 } IqdbiTarget;
 
 /* Memory of a target. Whoever called init calls free, also when init failed. */
@@ -302,17 +315,27 @@ void iqdbi_target_code(const IqdbiHnsw *graph, IqdbiTarget *target, uint32_t slo
 /* Codes a row. Nobody knows the node yet, or STRUCTURE is held exclusively. */
 void iqdbi_hnsw_encode(const IqdbiHnsw *graph, uint32_t slot);
 
-/* Traversal keys of rows: never NaN. */
+/* Traversal keys of rows: never infinite, never NaN. */
 void iqdbi_hnsw_score(const IqdbiHnsw *graph, const IqdbiTarget *target, const uint32_t *slots, size_t count,
 					  float *keys_out);
 
-/* Rank keys on full-precision vectors, as vec/metric.h defines them. */
+/*
+ * Rank keys on full-precision vectors, as vec/metric.h defines them; those that single precision does not hold are computed
+ * in double and narrowed (iqdb_key_narrow). Never infinite, never NaN.
+ */
 void iqdbi_hnsw_score_exact(const IqdbiHnsw *graph, const float *query, float query_norm2, const uint32_t *slots,
 							size_t count, float *keys_out);
 
+/* The same for keys[] that hold what kernels summed up; norms2 are the rows', read for COSINE only. */
+void iqdbi_hnsw_finish_keys(const IqdbiHnsw *graph, const float *query, float query_norm2, const uint32_t *slots,
+							const float *norms2, size_t count, float *keys);
+
 /* ---- the centre of the codes (hnsw_centre.c) --------------------------------------------------------------------- */
 
-/* Brings the centre to where the rows are, when it is not there, and codes all nodes again. No lock is held. */
+/*
+ * Brings the centre to where the rows are, when it is not there, and codes all nodes again; or goes on with that. No lock is
+ * held. IQDB_ERR_NOMEM, IQDB_ERR_CANCELLED.
+ */
 IqdbStatus iqdbi_hnsw_centre_review(const IqdbiHnsw *graph) IQDB_MUST_CHECK;
 
 /* The same when there are many more rows than at the last time. */
@@ -465,6 +488,9 @@ IqdbStatus iqdbi_walk_descend(IqdbiWalk *walk, uint64_t entry, uint32_t level, s
 /* Begins a level: from the results of the level above, or from the anchor when there are none. */
 IqdbStatus iqdbi_walk_begin(IqdbiWalk *walk) IQDB_MUST_CHECK;
 
+/* One more node of level 0 to begin at. */
+IqdbStatus iqdbi_walk_offer(IqdbiWalk *walk, uint32_t slot) IQDB_MUST_CHECK;
+
 /* Beam search on the level, until it ends (*done_out) or the stretch is spent. The beam is not finished then. */
 IqdbStatus iqdbi_walk_level(IqdbiWalk *walk, uint32_t level, bool *done_out) IQDB_MUST_CHECK;
 
@@ -513,10 +539,14 @@ IqdbStatus iqdbi_hnsw_link_pending(IqdbStore *store, uint64_t max_rows, uint64_t
 /* Are the rows' vectors the same, byte by byte? */
 bool iqdbi_hnsw_equal(const IqdbiHnsw *graph, uint32_t a, uint32_t b);
 
-/* A node linked lately that is equal to the row, or IQDB_SLOT_NONE. STRUCTURE is held. */
-uint32_t iqdbi_hnsw_twin_recent(const IqdbiHnsw *graph, uint32_t slot);
-/* The next row that is equal to this one finds the node. */
-void iqdbi_hnsw_twin_remember(const IqdbiHnsw *graph, uint32_t slot, uint32_t node);
+/* A node with that vector, or IQDB_SLOT_NONE: there may be one all the same. STRUCTURE is held. */
+uint32_t iqdbi_hnsw_twin_find(const IqdbiHnsw *graph, const float *vector);
+/* The next row that is equal to this node finds it. STRUCTURE is held. */
+void iqdbi_hnsw_twin_remember(const IqdbiHnsw *graph, uint32_t node);
+/* The node goes; its vector is not read. */
+void iqdbi_hnsw_twin_forget(const IqdbiHnsw *graph, uint32_t node);
+/* Empties the table, with room for so many nodes. The caller is alone; the region has that room. */
+void iqdbi_hnsw_twins_clear(const IqdbiHnsw *graph, uint32_t nodes);
 
 /*
  * Puts a row that is being linked at the end of the node's chain; false when a repair has taken the node meanwhile. Searches

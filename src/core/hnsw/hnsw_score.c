@@ -1,7 +1,17 @@
 /*
  * hnsw_score.c - distances: on codes for finding the way, on full vectors for answers.
  *
- * Owns: what a target is made of. Does not own: the codes' formulas (quant/sq8.h, quant/signs.h), the loops (vec/kernels.h).
+ * Owns: what a target is made of, and which pairs are looked at more closely than the usual way does. Does not own: the codes'
+ * formulas (quant/sq8.h, quant/signs.h), the loops (vec/kernels.h).
+ *
+ * The usual way is a sum of single precision, of codes or of vectors. It does not do for three kinds of pairs, which are few
+ * and told by their key, or for cosine by their norms:
+ *   - sums that overflow, and squares that vanish: finite vectors have distances all the same, and one row of that kind
+ *     must not be a place where searches for others end. Such pairs are taken in double, their keys squeezed into floats;
+ *   - cosine of rows that point in nearly the same direction: 1 less the quotient has lost its digits;
+ *   - codes of rows that are nearer to each other than some of their steps: the steps are as wide as the distance of a row
+ *     from the centre demands, and where rows stand in tight groups far away from it, all of a group have the same code.
+ *     There vectors are compared.
  */
 #include "core/hnsw/hnsw_private.h"
 
@@ -9,6 +19,19 @@
 
 /* Slots scored at a time: the list of one node fits. */
 #define BATCH 384
+
+/* Squares below this may lack some of their terms. */
+#define VANISHING 0x1p-100f
+
+/* Squared norms for which products of single precision neither overflow nor vanish. */
+#define NORM2_MIN 0x1p-90f
+#define NORM2_MAX 0x1p90f
+
+/* Cosine distances below this have lost too many of their digits. */
+#define COSINE_NEAR 0x1p-16f
+
+/* Rows nearer than so many steps of their codes are compared by their vectors; squared, for the sum of both steps' squares. */
+#define NEAR_STEPS2 32.0f
 
 /* Squared norm of a row, where keys need it: elsewhere it is not kept. */
 static float
@@ -40,20 +63,31 @@ iqdbi_target_free(const IqdbiHnsw *graph, IqdbiTarget *target)
 	target->code = NULL;
 }
 
+static bool
+usual_norm2(float norm2)
+{
+	return norm2 >= NORM2_MIN && norm2 <= NORM2_MAX;
+}
+
 void
 iqdbi_target_query(const IqdbiHnsw *graph, IqdbiTarget *target, const float *vector, float norm2)
 {
-	switch (graph->code)
+	bool unusual = graph->metric == IQDB_METRIC_COSINE && !usual_norm2(norm2);
+
+	target->vector = vector;
+	target->norm2 = norm2;
+	target->slot = IQDB_SLOT_NONE;
+	switch (iqdbi_hnsw_code_read(graph))
 	{
 		case IQDBI_HNSW_PLAIN:
-			target->vector = vector;
-			target->norm2 = norm2;
 			break;
 		case IQDBI_HNSW_BYTES:
 			iqdb_sq8_query(graph->metric, graph->centre, vector, norm2, graph->dim, target->code, &target->query.bytes);
+			target->query.bytes.base = unusual ? NAN : target->query.bytes.base;
 			break;
 		case IQDBI_HNSW_SIGNS:
 			iqdb_signs_query(&graph->signs, vector, norm2, target->code, &target->query.signs);
+			target->query.signs.base = unusual ? NAN : target->query.signs.base;
 			break;
 	}
 }
@@ -62,7 +96,7 @@ void
 iqdbi_target_row(const IqdbiHnsw *graph, IqdbiTarget *target, uint32_t slot)
 {
 	/* bytes are as good as the vector, and at hand */
-	if (graph->code == IQDBI_HNSW_BYTES)
+	if (iqdbi_hnsw_code_read(graph) == IQDBI_HNSW_BYTES)
 		iqdbi_target_code(graph, target, slot);
 	else
 		iqdbi_target_query(graph, target, iqdb_store_vector(graph->store, slot), norm2_of(graph, slot));
@@ -71,11 +105,11 @@ iqdbi_target_row(const IqdbiHnsw *graph, IqdbiTarget *target, uint32_t slot)
 void
 iqdbi_target_code(const IqdbiHnsw *graph, IqdbiTarget *target, uint32_t slot)
 {
-	switch (graph->code)
+	target->vector = iqdb_store_vector(graph->store, slot);
+	target->slot = slot;
+	switch (iqdbi_hnsw_code_read(graph))
 	{
 		case IQDBI_HNSW_PLAIN:
-			target->vector = iqdb_store_vector(graph->store, slot);
-			target->norm2 = norm2_of(graph, slot);
 			break;
 		case IQDBI_HNSW_BYTES:
 			iqdb_sq8_query_of_row(graph->metric, iqdbi_hnsw_code(graph, slot), &graph->scalars[slot], graph->dim,
@@ -88,40 +122,104 @@ iqdbi_target_code(const IqdbiHnsw *graph, IqdbiTarget *target, uint32_t slot)
 	}
 }
 
+/* A row whose own term is no number has a key that is none with all others, and is compared by its vector. */
 void
 iqdbi_hnsw_encode(const IqdbiHnsw *graph, uint32_t slot)
 {
 	const float *vector = iqdb_store_vector(graph->store, slot);
 	float        norm2 = norm2_of(graph, slot);
+	bool         unusual = graph->metric == IQDB_METRIC_COSINE && !usual_norm2(norm2);
 
 	if (graph->code == IQDBI_HNSW_BYTES)
+	{
 		iqdb_sq8_encode(graph->metric, graph->centre, vector, norm2, graph->dim, iqdbi_hnsw_code(graph, slot),
 						&graph->scalars[slot]);
+		graph->scalars[slot].own = unusual ? NAN : graph->scalars[slot].own;
+	}
 	else if (graph->code == IQDBI_HNSW_SIGNS)
-		iqdb_signs_encode(&graph->signs, vector, norm2, iqdbi_hnsw_signs(graph, slot),
-						  iqdbi_hnsw_signs_row(graph, slot));
+	{
+		IqdbSignsRow *row = iqdbi_hnsw_signs_row(graph, slot);
+
+		iqdb_signs_encode(&graph->signs, vector, norm2, iqdbi_hnsw_signs(graph, slot), row);
+		row->own = unusual ? NAN : row->own;
+	}
 }
 
-static void
-score_bytes(const IqdbiHnsw *graph, const IqdbSq8Query *query, const uint32_t *slots, size_t count, float *keys)
-{
-	int32_t dots[BATCH];
+/* ---- vectors ----------------------------------------------------------------------------------------------------- */
 
-	graph->store->kernels->dot_u8i8_gather(query->code, graph->nodes, graph->record_size, slots, count, graph->dim,
-										   dots);
-	for (size_t i = 0; i < count; i++)
-		keys[i] = iqdb_sq8_key(query, &graph->scalars[slots[i]], dots[i]);
+/* What a key of single precision must not be below, and must be below, to be as good as one of double. */
+typedef struct Usual
+{
+	float low;
+	float high;
+} Usual;
+
+static Usual
+usual_keys(IqdbMetric metric)
+{
+	switch (metric)
+	{
+		case IQDB_METRIC_L2:
+			return (Usual){VANISHING, (float) IQDB_KEY_LARGE};
+		case IQDB_METRIC_COSINE:
+			return (Usual){COSINE_NEAR, INFINITY};
+		case IQDB_METRIC_HAMMING:
+			return (Usual){-INFINITY, INFINITY};
+		default:
+			return (Usual){(float) -IQDB_KEY_LARGE, (float) IQDB_KEY_LARGE};
+	}
 }
 
-static void
-score_signs(const IqdbiHnsw *graph, const IqdbSignsQuery *query, const uint32_t *slots, size_t count, float *keys)
+/* The distance as vec/metric.h defines it, but for the root of L2. No sum of finite vectors overflows or vanishes. */
+static double
+key_of_pair(IqdbMetric metric, const float *a, const float *b, size_t dim)
 {
-	int32_t sums[BATCH];
+	double first = 0.0;
+	double norm2_a = 0.0;
+	double norm2_b = 0.0;
 
-	graph->signs.kernels->sums(query->planes, query->plane_count, graph->nodes, graph->record_size, slots, count,
-							   iqdb_signs_words(graph->dim), sums);
+	for (size_t i = 0; i < dim; i++)
+	{
+		double x = (double) a[i];
+		double y = (double) b[i];
+
+		first += metric == IQDB_METRIC_L2 ? (x - y) * (x - y) : metric == IQDB_METRIC_L1 ? fabs(x - y) : x * y;
+		norm2_a += x * x;
+		norm2_b += y * y;
+	}
+	if (metric == IQDB_METRIC_DOT)
+		return -first;
+	if (metric != IQDB_METRIC_COSINE)
+		return first;
+	/* only the zero vector has no direction */
+	return norm2_a > 0.0 && norm2_b > 0.0 ? 1.0 - fmax(-1.0, fmin(1.0, first / sqrt(norm2_a * norm2_b))) : 1.0;
+}
+
+static float
+key_in_double(const IqdbiHnsw *graph, const float *query, uint32_t slot)
+{
+	return iqdb_key_narrow(key_of_pair(graph->metric, query, iqdb_store_vector(graph->store, slot), graph->dim));
+}
+
+void
+iqdbi_hnsw_finish_keys(const IqdbiHnsw *graph, const float *query, float query_norm2, const uint32_t *slots,
+					   const float *norms2, size_t count, float *keys)
+{
+	Usual usual = usual_keys(graph->metric);
+
+	iqdb_metric_finish(graph->metric, query_norm2, norms2, count, keys);
+	if (graph->metric == IQDB_METRIC_COSINE)
+	{
+		bool unusual = !usual_norm2(query_norm2);
+
+		for (size_t i = 0; i < count; i++)
+			keys[i] = unusual || !usual_norm2(norms2[i]) ? NAN : keys[i];
+	}
 	for (size_t i = 0; i < count; i++)
-		keys[i] = iqdb_signs_key(query, iqdbi_hnsw_signs_row(graph, slots[i]), sums[i]);
+	{
+		if (__builtin_expect(!(keys[i] >= usual.low && keys[i] < usual.high), 0))
+			keys[i] = key_in_double(graph, query, slots[i]);
+	}
 }
 
 void
@@ -141,28 +239,102 @@ iqdbi_hnsw_score_exact(const IqdbiHnsw *graph, const float *query, float query_n
 		if (graph->metric == IQDB_METRIC_COSINE)
 			for (size_t i = 0; i < part; i++)
 				norms2[i] = iqdb_store_norm2(store, slots[done + i]);
-		iqdb_metric_finish(graph->metric, query_norm2, norms2, part, keys_out + done);
+		iqdbi_hnsw_finish_keys(graph, query, query_norm2, slots + done, norms2, part, keys_out + done);
 		done += part;
 	}
+}
+
+/* ---- codes ------------------------------------------------------------------------------------------------------- */
+
+/* Compares by vectors what codes do not tell: keys[places[i]] of slots[i]. */
+static void
+score_closely(const IqdbiHnsw *graph, const IqdbiTarget *target, const uint32_t *slots, const uint16_t *places, size_t count,
+			  float *keys)
+{
+	float exact[BATCH];
+	float norm2 = target->slot == IQDB_SLOT_NONE ? target->norm2 : norm2_of(graph, target->slot);
+
+	iqdbi_hnsw_score_exact(graph, target->vector, norm2, slots, count, exact);
+	for (size_t i = 0; i < count; i++)
+		keys[places[i]] = exact[i];
+}
+
+/* At most BATCH slots. */
+static void
+score_bytes(const IqdbiHnsw *graph, const IqdbiTarget *target, const uint32_t *slots, size_t count, float *keys)
+{
+	const IqdbSq8Query *query = &target->query.bytes;
+	/* squares of steps, as many as keys have: half of them under COSINE, none under DOT, whose keys say nothing of nearness */
+	float    steps2 = NEAR_STEPS2 * query->square / (float) graph->dim;
+	float    step = graph->metric == IQDB_METRIC_L2 ? 0.5f * query->scale : query->scale;
+	float    own2 = step * step;
+	float    low = graph->metric == IQDB_METRIC_DOT ? (float) -IQDB_KEY_LARGE : VANISHING;
+	int32_t  dots[BATCH];
+	uint32_t again[BATCH];
+	uint16_t places[BATCH];
+	size_t   again_count = 0;
+
+	graph->store->kernels->dot_u8i8_gather(query->code, graph->nodes, graph->record_size, slots, count, graph->dim,
+										   dots);
+	for (size_t i = 0; i < count; i++)
+	{
+		const IqdbSq8Row *row = &graph->scalars[slots[i]];
+
+		keys[i] = iqdb_sq8_key(query, row, dots[i]);
+		if (__builtin_expect(!(keys[i] >= low + steps2 * (own2 + row->scale * row->scale) &&
+							   keys[i] < (float) IQDB_KEY_LARGE), 0))
+		{
+			places[again_count] = (uint16_t) i;
+			again[again_count++] = slots[i];
+		}
+	}
+	if (again_count > 0)
+		score_closely(graph, target, again, places, again_count, keys);
+}
+
+/* The same. What signs cannot tell apart stays so, unless it is no number: their vectors lie on disk. */
+static void
+score_signs(const IqdbiHnsw *graph, const IqdbiTarget *target, const uint32_t *slots, size_t count, float *keys)
+{
+	const IqdbSignsQuery *query = &target->query.signs;
+	int32_t               sums[BATCH];
+	uint32_t              again[BATCH];
+	uint16_t              places[BATCH];
+	size_t                again_count = 0;
+
+	graph->signs.kernels->sums(query->planes, query->plane_count, graph->nodes, graph->record_size, slots, count,
+							   iqdb_signs_words(graph->dim), sums);
+	for (size_t i = 0; i < count; i++)
+	{
+		keys[i] = iqdb_signs_key(query, iqdbi_hnsw_signs_row(graph, slots[i]), sums[i]);
+		if (__builtin_expect(!(fabsf(keys[i]) < (float) IQDB_KEY_LARGE), 0))
+		{
+			places[again_count] = (uint16_t) i;
+			again[again_count++] = slots[i];
+		}
+	}
+	if (again_count > 0)
+		score_closely(graph, target, again, places, again_count, keys);
 }
 
 void
 iqdbi_hnsw_score(const IqdbiHnsw *graph, const IqdbiTarget *target, const uint32_t *slots, size_t count,
 				 float *keys_out)
 {
+	IqdbiHnswCode code = iqdbi_hnsw_code_read(graph);
+
 	for (size_t done = 0; done < count;)
 	{
 		size_t part = count - done < BATCH ? count - done : BATCH;
 
-		if (graph->code == IQDBI_HNSW_BYTES)
-			score_bytes(graph, &target->query.bytes, slots + done, part, keys_out + done);
-		else if (graph->code == IQDBI_HNSW_SIGNS)
-			score_signs(graph, &target->query.signs, slots + done, part, keys_out + done);
+		if (code == IQDBI_HNSW_BYTES)
+			score_bytes(graph, target, slots + done, part, keys_out + done);
+		else if (code == IQDBI_HNSW_SIGNS)
+			score_signs(graph, target, slots + done, part, keys_out + done);
 		else
-			iqdbi_hnsw_score_exact(graph, target->vector, target->norm2, slots + done, part, keys_out + done);
+			iqdbi_hnsw_score_exact(graph, target->vector,
+								   target->slot == IQDB_SLOT_NONE ? target->norm2 : norm2_of(graph, target->slot),
+								   slots + done, part, keys_out + done);
 		done += part;
 	}
-	/* what is no number is as far away as can be */
-	for (size_t i = 0; i < count; i++)
-		keys_out[i] = keys_out[i] < INFINITY ? keys_out[i] : INFINITY;
 }

@@ -139,6 +139,16 @@ spent(const IqdbiHnswCursor *cursor)
 	return !cursor->last && cursor->base.stats.scored >= cursor->walk.scored_max;
 }
 
+/*
+ * Not as many rows as the beam has room for: of those that the graph does not lead to, some may be nearer than those found, so
+ * nothing is handed out before all rows were looked at.
+ */
+static bool
+exhausted(const IqdbiHnswCursor *cursor)
+{
+	return cursor->walk.beam.count < cursor->beam && !cursor->more_twins;
+}
+
 /* ---- searching the graph ----------------------------------------------------------------------------------------- */
 
 /*
@@ -181,6 +191,7 @@ search_graph(IqdbiHnswCursor *cursor, IqdbiPause *pause_out)
 {
 	IqdbiWalk *walk = &cursor->walk;
 	uint64_t   entry = iqdbi_hnsw_entry(&cursor->graph);
+	uint32_t   equal;
 	bool       done = false;
 
 	*pause_out = IQDBI_PAUSE_CONTINUE;
@@ -190,6 +201,10 @@ search_graph(IqdbiHnswCursor *cursor, IqdbiPause *pause_out)
 	iqdbi_target_query(&cursor->graph, &walk->target, cursor->base.query, cursor->base.query_norm2);
 	IQDB_TRY(iqdbi_walk_descend(walk, entry, 0, cursor->beam));
 	IQDB_TRY(iqdbi_walk_begin(walk));
+	/* who asks for a vector that is stored finds it, wherever its node is */
+	equal = iqdbi_hnsw_twin_find(&cursor->graph, cursor->base.query);
+	if (equal != IQDB_SLOT_NONE)
+		IQDB_TRY(iqdbi_walk_offer(walk, equal));
 	for (;;)
 	{
 		IQDB_TRY(iqdbi_walk_level(walk, 0, &done));
@@ -316,20 +331,13 @@ graph_attempt(IqdbiHnswCursor *cursor, IqdbiPause *pause_out)
 	if (*pause_out == IQDBI_PAUSE_STALE)
 		return IQDB_OK;
 	cursor->last = gave_up(cursor);
-	if (spent(cursor))
+	if (spent(cursor) || (exhausted(cursor) && !cursor->last))
 	{
 		cursor->phase = IQDBI_PHASE_SCAN;
 		iqdb_topk_clear(&cursor->found);
 		return IQDB_OK;
 	}
-	if (cursor->walk.beam.count < cursor->beam && !cursor->more_twins)
-	{
-		/* the graph has given all it has */
-		cursor->phase = IQDBI_PHASE_SCAN;
-		keep_ranks(cursor, SIZE_MAX);
-	}
-	else
-		keep_ranks(cursor, ranks);
+	keep_ranks(cursor, ranks);
 	cursor->beam = 4 * ranks;
 	return IQDB_OK;
 }
@@ -373,7 +381,8 @@ scan_block(IqdbiHnswCursor *cursor, uint32_t first, uint32_t count)
 		return offer_exact(cursor, slots, chosen);
 	store->kernels->sums[iqdb_metric_sum(graph->metric)].batch(cursor->base.query, iqdb_store_vector(store, first),
 															   graph->stride, count, graph->dim, keys);
-	iqdb_metric_finish(graph->metric, cursor->base.query_norm2, iqdb_store_key_norms(store, first), count, keys);
+	iqdbi_hnsw_finish_keys(graph, cursor->base.query, cursor->base.query_norm2, slots, iqdb_store_key_norms(store, first),
+						   count, keys);
 	cursor->base.stats.reranked += count;
 	for (uint32_t i = 0; i < count; i++)
 		IQDB_TRY(offer(cursor, slots[i], keys[i]));

@@ -3,15 +3,16 @@
  *
  * Very many equal rows would be each other's only neighbours, out of reach for everybody else. So a row whose vector is
  * that of a node becomes its twin: it has no links, but stands in the node's chain, behind those that were linked before it.
- * Who meets the node can go on to all of them. Linking looks in two places for the node: among those linked lately
- * (header->recent, by a hash of the vector), which costs next to nothing, and among the neighbours that it finds for the
- * row. A pair of equal rows that is missed becomes two nodes, each with a chain; nothing depends on there being one only.
+ * Who meets the node can go on to all of them. Linking looks in two places for the node: in a table of all nodes by a hash
+ * of their vectors, which costs next to nothing, and among the neighbours that it finds for the row. A pair of equal rows that
+ * is missed becomes two nodes, each with a chain; nothing depends on there being one only. Searches look in the table,
+ * too: who asks for a vector that is stored begins at its node.
  *
- * Owns: the chain. A chain is a list of slots: node -> first twin -> ... -> last, by the field twin (slot + 1, 0 = end). The
- * first one's first word of links holds the last one (slot + 1), so that appending costs the same however long the chain.
- * Changes happen under the node's lock: appending by linkers, taking out by the repair, which is one at a time. Readers take
- * no lock. One who stands on a twin that is taken out goes on by its field twin, which stays as it is until the slot is let
- * go; README.md, "Letting slots go", holds for twins as it does for nodes.
+ * Owns: the chain, and the table. A chain is a list of slots: node -> first twin -> ... -> last, by the field twin (slot + 1,
+ * 0 = end). The first one's first word of links holds the last one (slot + 1), so that appending costs the same however
+ * long the chain. Changes happen under the node's lock: appending by linkers, taking out by the repair, which is one at
+ * a time. Readers take no lock. One who stands on a twin that is taken out goes on by its field twin, which stays as it
+ * is until the slot is let go; README.md, "Letting slots go", holds for twins as it does for nodes.
  */
 #include "core/hnsw/hnsw_private.h"
 
@@ -47,30 +48,199 @@ is_node(const IqdbiHnsw *graph, uint32_t slot)
 	return iqdbi_info_status(iqdbi_hnsw_info(graph, slot)) == IQDBI_INFO_LINKED;
 }
 
-/* ---- finding the node -------------------------------------------------------------------------------------------- */
+/* ---- the table of nodes ------------------------------------------------------------------------------------------ */
 
-static _Atomic uint32_t *
-recent_place(const IqdbiHnsw *graph, uint32_t slot)
+/*
+ * Region TWINS: buckets of one cache line. A cell is 0 or a node: its hash above, its slot + 1 below. A node stands in one
+ * of the two buckets that its hash names, the emptier one; with half of the cells in use hardly one finds no place, although
+ * buckets that wait for being split have twice as many as the others. That one pushes another out: the table may forget, and
+ * may name a node that has gone; whoever reads it compares vectors. So cells are written without a lock. Buckets are added
+ * one at a time, as nodes are, by splitting one in two (linear hashing).
+ */
+#define CELLS 8u
+
+/* The second bucket's hash, out of the first one's. */
+#define OTHER_HASH UINT32_C(0x9e3779b1)
+
+static _Atomic uint64_t *
+bucket_at(const IqdbiHnsw *graph, uint32_t bucket)
 {
-	uint32_t hash = iqdb_crc32c(0, iqdb_store_vector(graph->store, slot), graph->dim * sizeof(float));
+	return graph->twins + (size_t) bucket * CELLS;
+}
 
-	return &graph->header->recent[hash % IQDBI_HNSW_RECENT];
+/* Number of the bucket among `count` of them: by as many low bits of the hash as name one that is there. */
+static uint32_t
+bucket_among(uint32_t count, uint32_t hash)
+{
+	uint32_t mask = count > 1 ? UINT32_MAX >> __builtin_clz(count - 1) : 0;
+	uint32_t bucket = hash & mask;
+
+	return bucket < count ? bucket : hash & mask >> 1;
+}
+
+static void
+buckets_of(uint32_t count, uint32_t hash, uint32_t buckets_out[2])
+{
+	uint32_t other = hash * OTHER_HASH;
+
+	buckets_out[0] = bucket_among(count, hash);
+	buckets_out[1] = bucket_among(count, other >> 16 | other << 16);
+}
+
+static uint32_t
+bucket_count(const IqdbiHnsw *graph)
+{
+	return atomic_load_explicit(&graph->header->twin_buckets, memory_order_acquire);
+}
+
+static uint64_t
+cell_of(uint32_t hash, uint32_t slot)
+{
+	return (uint64_t) hash << 32 | (slot + 1);
+}
+
+static uint32_t
+cell_hash(uint64_t cell)
+{
+	return (uint32_t) (cell >> 32);
+}
+
+static uint32_t
+cell_slot(uint64_t cell)
+{
+	return (uint32_t) cell - 1;
+}
+
+static uint32_t
+hash_of(const IqdbiHnsw *graph, const float *vector)
+{
+	return iqdb_crc32c(0, vector, graph->dim * sizeof(float));
+}
+
+/* Does the cell name something that is still there? */
+static bool
+is_current(const IqdbiHnsw *graph, uint64_t cell)
+{
+	return is_node(graph, cell_slot(cell)) &&
+		   load_word(&iqdbi_hnsw_node(graph, cell_slot(cell))->hash) == cell_hash(cell);
 }
 
 uint32_t
-iqdbi_hnsw_twin_recent(const IqdbiHnsw *graph, uint32_t slot)
+iqdbi_hnsw_twin_find(const IqdbiHnsw *graph, const float *vector)
 {
-	uint32_t node = load_word(recent_place(graph, slot));
+	uint32_t hash = hash_of(graph, vector);
+	uint32_t buckets[2];
 
-	if (node == 0 || !is_node(graph, node - 1) || !iqdbi_hnsw_equal(graph, node - 1, slot))
-		return IQDB_SLOT_NONE;
-	return node - 1;
+	buckets_of(bucket_count(graph), hash, buckets);
+	for (uint32_t i = 0; i < 2 * CELLS; i++)
+	{
+		uint64_t cell = atomic_load_explicit(bucket_at(graph, buckets[i / CELLS]) + i % CELLS, memory_order_acquire);
+
+		if (cell != 0 && cell_hash(cell) == hash && is_node(graph, cell_slot(cell)) &&
+			memcmp(iqdb_store_vector(graph->store, cell_slot(cell)), vector, graph->dim * sizeof(float)) == 0)
+			return cell_slot(cell);
+	}
+	return IQDB_SLOT_NONE;
+}
+
+/* The cell to write: an empty one of the emptier bucket, else one that names nothing any more, else any. */
+static _Atomic uint64_t *
+cell_for(const IqdbiHnsw *graph, uint32_t hash)
+{
+	uint32_t          buckets[2];
+	_Atomic uint64_t *empty[2] = {NULL, NULL};
+	_Atomic uint64_t *stale = NULL;
+	uint32_t          empties[2] = {0, 0};
+
+	buckets_of(bucket_count(graph), hash, buckets);
+	for (uint32_t i = 0; i < 2 * CELLS; i++)
+	{
+		_Atomic uint64_t *place = bucket_at(graph, buckets[i / CELLS]) + i % CELLS;
+		uint64_t          cell = atomic_load_explicit(place, memory_order_relaxed);
+
+		if (cell == 0)
+		{
+			empty[i / CELLS] = place;
+			empties[i / CELLS]++;
+		}
+		else if (empties[0] + empties[1] == 0 && stale == NULL && !is_current(graph, cell))
+			stale = place;
+	}
+	if (empties[0] + empties[1] > 0)
+		return empty[empties[1] > empties[0]];
+	return stale != NULL ? stale : bucket_at(graph, buckets[0]) + hash % CELLS;
+}
+
+/* Splits the next bucket when there are more nodes than the table is made for. What others write meanwhile may be lost. */
+static void
+grow_table(const IqdbiHnsw *graph)
+{
+	uint32_t         count = bucket_count(graph);
+	IqdbArenaHeader *arena = iqdb_arena_header(graph->store->arena);
+	uint64_t         committed;
+	uint32_t         buckets[2];
+	uint32_t         moved = 0;
+
+	if (atomic_load_explicit(&graph->header->linked, memory_order_relaxed) <= (uint64_t) count * IQDBI_HNSW_TWINS_PER_BUCKET)
+		return;
+	iqdb_store_lock(graph->store, IQDB_LOCK_ENGINE, true);
+	committed = __atomic_load_n(&arena->regions[IQDB_REGION_ENGINE + IQDBI_HNSW_TWINS].committed, __ATOMIC_ACQUIRE);
+	count = bucket_count(graph);
+	if ((count + UINT64_C(1)) * IQDBI_HNSW_TWIN_BUCKET <= committed)
+	{
+		_Atomic uint64_t *old = bucket_at(graph, count - (UINT32_C(1) << (31 - __builtin_clz(count))));
+		_Atomic uint64_t *fresh = bucket_at(graph, count);
+
+		for (uint32_t i = 0; i < CELLS; i++)
+			atomic_store_explicit(&fresh[i], 0, memory_order_relaxed);
+		atomic_store_explicit(&graph->header->twin_buckets, count + 1, memory_order_release);
+		for (uint32_t i = 0; i < CELLS; i++)
+		{
+			uint64_t cell = atomic_load_explicit(&old[i], memory_order_relaxed);
+
+			buckets_of(count + 1, cell_hash(cell), buckets);
+			if (cell == 0 || (buckets[0] != count && buckets[1] != count))
+				continue;
+			atomic_store_explicit(&fresh[moved++], cell, memory_order_release);
+			atomic_store_explicit(&old[i], 0, memory_order_relaxed);
+		}
+	}
+	iqdb_store_unlock(graph->store, IQDB_LOCK_ENGINE, true);
 }
 
 void
-iqdbi_hnsw_twin_remember(const IqdbiHnsw *graph, uint32_t slot, uint32_t node)
+iqdbi_hnsw_twin_remember(const IqdbiHnsw *graph, uint32_t node)
 {
-	store_word(recent_place(graph, slot), node + 1);
+	uint32_t hash = hash_of(graph, iqdb_store_vector(graph->store, node));
+
+	store_word(&iqdbi_hnsw_node(graph, node)->hash, hash);
+	atomic_store_explicit(cell_for(graph, hash), cell_of(hash, node), memory_order_release);
+	grow_table(graph);
+}
+
+void
+iqdbi_hnsw_twin_forget(const IqdbiHnsw *graph, uint32_t node)
+{
+	uint32_t hash = load_word(&iqdbi_hnsw_node(graph, node)->hash);
+	uint32_t buckets[2];
+
+	buckets_of(bucket_count(graph), hash, buckets);
+	for (uint32_t i = 0; i < 2 * CELLS; i++)
+	{
+		uint64_t cell = cell_of(hash, node);
+
+		(void) atomic_compare_exchange_strong_explicit(bucket_at(graph, buckets[i / CELLS]) + i % CELLS, &cell, 0,
+													   memory_order_relaxed, memory_order_relaxed);
+	}
+}
+
+void
+iqdbi_hnsw_twins_clear(const IqdbiHnsw *graph, uint32_t nodes)
+{
+	uint32_t count = nodes / IQDBI_HNSW_TWINS_PER_BUCKET + 1;
+
+	memset((void *) graph->twins, 0, (size_t) count * IQDBI_HNSW_TWIN_BUCKET);
+	atomic_store_explicit(&graph->header->twin_buckets, count, memory_order_release);
 }
 
 /* ---- the chain --------------------------------------------------------------------------------------------------- */
@@ -208,6 +378,7 @@ inherit(const IqdbiHnsw *graph, uint32_t node, uint32_t heir)
 		iqdbi_list_write(iqdbi_hnsw_list(graph, heir, at), slots, count);
 	}
 	iqdbi_hnsw_set_info(graph, heir, IQDBI_INFO_LINKED, level);
+	iqdbi_hnsw_twin_remember(graph, heir);
 	atomic_fetch_add_explicit(&header->linked, 1, memory_order_relaxed);
 	atomic_fetch_add_explicit(&header->level_count[level], 1, memory_order_relaxed);
 	atomic_fetch_sub_explicit(&header->twins, 1, memory_order_relaxed);

@@ -314,6 +314,19 @@ iqdbi_walk_begin(IqdbiWalk *walk)
 }
 
 IqdbStatus
+iqdbi_walk_offer(IqdbiWalk *walk, uint32_t slot)
+{
+	float key;
+
+	IQDB_TRY(iqdbi_set_grow(&walk->visited, 1));
+	if (!iqdbi_set_add(&walk->visited, slot))
+		return IQDB_OK;
+	iqdbi_hnsw_score(walk->graph, &walk->target, &slot, 1, &key);
+	charge(walk, 1);
+	return key < walk->beam.bound ? offer(walk, slot, key) : IQDB_OK;
+}
+
+IqdbStatus
 iqdbi_walk_level(IqdbiWalk *walk, uint32_t level, bool *done_out)
 {
 	uint32_t nodes[WIDTH];

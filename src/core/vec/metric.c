@@ -50,6 +50,35 @@ iqdb_cosine_key(float dot, float norm2_a, float norm2_b)
 	return (float) (1.0 - similarity);
 }
 
+/* Powers of two beyond the two ends that squares and products of floats reach, 16000 of them summed up. */
+#define OCTAVES_LARGE 192.0
+#define OCTAVES_SMALL 192.0
+
+float
+iqdb_key_narrow(double key)
+{
+	double size = fabs(key);
+
+	if (size >= IQDB_KEY_LARGE)
+		size = IQDB_KEY_LARGE * (1.0 + fmin(log2(size / IQDB_KEY_LARGE) / OCTAVES_LARGE, 0.99));
+	else if (size < IQDB_KEY_SMALL && size > 0.0)
+		size = IQDB_KEY_SMALL * (0.5 + 0.5 * fmax(1.0 + log2(size / IQDB_KEY_SMALL) / OCTAVES_SMALL, 0.0));
+	/* NaN fails both tests and stays */
+	return (float) copysign(size, key);
+}
+
+double
+iqdb_key_widen(float key)
+{
+	double size = fabs((double) key);
+
+	if (size >= IQDB_KEY_LARGE && isfinite(key))
+		size = IQDB_KEY_LARGE * exp2((size / IQDB_KEY_LARGE - 1.0) * OCTAVES_LARGE);
+	else if (size < IQDB_KEY_SMALL && size >= 0.5 * IQDB_KEY_SMALL)
+		size = IQDB_KEY_SMALL * exp2((size / IQDB_KEY_SMALL - 1.0) * 2.0 * OCTAVES_SMALL);
+	return copysign(size, (double) key);
+}
+
 /* Position of the first component that is NaN or infinite, or dim. */
 static size_t
 first_not_finite(const float *vector, size_t dim)

@@ -42,11 +42,21 @@ const char *iqdb_metric_name(IqdbMetric metric);
 /* The key of cosine from its three float sums. */
 float iqdb_cosine_key(float dot, float norm2_a, float norm2_b);
 
+/*
+ * A key computed in double, in the range of a float. What a normal float can hold is rounded; squares and products of finite
+ * vectors that are larger than IQDB_KEY_LARGE are squeezed between that and the largest float, and those smaller than
+ * IQDB_KEY_SMALL between zero and that, by their logarithms: the order is kept, of the value some five digits.
+ */
+#define IQDB_KEY_LARGE 0x1p127
+#define IQDB_KEY_SMALL 0x1p-126
+float  iqdb_key_narrow(double key);
+double iqdb_key_widen(float key);
+
 /* The reported distance of a rank key. */
 static inline double
 iqdb_metric_distance(IqdbMetric metric, float key)
 {
-	return metric == IQDB_METRIC_L2 ? sqrt((double) key) : (double) key;
+	return metric == IQDB_METRIC_L2 ? sqrt(iqdb_key_widen(key)) : iqdb_key_widen(key);
 }
 
 /* Are all components zero, of whatever sign? */
