@@ -18,6 +18,7 @@
 #define BLOCK (4 * LANES)
 #define DOUBLES 8
 #define WIDEN(p) _mm512_cvtps_pd(_mm256_loadu_ps(p))
+#define WIDEN_PART(p, count) _mm512_cvtps_pd(_mm256_maskz_loadu_ps((__mmask8) ((1u << (count)) - 1), p))
 
 #include "core/vec/kernels_double_private.h"
 

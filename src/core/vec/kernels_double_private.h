@@ -2,9 +2,10 @@
  * kernels_double_private.h - the sums of one pair in double, written once and compiled by every file of kernels.
  *
  * A file of kernels defines TARGET, the attribute of its instruction set, DOUBLES, how many doubles its registers hold,
- * and where the compiler needs help WIDEN(p), the floats at p as doubles, and includes this. All tables give the same
- * bits: a sum has DOUBLE_LANES partial sums whatever the width of a register, products and additions are rounded
- * separately, and the tree that adds the lanes up is the same. So what SQL computes does not depend on the machine.
+ * and where the compiler needs help WIDEN(p), the floats at p as doubles, and WIDEN_PART(p, count), which reads the first
+ * count of them and gives zeros for the others; and includes this. All tables give the same bits: a sum has DOUBLE_LANES
+ * partial sums whatever the width of a register, products and additions are rounded separately, and the tree that adds
+ * the lanes up is the same. So what SQL computes does not depend on the machine.
  *
  * Every product of two floats is exact in double: it has 48 bits, and exponents from -298 to 256 are far from either end.
  * So sums of squares neither overflow nor vanish, and nothing has to be scaled. The additions are cut into blocks of
@@ -38,6 +39,7 @@ typedef struct DoubleSums
 
 #ifndef WIDEN
 #define WIDEN(p) load_widened(p)
+#define WIDEN_PART(p, count) load_widened_part(p, count)
 
 typedef float Singles __attribute__((vector_size(DOUBLES * sizeof(float))));
 
@@ -49,40 +51,60 @@ load_widened(const float *p)
 	memcpy(&singles, p, sizeof(singles));
 	return __builtin_convertvector(singles, Doubles);
 }
+
+IQDBI_INLINE Doubles
+load_widened_part(const float *p, size_t count)
+{
+	Doubles doubles = {0};
+
+	for (size_t i = 0; i < count; i++)
+		doubles[i] = (double) p[i];
+	return doubles;
+}
 #endif
 
-/* The terms of the next DOUBLE_LANES components. */
-TARGET IQDBI_INLINE void
-add_double_terms(const IqdbSum sum, DoubleSums *acc, const float *a, const float *b)
+/* How many of the last `left` components belong to the part that begins with this lane. */
+IQDBI_INLINE size_t
+part_count(size_t left, size_t lane)
 {
-#pragma GCC unroll 8
-	for (int i = 0; i < DOUBLE_PARTS; i++)
-	{
-		Doubles x = WIDEN(a + i * DOUBLES);
-		Doubles y = WIDEN(b + i * DOUBLES);
-
-		if (sum == IQDB_SUM_DOT)
-			acc->part[i] += x * y;
-		else if (sum == IQDB_SUM_L2)
-			acc->part[i] += (x - y) * (x - y);
-		else
-			acc->part[i] += (Doubles) ((DoubleBits) (x - y) & INT64_MAX);
-	}
+	if (left <= lane)
+		return 0;
+	return left - lane < DOUBLES ? left - lane : DOUBLES;
 }
 
-/* The same for the last `left` components, fewer than DOUBLE_LANES; the other lanes get zeros. */
-TARGET IQDBI_INLINE void
-add_double_rest(const IqdbSum sum, DoubleSums *acc, const float *a, const float *b, size_t left)
+TARGET IQDBI_INLINE Doubles
+double_term(const IqdbSum sum, Doubles x, Doubles y)
 {
-	float rest_a[DOUBLE_LANES] = {0};
-	float rest_b[DOUBLE_LANES] = {0};
+	if (sum == IQDB_SUM_DOT)
+		return x * y;
+	if (sum == IQDB_SUM_L2)
+		return (x - y) * (x - y);
+	return (Doubles) ((DoubleBits) (x - y) & INT64_MAX);
+}
 
-	for (size_t i = 0; i < left; i++)
+/* The partial sums of at most DOUBLE_BLOCK components. Lanes behind the end get zeros, which change no sum. */
+TARGET IQDBI_INLINE DoubleSums
+sum_double_block(const IqdbSum sum, const float *a, const float *b, size_t dim)
+{
+	DoubleSums acc = {0};
+	size_t     i = 0;
+
+	for (; i + DOUBLE_LANES <= dim; i += DOUBLE_LANES)
 	{
-		rest_a[i] = a[i];
-		rest_b[i] = b[i];
+#pragma GCC unroll 8
+		for (size_t lane = 0; lane < DOUBLE_LANES; lane += DOUBLES)
+			acc.part[lane / DOUBLES] += double_term(sum, WIDEN(a + i + lane), WIDEN(b + i + lane));
 	}
-	add_double_terms(sum, acc, rest_a, rest_b);
+	if (i == dim)
+		return acc;
+#pragma GCC unroll 8
+	for (size_t lane = 0; lane < DOUBLE_LANES; lane += DOUBLES)
+	{
+		size_t count = part_count(dim - i, lane);
+
+		acc.part[lane / DOUBLES] += double_term(sum, WIDEN_PART(a + i + lane, count), WIDEN_PART(b + i + lane, count));
+	}
+	return acc;
 }
 
 TARGET IQDBI_INLINE void
@@ -93,41 +115,48 @@ add_double_sums(DoubleSums *total, const DoubleSums *acc)
 		total->part[i] += acc->part[i];
 }
 
+/* Halves, halves of halves, and so on, by whole registers first. */
 TARGET IQDBI_INLINE double
-fold_double_sums(const DoubleSums *total)
+fold_double_sums(DoubleSums total)
 {
-	double lanes[DOUBLE_LANES];
+	double lanes[DOUBLES];
 
-	memcpy(lanes, total, sizeof(lanes));
 #pragma GCC unroll 4
-	for (int half = DOUBLE_LANES / 2; half > 0; half /= 2)
+	for (int half = DOUBLE_PARTS / 2; half > 0; half /= 2)
 	{
 #pragma GCC unroll 8
+		for (int i = 0; i < half; i++)
+			total.part[i] += total.part[i + half];
+	}
+	memcpy(lanes, &total.part[0], sizeof(lanes));
+#pragma GCC unroll 4
+	for (int half = DOUBLES / 2; half > 0; half /= 2)
+	{
+#pragma GCC unroll 4
 		for (int i = 0; i < half; i++)
 			lanes[i] += lanes[i + half];
 	}
 	return lanes[0];
 }
 
+IQDBI_INLINE size_t
+block_length(size_t dim, size_t i)
+{
+	return dim - i < DOUBLE_BLOCK ? dim - i : DOUBLE_BLOCK;
+}
+
 TARGET IQDBI_INLINE double
 sum_double(const IqdbSum sum, const float *a, const float *b, size_t dim)
 {
-	DoubleSums total = {0};
-	size_t     i = 0;
+	DoubleSums total = sum_double_block(sum, a, b, block_length(dim, 0));
 
-	while (i < dim)
+	for (size_t i = DOUBLE_BLOCK; i < dim; i += DOUBLE_BLOCK)
 	{
-		size_t     end = dim - i > DOUBLE_BLOCK ? i + DOUBLE_BLOCK : dim;
-		DoubleSums acc = {0};
+		DoubleSums acc = sum_double_block(sum, a + i, b + i, block_length(dim, i));
 
-		for (; i + DOUBLE_LANES <= end; i += DOUBLE_LANES)
-			add_double_terms(sum, &acc, a + i, b + i);
-		if (i < end)
-			add_double_rest(sum, &acc, a + i, b + i, end - i);
 		add_double_sums(&total, &acc);
-		i = end;
 	}
-	return fold_double_sums(&total);
+	return fold_double_sums(total);
 }
 
 TARGET static double
@@ -157,58 +186,54 @@ typedef struct DoubleTriple
 } DoubleTriple;
 
 TARGET IQDBI_INLINE void
-add_cosine_terms(DoubleTriple *acc, const float *a, const float *b)
+add_cosine_terms(DoubleTriple *acc, size_t lane, Doubles x, Doubles y)
 {
-#pragma GCC unroll 8
-	for (int i = 0; i < DOUBLE_PARTS; i++)
-	{
-		Doubles x = WIDEN(a + i * DOUBLES);
-		Doubles y = WIDEN(b + i * DOUBLES);
-
-		acc->dot.part[i] += x * y;
-		acc->norm2_a.part[i] += x * x;
-		acc->norm2_b.part[i] += y * y;
-	}
+	acc->dot.part[lane / DOUBLES] += x * y;
+	acc->norm2_a.part[lane / DOUBLES] += x * x;
+	acc->norm2_b.part[lane / DOUBLES] += y * y;
 }
 
-TARGET IQDBI_INLINE void
-add_cosine_rest(DoubleTriple *acc, const float *a, const float *b, size_t left)
+TARGET IQDBI_INLINE DoubleTriple
+sum_cosine_block(const float *a, const float *b, size_t dim)
 {
-	float rest_a[DOUBLE_LANES] = {0};
-	float rest_b[DOUBLE_LANES] = {0};
+	DoubleTriple acc = {0};
+	size_t       i = 0;
 
-	for (size_t i = 0; i < left; i++)
+	for (; i + DOUBLE_LANES <= dim; i += DOUBLE_LANES)
 	{
-		rest_a[i] = a[i];
-		rest_b[i] = b[i];
+#pragma GCC unroll 8
+		for (size_t lane = 0; lane < DOUBLE_LANES; lane += DOUBLES)
+			add_cosine_terms(&acc, lane, WIDEN(a + i + lane), WIDEN(b + i + lane));
 	}
-	add_cosine_terms(acc, rest_a, rest_b);
+	if (i == dim)
+		return acc;
+#pragma GCC unroll 8
+	for (size_t lane = 0; lane < DOUBLE_LANES; lane += DOUBLES)
+	{
+		size_t count = part_count(dim - i, lane);
+
+		add_cosine_terms(&acc, lane, WIDEN_PART(a + i + lane, count), WIDEN_PART(b + i + lane, count));
+	}
+	return acc;
 }
 
 TARGET static IqdbCosineSums
 cosine_double(const float *a, const float *b, size_t dim)
 {
-	DoubleTriple   total = {0};
+	DoubleTriple   total = sum_cosine_block(a, b, block_length(dim, 0));
 	IqdbCosineSums sums;
-	size_t         i = 0;
 
-	while (i < dim)
+	for (size_t i = DOUBLE_BLOCK; i < dim; i += DOUBLE_BLOCK)
 	{
-		size_t       end = dim - i > DOUBLE_BLOCK ? i + DOUBLE_BLOCK : dim;
-		DoubleTriple acc = {0};
+		DoubleTriple acc = sum_cosine_block(a + i, b + i, block_length(dim, i));
 
-		for (; i + DOUBLE_LANES <= end; i += DOUBLE_LANES)
-			add_cosine_terms(&acc, a + i, b + i);
-		if (i < end)
-			add_cosine_rest(&acc, a + i, b + i, end - i);
 		add_double_sums(&total.dot, &acc.dot);
 		add_double_sums(&total.norm2_a, &acc.norm2_a);
 		add_double_sums(&total.norm2_b, &acc.norm2_b);
-		i = end;
 	}
-	sums.dot = fold_double_sums(&total.dot);
-	sums.norm2_a = fold_double_sums(&total.norm2_a);
-	sums.norm2_b = fold_double_sums(&total.norm2_b);
+	sums.dot = fold_double_sums(total.dot);
+	sums.norm2_a = fold_double_sums(total.norm2_a);
+	sums.norm2_b = fold_double_sums(total.norm2_b);
 	return sums;
 }
 
