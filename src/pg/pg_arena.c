@@ -517,6 +517,7 @@ fill_shared(IqdbPgArena *entry, Relation index, bool is_private)
 	pg_atomic_init_u64(&shared->applied_number, 0);
 	pg_atomic_init_u64(&shared->applied_block, 1);
 	pg_atomic_init_u64(&shared->journal_lsn, 0);
+	pg_atomic_init_u32(&shared->unbuilt, 0);
 	pg_atomic_init_u32(&shared->full, 0);
 	pg_atomic_init_u32(&shared->log_state, IQDB_PG_LOG_NONE);
 	pg_atomic_init_u32(&shared->log_unsynced, 0);

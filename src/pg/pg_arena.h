@@ -75,6 +75,7 @@ typedef struct IqdbPgShared
 	pg_atomic_uint64 applied_number;	/* the same number, for a look without lock */
 	pg_atomic_uint64 applied_block; /* block hint of the journal's tail */
 	pg_atomic_uint64 journal_lsn;	/* of the newest record that this arena knows of */
+	pg_atomic_uint32 unbuilt;	/* the rows of the table are in it, but links or lists are still to be made */
 	pg_atomic_uint32 full;		/* an entry could not be applied for want of room: since then behind */
 
 	/* own log: the current segment's file ends at log_tail, the buffer holds what follows */

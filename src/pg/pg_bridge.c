@@ -138,7 +138,8 @@ hint_for(IqdbStatus status)
 	switch (status)
 	{
 		case IQDB_ERR_LIMIT:
-			return "Raise iqdb.arena_limit or iqdb.memory_limit, whichever is meant, or drop other indexes.";
+			return "Raise iqdb.arena_limit or iqdb.memory_limit, whichever is meant, or delete rows and VACUUM the table, "
+				"or drop other indexes.";
 		case IQDB_ERR_NO_SPACE:
 			return "Free space in the file system named, or set iqdb.arena_directory to another one.";
 		case IQDB_ERR_CORRUPT:

@@ -45,6 +45,17 @@
 	} while (0)
 #endif
 
+/* A process that works for others has no time limits of theirs. 17 has one for transactions. */
+static inline void
+iqdb_pg_no_time_limits(void)
+{
+	SetConfigOption("statement_timeout", "0", PGC_SUSET, PGC_S_OVERRIDE);
+	SetConfigOption("lock_timeout", "0", PGC_SUSET, PGC_S_OVERRIDE);
+#if PG_VERSION_NUM >= 170000
+	SetConfigOption("transaction_timeout", "0", PGC_SUSET, PGC_S_OVERRIDE);
+#endif
+}
+
 /* 15 refuses unknown settings under a module's prefix; before it only warned */
 #if PG_VERSION_NUM >= 150000
 #define iqdb_pg_reserve_setting_prefix(prefix) MarkGUCPrefixReserved(prefix)

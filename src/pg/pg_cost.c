@@ -70,8 +70,9 @@ rows_scored(const IqdbIndexOptions *options, double rows)
 /* ---- scans that are out of the question ---------------------------------------------------------------------------- */
 
 /*
- * Is another process recovering the index, or has it no room? Then a plan without it answers at once, and exactly. An
- * index that nobody has open is opened here: what comes of it decides the plan.
+ * Is somebody recovering the index, did that fail a moment ago, or has it no room? Then a plan without it answers at once,
+ * and exactly. An index that nobody has open is none of the planner's business to open: the plan is made with it, and the
+ * executor sees to it.
  */
 static bool
 is_unusable(Relation index)
@@ -81,8 +82,10 @@ is_unusable(Relation index)
 
 	if (RelationGetNumberOfBlocks(index) < 2)
 		return false;
-	arena = iqdb_pg_open(index, NULL, IQDB_PG_OPEN_NO_WAIT, &error);
-	return arena == NULL || (pg_atomic_read_u32(&arena->shared->full) != 0 && iqdb_pg_is_behind(index, arena));
+	arena = iqdb_pg_open(index, NULL, IQDB_PG_OPEN_IF_READY, &error);
+	if (arena == NULL)
+		return iqdb_pg_is_recovering(index);
+	return pg_atomic_read_u32(&arena->shared->full) != 0 && iqdb_pg_is_behind(index, arena);
 }
 
 /* No other path loses against one of this price. The startup cost is finite: the server subtracts it from the total. */

@@ -33,6 +33,7 @@ typedef enum Action
 } Action;
 
 bool		iqdb_fail_point_armed;
+IqdbStatus	iqdb_fail_point_status = IQDB_ERR_IO;
 
 static char *setting;
 static char armed_name[NAME_SIZE];
@@ -40,16 +41,25 @@ static Action armed_action;
 static int	skip;
 
 static bool
-parse(const char *text, char *name, Action *action, int *times)
+parse(const char *text, char *name, Action *action, IqdbStatus *status, int *times)
 {
 	static const char *const words[] = {"crash", "down", "error", "sleep"};
 	char		word[16];
 	int			fields;
+	int			number;
+
+	*status = IQDB_ERR_IO;
 
 	*times = 0;
 	fields = sscanf(text, "%63[^:]:%15[^:]:%d", name, word, times);
 	if (fields < 2)
 		return false;
+	if (sscanf(word, "status%d", &number) == 1)
+	{
+		*action = RAISE;
+		*status = (IqdbStatus) number;
+		return true;
+	}
 	for (int i = 0; i < (int) lengthof(words); i++)
 		if (strcmp(word, words[i]) == 0)
 		{
@@ -64,15 +74,17 @@ check_setting(char **value, void **extra, GucSource source)
 {
 	char		name[NAME_SIZE];
 	Action		action;
+	IqdbStatus	status;
 	int			times;
 
-	return (*value)[0] == '\0' || parse(*value, name, &action, &times);
+	return (*value)[0] == '\0' || parse(*value, name, &action, &status, &times);
 }
 
 static void
 assign_setting(const char *value, void *extra)
 {
-	iqdb_fail_point_armed = value != NULL && value[0] != '\0' && parse(value, armed_name, &armed_action, &skip);
+	iqdb_fail_point_armed = value != NULL && value[0] != '\0' &&
+		parse(value, armed_name, &armed_action, &iqdb_fail_point_status, &skip);
 }
 
 void

@@ -10,6 +10,7 @@
  *     crash   this process is killed, and the server restarts all of them
  *     down    the postmaster is killed, and this process with it
  *     error   an error is raised, or returned where none may be raised
+ *     statusN the core's status number N is returned where none may be raised, else an error is raised
  *     sleep   a file fail_point.<name> appears in the data directory; this process goes on when somebody has removed it
  *
  * and happens when the place has been passed `skip` times. Where a content lock or an own lock is held, an error is
@@ -24,6 +25,9 @@
 
 /* Is anything armed in this process? */
 extern bool iqdb_fail_point_armed;
+
+/* The status that a failing callback of the core returns. */
+extern IqdbStatus iqdb_fail_point_status;
 
 /* Defines the setting. Called once, from iqdb_pg_define_settings. */
 extern void iqdb_pg_define_fail_points(void);
@@ -52,7 +56,7 @@ extern bool iqdb_pg_fail_point(const char *name, bool may_raise);
 	do \
 	{ \
 		if (unlikely(iqdb_fail_point_armed) && iqdb_pg_fail_point(name, false)) \
-			return iqdb_fail(error, IQDB_ERR_IO, "fail point %s", name); \
+			return iqdb_fail(error, iqdb_fail_point_status, "fail point %s", name); \
 	} while (0)
 
 #else

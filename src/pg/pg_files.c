@@ -420,6 +420,7 @@ typedef struct GenerationVisit
 {
 	IqdbPgGeneration generation;
 	bool		remove;
+	bool		snapshot;		/* out: a name ends like one */
 	uint64		bytes;
 } GenerationVisit;
 
@@ -433,6 +434,7 @@ generation_visit(const char *path, const IqdbPgGeneration *generation, void *arg
 		return;
 	if (stat(path, &st) == 0)
 		state->bytes += (uint64) st.st_size;
+	state->snapshot |= strcmp(path + strlen(path) - strlen(".snap"), ".snap") == 0;
 	if (state->remove)
 		iqdb_pg_remove_file(path);
 }
@@ -440,15 +442,24 @@ generation_visit(const char *path, const IqdbPgGeneration *generation, void *arg
 void
 iqdb_pg_files_remove(Oid database, const IqdbPgGeneration *generation)
 {
-	GenerationVisit state = {*generation, true, 0};
+	GenerationVisit state = {.generation = *generation, .remove = true};
 
 	iqdb_pg_files_visit(database, generation_visit, &state);
+}
+
+bool
+iqdb_pg_has_snapshot(Oid database, const IqdbPgGeneration *generation)
+{
+	GenerationVisit state = {.generation = *generation};
+
+	iqdb_pg_files_visit(database, generation_visit, &state);
+	return state.snapshot;
 }
 
 uint64
 iqdb_pg_files_size(Oid database, const IqdbPgGeneration *generation)
 {
-	GenerationVisit state = {*generation, false, 0};
+	GenerationVisit state = {.generation = *generation};
 
 	iqdb_pg_files_visit(database, generation_visit, &state);
 	return state.bytes;

@@ -74,6 +74,9 @@ extern void iqdb_pg_log_flush(IqdbPgArena *arena, bool sync, bool wait);
 /* Removes all own files of a generation. Never raises. */
 extern void iqdb_pg_files_remove(Oid database, const IqdbPgGeneration *generation);
 
+/* Has a generation a snapshot, by its name? Never raises. */
+extern bool iqdb_pg_has_snapshot(Oid database, const IqdbPgGeneration *generation);
+
 /* Bytes on disk of a generation's own files. */
 extern uint64 iqdb_pg_files_size(Oid database, const IqdbPgGeneration *generation);
 

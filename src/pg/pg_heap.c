@@ -237,6 +237,20 @@ iqdb_pg_fetch_begin(Relation index, Relation heap)
 	return fetch;
 }
 
+/* Adds to an error of an expression or a predicate for whom it was evaluated, and how. */
+static void
+say_for_whom(void *arg)
+{
+	IqdbPgFetch *fetch = arg;
+	int			code = geterrcode();
+
+	errcontext("reading the table for index \"%s\", with the rights of its owner and a search_path of system, table and "
+			   "extension", RelationGetRelationName(fetch->index));
+	if (code == ERRCODE_UNDEFINED_FUNCTION || code == ERRCODE_UNDEFINED_TABLE || code == ERRCODE_UNDEFINED_OBJECT)
+		errhint("Functions that an index uses should name the schema of what they call, or have a search_path of their "
+				"own: ALTER FUNCTION ... SET search_path.");
+}
+
 /* The vector of a version, which is freed; NULL if it has none, or fails the predicate, or is dead and incomplete. */
 static const float *
 version_vector(IqdbPgFetch *fetch, HeapTuple tuple)
@@ -244,7 +258,9 @@ version_vector(IqdbPgFetch *fetch, HeapTuple tuple)
 	Datum		values[INDEX_MAX_KEYS];
 	bool		isnull[INDEX_MAX_KEYS];
 	float	   *vector = NULL;
+	ErrorContextCallback callback = {.previous = error_context_stack, .callback = say_for_whom, .arg = fetch};
 
+	error_context_stack = &callback;
 	ResetPerTupleExprContext(fetch->estate);
 	ExecStoreHeapTuple(tuple, fetch->slot, true);
 	if (tuple_complete(fetch->slot) &&
@@ -259,6 +275,7 @@ version_vector(IqdbPgFetch *fetch, HeapTuple tuple)
 		}
 	}
 	ExecClearTuple(fetch->slot);
+	error_context_stack = callback.previous;
 	return vector;
 }
 

@@ -2,8 +2,8 @@
  * pg_insert.c - aminsert: one row into the journal and into the arena.
  *
  * The statement's cost is a copy of the vector and 8 bytes of journal; graph work comes after both, outside every lock,
- * when the row can be found already. Want of room never fails an insert: the row is journaled, the index is behind, and
- * whoever needs the index next applies it or says why not.
+ * when the row can be found already. An index that is not open, or has no room, never fails an insert nor holds it up: the
+ * row is journaled, the index is behind, and whoever needs the index next applies it or says why not.
  */
 #include "postgres.h"
 
@@ -53,9 +53,7 @@ iqdb_am_insert(Relation index, Datum *values, bool *isnull, ItemPointer tid, Rel
 	change.entry = iqdb_pg_entry(tid, IQDB_PG_OP_INSERT);
 	change.id = iqdb_pg_tid_number(tid);
 
-	arena = iqdb_pg_open(index, heap, IQDB_PG_OPEN_NO_WAIT, &error);
-	if (arena == NULL && error.code != IQDB_OK)
-		warn_behind(index, NULL, &error);
+	arena = iqdb_pg_open(index, heap, IQDB_PG_OPEN_ASK, &error);
 	iqdb_pg_write(index, arena, &change, 1, &error);
 	if (error.code != IQDB_OK)
 		warn_behind(index, arena, &error);

@@ -23,25 +23,27 @@
 #include "pg/pg_lock.h"
 #include "pg/pg_open.h"
 #include "pg/pg_options.h"
+#include "pg/pg_recovery.h"
 
 /* ---- numbers ----------------------------------------------------------------------------------------------------- */
 
-/* What a query would meet. "closed": it would open the index; "recovering": somebody is at it. */
+/*
+ * What a query would meet. "closed": it would open the index; "recovering": somebody is at it; "building": its rows are
+ * there, and looked at one by one until links or lists are made.
+ */
 static const char *
 state_name(Relation index, IqdbPgArena *arena)
 {
 	uint32		number = iqdb_pg_file_number(iqdb_pg_rel_file(index));
 
 	if (arena == NULL)
-	{
-		if (!iqdb_pg_lock(MyDatabaseId, number, IQDB_PG_LOCK_OPEN, false))
-			return "recovering";
-		iqdb_pg_unlock(MyDatabaseId, number, IQDB_PG_LOCK_OPEN);
-		return "closed";
-	}
+		return iqdb_pg_is_locked(MyDatabaseId, number, IQDB_PG_LOCK_OPEN) || iqdb_pg_recovery_asked(index) ?
+			"recovering" : "closed";
 	if (pg_atomic_read_u32(&arena->shared->full) != 0)
 		return "full";
-	return iqdb_pg_is_behind(index, arena) ? "behind" : "ready";
+	if (iqdb_pg_is_behind(index, arena))
+		return "behind";
+	return pg_atomic_read_u32(&arena->shared->unbuilt) != 0 ? "building" : "ready";
 }
 
 /* A result row, filled from left to right in the order of the function's OUT arguments. */

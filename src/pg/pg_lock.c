@@ -3,11 +3,11 @@
  */
 #include "postgres.h"
 
+#include "access/parallel.h"
 #include "access/xact.h"
 #include "common/hashfn.h"
 #include "miscadmin.h"
 #include "storage/lock.h"
-#include "storage/proc.h"
 #include "utils/wait_event.h"
 
 #include "pg/pg_compat.h"
@@ -91,11 +91,20 @@ iqdb_pg_lock(Oid database, uint32 relation_number, IqdbPgLockKind kind, bool wai
 	lock_tag(&tag, database, relation_number, kind);
 	if (LockAcquire(&tag, ExclusiveLock, false, !wait) == LOCKACQUIRE_NOT_AVAIL)
 		return false;
-	if (kind != IQDB_PG_LOCK_OPEN || MyProc->lockGroupLeader == NULL ||
+	if (kind != IQDB_PG_LOCK_OPEN || !(IsParallelWorker() || ParallelContextActive()) ||
 		take_gate(gate_of(database, relation_number), wait))
 		return true;
 	LockRelease(&tag, ExclusiveLock, false);
 	return false;
+}
+
+bool
+iqdb_pg_is_locked(Oid database, uint32 relation_number, IqdbPgLockKind kind)
+{
+	LOCKTAG		tag;
+
+	lock_tag(&tag, database, relation_number, kind);
+	return LockWaiterCount(&tag) > 0;
 }
 
 void

@@ -25,6 +25,9 @@ typedef enum IqdbPgLockKind
 
 /* false only if !wait and somebody else has it. */
 extern bool iqdb_pg_lock(Oid database, uint32 relation_number, IqdbPgLockKind kind, bool wait);
+/* Does anybody hold the lock, or wait for it? A look that takes nothing. */
+extern bool iqdb_pg_is_locked(Oid database, uint32 relation_number, IqdbPgLockKind kind);
+
 extern void iqdb_pg_unlock(Oid database, uint32 relation_number, IqdbPgLockKind kind);
 
 /* After an error: gives up the gates taken at this nesting level of transactions or deeper. The server does the locks. */

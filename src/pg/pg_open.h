@@ -16,17 +16,28 @@
 
 #include "pg/pg_arena.h"
 
+/*
+ * Who may take the time to recover an index. Statements that change rows never do: they journal them, and ask a worker
+ * (pg_recovery.h). A search loads own files, which takes about as long as reading them; what would have to be read from the
+ * table is left to a worker, and the table is searched meanwhile. Where no worker is to be had, the search does it itself.
+ * The index of a temporary table is this process's alone, and made by whoever needs it.
+ */
 typedef enum IqdbPgOpenMode
 {
 	IQDB_PG_OPEN_IF_READY,		/* never recovers anything */
-	IQDB_PG_OPEN_NO_WAIT,		/* recovers, unless somebody else is at it */
-	IQDB_PG_OPEN_IF_ROOM,		/* recovers, or waits until somebody else has, unless it lately found no room */
-	IQDB_PG_OPEN_WAIT			/* recovers, or waits until somebody else has */
+	IQDB_PG_OPEN_ASK,			/* asks a worker to recover it, and does not wait */
+	IQDB_PG_OPEN_SEARCH,		/* as said above; not if somebody else is at it, nor if it lately failed */
+	IQDB_PG_OPEN_VACUUM,		/* recovers, or waits until somebody else has; a failure is none of the caller's */
+	IQDB_PG_OPEN_WAIT			/* recovers, or waits until somebody else has; raises what fails */
 } IqdbPgOpenMode;
 
 /*
- * The index's arena, or NULL with *error filled (want of room), or NULL with error->code IQDB_OK if the mode forbids to
- * go on. heap may be NULL: it is then opened when needed. Raises other errors.
+ * The index's arena, or NULL with *error filled (want of room, or for SEARCH and VACUUM whatever else it was), or NULL with
+ * error->code IQDB_OK if the mode forbids to go on. heap may be NULL: it is then opened when needed. Raises a cancel, and
+ * damage where iqdb.on_corruption says so; with WAIT all other errors, too.
+ *
+ * The memory is there for all as soon as the rows are in it. What an engine does with them beyond that (links of a graph,
+ * lists) goes on beside searches and changes, by the keeper or whoever waits, and is kept however often it is interrupted.
  */
 extern IqdbPgArena *iqdb_pg_open(Relation index, Relation heap, IqdbPgOpenMode mode, IqdbError *error);
 
@@ -35,6 +46,9 @@ extern IqdbPgArena *iqdb_pg_try_current(Relation index, Relation heap, IqdbPgOpe
 
 /* The same for a statement that cannot go on without: raises for want of room as well. */
 extern IqdbPgArena *iqdb_pg_open_current(Relation index, Relation heap);
+
+/* Would a search do without the index at this moment: is somebody recovering it, or did it lately fail? It is not open. */
+extern bool iqdb_pg_is_recovering(Relation index);
 
 /* Applies the journal up to its end as of now. Raises, also for want of room. */
 extern void iqdb_pg_catch_up(Relation index, Relation heap, IqdbPgArena *arena);

@@ -14,10 +14,19 @@ iqdb_pg_entry_id(const IqdbPgEntry *entry)
 }
 
 /*
- * Makes an arena and fills it: the open lock is held, and no READY one exists. NULL for want of room, *error filled;
- * raises the rest.
+ * Makes an arena and fills it: the open lock is held, and no READY one exists. NULL if the core fails, *error filled;
+ * raises a cancel, damage if it shall be an error, and what reading the table raises.
  */
 extern IqdbPgArena *iqdb_pg_recover(Relation index, Relation heap, IqdbPgMeta *meta, IqdbError *error);
+
+/* Does what an engine does when all rows are there. No lock of ours is held; interrupted, it keeps what was done. */
+extern void iqdb_pg_finish_build(Relation index, IqdbPgArena *arena);
+
+/*
+ * Has a full arena lost so many rows, by journal entries that it has not come to, that a new one may hold the rest? The open
+ * lock is held.
+ */
+extern bool iqdb_pg_shrinks_ahead(Relation index, IqdbPgArena *arena);
 
 /*
  * Entries up to this block of the journal are about to be applied: a snapshot of the arena must not reach the disk before

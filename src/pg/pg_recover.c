@@ -343,7 +343,12 @@ recover_from_snapshot(Relation index, Relation heap, const IqdbPgMeta *meta, Iqd
 	*status = iqdb_pg_snapshot_load(arena, info, error);
 	if (*status == IQDB_OK)
 	{
-		arena->shared->loaded_rows = iqdb_index_live_count(&arena->index);
+		IqdbIndexStats stats;
+
+		iqdb_index_stats(&arena->index, &stats);
+		arena->shared->loaded_rows = stats.live;
+		/* it was written before its lists were made */
+		pg_atomic_write_u32(&arena->shared->unbuilt, stats.engine.outgrown && !stats.engine.trained);
 		IQDB_PG_FAIL_POINT("loaded");
 		*status = replay_from(index, heap, arena, meta, &info->replay_from, error);
 	}
@@ -404,12 +409,13 @@ put_row(void *arg, uint64 id, const float *vector, IqdbError *error)
 	IqdbPgArena *arena = arg;
 
 	IQDB_PG_FAIL_POINT("rebuild-row");
+	IQDB_PG_FAIL_RETURN("rebuild-put", error);
 	arena->shared->rebuilt_rows++;
 	return iqdb_index_put(&arena->index, iqdb_id_u64(id), vector, arena->index.store.header->options.dimension, NULL, 0,
 						  NULL, error);
 }
 
-/* Makes an arena from the table. */
+/* Makes an arena from the table, with all rows in it, none of them linked. */
 static IqdbPgArena *
 rebuild(Relation index, Relation heap, const IqdbPgMeta *meta, const IqdbIndexOptions *options, bool is_private,
 		bool avoid_shm, IqdbStatus *status, IqdbError *error)
@@ -435,14 +441,66 @@ rebuild(Relation index, Relation heap, const IqdbPgMeta *meta, const IqdbIndexOp
 	IQDB_PG_FAIL_POINT("rebuilt");
 	if (*status == IQDB_OK)
 	{
-		if (!arena->index.engine->links_at_end)
-			iqdb_pg_link_pending(index, arena, 0);
-		iqdb_pg_maintain(index, arena, IQDB_MAINTAIN_BUILD);
-	}
-	if (*status == IQDB_OK)
+		/* the rest is done when others can use it already */
+		pg_atomic_write_u32(&shared->unbuilt, 1);
 		return arena;
+	}
 	iqdb_pg_arena_discard(arena);
 	return NULL;
+}
+
+void
+iqdb_pg_finish_build(Relation index, IqdbPgArena *arena)
+{
+	if (pg_atomic_read_u32(&arena->shared->unbuilt) == 0)
+		return;
+	IQDB_PG_FAIL_POINT("finish-build");
+	if (!arena->index.engine->links_at_end)
+		iqdb_pg_link_pending(index, arena, 0);
+	iqdb_pg_maintain(index, arena, IQDB_MAINTAIN_BUILD);
+	pg_atomic_write_u32(&arena->shared->unbuilt, 0);
+}
+
+/* Would the rows that the table has now fit into a new arena? */
+static bool
+table_fits(Relation heap, const IqdbIndexOptions *options)
+{
+	double		rows = iqdb_pg_estimate_rows(heap);
+
+	return iqdb_index_estimate_memory(options, (uint64) Max(rows, 0)) + sizeof(IqdbPgShared) <= iqdb_pg_arena_limit();
+}
+
+bool
+iqdb_pg_shrinks_ahead(Relation index, IqdbPgArena *arena)
+{
+	IqdbPgPosition end;
+	uint32		count;
+	IqdbPgEntry *entries = read_entries(index, &arena->shared->applied, &count, &end);
+	Replay		replay = {.arena = arena, .entries = entries, .count = count};
+	IqdbIndexStats stats;
+	uint64		gone = 0;
+	uint64		added = 0;
+
+	/* the journal has left it behind: it is opened anew anyway */
+	if (entries == NULL)
+		return true;
+	replay.last = index_last_entries(entries, count);
+	for (uint32 i = 0; i < count; i++)
+	{
+		uint64		id = iqdb_pg_entry_id(&entries[i]);
+
+		CHECK_FOR_INTERRUPTS();
+		if (entries[i].op == IQDB_PG_OP_EPOCH || !is_last(&replay, i))
+			continue;
+		if (iqdb_index_contains(&arena->index, iqdb_id_u64(id), NULL))
+			gone += entries[i].op == IQDB_PG_OP_DELETE;
+		else
+			added += entries[i].op == IQDB_PG_OP_INSERT;
+	}
+	hash_destroy(replay.last);
+	pfree(entries);
+	iqdb_index_stats(&arena->index, &stats);
+	return gone > 0 && added <= gone + stats.dead;
 }
 
 static void
@@ -483,7 +541,8 @@ iqdb_pg_recover(Relation index, Relation heap, IqdbPgMeta *meta, IqdbError *erro
 
 		if (permanent)
 			arena = recover_from_files(index, heap, meta, &options, avoid_shm, &status, error);
-		if (arena == NULL && status == IQDB_OK)
+		/* what a snapshot and the log hold may be more than the table has by now */
+		if (arena == NULL && (status == IQDB_OK || (status == IQDB_ERR_LIMIT && table_fits(heap, &options))))
 			arena = rebuild(index, heap, meta, &options, is_private, avoid_shm, &status, error);
 		/* the first folder may be too small: try the other once */
 		if (status != IQDB_ERR_NO_SPACE || is_private)
@@ -491,11 +550,12 @@ iqdb_pg_recover(Relation index, Relation heap, IqdbPgMeta *meta, IqdbError *erro
 	}
 	if (arena == NULL)
 	{
-		/* a folder that is not there, or not ours, is want of room as well: statements go on without the index */
-		if (!iqdb_pg_is_want_of_room(status) && status != IQDB_ERR_IO)
-			iqdb_pg_check(status, error, index);
+		if (status == IQDB_ERR_CANCELLED)
+			iqdb_pg_raise(status, error, index);
 		return NULL;
 	}
+	if (is_private)
+		iqdb_pg_finish_build(index, arena);
 	status = is_private ? IQDB_OK : iqdb_pg_follow(index, heap, arena, &fetched, error);
 	if (status != IQDB_OK)
 	{

@@ -61,6 +61,12 @@ iqdb_pg_registry(void)
 		pg_atomic_init_u64(&shared->memory, 0);
 		for (int i = 0; i < IQDB_PG_MADE_WORDS; i++)
 			pg_atomic_init_u32(&shared->made[i], 0);
+		for (int i = 0; i < IQDB_PG_RECOVERIES; i++)
+		{
+			pg_atomic_init_u64(&shared->recoveries[i].index, 0);
+			pg_atomic_init_u64(&shared->recoveries[i].asked, 0);
+			pg_atomic_init_u32(&shared->recoveries[i].pid, 0);
+		}
 		while (shared->token == 0)
 			if (!pg_strong_random(&shared->token, sizeof(shared->token)))
 				ereport(ERROR, (errcode(ERRCODE_INTERNAL_ERROR), errmsg("could not draw a random number")));

@@ -20,6 +20,7 @@
 
 #define IQDB_PG_NO_ROOM_ENTRIES 64
 #define IQDB_PG_GATES 32
+#define IQDB_PG_RECOVERIES 16
 #define IQDB_PG_MADE_WORDS 1024
 
 /* Keeps the processes of one parallel query apart; see pg_lock.h. */
@@ -28,6 +29,14 @@ typedef struct IqdbPgGate
 	pg_atomic_uint32 holder;	/* its process id, 0 = nobody */
 	ConditionVariable left;
 } IqdbPgGate;
+
+/* An index that somebody asked a worker to recover; see pg_recovery.h. */
+typedef struct IqdbPgRecovery
+{
+	pg_atomic_uint64 index;		/* database and index, 0 = free */
+	pg_atomic_uint64 asked;		/* when, microseconds */
+	pg_atomic_uint32 pid;		/* of the worker, 0 = not there yet */
+} IqdbPgRecovery;
 
 typedef struct IqdbPgRegistry
 {
@@ -42,6 +51,7 @@ typedef struct IqdbPgRegistry
 	}			no_room[IQDB_PG_NO_ROOM_ENTRIES];	/* indexes that lately found no room for their arena */
 	IqdbPgGate	gates[IQDB_PG_GATES];
 	pg_atomic_uint64 memory;	/* no less than what all arenas take; see take_memory in pg_arena.c */
+	IqdbPgRecovery recoveries[IQDB_PG_RECOVERIES];
 	pg_atomic_uint32 made[IQDB_PG_MADE_WORDS];	/* a bit for each hash of a relation that an arena was made of */
 } IqdbPgRegistry;
 
@@ -49,8 +59,9 @@ typedef struct IqdbPgRegistry
 extern IqdbPgRegistry *iqdb_pg_registry(void);
 
 /*
- * An index that finds no room would be read from its table in vain by every statement: for half a minute nobody tries
- * again but who asks for it (VACUUM, iqdb_prewarm). Forgetful: a crowded table only means more attempts.
+ * An index that finds no room, or that cannot be read from its table for another reason, would be tried in vain by every
+ * statement: for half a minute nobody tries again but who asks for it (VACUUM, iqdb_prewarm). Forgetful: a crowded table only
+ * means more attempts.
  */
 extern void iqdb_pg_no_room_note(uint64 generation);
 extern bool iqdb_pg_no_room_lately(uint64 generation);

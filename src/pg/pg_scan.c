@@ -151,7 +151,7 @@ start(IndexScanDesc scan, IqdbScan *state)
 	iqdb_pg_count_search(scan);
 
 	state->zero_is_nan = iqdb_pg_zero_is_nan(scan->indexRelation);
-	arena = iqdb_pg_try_current(scan->indexRelation, scan->heapRelation, IQDB_PG_OPEN_IF_ROOM, &error);
+	arena = iqdb_pg_try_current(scan->indexRelation, scan->heapRelation, IQDB_PG_OPEN_SEARCH, &error);
 	if (arena != NULL)
 		start_cursor(scan, state, arena);
 	else

@@ -162,7 +162,7 @@ iqdb_am_bulkdelete(IndexVacuumInfo *info, IndexBulkDeleteResult *stats, IndexBul
 	IqdbError	error = {0};
 	Removal		removal = {index, NULL, callback, callback_state, NULL, 0, 0, 0};
 
-	removal.arena = iqdb_pg_try_current(index, heap, IQDB_PG_OPEN_WAIT, &error);
+	removal.arena = iqdb_pg_try_current(index, heap, IQDB_PG_OPEN_VACUUM, &error);
 	removal.changes = palloc(IDS_PER_BATCH * sizeof(IqdbPgChange));
 	/* nobody else can know rows of an index in private memory */
 	if (removal.arena == NULL || !removal.arena->is_private)
@@ -173,6 +173,9 @@ iqdb_am_bulkdelete(IndexVacuumInfo *info, IndexBulkDeleteResult *stats, IndexBul
 		ask_for_known(&removal);
 	remove_pending(&removal);
 
+	/* what went may be what there was no room for */
+	if (removal.arena == NULL && removal.removed > 0)
+		removal.arena = iqdb_pg_try_current(index, heap, IQDB_PG_OPEN_VACUUM, &error);
 	if (removal.arena != NULL)
 	{
 		/* removals that somebody else's backlog kept from being applied at once */

@@ -40,17 +40,16 @@ iqdb_pg_worker_runs(void)
 	return pg_atomic_read_u32(&iqdb_pg_registry()->worker_pid) != 0;
 }
 
-/* Asks the server for a process; false if it has none to spare. database: where it connects, InvalidOid: to none. */
-static bool
-start_process(const char *name, const char *function, Oid database)
+bool
+iqdb_pg_start_process(const char *name, const char *function, Datum arg, bool connects)
 {
 	BackgroundWorker worker;
 
 	memset(&worker, 0, sizeof(worker));
-	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | (OidIsValid(database) ? BGWORKER_BACKEND_DATABASE_CONNECTION : 0);
+	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | (connects ? BGWORKER_BACKEND_DATABASE_CONNECTION : 0);
 	worker.bgw_start_time = BgWorkerStart_ConsistentState;
 	worker.bgw_restart_time = BGW_NEVER_RESTART;
-	worker.bgw_main_arg = ObjectIdGetDatum(database);
+	worker.bgw_main_arg = arg;
 	strlcpy(worker.bgw_library_name, "iqdb", sizeof(worker.bgw_library_name));
 	strlcpy(worker.bgw_function_name, function, sizeof(worker.bgw_function_name));
 	strlcpy(worker.bgw_name, name, sizeof(worker.bgw_name));
@@ -68,7 +67,7 @@ iqdb_pg_worker_wanted(void)
 	if (!iqdb_background_worker || iqdb_pg_worker_runs() || now - tried < RETRY_MICROSECONDS ||
 		!pg_atomic_compare_exchange_u64(&registry->worker_tried, &tried, now))
 		return;
-	if (!start_process("iqdb keeper", "iqdb_keeper_main", InvalidOid))
+	if (!iqdb_pg_start_process("iqdb keeper", "iqdb_keeper_main", (Datum) 0, false))
 		ereport(DEBUG1, (errmsg_internal("iqdb: no background worker slot is free for the keeper")));
 }
 
@@ -109,11 +108,32 @@ keep_linked(IqdbPgArena *arena)
 	} while (linked > 0 && !ShutdownRequestPending);
 }
 
+/* What is left to do for an index that was read from its table; whatever is done is kept. */
+static void
+keep_built(IqdbPgArena *arena)
+{
+	IqdbPgView	view;
+	IqdbError	error = {0};
+	IqdbStatus	status;
+
+	if (pg_atomic_read_u32(&arena->shared->unbuilt) == 0)
+		return;
+	iqdb_pg_view(&view, arena);
+	status = iqdb_index_maintain(&view.index, IQDB_MAINTAIN_BUILD, &error);
+	if (status == IQDB_ERR_CANCELLED)
+		return;
+	/* without room for more it stays as it is, which is right, but slow */
+	pg_atomic_write_u32(&arena->shared->unbuilt, 0);
+	if (status != IQDB_OK)
+		ereport(LOG, (errmsg("iqdb: an index that was read from its table could not be finished: %s",
+							 iqdb_pg_error_text(&error))));
+}
+
 /* Own files are a matter of one database's catalogue, and this process is connected to none. */
 static void
 start_sweeper(Oid database)
 {
-	if (!start_process("iqdb sweeper", "iqdb_sweeper_main", database))
+	if (!iqdb_pg_start_process("iqdb sweeper", "iqdb_sweeper_main", ObjectIdGetDatum(database), true))
 		ereport(DEBUG1, (errmsg_internal("iqdb: no background worker slot is free for a sweep")));
 }
 
@@ -139,6 +159,12 @@ keep_arena(const char *path, Oid database, uint32 relation_number, const IqdbPgG
 	CHECK_FOR_INTERRUPTS();
 	if (arena == NULL)
 		return;
+	/* somebody removed the file and another has its name: that one is to be kept, from the next round on */
+	if (iqdb_pg_arena_is_stale(arena))
+	{
+		pg_atomic_write_u32(&arena->shared->state, IQDB_PG_DEAD);
+		return;
+	}
 	/* Whoever drops the index says so first and looks for us then: one of the two sees the other. */
 	kept = arena;
 	(void) pg_atomic_exchange_u32(&arena->shared->keeper_at_work, 1);
@@ -146,6 +172,8 @@ keep_arena(const char *path, Oid database, uint32 relation_number, const IqdbPgG
 	{
 		if (!ShutdownRequestPending)
 			keep_linked(arena);
+		if (!ShutdownRequestPending)
+			keep_built(arena);
 		if (arena->shared->permanent)
 			iqdb_pg_log_flush(arena, iqdb_fsync == IQDB_FSYNC_PERIODIC, true);
 		if (arena->shared->permanent && pg_atomic_read_u32(&arena->shared->snapshot_wanted) != 0 &&

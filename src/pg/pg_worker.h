@@ -19,6 +19,12 @@ extern void iqdb_pg_worker_wanted(void);
 /* Is it running? */
 extern bool iqdb_pg_worker_runs(void);
 
+/*
+ * Asks the server for a process of ours that runs this function; false if it has none to spare. connects: to a database, as
+ * the function says.
+ */
+extern bool iqdb_pg_start_process(const char *name, const char *function, Datum arg, bool connects);
+
 extern PGDLLEXPORT void iqdb_keeper_main(Datum arg);
 extern PGDLLEXPORT void iqdb_sweeper_main(Datum arg);
 

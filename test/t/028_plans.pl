@@ -87,6 +87,8 @@ SQL
 
 # ---- closed and opened ---------------------------------------------------------------------------------------------------
 
+# by themselves, as where no worker is to be had
+setting($node, 'iqdb.background_worker', 'off');
 for my $method (@methods)
 {
 	fresh_table($method, 3000);
@@ -112,6 +114,8 @@ SQL
 	is("$out$err", '400', "$method: they know the settings");
 	sound($node, 't_v', "$method: iqdb_check");
 }
+
+setting($node, 'iqdb.background_worker', undef);
 
 # ---- refused -----------------------------------------------------------------------------------------------------------
 

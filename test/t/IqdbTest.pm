@@ -391,6 +391,21 @@ BEGIN
 	distances := coalesce(distances, '{}');
 END $$;
 
+-- A search for indexes that are not open, and patience with who recovers them: until then plans leave them out.
+CREATE OR REPLACE FUNCTION iqdb_settle(tab text, query text) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+	PERFORM set_config('enable_seqscan', 'off', true);
+	EXECUTE query;
+	WHILE EXISTS (SELECT FROM pg_partition_tree(tab::regclass) p JOIN pg_index i ON i.indrelid = p.relid
+			JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_am a ON a.oid = c.relam, LATERAL iqdb_index_stats(c.oid) s
+			WHERE a.amname LIKE 'iqdb%' AND c.relkind = 'i' AND s.state = 'recovering'
+		UNION ALL SELECT FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_am a ON a.oid = c.relam,
+			LATERAL iqdb_index_stats(c.oid) s
+			WHERE i.indrelid = tab::regclass AND a.amname LIKE 'iqdb%' AND c.relkind = 'i' AND s.state = 'recovering') LOOP
+		PERFORM pg_sleep(0.005);
+	END LOOP;
+END $$;
+
 -- One line per difference between index order and sequential order, the recall being one: for each of some query vectors (rows of the table,
 -- and a vector that is not in it), the nearest ones; and once the whole table.
 CREATE OR REPLACE FUNCTION iqdb_compare(tab text, id text, col text, op text, queries int, lim int, filter text,
@@ -422,6 +437,7 @@ BEGIN
 			RETURN;
 		END IF;
 	END IF;
+	PERFORM iqdb_settle(tab, format('SELECT 1 %s ORDER BY %s %s %L::iqvector LIMIT 1', base, col, op, targets[1]));
 	FOREACH target IN ARRAY targets LOOP
 		query := format('SELECT %s::bigint AS id, %s %s %L::iqvector AS d %s ORDER BY %s %s %L::iqvector LIMIT %s',
 			id, col, op, target, base, col, op, target, lim);
