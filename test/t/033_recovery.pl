@@ -1,4 +1,4 @@
-# 029_recovery.pl - who recovers an index that nobody has open, and what the others do meanwhile.
+# 033_recovery.pl - who recovers an index that nobody has open, and what the others do meanwhile.
 #
 # Statements that change rows never wait for it, nor does the planner; searches read the table; a worker does it, and what was
 # done is kept when somebody is interrupted. Whatever goes wrong, the statements on the table go on. And a full index comes
