@@ -25,12 +25,21 @@ static uint64_t acquired_max;
 static uint64_t polls;
 static uint64_t polls_allowed; /* the flag is set after so many looks */
 
+/* What happens beside the work, once, when the next lock is taken. */
+static void (*beside)(void *arg);
+static void *beside_arg;
+
 static void
 count_acquire(void *arg, void *cell, bool exclusive)
 {
+	void (*now)(void *arg) = beside;
+
 	(void) arg;
 	(void) cell;
 	(void) exclusive;
+	beside = NULL;
+	if (now != NULL)
+		now(beside_arg);
 	if (++acquired > acquired_max)
 		fail_msg("no end: %llu locks were taken", (unsigned long long) acquired);
 }
@@ -166,11 +175,242 @@ test_options_at_their_ends(void **state)
 	}
 }
 
+/* ---- stopped at any moment --------------------------------------------------------------------------------------- */
+
+#define MOMENT_ROWS 1500
+
+/* An index with all that can be stopped: rows that wait for links, removed rows, and a search that looks at many rows. */
+static void
+moment_create(MemoryIndex *memory, Samples *samples, IqdbQuantization quantization)
+{
+	IqdbIndexOptions options = iqdb_index_options_default(IQDB_ENGINE_HNSW, DIM, IQDB_METRIC_L2);
+
+	options.quantization = quantization;
+	options.m = 4;
+	options.ef_construction = 40;
+	samples_make(samples, MOMENT_ROWS, DIM, 5, SEED);
+	/* far from zero: the centre of the codes moves */
+	for (size_t i = 0; i < samples->count * DIM; i++)
+		samples->rows[i] += 50.0f;
+	counted_create(memory, &options);
+	for (size_t i = 0; i < samples->count; i++)
+		assert_int_equal(samples_put(memory, samples, i, i % 5 != 0), IQDB_OK);
+	for (size_t i = 0; i < samples->count; i += 3)
+		samples_remove(memory, samples, i);
+}
+
+static IqdbStatus
+do_search(MemoryIndex *memory, Samples *samples)
+{
+	IqdbSearchParams params = {.ef = 100};
+	IqdbCursor      *cursor;
+	IqdbHit          hits[64];
+	size_t           count = 1;
+	IqdbStatus       status = IQDB_OK;
+
+	if (iqdb_cursor_open(&memory->index, samples_row(samples, 1), DIM, &params, &cursor, NULL) != IQDB_OK)
+		abort();
+	while (status == IQDB_OK && count > 0)
+		status = iqdb_cursor_next(cursor, hits, 64, &count, NULL);
+	/* a stream that was stopped has ended */
+	if (status != IQDB_OK)
+	{
+		assert_int_equal(iqdb_cursor_next(cursor, hits, 64, &count, NULL), IQDB_OK);
+		assert_int_equal(count, 0);
+	}
+	iqdb_cursor_close(cursor);
+	return status;
+}
+
+static IqdbStatus
+do_link(MemoryIndex *memory, Samples *samples)
+{
+	uint64_t linked;
+
+	return iqdb_index_link_pending(&memory->index, UINT64_MAX, &linked, NULL);
+}
+
+static IqdbStatus
+do_vacuum(MemoryIndex *memory, Samples *samples)
+{
+	return iqdb_index_maintain(&memory->index, IQDB_MAINTAIN_VACUUM, NULL);
+}
+
+static IqdbStatus
+do_optimize(MemoryIndex *memory, Samples *samples)
+{
+	return iqdb_index_maintain(&memory->index, IQDB_MAINTAIN_OPTIMIZE, NULL);
+}
+
+static void
+ignore(void *arg, const char *what)
+{
+	(void) what;
+	(*(int *) arg)++;
+}
+
+static IqdbStatus
+do_check(MemoryIndex *memory, Samples *samples)
+{
+	int        findings = 0;
+	IqdbStatus status = iqdb_index_check(&memory->index, ignore, &findings, NULL);
+
+	assert_int_equal(findings, 0);
+	return status;
+}
+
+/* Into a snapshot, and out of it again. */
+static IqdbStatus
+do_copy(MemoryIndex *memory, Samples *samples)
+{
+	MemorySnapshot    snapshot;
+	IqdbSectionSink   sink;
+	IqdbSectionSource source;
+	MemoryIndex       copy;
+	IqdbStatus        status;
+
+	memory_snapshot_init(&snapshot);
+	sink = memory_snapshot_sink(&snapshot);
+	status = iqdb_index_save(&memory->index, &sink, NULL);
+	if (status == IQDB_OK)
+	{
+		memory_index_create(&copy, &memory->index.store.header->options, &iqdb_locks_none, NULL, SAMPLES_MEMORY_MAX);
+		copy.host.cancelled = count_poll;
+		source = memory_snapshot_source(&snapshot);
+		status = iqdb_index_load(&copy.index, &source, NULL);
+		memory_index_destroy(&copy);
+	}
+	memory_snapshot_free(&snapshot);
+	return status;
+}
+
+/* Whatever was stopped: every row is there, and the next repair and check find nothing wrong. */
+static void
+assert_whole(MemoryIndex *memory, const Samples *samples)
+{
+	IqdbSearchParams params = {.ef = 50};
+	IqdbCursor      *cursor;
+	IqdbHit          hits[64];
+	size_t           count;
+	size_t           total = 0;
+	size_t           present = 0;
+
+	counters_set(UINT64_MAX, UINT64_MAX);
+	assert_int_equal(iqdb_cursor_open(&memory->index, samples_row(samples, 1), DIM, &params, &cursor, NULL), IQDB_OK);
+	do
+	{
+		assert_int_equal(iqdb_cursor_next(cursor, hits, 64, &count, NULL), IQDB_OK);
+		total += count;
+	} while (count > 0);
+	iqdb_cursor_close(cursor);
+	for (size_t i = 0; i < samples->count; i++)
+		present += samples->present[i];
+	assert_int_equal(total, present);
+	assert_true(memory_index_sound(&memory->index));
+}
+
+/* Stops the work at every look at the flag, or at as many as a test has time for, on a fresh index each. */
+static void
+stop_everywhere(const char *what, IqdbQuantization quantization, IqdbStatus (*work)(MemoryIndex *, Samples *))
+{
+	uint64_t step = 1;
+	uint64_t all = 0;
+
+	for (uint64_t allowed = 0; allowed <= all; allowed += step)
+	{
+		MemoryIndex memory;
+		Samples     samples;
+		IqdbStatus  status;
+
+		moment_create(&memory, &samples, quantization);
+		counters_set(UINT64_MAX, all == 0 ? UINT64_MAX : allowed - 1);
+		status = work(&memory, &samples);
+		assert_int_equal(status, polls > polls_allowed ? IQDB_ERR_CANCELLED : IQDB_OK);
+		if (all == 0)
+		{
+			all = polls + 1;
+			step = all / 12 + 1;
+			printf("# %s, %s: %llu looks at the flag\n", what, samples_quantization(quantization),
+				   (unsigned long long) polls);
+			assert_true(polls > 0);
+		}
+		assert_whole(&memory, &samples);
+		assert_int_equal(work(&memory, &samples), IQDB_OK);
+		assert_whole(&memory, &samples);
+		memory_index_destroy(&memory);
+		samples_free(&samples);
+	}
+}
+
+static void
+test_stopped_at_any_moment(void **state)
+{
+	static const IqdbQuantization codes[] = {IQDB_QUANTIZATION_NONE, IQDB_QUANTIZATION_SQ8, IQDB_QUANTIZATION_BQ};
+
+	for (int code = 0; code < 3; code++)
+	{
+		stop_everywhere("search", codes[code], do_search);
+		stop_everywhere("links", codes[code], do_link);
+		stop_everywhere("vacuum", codes[code], do_vacuum);
+		stop_everywhere("optimize", codes[code], do_optimize);
+		stop_everywhere("check", codes[code], do_check);
+		stop_everywhere("save and load", codes[code], do_copy);
+	}
+}
+
+/* ---- the last node of a repair ----------------------------------------------------------------------------------- */
+
+typedef struct Latecomer
+{
+	MemoryIndex *memory;
+	Samples     *samples;
+} Latecomer;
+
+/* A row gets a slot that the repair does not look at, and links to the others; then they go. */
+static void
+come_late(void *arg)
+{
+	Latecomer *late = arg;
+	size_t     last = late->samples->count - 1;
+
+	assert_int_equal(samples_put(late->memory, late->samples, last, true), IQDB_OK);
+	for (size_t i = 0; i < last; i++)
+	{
+		if (late->samples->present[i])
+			samples_remove(late->memory, late->samples, i);
+	}
+}
+
+static void
+test_repair_leaves_a_way_in(void **state)
+{
+	IqdbIndexOptions options = iqdb_index_options_default(IQDB_ENGINE_HNSW, DIM, IQDB_METRIC_L2);
+	MemoryIndex      memory;
+	Samples          samples;
+	Latecomer        late = {&memory, &samples};
+
+	options.quantization = IQDB_QUANTIZATION_NONE;
+	samples_make(&samples, 100, DIM, 0, SEED);
+	counted_create(&memory, &options);
+	for (size_t i = 0; i < 99; i++)
+		assert_int_equal(samples_put(&memory, &samples, i, true), IQDB_OK);
+	samples_remove(&memory, &samples, 0);
+	beside_arg = &late;
+	beside = come_late;
+	assert_int_equal(iqdb_index_maintain(&memory.index, IQDB_MAINTAIN_VACUUM, NULL), IQDB_OK);
+	assert_true(samples.present[99]);
+	assert_true(memory_index_sound(&memory.index));
+	memory_index_destroy(&memory);
+	samples_free(&samples);
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_options_at_their_ends),
+		cmocka_unit_test(test_stopped_at_any_moment),
+		cmocka_unit_test(test_repair_leaves_a_way_in),
 	};
 
 	return cmocka_run_group_tests_name("hnsw_limits", tests, NULL, NULL);

@@ -25,6 +25,9 @@
 /* Nodes fetched ahead of the pass. */
 #define FETCH_AHEAD 4
 
+/* Slots let go of between two looks at cancel. */
+#define LET_GO_BATCH 65536u
+
 /* What looking at one node's lists costs, in the nanoseconds of IqdbiHnsw.cost. */
 #define LOOK_COST 60
 
@@ -35,7 +38,8 @@ typedef struct Repair
 	uint64_t        *condemned;  /* a bit per slot */
 	uint32_t        *gathered;   /* GATHERED_MAX candidates of the list being repaired */
 	IqdbiSlotSet     seen;       /* them, and the condemned ones looked behind */
-	uint32_t         slot_count;
+	uint32_t         slot_count;  /* condemned nodes are below it */
+	uint32_t         pass_count;  /* nodes that may link to condemned ones are below it */
 	uint32_t         condemned_count;
 	uint64_t         entry;      /* the best way in that will be left */
 } Repair;
@@ -174,27 +178,26 @@ gather_by_search(Repair *repair, Gathered *gathered, uint32_t owner, uint32_t le
 {
 	IqdbiWalk       *walk = &repair->linker.walk;
 	const IqdbiHnsw *graph = repair->graph;
-	uint64_t         entry = iqdbi_hnsw_entry(graph);
-	bool             done = false;
+	uint32_t         kept = 0;
 
-	if (entry == 0 || iqdbi_entry_level(entry) < level)
-		return IQDB_OK;
-	iqdbi_target_row(graph, &walk->target, owner);
-	IQDB_TRY(iqdbi_walk_descend(walk, entry, level, graph->store->header->options.ef_construction));
-	IQDB_TRY(iqdbi_walk_begin(walk));
-	/* one stretch, however long: the candidates are to be linked in it */
-	while (!done)
-		IQDB_TRY(iqdbi_walk_level(walk, level, &done));
-	iqdbi_beam_finish(&walk->beam);
+	IQDB_TRY(iqdbi_walk_whole(walk, owner, level, graph->store->header->options.ef_construction));
+	/* in its pauses some that were gathered before may have died */
+	for (uint32_t i = 0; i < gathered->count; i++)
+	{
+		if ((iqdbi_hnsw_info(graph, gathered->slots[i]) & IQDBI_INFO_DEAD) == 0)
+			gathered->slots[kept++] = gathered->slots[i];
+	}
+	gathered->count = kept;
 	IQDB_TRY(iqdbi_set_grow(&repair->seen, (uint32_t) walk->beam.count));
 	for (size_t i = 0; i < walk->beam.count; i++)
 		gather_one(repair, gathered, owner, walk->beam.results[i].slot, level);
 	return IQDB_OK;
 }
 
-/* Candidates for a list that names condemned nodes. */
+/* Candidates for a list that names condemned nodes. A caller who holds the node's lock does without a search for more. */
 static IqdbStatus
-gather(Repair *repair, Gathered *gathered, uint32_t owner, uint32_t level, const uint32_t *slots, uint32_t count)
+gather(Repair *repair, Gathered *gathered, uint32_t owner, uint32_t level, const uint32_t *slots, uint32_t count,
+	   bool may_search)
 {
 	uint32_t enough = iqdbi_hnsw_degree(repair->graph, level);
 
@@ -212,7 +215,9 @@ gather(Repair *repair, Gathered *gathered, uint32_t owner, uint32_t level, const
 		if (gathered->count >= enough)
 			return IQDB_OK;
 	}
-	return gathered->count < enough / CANDIDATES_MIN_SHARE ? gather_by_search(repair, gathered, owner, level) : IQDB_OK;
+	if (!may_search || gathered->count >= enough / CANDIDATES_MIN_SHARE)
+		return IQDB_OK;
+	return gather_by_search(repair, gathered, owner, level);
 }
 
 /* The new list out of the candidates. Returns its length. */
@@ -289,7 +294,7 @@ repair_list(Repair *repair, uint32_t owner, uint32_t level)
 		IqdbStatus status = IQDB_OK;
 
 		if (damaged)
-			status = gather(repair, &gathered, owner, level, old, old_count);
+			status = gather(repair, &gathered, owner, level, old, old_count, !inside);
 		if (damaged && status == IQDB_OK)
 			count = choose(repair, &gathered, owner, level, slots);
 		if (!inside && damaged && status == IQDB_OK && !iqdbi_hnsw_lock_version(node, word))
@@ -361,9 +366,9 @@ pass(Repair *repair)
 	IqdbiPause pause;
 
 	iqdbi_walk_enter(walk);
-	for (uint32_t slot = 0; slot < repair->slot_count && status == IQDB_OK; slot++)
+	for (uint32_t slot = 0; slot < repair->pass_count && status == IQDB_OK; slot++)
 	{
-		if (slot + FETCH_AHEAD < repair->slot_count)
+		if (slot + FETCH_AHEAD < repair->pass_count)
 			__builtin_prefetch(iqdbi_hnsw_node(repair->graph, slot + FETCH_AHEAD));
 		if (!is_condemned(repair, slot))
 			status = repair_node(repair, slot);
@@ -375,6 +380,36 @@ pass(Repair *repair)
 }
 
 /* ---- letting go -------------------------------------------------------------------------------------------------- */
+
+/*
+ * The pass met no living node, but there may be one: it was linked after the pass had gone by, to one that has died since.
+ * Who links a row from now on finds nobody alive behind the condemned entry point, and takes its place.
+ */
+static IqdbStatus
+find_entry(Repair *repair)
+{
+	const IqdbiHnsw *graph = repair->graph;
+	IqdbiWalk       *walk = &repair->linker.walk;
+	uint32_t         end = atomic_load_explicit(&graph->store->header->slot_count, memory_order_acquire);
+	IqdbStatus       status = IQDB_OK;
+	IqdbiPause       pause;
+
+	iqdbi_walk_enter(walk);
+	for (uint32_t slot = 0; slot < end && status == IQDB_OK; slot++)
+	{
+		uint32_t info = iqdbi_hnsw_info(graph, slot);
+		uint32_t level = iqdbi_info_level(info);
+
+		walk->budget -= LOOK_COST;
+		if (iqdbi_info_status(info) == IQDBI_INFO_LINKED &&
+			(repair->entry == 0 || level > iqdbi_entry_level(repair->entry)))
+			repair->entry = iqdbi_entry_make(slot, level);
+		if (iqdbi_walk_spent(walk))
+			status = iqdbi_walk_pause(walk, &pause);
+	}
+	iqdbi_walk_leave(walk);
+	return status;
+}
 
 static void
 replace_entry(const Repair *repair)
@@ -413,28 +448,55 @@ forget(const IqdbiHnsw *graph, uint32_t slot)
 	atomic_store_explicit(&node->info, iqdbi_info_make(IQDBI_INFO_ABSENT, 0), memory_order_release);
 }
 
+/* Lets go of the condemned ones among these slots, of which nobody waits for links any more when they are released. */
 static void
-let_go(const Repair *repair)
+let_go_of(const Repair *repair, uint32_t first, uint32_t end)
 {
 	const IqdbiHnsw *graph = repair->graph;
-	IqdbStore       *store = graph->store;
+	uint32_t         count = 0;
+	bool             waited = false;
 
+	for (uint32_t slot = first; slot < end; slot++)
+	{
+		if (!is_condemned(repair, slot))
+			continue;
+		waited = waited || (iqdbi_hnsw_info(graph, slot) & (IQDBI_INFO_WAS_LINKED | IQDBI_INFO_WAS_TWIN)) == 0;
+		forget(graph, slot);
+		count++;
+	}
+	if (waited)
+		iqdbi_hnsw_pending_compact(graph);
+	for (uint32_t slot = first; slot < end; slot++)
+	{
+		if (is_condemned(repair, slot))
+			iqdb_store_release(graph->store, slot);
+	}
+	atomic_fetch_sub_explicit(&graph->header->unrepaired, count, memory_order_relaxed);
+}
+
+/* May be cancelled half-way: the next repair finds the rest condemned, and nothing that leads to them. */
+static IqdbStatus
+let_go(Repair *repair)
+{
+	const IqdbiHnsw *graph = repair->graph;
+
+	if (repair->entry == 0)
+		IQDB_TRY(find_entry(repair));
 	replace_entry(repair);
 	/* whoever remembers slots from before the next barrier will see another epoch behind it */
 	atomic_fetch_add_explicit(&graph->header->epoch, 1, memory_order_acq_rel);
 	barrier(graph);
-	for (uint32_t slot = 0; slot < repair->slot_count; slot++)
+	for (uint32_t first = 0; first < repair->slot_count;)
 	{
-		if (is_condemned(repair, slot))
-			forget(graph, slot);
+		uint32_t left = repair->slot_count - first;
+		uint32_t end = first + (left < LET_GO_BATCH ? left : LET_GO_BATCH);
+
+		if (iqdb_host_cancelled(graph->store->host))
+			return IQDB_ERR_CANCELLED;
+		let_go_of(repair, first, end);
+		first = end;
 	}
-	iqdbi_hnsw_pending_compact(graph);
-	for (uint32_t slot = 0; slot < repair->slot_count; slot++)
-	{
-		if (is_condemned(repair, slot))
-			iqdb_store_release(store, slot);
-	}
-	atomic_fetch_sub_explicit(&graph->header->unrepaired, repair->condemned_count, memory_order_relaxed);
+	return IQDB_OK;
 }
 
 /* ---- the engine's table ------------------------------------------------------------------------------------------ */
@@ -447,10 +509,11 @@ vacuum_run(Repair *repair)
 		return IQDB_OK;
 	/* behind this nobody writes a link to a condemned node */
 	barrier(repair->graph);
+	/* but who was linked while the condemned ones were collected may have, in a slot that was not in use before */
+	repair->pass_count = atomic_load_explicit(&repair->graph->store->header->slot_count, memory_order_acquire);
 	IQDB_TRY(bequeath_all(repair));
 	IQDB_TRY(pass(repair));
-	let_go(repair);
-	return IQDB_OK;
+	return let_go(repair);
 }
 
 static IqdbStatus
@@ -477,7 +540,7 @@ static IqdbStatus
 with_repair(const IqdbiHnsw *graph, uint32_t slot_count, IqdbStatus (*run)(Repair *repair))
 {
 	const IqdbAllocator *allocator = &graph->store->host->allocator;
-	Repair               repair = {.graph = graph, .slot_count = slot_count};
+	Repair               repair = {.graph = graph, .slot_count = slot_count, .pass_count = slot_count};
 	IqdbStatus           status = iqdbi_linker_init(&repair.linker, graph);
 
 	if (status != IQDB_OK)

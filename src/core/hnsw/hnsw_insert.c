@@ -286,11 +286,15 @@ choose_neighbours(IqdbiLinker *linker, uint32_t slot, uint64_t entry, uint32_t l
 	const IqdbiHnsw *graph = walk->graph;
 	uint32_t         top = iqdbi_entry_level(entry);
 	uint32_t         highest = level < top ? level : top;
+	IqdbiPause       pause = IQDBI_PAUSE_CONTINUE;
 
 	*stale_out = false;
 	linker->equal = IQDB_SLOT_NONE;
 	memset(linker->chosen_count, 0, sizeof(linker->chosen_count));
-	IQDB_TRY(iqdbi_walk_descend(walk, entry, highest, graph->store->header->options.ef_construction));
+	IQDB_TRY(iqdbi_walk_descend(walk, entry, highest, graph->store->header->options.ef_construction, &pause));
+	*stale_out = pause == IQDBI_PAUSE_STALE;
+	if (*stale_out)
+		return IQDB_OK;
 	for (uint32_t at = highest + 1; at-- > 0;)
 	{
 		bool done;
@@ -298,8 +302,6 @@ choose_neighbours(IqdbiLinker *linker, uint32_t slot, uint64_t entry, uint32_t l
 		IQDB_TRY(iqdbi_walk_begin(walk));
 		for (;;)
 		{
-			IqdbiPause pause = IQDBI_PAUSE_CONTINUE;
-
 			IQDB_TRY(iqdbi_walk_level(walk, at, &done));
 			if (done)
 				break;
@@ -311,6 +313,8 @@ choose_neighbours(IqdbiLinker *linker, uint32_t slot, uint64_t entry, uint32_t l
 			}
 		}
 		iqdbi_beam_finish(&walk->beam);
+		/* the selection compares each candidate with a few others */
+		walk->budget -= (int64_t) walk->beam.count * 6 * graph->cost;
 		memcpy(linker->candidates, walk->beam.results, walk->beam.count * sizeof(IqdbiPair));
 		linker->chosen_count[at] = iqdbi_hnsw_select(linker, linker->candidates, walk->beam.count,
 													  graph->store->header->options.m,

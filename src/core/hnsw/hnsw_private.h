@@ -481,9 +481,10 @@ IqdbStatus iqdbi_walk_pause(IqdbiWalk *walk, IqdbiPause *pause_out) IQDB_MUST_CH
 
 /*
  * From the entry point greedily down to the level above `level`: the node reached becomes the anchor. The beam is empty
- * then and has the capacity.
+ * then and has the capacity; unless it had to pause and the pause was stale.
  */
-IqdbStatus iqdbi_walk_descend(IqdbiWalk *walk, uint64_t entry, uint32_t level, size_t capacity) IQDB_MUST_CHECK;
+IqdbStatus iqdbi_walk_descend(IqdbiWalk *walk, uint64_t entry, uint32_t level, size_t capacity,
+							  IqdbiPause *pause_out) IQDB_MUST_CHECK;
 
 /* Begins a level: from the results of the level above, or from the anchor when there are none. */
 IqdbStatus iqdbi_walk_begin(IqdbiWalk *walk) IQDB_MUST_CHECK;
@@ -493,6 +494,13 @@ IqdbStatus iqdbi_walk_offer(IqdbiWalk *walk, uint32_t slot) IQDB_MUST_CHECK;
 
 /* Beam search on the level, until it ends (*done_out) or the stretch is spent. The beam is not finished then. */
 IqdbStatus iqdbi_walk_level(IqdbiWalk *walk, uint32_t level, bool *done_out) IQDB_MUST_CHECK;
+
+/*
+ * All of it: down to the level, and to the end of the beam search there, which is finished then; with pauses, and from the
+ * beginning again when one was stale. The target is a row, and codes of it are made anew each time. What is found may have died
+ * before the last pause. No results where the graph does not reach the level.
+ */
+IqdbStatus iqdbi_walk_whole(IqdbiWalk *walk, uint32_t row, uint32_t level, size_t capacity) IQDB_MUST_CHECK;
 
 /* ---- inserting (hnsw_insert.c) ----------------------------------------------------------------------------------- */
 

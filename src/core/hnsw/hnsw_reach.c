@@ -111,29 +111,34 @@ iqdbi_reach_all(IqdbiReach *reach)
 	return IQDB_OK;
 }
 
-/* Searches for the node as for a query; those found can be reached, so their links make it reachable. */
+/* Part of the graph, and not removed: what a link may lead to. */
+static bool
+is_alive(const IqdbiHnsw *graph, uint32_t slot)
+{
+	uint32_t info = iqdbi_hnsw_info(graph, slot);
+
+	return iqdbi_info_status(info) == IQDBI_INFO_LINKED && (info & IQDBI_INFO_DEAD) == 0;
+}
+
+/*
+ * Searches for the node as for a query; those found can be reached, so their links make it reachable. Who died while the
+ * search paused is linked to no more.
+ */
 static IqdbStatus
 attach(IqdbiLinker *linker, uint32_t slot)
 {
 	IqdbiWalk       *walk = &linker->walk;
 	const IqdbiHnsw *graph = walk->graph;
-	uint64_t         entry = iqdbi_hnsw_entry(graph);
 	uint32_t         nearest[ATTACHED_TO];
 	uint32_t         count = 0;
-	bool             done = false;
 
-	if (entry == 0)
-		return IQDB_OK;
-	iqdbi_target_row(graph, &walk->target, slot);
 	walk->self = slot;
-	IQDB_TRY(iqdbi_walk_descend(walk, entry, 0, graph->store->header->options.ef_construction));
-	IQDB_TRY(iqdbi_walk_begin(walk));
-	/* one stretch, however long: what is found is linked in it */
-	while (!done)
-		IQDB_TRY(iqdbi_walk_level(walk, 0, &done));
-	iqdbi_beam_finish(&walk->beam);
-	for (size_t i = 0; i < walk->beam.count && count < ATTACHED_TO; i++)
-		nearest[count++] = walk->beam.results[i].slot;
+	IQDB_TRY(iqdbi_walk_whole(walk, slot, 0, graph->store->header->options.ef_construction));
+	for (size_t i = 0; i < walk->beam.count && count < ATTACHED_TO && is_alive(graph, slot); i++)
+	{
+		if (is_alive(graph, walk->beam.results[i].slot))
+			nearest[count++] = walk->beam.results[i].slot;
+	}
 	for (uint32_t i = 0; i < count; i++)
 	{
 		iqdbi_hnsw_link_add(linker, nearest[i], 0, slot);
@@ -153,13 +158,11 @@ attach_all(IqdbiReach *reach, IqdbiLinker *linker)
 	for (uint32_t slot = 0; slot < reach->slot_count && left > 0 && status == IQDB_OK; slot++)
 	{
 		uint32_t before = reach->tail;
-		uint32_t info;
 
 		if (iqdbi_reach_has(reach, slot))
 			continue;
 		iqdbi_walk_enter(&linker->walk);
-		info = iqdbi_hnsw_info(graph, slot);
-		if (iqdbi_info_status(info) == IQDBI_INFO_LINKED && (info & IQDBI_INFO_DEAD) == 0)
+		if (is_alive(graph, slot))
 		{
 			status = attach(linker, slot);
 			reach_slot(reach, slot);

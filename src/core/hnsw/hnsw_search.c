@@ -199,7 +199,9 @@ search_graph(IqdbiHnswCursor *cursor, IqdbiPause *pause_out)
 	if (entry == 0)
 		return IQDB_OK;
 	iqdbi_target_query(&cursor->graph, &walk->target, cursor->base.query, cursor->base.query_norm2);
-	IQDB_TRY(iqdbi_walk_descend(walk, entry, 0, cursor->beam));
+	IQDB_TRY(iqdbi_walk_descend(walk, entry, 0, cursor->beam, pause_out));
+	if (*pause_out == IQDBI_PAUSE_STALE)
+		return IQDB_OK;
 	IQDB_TRY(iqdbi_walk_begin(walk));
 	/* who asks for a vector that is stored finds it, wherever its node is */
 	equal = iqdbi_hnsw_twin_find(&cursor->graph, cursor->base.query);
@@ -274,6 +276,11 @@ rerank(IqdbiHnswCursor *cursor, size_t ranks, IqdbiPause *pause_out)
 				slots[count++] = slot;
 		}
 		IQDB_TRY(offer_exact(cursor, slots, count));
+		cursor->walk.budget -= (int64_t) (count * graph->cost);
+		if (iqdbi_walk_spent(&cursor->walk))
+			IQDB_TRY(iqdbi_walk_pause(&cursor->walk, pause_out));
+		if (*pause_out == IQDBI_PAUSE_STALE)
+			return IQDB_OK;
 	}
 	for (size_t i = 0; i < chains; i++)
 		iqdbi_hnsw_score_exact(graph, cursor->base.query, cursor->base.query_norm2, &beam->results[i].slot, 1,

@@ -181,7 +181,7 @@ unvisited(IqdbiWalk *walk, uint32_t slot, uint32_t level, uint32_t *slots_out)
 
 /* The best way down; the nearest node met on the last level above is the anchor. */
 IqdbStatus
-iqdbi_walk_descend(IqdbiWalk *walk, uint64_t entry, uint32_t level, size_t capacity)
+iqdbi_walk_descend(IqdbiWalk *walk, uint64_t entry, uint32_t level, size_t capacity, IqdbiPause *pause_out)
 {
 	const IqdbiHnsw *graph = walk->graph;
 	IqdbiBeam       *beam = &walk->beam;
@@ -190,6 +190,7 @@ iqdbi_walk_descend(IqdbiWalk *walk, uint64_t entry, uint32_t level, size_t capac
 	IqdbiPair        nearest = {0.0f, iqdbi_entry_slot(entry)};
 	uint32_t         node;
 
+	*pause_out = IQDBI_PAUSE_CONTINUE;
 	IQDB_TRY(iqdbi_set_reset(&walk->visited, DESCENT_EXPECTED));
 	IQDB_TRY(iqdbi_beam_reset(beam, capacity > DESCENT_SHARE ? capacity / DESCENT_SHARE : 1));
 	(void) iqdbi_set_add(&walk->visited, nearest.slot);
@@ -211,6 +212,10 @@ iqdbi_walk_descend(IqdbiWalk *walk, uint64_t entry, uint32_t level, size_t capac
 				if (keys[i] < beam->bound)
 					IQDB_TRY(iqdbi_beam_result(beam, keys[i], slots[i]));
 			}
+			if (iqdbi_walk_spent(walk))
+				IQDB_TRY(iqdbi_walk_pause(walk, pause_out));
+			if (*pause_out == IQDBI_PAUSE_STALE)
+				return IQDB_OK;
 		}
 		iqdbi_beam_finish(beam);
 		iqdbi_beam_restart(beam);
@@ -345,5 +350,35 @@ iqdbi_walk_level(IqdbiWalk *walk, uint32_t level, bool *done_out)
 			return IQDB_OK;
 	}
 	*done_out = true;
+	return IQDB_OK;
+}
+
+IqdbStatus
+iqdbi_walk_whole(IqdbiWalk *walk, uint32_t row, uint32_t level, size_t capacity)
+{
+	const IqdbiHnsw *graph = walk->graph;
+	IqdbiPause       pause = IQDBI_PAUSE_STALE;
+	bool             done = false;
+
+	while (!done)
+	{
+		if (pause == IQDBI_PAUSE_STALE)
+		{
+			uint64_t entry = iqdbi_hnsw_entry(graph);
+
+			IQDB_TRY(iqdbi_beam_reset(&walk->beam, capacity));
+			if (entry == 0 || iqdbi_entry_level(entry) < level)
+				return IQDB_OK;
+			iqdbi_target_row(graph, &walk->target, row);
+			IQDB_TRY(iqdbi_walk_descend(walk, entry, level, capacity, &pause));
+			if (pause == IQDBI_PAUSE_STALE)
+				continue;
+			IQDB_TRY(iqdbi_walk_begin(walk));
+		}
+		IQDB_TRY(iqdbi_walk_level(walk, level, &done));
+		if (!done)
+			IQDB_TRY(iqdbi_walk_pause(walk, &pause));
+	}
+	iqdbi_beam_finish(&walk->beam);
 	return IQDB_OK;
 }
