@@ -14,6 +14,7 @@
 
 #include <math.h>
 
+#include "core/engine/keys.h"
 #include "core/base/topk.h"
 #include "core/meta/metadata.h"
 #include "harness/memory_index.h"
@@ -71,6 +72,22 @@ rows_put(Rows *rows, size_t id)
 	rows->gone[id] = false;
 }
 
+/* The key of a row by itself, as of a scan that turns nothing away. */
+static float
+key_of(const Rows *rows, const float *query, size_t id)
+{
+	const IqdbStore *store = &rows->memory.index.store;
+	uint32_t         slot = iqdb_store_find(store, iqdb_id_u64(id));
+	IqdbPairKernel   pair = store->kernels->sums[iqdb_metric_sum(rows->metric)].pair;
+	IqdbPairKernel   dot = store->kernels->sums[IQDB_SUM_DOT].pair;
+	float            norm2 = iqdb_store_norm2(store, slot);
+	float            key = pair(query, iqdb_store_vector(store, slot), rows->dim);
+
+	iqdb_store_finish_keys(store, query, dot(query, query, rows->dim), &slot, 0,
+						   rows->metric == IQDB_METRIC_COSINE ? &norm2 : NULL, 1, &key);
+	return key;
+}
+
 /* slot = id in what this returns. */
 static IqdbCandidate *
 oracle(const Rows *rows, const float *query, size_t *count_out)
@@ -82,8 +99,7 @@ oracle(const Rows *rows, const float *query, size_t *count_out)
 	{
 		if (rows->gone[id])
 			continue;
-		all[count].key = iqdb_metric_key(rows->memory.index.store.kernels, rows->metric, query,
-										 rows->vectors + id * rows->dim, rows->dim);
+		all[count].key = key_of(rows, query, id);
 		all[count].sequence = rows->sequences[id];
 		all[count++].slot = (uint32_t) id;
 	}
@@ -200,6 +216,85 @@ matches_naive_for_numbers_of_any_size(void **state)
 			assert_true(memory_index_sound(&rows.memory.index));
 			rows_close(&rows);
 		}
+	}
+}
+
+static int
+compare_doubles(const void *a, const void *b)
+{
+	const double *x = a;
+	const double *y = b;
+
+	return (*x > *y) - (*x < *y);
+}
+
+/* Row after row is as far as the one of its rank is by double arithmetic, but for what keys round. */
+static void
+compare_with_doubles(Rows *rows, const float *query)
+{
+	const IqdbKernels *kernels = rows->memory.index.store.kernels;
+	IqdbSearchParams   params = {.expected = 20};
+	double            *truth = calloc(rows->count, sizeof(*truth));
+	IqdbHit            hits[20];
+	IqdbCursor        *cursor;
+	size_t             count;
+
+	assert_non_null(truth);
+	for (size_t id = 0; id < rows->count; id++)
+		truth[id] = iqdb_metric_pair_distance(kernels, rows->metric, query, rows->vectors + id * rows->dim, rows->dim);
+	qsort(truth, rows->count, sizeof(*truth), compare_doubles);
+	assert_int_equal(iqdb_cursor_open(&rows->memory.index, query, rows->dim, &params, &cursor, NULL), IQDB_OK);
+	for (size_t seen = 0; seen < 200; seen += count)
+	{
+		assert_int_equal(iqdb_cursor_next(cursor, hits, 20, &count, NULL), IQDB_OK);
+		assert_true(count > 0);
+		for (size_t i = 0; i < count; i++)
+		{
+			double distance = iqdb_metric_pair_distance(kernels, rows->metric, query,
+														rows->vectors + hits[i].id * rows->dim, rows->dim);
+			double slack = rows->metric == IQDB_METRIC_COSINE ? 1e-6 : fabs(truth[seen + i]) * 1e-4;
+
+			/* an inner product is as exact as the lengths are small */
+			if (rows->metric == IQDB_METRIC_DOT)
+				slack += 1e-6 * sqrt(kernels->doubles->dot(query, query, rows->dim)) * 3e38 * sqrt((double) rows->dim);
+			if (!(distance <= truth[seen + i] + slack))
+				fail_msg("%s: row %zu at %g, by doubles %g", iqdb_metric_name(rows->metric), seen + i, distance, truth[seen + i]);
+			assert_true(fabs(iqdb_metric_distance(rows->metric, hits[i].key) - distance) <= slack + fabs(distance) * 1e-3);
+		}
+	}
+	iqdb_cursor_close(cursor);
+	free(truth);
+}
+
+/* From the smallest number to the largest: every row has a distance, and none is in another's way. */
+static void
+every_finite_number_counts(void **state)
+{
+	enum
+	{
+		DIMENSIONS = 3
+	};
+
+	(void) state;
+	for (int metric = 0; metric < IQDB_METRIC_COUNT; metric++)
+	{
+		Rows    rows;
+		IqdbRng rng;
+
+		iqdb_rng_seed(&rng, SEED + (uint64_t) metric);
+		rows_open(&rows, (IqdbMetric) metric, DIMENSIONS, 900, NULL);
+		for (size_t id = 0; id < rows.count; id++)
+		{
+			/* 1e-45 .. 3e38, evenly by magnitude */
+			double scale = pow(10.0, -45.0 + 83.4 * iqdb_rng_unit(&rng));
+
+			for (size_t i = 0; i < DIMENSIONS; i++)
+				rows.vectors[id * DIMENSIONS + i] = (float) (scale * (2.0 * iqdb_rng_unit(&rng) - 1.0));
+			rows_put(&rows, id);
+		}
+		for (size_t id = 0; id < rows.count; id += 30)
+			compare_with_doubles(&rows, rows.vectors + id * DIMENSIONS);
+		rows_close(&rows);
 	}
 }
 
@@ -521,6 +616,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(matches_naive_for_numbers_of_any_size),
+		cmocka_unit_test(every_finite_number_counts),
 		cmocka_unit_test(every_table_of_kernels_gives_exact_results),
 		cmocka_unit_test(holes_are_passed_over_and_order_is_kept),
 		cmocka_unit_test(top_k_is_exact_at_scale),

@@ -8,6 +8,9 @@
 /* So many rows of one distance at the end of what is known are taken for a sign that the next of this key has it, too. */
 #define TIES_BELIEVED 4
 
+/* Relative error of keys that were squeezed. */
+#define SQUEEZED_ERROR 1e-4
+
 void
 iqdb_ranking_start(IqdbRanking *ranking, const IqdbCursor *cursor)
 {
@@ -42,8 +45,16 @@ least_distance(const IqdbRanking *ranking, float key)
 {
 	double dim = (double) ranking->store->header->options.dimension;
 	double error = (dim / 8 + 16) * 0x1p-24;
+	double size = fabs((double) key);
+	double wide = iqdb_key_widen(key);
 	double least;
 
+	/* computed in double, and squeezed into a float: of that some five digits are left (vec/metric.h) */
+	if (ranking_metric(ranking) != IQDB_METRIC_COSINE && size > 0 && (size < IQDB_KEY_SMALL || size >= IQDB_KEY_LARGE))
+	{
+		least = wide - fabs(wide) * SQUEEZED_ERROR;
+		return ranking_metric(ranking) == IQDB_METRIC_L2 ? sqrt(least) : least;
+	}
 	switch (ranking_metric(ranking))
 	{
 		case IQDB_METRIC_L2:

@@ -13,6 +13,8 @@
 #include <stddef.h>
 #include <string.h>
 
+#include "core/engine/keys.h"
+
 #define BLOCK_ROWS IQDBI_FLAT_BLOCK_ROWS
 
 /* What one stretch under STRUCTURE may read: about a millisecond at the speed of memory, much less from cache. */
@@ -140,15 +142,17 @@ renew_bound(FlatScan *scan)
 	double          least;
 
 	scan->full = top->count == top->capacity;
-	scan->has_bound = scan->full;
+	scan->has_bound = false;
 	if (!scan->full)
 		return;
 	scan->worst = top->items[0].key;
+	/* sums that overflowed say nothing among keys that are as large */
+	scan->has_bound = fabsf(scan->worst) < (float) IQDB_KEY_LARGE;
 	if (scan->metric != IQDB_METRIC_COSINE)
 		return;
 	least = 1.0 - (double) scan->worst - COSINE_SLACK;
 	/* a similarity that may be negative is not judged by its square */
-	scan->has_bound = least > 0.0;
+	scan->has_bound = least > 0.0 && iqdb_norm2_is_usual(scan->cursor->base.query_norm2);
 	scan->cosine_square = (float) (least * least * (1.0 - COSINE_SLACK) * (double) scan->cursor->base.query_norm2);
 }
 
@@ -187,14 +191,21 @@ chunk_is_far(const FlatScan *scan, const float *sums, const float *norms2)
 			for (int i = 0; i < CHUNK_ROWS; i += 4)
 			{
 				Four dot = four_load(sums + i);
-				Four wanted = four_load(norms2 + i) * scan->cosine_square;
+				Four norm2 = four_load(norms2 + i);
+				Four wanted = norm2 * scan->cosine_square;
 
-				far &= ((dot < zero) | (dot * dot < wanted)) & (wanted > zero + COSINE_SQUARE_MIN);
+				far &= ((dot < zero) | (dot * dot < wanted)) & (wanted > zero + COSINE_SQUARE_MIN) &
+					   (norm2 >= zero + IQDB_USUAL_NORM2_MIN) & (norm2 <= zero + IQDB_USUAL_NORM2_MAX);
 			}
 			break;
 		case IQDB_METRIC_DOT:
 			for (int i = 0; i < CHUNK_ROWS; i += 4)
-				far &= four_load(sums + i) < zero - scan->worst;
+			{
+				Four dot = four_load(sums + i);
+
+				/* a sum of products may have overflowed on its way to anywhere */
+				far &= (dot < zero - scan->worst) & (dot > zero - (float) IQDB_KEY_LARGE);
+			}
 			break;
 		default:
 			for (int i = 0; i < CHUNK_ROWS; i += 4)
@@ -233,7 +244,8 @@ offer_block(FlatScan *scan, float *sums, const float *norms2, const uint32_t *sl
 
 		if (scan->has_bound && rows == CHUNK_ROWS && chunk_is_far(scan, sums + start, chunk_norms2))
 			continue;
-		iqdb_metric_finish(scan->metric, query_norm2, chunk_norms2, rows, sums + start);
+		iqdb_store_finish_keys(scan->store, scan->cursor->base.query, query_norm2, slots != NULL ? slots + start : NULL,
+							   first + (uint32_t) start, chunk_norms2, rows, sums + start);
 		for (size_t i = start; i < start + rows; i++)
 			IQDB_TRY(offer_one(scan, sums[i], slots != NULL ? slots[i] : first + (uint32_t) i));
 		renew_bound(scan);
@@ -306,11 +318,20 @@ query_for(FlatScan *scan, uint32_t home)
 	return cursor->possible[home] ? &cursor->queries[home] : NULL;
 }
 
-/* Keys before this one were handed out before. */
+/* Keys before this one were handed out before. The smallest are narrower than the intervals that codes know. */
 static float
 nearest_wanted(const FlatScan *scan)
 {
-	return scan->cursor->bounded ? scan->cursor->bound.key : -INFINITY;
+	float key = scan->cursor->bounded ? scan->cursor->bound.key : -INFINITY;
+
+	return scan->metric == IQDB_METRIC_L2 && key < IQDB_VANISHING ? -INFINITY : key;
+}
+
+/* Keys behind this one are too far. Codes do not tell the smallest apart. */
+static float
+farthest_wanted(const FlatScan *scan)
+{
+	return scan->metric == IQDB_METRIC_L2 && scan->worst < IQDB_VANISHING ? IQDB_VANISHING : scan->worst;
 }
 
 /* Of these LIVE rows those that their byte codes leave too, and that pass the filter. Returns how many. */
@@ -321,6 +342,7 @@ judge_codes(FlatScan *scan, const uint32_t *slots, size_t count, uint32_t *left_
 	const IqdbiFlatCodes *codes = scan->codes;
 	const IqdbKernels    *kernels = scan->store->kernels;
 	float                 nearest = nearest_wanted(scan);
+	float                 farthest = farthest_wanted(scan);
 	int32_t               sums[2][PENDING_ROWS];
 	size_t                left = 0;
 
@@ -332,7 +354,7 @@ judge_codes(FlatScan *scan, const uint32_t *slots, size_t count, uint32_t *left_
 			iqdb_bound_interval(query, sums[0][i], sums[1][i], &codes->rows[slots[i] / IQDB_PACKED_ROWS],
 								slots[i] % IQDB_PACKED_ROWS);
 
-		if (!(interval.lower > scan->worst || interval.upper < nearest) && passes(scan, slots[i]))
+		if (!(interval.lower > farthest || interval.upper < nearest) && passes(scan, slots[i]))
 			left_out[left++] = slots[i];
 	}
 	return left;
@@ -348,7 +370,7 @@ score_pending(FlatScan *scan)
 
 	for (size_t i = 0; i < scan->pending_count; i++)
 	{
-		if (!(scan->lower[i] > scan->worst) && iqdb_store_state(scan->store, scan->pending[i]) == IQDB_ROW_LIVE)
+		if (!(scan->lower[i] > farthest_wanted(scan)) && iqdb_store_state(scan->store, scan->pending[i]) == IQDB_ROW_LIVE)
 			slots[count++] = scan->pending[i];
 	}
 	scan->pending_count = 0;
@@ -389,7 +411,7 @@ judge_groups(FlatScan *scan, const IqdbBoundQuery *query, uint32_t first, size_t
 	fetch_next(codes, group);
 	kept = iqdb_bound_groups(&codes->kernels, query, codes->octets, count > IQDB_PACKED_ROWS ? 2 : 1,
 							 codes->groups + group * codes->group_bytes, &codes->rows[group], nearest_wanted(scan),
-							 scan->worst, lower);
+							 farthest_wanted(scan), lower);
 	if (count < GROUPS_ROWS)
 		kept &= (UINT32_C(1) << count) - 1;
 	for (; kept != 0; kept &= kept - 1)

@@ -6,6 +6,8 @@
 
 #include <string.h>
 
+#include "core/engine/keys.h"
+
 /* Rows scored by one call of a kernel. */
 #define BLOCK_ROWS 256u
 
@@ -19,7 +21,6 @@ typedef struct Pass
 	const IqdbiExact *exact;
 	const IqdbStore  *store;
 	IqdbBatchKernel   batch;
-	IqdbMetric        metric;
 } Pass;
 
 void
@@ -40,7 +41,8 @@ iqdbi_exact_keys(const IqdbStore *store, const float *query, float query_norm2, 
 			for (size_t i = 0; i < part; i++)
 				norms[i] = iqdb_store_norm2(store, slots[i]);
 		}
-		iqdb_metric_finish(metric, query_norm2, metric == IQDB_METRIC_COSINE ? norms : NULL, part, keys_out);
+		iqdb_store_finish_keys(store, query, query_norm2, slots, 0, metric == IQDB_METRIC_COSINE ? norms : NULL, part,
+							   keys_out);
 		slots += part;
 		keys_out += part;
 		count -= part;
@@ -107,7 +109,8 @@ scan_block(const Pass *pass, uint32_t first, uint32_t count)
 	{
 		pass->batch(exact->query, iqdb_store_vector(store, first), store->header->stride, count,
 					store->header->options.dimension, keys);
-		iqdb_metric_finish(pass->metric, exact->query_norm2, iqdb_store_key_norms(store, first), count, keys);
+		iqdb_store_finish_keys(store, exact->query, exact->query_norm2, NULL, first, iqdb_store_key_norms(store, first),
+							   count, keys);
 	}
 	else
 		iqdbi_exact_keys(store, exact->query, exact->query_norm2, slots, selected, keys);
@@ -139,9 +142,9 @@ iqdbi_exact_pass(const IqdbiExact *exact, bool *gave_up_out, IqdbError *err)
 	const IqdbStore *store = exact->store;
 	uint32_t         step = stretch_rows(store->header->stride);
 	IqdbStatus       status = IQDB_OK;
-	Pass             pass = {.exact = exact, .store = store, .metric = (IqdbMetric) store->header->options.metric};
+	Pass             pass = {.exact = exact, .store = store};
 
-	pass.batch = store->kernels->sums[iqdb_metric_sum(pass.metric)].batch;
+	pass.batch = store->kernels->sums[iqdb_metric_sum((IqdbMetric) store->header->options.metric)].batch;
 	*gave_up_out = false;
 	for (uint32_t from = exact->first; from < exact->slots && status == IQDB_OK && !gave_up(exact);)
 	{

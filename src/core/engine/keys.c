@@ -1,0 +1,72 @@
+/*
+ * keys.c - see keys.h.
+ */
+#include "core/engine/keys.h"
+
+/* Cosine distances below this have lost too many of their digits. */
+#define COSINE_NEAR 0x1p-16f
+
+/* What a key of single precision must not be below, and must be below, to be as good as one of double. */
+typedef struct Usual
+{
+	float low;
+	float high;
+} Usual;
+
+static Usual
+usual_keys(IqdbMetric metric)
+{
+	switch (metric)
+	{
+		case IQDB_METRIC_L2:
+			return (Usual){IQDB_VANISHING, (float) IQDB_KEY_LARGE};
+		case IQDB_METRIC_L1:
+			return (Usual){(float) IQDB_KEY_SMALL, (float) IQDB_KEY_LARGE};
+		case IQDB_METRIC_COSINE:
+			return (Usual){COSINE_NEAR, INFINITY};
+		case IQDB_METRIC_HAMMING:
+			return (Usual){-INFINITY, INFINITY};
+		default:
+			return (Usual){(float) -IQDB_KEY_LARGE, (float) IQDB_KEY_LARGE};
+	}
+}
+
+static float
+key_in_double(const IqdbStore *store, IqdbMetric metric, const float *query, uint32_t slot)
+{
+	const IqdbKernels *kernels = store->kernels;
+	const float       *vector = iqdb_store_vector(store, slot);
+	size_t             dim = store->header->options.dimension;
+
+	/* squares need no root: keys of L2 are without */
+	if (metric == IQDB_METRIC_L2)
+		return iqdb_key_narrow(kernels->doubles->l2(query, vector, dim));
+	return iqdb_key_narrow(iqdb_metric_pair_distance(kernels, metric, query, vector, dim));
+}
+
+/* Keys of rows whose norms say nothing about their products are none. */
+static void
+drop_unusual(float query_norm2, const float *norms2, size_t count, float *keys)
+{
+	bool query_usual = iqdb_norm2_is_usual(query_norm2);
+
+	for (size_t i = 0; i < count; i++)
+		keys[i] = query_usual && iqdb_norm2_is_usual(norms2[i]) ? keys[i] : NAN;
+}
+
+void
+iqdb_store_finish_keys(const IqdbStore *store, const float *query, float query_norm2, const uint32_t *slots,
+					   uint32_t first, const float *norms2, size_t count, float *keys)
+{
+	IqdbMetric metric = (IqdbMetric) store->header->options.metric;
+	Usual      usual = usual_keys(metric);
+
+	iqdb_metric_finish(metric, query_norm2, norms2, count, keys);
+	if (metric == IQDB_METRIC_COSINE)
+		drop_unusual(query_norm2, norms2, count, keys);
+	for (size_t i = 0; i < count; i++)
+	{
+		if (__builtin_expect(!(keys[i] >= usual.low && keys[i] < usual.high), 0))
+			keys[i] = key_in_double(store, metric, query, slots != NULL ? slots[i] : first + (uint32_t) i);
+	}
+}
