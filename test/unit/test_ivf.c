@@ -403,7 +403,8 @@ strange_rows_are_kept(void **state)
 				if (id == 199)
 				{
 					assert_int_equal(iqdb_index_maintain(&memory.index, IQDB_MAINTAIN_BUILD, NULL), IQDB_OK);
-					assert_int_equal(samples_stats(&memory.index).lists, 1);
+					/* rows of which no two can be told apart make no centre: they are all scanned */
+					assert_int_equal(samples_stats(&memory.index).lists, metric == IQDB_METRIC_L1 ? 0 : 1);
 					assert_true(memory_index_sound(&memory.index));
 				}
 			}
@@ -1104,7 +1105,7 @@ rows_without_a_list_load_as_if_just_added(void **state)
 	maintain(&world, IQDB_MAINTAIN_BUILD);
 	save(&world.memory.index, &snapshot);
 	for (int i = 0; i < 30; i++)
-		iqdb_store_u32(snapshot.bytes[2] + snapshot.length[2] - 4 * (size_t) (i + 1), i % 2 == 0 ? UINT32_MAX : 7);
+		iqdb_store_u32(snapshot.bytes[2] + snapshot.length[2] - 4 * (size_t) (i + 1), i % 2 == 0 ? UINT32_MAX : 8);
 	assert_int_equal(load(&loaded, &options, &snapshot, NULL), IQDB_OK);
 	assert_int_equal(samples_stats(&loaded.index).unlinked, 30);
 	compare_world(&world, &loaded.index);

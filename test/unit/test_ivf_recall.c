@@ -587,6 +587,159 @@ a_row_in_the_slot_of_another_passes_the_filter_itself(void **state)
 	samples_free(&samples);
 }
 
+/* ---- numbers of any size ---- */
+
+/* The rows are also told by double arithmetic, whatever they are. */
+static double
+true_distance(const MemoryIndex *memory, IqdbMetric metric, const Samples *samples, const float *query, size_t row)
+{
+	return iqdb_metric_pair_distance(memory->index.store.kernels, metric, query, samples_row(samples, row), samples->dim);
+}
+
+static int
+compare_doubles(const void *a, const void *b)
+{
+	const double *x = a;
+	const double *y = b;
+
+	return (*x > *y) - (*x < *y);
+}
+
+/* Share of ten hits that are no farther than the tenth row is, for rows of the index as queries. */
+static double
+recall_by_doubles(MemoryIndex *memory, IqdbMetric metric, const Samples *samples, size_t first, size_t step)
+{
+	IqdbSearchParams params = {.expected = 10};
+	double          *truth = malloc(samples->count * sizeof(*truth));
+	IqdbHit          hits[10];
+	size_t           met = 0;
+	size_t           total = 0;
+
+	assert_non_null(truth);
+	for (size_t query = first; query < samples->count; query += step)
+	{
+		const float *vector = samples_row(samples, query);
+		size_t       count = samples_search(&memory->index, vector, samples->dim, &params, 10, hits);
+
+		for (size_t row = 0; row < samples->count; row++)
+			truth[row] = true_distance(memory, metric, samples, vector, row);
+		qsort(truth, samples->count, sizeof(*truth), compare_doubles);
+		for (size_t i = 0; i < count; i++)
+		{
+			double distance = true_distance(memory, metric, samples, vector, hits[i].id);
+
+			met += distance <= truth[9] + fabs(truth[9]) * 1e-4 + (metric == IQDB_METRIC_COSINE ? 1e-6 : 0.0);
+		}
+		total += 10;
+	}
+	free(truth);
+	return (double) met / (double) total;
+}
+
+static void
+build_any(MemoryIndex *memory, IqdbMetric metric, uint32_t quantization, const Samples *samples)
+{
+	IqdbIndexOptions options = iqdb_index_options_default(IQDB_ENGINE_IVF, (uint32_t) samples->dim, metric);
+
+	options.quantization = quantization;
+	memory_index_create(memory, &options, &iqdb_locks_none, NULL, SAMPLES_MEMORY);
+	samples_put(samples, &memory->index, 0, samples->count, false);
+	assert_int_equal(iqdb_index_maintain(&memory->index, IQDB_MAINTAIN_BUILD, NULL), IQDB_OK);
+	assert_true(memory_index_sound(&memory->index));
+}
+
+static bool
+exists(IqdbMetric metric, uint32_t quantization, size_t dim)
+{
+	IqdbIndexOptions options = iqdb_index_options_default(IQDB_ENGINE_IVF, (uint32_t) dim, metric);
+
+	options.quantization = quantization;
+	return iqdb_index_options_check(&options, NULL) == IQDB_OK;
+}
+
+/* Lengths from 1e-45 to 3e38: the nearest rows are found, be they small or large. */
+static void
+lengths_of_every_size_are_found(void **state)
+{
+	(void) state;
+	for (int metric = 0; metric <= IQDB_METRIC_L1; metric++)
+	{
+		Samples samples;
+		IqdbRng rng;
+
+		iqdb_rng_seed(&rng, SEED + (uint64_t) metric);
+		samples_make(&samples, 4000, 0, 8, 4000, 0.0, SEED);
+		for (size_t row = 0; row < samples.count; row++)
+		{
+			double scale = pow(10.0, -45.0 + 82.5 * iqdb_rng_unit(&rng));
+
+			for (size_t d = 0; d < samples.dim; d++)
+				samples_row(&samples, row)[d] = (float) (scale * (double) samples_row(&samples, row)[d]);
+		}
+		for (uint32_t quantization = 0; quantization <= IQDB_QUANTIZATION_BQ; quantization++)
+		{
+			MemoryIndex memory;
+			double      recall;
+
+			if (!exists((IqdbMetric) metric, quantization, samples.dim))
+				continue;
+			build_any(&memory, (IqdbMetric) metric, quantization, &samples);
+			recall = recall_by_doubles(&memory, (IqdbMetric) metric, &samples, 0, 40);
+			print_message("metric %s, quantization %u: recall %.3f\n", iqdb_metric_name((IqdbMetric) metric),
+						  quantization, recall);
+			assert_true(recall >= 0.9);
+			memory_index_destroy(&memory);
+		}
+		samples_free(&samples);
+	}
+}
+
+/* A few rows far out, by a little or by all that floats have, cost the others nothing, and are found. */
+static void
+rows_far_out_do_not_hurt_the_others(void **state)
+{
+	static const float scales[] = {1e5f, 5e18f, 1e37f};
+
+	(void) state;
+	for (int metric = 0; metric <= IQDB_METRIC_L1; metric++)
+	{
+		for (uint32_t quantization = 0; quantization <= IQDB_QUANTIZATION_BQ; quantization++)
+		{
+			Samples     samples;
+			MemoryIndex memory;
+			double      before;
+
+			if (!exists((IqdbMetric) metric, quantization, 32))
+				continue;
+			samples_make(&samples, 5000, 0, 32, 100, 0.4, SEED);
+			build_any(&memory, (IqdbMetric) metric, quantization, &samples);
+			before = recall_by_doubles(&memory, (IqdbMetric) metric, &samples, 7, 100);
+			memory_index_destroy(&memory);
+			for (size_t i = 0; i < sizeof(scales) / sizeof(scales[0]); i++)
+			{
+				double after;
+				double outside;
+
+				for (size_t row = 0; row < samples.count; row += 250)
+				{
+					for (size_t d = 0; d < samples.dim; d++)
+						samples_row(&samples, row)[d] *= i == 0 ? scales[0] : scales[i] / scales[i - 1];
+				}
+				build_any(&memory, (IqdbMetric) metric, quantization, &samples);
+				after = recall_by_doubles(&memory, (IqdbMetric) metric, &samples, 7, 100);
+				outside = recall_by_doubles(&memory, (IqdbMetric) metric, &samples, 0, 250);
+				print_message("metric %s, quantization %u, times %g: recall %.3f, before %.3f; of those far out %.3f\n",
+							  iqdb_metric_name((IqdbMetric) metric), quantization, (double) scales[i], after, before,
+							  outside);
+				assert_true(after >= before - 0.04);
+				assert_true(outside >= 0.9);
+				memory_index_destroy(&memory);
+			}
+			samples_free(&samples);
+		}
+	}
+}
+
 int
 main(void)
 {
@@ -607,6 +760,8 @@ main(void)
 		cmocka_unit_test(filtered_search_keeps_its_recall),
 		cmocka_unit_test(a_row_in_the_slot_of_another_passes_the_filter_itself),
 		cmocka_unit_test(codes_are_as_good_as_they_should_be),
+		cmocka_unit_test(lengths_of_every_size_are_found),
+		cmocka_unit_test(rows_far_out_do_not_hurt_the_others),
 	};
 
 	print_message("seed %llu\n", (unsigned long long) SEED);

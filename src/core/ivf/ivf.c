@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "core/base/rng.h"
+#include "core/engine/keys.h"
 
 #define LAYOUT 2u
 
@@ -82,7 +83,7 @@ ivf_reserves(const IqdbIndexOptions *options, uint64_t slots_max, uint64_t reser
 	{
 		reserves_out[IQDBI_IVF_HOMES + edition] = slots_max * iqdbi_home_size((uint32_t) lists);
 		reserves_out[IQDBI_IVF_MODELS + edition] = model_bytes(&ivf, lists);
-		reserves_out[IQDBI_IVF_LISTS + edition] = lists * sizeof(IqdbiList);
+		reserves_out[IQDBI_IVF_LISTS + edition] = iqdbi_lists_size(lists);
 		reserves_out[IQDBI_IVF_BLOCKS + edition] = blocks * ivf.rows.size;
 		reserves_out[IQDBI_IVF_LINKS + edition] = blocks * sizeof(uint32_t);
 	}
@@ -193,22 +194,40 @@ note_newcomer(const IqdbiIvf *ivf, const IqdbiModel *model, float key)
 	atomic_fetch_add_explicit(&ivf->header->strain, (uint64_t) (strain * IQDBI_STRAIN_UNIT), memory_order_relaxed);
 }
 
+/* Where the row belongs, and how far it is from the centre; one that is in no list with a centre is as far as others. */
+static uint32_t
+list_for_row(const IqdbiIvf *ivf, const IqdbiModel *model, uint32_t slot, IqdbiScratch *scratch, float *key_out)
+{
+	float    norm2 = iqdb_store_norm2(ivf->store, slot);
+	uint32_t list;
+
+	*key_out = model->spread;
+	if (iqdbi_row_is_far(ivf, model->radius2, slot, norm2))
+		return iqdbi_far_list(model->lists);
+	iqdbi_work_vector(ivf, model->radius2, iqdb_store_vector(ivf->store, slot), norm2, scratch->work);
+	list = iqdbi_coarse_assign(scratch, model, scratch->work, key_out);
+	return iqdbi_row_is_fine(ivf, norm2, *key_out) ? iqdbi_far_list(model->lists) : list;
+}
+
 /* The expensive part, STRUCTURE is held shared; the row is LINKING. */
 static IqdbStatus
 link_row(const IqdbiIvf *ivf, uint32_t edition, uint32_t slot, IqdbError *err)
 {
-	const IqdbStore *store = ivf->store;
-	IqdbiModel       model;
-	IqdbiScratch     scratch;
-	uint32_t         list;
-	float            key;
-	IqdbStatus       status;
+	IqdbiModel   model;
+	IqdbiScratch scratch;
+	uint32_t     list;
+	float        key;
+	IqdbStatus   status;
 
 	iqdbi_model_view(ivf, edition, &model);
 	IQDB_TRY(iqdbi_scratch_init(&scratch, ivf, model.supers, 1, err));
-	iqdbi_work_vector(ivf, model.radius2, iqdb_store_vector(store, slot), iqdb_store_norm2(store, slot), scratch.work);
-	list = iqdbi_coarse_assign(&scratch, &model, scratch.work, &key);
+	list = list_for_row(ivf, &model, slot, &scratch, &key);
 	iqdbi_code_row(ivf, &model, list, slot, &scratch.code);
+	if (scratch.code.lost)
+	{
+		list = iqdbi_far_list(model.lists);
+		iqdbi_code_row(ivf, &model, list, slot, &scratch.code);
+	}
 	status = iqdbi_list_append(ivf, edition, list, slot, &scratch.code, err);
 	iqdbi_scratch_free(&scratch);
 	if (status != IQDB_OK)
@@ -524,12 +543,14 @@ add_error(const IqdbiIvf *ivf, const IqdbiModel *model, uint32_t list, unsigned 
 {
 	uint32_t     slot = atomic_load(&iqdbi_block_slots(block)[place]);
 	const float *row = iqdb_store_vector(ivf->store, slot);
-	float        factor = iqdbi_unit_factor(ivf, iqdb_store_norm2(ivf->store, slot));
+	float        factor = 1.0f;
 	double       spread;
 	double       square;
 
-	if (iqdb_store_state(ivf->store, slot) != IQDB_ROW_LIVE)
+	if (iqdb_store_state(ivf->store, slot) != IQDB_ROW_LIVE || list >= model->lists)
 		return;
+	if (ivf->metric == IQDB_METRIC_COSINE)
+		factor = (float) (1.0 / sqrt(iqdb_store_length2(ivf->store, row)));
 	iqdbi_block_decode(ivf, model, list, block, place, decoded);
 	spread = square_between(row, factor, model->centres + (size_t) list * ivf->work_stride, ivf->dim);
 	square = square_between(row, factor, decoded, ivf->dim);

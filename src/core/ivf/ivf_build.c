@@ -113,8 +113,8 @@ place_model(Build *build, const IqdbiTrained *trained, IqdbError *err)
 	size_t            size = iqdbi_model_size(ivf, model);
 
 	IQDB_TRY(iqdbi_ivf_grow(ivf, IQDBI_IVF_MODELS + build->edition, size, err));
-	IQDB_TRY(iqdbi_ivf_grow(ivf, IQDBI_IVF_LISTS + build->edition, model->lists * sizeof(IqdbiList), err));
-	memset(iqdbi_ivf_lists(ivf, build->edition), 0, model->lists * sizeof(IqdbiList));
+	IQDB_TRY(iqdbi_ivf_grow(ivf, IQDBI_IVF_LISTS + build->edition, iqdbi_lists_size(model->lists), err));
+	memset(iqdbi_ivf_lists(ivf, build->edition), 0, iqdbi_lists_size(model->lists));
 	memcpy(iqdb_store_engine_region(ivf->store, IQDBI_IVF_MODELS + build->edition), model->centres, size);
 	edition->lists = model->lists;
 	edition->supers = model->supers;
@@ -278,6 +278,7 @@ iqdbi_ivf_retrain(const IqdbiIvf *ivf, IqdbError *err)
 	Build        build = {.ivf = ivf, .edition = current == 1 ? 1 : 0};
 	IqdbiTrained trained;
 	IqdbStatus   status;
+	bool         no_model = true;
 
 	if (lists == 0)
 		return IQDB_OK;
@@ -286,9 +287,10 @@ iqdbi_ivf_retrain(const IqdbiIvf *ivf, IqdbError *err)
 	{
 		status = build_edition(&build, &trained, err);
 		iqdbi_trained_free(ivf, &trained);
+		no_model = false;
 	}
-	/* for want of room: not again by itself before there are twice as many rows */
-	if (status != IQDB_OK && status != IQDB_ERR_CANCELLED)
+	/* for want of room, or of rows that lists can be made of: not again by itself before there are twice as many rows */
+	if (status != IQDB_ERR_CANCELLED && (status != IQDB_OK || no_model))
 		atomic_store_explicit(&ivf->header->not_before, 2 * live, memory_order_relaxed);
 	return status;
 }
@@ -539,7 +541,7 @@ iqdbi_ivf_vacuum(const IqdbiIvf *ivf, IqdbError *err)
 	if (current == 0)
 		return IQDB_OK;
 	lists = iqdbi_ivf_lists(ivf, current - 1);
-	for (uint32_t i = 0; i < ivf->header->editions[current - 1].lists; i++)
+	for (uint32_t i = 0; i <= iqdbi_far_list(ivf->header->editions[current - 1].lists); i++)
 	{
 		if (atomic_load_explicit(&lists[i].dirty, memory_order_acquire) != 0)
 			IQDB_TRY(vacuum_list(ivf, current - 1, &lists[i], err));

@@ -315,7 +315,7 @@ check_locked(Check *check)
 	}
 	if (check->current != 0)
 	{
-		for (uint32_t list = 0; list < check->model.lists && !check->stale; list++)
+		for (uint32_t list = 0; list <= iqdbi_far_list(check->model.lists) && !check->stale; list++)
 			IQDB_TRY(check_list(check, list));
 		IQDB_TRY(check_centres(check));
 	}

@@ -18,13 +18,15 @@
  * A COSINE row of length none has key 1 whatever the query. It is coded as the origin, and its offset gets the 1 that
  * a unit vector at right angles to everything would add: then the estimate is 2 = 2 * 1 for every query.
  *
- * Whatever the floats, a code is some code: what overflows or is no number becomes zero, the row is then found by the
- * exact scan at the latest.
+ * Whatever the floats, a code is some code: what overflows or is no number becomes zero. Rows of such numbers are not in lists
+ * with centres.
  */
 #include "core/ivf/ivf_private.h"
 
 #include <float.h>
 #include <string.h>
+
+#include "core/engine/keys.h"
 
 /* Codes of single components: the largest magnitude, and what stands for zero. */
 #define BYTE_MAX 127.0f
@@ -33,6 +35,22 @@
 #define HALF_ZERO 8
 #define NIBBLES 16u
 #define TABLE_MAX 255.0f
+
+/*
+ * A row that is so many times shorter than it is far from its centre is lost in the error of its code: so are all rows about as
+ * short, however many of them there are.
+ */
+#define FINE_SHARE 16.0f
+
+/*
+ * PRODUCT: squares of a row's difference to its centre in those of the others, and of the error in the row, from which on a code is
+ * of no use.
+ */
+#define LOST_SPREADS 64.0
+#define LOST_SHARE 0.5
+
+/* DOT: a row may be longer than what all are brought to, whose square is so many times less. */
+#define RADIUS2_TIMES 4.0f
 
 /* Components outside are coded as if all were zero. */
 #define LARGEST_CODED 1e30f
@@ -70,26 +88,65 @@ iqdbi_code_size(const IqdbiBlockLayout *layout)
 
 /* ---- the space of cells ---- */
 
-float
-iqdbi_unit_factor(const IqdbiIvf *ivf, float norm2)
+bool
+iqdbi_has_no_direction(const IqdbiIvf *ivf, const float *vector, float norm2)
 {
-	if (ivf->metric != IQDB_METRIC_COSINE)
-		return 1.0f;
-	if (!(norm2 > FLT_MIN) || norm2 > FLT_MAX)
-		return 0.0f;
-	return (float) (1.0 / sqrt((double) norm2));
+	return ivf->metric == IQDB_METRIC_COSINE && !iqdb_norm2_is_usual(norm2) && iqdb_vector_is_zero(vector, ivf->dim);
+}
+
+/*
+ * A direction is there whatever the length: where single precision cannot hold the square of that, double does. Nothing overflows
+ * on the way, since the length is not less than the largest component.
+ */
+static void
+scale_to_one(const IqdbiIvf *ivf, const float *vector, float norm2, float *out)
+{
+	double length;
+
+	if (iqdb_norm2_is_usual(norm2))
+	{
+		(void) ivf->kernels->residual(vector, (float) (1.0 / sqrt((double) norm2)), NULL, ivf->dim, out);
+		return;
+	}
+	length = sqrt(iqdb_store_length2(ivf->store, vector));
+	for (size_t d = 0; d < ivf->dim; d++)
+		out[d] = length > 0 ? (float) ((double) vector[d] / length) : 0.0f;
 }
 
 void
 iqdbi_work_query(const IqdbiIvf *ivf, const float *vector, float norm2, float *out)
 {
-	float factor = iqdbi_unit_factor(ivf, norm2);
-
 	if (ivf->metric == IQDB_METRIC_COSINE)
-		(void) ivf->kernels->residual(vector, factor, NULL, ivf->dim, out);
+		scale_to_one(ivf, vector, norm2, out);
 	else
 		memcpy(out, vector, ivf->dim * sizeof(float));
 	memset(out + ivf->dim, 0, (ivf->work_stride - ivf->dim) * sizeof(float));
+}
+
+bool
+iqdbi_row_is_far(const IqdbiIvf *ivf, float radius2, uint32_t slot, float norm2)
+{
+	switch (ivf->metric)
+	{
+		case IQDB_METRIC_DOT:
+			/* so long that cells of rows made equally long would be of no use for the others */
+			return !(norm2 <= radius2 * RADIUS2_TIMES && norm2 <= IQDB_USUAL_NORM2_MAX);
+		case IQDB_METRIC_L2:
+		case IQDB_METRIC_L1:
+			return !iqdb_norm2_is_usual(norm2) && !iqdb_vector_is_zero(iqdb_store_vector(ivf->store, slot), ivf->dim);
+		default:
+			return false;
+	}
+}
+
+bool
+iqdbi_row_is_fine(const IqdbiIvf *ivf, float norm2, float key)
+{
+	if (ivf->rows.coding == IQDBI_CODING_NONE || norm2 == 0.0f)
+		return false;
+	if (ivf->metric == IQDB_METRIC_L2)
+		return norm2 * (FINE_SHARE * FINE_SHARE) < key;
+	return ivf->metric == IQDB_METRIC_L1 && sqrtf((float) ivf->dim * norm2) * FINE_SHARE < key;
 }
 
 void
@@ -243,6 +300,25 @@ code_signs(const IqdbiIvf *ivf, const IqdbiModel *model, const float *centre, co
 
 /* ---- product codes ---- */
 
+/* Squared distance; b NULL = to zero. */
+static double
+between(const IqdbiIvf *ivf, const float *a, const float *b)
+{
+	double sum = 0;
+
+	for (size_t d = 0; d < ivf->dim; d++)
+	{
+		double difference = (double) a[d] - (b != NULL ? (double) b[d] : 0.0);
+
+		sum += difference * difference;
+	}
+	return sum;
+}
+
+/*
+ * One codebook serves all rows. A row much farther from its centre than others are is beyond it; where rows are coded themselves,
+ * also one that is much shorter.
+ */
 static void
 code_product(const IqdbiIvf *ivf, const IqdbiModel *model, const float *centre, const float *row, IqdbiCode *code)
 {
@@ -256,10 +332,13 @@ code_product(const IqdbiIvf *ivf, const IqdbiModel *model, const float *centre, 
 	if (!iqdbi_codes_residuals(ivf))
 	{
 		iqdb_pq_code(&pq, row, code->bytes);
+		iqdb_pq_restore(&pq, code->bytes, decoded);
+		code->lost = between(ivf, row, decoded) > LOST_SHARE * between(ivf, row, NULL);
 		return;
 	}
 	(void) ivf->kernels->residual(row, 1.0f, centre, ivf->dim, residual);
 	iqdb_pq_code(&pq, residual, code->bytes);
+	code->lost = model->spread > 0 && between(ivf, residual, NULL) > (double) model->spread * LOST_SPREADS;
 	if (ivf->rows.offsets_at == 0)
 		return;
 	iqdb_pq_restore(&pq, code->bytes, decoded);
@@ -275,11 +354,25 @@ iqdbi_code_row(const IqdbiIvf *ivf, const IqdbiModel *model, uint32_t list, uint
 {
 	const float *row = iqdb_store_vector(ivf->store, slot);
 	const float *centre = model->centres + (size_t) list * ivf->work_stride;
-	float        factor = iqdbi_unit_factor(ivf, iqdb_store_norm2(ivf->store, slot));
+	float        norm2 = ivf->metric == IQDB_METRIC_COSINE ? iqdb_store_norm2(ivf->store, slot) : 0.0f;
+	float        factor = 1.0f;
 	ByteCode     bytes;
 
 	code->scale = 0.0f;
 	code->offset = 0.0f;
+	code->lost = false;
+	if (list >= model->lists)
+	{
+		memset(code->bytes, 0, iqdbi_code_size(&ivf->rows));
+		return;
+	}
+	if (ivf->metric == IQDB_METRIC_COSINE && iqdb_norm2_is_usual(norm2))
+		factor = (float) (1.0 / sqrt((double) norm2));
+	else if (ivf->metric == IQDB_METRIC_COSINE)
+	{
+		scale_to_one(ivf, row, norm2, code->unit);
+		row = code->unit;
+	}
 	switch (ivf->rows.coding)
 	{
 		case IQDBI_CODING_NONE:
@@ -299,7 +392,7 @@ iqdbi_code_row(const IqdbiIvf *ivf, const IqdbiModel *model, uint32_t list, uint
 			code_signs(ivf, model, centre, row, factor, code);
 			break;
 	}
-	if (factor == 0.0f)
+	if (iqdbi_has_no_direction(ivf, row, 0.0f))
 		code->offset += 1.0f;
 	if (ivf->rows.short_scalars)
 		code->offset = iqdbi_code_shorten(code->offset);
@@ -714,7 +807,7 @@ iqdbi_scratch_init(IqdbiScratch *scratch, const IqdbiIvf *ivf, uint32_t supers_m
 	size_t code = iqdbi_code_size(&ivf->rows) > iqdbi_code_size(&ivf->centres) ? iqdbi_code_size(&ivf->rows)
 																			   : iqdbi_code_size(&ivf->centres);
 	size_t sizes[7] = {IQDBI_COARSE_ROWS * ivf->work_stride * sizeof(float),
-					   2 * ivf->work_stride * sizeof(float),
+					   3 * ivf->work_stride * sizeof(float),
 					   code,
 					   IQDBI_COARSE_ROWS * iqdbi_code_size(&ivf->centres),
 					   wanted * sizeof(uint32_t),
@@ -736,6 +829,7 @@ iqdbi_scratch_init(IqdbiScratch *scratch, const IqdbiIvf *ivf, uint32_t supers_m
 	at += (LINE_BYTES - (uintptr_t) at % LINE_BYTES) % LINE_BYTES;
 	scratch->work = (float *) (void *) at;
 	scratch->code.floats = (float *) (void *) (at += round_up(sizes[0]));
+	scratch->code.unit = scratch->code.floats + 2 * ivf->work_stride;
 	scratch->code.bytes = at += round_up(sizes[1]);
 	scratch->query = (int8_t *) (at += round_up(sizes[2]));
 	scratch->ids = (uint32_t *) (void *) (at += round_up(sizes[3]));

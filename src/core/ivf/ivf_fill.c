@@ -32,13 +32,13 @@ typedef struct Fill
 	IqdbiScratch    scratch;
 	uint32_t       *where;  /* WORK: list per slot, IQDBI_NOWHERE = none */
 	uint32_t       *order;  /* WORK: slots by list */
-	uint32_t       *starts; /* WORK: lists + 1 */
+	uint32_t       *starts; /* WORK: lists + 2, as there is one more */
 } Fill;
 
 uint64_t
 iqdbi_fill_bytes(uint64_t slots, uint64_t lists)
 {
-	return (2 * slots + lists + 1) * sizeof(uint32_t);
+	return (2 * slots + lists + 2) * sizeof(uint32_t);
 }
 
 /* What the task says must stand. */
@@ -73,7 +73,7 @@ typedef struct Assigned
 
 /* Finds lists for rows whose vectors stand in scratch->work. */
 static void
-assign_some(Fill *fill, const uint32_t *slots, size_t count, Assigned *assigned)
+assign_some(Fill *fill, const uint32_t *slots, const float *norms2, size_t count, Assigned *assigned)
 {
 	uint32_t lists[IQDBI_COARSE_ROWS];
 	float    keys[IQDBI_COARSE_ROWS];
@@ -81,8 +81,10 @@ assign_some(Fill *fill, const uint32_t *slots, size_t count, Assigned *assigned)
 	iqdbi_coarse_assign_rows(&fill->scratch, &fill->model, fill->scratch.work, count, true, lists, keys);
 	for (size_t i = 0; i < count; i++)
 	{
-		fill->where[slots[i]] = lists[i];
-		if (keys[i] <= FLT_MAX)
+		bool fine = iqdbi_row_is_fine(fill->ivf, norms2[i], keys[i]);
+
+		fill->where[slots[i]] = fine ? iqdbi_far_list(fill->model.lists) : lists[i];
+		if (!fine && keys[i] <= FLT_MAX)
 		{
 			assigned->sum += (double) keys[i];
 			assigned->rows++;
@@ -99,6 +101,7 @@ assign_unit(Fill *fill, uint32_t unit, IqdbError *err)
 	uint32_t         from = unit * size;
 	uint32_t         to = fill->task->slots - from < size ? fill->task->slots : from + size;
 	uint32_t         slots[IQDBI_COARSE_ROWS];
+	float            norms2[IQDBI_COARSE_ROWS];
 	size_t           count = 0;
 	Assigned         assigned = {0, 0};
 
@@ -112,15 +115,21 @@ assign_unit(Fill *fill, uint32_t unit, IqdbError *err)
 		fill->where[slot] = IQDBI_NOWHERE;
 		if (!is_old_row(fill, slot))
 			continue;
-		iqdbi_work_vector(ivf, fill->model.radius2, iqdb_store_vector(store, slot), iqdb_store_norm2(store, slot),
+		norms2[count] = iqdb_store_norm2(store, slot);
+		if (iqdbi_row_is_far(ivf, fill->model.radius2, slot, norms2[count]))
+		{
+			fill->where[slot] = iqdbi_far_list(fill->model.lists);
+			continue;
+		}
+		iqdbi_work_vector(ivf, fill->model.radius2, iqdb_store_vector(store, slot), norms2[count],
 						  fill->scratch.work + count * ivf->work_stride);
 		slots[count++] = slot;
 		if (count < IQDBI_COARSE_ROWS)
 			continue;
-		assign_some(fill, slots, count, &assigned);
+		assign_some(fill, slots, norms2, count, &assigned);
 		count = 0;
 	}
-	assign_some(fill, slots, count, &assigned);
+	assign_some(fill, slots, norms2, count, &assigned);
 	iqdb_store_lock(store, IQDB_LOCK_ENGINE, true);
 	fill->task->sum += assigned.sum;
 	fill->task->rows += assigned.rows;
@@ -135,21 +144,22 @@ static void
 order_rows(Fill *fill)
 {
 	uint32_t *starts = fill->starts;
+	uint32_t  lists = fill->model.lists + 1;
 
-	memset(starts, 0, ((size_t) fill->model.lists + 1) * sizeof(uint32_t));
+	memset(starts, 0, ((size_t) lists + 1) * sizeof(uint32_t));
 	for (uint32_t slot = 0; slot < fill->task->slots; slot++)
 	{
 		if (fill->where[slot] != IQDBI_NOWHERE)
 			starts[fill->where[slot] + 1]++;
 	}
-	for (uint32_t list = 0; list < fill->model.lists; list++)
+	for (uint32_t list = 0; list < lists; list++)
 		starts[list + 1] += starts[list];
 	for (uint32_t slot = 0; slot < fill->task->slots; slot++)
 	{
 		if (fill->where[slot] != IQDBI_NOWHERE)
 			fill->order[starts[fill->where[slot]]++] = slot;
 	}
-	memmove(starts + 1, starts, fill->model.lists * sizeof(uint32_t));
+	memmove(starts + 1, starts, lists * sizeof(uint32_t));
 	starts[0] = 0;
 }
 
@@ -169,6 +179,11 @@ fill_row(Fill *fill, uint32_t list, uint32_t slot, IqdbError *err)
 		return IQDB_OK;
 	}
 	iqdbi_code_row(ivf, &fill->model, list, slot, &fill->scratch.code);
+	if (fill->scratch.code.lost)
+	{
+		list = iqdbi_far_list(fill->model.lists);
+		iqdbi_code_row(ivf, &fill->model, list, slot, &fill->scratch.code);
+	}
 	status = iqdbi_list_append(ivf, edition, list, slot, &fill->scratch.code, err);
 	if (status != IQDB_OK)
 		(void) iqdbi_home_change(ivf, edition, slot, IQDBI_HOME_LINKING, IQDBI_HOME_PENDING);
@@ -180,7 +195,7 @@ fill_row(Fill *fill, uint32_t list, uint32_t slot, IqdbError *err)
 static IqdbStatus
 fill_unit(Fill *fill, uint32_t unit, IqdbError *err)
 {
-	uint32_t   rows = fill->starts[fill->model.lists];
+	uint32_t   rows = fill->starts[fill->model.lists + 1];
 	uint32_t   size = fill->task->unit_size;
 	uint32_t   from = unit * size;
 	uint32_t   to = rows - from < size ? rows : from + size;
@@ -321,8 +336,9 @@ iqdbi_fill_edition(const IqdbiIvf *ivf, uint32_t edition, uint32_t slots, uint64
 		status = assign_rows(&fill, err);
 	if (status == IQDB_OK)
 	{
+		fill.model.spread = ivf->header->editions[edition].spread;
 		order_rows(&fill);
-		status = share(&fill, IQDBI_TASK_FILL, fill.starts[lists], unit_size(ROWS_PER_UNIT, CODE_WORK, ivf->dim), err);
+		status = share(&fill, IQDBI_TASK_FILL, fill.starts[lists + 1], unit_size(ROWS_PER_UNIT, CODE_WORK, ivf->dim), err);
 	}
 	iqdbi_scratch_free(&fill.scratch);
 	iqdbi_ivf_release(ivf, IQDBI_IVF_WORK);

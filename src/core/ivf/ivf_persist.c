@@ -19,7 +19,7 @@
  *    60      k * w f32: centres, finite (version 1: at 40)
  *            s > 1: s * w f32: coarser centres, finite; s + 1 u32: first list of each, ascending, the last is k
  *            c f32: codebook, finite
- *            u32: number of slots n; n u32: list of each slot, 2^32 - 1 = none
+ *            u32: number of slots n; n u32: list of each slot, k = the one without a centre, 2^32 - 1 (or any other) = none
  *
  * A snapshot beside writers may miss rows that were linked meanwhile, and after a change of edition names no list for the
  * slots that were still to come: such rows load as if just added.
@@ -376,8 +376,8 @@ read_rest_of_model(const IqdbiIvf *ivf, const Head *head, IqdbSource *source, fl
 	if (head->supers > 1)
 		model.super_blocks = (head->supers + IQDBI_BLOCK_ROWS - 1) / IQDBI_BLOCK_ROWS;
 	IQDB_TRY(iqdbi_ivf_grow(ivf, IQDBI_IVF_MODELS, iqdbi_model_size(ivf, &model), err));
-	IQDB_TRY(iqdbi_ivf_grow(ivf, IQDBI_IVF_LISTS, head->lists * sizeof(IqdbiList), err));
-	memset(iqdbi_ivf_lists(ivf, 0), 0, head->lists * sizeof(IqdbiList));
+	IQDB_TRY(iqdbi_ivf_grow(ivf, IQDBI_IVF_LISTS, iqdbi_lists_size(head->lists), err));
+	memset(iqdbi_ivf_lists(ivf, 0), 0, iqdbi_lists_size(head->lists));
 	edition->lists = head->lists;
 	edition->supers = head->supers;
 	edition->coarse_blocks = model.coarse_blocks;
@@ -439,7 +439,7 @@ read_homes(const IqdbiIvf *ivf, uint32_t lists, uint32_t slots, uint32_t *where,
 		IQDB_TRY(read_numbers(source, chunk, part, err));
 		for (uint32_t i = 0; i < part && from + i < slots; i++)
 		{
-			if (chunk[i] < lists && iqdb_store_state(ivf->store, (uint32_t) from + i) == IQDB_ROW_LIVE)
+			if (chunk[i] <= iqdbi_far_list(lists) && iqdb_store_state(ivf->store, (uint32_t) from + i) == IQDB_ROW_LIVE)
 				where[from + i] = chunk[i];
 		}
 	}

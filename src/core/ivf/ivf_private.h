@@ -388,11 +388,29 @@ iqdbi_layout_scalar(const IqdbiBlockLayout *layout)
 	return layout->coding == IQDBI_CODING_BYTES || layout->coding == IQDBI_CODING_HALVES;
 }
 
+/*
+ * Behind the lists of an edition stands one more: of rows that centres and codes cannot tell apart, because of numbers that are too
+ * large or too small beside those of the others (iqdbi_row_is_far). It has no centre, its codes say nothing, and every search
+ * ranks all of it by vectors. So one such row is no burden for the rest, and is found itself.
+ */
+static inline uint32_t
+iqdbi_far_list(uint32_t lists)
+{
+	return lists;
+}
+
+/* Bytes of the lists of an edition, that one included. */
+static inline uint64_t
+iqdbi_lists_size(uint64_t lists)
+{
+	return (lists + 1) * sizeof(IqdbiList);
+}
+
 /* Bytes of a home word in an edition of so many lists. */
 static inline uint32_t
 iqdbi_home_size(uint32_t lists)
 {
-	return lists <= IQDBI_HOME_NARROW_LISTS ? sizeof(uint16_t) : sizeof(uint32_t);
+	return lists < IQDBI_HOME_NARROW_LISTS ? sizeof(uint16_t) : sizeof(uint32_t);
 }
 
 /* For an edition that counts (below): its number of lists does not change. */
@@ -480,8 +498,10 @@ typedef struct IqdbiCode
 {
 	uint8_t *bytes;
 	float   *floats; /* scratch: twice work_stride */
+	float   *unit;   /* the same, once */
 	float    scale;
 	float    offset;
+	bool     lost; /* the code says nothing of the row, which belongs into the list without a centre */
 } IqdbiCode;
 
 /* Scratch for coding and for looking for lists; one allocation. */
@@ -505,13 +525,18 @@ IqdbStatus iqdbi_scratch_init(IqdbiScratch *scratch, const IqdbiIvf *ivf, uint32
 							  IqdbError *err) IQDB_MUST_CHECK;
 void iqdbi_scratch_free(IqdbiScratch *scratch);
 
+/* May the row be a member of no list with a centre? radius2: of the model, or infinite for none. */
+bool iqdbi_row_is_far(const IqdbiIvf *ivf, float radius2, uint32_t slot, float norm2);
+/* The same of a row whose distance to the nearest centre is known: are codes relative to that centre too coarse for it? */
+bool iqdbi_row_is_fine(const IqdbiIvf *ivf, float norm2, float key);
+
 /* Into the space of cells: COSINE scales to length one, DOT adds a component. out: work_stride floats. */
 void iqdbi_work_vector(const IqdbiIvf *ivf, float radius2, const float *vector, float norm2, float *out);
 /* The same for a query: for DOT the additional component is 0. */
 void iqdbi_work_query(const IqdbiIvf *ivf, const float *vector, float norm2, float *out);
 
-/* 1 / length for COSINE (0 when the length counts as none), else 1. */
-float iqdbi_unit_factor(const IqdbiIvf *ivf, float norm2);
+/* Has the vector no direction? Only the zero vector under COSINE has none. */
+bool iqdbi_has_no_direction(const IqdbiIvf *ivf, const float *vector, float norm2);
 
 /* PRODUCT: are codes those of the difference to the list's centre? Else (L1) of the row itself. */
 static inline bool

@@ -332,13 +332,14 @@ scan_list(Probe *probe, uint32_t number, uint32_t next_head)
 {
 	const IqdbiIvf *ivf = &probe->ivf;
 	IqdbiList      *list = iqdbi_ivf_lists(ivf, probe->edition) + number;
+	bool            coded = ivf->rows.coding != IQDBI_CODING_NONE && number < probe->model.lists;
 	uint32_t        count = atomic_load_explicit(&list->count, memory_order_acquire);
 	uint32_t        block = atomic_load_explicit(&list->head, memory_order_acquire);
 	uint32_t        moves = atomic_load_explicit(&list->moves, memory_order_relaxed);
 
 	probe->met += count;
 	probe->cursor->base.stats.scored += count;
-	if (ivf->rows.coding != IQDBI_CODING_NONE && count > 0)
+	if (coded && count > 0)
 		iqdbi_query_list(&probe->query, number);
 	while (count > 0 && !probe->stale)
 	{
@@ -347,7 +348,7 @@ scan_list(Probe *probe, uint32_t number, uint32_t next_head)
 		uint32_t       rows = count < IQDBI_BLOCK_ROWS ? count : IQDBI_BLOCK_ROWS;
 
 		prefetch_block(ivf, probe->edition, count > IQDBI_BLOCK_ROWS ? next : next_head);
-		if (ivf->rows.coding != IQDBI_CODING_NONE)
+		if (coded)
 			IQDB_TRY(scan_coded_block(probe, bytes, rows));
 		else
 			IQDB_TRY(scan_plain_block(probe, bytes, rows));
@@ -366,6 +367,17 @@ scan_list(Probe *probe, uint32_t number, uint32_t next_head)
 		block = next;
 	}
 	return IQDB_OK;
+}
+
+/* Rows that no centre is near to: all of them, by their vectors. They are none of those met on the way. */
+static IqdbStatus
+scan_far(Probe *probe)
+{
+	uint64_t met = probe->met;
+
+	IQDB_TRY(scan_list(probe, iqdbi_far_list(probe->model.lists), 0));
+	probe->met = met;
+	return !probe->stale && probe->slot_count > 0 ? rank_waiting(probe) : IQDB_OK;
 }
 
 /* Rows that pass the filter among those met, as far as can be told from those that were tested. */
@@ -601,6 +613,9 @@ probe_locked(Probe *probe)
 
 	IQDB_TRY(prepare(probe));
 	IQDB_TRY(scan_waiting(probe));
+	if (probe->stale)
+		return IQDB_OK;
+	IQDB_TRY(scan_far(probe));
 	if (probe->stale)
 		return IQDB_OK;
 	IQDB_TRY(nearest_lists(probe, &probe->scratch, probe->cursor->probes, &count));

@@ -48,6 +48,10 @@
 #define SLOTS_PER_STRETCH 2048u
 #define STRETCH_BYTES ((size_t) 2 * 1024 * 1024)
 
+/* Rows whose lengths are looked at for the middle one, and how many times that others may be as long to be learned from. */
+#define MIDDLE_SAMPLE 1023u
+#define MIDDLE_TIMES 8.0f
+
 /* Points looked at between two looks at the cancel flag. */
 #define POLL_POINTS 512u
 #define POLL_CODEBOOK 32u
@@ -193,6 +197,9 @@ take_sample(Training *training, uint64_t live, IqdbError *err)
 			if (left > 0 && iqdb_rng_below(&rng, left--) >= training->room - training->count)
 				continue;
 			norm2 = iqdb_store_norm2(store, slot);
+			/* no list is for those, nor may they draw a centre to them */
+			if (iqdbi_row_is_far(ivf, INFINITY, slot, norm2))
+				continue;
 			iqdbi_work_query(ivf, iqdb_store_vector(store, slot), norm2,
 							 training->points + training->count++ * ivf->work_stride);
 			if (norm2 <= FLT_MAX && norm2 > training->radius2)
@@ -201,6 +208,40 @@ take_sample(Training *training, uint64_t live, IqdbError *err)
 		iqdb_store_unlock(store, IQDB_LOCK_STRUCTURE, false);
 	}
 	return IQDB_OK;
+}
+
+/* The middle one of so many squared lengths of rows, by some of them. */
+static float
+middle_length2(const Training *training, const float *rows, size_t count, size_t dim)
+{
+	IqdbPairKernel dot = training->ivf->store->kernels->sums[IQDB_SUM_DOT].pair;
+	size_t         step = count / MIDDLE_SAMPLE + 1;
+	uint64_t       bits[MIDDLE_SAMPLE + 1];
+	IqdbiPick      pick = {.entries = bits};
+	size_t         found = 0;
+
+	for (size_t i = 0; i < count; i += step)
+	{
+		const float *row = rows + i * training->ivf->work_stride;
+
+		bits[found++] = (uint64_t) iqdbi_pick_bits(dot(row, row, dim)) << 32;
+	}
+	iqdbi_sort_numbers(bits, found);
+	return found > 0 ? iqdbi_pick_key(&pick, found / 2) : 0.0f;
+}
+
+/*
+ * DOT: a few rows far longer than the others would make these all alike. So the length that all are brought to is at most some
+ * times that of the middle one; rows beyond it are far.
+ */
+static void
+limit_radius(Training *training)
+{
+	float most = middle_length2(training, training->points, training->count, training->ivf->dim) *
+				 (MIDDLE_TIMES * MIDDLE_TIMES);
+
+	if (most > 0 && training->radius2 > most)
+		training->radius2 = most;
 }
 
 /* DOT: the component that makes all rows as long as the longest. */
@@ -212,6 +253,7 @@ lift_sample(Training *training)
 
 	if (ivf->metric != IQDB_METRIC_DOT)
 		return;
+	limit_radius(training);
 	for (size_t i = 0; i < training->count; i++)
 	{
 		float *point = training->points + i * ivf->work_stride;
@@ -583,6 +625,25 @@ move_all_centres(Training *training, IqdbError *err)
 
 /* ---- codebooks ---- */
 
+/* A codebook has few words, and those far out would take them all. Returns how many rows are left. */
+static size_t
+drop_far_out(const Training *training, float *rows, size_t count)
+{
+	const IqdbiIvf *ivf = training->ivf;
+	IqdbPairKernel  dot = ivf->store->kernels->sums[IQDB_SUM_DOT].pair;
+	float           most = middle_length2(training, rows, count, ivf->dim) * (MIDDLE_TIMES * MIDDLE_TIMES);
+	size_t          kept = 0;
+
+	for (size_t i = 0; i < count && most > 0; i++)
+	{
+		const float *row = rows + i * ivf->work_stride;
+
+		if (dot(row, row, ivf->dim) <= most)
+			memmove(rows + kept++ * ivf->work_stride, row, row_bytes(training));
+	}
+	return most > 0 ? kept : count;
+}
+
 /* Some of the points, spread over all of them, less their centres where differences are coded. */
 static IqdbStatus
 codebook_points(const Training *training, const IqdbiModel *model, IqdbiScratch *scratch, float *out, size_t *count_out,
@@ -606,7 +667,7 @@ codebook_points(const Training *training, const IqdbiModel *model, IqdbiScratch 
 		if (!(ivf->kernels->residual(point, 1.0f, centre, ivf->dim, row) <= FLT_MAX))
 			memset(row, 0, ivf->dim * sizeof(float));
 	}
-	*count_out = count;
+	*count_out = drop_far_out(training, out, count);
 	return IQDB_OK;
 }
 
