@@ -749,8 +749,12 @@ typedef struct IqdbiIvfCursor
 	IqdbCandidate *waiting;    /* chosen by codes, not ranked yet; NULL = none */
 	size_t         waiting_count;
 	size_t         waiting_room;
-	uint32_t       probes;     /* lists it looks into; 0 = not known yet */
+	size_t         goal;       /* rows handed out in all when this batch is, */
+	size_t         given;      /* by the batches before it, */
+	size_t         hand;       /* and from this one, beginning with its first row */
+	uint32_t       probes;     /* lists it looks into at least; 0 = not known yet */
 	bool           named;      /* by the caller or the index: no more lists than needed */
+	bool           opened_all; /* there was no list that it did not look into */
 	bool           started;
 	bool           exact;      /* the rest comes from scans of all rows */
 	bool           exhausted;  /* nothing stands behind the current batch */
@@ -762,6 +766,9 @@ typedef struct IqdbiIvfCursor
 
 /* Rows whose exact keys are computed by one call. */
 #define IQDBI_EXACT_ROWS 256u
+
+/* Rows handed out at least from the lists that were opened first. */
+#define IQDBI_GOAL_LEAST 16u
 
 /* Rows the caller will probably take, or as many as one takes who does not say. */
 size_t iqdbi_rows_expected(const IqdbiIvfCursor *cursor);

@@ -16,7 +16,10 @@
 #define EXPECTED_DEFAULT 64u
 #define EXPECTED_AT_ONCE 10u
 
-/* Rows that pass the filter must have been met in so many times the number wanted, or more lists are opened. */
+/*
+ * Rows that pass the filter must have been met in so many times the number to be handed out, or more lists are opened. Where the
+ * number of lists was named, the first batch is content with as many as are expected; it then hands out but a few.
+ */
 #define MET_PER_WANTED 8u
 
 /*
@@ -392,9 +395,11 @@ passing(const Probe *probe)
 static bool
 met_enough(const Probe *probe)
 {
-	uint64_t enough = iqdbi_rows_expected(probe->cursor) * (probe->cursor->named ? 1 : MET_PER_WANTED);
+	const IqdbiIvfCursor *cursor = probe->cursor;
 
-	return passing(probe) >= enough;
+	if (cursor->named && cursor->seen == NULL)
+		return passing(probe) >= iqdbi_rows_expected(cursor);
+	return passing(probe) / MET_PER_WANTED >= cursor->goal;
 }
 
 /*
@@ -406,7 +411,9 @@ open_lists(Probe *probe, const uint32_t *order, uint32_t from, uint32_t least, u
 {
 	IqdbiList *lists = iqdbi_ivf_lists(&probe->ivf, probe->edition);
 
-	for (uint32_t i = from; i < end && !probe->stale && !iqdbi_gave_up(probe->cursor); i++)
+	uint32_t   i = from;
+
+	for (; i < end && !probe->stale && !iqdbi_gave_up(probe->cursor); i++)
 	{
 		uint32_t next_head;
 
@@ -415,6 +422,7 @@ open_lists(Probe *probe, const uint32_t *order, uint32_t from, uint32_t least, u
 		next_head = i + 1 < end ? atomic_load_explicit(&lists[order[i + 1]].head, memory_order_relaxed) : 0;
 		IQDB_TRY(scan_list(probe, order[i], next_head));
 	}
+	probe->cursor->opened_all = i == probe->model.lists;
 	return IQDB_OK;
 }
 
@@ -605,6 +613,20 @@ rank_picked(Probe *probe)
 	return rank_entries(probe, 0, some);
 }
 
+/*
+ * How many rows may be handed out before more lists were looked into. Rows of lists that come later cannot be handed out before those
+ * that went: so a batch of few rows hands out fewer still, if the caller did not say how many he wants.
+ */
+static void
+limit_hand(Probe *probe)
+{
+	IqdbiIvfCursor *cursor = probe->cursor;
+
+	if (cursor->seen == NULL && cursor->base.params.expected == 0 && passing(probe) / MET_PER_WANTED < cursor->goal)
+		cursor->goal = IQDBI_GOAL_LEAST;
+	cursor->hand = iqdbi_gave_up(cursor) ? SIZE_MAX : cursor->goal - cursor->given;
+}
+
 /* STRUCTURE is held before; afterwards only on success. */
 static IqdbStatus
 probe_locked(Probe *probe)
@@ -622,6 +644,7 @@ probe_locked(Probe *probe)
 	IQDB_TRY(open_lists(probe, probe->scratch.ids, 0, count, count));
 	if (!probe->stale && !met_enough(probe) && !iqdbi_gave_up(probe->cursor))
 		IQDB_TRY(open_more_lists(probe, count));
+	limit_hand(probe);
 	return rank_picked(probe);
 }
 
@@ -652,7 +675,7 @@ iqdbi_batch_probe(IqdbiIvfCursor *cursor, bool *stale_out, IqdbError *err)
 		look_at_edition(&probe);
 		if (cursor->probes == 0)
 			cursor->probes = first_probes(cursor, &probe);
-		cursor->exact = cursor->exact || cursor->probes >= probe.model.lists;
+		cursor->exact = cursor->exact || cursor->opened_all || cursor->probes >= probe.model.lists;
 	}
 	else
 		cursor->exact = true;

@@ -1,9 +1,14 @@
 /*
  * ivf_stream.c - the stream of hits.
  *
- * Batches (ivf_search.c), one after the other: each looks into four times as many lists as the one before and keeps four
- * times as many rows, without those that were handed out; when it would be all lists, the rest of the stream comes from scans
- * of all rows. So every LIVE row is met at last, however selective the filter.
+ * Batches (ivf_search.c), one after the other: each looks into more lists than the one before and hands out four times as many
+ * rows, without those that went before; when it would be all lists, the rest of the stream comes from scans of all rows. So every
+ * LIVE row is met at last, however selective the filter.
+ *
+ * The numbers of rows are the same steps whatever the number of lists it begins with (64, 256, ..., where nobody says how many he
+ * expects), and a batch looks into lists until it has met eight times as many rows as have been handed out in all, but into no
+ * fewer than the steps from 64 on have multiplied. So whoever begins with more lists has looked into no fewer when a row of some
+ * rank is handed out.
  */
 #include "core/ivf/ivf_private.h"
 
@@ -69,7 +74,8 @@ iqdbi_ivf_cursor_start(IqdbCursor *base, IqdbError *err)
 
 	(void) err;
 	cursor->exact = iqdbi_rows_expected(cursor) > live / EXPECTED_SHARE || overflows(base);
-	cursor->wanted = cursor->exact ? iqdbi_rows_expected(cursor) : iqdbi_rows_to_rank(cursor, iqdbi_rows_expected(cursor));
+	cursor->goal = iqdbi_rows_expected(cursor);
+	cursor->wanted = cursor->exact ? cursor->goal : iqdbi_rows_to_rank(cursor, cursor->goal);
 	iqdb_topk_init(&cursor->top, &base->store->host->allocator, cursor->wanted);
 	return IQDB_OK;
 }
@@ -99,6 +105,7 @@ remember_handed_out(IqdbiIvfCursor *cursor, IqdbError *err)
 			return iqdb_fail(err, IQDB_ERR_NOMEM, "out of memory for a bit per row");
 		cursor->seen_slots = slots;
 	}
+	cursor->given += cursor->at;
 	for (size_t i = 0; i < cursor->at; i++)
 	{
 		uint32_t slot = cursor->top.items[i].slot;
@@ -107,6 +114,23 @@ remember_handed_out(IqdbiIvfCursor *cursor, IqdbError *err)
 			cursor->seen[slot / 8] |= (unsigned char) (1u << (slot % 8));
 	}
 	return IQDB_OK;
+}
+
+/* The next step; the one to 64 is made with the lists that were named. */
+static void
+raise_goal(IqdbiIvfCursor *cursor)
+{
+	size_t more;
+
+	if (cursor->goal < iqdbi_rows_expected(cursor))
+		cursor->goal = iqdbi_rows_expected(cursor);
+	else
+	{
+		cursor->goal = cursor->goal > BATCH_MAX / GROWTH ? cursor->goal + BATCH_MAX : cursor->goal * GROWTH;
+		cursor->probes = cursor->probes > UINT32_MAX / GROWTH ? UINT32_MAX : cursor->probes * GROWTH;
+	}
+	more = cursor->goal - cursor->given;
+	cursor->wanted = iqdbi_rows_to_rank(cursor, more < BATCH_MAX ? more : BATCH_MAX);
 }
 
 /* More lists and more rows for the batch to come. */
@@ -124,9 +148,9 @@ widen(IqdbiIvfCursor *cursor, IqdbError *err)
 	else
 	{
 		IQDB_TRY(remember_handed_out(cursor, err));
-		cursor->probes = cursor->probes > UINT32_MAX / GROWTH ? UINT32_MAX : cursor->probes * GROWTH;
+		raise_goal(cursor);
 	}
-	if (cursor->wanted < BATCH_MAX)
+	if (cursor->exact && cursor->wanted < BATCH_MAX)
 		cursor->wanted = cursor->wanted * GROWTH > BATCH_MAX ? BATCH_MAX : cursor->wanted * GROWTH;
 	return IQDB_OK;
 }
@@ -167,8 +191,10 @@ fill_batch(IqdbiIvfCursor *cursor, IqdbError *err)
 	}
 	if (cursor->exact)
 	{
+		drop_waiting(cursor);
 		iqdb_topk_clear(&cursor->top);
 		cursor->top.capacity = cursor->wanted;
+		cursor->hand = SIZE_MAX;
 		return exact_batch(cursor, err);
 	}
 	cursor->exhausted = iqdbi_gave_up(cursor);
@@ -190,7 +216,7 @@ next_batch(IqdbiIvfCursor *cursor, IqdbError *err)
 		return status;
 	iqdb_topk_sort(&cursor->top);
 	drop_doubles(&cursor->top);
-	cursor->ready = cursor->top.count;
+	cursor->ready = cursor->top.count < cursor->hand ? cursor->top.count : cursor->hand;
 	if (cursor->waiting_count > 0 && cursor->ready > iqdbi_rows_at_first(cursor))
 		cursor->ready = iqdbi_rows_at_first(cursor);
 	return IQDB_OK;
@@ -243,6 +269,7 @@ rank_all_waiting(IqdbiIvfCursor *cursor, IqdbError *err)
 
 	/* from worst to best, as a heap may be */
 	top->count -= cursor->at;
+	cursor->hand -= cursor->hand != SIZE_MAX ? cursor->at : 0;
 	memmove(top->items, top->items + cursor->at, top->count * sizeof(*top->items));
 	for (size_t i = 0; i < top->count / 2; i++)
 	{
@@ -265,14 +292,15 @@ rank_all_waiting(IqdbiIvfCursor *cursor, IqdbError *err)
 	drop_waiting(cursor);
 	iqdb_topk_sort(top);
 	drop_doubles(top);
-	cursor->ready = top->count;
+	cursor->ready = top->count < cursor->hand ? top->count : cursor->hand;
 	return status;
 }
 
 static IqdbStatus
 more_rows(IqdbiIvfCursor *cursor, IqdbError *err)
 {
-	IqdbStatus status = cursor->waiting_count > 0 ? rank_all_waiting(cursor, err) : next_batch(cursor, err);
+	bool       waiting = cursor->waiting_count > 0 && cursor->at < cursor->hand;
+	IqdbStatus status = waiting ? rank_all_waiting(cursor, err) : next_batch(cursor, err);
 
 	if (status != IQDB_OK)
 	{
@@ -296,7 +324,7 @@ iqdbi_ivf_cursor_next(IqdbCursor *base, IqdbHit *hits, size_t capacity, size_t *
 	{
 		if (cursor->at == cursor->ready)
 		{
-			if (cursor->waiting_count == 0 && cursor->exhausted)
+			if (cursor->exhausted && (cursor->waiting_count == 0 || cursor->at >= cursor->hand))
 				return IQDB_OK;
 			IQDB_TRY(more_rows(cursor, err));
 		}
