@@ -1,5 +1,6 @@
 /*
- * test_ivf.c - the ivf engine under the contract of engine/engine.h: training, streams, filters, removal, snapshots, failures.
+ * test_ivf.c - the ivf engine under the contract of engine/engine.h: training, streams, filters, removal, snapshots,
+ * failures.
  *
  * Recall is in test_ivf_recall.c, threads in test_ivf_threads.c.
  */
@@ -265,8 +266,8 @@ every_metric_matches_the_model(void **state)
 }
 
 /*
- * A caller who does not say how many rows he wants: the first ten are ranked before the others, while the batch is full of rows
- * that are in no list yet.
+ * A caller who does not say how many rows he wants: the first ten are ranked before the others, while the batch is full of
+ * rows that are in no list yet.
  */
 static void
 streams_of_unknown_length_are_complete(void **state)

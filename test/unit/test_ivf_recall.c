@@ -587,6 +587,105 @@ a_row_in_the_slot_of_another_passes_the_filter_itself(void **state)
 	samples_free(&samples);
 }
 
+/* ---- streams of which the caller takes few rows ---- */
+
+/* Does the row pass a filter that only the caller knows? One in `one_of` does. */
+static bool
+passes(uint64_t id, uint64_t one_of)
+{
+	uint64_t state = id;
+
+	return iqdb_splitmix64(&state) % one_of == 0;
+}
+
+/* The first k rows of a stream that pass. */
+static size_t
+first_that_pass(IqdbIndex *index, const float *query, size_t dim, uint32_t probes, uint64_t one_of, size_t k, uint64_t *ids)
+{
+	IqdbSearchParams params = {.probes = probes};
+	IqdbHit          hits[16];
+	IqdbCursor      *cursor;
+	size_t           found = 0;
+	size_t           count = 1;
+
+	assert_int_equal(iqdb_cursor_open(index, query, dim, &params, &cursor, NULL), IQDB_OK);
+	while (found < k && count > 0)
+	{
+		assert_int_equal(iqdb_cursor_next(cursor, hits, 16, &count, NULL), IQDB_OK);
+		for (size_t i = 0; i < count && found < k; i++)
+		{
+			if (passes(hits[i].id, one_of))
+				ids[found++] = hits[i].id;
+		}
+	}
+	iqdb_cursor_close(cursor);
+	return found;
+}
+
+static double
+recall_of_few(const Samples *samples, IqdbIndex *index, uint32_t probes, uint64_t one_of)
+{
+	size_t met = 0;
+
+	for (size_t query = 0; query < samples->queries; query++)
+	{
+		uint64_t truth[20];
+		uint64_t found[20];
+		size_t   count = first_that_pass(index, samples_query(samples, query), samples->dim, probes, one_of, 20, found);
+
+		assert_int_equal(count, 20);
+		assert_int_equal(first_that_pass(index, samples_query(samples, query), samples->dim, UINT32_MAX, one_of, 20, truth),
+						 20);
+		for (size_t i = 0; i < 20; i++)
+		{
+			for (size_t j = 0; j < 20; j++)
+				met += truth[i] == found[j];
+		}
+	}
+	return (double) met / (double) (20 * samples->queries);
+}
+
+/* A server tests rows itself and takes those that pass: lists that come late must not find their places taken. */
+static void
+callers_who_filter_find_more_with_more_probes(void **state)
+{
+	static const uint32_t quantizations[] = {IQDB_QUANTIZATION_NONE, IQDB_QUANTIZATION_SQ8, IQDB_QUANTIZATION_BQ};
+	static const uint32_t probes[] = {1, 2, 3, 5, 10, 20, 40};
+	Samples               samples;
+
+	(void) state;
+	samples_make(&samples, 10000, 40, 32, 1000, 1.0, SEED);
+	for (size_t i = 0; i < sizeof(quantizations) / sizeof(quantizations[0]); i++)
+	{
+		IqdbIndexOptions options = iqdb_index_options_default(IQDB_ENGINE_IVF, 32, IQDB_METRIC_L2);
+		MemoryIndex      memory;
+
+		options.quantization = quantizations[i];
+		options.lists = 200;
+		memory_index_create(&memory, &options, &iqdb_locks_none, NULL, SAMPLES_MEMORY);
+		samples_put(&samples, &memory.index, 0, samples.count, false);
+		assert_int_equal(iqdb_index_maintain(&memory.index, IQDB_MAINTAIN_BUILD, NULL), IQDB_OK);
+		for (uint64_t one_of = 10; one_of <= 100; one_of *= 10)
+		{
+			double last = 0.0;
+
+			print_message("quantization %u, one of %u passes:", quantizations[i], (unsigned) one_of);
+			for (size_t p = 0; p < sizeof(probes) / sizeof(probes[0]); p++)
+			{
+				double recall = recall_of_few(&samples, &memory.index, probes[p], one_of);
+
+				print_message(" %u: %.3f", probes[p], recall);
+				if (recall < 0.45 || recall < last - 0.01)
+					fail_msg("recall %.3f with %u probes, %.3f with fewer", recall, probes[p], last);
+				last = recall;
+			}
+			print_message("\n");
+		}
+		memory_index_destroy(&memory);
+	}
+	samples_free(&samples);
+}
+
 /* ---- numbers of any size ---- */
 
 /* The rows are also told by double arithmetic, whatever they are. */
@@ -760,6 +859,7 @@ main(void)
 		cmocka_unit_test(filtered_search_keeps_its_recall),
 		cmocka_unit_test(a_row_in_the_slot_of_another_passes_the_filter_itself),
 		cmocka_unit_test(codes_are_as_good_as_they_should_be),
+		cmocka_unit_test(callers_who_filter_find_more_with_more_probes),
 		cmocka_unit_test(lengths_of_every_size_are_found),
 		cmocka_unit_test(rows_far_out_do_not_hurt_the_others),
 	};

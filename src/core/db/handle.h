@@ -7,7 +7,8 @@
  *
  * Files. <path> is the snapshot, <path>.wal the log of what happened since, <path>.lock an empty file whose lock keeps a
  * second handle, in this process or another, away (IQDB_ERR_LOCKED). Where the options put vectors on disk, they lie beside
- * these while the database is open, in a file that has no name any more (<path>.vectors for an instant). Folders are not made.
+ * these while the database is open, in a file that has no name any more (<path>.vectors for an instant). Folders are not
+ * made.
  *
  * Durability. A write is appended to the log, synced as the fsync policy says, then applied, then acknowledged. Under
  * IQDB_FSYNC_ALWAYS what was acknowledged survives loss of power; under PERIODIC up to an interval may be lost, under NEVER

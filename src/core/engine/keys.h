@@ -2,8 +2,8 @@
  * keys.h - from the sums of distance kernels to rank keys that every finite vector has.
  *
  * Sums are in single precision. Squares of large components overflow there, and squares of small ones vanish; a cosine near 0
- * is what is left of two numbers near 1. Rows of such keys are few: they are told by the key, for cosine also by the norms, and
- * compared once more in double (vec/metric.h: iqdb_key_narrow). So a row is as far as it is, whatever its numbers.
+ * is what is left of two numbers near 1. Rows of such keys are few: they are told by the key, for cosine also by the norms,
+ * and compared once more in double (vec/metric.h: iqdb_key_narrow). So a row is as far as it is, whatever its numbers.
  */
 #ifndef IQDB_ENGINE_KEYS_H
 #define IQDB_ENGINE_KEYS_H
@@ -24,8 +24,8 @@ iqdb_norm2_is_usual(float norm2)
 #define IQDB_VANISHING 0x1p-100f
 
 /*
- * Turns sums of the metric's kernel into keys, in place. The rows are slots[i], or (slots NULL) first + i; norms2 are theirs, for
- * cosine, else NULL. The caller holds STRUCTURE shared.
+ * Turns sums of the metric's kernel into keys, in place. The rows are slots[i], or (slots NULL) first + i; norms2 are theirs,
+ * for cosine, else NULL. The caller holds STRUCTURE shared.
  */
 void iqdb_store_finish_keys(const IqdbStore *store, const float *query, float query_norm2, const uint32_t *slots,
 							uint32_t first, const float *norms2, size_t count, float *keys);

@@ -19,7 +19,7 @@
 
 /* What one stretch may read; what a look at a slot, or at a link to one, counts for. */
 #define STRETCH_BYTES ((size_t) 2 * 1024 * 1024)
-#define LOOK_BYTES 128u
+#define LOOK_BYTES 512u
 
 /* Times that all is looked at, when somebody writes meanwhile. */
 #define ROUNDS_MAX 3

@@ -482,8 +482,8 @@ take_out(Cleaning *cleaning)
 }
 
 /*
- * One look at a stretch of the list, and, if there is something to take out, one exclusive hold of STRUCTURE. *ended_out = that
- * was all.
+ * One look at a stretch of the list, and, if there is something to take out, one exclusive hold of STRUCTURE. *ended_out =
+ * that was all.
  */
 static IqdbStatus
 clean_stretch(Cleaning *cleaning, bool *ended_out, IqdbError *err)

@@ -16,7 +16,7 @@
 
 /* What one stretch may read; what a look at a row's words counts for. */
 #define STRETCH_BYTES ((size_t) 2 * 1024 * 1024)
-#define LOOK_BYTES 64u
+#define LOOK_BYTES 512u
 
 /* Rounds, when new editions come into place. */
 #define ROUNDS_MAX 3

@@ -18,8 +18,8 @@
  * A COSINE row of length none has key 1 whatever the query. It is coded as the origin, and its offset gets the 1 that
  * a unit vector at right angles to everything would add: then the estimate is 2 = 2 * 1 for every query.
  *
- * Whatever the floats, a code is some code: what overflows or is no number becomes zero. Rows of such numbers are not in lists
- * with centres.
+ * Whatever the floats, a code is some code: what overflows or is no number becomes zero. Rows of such numbers are not in
+ * lists with centres.
  */
 #include "core/ivf/ivf_private.h"
 
@@ -37,14 +37,14 @@
 #define TABLE_MAX 255.0f
 
 /*
- * A row that is so many times shorter than it is far from its centre is lost in the error of its code: so are all rows about as
- * short, however many of them there are.
+ * A row that is so many times shorter than it is far from its centre is lost in the error of its code: so are all rows about
+ * as short, however many of them there are.
  */
 #define FINE_SHARE 16.0f
 
 /*
- * PRODUCT: squares of a row's difference to its centre in those of the others, and of the error in the row, from which on a code is
- * of no use.
+ * PRODUCT: squares of a row's difference to its centre in those of the others, and of the error in the row, from which on a
+ * code is of no use.
  */
 #define LOST_SPREADS 64.0
 #define LOST_SHARE 0.5
@@ -95,8 +95,8 @@ iqdbi_has_no_direction(const IqdbiIvf *ivf, const float *vector, float norm2)
 }
 
 /*
- * A direction is there whatever the length: where single precision cannot hold the square of that, double does. Nothing overflows
- * on the way, since the length is not less than the largest component.
+ * A direction is there whatever the length: where single precision cannot hold the square of that, double does. Nothing
+ * overflows on the way, since the length is not less than the largest component.
  */
 static void
 scale_to_one(const IqdbiIvf *ivf, const float *vector, float norm2, float *out)
@@ -316,8 +316,8 @@ between(const IqdbiIvf *ivf, const float *a, const float *b)
 }
 
 /*
- * One codebook serves all rows. A row much farther from its centre than others are is beyond it; where rows are coded themselves,
- * also one that is much shorter.
+ * One codebook serves all rows. A row much farther from its centre than others are is beyond it; where rows are coded
+ * themselves, also one that is much shorter.
  */
 static void
 code_product(const IqdbiIvf *ivf, const IqdbiModel *model, const float *centre, const float *row, IqdbiCode *code)

@@ -389,9 +389,9 @@ iqdbi_layout_scalar(const IqdbiBlockLayout *layout)
 }
 
 /*
- * Behind the lists of an edition stands one more: of rows that centres and codes cannot tell apart, because of numbers that are too
- * large or too small beside those of the others (iqdbi_row_is_far). It has no centre, its codes say nothing, and every search
- * ranks all of it by vectors. So one such row is no burden for the rest, and is found itself.
+ * Behind the lists of an edition stands one more: of rows that centres and codes cannot tell apart, because of numbers that
+ * are too large or too small beside those of the others (iqdbi_row_is_far). It has no centre, its codes say nothing, and
+ * every search ranks all of it by vectors. So one such row is no burden for the rest, and is found itself.
  */
 static inline uint32_t
 iqdbi_far_list(uint32_t lists)
@@ -768,7 +768,7 @@ typedef struct IqdbiIvfCursor
 #define IQDBI_EXACT_ROWS 256u
 
 /* Rows handed out at least from the lists that were opened first. */
-#define IQDBI_GOAL_LEAST 16u
+#define IQDBI_GOAL_LEAST 12u
 
 /* Rows the caller will probably take, or as many as one takes who does not say. */
 size_t iqdbi_rows_expected(const IqdbiIvfCursor *cursor);

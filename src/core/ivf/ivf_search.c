@@ -11,16 +11,19 @@
 
 /*
  * Rows of a first batch when the caller does not say how many he wants, and how many of them are ranked so well at first that
- * they can be handed out: the others are ranked when somebody asks for more.
+ * they can be handed out: the others are ranked when somebody asks for more. Most take ten, and must see the next row to know
+ * that the tenth is one of them.
  */
 #define EXPECTED_DEFAULT 64u
-#define EXPECTED_AT_ONCE 10u
+#define EXPECTED_AT_ONCE 12u
 
 /*
- * Rows that pass the filter must have been met in so many times the number to be handed out, or more lists are opened. Where the
- * number of lists was named, the first batch is content with as many as are expected; it then hands out but a few.
+ * Rows that pass the filter must have been met in so many times the number to be handed out, or more lists are opened: by a
+ * first batch of lists whose number was measured, and by all later ones. Where the number was named, the first is content
+ * with as many as are expected; it then hands out but a few.
  */
 #define MET_PER_WANTED 8u
+#define MET_PER_LATER 24u
 
 /*
  * Bytes of codes and vectors that one stretch under STRUCTURE reads; what a look at a row's state counts for, and at its
@@ -399,7 +402,7 @@ met_enough(const Probe *probe)
 
 	if (cursor->named && cursor->seen == NULL)
 		return passing(probe) >= iqdbi_rows_expected(cursor);
-	return passing(probe) / MET_PER_WANTED >= cursor->goal;
+	return passing(probe) / (cursor->seen == NULL ? MET_PER_WANTED : MET_PER_LATER) >= cursor->goal;
 }
 
 /*
@@ -614,15 +617,16 @@ rank_picked(Probe *probe)
 }
 
 /*
- * How many rows may be handed out before more lists were looked into. Rows of lists that come later cannot be handed out before those
- * that went: so a batch of few rows hands out fewer still, if the caller did not say how many he wants.
+ * How many rows may be handed out before more lists were looked into. Rows of lists that come later cannot be handed out
+ * before those that went: so a batch of few rows hands out fewer still, if the caller did not say how many he wants.
  */
 static void
 limit_hand(Probe *probe)
 {
 	IqdbiIvfCursor *cursor = probe->cursor;
 
-	if (cursor->seen == NULL && cursor->base.params.expected == 0 && passing(probe) / MET_PER_WANTED < cursor->goal)
+	if (cursor->named && cursor->seen == NULL && cursor->base.params.expected == 0 &&
+		passing(probe) / MET_PER_LATER < cursor->goal)
 		cursor->goal = IQDBI_GOAL_LEAST;
 	cursor->hand = iqdbi_gave_up(cursor) ? SIZE_MAX : cursor->goal - cursor->given;
 }

@@ -1,14 +1,14 @@
 /*
  * ivf_stream.c - the stream of hits.
  *
- * Batches (ivf_search.c), one after the other: each looks into more lists than the one before and hands out four times as many
- * rows, without those that went before; when it would be all lists, the rest of the stream comes from scans of all rows. So every
- * LIVE row is met at last, however selective the filter.
+ * Batches (ivf_search.c), one after the other: each looks into more lists than the one before and hands out four times as
+ * many rows, without those that went before; when it would be all lists, the rest of the stream comes from scans of all rows.
+ * So every LIVE row is met at last, however selective the filter.
  *
- * The numbers of rows are the same steps whatever the number of lists it begins with (64, 256, ..., where nobody says how many he
- * expects), and a batch looks into lists until it has met eight times as many rows as have been handed out in all, but into no
- * fewer than the steps from 64 on have multiplied. So whoever begins with more lists has looked into no fewer when a row of some
- * rank is handed out.
+ * The numbers of rows are the same steps whatever the number of lists it begins with (64, 256, ..., where nobody says how
+ * many he expects), and a batch looks into lists until it has met eight times as many rows as have been handed out in all,
+ * but into no fewer than the steps from 64 on have multiplied. So whoever begins with more lists has looked into no fewer
+ * when a row of some rank is handed out.
  */
 #include "core/ivf/ivf_private.h"
 
@@ -258,8 +258,8 @@ rank_some_waiting(IqdbiIvfCursor *cursor, const IqdbCandidate *waiting, size_t c
 }
 
 /*
- * The rest of the batch in order, what was handed out of it left out. A row that is pushed out of the batch here was not handed
- * out: a later batch finds it.
+ * The rest of the batch in order, what was handed out of it left out. A row that is pushed out of the batch here was not
+ * handed out: a later batch finds it.
  */
 static IqdbStatus
 rank_all_waiting(IqdbiIvfCursor *cursor, IqdbError *err)

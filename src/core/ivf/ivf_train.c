@@ -231,8 +231,8 @@ middle_length2(const Training *training, const float *rows, size_t count, size_t
 }
 
 /*
- * DOT: a few rows far longer than the others would make these all alike. So the length that all are brought to is at most some
- * times that of the middle one; rows beyond it are far.
+ * DOT: a few rows far longer than the others would make these all alike. So the length that all are brought to is at most
+ * some times that of the middle one; rows beyond it are far.
  */
 static void
 limit_radius(Training *training)

@@ -13,8 +13,8 @@
  *   L1       sum |a-b|                               key
  *   HAMMING  components whose 32-bit patterns differ key
  *
- * Sums of keys are in float. Cosine divides in double; similarity is clamped to [-1, 1]; where the root, in double, is at most
- * FLT_MIN the key is exactly 1; NaN propagates.
+ * Sums of keys are in float. Cosine divides in double; similarity is clamped to [-1, 1]; where the root, in double, is at
+ * most FLT_MIN the key is exactly 1; NaN propagates.
  */
 #ifndef IQDB_VEC_METRIC_H
 #define IQDB_VEC_METRIC_H
