@@ -258,7 +258,8 @@ compare_with_doubles(Rows *rows, const float *query)
 			if (rows->metric == IQDB_METRIC_DOT)
 				slack += 1e-6 * sqrt(kernels->doubles->dot(query, query, rows->dim)) * 3e38 * sqrt((double) rows->dim);
 			if (!(distance <= truth[seen + i] + slack))
-				fail_msg("%s: row %zu at %g, by doubles %g", iqdb_metric_name(rows->metric), seen + i, distance, truth[seen + i]);
+				fail_msg("%s: row %zu at %g, by doubles %g", iqdb_metric_name(rows->metric), seen + i, distance,
+						 truth[seen + i]);
 			assert_true(fabs(iqdb_metric_distance(rows->metric, hits[i].key) - distance) <= slack + fabs(distance) * 1e-3);
 		}
 	}
