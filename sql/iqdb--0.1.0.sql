@@ -653,7 +653,7 @@ COMMENT ON FUNCTION iqdb_prewarm(regclass) IS 'load an index into memory now; th
 CREATE FUNCTION iqdb_optimize(index regclass, OUT rows bigint, OUT linked bigint, OUT repaired bigint,
 							  OUT reclaimed bigint) RETURNS record
 	LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'iqdb_sql_optimize';
-COMMENT ON FUNCTION iqdb_optimize(regclass) IS 'repair, compact and retrain an index while it is in use';
+COMMENT ON FUNCTION iqdb_optimize(regclass) IS 'repair and retrain an index while it is in use; rows that were removed make room for new ones';
 
 CREATE FUNCTION iqdb_index_stats(
 	index regclass,

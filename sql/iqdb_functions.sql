@@ -68,6 +68,17 @@ SELECT rows, disk, iqdb_flush('fast_v'), iqdb_prewarm('fast_v') FROM iqdb_index_
 SELECT * FROM iqdb_check('fast_v');
 DROP TABLE fast, passing;
 
+-- rows that come and go leave neither a long journal nor long logs: what a small index has on disk is bounded by its rows
+CREATE TABLE churned AS SELECT ARRAY[i, i % 7, i % 3]::real[]::iqvector(3) AS v FROM generate_series(1, 10000) i;
+CREATE TABLE kept AS SELECT * FROM churned;
+CREATE INDEX churned_v ON churned USING iqdb_flat (v);
+CREATE TEMP TABLE fresh AS SELECT iqdb_index_size('churned_v') AS bytes;
+SELECT s FROM generate_series(1, 12) i, unnest(ARRAY['DELETE FROM churned', 'VACUUM churned', 'INSERT INTO churned SELECT * FROM kept']) WITH ORDINALITY u (s, n)
+ORDER BY i, n \gexec
+SELECT journal_entries > 240000, journal_kept < 80000, iqdb_index_size('churned_v') < 10 * bytes AS bounded FROM fresh, iqdb_index_stats('churned_v');
+SELECT count(*) FROM iqdb_check('churned_v');
+DROP TABLE churned, kept, fresh;
+
 -- lists: sizes, probes for a share of the rows, drift and what VACUUM does about it
 CREATE TABLE grown (id int, v iqvector(8));
 INSERT INTO grown SELECT i, ARRAY[i % 10, i % 10, i % 4, 0, sin(i), cos(i), 0, 0]::real[]::iqvector FROM generate_series(1, 2000) i;

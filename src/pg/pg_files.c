@@ -158,13 +158,18 @@ applied_position(IqdbPgArena *arena)
 	return position;
 }
 
-/* Removes what the newest snapshots make superfluous; notes what the journal must still hold. */
+/*
+ * Removes what the newest snapshots make superfluous; notes what the journal must still hold. The snapshot before the newest
+ * one is kept, in case that cannot be read; but not where it, its log and its part of the journal would be most of what a
+ * small index has on disk: the table is read quickly then. log_bytes: of the log between the two.
+ */
 static void
-prune(IqdbPgArena *arena, uint64 newest)
+prune(IqdbPgArena *arena, uint64 newest, uint64 log_bytes)
 {
 	IqdbPgShared *shared = arena->shared;
-	uint64		older = pg_atomic_read_u64(&shared->snapshot_time) != 0 ?
-		pg_atomic_read_u64(&shared->snapshot_number) : newest;
+	bool		alone = pg_atomic_read_u64(&shared->snapshot_time) == 0 ||
+		(iqdb_pg_snapshot_is_small(shared) && log_bytes > iqdb_pg_log_limit(shared));
+	uint64		older = alone ? newest : pg_atomic_read_u64(&shared->snapshot_number);
 	char		folder[MAXPGPATH];
 	DIR		   *dir;
 	struct dirent *de;
@@ -238,8 +243,10 @@ iqdb_pg_snapshot_write(IqdbPgArena *arena, IqdbError *error)
 	IqdbPgPosition from;
 	char		path[MAXPGPATH];
 	struct stat st;
+	uint64		log_bytes;
 
 	IQDB_TRY(iqdb_pg_make_folder(shared->database, error));
+	log_bytes = shared->log_tail + shared->log_fill;
 	from = iqdb_pg_log_switch(arena);
 	IQDB_PG_FAIL_POINT("snapshot-begun");
 	pg_atomic_write_u32(&shared->snapshot_wanted, 0);
@@ -249,10 +256,10 @@ iqdb_pg_snapshot_write(IqdbPgArena *arena, IqdbError *error)
 	/* the index was dropped, and its files removed, meanwhile */
 	if (pg_atomic_read_u32(&shared->state) == IQDB_PG_DEAD)
 		(void) unlink(path);
-	prune(arena, from.number);
-	pg_atomic_write_u64(&shared->snapshot_time, (uint64) GetCurrentTimestamp());
 	if (stat(path, &st) == 0)
 		pg_atomic_write_u64(&shared->snapshot_bytes, (uint64) st.st_size);
+	prune(arena, from.number, log_bytes);
+	pg_atomic_write_u64(&shared->snapshot_time, (uint64) GetCurrentTimestamp());
 	return IQDB_OK;
 }
 

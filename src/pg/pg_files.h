@@ -65,6 +65,15 @@ extern void iqdb_pg_log_add(IqdbPgShared *shared, uint8 type, uint64 id, const f
 /* Begins the first segment at the applied position, when an arena has become ready. Caller holds the open lock. */
 extern void iqdb_pg_log_begin(IqdbPgArena *arena);
 
+/*
+ * Bytes of log at which a snapshot is due: iqdb.snapshot_wal_size, or less where the index is small. A log as long as the
+ * snapshot of a small index costs no less to replay than to write it anew; and the journal is kept for both.
+ */
+extern uint64 iqdb_pg_log_limit(const IqdbPgShared *shared);
+
+/* Would a snapshot be a matter of milliseconds? */
+extern bool iqdb_pg_snapshot_is_small(const IqdbPgShared *shared);
+
 /* Bytes in the buffer, read without lock. */
 extern uint64 iqdb_pg_log_waiting(const IqdbPgShared *shared);
 

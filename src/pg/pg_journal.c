@@ -65,11 +65,20 @@ page_count(Page page)
  */
 #define PAGE_ENTRIES_MAX 256
 
+/* Entries that come together share that cost: a batch fills a page to its end, and the journal needs a quarter of the pages. */
+#define PAGE_ENTRIES_BATCH 1000
+#define BATCH_MIN 64
+
 static inline int
-page_room(Page page)
+page_room(Page page, int wanted)
 {
-	return PAGE_ENTRIES_MAX - Min(page_count(page), PAGE_ENTRIES_MAX);
+	int			most = wanted >= BATCH_MIN ? PAGE_ENTRIES_BATCH : PAGE_ENTRIES_MAX;
+
+	return Max(most - page_count(page), 0);
 }
+
+StaticAssertDecl(SizeOfPageHeaderData + PAGE_ENTRIES_BATCH * sizeof(IqdbPgEntry) +
+				 MAXALIGN(sizeof(JournalSpecial)) <= BLCKSZ, "a page has room for a batch");
 
 /* A journal page is believed only if its header fits what we write. */
 static inline bool
@@ -343,12 +352,12 @@ lock_tail(Relation index, BlockNumber hint, int mode)
  * says that it was the oldest page, *next_oldest the page behind it.
  */
 static Buffer
-take_page(Relation index, const IqdbPgMeta *meta, uint64 keep_from, bool *recycled, BlockNumber *next_oldest)
+take_page(Relation index, const IqdbPgMeta *meta, const IqdbPgKeep *keep, bool *recycled, BlockNumber *next_oldest)
 {
 	Buffer		buffer;
 
 	*recycled = false;
-	if (meta->page_count > (uint32) iqdb_journal_keep_pages)
+	if (meta->page_count > Min(keep->pages, (uint32) iqdb_journal_keep_pages))
 	{
 		uint64		end;
 		bool		unneeded;
@@ -363,7 +372,7 @@ take_page(Relation index, const IqdbPgMeta *meta, uint64 keep_from, bool *recycl
 			fail_damaged(index, meta->oldest_block);
 		}
 		end = special(page)->first + page_count(page);
-		unneeded = end <= keep_from || meta->page_count >= (uint32) iqdb_journal_max_pages;
+		unneeded = end <= keep->from || meta->page_count >= (uint32) iqdb_journal_max_pages;
 		if (unneeded && special(page)->next != InvalidBlockNumber)
 		{
 			*recycled = true;
@@ -377,7 +386,7 @@ take_page(Relation index, const IqdbPgMeta *meta, uint64 keep_from, bool *recycl
 
 /* Links one more page behind the tail, unless somebody else has just done so. */
 static void
-extend(Relation index, BlockNumber hint, uint64 keep_from)
+extend(Relation index, BlockNumber hint, const IqdbPgKeep *keep, int wanted)
 {
 	bool		locked = !RELATION_IS_LOCAL(index);
 	Buffer		meta_buffer;
@@ -390,11 +399,11 @@ extend(Relation index, BlockNumber hint, uint64 keep_from)
 	LockBuffer(meta_buffer, BUFFER_LOCK_EXCLUSIVE);
 	meta = *page_meta(BufferGetPage(meta_buffer));
 	tail = lock_tail(index, hint, BUFFER_LOCK_EXCLUSIVE);
-	if (page_room(BufferGetPage(tail)) == 0)
+	if (page_room(BufferGetPage(tail), wanted) == 0)
 	{
 		BlockNumber next_oldest = InvalidBlockNumber;
 		bool		recycled;
-		Buffer		fresh = take_page(index, &meta, keep_from, &recycled, &next_oldest);
+		Buffer		fresh = take_page(index, &meta, keep, &recycled, &next_oldest);
 		GenericXLogState *state = GenericXLogStart(index);
 		Page		meta_page = GenericXLogRegisterBuffer(state, meta_buffer, 0);
 		Page		tail_page = GenericXLogRegisterBuffer(state, tail, 0);
@@ -427,7 +436,7 @@ put_entries(Page page, const IqdbPgEntry *entries, int count)
 }
 
 void
-iqdb_pg_journal_append(Relation index, const IqdbPgEntry *entries, int count, BlockNumber hint, uint64 keep_from,
+iqdb_pg_journal_append(Relation index, const IqdbPgEntry *entries, int count, BlockNumber hint, const IqdbPgKeep *keep,
 					   IqdbPgAppended appended, void *arg)
 {
 	uint64		epoch = iqdb_pg_registry()->token & EPOCH_MASK;
@@ -438,7 +447,7 @@ iqdb_pg_journal_append(Relation index, const IqdbPgEntry *entries, int count, Bl
 	{
 		Buffer		buffer = lock_tail(index, hint, BUFFER_LOCK_EXCLUSIVE);
 		Page		page = BufferGetPage(buffer);
-		int			room = page_room(page);
+		int			room = page_room(page, count - done);
 		bool		new_epoch = special(page)->epoch != epoch;
 		int			take = Min(room - (new_epoch ? 1 : 0), count - done);
 		IqdbPgAppend what;
@@ -448,7 +457,7 @@ iqdb_pg_journal_append(Relation index, const IqdbPgEntry *entries, int count, Bl
 		if (room == 0)
 		{
 			UnlockReleaseBuffer(buffer);
-			extend(index, hint, keep_from);
+			extend(index, hint, keep, count - done);
 			continue;
 		}
 

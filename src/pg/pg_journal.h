@@ -13,7 +13,7 @@
  *   meta page (block 0), contents at the page's data area, little-endian as the server's own pages are:
  *     0 magic u32 | 4 format u32 | 8 generation 16 bytes | 24 flags u32 | 28 oldest block u32 | 32 tail hint u32
  *     36 pages in queue u32 | 40 dimension u32 | 44 metric u32 | 48 engine u32
- *   journal page: up to 256 entries from the page header on, pd_lower behind the last; special area:
+ *   journal page: up to 1000 entries from the page header on, pd_lower behind the last; special area:
  *     0 first u64: entries ever written before this page | 8 start hash u64 | 16 epoch u64 (48 bits used)
  *     24 next block u32 (InvalidBlockNumber at the tail) | 28 magic u32
  *   entry: block u32 | offset u16 | op u16;  EPOCH carries its 48 bits in block and offset.
@@ -84,6 +84,13 @@ typedef struct IqdbPgAppend
 	XLogRecPtr	lsn;
 } IqdbPgAppend;
 
+/* What appends must leave readable. */
+typedef struct IqdbPgKeep
+{
+	uint64		from;			/* entries below this number are not needed by any file of this server */
+	uint32		pages;			/* for other servers: so many pages are enough, or iqdb.journal_keep if that is less */
+} IqdbPgKeep;
+
 /* Called with the tail page's content lock held, right after the entries are in the journal. */
 typedef void (*IqdbPgAppended) (void *arg, const IqdbPgAppend *what);
 
@@ -121,10 +128,10 @@ extern IqdbPgPosition iqdb_pg_journal_origin(const IqdbPgMeta *meta);
 /*
  * Appends entries in order (all on the same call in as few WAL records as pages allow). appended may be NULL; it is
  * called once per page written, must be short and must not raise. hint: a block near the tail (any block is right).
- * keep_from: entries below this number are not needed by any file of this server; their pages may be reused.
+ * Pages that need not be kept may be reused.
  */
 extern void iqdb_pg_journal_append(Relation index, const IqdbPgEntry *entries, int count, BlockNumber hint,
-								   uint64 keep_from, IqdbPgAppended appended, void *arg);
+								   const IqdbPgKeep *keep, IqdbPgAppended appended, void *arg);
 
 /* Number of entries ever written: the journal's end, seen at this moment. */
 extern uint64 iqdb_pg_journal_end(Relation index, BlockNumber hint);

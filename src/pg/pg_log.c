@@ -25,6 +25,7 @@
 #include "pg/pg_files_private.h"
 #include "pg/pg_lock.h"
 #include "pg/pg_settings.h"
+#include "pg/pg_worker.h"
 
 static void
 lock_apply(IqdbPgArena *arena)
@@ -62,6 +63,25 @@ uint64
 iqdb_pg_log_waiting(const IqdbPgShared *shared)
 {
 	return *(const volatile uint32 *) &shared->log_fill;
+}
+
+/* A snapshot below this many bytes is small; a larger index lets its log grow to so many times its snapshot. */
+#define SMALL_SNAPSHOT (UINT64CONST(4) * 1024 * 1024)
+#define LOG_LIMIT_FACTOR 4
+
+bool
+iqdb_pg_snapshot_is_small(const IqdbPgShared *shared)
+{
+	return pg_atomic_read_u64(unconstify(pg_atomic_uint64 *, &shared->snapshot_bytes)) < SMALL_SNAPSHOT;
+}
+
+uint64
+iqdb_pg_log_limit(const IqdbPgShared *shared)
+{
+	uint64		bytes = pg_atomic_read_u64(unconstify(pg_atomic_uint64 *, &shared->snapshot_bytes));
+	uint64		limit = bytes < SMALL_SNAPSHOT ? bytes : LOG_LIMIT_FACTOR * bytes;
+
+	return Min((uint64) iqdb_snapshot_wal_size * 1024, Max(limit, IQDB_PG_LOG_FLUSH_AT / 2));
 }
 
 /* Starts a segment at the applied position. IQDB_PG_LOCK_APPLY is held. */
@@ -150,8 +170,9 @@ write_chunk(IqdbPgArena *arena, const Chunk *chunk, bool sync)
 	if (status == IQDB_OK)
 	{
 		pg_atomic_write_u32(&shared->log_unsynced, sync ? 0 : 1);
-		if (chunk->offset + chunk->length > (uint64) iqdb_snapshot_wal_size * 1024)
-			pg_atomic_write_u32(&shared->snapshot_wanted, 1);
+		if (chunk->offset + chunk->length > iqdb_pg_log_limit(shared) &&
+			pg_atomic_exchange_u32(&shared->snapshot_wanted, 1) == 0)
+			iqdb_pg_worker_wake();
 		return;
 	}
 	pg_atomic_write_u32(&shared->log_state, IQDB_PG_LOG_BROKEN);

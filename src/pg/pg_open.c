@@ -25,6 +25,10 @@
 #define BATCH_BYTES (8 * 1024 * 1024)
 #define BATCH_ENTRIES 1024
 
+/* Pages of the journal that other servers may count on however few rows there are; and what a page holds at least. */
+#define KEEP_PAGES_MIN 16
+#define KEEP_ENTRIES_PER_PAGE 256
+
 /* So many attempts make way for every interrupt. */
 #define YIELDS_MAX 5
 
@@ -690,6 +694,23 @@ apply_appended(void *arg, const IqdbPgAppend *what)
 	unlock_apply(arena);
 }
 
+/*
+ * Own files need the journal from the older snapshot on. Other servers may be behind, too; but whoever has missed more entries
+ * than two for each row does as well to read the table, which costs a fetch for each row, as following does for each entry.
+ * So the journal of a small index that changes much stays small.
+ */
+static IqdbPgKeep
+what_to_keep(const IqdbPgArena *arena)
+{
+	uint64		entries = 2 * iqdb_index_live_count(&arena->index);
+	IqdbPgKeep	keep;
+
+	keep.from = arena->shared->permanent ? pg_atomic_read_u64(&arena->shared->snapshot_older) :
+		pg_atomic_read_u64(&arena->shared->applied_number);
+	keep.pages = (uint32) Max(KEEP_PAGES_MIN, Min(entries / KEEP_ENTRIES_PER_PAGE, UINT32_MAX));
+	return keep;
+}
+
 /* Temporary indexes have no journal. */
 static void
 write_private(IqdbPgArena *arena, IqdbPgChange *changes, int count, IqdbError *error)
@@ -709,7 +730,7 @@ iqdb_pg_write(Relation index, IqdbPgArena *arena, IqdbPgChange *changes, int cou
 	IqdbPgEntry single;
 	IqdbPgEntry *entries = count == 1 ? &single : palloc(count * sizeof(IqdbPgEntry));
 	BlockNumber hint = InvalidBlockNumber;
-	uint64		keep_from = 0;
+	IqdbPgKeep	keep = {0, UINT32_MAX};
 
 	error->code = IQDB_OK;
 	for (int i = 0; i < count; i++)
@@ -727,10 +748,9 @@ iqdb_pg_write(Relation index, IqdbPgArena *arena, IqdbPgChange *changes, int cou
 		if (arena != NULL)
 		{
 			hint = (BlockNumber) pg_atomic_read_u64(&arena->shared->applied_block);
-			keep_from = arena->shared->permanent ? pg_atomic_read_u64(&arena->shared->snapshot_older) :
-				pg_atomic_read_u64(&arena->shared->applied_number);
+			keep = what_to_keep(arena);
 		}
-		iqdb_pg_journal_append(index, entries, count, hint, keep_from, arena != NULL ? apply_appended : NULL, &state);
+		iqdb_pg_journal_append(index, entries, count, hint, &keep, arena != NULL ? apply_appended : NULL, &state);
 	}
 	if (count > 1)
 		pfree(entries);

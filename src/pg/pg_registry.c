@@ -47,6 +47,7 @@ iqdb_pg_registry(void)
 		memset(shared, 0, sizeof(*shared));
 		shared->tranche = iqdb_pg_new_tranche(TRANCHE_NAME);
 		pg_atomic_init_u32(&shared->worker_pid, 0);
+		shared->worker_latch = NULL;
 		pg_atomic_init_u64(&shared->worker_tried, 0);
 		for (int i = 0; i < IQDB_PG_NO_ROOM_ENTRIES; i++)
 		{

@@ -43,6 +43,7 @@ typedef struct IqdbPgRegistry
 	uint64		token;			/* random, never 0 */
 	int			tranche;		/* of every LWLock in every arena */
 	pg_atomic_uint32 worker_pid;	/* of the keeper, 0 = none runs */
+	struct Latch *volatile worker_latch;	/* of the process that is or was the keeper; NULL: there was none */
 	pg_atomic_uint64 worker_tried;	/* when a backend last tried to start it, microseconds */
 	struct
 	{

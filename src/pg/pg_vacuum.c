@@ -198,7 +198,7 @@ iqdb_am_bulkdelete(IndexVacuumInfo *info, IndexBulkDeleteResult *stats, IndexBul
 	return stats;
 }
 
-/* Where no keeper runs, VACUUM writes the snapshot that is due. */
+/* Where no keeper runs, VACUUM writes the snapshot that is due; and a small one at any rate. */
 static void
 snapshot_if_due(Relation index, IqdbPgArena *arena)
 {
@@ -207,7 +207,8 @@ snapshot_if_due(Relation index, IqdbPgArena *arena)
 	IqdbStatus	status;
 
 	shared->compression = iqdb_pg_compression(index, &shared->compression_level);
-	if (!shared->permanent || RecoveryInProgress() || iqdb_pg_worker_runs() ||
+	if (!shared->permanent || RecoveryInProgress() ||
+		(iqdb_pg_worker_runs() && !iqdb_pg_snapshot_is_small(shared)) ||
 		pg_atomic_read_u32(&shared->snapshot_wanted) == 0)
 		return;
 	if (!iqdb_pg_lock(shared->database, shared->relation_number, IQDB_PG_LOCK_SNAPSHOT, false))

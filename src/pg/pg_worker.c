@@ -71,6 +71,14 @@ iqdb_pg_worker_wanted(void)
 		ereport(DEBUG1, (errmsg_internal("iqdb: no background worker slot is free for the keeper")));
 }
 
+void
+iqdb_pg_worker_wake(void)
+{
+	/* latches are never freed: one that is another process's by now only makes that look round once more */
+	if (iqdb_pg_registry()->worker_latch != NULL)
+		SetLatch(iqdb_pg_registry()->worker_latch);
+}
+
 /* ---- its work ---------------------------------------------------------------------------------------------------- */
 
 static void
@@ -236,6 +244,7 @@ iqdb_keeper_main(Datum arg)
 	BackgroundWorkerUnblockSignals();
 	if (!pg_atomic_compare_exchange_u32(&iqdb_pg_registry()->worker_pid, &nobody, (uint32) MyProcPid))
 		return;
+	iqdb_pg_registry()->worker_latch = MyLatch;
 	before_shmem_exit(say_goodbye, (Datum) 0);
 	/* waiting for a lock needs them; the server sets them up for processes with a database only */
 	RegisterTimeout(DEADLOCK_TIMEOUT, CheckDeadLockAlert);

@@ -28,4 +28,7 @@ extern bool iqdb_pg_start_process(const char *name, const char *function, Datum 
 extern PGDLLEXPORT void iqdb_keeper_main(Datum arg);
 extern PGDLLEXPORT void iqdb_sweeper_main(Datum arg);
 
+/* Something is to be done that should not wait for the keeper's next round. */
+extern void iqdb_pg_worker_wake(void);
+
 #endif

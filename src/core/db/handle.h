@@ -102,7 +102,7 @@ IqdbStatus iqdb_upsert(Iqdb *db, IqdbId id, const float *vector, size_t dim, con
 /* *deleted_out (may be NULL): was it there? Absent is no error. Errors: NO_SPACE, IO, STATE. */
 IqdbStatus iqdb_delete(Iqdb *db, IqdbId id, bool *deleted_out, IqdbError *err) IQDB_MUST_CHECK;
 
-/* Retrains, repairs, gives back what removed rows left behind; beside searches, before the next write. */
+/* Retrains, repairs, and makes what removed rows left behind usable again; beside searches, before the next write. */
 IqdbStatus iqdb_optimize(Iqdb *db, IqdbError *err) IQDB_MUST_CHECK;
 
 /* Folds the log into a new snapshot, if there is anything new. No-op in memory. Searches go on, writes wait. */
