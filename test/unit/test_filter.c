@@ -1,5 +1,5 @@
 /*
- * test_filter.c - filters and selectivity.
+ * test_filter.c - filters.
  *
  * Filters are checked twice: by the cases that define their meaning, and against a model, a recursive evaluator over
  * plain arrays that shares no code with the engine's.
@@ -20,7 +20,6 @@
 #include "core/base/rng.h"
 #include "core/meta/filter.h"
 #include "core/meta/metadata.h"
-#include "core/meta/selectivity.h"
 #include "meta_samples.h"
 
 #define SEED UINT64_C(7081996)
@@ -515,35 +514,6 @@ model_holds(const Model *model, int number, const ModelRow *row)
 	return node->op == IQDB_FILTER_AND;
 }
 
-static double
-model_share(const Model *model, int number)
-{
-	const ModelNode *node = &model->nodes[number];
-	double           share = 1.0;
-
-	switch (node->op)
-	{
-		case IQDB_FILTER_EQ:
-			return 0.1;
-		case IQDB_FILTER_NEQ:
-			return 0.9;
-		case IQDB_FILTER_IN:
-			return fmin(1.0, 0.1 * node->value_count);
-		case IQDB_FILTER_NOT:
-			return 1.0 - model_share(model, node->children[0]);
-		case IQDB_FILTER_AND:
-			for (int i = 0; i < node->child_count; i++)
-				share *= model_share(model, node->children[i]);
-			return share;
-		case IQDB_FILTER_OR:
-			for (int i = 0; i < node->child_count; i++)
-				share *= 1.0 - model_share(model, node->children[i]);
-			return 1.0 - share;
-		default:
-			return 1.0 / 3.0;
-	}
-}
-
 #define MODEL_TREES 3000
 #define MODEL_ROWS 40
 
@@ -564,7 +534,6 @@ random_filters_agree_with_the_model(void **state)
 		int               root = random_tree(&model, &rng, 6);
 		IqdbFilterBuilder builder;
 		IqdbFilter       *filter;
-		double            share;
 
 		iqdb_filter_builder_init(&builder, libc);
 		filter = finish_filter(&builder, build_tree(&model, root, &builder));
@@ -577,9 +546,6 @@ random_filters_agree_with_the_model(void **state)
 			assert_int_equal(iqdb_filter_matches(filter, rows[r].encoded.bytes, rows[r].encoded.length), expected);
 			matched += expected;
 		}
-		share = iqdb_filter_selectivity(filter);
-		assert_true(share >= 0.0 && share <= 1.0);
-		assert_true(fabs(share - model_share(&model, root)) < 1e-9);
 		iqdb_filter_free(libc, filter);
 	}
 	/* the domains are chosen so that neither truth is rare */
@@ -1024,84 +990,6 @@ every_refused_allocation_of_a_filter_is_clean(void **state)
 	assert_true(granted >= 4);
 }
 
-/* ---- planning ---- */
-
-static double
-share_of(IqdbFilterBuilder *builder, IqdbCondition root)
-{
-	IqdbFilter *filter = finish_filter(builder, root);
-	double      share = iqdb_filter_selectivity(filter);
-
-	iqdb_filter_free(libc, filter);
-	return share;
-}
-
-static void
-selectivity_follows_the_shape(void **state)
-{
-	IqdbValue         value = iqdb_value_int(1);
-	IqdbValue         values[20];
-	IqdbFilterBuilder b;
-	IqdbCondition     pair[2];
-
-	(void) state;
-	iqdb_filter_builder_init(&b, libc);
-	for (int i = 0; i < 20; i++)
-		values[i] = iqdb_value_int(i);
-	assert_true(share_of(&b, age_is(&b, 1)) == 0.1);
-	assert_true(share_of(&b, iqdb_filter_neq(&b, "k", 1, &value)) == 0.9);
-	assert_true(share_of(&b, iqdb_filter_gte(&b, "k", 1, &value)) == 1.0 / 3.0);
-	assert_true(share_of(&b, iqdb_filter_in(&b, "k", 1, values, 0)) == 0.0);
-	assert_true(fabs(share_of(&b, iqdb_filter_in(&b, "k", 1, values, 3)) - 0.3) < 1e-12);
-	assert_true(share_of(&b, iqdb_filter_in(&b, "k", 1, values, 20)) == 1.0);
-	assert_true(share_of(&b, iqdb_filter_and(&b, NULL, 0)) == 1.0);
-	assert_true(share_of(&b, iqdb_filter_or(&b, NULL, 0)) == 0.0);
-	assert_true(share_of(&b, iqdb_filter_not(&b, age_is(&b, 1))) == 0.9);
-	pair[0] = age_is(&b, 1);
-	pair[1] = age_is(&b, 2);
-	assert_true(fabs(share_of(&b, iqdb_filter_and(&b, pair, 2)) - 0.01) < 1e-12);
-	pair[0] = age_is(&b, 1);
-	pair[1] = age_is(&b, 2);
-	assert_true(fabs(share_of(&b, iqdb_filter_or(&b, pair, 2)) - 0.19) < 1e-12);
-}
-
-static void
-counted_selectivity_is_a_probability(void **state)
-{
-	IqdbFilterBuilder builder;
-	IqdbFilter       *filter;
-
-	(void) state;
-	iqdb_filter_builder_init(&builder, libc);
-	filter = finish_filter(&builder, age_is(&builder, 1));
-	assert_true(iqdb_filter_selectivity_counted(filter, 1, 4) == 0.25);
-	assert_true(iqdb_filter_selectivity_counted(filter, 9, 4) == 1.0);
-	assert_true(iqdb_filter_selectivity_counted(filter, 0, 4) == 0.0);
-	assert_true(iqdb_filter_selectivity_counted(filter, 0, 0) == 0.1);
-	iqdb_filter_free(libc, filter);
-}
-
-static void
-narrow_prefilters_broad_postfilters(void **state)
-{
-	(void) state;
-	assert_int_equal(iqdb_filter_strategy(0.1, IQDB_FILTER_THRESHOLD_DEFAULT), IQDB_FILTER_FIRST);
-	assert_int_equal(iqdb_filter_strategy(0.5, IQDB_FILTER_THRESHOLD_DEFAULT), IQDB_FILTER_FIRST);
-	assert_int_equal(iqdb_filter_strategy(0.51, IQDB_FILTER_THRESHOLD_DEFAULT), IQDB_FILTER_AFTER);
-}
-
-static void
-threshold_is_clamped(void **state)
-{
-	(void) state;
-	assert_int_equal(iqdb_filter_strategy(1.0, 7.0), IQDB_FILTER_FIRST);
-	assert_int_equal(iqdb_filter_strategy(0.0, -7.0), IQDB_FILTER_FIRST);
-	assert_int_equal(iqdb_filter_strategy(0.001, -7.0), IQDB_FILTER_AFTER);
-	assert_int_equal(iqdb_filter_strategy(0.4, NAN), IQDB_FILTER_FIRST);
-	assert_int_equal(iqdb_filter_strategy(0.6, NAN), IQDB_FILTER_AFTER);
-	assert_int_equal(iqdb_filter_strategy(NAN, 1.0), IQDB_FILTER_AFTER);
-}
-
 int
 main(void)
 {
@@ -1129,10 +1017,6 @@ main(void)
 		cmocka_unit_test(misuse_of_the_builder_is_reported_at_the_end),
 		cmocka_unit_test(equal_filters_have_equal_hashes_and_nan_equals_nothing),
 		cmocka_unit_test(every_refused_allocation_of_a_filter_is_clean),
-		cmocka_unit_test(selectivity_follows_the_shape),
-		cmocka_unit_test(counted_selectivity_is_a_probability),
-		cmocka_unit_test(narrow_prefilters_broad_postfilters),
-		cmocka_unit_test(threshold_is_clamped),
 	};
 
 	print_message("seed %llu\n", (unsigned long long) SEED);

@@ -373,7 +373,6 @@ metadata_round_trips_every_kind_and_non_finite_floats(void **state)
 		put(&builder, key, values[i]);
 	}
 	map = finish(&builder);
-	assert_true(iqdb_metadata_equal(map.bytes, map.length, map.bytes, map.length));
 	for (size_t i = 0; i < sizeof(values) / sizeof(values[0]); i++)
 	{
 		key[0] = (char) ('a' + i);
@@ -385,7 +384,6 @@ metadata_round_trips_every_kind_and_non_finite_floats(void **state)
 	put(&builder, "nan", iqdb_value_float(NAN));
 	map = finish(&builder);
 	assert_true(lookup(map, "nan", &value) && value.kind == IQDB_VALUE_FLOAT && isnan(value.as.real));
-	assert_false(iqdb_metadata_equal(map.bytes, map.length, map.bytes, map.length));
 	release(map);
 	iqdb_metadata_builder_free(&builder);
 }

@@ -62,30 +62,11 @@ iqdb_store_f32(unsigned char *p, float v)
 	iqdb_store_u32(p, bits);
 }
 
-static inline void
-iqdb_store_f64(unsigned char *p, double v)
-{
-	uint64_t bits;
-
-	memcpy(&bits, &v, sizeof(bits));
-	iqdb_store_u64(p, bits);
-}
-
 static inline float
 iqdb_load_f32(const unsigned char *p)
 {
 	uint32_t bits = iqdb_load_u32(p);
 	float    v;
-
-	memcpy(&v, &bits, sizeof(v));
-	return v;
-}
-
-static inline double
-iqdb_load_f64(const unsigned char *p)
-{
-	uint64_t bits = iqdb_load_u64(p);
-	double   v;
 
 	memcpy(&v, &bits, sizeof(v));
 	return v;

@@ -33,15 +33,6 @@ iqdbi_bytes_extend(IqdbiBytes *bytes, size_t size, unsigned char **at_out)
 	return IQDB_OK;
 }
 
-void
-iqdbi_bytes_free(IqdbiBytes *bytes)
-{
-	iqdb_free(bytes->allocator, bytes->data, bytes->allocated);
-	bytes->data = NULL;
-	bytes->length = 0;
-	bytes->allocated = 0;
-}
-
 void *
 iqdbi_array_room(const IqdbAllocator *allocator, void *items, size_t count, size_t *allocated, size_t size)
 {

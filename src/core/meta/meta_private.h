@@ -92,7 +92,6 @@ typedef struct IqdbiBytes
 
 /* Appends `size` bytes of unset content, *at_out is where they start. IQDB_ERR_NOMEM: nothing has changed. */
 IqdbStatus iqdbi_bytes_extend(IqdbiBytes *bytes, size_t size, unsigned char **at_out) IQDB_MUST_CHECK;
-void iqdbi_bytes_free(IqdbiBytes *bytes);
 
 /* ---- arrays ---- */
 

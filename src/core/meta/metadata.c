@@ -154,25 +154,6 @@ iqdb_metadata_lookup(const unsigned char *bytes, size_t length, const char *key,
 	return false;
 }
 
-bool
-iqdb_metadata_equal(const unsigned char *a, size_t a_length, const unsigned char *b, size_t b_length)
-{
-	IqdbMetadataCursor a_cursor = iqdb_metadata_first(a, a_length);
-	IqdbMetadataCursor b_cursor = iqdb_metadata_first(b, b_length);
-	IqdbMetadataEntry  a_entry;
-	IqdbMetadataEntry  b_entry;
-
-	if (a_cursor.left != b_cursor.left)
-		return false;
-	while (iqdb_metadata_next(&a_cursor, &a_entry) && iqdb_metadata_next(&b_cursor, &b_entry))
-	{
-		if (compare_keys(a_entry.key, a_entry.key_length, b_entry.key, b_entry.key_length) != 0 ||
-			!iqdb_value_equal(&a_entry.value, &b_entry.value))
-			return false;
-	}
-	return true;
-}
-
 /* ---- building ---- */
 
 void

@@ -55,9 +55,6 @@ typedef struct IqdbMetadataCursor
 IqdbMetadataCursor iqdb_metadata_first(const unsigned char *bytes, size_t length);
 bool iqdb_metadata_next(IqdbMetadataCursor *cursor, IqdbMetadataEntry *entry_out);
 
-/* Same keys with equal values; a NaN therefore makes a map unequal to itself. */
-bool iqdb_metadata_equal(const unsigned char *a, size_t a_length, const unsigned char *b, size_t b_length);
-
 /* ---- building ---- */
 
 /* Copies what it is given. Zero after init is all there is to it; nothing is allocated before the first put. */
