@@ -27,12 +27,21 @@
 
 /* ---- numbers ----------------------------------------------------------------------------------------------------- */
 
+/* How far the journal goes, and how far back. Not known while somebody holds its pages. */
+typedef struct JournalLook
+{
+	bool		known;
+	uint64		oldest;
+	uint64		end;
+} JournalLook;
+
 /*
  * What a query would meet. "closed": it would open the index; "recovering": somebody is at it; "building": its rows are
- * there, and looked at one by one until links or lists are made.
+ * there, and looked at one by one until links or lists are made; "busy": somebody holds the journal, and queries wait for
+ * that. This function waits for nobody, because it is what one looks at then.
  */
 static const char *
-state_name(Relation index, IqdbPgArena *arena)
+state_name(Relation index, const IqdbPgArena *arena, const JournalLook *journal)
 {
 	uint32		number = iqdb_pg_file_number(iqdb_pg_rel_file(index));
 
@@ -41,7 +50,9 @@ state_name(Relation index, IqdbPgArena *arena)
 			"recovering" : "closed";
 	if (pg_atomic_read_u32(&arena->shared->full) != 0)
 		return "full";
-	if (iqdb_pg_is_behind(index, arena))
+	if (!journal->known)
+		return "busy";
+	if (!arena->is_private && journal->end > pg_atomic_read_u64(&arena->shared->applied_number))
 		return "behind";
 	return pg_atomic_read_u32(&arena->shared->unbuilt) != 0 ? "building" : "ready";
 }
@@ -76,13 +87,13 @@ put_text(StatsRow *row, bool known, const char *text)
 
 /* engine, metric, dimensions, quantization, state */
 static void
-put_kind(StatsRow *row, Relation index, IqdbPgArena *arena, const IqdbIndexOptions *options)
+put_kind(StatsRow *row, Relation index, const IqdbPgArena *arena, const IqdbIndexOptions *options, const JournalLook *journal)
 {
 	put_text(row, true, iqdb_engine_get(options->engine)->name);
 	put_text(row, true, iqdb_metric_name((IqdbMetric) options->metric));
 	put(row, true, Int32GetDatum((int32) options->dimension));
 	put_text(row, true, iqdb_quantization_name(options->quantization));
-	put_text(row, true, state_name(index, arena));
+	put_text(row, true, state_name(index, arena, journal));
 }
 
 /* rows, deleted, known, unlinked, memory, memory_file, vectors_on_disk */
@@ -102,23 +113,18 @@ put_contents(StatsRow *row, const IqdbPgArena *arena, const IqdbIndexStats *stat
 
 /* disk, log_bytes, journal_entries, journal_kept, journal_lag, snapshot_time, snapshot_bytes */
 static void
-put_files(StatsRow *row, Relation index, IqdbPgArena *arena, const IqdbPgMeta *meta)
+put_files(StatsRow *row, const IqdbPgArena *arena, const IqdbPgGeneration *generation, const JournalLook *journal)
 {
 	IqdbPgShared *shared = arena != NULL ? arena->shared : NULL;
 	uint64		snapshot_time = shared != NULL ? pg_atomic_read_u64(&shared->snapshot_time) : 0;
-	uint64		end = 0;
-	uint64		oldest;
-	uint32		pages;
+	uint64		applied = shared != NULL ? pg_atomic_read_u64(&shared->applied_number) : 0;
 
-	iqdb_pg_journal_extent(index, &oldest, &pages);
-	if (index->rd_rel->relpersistence != RELPERSISTENCE_TEMP)
-		end = iqdb_pg_journal_end(index, meta->tail_hint);
-	put_number(row, true, iqdb_pg_files_size(MyDatabaseId, &meta->generation));
+	put_number(row, true, iqdb_pg_files_size(MyDatabaseId, generation));
 	put_number(row, shared != NULL, shared != NULL ? shared->log_tail + shared->log_fill : 0);
-	put_number(row, true, end);
-	put_number(row, true, end - Min(end, oldest));
-	put_number(row, shared != NULL && !arena->is_private,
-			   shared != NULL ? end - pg_atomic_read_u64(&shared->applied_number) : 0);
+	put_number(row, journal->known, journal->end);
+	put_number(row, journal->known, journal->end - Min(journal->end, journal->oldest));
+	/* applied may have gone beyond the end that was seen before */
+	put_number(row, journal->known && shared != NULL && !arena->is_private, journal->end - Min(journal->end, applied));
 	/* 1: loaded from a file of which only this is known */
 	put(row, snapshot_time > 1, TimestampTzGetDatum((TimestampTz) snapshot_time));
 	put_number(row, shared != NULL,
@@ -164,21 +170,23 @@ iqdb_sql_index_stats(PG_FUNCTION_ARGS)
 	IqdbIndexOptions options = arena != NULL ? arena->index.store.header->options : iqdb_pg_index_options(index);
 	IqdbIndexStats stats = {0};
 	StatsRow	row = {.count = 0};
-	IqdbPgMeta	meta;
+	JournalLook journal = {.known = true};
+	IqdbPgGeneration generation;
 	TupleDesc	tupdesc;
 
 	if (get_call_result_type(fcinfo, NULL, &tupdesc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
-	iqdb_pg_journal_meta(index, &meta);
+	(void) iqdb_pg_journal_generation(index, &generation);
+	if (index->rd_rel->relpersistence != RELPERSISTENCE_TEMP)
+		journal.known = iqdb_pg_journal_glance(index, &journal.oldest, &journal.end);
 	if (arena != NULL)
 		iqdb_index_stats(&arena->index, &stats);
-	put_kind(&row, index, arena, &options);
+	put_kind(&row, index, arena, &options, &journal);
 	put_contents(&row, arena, &stats);
-	put_files(&row, index, arena, &meta);
+	put_files(&row, arena, &generation, &journal);
 	put_graph(&row, arena != NULL && options.engine == IQDB_ENGINE_HNSW, &stats.engine);
 	put_lists(&row, arena != NULL && options.engine == IQDB_ENGINE_IVF, &stats.engine);
-	put_text(&row, true, psprintf("%016llx%016llx", (unsigned long long) meta.generation.high,
-								  (unsigned long long) meta.generation.low));
+	put_text(&row, true, psprintf("%016llx%016llx", (unsigned long long) generation.high, (unsigned long long) generation.low));
 	index_close(index, AccessShareLock);
 	if (row.count != tupdesc->natts)
 		elog(ERROR, "iqdb_index_stats has %d columns, not %d", row.count, tupdesc->natts);
@@ -207,10 +215,10 @@ iqdb_sql_index_size(PG_FUNCTION_ARGS)
 	uint64		bytes = (uint64) RelationGetNumberOfBlocks(index) * BLCKSZ;
 	IqdbError	error = {0};
 	IqdbPgArena *arena = iqdb_pg_open(index, NULL, IQDB_PG_OPEN_IF_READY, &error);
-	IqdbPgMeta	meta;
+	IqdbPgGeneration generation;
 
-	iqdb_pg_journal_meta(index, &meta);
-	bytes += iqdb_pg_files_size(MyDatabaseId, &meta.generation);
+	(void) iqdb_pg_journal_generation(index, &generation);
+	bytes += iqdb_pg_files_size(MyDatabaseId, &generation);
 	if (arena != NULL)
 		bytes += iqdb_arena_paged_bytes(&arena->arena);
 	index_close(index, AccessShareLock);

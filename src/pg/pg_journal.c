@@ -649,3 +649,80 @@ iqdb_pg_journal_extent(Relation index, uint64 *oldest_out, uint32 *pages_out)
 	*pages_out = meta.page_count;
 	UnlockReleaseBuffer(buffer);
 }
+
+/* ---- a look that never waits ---- */
+
+#define GLANCES 10
+#define GLANCE_PAUSE 10000L
+
+/* Pins and locks a page if nobody else has it locked; else InvalidBuffer. The server has no conditional lock that is shared. */
+static Buffer
+try_lock_page(Relation index, BlockNumber block)
+{
+	Buffer		buffer = ReadBuffer(index, block);
+
+	if (ConditionalLockBuffer(buffer))
+		return buffer;
+	ReleaseBuffer(buffer);
+	return InvalidBuffer;
+}
+
+/* Reads the special area of a journal page and how many entries it has; false if somebody has the page. */
+static bool
+try_read_page(Relation index, BlockNumber block, JournalSpecial *special_out, int *count_out)
+{
+	Buffer		buffer = try_lock_page(index, block);
+	bool		valid;
+
+	if (!BufferIsValid(buffer))
+		return false;
+	valid = page_valid(BufferGetPage(buffer));
+	if (valid)
+	{
+		*special_out = *special(BufferGetPage(buffer));
+		*count_out = page_count(BufferGetPage(buffer));
+	}
+	UnlockReleaseBuffer(buffer);
+	if (!valid)
+		fail_damaged(index, block);
+	return true;
+}
+
+static bool
+try_glance(Relation index, uint64 *oldest_out, uint64 *end_out)
+{
+	Buffer		buffer = try_lock_page(index, META_BLOCK);
+	JournalSpecial page;
+	IqdbPgMeta	meta;
+	int			count;
+
+	if (!BufferIsValid(buffer))
+		return false;
+	meta = *page_meta(BufferGetPage(buffer));
+	UnlockReleaseBuffer(buffer);
+	if (!try_read_page(index, meta.oldest_block, &page, &count))
+		return false;
+	*oldest_out = page.first;
+	page.next = meta.tail_hint;
+	do
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (!try_read_page(index, page.next, &page, &count))
+			return false;
+	} while (page.next != InvalidBlockNumber);
+	*end_out = page.first + count;
+	return true;
+}
+
+bool
+iqdb_pg_journal_glance(Relation index, uint64 *oldest_out, uint64 *end_out)
+{
+	for (int i = 0; i < GLANCES; i++)
+	{
+		if (try_glance(index, oldest_out, end_out))
+			return true;
+		CHECK_FOR_INTERRUPTS();
+		pg_usleep(GLANCE_PAUSE);
+	}
+	return false;
+}

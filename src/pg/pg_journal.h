@@ -158,6 +158,12 @@ extern IqdbPgRead iqdb_pg_journal_read(Relation index, IqdbPgPosition *position,
 /* Is the position one of this history? Compares its hash with the page's. */
 extern IqdbPgRead iqdb_pg_journal_verify(Relation index, const IqdbPgPosition *position);
 
+/*
+ * Oldest entry number still readable, and number of entries ever written, for somebody who only wants to look: false if another
+ * process holds one of the pages for a tenth of a second, as one that is stopped would.
+ */
+extern bool iqdb_pg_journal_glance(Relation index, uint64 *oldest_out, uint64 *end_out);
+
 /* Oldest entry number still readable, and pages in the queue. */
 extern void iqdb_pg_journal_extent(Relation index, uint64 *oldest_out, uint32 *pages_out);
 

@@ -284,6 +284,17 @@ SQL
 	same($node, $table, "$method: and after a crash");
 }
 
+# A process is stopped in the middle of a change: others that change the index wait, but who looks does not.
+$node->safe_psql('postgres', "CREATE TABLE held (id int, v iqvector(4)); INSERT INTO held VALUES (1, '[1,2,3,4]');"
+	  . "CREATE INDEX held_v ON held USING iqdb_hnsw (v iqvector_l2_ops)");
+my $stopped = background($node, 'entry-put:sleep', "INSERT INTO held VALUES (2, '[2,2,2,2]')");
+wait_for_point($node, 'entry-put');
+is(one($node, "SELECT state, rows, journal_entries IS NULL, iqdb_index_size('held_v') > 0 FROM iqdb_index_stats('held_v')"), 'busy|2|t|t',
+	'beside a process that is stopped with the journal in its hands');
+let_go($node, 'entry-put');
+is(finish($stopped), '', 'and it goes on');
+is(one($node, "SELECT state, rows, journal_lag FROM iqdb_index_stats('held_v')"), 'ready|2|0', 'as after any change');
+
 # VACUUM of many tables looks through the folders of own files once, not after each index.
 $node->safe_psql('postgres', "CREATE TABLE parts (id int, v iqvector(4)) PARTITION BY HASH (id);"
 	  . join('', map { "CREATE TABLE parts_$_ PARTITION OF parts FOR VALUES WITH (MODULUS 10, REMAINDER $_);" } 0 .. 9)

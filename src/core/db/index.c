@@ -315,13 +315,12 @@ iqdb_index_stats(const IqdbIndex *index, IqdbIndexStats *stats_out)
 	const IqdbStoreHeader *header = store->header;
 
 	memset(stats_out, 0, sizeof(*stats_out));
-	iqdb_store_lock(store, IQDB_LOCK_ROWS, false);
+	/* without ROWS, whose holder may be stopped: the numbers may be of slightly different moments */
 	stats_out->options = header->options;
 	stats_out->live = atomic_load_explicit(&header->live_count, memory_order_relaxed);
-	stats_out->known = header->known_count;
-	stats_out->dead = header->dead_count;
-	stats_out->free = header->free_count;
-	iqdb_store_unlock(store, IQDB_LOCK_ROWS, false);
+	stats_out->known = __atomic_load_n(&header->known_count, __ATOMIC_RELAXED);
+	stats_out->dead = __atomic_load_n(&header->dead_count, __ATOMIC_RELAXED);
+	stats_out->free = __atomic_load_n(&header->free_count, __ATOMIC_RELAXED);
 	stats_out->memory = __atomic_load_n(&iqdb_arena_header(index->arena)->committed, __ATOMIC_RELAXED);
 	stats_out->vector_file = iqdb_arena_paged_bytes(index->arena);
 	stats_out->changes = __atomic_load_n(&header->changes, __ATOMIC_ACQUIRE);
