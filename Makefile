@@ -52,6 +52,8 @@ VARIANT_CC_asan      = $(CC)
 VARIANT_CFLAGS_asan  = -O1 -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all
 VARIANT_CC_tsan      = $(CC)
 VARIANT_CFLAGS_tsan  = -O1 -fno-omit-frame-pointer -fsanitize=thread
+VARIANT_CC_steps     = $(CC)
+VARIANT_CFLAGS_steps = -fsanitize-coverage=trace-pc
 VARIANT_CC_fuzz      = clang
 VARIANT_CFLAGS_fuzz  = -O1 -fno-omit-frame-pointer -fsanitize=fuzzer-no-link,address,undefined \
                        -fno-sanitize-recover=all
@@ -65,6 +67,7 @@ CORE_OBJECTS    = $(CORE_SOURCES:src/%.c=$(V)/%.o)
 HARNESS_OBJECTS = $(HARNESS_SOURCES:%.c=$(V)/%.o)
 UNIT_PROGRAMS   = $(patsubst %.c,$(V)/%,$(sort $(wildcard test/unit/test_*.c)))
 FAULT_PROGRAMS  = $(patsubst %.c,$(V)/%,$(sort $(wildcard test/fault/test_*.c)))
+STEPS_PROGRAMS  = $(patsubst %.c,$(V)/%,$(sort $(wildcard test/steps/test_*.c)))
 CRASH_PROGRAMS  = $(patsubst %.c,$(V)/%,$(sort $(wildcard test/crash/test_*.c)))
 EXAMPLES        = $(patsubst %.c,$(V)/%,$(sort $(wildcard test/examples/*.c)))
 REPLAY_PROGRAMS = $(patsubst %.c,$(V)/%,$(sort $(wildcard test/fuzz/fuzz_*.c)))
@@ -75,12 +78,13 @@ FUZZ_PROGRAMS   = $(patsubst %.c,$(V)/%_live,$(sort $(wildcard test/fuzz/fuzz_*.
 # "make" alone must mean what PGXS means by it.
 all:
 
-.PHONY: torture-program libiqdb unit-programs fault-programs crash-programs examples replay-programs fuzz-programs bench-programs FORCE
+.PHONY: torture-program libiqdb unit-programs fault-programs crash-programs steps-programs examples replay-programs fuzz-programs bench-programs FORCE
 .SECONDARY:
 libiqdb: $(LIB)
 unit-programs: $(UNIT_PROGRAMS)
 fault-programs: $(FAULT_PROGRAMS)
 crash-programs: $(CRASH_PROGRAMS)
+steps-programs: $(STEPS_PROGRAMS)
 examples: $(EXAMPLES)
 replay-programs: $(REPLAY_PROGRAMS)
 fuzz-programs: $(FUZZ_PROGRAMS)
@@ -122,6 +126,10 @@ $(V)/test/fault/%: test/fault/%.c $(LIB) $(V)/libharness.a
 	@mkdir -p $(@D)
 	$(VCC) $(TEST_CFLAGS) -MMD -MP -MT $@ $< -o $@ $(V)/libharness.a $(LIB) -lcmocka $(TEST_LIBS)
 
+$(V)/test/steps/%: test/steps/%.c $(LIB) $(V)/libharness.a
+	@mkdir -p $(@D)
+	$(VCC) $(TEST_CFLAGS) -MMD -MP -MT $@ $< -o $@ $(V)/libharness.a $(LIB) -lcmocka $(TEST_LIBS)
+
 $(V)/test/crash/%: test/crash/%.c $(LIB) $(V)/libharness.a
 	@mkdir -p $(@D)
 	$(VCC) $(TEST_CFLAGS) -MMD -MP -MT $@ $< -o $@ $(V)/libharness.a $(LIB) -lcmocka $(TEST_LIBS)
@@ -153,11 +161,11 @@ $(V)/test/fuzz/%: test/fuzz/%.c test/fuzz/replay.c $(LIB) $(V)/libharness.a
 # Checks: the work is done by scripts, which call back for what is to be built.
 # ---------------------------------------------------------------------------------------------------------------------
 
-TOOL_GOALS = torture torture-program check check-server check-core check-pg unit lint demo fuzz format libiqdb unit-programs fault-programs crash-programs \
+TOOL_GOALS = torture torture-program check check-server check-core check-pg unit lint demo fuzz format libiqdb unit-programs fault-programs crash-programs steps-programs \
              examples replay-programs fuzz-programs bench-programs bench print-REGRESS print-CORE_CFLAGS print-CORE_SOURCES \
              print-FOLDERS
 
-CORE_SUITES = lint unit asan fault crash fuzz examples
+CORE_SUITES = lint unit asan fault crash steps fuzz examples
 PG_SUITES   = regress isolation tap torture
 SUITES     ?=
 TESTS      ?=

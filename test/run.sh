@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # run.sh - runs test suites, counts, prints a table. Called by "make check" and its relatives.
 #
-#   test/run.sh SUITE...      suites: lint unit asan fault crash fuzz examples regress isolation tap tsan
+#   test/run.sh SUITE...      suites: lint unit asan fault crash steps fuzz examples regress isolation tap tsan
 #                             torture torture=SECONDS (for each access method; METHOD and SEED choose)
 #                             fuzz-live=SECONDS (searches for new inputs with libFuzzer)
 #
@@ -27,7 +27,7 @@ PROGRAM_SECONDS=900
 export LC_ALL=C.UTF-8 CMOCKA_MESSAGE_OUTPUT=TAP
 unset MAKEFLAGS MAKELEVEL PGHOST PGPORT PGUSER PGDATABASE PGDATA PGOPTIONS PGSERVICE
 
-ALL_SUITES="lint unit asan fault crash fuzz examples regress isolation tap torture tsan"
+ALL_SUITES="lint unit asan fault crash steps fuzz examples regress isolation tap torture tsan"
 TABLE=()
 TOTAL_PASSED=0
 TOTAL_FAILED=0
@@ -162,6 +162,7 @@ suite_asan() { run_programs "$1" asan unit; }
 suite_tsan() { run_programs "$1" tsan unit; }
 suite_fault() { run_programs "$1" asan fault; }
 suite_crash() { run_programs "$1" plain crash; }
+suite_steps() { run_programs "$1" steps steps; }
 
 suite_lint() {
     local folder=$1 script name

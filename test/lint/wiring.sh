@@ -9,7 +9,7 @@ while read -r file; do
     case $file in
         test/run.sh | test/README.md | test/lib/* | test/demo/* | test/fixtures/* | test/harness/*.[ch]) ;;
         test/harness/README.md) ;;
-        test/unit/test_*.c | test/fault/test_*.c | test/crash/test_*.c) ;;
+        test/unit/test_*.c | test/fault/test_*.c | test/crash/test_*.c | test/steps/test_*.c) ;;
         test/unit/*.h | test/fault/*.h | test/crash/*.h) ;;
         test/examples/*.c) [ -e "${file%.c}.out" ] || complain "$file: has no expected output ${file%.c}.out" ;;
         test/examples/*.out) [ -e "${file%.out}.c" ] || complain "$file: belongs to no program" ;;

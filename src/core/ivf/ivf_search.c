@@ -26,12 +26,13 @@
 #define MET_PER_LATER 24u
 
 /*
- * Bytes of codes and vectors that one stretch under STRUCTURE reads; what a look at a row's state counts for, and at its
- * metadata by a filter.
+ * Bytes of codes and vectors that one stretch under STRUCTURE reads; what a look at a row's state counts for, one at its
+ * metadata by a filter, and ranking a row beside reading its vector.
  */
 #define STRETCH_BYTES ((size_t) 4 * 1024 * 1024)
 #define LOOK_BYTES 64u
 #define JUDGE_BYTES 512u
+#define RANK_BYTES 256u
 
 /* So many entries are sorted out while others are let in. */
 #define APART_MIN 16384u
@@ -251,7 +252,7 @@ rank_waiting(Probe *probe)
 							 cursor->top.count);
 		}
 	}
-	return breathe(probe, count * probe->ivf.stride * sizeof(float));
+	return breathe(probe, count * (RANK_BYTES + probe->ivf.stride * sizeof(float)));
 }
 
 /* To be ranked by its vector. */

@@ -1,0 +1,409 @@
+/*
+ * test_liveness.c - whatever an engine does, it lets others in, looks at cancel, and ends.
+ *
+ * The core is compiled so that each basic block it enters is counted: that is the measure of work, the same on every machine.
+ * Locks of the test note how many steps they are held; cancel comes at chosen steps.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "core/base/rng.h"
+#include "core/engine/store_write.h"
+#include "harness/memory_index.h"
+
+#define SEED UINT64_C(20261130)
+#define DIM 4
+#define MEMORY_MAX (UINT64_C(512) * 1024 * 1024)
+
+/* A step is some nanoseconds at most: this is far less than five milliseconds. */
+#define HOLD_STEPS UINT64_C(2000000)
+
+/* Between cancel and return: well under a tenth of a second. */
+#define CANCEL_STEPS UINT64_C(5000000)
+
+/* No operation on so few rows takes as many. */
+#define ENDLESS_STEPS UINT64_C(30000000000)
+
+/* ---- steps ---- */
+
+#define LOCKS 3
+
+static struct
+{
+	uint64_t    steps;
+	uint64_t    begun;           /* steps when the operation began */
+	uint64_t    cancel_at;       /* of it; UINT64_MAX = never */
+	const char *operation;
+	const void *cells[LOCKS];    /* STRUCTURE, ROWS, ENGINE */
+	uint64_t    held_from[LOCKS];
+	uint64_t    worst[LOCKS];
+	char        worst_in[LOCKS][40];
+} work;
+
+void __sanitizer_cov_trace_pc(void);
+
+__attribute__((no_sanitize_coverage)) void
+__sanitizer_cov_trace_pc(void)
+{
+	if (++work.steps - work.begun <= ENDLESS_STEPS)
+		return;
+	printf("# %s does not end\n", work.operation);
+	abort();
+}
+
+static void
+steps_init(void *arg, void *cell)
+{
+}
+
+static void
+steps_acquire(void *arg, void *cell, bool exclusive)
+{
+	for (int i = 0; i < LOCKS; i++)
+		work.held_from[i] = cell == work.cells[i] ? work.steps : work.held_from[i];
+}
+
+static void
+steps_release(void *arg, void *cell, bool exclusive)
+{
+	for (int i = 0; i < LOCKS; i++)
+	{
+		if (cell != work.cells[i] || work.steps - work.held_from[i] <= work.worst[i])
+			continue;
+		work.worst[i] = work.steps - work.held_from[i];
+		(void) snprintf(work.worst_in[i], sizeof(work.worst_in[i]), "%s", work.operation);
+	}
+}
+
+static bool
+steps_cancelled(void *arg)
+{
+	return work.steps - work.begun >= work.cancel_at;
+}
+
+static const IqdbLockOps steps_locks = {steps_init, steps_acquire, steps_release, NULL};
+
+/* ---- operations ---- */
+
+typedef struct World
+{
+	MemoryIndex      memory;
+	IqdbIndexOptions options;
+	uint64_t         rows;
+	float            query[DIM];
+} World;
+
+static IqdbStatus
+search(World *world, size_t expected, size_t most)
+{
+	IqdbSearchParams params = {.expected = expected};
+	IqdbHit          hits[64];
+	IqdbCursor      *cursor;
+	size_t           count = 1;
+	IqdbStatus       status = iqdb_cursor_open(&world->memory.index, world->query, DIM, &params, &cursor, NULL);
+
+	for (size_t seen = 0; status == IQDB_OK && count > 0 && seen < most; seen += count)
+		status = iqdb_cursor_next(cursor, hits, 64, &count, NULL);
+	if (cursor != NULL)
+		iqdb_cursor_close(cursor);
+	return status;
+}
+
+static IqdbStatus
+do_search(World *world)
+{
+	return search(world, 0, 64);
+}
+
+static IqdbStatus
+do_search_for_many(World *world)
+{
+	return search(world, 2000, 2000);
+}
+
+static IqdbStatus
+do_stream(World *world)
+{
+	return search(world, 0, SIZE_MAX);
+}
+
+static void
+ignore_finding(void *arg, const char *what)
+{
+	fail_msg("%s", what);
+}
+
+static IqdbStatus
+do_check(World *world)
+{
+	return iqdb_index_check(&world->memory.index, ignore_finding, NULL, NULL);
+}
+
+static IqdbStatus
+do_build(World *world)
+{
+	return iqdb_index_maintain(&world->memory.index, IQDB_MAINTAIN_BUILD, NULL);
+}
+
+static IqdbStatus
+do_vacuum(World *world)
+{
+	return iqdb_index_maintain(&world->memory.index, IQDB_MAINTAIN_VACUUM, NULL);
+}
+
+static IqdbStatus
+do_optimize(World *world)
+{
+	return iqdb_index_maintain(&world->memory.index, IQDB_MAINTAIN_OPTIMIZE, NULL);
+}
+
+static IqdbStatus
+do_link_pending(World *world)
+{
+	uint64_t linked;
+
+	return iqdb_index_link_pending(&world->memory.index, 0, &linked, NULL);
+}
+
+static IqdbStatus
+do_save(World *world)
+{
+	MemorySnapshot  snapshot;
+	IqdbSectionSink sink;
+	IqdbStatus      status;
+
+	memory_snapshot_init(&snapshot);
+	sink = memory_snapshot_sink(&snapshot);
+	status = iqdb_index_save(&world->memory.index, &sink, NULL);
+	memory_snapshot_free(&snapshot);
+	return status;
+}
+
+static IqdbStatus
+do_stats(World *world)
+{
+	IqdbIndexStats stats;
+
+	iqdb_index_stats(&world->memory.index, &stats);
+	return IQDB_OK;
+}
+
+static void
+put_rows(World *world, uint64_t first, uint64_t end, bool link)
+{
+	IqdbRng rng;
+
+	iqdb_rng_seed(&rng, SEED + first);
+	for (uint64_t id = first; id < end; id++)
+	{
+		float    vector[DIM];
+		uint32_t slot;
+
+		/* some rows are the same, many of them the same one */
+		for (int d = 0; d < DIM; d++)
+			vector[d] = id % 5 == 0 ? 1.0f : (float) (int) iqdb_rng_below(&rng, 1000);
+		iqdb_index_tidy(&world->memory.index);
+		assert_int_equal(iqdb_index_put(&world->memory.index, iqdb_id_u64(id), vector, DIM, NULL, 0, &slot, NULL), IQDB_OK);
+		if (link)
+			assert_int_equal(iqdb_index_link(&world->memory.index, slot, NULL), IQDB_OK);
+	}
+}
+
+static IqdbStatus
+do_put_and_link(World *world)
+{
+	put_rows(world, world->rows / 2, world->rows / 2 + 50, true);
+	return IQDB_OK;
+}
+
+static IqdbStatus
+do_remove(World *world)
+{
+	for (uint64_t id = 0; id < world->rows; id += 3)
+		iqdb_index_remove(&world->memory.index, iqdb_id_u64(id), NULL);
+	return IQDB_OK;
+}
+
+static void
+begin(const char *operation, uint64_t cancel_at)
+{
+	work.operation = operation;
+	work.begun = work.steps;
+	work.cancel_at = cancel_at;
+}
+
+/* Runs an operation to its end, and then some times with cancel in the middle of it. */
+static void
+run(World *world, const char *name, IqdbStatus (*operation)(World *), bool cancels, IqdbRng *rng)
+{
+	uint64_t   total;
+	IqdbStatus status;
+
+	/* first: what is cancelled leaves the work to the next */
+	for (int i = 0; cancels && i < 3; i++)
+	{
+		uint64_t late;
+
+		begin(name, i == 0 ? 0 : UINT64_C(1) << (10 + iqdb_rng_below(rng, 16)));
+		status = operation(world);
+		assert_true(status == IQDB_OK || status == IQDB_ERR_CANCELLED);
+		late = work.steps - work.begun;
+		late = late > work.cancel_at ? late - work.cancel_at : 0;
+		if (late > CANCEL_STEPS)
+			fail_msg("%s goes on for %llu steps after cancel", name, (unsigned long long) late);
+	}
+	begin(name, UINT64_MAX);
+	assert_int_equal(operation(world), IQDB_OK);
+	total = work.steps - work.begun;
+	(void) total;
+}
+
+static void
+world_open(World *world, const IqdbIndexOptions *options, uint64_t rows)
+{
+	memset(world, 0, sizeof(*world));
+	memset(&work, 0, sizeof(work));
+	world->options = *options;
+	world->rows = rows;
+	for (int d = 0; d < DIM; d++)
+		world->query[d] = 100.0f * (float) (d + 1);
+	begin("open", UINT64_MAX);
+	memory_index_create(&world->memory, options, &steps_locks, NULL, MEMORY_MAX);
+	world->memory.host.cancelled = steps_cancelled;
+	for (uint32_t i = 0; i < LOCKS; i++)
+		work.cells[i] = iqdb_arena_lock(&world->memory.arena, i);
+}
+
+static void
+live_through(const IqdbIndexOptions *options, uint64_t rows, uint64_t worst_out[LOCKS])
+{
+	World   world;
+	IqdbRng rng;
+
+	iqdb_rng_seed(&rng, SEED + rows);
+	world_open(&world, options, rows);
+	begin("put", UINT64_MAX);
+	put_rows(&world, 0, rows, false);
+	run(&world, "search of rows not linked", do_search, true, &rng);
+	run(&world, "build", do_build, true, &rng);
+	run(&world, "search", do_search, true, &rng);
+	run(&world, "search for many", do_search_for_many, true, &rng);
+	run(&world, "stream", do_stream, true, &rng);
+	run(&world, "put and link", do_put_and_link, false, &rng);
+	run(&world, "check", do_check, true, &rng);
+	run(&world, "save", do_save, true, &rng);
+	run(&world, "stats", do_stats, false, &rng);
+	run(&world, "remove", do_remove, false, &rng);
+	run(&world, "vacuum", do_vacuum, true, &rng);
+	begin("put again", UINT64_MAX);
+	put_rows(&world, rows, rows + rows / 4, false);
+	run(&world, "link pending", do_link_pending, true, &rng);
+	run(&world, "optimize", do_optimize, true, &rng);
+	run(&world, "check", do_check, true, &rng);
+	memcpy(worst_out, work.worst, sizeof(work.worst));
+	for (int i = 0; i < LOCKS; i++)
+	{
+		static const char *const names[] = {"STRUCTURE", "ROWS", "ENGINE"};
+
+		if (work.worst[i] > HOLD_STEPS)
+			fail_msg("%s was held for %llu steps in %s", names[i], (unsigned long long) work.worst[i], work.worst_in[i]);
+	}
+	work.cells[0] = work.cells[1] = work.cells[2] = NULL;
+	memory_index_destroy(&world.memory);
+}
+
+/* The longest holds are as long with twice the rows. */
+static void
+live_with(const IqdbIndexOptions *options, uint64_t rows)
+{
+	uint64_t few[LOCKS];
+	uint64_t many[LOCKS];
+	char     in[LOCKS][40];
+
+	if (iqdb_index_options_check(options, NULL) != IQDB_OK)
+		return;
+	live_through(options, rows, few);
+	live_through(options, 2 * rows, many);
+	memcpy(in, work.worst_in, sizeof(in));
+	printf("# engine %d, %s, quantization %d, lists %u, probes %u, ef %u: STRUCTURE %llu (%s), ROWS %llu (%s)\n",
+		   (int) options->engine, iqdb_metric_name((IqdbMetric) options->metric), (int) options->quantization, options->lists,
+		   options->probes, options->ef_search, (unsigned long long) many[0], in[0], (unsigned long long) many[1], in[1]);
+	for (int i = 0; i < LOCKS; i++)
+	{
+		if (many[i] > few[i] + few[i] / 2 + 20000)
+			fail_msg("lock %d: %llu steps with %llu rows, %llu with twice as many, in %s", i, (unsigned long long) few[i],
+					 (unsigned long long) rows, (unsigned long long) many[i], in[i]);
+	}
+}
+
+static void
+flat_lets_others_in(void **state)
+{
+	for (int metric = 0; metric < IQDB_METRIC_COUNT; metric++)
+	{
+		IqdbIndexOptions options = iqdb_index_options_default(IQDB_ENGINE_FLAT, DIM, (IqdbMetric) metric);
+
+		live_with(&options, 17000);
+		options.quantization = IQDB_QUANTIZATION_SQ8;
+		live_with(&options, 17000);
+	}
+}
+
+static void
+ivf_lets_others_in(void **state)
+{
+	for (int metric = 0; metric < IQDB_METRIC_COUNT; metric++)
+	{
+		/* what codes do to locks, they do under every metric */
+		int last = metric == IQDB_METRIC_L2 ? IQDB_QUANTIZATION_BQ : IQDB_QUANTIZATION_NONE;
+
+		for (int quantization = IQDB_QUANTIZATION_NONE; quantization <= last; quantization++)
+		{
+			IqdbIndexOptions options = iqdb_index_options_default(IQDB_ENGINE_IVF, DIM, (IqdbMetric) metric);
+
+			options.quantization = (uint32_t) quantization;
+			live_with(&options, 17000);
+		}
+	}
+}
+
+/* Options at their ends. */
+static void
+ivf_lets_others_in_whatever_its_options(void **state)
+{
+	static const uint32_t lists[] = {1, 3000};
+
+	for (size_t i = 0; i < sizeof(lists) / sizeof(lists[0]); i++)
+	{
+		for (uint32_t probes = 1; probes <= lists[i]; probes = probes == lists[i] ? probes + 1 : lists[i])
+		{
+			IqdbMetric       metric = i % 2 == 0 ? IQDB_METRIC_L2 : IQDB_METRIC_L1;
+			IqdbIndexOptions options = iqdb_index_options_default(IQDB_ENGINE_IVF, DIM, metric);
+
+			options.lists = lists[i];
+			options.probes = probes;
+			options.quantization = i % 2 == 0 ? IQDB_QUANTIZATION_SQ8 : IQDB_QUANTIZATION_PQ;
+			options.refine = probes == 1 ? 0 : 10000;
+			live_with(&options, 17000);
+		}
+	}
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(flat_lets_others_in),
+		cmocka_unit_test(ivf_lets_others_in),
+		cmocka_unit_test(ivf_lets_others_in_whatever_its_options),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
