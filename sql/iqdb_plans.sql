@@ -94,6 +94,30 @@ RESET enable_nestloop;
 SELECT plan($$DECLARE c CURSOR FOR SELECT id FROM plan_row WHERE part < 5 ORDER BY v <-> '[0,0]'$$);
 SELECT plan($$SELECT id FROM plan_row ORDER BY v <-> '[0,0]' LIMIT 5 FOR UPDATE$$);
 
+-- A filter that leaves little, or nothing, is quicker without the index; one that leaves half of the rows is not.
+RESET enable_seqscan;
+CREATE TABLE plan_filter AS SELECT i AS id, i % 50 AS c, i % 2 AS half, 'owner ' || i % 300 AS owner,
+	format('[%s,%s,%s]', i * 7919 % 1009, i * 104729 % 2003, i * 15485 % 4001)::iqvector(3) AS v FROM generate_series(1, 10000) i;
+CREATE INDEX ON plan_filter (c);
+CREATE INDEX plan_filter_v ON plan_filter USING iqdb_hnsw (v);
+VACUUM ANALYZE plan_filter;
+SELECT plan($$SELECT id FROM plan_filter WHERE c = 26 ORDER BY v <-> '[500,500,500]' LIMIT 20$$);
+SELECT plan($$SELECT id FROM plan_filter WHERE owner = 'nobody' ORDER BY v <-> '[500,500,500]' LIMIT 20$$);
+SELECT plan($$SELECT id FROM plan_filter WHERE half = 1 ORDER BY v <-> '[500,500,500]' LIMIT 20$$);
+SELECT plan($$SELECT id FROM plan_filter ORDER BY v <-> '[500,500,500]' LIMIT 20$$);
+SELECT plan($$SELECT id FROM plan_filter ORDER BY v <-> '[500,500,500]'$$);
+DROP INDEX plan_filter_v;
+CREATE INDEX plan_filter_v ON plan_filter USING iqdb_ivf (v);
+SELECT plan($$SELECT id FROM plan_filter WHERE c = 26 ORDER BY v <-> '[500,500,500]' LIMIT 20$$);
+SELECT plan($$SELECT id FROM plan_filter WHERE owner = 'nobody' ORDER BY v <-> '[500,500,500]' LIMIT 20$$);
+SELECT plan($$SELECT id FROM plan_filter WHERE half = 1 ORDER BY v <-> '[500,500,500]' LIMIT 20$$);
+DROP INDEX plan_filter_v;
+CREATE INDEX plan_filter_v ON plan_filter USING iqdb_flat (v);
+SELECT plan($$SELECT id FROM plan_filter WHERE c = 26 ORDER BY v <-> '[500,500,500]' LIMIT 20$$);
+SELECT plan($$SELECT id FROM plan_filter WHERE owner = 'nobody' ORDER BY v <-> '[500,500,500]' LIMIT 20$$);
+SELECT plan($$SELECT id FROM plan_filter WHERE half = 1 ORDER BY v <-> '[500,500,500]' LIMIT 20$$);
+DROP TABLE plan_filter;
+
 DROP TABLE plan_row;
 DROP FUNCTION plan(text);
 DROP FUNCTION differs(text);

@@ -1,9 +1,13 @@
 /*
  * pg_cost.c - what an ordered scan costs, and which ones are out of the question.
  *
- * The unit is the server's: cpu_operator_cost stands for one distance of a short vector inside a plan. A distance inside
- * an engine is far cheaper: no tuple, no detoast, vectors side by side. Fetching rows from the table is the server's own
- * part of the estimate.
+ * Work of an engine is priced by time, measured on tables and indexes that are in memory (bench/README.md, "Costs"): of what
+ * the server calls one unit, a sequential scan does 0.4 in a microsecond there. Fetching rows from the table is the server's
+ * own part of the estimate.
+ *
+ * The first answer costs one search. Each further row costs less than that, but far more than scoring one row: an engine
+ * searches anew, each time for more, until it has had all. The planner takes for granted that costs grow in proportion to
+ * the rows, so they are right up to some thousand rows, and too high for whoever reads more: he does better by the table.
  */
 #include "postgres.h"
 
@@ -23,48 +27,81 @@
 #include "pg/pg_compat.h"
 #include "pg/pg_open.h"
 #include "pg/pg_options.h"
-#include "pg/pg_settings.h"
 
-/* Cost of scoring one row inside an engine, per component, in units of cpu_operator_cost. */
-#define SCORE_COST 0.0005
+/* What an engine does in a microsecond, in the server's units. */
+#define MICROSECOND (160 * cpu_operator_cost)
+
+/* Microseconds to score a row: one of many side by side, and one at a place of its own, which waits for memory. */
+#define SCORE_IN_A_ROW 0.012
+#define SCORE_ALONE 0.1
+/* More for each component. */
+#define COMPONENT_IN_A_ROW 0.0003
+#define COMPONENT_ALONE 0.0013
 /* The share of it where a scan of all rows reads codes of a quarter of the size first. */
 #define CODE_SHARE 0.3
-/* Cost of handing one row on. */
-#define EMIT_COST 0.1
+
+/* Of one search of all rows, the part that each further row costs; of approximate engines, the rows they score for it. */
+#define FLAT_SHARE_PER_ROW 0.005
+#define ROWS_SCORED_PER_ROW 40
+/* Probes of lists that nobody has named or measured. */
+#define PROBES_NOT_MEASURED 8
+/* Rows ranked by their vectors for the first answer, and for each further row: those are read where they are on disk. */
+#define RANKED_AT_FIRST 64
+#define RANKED_PER_ROW 4
 
 /* Greedy descent through the layers, then the beam; neighbours seen before are not scored again. */
 static double
-rows_scored_by_graph(const IqdbIndexOptions *options, double rows)
+rows_scored_by_graph(const IqdbIndexOptions *options, const IqdbSearchParams *params, double rows)
 {
-	double		ef = iqdb_hnsw_ef_search > 0 ? iqdb_hnsw_ef_search : options->ef_search;
 	double		layers = log(Max(rows, 2)) / log(Max(options->m, 2));
 
-	return layers * options->m + ef * options->m * 0.6 + ef;
+	return layers * options->m + params->ef * options->m * 1.2 + params->ef;
 }
 
 /* The centres, of which about half are looked at in two steps, and the rows of the lists that are opened. */
 static double
-rows_scored_by_lists(const IqdbIndexOptions *options, double rows)
+rows_scored_by_lists(const IqdbIndexOptions *options, const IqdbSearchParams *params, double rows)
 {
 	double		lists = iqdb_index_estimate_lists(options, (uint64) rows);
-	double		probes = iqdb_ivf_probes > 0 ? iqdb_ivf_probes : options->probes > 0 ? options->probes : 8;
+	double		probes = params->probes > 0 ? params->probes : PROBES_NOT_MEASURED;
 
 	return lists > 0 ? lists / 2 + rows * Min(probes / lists, 1) : rows;
 }
 
-/* Rows an engine scores before its first answer. */
+/* Pages that must be read for one row's vector. */
 static double
-rows_scored(const IqdbIndexOptions *options, double rows)
+pages_per_row(const IqdbIndexOptions *options, double rows)
 {
-	switch (options->engine)
+	double		pages = rows * options->dimension * sizeof(float) / BLCKSZ;
+
+	if (!iqdb_index_options_on_disk(options))
+		return 0;
+	return Max(1 - effective_cache_size / Max(pages, 1), 0);
+}
+
+/* Cost of the first answer and of each further row. */
+static void
+engine_costs(const IqdbIndexOptions *options, const IqdbSearchParams *params, double rows, Cost *first_out,
+			 Cost *further_out)
+{
+	double		alone = (SCORE_ALONE + COMPONENT_ALONE * options->dimension) * MICROSECOND;
+	double		in_a_row = (SCORE_IN_A_ROW + COMPONENT_IN_A_ROW * options->dimension) * MICROSECOND;
+	double		read = pages_per_row(options, rows) * random_page_cost;
+
+	if (options->engine == IQDB_ENGINE_FLAT)
 	{
-		case IQDB_ENGINE_HNSW:
-			return Min(rows, rows_scored_by_graph(options, rows));
-		case IQDB_ENGINE_IVF:
-			return Min(rows, rows_scored_by_lists(options, rows));
-		default:
-			return rows;
+		*first_out = rows * in_a_row * (options->quantization == IQDB_QUANTIZATION_SQ8 ? CODE_SHARE : 1);
+		*first_out += read > 0 ? rows * options->dimension * sizeof(float) / BLCKSZ * seq_page_cost : 0;
+		*further_out = *first_out * FLAT_SHARE_PER_ROW;
+		return;
 	}
+	if (options->engine == IQDB_ENGINE_HNSW)
+		*first_out = Min(rows_scored_by_graph(options, params, rows), rows) * alone;
+	else
+		*first_out = Min(rows_scored_by_lists(options, params, rows), rows) * in_a_row +
+			Min(RANKED_AT_FIRST, rows) * alone;
+	*first_out += Min(RANKED_AT_FIRST, rows) * read;
+	*further_out = Min(ROWS_SCORED_PER_ROW, rows) * alone + RANKED_PER_ROW * read;
 }
 
 /* ---- scans that are out of the question ---------------------------------------------------------------------------- */
@@ -72,10 +109,10 @@ rows_scored(const IqdbIndexOptions *options, double rows)
 /*
  * Is somebody recovering the index, did that fail a moment ago, or has it no room? Then a plan without it answers at once,
  * and exactly. An index that nobody has open is none of the planner's business to open: the plan is made with it, and the
- * executor sees to it.
+ * executor sees to it. *params gets the probes that were measured if none are named.
  */
 static bool
-is_unusable(Relation index)
+is_unusable(Relation index, IqdbSearchParams *params)
 {
 	IqdbError	error = {0};
 	IqdbPgArena *arena;
@@ -85,6 +122,13 @@ is_unusable(Relation index)
 	arena = iqdb_pg_open(index, NULL, IQDB_PG_OPEN_IF_READY, &error);
 	if (arena == NULL)
 		return iqdb_pg_is_recovering(index);
+	if (params->probes == 0 && arena->index.engine->kind == IQDB_ENGINE_IVF)
+	{
+		IqdbIndexStats stats;
+
+		iqdb_index_stats(&arena->index, &stats);
+		params->probes = stats.engine.probes;
+	}
 	return pg_atomic_read_u32(&arena->shared->full) != 0 && iqdb_pg_is_behind(index, arena);
 }
 
@@ -107,11 +151,11 @@ iqdb_am_costestimate(PlannerInfo *root, IndexPath *path, double loop_count, Cost
 {
 	GenericCosts costs;
 	IqdbIndexOptions options;
+	IqdbSearchParams params;
 	Relation	index;
 	/* of a partial index, the server's guess grows with the journal's pages */
 	double		rows = Max(Min(path->indexinfo->tuples, path->indexinfo->rel->tuples), 1);
-	double		score;
-	double		random;
+	Cost		further;
 
 	/* without an order to deliver there is no use for the index, and it can deliver one only (pg_paths.c) */
 	if (list_length(path->indexorderbys) != 1)
@@ -120,7 +164,8 @@ iqdb_am_costestimate(PlannerInfo *root, IndexPath *path, double loop_count, Cost
 		return;
 	}
 	index = index_open(path->indexinfo->indexoid, NoLock);
-	if (is_unusable(index))
+	params = iqdb_pg_search_params(index);
+	if (is_unusable(index, &params))
 	{
 		index_close(index, NoLock);
 		rule_out(path, startup_cost, total_cost, selectivity, correlation, pages);
@@ -132,13 +177,8 @@ iqdb_am_costestimate(PlannerInfo *root, IndexPath *path, double loop_count, Cost
 	MemSet(&costs, 0, sizeof(costs));
 	genericcostestimate(root, path, loop_count, &costs);
 
-	score = SCORE_COST * options.dimension * cpu_operator_cost;
-	if (options.engine == IQDB_ENGINE_FLAT && options.quantization == IQDB_QUANTIZATION_SQ8)
-		score *= CODE_SHARE;
-	/* a graph visits rows in no order: each visit waits for memory */
-	random = options.engine == IQDB_ENGINE_FLAT ? 0 : 0.5 * cpu_operator_cost;
-	*startup_cost = 2 * cpu_operator_cost + rows_scored(&options, rows) * (score + random);
-	*total_cost = *startup_cost + rows * (score + random + EMIT_COST * cpu_operator_cost);
+	engine_costs(&options, &params, rows, startup_cost, &further);
+	*total_cost = *startup_cost + rows * further;
 	*selectivity = costs.indexSelectivity;
 	*correlation = 0;
 	*pages = 0;

@@ -115,6 +115,18 @@ SQL
 	sound($node, 't_v', "$method: iqdb_check");
 }
 
+# Planning a query opens the indexes that a path leads through, not all of the table.
+for my $method (@methods)
+{
+	$node->safe_psql('postgres', "DROP TABLE IF EXISTS halves; CREATE TABLE halves AS SELECT i AS id, i % 2 AS half, "
+		  . "iqdb_random(4)::iqvector(4) AS v FROM generate_series(1, 300) i; "
+		  . join('', map { "CREATE INDEX half_$_ ON halves USING $method (v) WHERE half = $_; " } 0, 1) . 'ANALYZE halves');
+	$node->restart;
+	my $offset = log_size($node);
+	$node->safe_psql('postgres', "SET enable_seqscan = off; SELECT id FROM halves WHERE half = 1 ORDER BY v <-> '[1,2,3,4]' LIMIT 3; "
+		  . 'SELECT count(*) FROM halves');
+	is(join(' ', log_since($node, $offset) =~ /index "(half_\d)" opened/g), 'half_1', "$method: the one partial index that fits is opened");
+}
 setting($node, 'iqdb.background_worker', undef);
 
 # ---- refused -----------------------------------------------------------------------------------------------------------

@@ -105,6 +105,7 @@ typedef struct IqdbEngineStats
 	uint32_t levels;          /* hnsw */
 	uint64_t level_count[16]; /* hnsw: nodes whose top level is i; the last entry collects the rest */
 	uint32_t lists;           /* ivf */
+	uint32_t probes;          /* ivf: lists that a search opens first if none are named */
 	uint64_t list_min;
 	uint64_t list_max;
 	double   list_mean;

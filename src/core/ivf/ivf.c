@@ -661,6 +661,7 @@ ivf_stats(const IqdbStore *store, IqdbEngineStats *stats_out)
 		stats_out->drift = drift(&ivf);
 		stats_out->outgrown = outgrown(&ivf);
 		stats_out->lists = ivf.header->editions[current - 1].lists;
+		stats_out->probes = ivf.header->editions[current - 1].probes;
 		stats_out->list_min = UINT64_MAX;
 		for (uint32_t i = 0; i < stats_out->lists; i++)
 		{

@@ -1,4 +1,4 @@
-# 029_plan_shapes.pl - random queries of many shapes, answered by index and by table: several distances, ties, NULLs, OFFSET,
+# 036_plan_shapes.pl - random queries of many shapes, answered by index and by table: several distances, ties, NULLs, OFFSET,
 # DISTINCT, GROUP BY, windows, LATERAL, cursors, kept plans, joins, partitions, UNION, parallel plans.
 #
 # IQDB_SHAPES=10000 asks more queries of each index (IQDB_SEED=n the same ones again). Where an index looks at everything its
