@@ -294,7 +294,8 @@ build(Bench *bench)
 	if (iqdb_arena_private_create(&bench->arena, iqdb_arena_size_needed(reserves, regions), &err) != IQDB_OK ||
 		(bench->vectors != NULL && iqdb_arena_file_create(&bench->file, &bench->arena, bench->vectors, reserves,
 														  IQDB_REGION_VECTORS, &err) != IQDB_OK) ||
-		iqdb_index_format(&bench->index, &bench->arena, &bench->host, NULL, &bench->options, memory_max, 0, &err) !=
+		iqdb_index_format(&bench->index, &bench->arena, &bench->host, NULL, &bench->options, memory_max,
+						  memory_max, 0, &err) !=
 			IQDB_OK)
 		die("format", &err);
 	start = now();

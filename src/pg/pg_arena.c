@@ -15,9 +15,12 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "access/htup_details.h"
+#include "access/table.h"
 #include "common/file_perm.h"
 #include "libpq/pqsignal.h"
 #include "miscadmin.h"
+#include "storage/bufmgr.h"
 #include "storage/fd.h"
 #include "utils/memutils.h"
 
@@ -34,11 +37,27 @@
 /* Left free in the first folder beside what an index is expected to need. */
 #define SHM_ROOM_SPARE (UINT64CONST(4) * 1024 * 1024)
 
+/* Address space is reserved for so many times the rows that the table's pages can hold, and for so many rows at least. */
+#define RESERVE_TIMES 2
+#define RESERVE_ROWS UINT64CONST(1024)
+
+/* An arena that has outgrown its reserve is made anew with so many times that. */
+#define RESERVE_GROWTH 4
+
+/* Seconds after which a mapping that nobody used is given back; and this many mappings are looked at in each transaction. */
+#define IDLE_SECONDS 60
+#define FEW_MAPPINGS 64
+
 /* So long a look at the limits of the machine, or container, is believed. */
 #define MACHINE_SECONDS 10
 
 static IqdbPgArena *arenas;
+static int	mapped;				/* how many there are */
+static bool look_due;			/* some of them may be over: the end of this transaction looks at all */
 static MemoryContext arena_context;
+
+/* Transactions of this process so far, those that did nothing with an index included. */
+static uint64 transaction_round = 1;
 
 /* ---- memory of a mapping ---- */
 
@@ -147,12 +166,34 @@ grow_file(const char *path, uint64 device, uint64 inode, uint64 offset, uint64 l
 	return rc == 0 ? IQDB_OK : iqdb_fail_io(err, rc, path, "grow");
 }
 
+/* Of what was promised to an arena in the making, so much is no longer to come. Others may take some at the same time. */
+static void
+keep_promise(IqdbPgArena *entry, uint64 length)
+{
+	uint64		open;
+
+	if (entry->shared == NULL)
+		return;
+	open = pg_atomic_read_u64(&entry->shared->promised);
+	while (open > 0)
+	{
+		uint64		part = Min(open, length);
+
+		if (pg_atomic_compare_exchange_u64(&entry->shared->promised, &open, open - part))
+		{
+			pg_atomic_sub_fetch_u64(&iqdb_pg_registry()->promised, (int64) part);
+			break;
+		}
+	}
+}
+
 static IqdbStatus
 commit_blocks(void *arg, uint64_t offset, uint64_t length, IqdbError *err)
 {
 	IqdbPgArena *entry = arg;
 	IqdbStatus	status;
 
+	keep_promise(entry, length);
 	entry->vectors_full = false;
 	entry->all_full = !take_memory(length);
 	if (entry->all_full)
@@ -204,6 +245,7 @@ new_entry(uint32 relation_number, const IqdbPgGeneration *generation)
 	entry->relation_number = relation_number;
 	entry->generation = *generation;
 	entry->host = iqdb_pg_host(arena_context);
+	entry->round = transaction_round;
 	return entry;
 }
 
@@ -215,6 +257,42 @@ unmap(IqdbPgArena *entry)
 	else if (entry->arena.base != NULL)
 		munmap(entry->arena.base, entry->arena.reserved);
 	pfree(entry);
+}
+
+static void
+join(IqdbPgArena *entry)
+{
+	entry->next = arenas;
+	arenas = entry;
+	mapped++;
+}
+
+/* Unmaps what the entry behind *link has, and takes it out of the list. */
+static void
+leave(IqdbPgArena **link)
+{
+	IqdbPgArena *entry = *link;
+
+	*link = entry->next;
+	mapped--;
+	unmap(entry);
+}
+
+/* Unmaps every arena that this transaction has not looked up: nobody has a pointer into them. false if there was none. */
+static bool
+give_back(void)
+{
+	IqdbPgArena **link = &arenas;
+	int			before = mapped;
+
+	while (*link != NULL)
+	{
+		if ((*link)->round != transaction_round && !(*link)->is_private)
+			leave(link);
+		else
+			link = &(*link)->next;
+	}
+	return mapped < before;
 }
 
 /* Maps the open file; false with errno set. */
@@ -237,7 +315,9 @@ map_file(IqdbPgArena *entry, int fd)
 		errno = EINVAL;
 		return false;
 	}
-	base = mmap(NULL, (size_t) st.st_size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, 0);
+	do
+		base = mmap(NULL, (size_t) st.st_size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, 0);
+	while (base == MAP_FAILED && errno == ENOMEM && give_back());
 	if (base == MAP_FAILED)
 		return false;
 #ifdef MADV_HUGEPAGE
@@ -262,6 +342,7 @@ map_vectors_file(IqdbPgArena *entry, int fd, uint64 offset, uint64 length)
 {
 	struct stat st;
 	IqdbError	error = {0};
+	IqdbStatus	status;
 
 	if (fstat(fd, &st) != 0)
 		return false;
@@ -270,7 +351,10 @@ map_vectors_file(IqdbPgArena *entry, int fd, uint64 offset, uint64 length)
 		errno = EPERM;
 		return false;
 	}
-	if (iqdb_arena_map_paged(&entry->arena, fd, offset, length, &error) != IQDB_OK)
+	do
+		status = iqdb_arena_map_paged(&entry->arena, fd, offset, length, &error);
+	while (status == IQDB_ERR_NOMEM && give_back());
+	if (status != IQDB_OK)
 	{
 		errno = error.sys_errno != 0 ? error.sys_errno : EINVAL;
 		return false;
@@ -309,6 +393,13 @@ map_vectors(IqdbPgArena *entry)
 
 /* ---- finding ---- */
 
+static bool
+is_of(const IqdbPgArena *entry, uint32 relation_number, const IqdbPgGeneration *generation)
+{
+	return entry->database == MyDatabaseId && entry->relation_number == relation_number &&
+		entry->generation.low == generation->low && entry->generation.high == generation->high;
+}
+
 /* A copy of a database has the relation numbers and generations of its template. */
 static IqdbPgArena *
 lookup(Oid database, uint32 relation_number, const IqdbPgGeneration *generation)
@@ -317,7 +408,10 @@ lookup(Oid database, uint32 relation_number, const IqdbPgGeneration *generation)
 		if (entry->database == database && entry->relation_number == relation_number &&
 			entry->generation.low == generation->low && entry->generation.high == generation->high &&
 			pg_atomic_read_u32(&entry->shared->state) != IQDB_PG_DEAD)
+		{
+			entry->round = transaction_round;
 			return entry;
+		}
 	return NULL;
 }
 
@@ -350,8 +444,7 @@ map_entry(IqdbPgArena *entry, IqdbPgState wanted)
 			entry->shared->generation.high == entry->generation.high &&
 			pg_atomic_read_u32(&entry->shared->state) == wanted && map_vectors(entry))
 		{
-			entry->next = arenas;
-			arenas = entry;
+			join(entry);
 			return true;
 		}
 	}
@@ -432,7 +525,26 @@ has_room(const char *path, uint64 needed)
 {
 	struct statvfs fs;
 
-	return statvfs(path, &fs) == 0 && (uint64) fs.f_bavail * fs.f_frsize >= needed + needed / 4 + SHM_ROOM_SPARE;
+	return statvfs(path, &fs) == 0 && (uint64) fs.f_bavail * fs.f_frsize >=
+		needed + needed / 4 + SHM_ROOM_SPARE + pg_atomic_read_u64(&iqdb_pg_registry()->promised);
+}
+
+/* Says that an arena in the making will take so much of the first folder: who chooses a folder meanwhile must know. */
+static void
+promise(IqdbPgArena *entry, uint64 bytes)
+{
+	pg_atomic_write_u64(&entry->shared->promised, bytes);
+	pg_atomic_fetch_add_u64(&iqdb_pg_registry()->promised, (int64) bytes);
+}
+
+/* It is made, or given up. */
+static void
+end_promise(IqdbPgArena *entry)
+{
+	uint64		open = pg_atomic_exchange_u64(&entry->shared->promised, 0);
+
+	if (open > 0)
+		pg_atomic_sub_fetch_u64(&iqdb_pg_registry()->promised, (int64) open);
 }
 
 /* Creates, sizes and maps the file at entry->path; false with errno set, the file is then gone. */
@@ -513,6 +625,7 @@ fill_shared(IqdbPgArena *entry, Relation index, bool is_private)
 	shared->permanent = !is_private && index->rd_rel->relpersistence == RELPERSISTENCE_PERMANENT;
 	shared->compression = iqdb_pg_compression(index, &shared->compression_level);
 	pg_atomic_init_u32(&shared->state, IQDB_PG_LOADING);
+	pg_atomic_init_u64(&shared->promised, 0);
 	pg_atomic_init_u32(&shared->keeper_at_work, 0);
 	pg_atomic_init_u64(&shared->applied_number, 0);
 	pg_atomic_init_u64(&shared->applied_block, 1);
@@ -530,18 +643,49 @@ fill_shared(IqdbPgArena *entry, Relation index, bool is_private)
 	entry->shared = shared;
 }
 
+/*
+ * Bytes of memory to reserve address space for: for some times what the table's pages can hold now, and more than an arena had
+ * that this one replaces.
+ */
+static uint64
+choose_reserve(Relation index, const IqdbIndexOptions *options, const IqdbPgGeneration *generation, double rows,
+			   uint64 limit)
+{
+	uint32		number = iqdb_pg_file_number(iqdb_pg_rel_file(index));
+	Relation	heap = table_open(index->rd_index->indrelid, NoLock);
+	uint64		slots = (uint64) RelationGetNumberOfBlocks(heap) * MaxHeapTuplesPerPage;
+	uint64		reserve;
+
+	table_close(heap, NoLock);
+	slots = RESERVE_TIMES * Max(slots, (uint64) Max(rows, 0));
+	reserve = iqdb_index_reserve_for(options, Max(slots, RESERVE_ROWS));
+	for (IqdbPgArena *entry = arenas; entry != NULL; entry = entry->next)
+		if (is_of(entry, number, generation))
+			reserve = Max(reserve, entry->shared->reserved * RESERVE_GROWTH);
+	return Min(reserve, limit);
+}
+
 /* One attempt in one folder: path is the name it is to get. Raises nothing. */
 static IqdbStatus
 create_in(IqdbPgArena *entry, const char *folder, const char *path, const IqdbIndexOptions *options,
-		  const uint64 *reserves, uint64 size, uint64 limit, IqdbError *error)
+		  const uint64 *reserves, uint64 reserve, uint64 limit, IqdbError *error)
 {
+	uint64		size = iqdb_arena_size_needed(reserves, IQDB_ARENA_REGIONS_MAX);
+
 	if (entry->is_private)
-		IQDB_TRY(iqdb_arena_private_create(&entry->arena, size, error));
+	{
+		IqdbStatus	status;
+
+		do
+			status = iqdb_arena_private_create(&entry->arena, size, error);
+		while (status == IQDB_ERR_NOMEM && give_back());
+		IQDB_TRY(status);
+	}
 	else if (!iqdb_pg_arena_note_folder(folder) || !create_file(entry, size))
 		return iqdb_fail_io(error, errno, entry->path, "create");
 	else if (iqdb_index_options_on_disk(options) && !create_vectors(entry, path, reserves))
 		return iqdb_fail_io(error, errno, entry->vectors_path, "create");
-	return iqdb_index_format(&entry->index, &entry->arena, &entry->host, iqdb_pg_kernels(), options, limit,
+	return iqdb_index_format(&entry->index, &entry->arena, &entry->host, iqdb_pg_kernels(), options, reserve, limit,
 							 sizeof(IqdbPgShared), error);
 }
 
@@ -565,16 +709,15 @@ iqdb_pg_arena_create(Relation index, const IqdbPgMeta *meta, const IqdbIndexOpti
 	IqdbIndexOptions options = *wanted;
 	uint64		reserves[IQDB_ARENA_REGIONS_MAX];
 	uint64		limit = iqdb_pg_arena_limit();
-	uint32		regions;
-	uint64		size;
+	uint64		reserve;
 	uint64		needed;
 	IqdbStatus	status = IQDB_ERR_LIMIT;
 	char		path[MAXPGPATH - sizeof(IQDB_PG_NEW_SUFFIX)];
 
 	if (is_private)
 		options.vectors = IQDB_VECTORS_MEMORY;
-	regions = iqdb_index_reserves(&options, limit, sizeof(IqdbPgShared), reserves);
-	size = iqdb_arena_size_needed(reserves, regions);
+	reserve = choose_reserve(index, &options, &meta->generation, rows, limit);
+	(void) iqdb_index_reserves(&options, reserve, sizeof(IqdbPgShared), reserves);
 	needed = iqdb_index_estimate_memory(&options, (uint64) Max(rows, 0)) + sizeof(IqdbPgShared);
 	(void) iqdb_pg_registry();
 	for (int choice = 0; is_private ? choice == 0 : iqdb_pg_arena_folder(choice) != NULL; choice++)
@@ -599,15 +742,20 @@ iqdb_pg_arena_create(Relation index, const IqdbPgMeta *meta, const IqdbIndexOpti
 			iqdb_pg_fork_path(iqdb_pg_rel_file(index), index->rd_backend, MAIN_FORKNUM, entry->path);
 		if (!is_private)
 			iqdb_pg_made_note(entry->database, entry->relation_number);
-		status = create_in(entry, iqdb_pg_arena_folder(choice), path, &options, reserves, size, limit, error);
+		status = create_in(entry, iqdb_pg_arena_folder(choice), path, &options, reserves, reserve, limit, error);
 		if (status == IQDB_OK)
+		{
 			fill_shared(entry, index, is_private);
+			entry->shared->reserved = reserve;
+			if (!is_private && choice == 0)
+				promise(entry, needed);
+		}
 		if (status == IQDB_OK && !is_private)
 			status = publish(entry, path, error);
 		if (status == IQDB_OK)
 		{
-			entry->next = arenas;
-			arenas = entry;
+			join(entry);
+			look_due = true;
 			return entry;
 		}
 		if (!is_private && entry->arena.base != NULL)
@@ -632,9 +780,39 @@ is_file(const char *path, uint64 device, uint64 inode)
 }
 
 void
+iqdb_pg_arena_set_ready(IqdbPgArena *arena)
+{
+	end_promise(arena);
+	pg_write_barrier();
+	pg_atomic_write_u32(&arena->shared->state, IQDB_PG_READY);
+}
+
+bool
+iqdb_pg_arena_outgrown(const IqdbPgArena *arena)
+{
+	const IqdbArenaHeader *header = iqdb_arena_header(&arena->arena);
+
+	/* a step of growth short of the limit it is the limit that is in the way */
+	return !arena->all_full && arena->shared->reserved < header->limit &&
+		__atomic_load_n(&header->committed, __ATOMIC_RELAXED) < header->limit - header->limit / 16;
+}
+
+bool
+iqdb_pg_arena_was_outgrown(uint32 relation_number, const IqdbPgGeneration *generation)
+{
+	/* the newest comes first */
+	for (IqdbPgArena *entry = arenas; entry != NULL; entry = entry->next)
+		if (is_of(entry, relation_number, generation))
+			return iqdb_pg_arena_outgrown(entry);
+	return false;
+}
+
+void
 iqdb_pg_arena_discard(IqdbPgArena *arena)
 {
 	pg_atomic_write_u32(&arena->shared->state, IQDB_PG_DEAD);
+	end_promise(arena);
+	look_due = true;
 	if (arena->is_private)
 		return;
 	if (is_file(arena->path, arena->device, arena->inode))
@@ -671,20 +849,33 @@ is_over(IqdbPgArena *entry)
 void
 iqdb_pg_arena_end_of_transaction(void)
 {
+	static uint64 looked_at;	/* the transaction at whose end all were looked at last, ... */
+	static time_t looked;		/* ... and when */
 	IqdbPgArena **link = &arenas;
+	uint64		since = looked_at;
+	time_t		now;
 
+	transaction_round++;
+	if (arenas == NULL)
+		return;
+	now = time(NULL);
+	/* each look is at memory that others write to: with many of them, once a second will do */
+	if (mapped > FEW_MAPPINGS && now == looked && !look_due)
+		return;
 	while (*link != NULL)
 	{
 		IqdbPgArena *entry = *link;
 
-		if (is_over(entry))
-		{
-			*link = entry->next;
-			unmap(entry);
-		}
+		if (entry->round > since)
+			entry->used = now;
+		if (is_over(entry) || (!entry->is_private && now - entry->used > IDLE_SECONDS))
+			leave(link);
 		else
 			link = &entry->next;
 	}
+	looked_at = transaction_round - 1;
+	looked = now;
+	look_due = false;
 }
 
 /* Frees the blocks of the file of vectors, if it is the one that belongs to this arena. */
@@ -747,6 +938,7 @@ iqdb_pg_arena_forget_private(uint32 relation_number, IqdbPgGeneration *generatio
 		if (entry->is_private && entry->relation_number == relation_number)
 		{
 			pg_atomic_write_u32(&entry->shared->state, IQDB_PG_DEAD);
+			look_due = true;
 			*generation_out = entry->generation;
 			found = true;
 		}

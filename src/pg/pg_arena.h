@@ -7,9 +7,13 @@
  *     /dev/shm/iqdb.<cluster>.<token>.<database>.<relation>.<generation>     (16, 16, decimal, decimal, 32 hex digits)
  *     base/pgsql_tmp/pgsql_tmp.iqdb.<the same>
  *
- * It is sparse: address space is reserved for the largest index, room on the file system only for what is used, always
- * by posix_fallocate before a byte is touched. It is never the durable copy. Arenas of temporary indexes are private
- * memory.
+ * It is sparse: address space is reserved for several times the rows that the table can hold now, room on the file system
+ * only for what is used, always by posix_fallocate before a byte is touched. An index that outgrows its reserve gets an arena
+ * with a larger one; the old one is dead then, and stays mapped by those who still read it. It is never the durable copy.
+ * Arenas of temporary indexes are private memory.
+ *
+ * A process gives a mapping back that it has not used for a minute, and all that its transaction does not use when the system
+ * has no address space, or no mapping, left for one more.
  *
  * Where the index's options put vectors on disk, they are a file of their own, mapped at the place of their region, in the
  * folder of iqdb.vector_directory:
@@ -21,6 +25,8 @@
  */
 #ifndef IQDB_PG_ARENA_H
 #define IQDB_PG_ARENA_H
+
+#include <time.h>
 
 #include "port/atomics.h"
 
@@ -66,6 +72,8 @@ typedef struct IqdbPgShared
 	char		vectors_path[MAXPGPATH];	/* of the file of vectors, if there is one */
 	uint64		vectors_device;
 	uint64		vectors_inode;
+	uint64		reserved;		/* bytes of memory that its address space was reserved for */
+	pg_atomic_uint64 promised;	/* part of the registry's sum, while it is made */
 	uint32		permanent;		/* has own files: neither temporary nor unlogged */
 	int32		compression;	/* IqdbCompression of its snapshots, as the index's options said last */
 	int32		compression_level;
@@ -120,6 +128,8 @@ typedef struct IqdbPgArena
 	char		vectors_path[MAXPGPATH];	/* of the file of vectors; empty: they are in the arena */
 	uint64		vectors_device;
 	uint64		vectors_inode;
+	uint64		round;			/* when it was looked up last: number of the transaction in this process, ... */
+	time_t		used;			/* ... and the end of that, as it was found later */
 	bool		all_full;		/* it was the limit of all arenas that kept it from growing last */
 	bool		vectors_full;	/* it was this file that could not grow last */
 	IqdbArena	arena;
@@ -161,13 +171,28 @@ extern IqdbPgArena *iqdb_pg_arena_create(Relation index, const IqdbPgMeta *meta,
 /* A parallel worker of the maker maps the LOADING arena. */
 extern IqdbPgArena *iqdb_pg_arena_map_loading(uint32 relation_number, const IqdbPgGeneration *generation);
 
+/* It is filled: others may map it. */
+extern void iqdb_pg_arena_set_ready(IqdbPgArena *arena);
+
+/*
+ * Is it address space that an arena wants which got IQDB_ERR_LIMIT, not memory? One that is made in its place, in this
+ * transaction, reserves more.
+ */
+extern bool iqdb_pg_arena_outgrown(const IqdbPgArena *arena);
+
+/* The same for the last one of this generation that this transaction made and gave up. */
+extern bool iqdb_pg_arena_was_outgrown(uint32 relation_number, const IqdbPgGeneration *generation);
+
 /* Marks it dead and removes the file, so that the next open makes a new one. Safe on an arena that others use. */
 extern void iqdb_pg_arena_discard(IqdbPgArena *arena);
 
 /* Somebody unlinked or replaced a file behind this mapping? (one stat call for each) */
 extern bool iqdb_pg_arena_is_stale(const IqdbPgArena *arena);
 
-/* At the end of a transaction: unmaps what is dead, what a failed statement left unfinished, and dropped temporary ones. */
+/*
+ * At the end of a transaction: unmaps what is dead, what was not used lately, what a failed statement left unfinished, and
+ * dropped temporary ones.
+ */
 extern void iqdb_pg_arena_end_of_transaction(void);
 
 /* A relation whose files are going away; found and generation are filled if it had an arena. */

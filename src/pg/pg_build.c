@@ -386,8 +386,7 @@ iqdb_am_build(Relation heap, Relation index, IndexInfo *info)
 	}
 	PG_END_TRY();
 
-	pg_write_barrier();
-	pg_atomic_write_u32(&arena->shared->state, IQDB_PG_READY);
+	iqdb_pg_arena_set_ready(arena);
 	iqdb_pg_unlock(MyDatabaseId, arena->relation_number, IQDB_PG_LOCK_OPEN);
 	IQDB_PG_FAIL_POINT("build-ready");
 	if (arena->shared->permanent)

@@ -44,6 +44,7 @@ iqdb_am_insert(Relation index, Datum *values, bool *isnull, ItemPointer tid, Rel
 	IqdbPgArena *arena;
 	IqdbError	error = {0};
 	struct varlena *datum;
+	bool		outgrown;
 
 	if (isnull[0])
 		return false;
@@ -55,14 +56,18 @@ iqdb_am_insert(Relation index, Datum *values, bool *isnull, ItemPointer tid, Rel
 
 	arena = iqdb_pg_open(index, heap, IQDB_PG_OPEN_ASK, &error);
 	iqdb_pg_write(index, arena, &change, 1, &error);
-	if (error.code != IQDB_OK)
+	outgrown = arena != NULL && error.code == IQDB_ERR_LIMIT && iqdb_pg_arena_outgrown(arena);
+	if (error.code != IQDB_OK && !outgrown)
 		warn_behind(index, arena, &error);
 
 	if (arena != NULL)
 	{
 		if (change.slot != IQDB_SLOT_NONE)
 			iqdb_pg_link(index, arena, change.slot);
-		else if (error.code == IQDB_OK)
+		else if (outgrown && arena->is_private)
+			/* there is no journal: the next who opens it reads the table, and finds this row there */
+			iqdb_pg_arena_discard(arena);
+		else if (error.code == IQDB_OK || outgrown)
 			/* entries before ours were left for later, as by those who came while the arena was made: or all would be */
 			iqdb_pg_catch_up_if_free(index, heap, arena);
 		/* what a recovery left unlinked is the keeper's work; without one, each insert does a little of it */

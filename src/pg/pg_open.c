@@ -544,16 +544,39 @@ iqdb_pg_set_full(Relation index, IqdbPgArena *arena, bool full)
 	return true;
 }
 
-/* May a new arena hold what this one could not? */
-static bool
-larger_possible(const IqdbPgArena *arena, IqdbStatus status)
+bool
+iqdb_pg_larger_possible(const IqdbPgArena *arena, IqdbStatus status)
 {
 	if (status == IQDB_ERR_NO_SPACE)
 		return !arena->fallback && !arena->vectors_full;
 	/* somebody removed the file: it cannot grow any more */
 	if (status == IQDB_ERR_IO)
 		return iqdb_pg_arena_is_stale(arena);
-	return status == IQDB_ERR_LIMIT && !arena->all_full && iqdb_pg_arena_limit() > iqdb_arena_header(&arena->arena)->limit;
+	return status == IQDB_ERR_LIMIT && !arena->all_full &&
+		(iqdb_pg_arena_outgrown(arena) || iqdb_pg_arena_limit() > iqdb_arena_header(&arena->arena)->limit);
+}
+
+/*
+ * An arena that has outgrown its reserve is sound: what it holds becomes a snapshot, and the next one does not have to be
+ * built. The open lock is held. If no snapshot can be written, it is built all the same.
+ */
+static void
+save_outgrown(Relation index, IqdbPgArena *arena)
+{
+	IqdbPgShared *shared = arena->shared;
+	IqdbError	error = {0};
+	IqdbStatus	status;
+
+	if (!shared->permanent)
+		return;
+	(void) iqdb_pg_lock(shared->database, shared->relation_number, IQDB_PG_LOCK_SNAPSHOT, true);
+	status = iqdb_pg_snapshot_write(arena, &error);
+	iqdb_pg_unlock(shared->database, shared->relation_number, IQDB_PG_LOCK_SNAPSHOT);
+	if (status == IQDB_ERR_CANCELLED)
+		iqdb_pg_raise(status, &error, index);
+	if (status != IQDB_OK)
+		ereport(LOG, (errmsg("iqdb: no snapshot of index \"%s\" could be written: %s", RelationGetRelationName(index),
+							 iqdb_pg_error_text(&error))));
 }
 
 /* Applies the journal to its end. A full arena first lets go of what was removed from it. The open lock is held. */
@@ -599,11 +622,13 @@ catch_up(Relation index, Relation heap, IqdbPgArena *arena, bool wait, bool guar
 		follow_locked(&attempt);
 	if (attempt.arena == NULL)
 		note_outcome(index, true);
-	else if (attempt.status == IQDB_ERR_STATE || larger_possible(arena, attempt.status) ||
+	else if (attempt.status == IQDB_ERR_STATE || iqdb_pg_larger_possible(arena, attempt.status) ||
 			 (iqdb_pg_is_want_of_room(attempt.status) && iqdb_pg_shrinks_ahead(index, arena)))
 	{
 		ereport(LOG, (errmsg("iqdb: index \"%s\" is opened anew: %s", RelationGetRelationName(index),
 							 iqdb_pg_error_text(error))));
+		if (attempt.status == IQDB_ERR_LIMIT)
+			save_outgrown(index, arena);
 		iqdb_pg_arena_discard(arena);
 		attempt.status = IQDB_OK;
 	}

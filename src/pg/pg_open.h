@@ -59,6 +59,9 @@ extern void iqdb_pg_catch_up_if_free(Relation index, Relation heap, IqdbPgArena 
 /* Notes that an entry could not be applied for want of room, or that none is left to apply. Was it news? */
 extern bool iqdb_pg_set_full(Relation index, IqdbPgArena *arena, bool full);
 
+/* May a new arena hold what this one could not, for want of room of this kind? */
+extern bool iqdb_pg_larger_possible(const IqdbPgArena *arena, IqdbStatus status);
+
 /* Is there anything to apply? One look at the journal's tail page. */
 extern bool iqdb_pg_is_behind(Relation index, IqdbPgArena *arena);
 

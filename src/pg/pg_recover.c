@@ -524,8 +524,10 @@ iqdb_pg_recover(Relation index, Relation heap, IqdbPgMeta *meta, IqdbError *erro
 	bool		is_private = index->rd_rel->relpersistence == RELPERSISTENCE_TEMP;
 	bool		permanent = index->rd_rel->relpersistence == RELPERSISTENCE_PERMANENT;
 	IqdbIndexOptions options = iqdb_pg_index_options(index);
+	uint32		number = iqdb_pg_file_number(iqdb_pg_rel_file(index));
 	IqdbPgArena *arena = NULL;
 	IqdbStatus	status = IQDB_OK;
+	bool		avoid_shm = false;
 	uint64		fetched;
 	instr_time	start;
 	instr_time	end;
@@ -535,18 +537,21 @@ iqdb_pg_recover(Relation index, Relation heap, IqdbPgMeta *meta, IqdbError *erro
 	INSTR_TIME_SET_CURRENT(start);
 	if (meta->flags & IQDB_PG_META_INIT)
 		iqdb_pg_journal_adopt_init(index, meta);
-	for (int attempt = 0; attempt < 2 && arena == NULL; attempt++)
+	for (;;)
 	{
-		bool		avoid_shm = attempt > 0;
+		bool		elsewhere;
 
 		if (permanent)
 			arena = recover_from_files(index, heap, meta, &options, avoid_shm, &status, error);
 		/* what a snapshot and the log hold may be more than the table has by now */
 		if (arena == NULL && (status == IQDB_OK || (status == IQDB_ERR_LIMIT && table_fits(heap, &options))))
 			arena = rebuild(index, heap, meta, &options, is_private, avoid_shm, &status, error);
-		/* the first folder may be too small: try the other once */
-		if (status != IQDB_ERR_NO_SPACE || is_private)
+		/* the first folder may be too small: try the other once; the reserve may be, too: the next one is larger */
+		elsewhere = status == IQDB_ERR_NO_SPACE && !is_private && !avoid_shm;
+		if (arena != NULL || !(elsewhere || (status == IQDB_ERR_LIMIT &&
+											 iqdb_pg_arena_was_outgrown(number, &meta->generation))))
 			break;
+		avoid_shm |= elsewhere;
 	}
 	if (arena == NULL)
 	{
@@ -569,8 +574,7 @@ iqdb_pg_recover(Relation index, Relation heap, IqdbPgMeta *meta, IqdbError *erro
 	INSTR_TIME_SET_CURRENT(end);
 	INSTR_TIME_SUBTRACT(end, start);
 	arena->shared->open_microseconds = INSTR_TIME_GET_MICROSEC(end);
-	pg_write_barrier();
-	pg_atomic_write_u32(&arena->shared->state, IQDB_PG_READY);
+	iqdb_pg_arena_set_ready(arena);
 	report_open(index, arena);
 	iqdb_pg_worker_wanted();
 	return arena;

@@ -59,6 +59,7 @@ iqdb_pg_registry(void)
 			pg_atomic_init_u32(&shared->gates[i].holder, 0);
 			ConditionVariableInit(&shared->gates[i].left);
 		}
+		pg_atomic_init_u64(&shared->promised, 0);
 		pg_atomic_init_u64(&shared->memory, 0);
 		for (int i = 0; i < IQDB_PG_MADE_WORDS; i++)
 			pg_atomic_init_u32(&shared->made[i], 0);

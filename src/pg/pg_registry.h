@@ -51,6 +51,7 @@ typedef struct IqdbPgRegistry
 		pg_atomic_uint64 until; /* when it may be tried again, microseconds */
 	}			no_room[IQDB_PG_NO_ROOM_ENTRIES];	/* indexes that lately found no room for their arena */
 	IqdbPgGate	gates[IQDB_PG_GATES];
+	pg_atomic_uint64 promised;	/* what arenas in the making in the first folder are still expected to take */
 	pg_atomic_uint64 memory;	/* no less than what all arenas take; see take_memory in pg_arena.c */
 	IqdbPgRecovery recoveries[IQDB_PG_RECOVERIES];
 	pg_atomic_uint32 made[IQDB_PG_MADE_WORDS];	/* a bit for each hash of a relation that an arena was made of */

@@ -323,16 +323,24 @@ iqdb_pg_sweep(void)
 	return removed;
 }
 
+typedef struct Keeping
+{
+	void		(*start) (Oid database);
+	int			started;
+} Keeping;
+
 /* Somebody connected to this database should look which files of it have to go. */
 static void
 start_if_suspect(Oid database, void *arg)
 {
-	void		(*start) (Oid) = *(void (**) (Oid)) arg;
+	Keeping    *keeping = arg;
 	FileSweep	sweep = {.database = database};
 
 	iqdb_pg_files_visit(database, count_suspect, &sweep);
-	if (sweep.suspects > 0)
-		start(database);
+	if (sweep.suspects == 0)
+		return;
+	keeping->start(database);
+	keeping->started++;
 }
 
 void
@@ -340,7 +348,9 @@ iqdb_pg_sweep_keep(void (*start) (Oid database))
 {
 	static TimestampTz next;
 	static TimestampTz next_files;
+	static int64 pause = KEEP_FILES_FIRST;
 	TimestampTz now = GetCurrentTimestamp();
+	Keeping		keeping = {start, 0};
 	OrphanList	orphans;
 	int			removed = 0;
 
@@ -352,11 +362,14 @@ iqdb_pg_sweep_keep(void (*start) (Oid database))
 	iqdb_pg_files_visit_databases(sweep_database, &removed);
 	orphans = sweep_arenas();
 	report(removed + orphans.count);
-	if (orphans.count > 0 || now >= next_files)
-	{
-		iqdb_pg_files_visit_databases(start_if_suspect, &start);
-		next_files = now + KEEP_FILES_INTERVAL;
-	}
 	if (orphans.items != NULL)
 		pfree(orphans.items);
+	if (orphans.count > 0)
+		pause = KEEP_INTERVAL;
+	else if (now < next_files)
+		return;
+	/* a sweeper may find no process to run in, or an index locked: the next comes soon, and later if that is of no use */
+	iqdb_pg_files_visit_databases(start_if_suspect, &keeping);
+	pause = keeping.started > 0 ? Min(pause * 2, KEEP_FILES_INTERVAL) : KEEP_FILES_INTERVAL;
+	next_files = now + pause;
 }

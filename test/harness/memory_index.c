@@ -24,7 +24,8 @@ create(MemoryIndex *memory, const IqdbIndexOptions *options, const IqdbLockOps *
 	if (iqdb_arena_private_create(&memory->arena, iqdb_arena_size_needed(reserves, count), &err) != IQDB_OK ||
 		(paged && iqdb_arena_file_create(&memory->file, &memory->arena, memory->path, reserves, IQDB_REGION_VECTORS,
 										 &err) != IQDB_OK) ||
-		iqdb_index_format(&memory->index, &memory->arena, &memory->host, kernels, options, memory_max, 64, &err) !=
+		iqdb_index_format(&memory->index, &memory->arena, &memory->host, kernels, options, memory_max,
+						  memory_max, 64, &err) !=
 			IQDB_OK)
 	{
 		fprintf(stderr, "could not make an index: %s\n", err.message);

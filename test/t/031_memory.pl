@@ -1,5 +1,5 @@
-# 031_memory.pl - memory is found and freed again: on standbys, after a change of folders, by one limit for all indexes, by
-# sessions that come across many.
+# 031_memory.pl - memory and address space are taken by need, and freed again: by temporary tables, by indexes that grow, by
+# sessions that come across many, on standbys, after a change of folders, under one limit for all indexes.
 use strict;
 use warnings;
 use IqdbTest;
@@ -30,6 +30,54 @@ my $query = "SET enable_seqscan = off; SELECT count(*) FROM (SELECT 1 FROM t ORD
 	cmp_ok($maps->(), '<=', $before + 15, 'temporary tables: nor does ON COMMIT DROP');
 	is_deeply([ arena_files($primary), own_files($primary) ], [], 'temporary tables: nor a file');
 	$session->quit;
+}
+
+# ---- address space: as much as the table needs, and a larger arena when it is outgrown ----
+for my $method (methods($primary))
+{
+	for my $kind ('', 'UNLOGGED', 'TEMP')
+	{
+		my $what = "$method: outgrown" . ($kind && ", $kind");
+		my $offset = log_size($primary);
+		my $rows = 5000;
+		# one session, for the temporary one is gone with it
+		my ($code, $out, $err) = $primary->psql('postgres', "CREATE $kind TABLE g (id serial, v iqvector(4)); "
+			  . "CREATE INDEX g_v ON g USING $method (v); " . sprintf($add, 'g', 4, $rows) . "; SELECT iqdb_check('g_v'); "
+			  . "SET enable_seqscan = off; SELECT count(*), count(DISTINCT id) FROM (SELECT id FROM g ORDER BY v <-> '[1,1,1,1]') s; "
+			  . "SELECT state, rows FROM iqdb_index_stats('g_v'); DROP TABLE g;", on_error_stop => 1);
+		is("$code|$out|$err", "0|$rows|$rows\nready|$rows|", "$what: every row, and sound");
+		next if $kind eq 'TEMP';
+		like(log_since($primary, $offset), qr/"g_v" is opened anew: arena region/, "$what: it was made anew");
+		next if $kind;
+		like(log_since($primary, $offset), qr/"g_v" opened in .* [1-9]\d+ rows loaded from snapshot.* 0 rows rebuilt/,
+			"$what: from what it held");
+	}
+}
+
+# ---- one session comes across many indexes ----
+{
+	my $number = 100;
+	$primary->safe_psql('postgres', join ';', map { "CREATE TABLE m_$_ (id serial, v iqvector(4)); " . sprintf($add, "m_$_", 4, 20)
+		  . "; CREATE INDEX ON m_$_ USING $method (v) WITH (vectors = disk)" } 1 .. $number);
+	my $session = $primary->background_psql('postgres');
+	my $pid = $session->query_safe('SET enable_seqscan = off; SELECT pg_backend_pid()');
+	my $size = sub { slurp_file("/proc/$pid/status") =~ /^VmSize:\s+(\d+) kB/m; $1 };
+	my $search = sub { $session->query_safe("SELECT id FROM m_$_[0] ORDER BY v <-> (SELECT v FROM m_$_[0] WHERE id = 7) LIMIT 1") };
+	is($search->(1), 7, 'many indexes: a search');
+	my $before = $size->();
+	is(join(' ', map { $search->($_) } 2 .. 20), join(' ', (7) x 19), 'many indexes: searches');
+	cmp_ok($size->() - $before, '<', 20 * 8 * 1024, 'many indexes: less than 8 MB of address space for each');
+  SKIP:
+	{
+		# what is left of address space takes a few more: older mappings make way
+		my $limit = 1024 * ($size->() + 32 * 1024);
+		skip 'no prlimit', 1 unless system("prlimit --pid=$pid --as=$limit:$limit 2>/dev/null") == 0;
+		is(join(' ', map { $search->($_) } 21 .. $number, 1 .. 5), join(' ', (7) x ($number - 15)),
+			'many indexes: searches with no address space to spare');
+	}
+	$session->quit;
+	$primary->safe_psql('postgres', join ';', map { "DROP TABLE m_$_" } 1 .. $number);
+	is_deeply([ arena_files($primary), own_files($primary) ], [], 'many indexes: nothing is left of them');
 }
 
 # ---- a standby frees what the primary dropped: it runs no VACUUM, and nobody calls iqdb_sweep ----

@@ -80,7 +80,7 @@ play(IqdbHit *out, size_t capacity)
 	size_t           count;
 
 	assert_int_equal(iqdb_arena_private_create(&arena, iqdb_arena_size_needed(reserves, regions), NULL), IQDB_OK);
-	assert_int_equal(iqdb_index_format(&index, &arena, &host, NULL, &options, 1 << 20, 0, NULL), IQDB_OK);
+	assert_int_equal(iqdb_index_format(&index, &arena, &host, NULL, &options, 1 << 20, 1 << 20, 0, NULL), IQDB_OK);
 	index.engine = &scripted;
 	assert_int_equal(iqdb_cursor_open(&index, query, 2, NULL, &cursor, NULL), IQDB_OK);
 	do

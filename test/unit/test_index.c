@@ -439,6 +439,45 @@ a_full_index_says_so_and_stays_whole(void **state)
 	memory_index_destroy(&memory);
 }
 
+/* Address space is reserved for fewer rows than the limit of memory would allow: it ends there, sound. */
+static void
+a_reserve_may_be_less_than_the_limit(void **state)
+{
+	for (uint32_t engine = IQDB_ENGINE_FLAT; engine <= IQDB_ENGINE_IVF; engine++)
+	{
+		IqdbIndexOptions options = iqdb_index_options_default(engine, 100, IQDB_METRIC_L2);
+		uint64_t         reserves[IQDB_ARENA_REGIONS_MAX];
+		uint64_t         reserve = iqdb_index_reserve_for(&options, 500);
+		uint32_t         count = iqdb_index_reserves(&options, reserve, 64, reserves);
+		IqdbHost         host = {.allocator = iqdb_allocator_libc, .locks = iqdb_locks_none};
+		float            vector[100];
+		IqdbRng          rng;
+		IqdbArena        arena;
+		IqdbIndex        index;
+		IqdbError        err;
+		IqdbStatus       status = IQDB_OK;
+		uint64_t         rows = 0;
+
+		(void) state;
+		iqdb_rng_seed(&rng, SEED);
+		assert_true(iqdb_arena_size_needed(reserves, count) < 8 * 1024 * 1024);
+		assert_int_equal(iqdb_arena_private_create(&arena, iqdb_arena_size_needed(reserves, count), &err), IQDB_OK);
+		assert_int_equal(iqdb_index_format(&index, &arena, &host, NULL, &options, reserve, UINT64_C(1) << 30, 64, &err),
+						 IQDB_OK);
+		while (status == IQDB_OK)
+		{
+			model_random_vector(&rng, vector, 100);
+			status = iqdb_index_put(&index, iqdb_id_u64(rows), vector, 100, NULL, 0, NULL, &err);
+			rows += status == IQDB_OK;
+		}
+		assert_int_equal(status, IQDB_ERR_LIMIT);
+		assert_true(rows >= 500 && rows < 2500);
+		assert_true(memory_index_sound(&index));
+		assert_int_equal(iqdb_index_live_count(&index), rows);
+		iqdb_arena_private_destroy(&arena);
+	}
+}
+
 static void
 a_second_view_of_the_arena_sees_the_same_index(void **state)
 {
@@ -743,6 +782,7 @@ main(void)
 		cmocka_unit_test(a_full_index_says_so_and_stays_whole),
 		cmocka_unit_test(a_second_view_of_the_arena_sees_the_same_index),
 		cmocka_unit_test(cancel_ends_long_work_between_stretches),
+		cmocka_unit_test(a_reserve_may_be_less_than_the_limit),
 		cmocka_unit_test(loading_rejects_another_shape_and_a_used_index),
 		cmocka_unit_test(stored_options_are_told_and_win),
 		cmocka_unit_test(a_failing_sink_ends_the_save),

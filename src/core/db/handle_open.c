@@ -162,7 +162,8 @@ make_index(Iqdb *db, const IqdbIndexOptions *options, IqdbError *err)
 	IQDB_TRY(iqdb_arena_private_create(&db->arena, size, err));
 	if (iqdb_index_options_on_disk(options) && has_disk(db))
 		IQDB_TRY(iqdb_arena_file_create(&db->vectors, &db->arena, db->paths.vectors, reserves, IQDB_REGION_VECTORS, err));
-	IQDB_TRY(iqdb_index_format(&db->index, &db->arena, &db->host, db->kernels, options, db->memory_max, 0, err));
+	IQDB_TRY(iqdb_index_format(&db->index, &db->arena, &db->host, db->kernels, options, db->memory_max,
+							   db->memory_max, 0, err));
 	db->scratch_size = (size_t) options->dimension * sizeof(float);
 	db->scratch = iqdb_alloc(&db->host.allocator, db->scratch_size);
 	if (db->scratch == NULL)

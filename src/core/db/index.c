@@ -35,6 +35,19 @@ iqdb_index_reserves(const IqdbIndexOptions *options, uint64_t memory_max, uint64
 	return IQDB_ARENA_REGIONS_MAX;
 }
 
+uint64_t
+iqdb_index_reserve_for(const IqdbIndexOptions *options, uint64_t rows)
+{
+	const IqdbEngine *engine = iqdb_engine_get(options->engine);
+	uint64_t          per_row = iqdb_store_bytes_per_row(options);
+	uint64_t          bytes;
+
+	/* as iqdb_store_reserves divides */
+	if (iqdb_index_options_on_disk(options) && engine != NULL)
+		per_row += engine->bytes_per_row(options);
+	return __builtin_mul_overflow(per_row, rows, &bytes) ? UINT64_MAX : bytes;
+}
+
 static IqdbStatus
 engine_of(const IqdbIndexOptions *options, const IqdbEngine **engine_out, IqdbError *err)
 {
@@ -55,7 +68,8 @@ index_view(IqdbIndex *index_out, IqdbArena *arena, const IqdbHost *host, const I
 
 IqdbStatus
 iqdb_index_format(IqdbIndex *index_out, IqdbArena *arena, const IqdbHost *host, const IqdbKernels *kernels,
-				  const IqdbIndexOptions *options, uint64_t memory_max, uint64_t host_bytes, IqdbError *err)
+				  const IqdbIndexOptions *options, uint64_t reserve_max, uint64_t memory_max, uint64_t host_bytes,
+				  IqdbError *err)
 {
 	uint64_t          reserves[IQDB_ARENA_REGIONS_MAX];
 	uint32_t          region_count;
@@ -64,7 +78,7 @@ iqdb_index_format(IqdbIndex *index_out, IqdbArena *arena, const IqdbHost *host, 
 	memset(index_out, 0, sizeof(*index_out));
 	IQDB_TRY(iqdb_index_options_check(options, err));
 	IQDB_TRY(engine_of(options, &engine, err));
-	region_count = iqdb_index_reserves(options, memory_max, host_bytes, reserves);
+	region_count = iqdb_index_reserves(options, reserve_max, host_bytes, reserves);
 	IQDB_TRY(iqdb_arena_format(arena, &host->locks, reserves, region_count,
 							   arena->paged.commit != NULL ? IQDB_REGION_VECTORS : IQDB_ARENA_NO_REGION, memory_max,
 							   err));

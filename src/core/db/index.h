@@ -35,14 +35,18 @@ const IqdbEngine *iqdb_engine_get(uint32_t kind);
 uint32_t iqdb_index_reserves(const IqdbIndexOptions *options, uint64_t memory_max, uint64_t host_bytes,
 							 uint64_t reserves_out[IQDB_ARENA_REGIONS_MAX]);
 
+/* The least memory_max whose reserves have a place for this many rows; UINT64_MAX on overflow. */
+uint64_t iqdb_index_reserve_for(const IqdbIndexOptions *options, uint64_t rows);
+
 /*
  * Makes an empty index in an arena of zero bytes whose address space is big enough. Checks the options. kernels: NULL =
- * the best of this CPU; every process that attaches must use the same table.
+ * the best of this CPU; every process that attaches must use the same table. reserve_max: the memory_max of the reserves,
+ * no more than memory_max, which is the limit; an index that meets its reserves first gets IQDB_ERR_LIMIT, too.
  * Errors: those of iqdb_index_options_check and iqdb_arena_format.
  */
 IqdbStatus iqdb_index_format(IqdbIndex *index_out, IqdbArena *arena, const IqdbHost *host, const IqdbKernels *kernels,
-							 const IqdbIndexOptions *options, uint64_t memory_max, uint64_t host_bytes,
-							 IqdbError *err) IQDB_MUST_CHECK;
+							 const IqdbIndexOptions *options, uint64_t reserve_max, uint64_t memory_max,
+							 uint64_t host_bytes, IqdbError *err) IQDB_MUST_CHECK;
 
 /* Joins an index that some process formatted in this arena. */
 IqdbStatus iqdb_index_attach(IqdbIndex *index_out, IqdbArena *arena, const IqdbHost *host, const IqdbKernels *kernels,
