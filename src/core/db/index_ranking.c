@@ -5,7 +5,10 @@
 
 #include <string.h>
 
-/* So many rows of one distance at the end of what is known are taken for a sign that the next of this key has it, too. */
+/* So many rows may wait: those of an exact engine's first pass, less what a usual search has handed out by then. */
+#define WAITING_MAX (IQDB_RANKING_BATCH - 16)
+
+/* So many rows of one distance at the end of what is known wait for no others of their key, if the engine is approximate. */
 #define TIES_BELIEVED 4
 
 /* Relative error of keys that were squeezed. */
@@ -118,7 +121,7 @@ iqdb_ranking_add(IqdbRanking *ranking, const IqdbHit *hits, size_t count)
 	compact(ranking);
 	for (size_t i = 0; i < count; i++)
 	{
-		IqdbRankedRow row = {.id = hits[i].id, .distance = hit_distance(ranking, &hits[i]), .key = hits[i].key};
+		IqdbRankedRow row = {.id = hits[i].id, .distance = hit_distance(ranking, &hits[i])};
 
 		insert(ranking, row);
 	}
@@ -138,21 +141,22 @@ iqdb_ranking_append(IqdbRanking *ranking, uint64_t id, double distance)
 	ranking->rows[ranking->count++] = row;
 }
 
-/* May the first of the rows that are held go? */
+/*
+ * May the first of the rows that are held go? That those at hand are equal does not say that the next of their key is: some
+ * other row may share the key of many copies, and be a little nearer. Only an approximate engine, which promises no order
+ * beyond its first rows and would have to search again for more, is spared the wait.
+ */
 static bool
 is_settled(const IqdbRanking *ranking)
 {
 	const IqdbRankedRow *first = &ranking->rows[ranking->next];
 	const IqdbRankedRow *last = &ranking->rows[ranking->count - 1];
 	size_t               held = ranking->count - ranking->next;
-	double               newest;
 
-	if (ranking->ended || held > IQDB_RANKING_BATCH || first->distance <= least_distance(ranking, ranking->last_key))
+	if (ranking->ended || held >= WAITING_MAX || first->distance <= least_distance(ranking, ranking->last_key))
 		return true;
-	newest = iqdb_metric_distance(ranking_metric(ranking), ranking->last_key);
-	if (first->distance <= newest && first->distance == iqdb_metric_distance(ranking_metric(ranking), first->key))
-		return true;
-	return held >= TIES_BELIEVED && first->distance == last->distance && first->key == ranking->last_key;
+	return ranking->store->header->options.engine != IQDB_ENGINE_FLAT && held >= TIES_BELIEVED &&
+		   first->distance == last->distance;
 }
 
 bool

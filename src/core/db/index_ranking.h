@@ -6,9 +6,9 @@
  * sorted table would notice. So each hit gets its distance in double, and waits here until no row still to come can be
  * nearer: until the newest key, less the rounding error that it may have, is beyond it. Of random rows hardly one waits.
  *
- * Rows of equal keys can be many, and to wait for the last of them would cost a search that wants ten rows dearly. They do
- * not wait where equal keys mean equal distances: where the key is exactly the distance (whole numbers, bits), or where
- * several rows at hand have one distance. And nobody waits for more than IQDB_RANKING_BATCH rows.
+ * Rows of equal keys can be many, and to wait for the last of them would cost a search that wants ten rows dearly. So no
+ * more than some dozens of rows wait: only where more rows than that are so alike may one come too late, by a difference that
+ * single precision does not show. With an approximate engine a few rows of one distance do not wait either.
  */
 #ifndef IQDB_DB_INDEX_RANKING_H
 #define IQDB_DB_INDEX_RANKING_H
@@ -23,7 +23,6 @@ typedef struct IqdbRankedRow
 {
 	uint64_t id;
 	double   distance;
-	float    key;
 } IqdbRankedRow;
 
 typedef struct IqdbRanking
