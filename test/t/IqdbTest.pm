@@ -398,10 +398,10 @@ BEGIN
 	EXECUTE query;
 	WHILE EXISTS (SELECT FROM pg_partition_tree(tab::regclass) p JOIN pg_index i ON i.indrelid = p.relid
 			JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_am a ON a.oid = c.relam, LATERAL iqdb_index_stats(c.oid) s
-			WHERE a.amname LIKE 'iqdb%' AND c.relkind = 'i' AND s.state = 'recovering'
+			WHERE a.amname LIKE 'iqdb%' AND c.relkind = 'i' AND i.indisready AND s.state = 'recovering'
 		UNION ALL SELECT FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_am a ON a.oid = c.relam,
 			LATERAL iqdb_index_stats(c.oid) s
-			WHERE i.indrelid = tab::regclass AND a.amname LIKE 'iqdb%' AND c.relkind = 'i' AND s.state = 'recovering') LOOP
+			WHERE i.indrelid = tab::regclass AND a.amname LIKE 'iqdb%' AND c.relkind = 'i' AND i.indisready AND s.state = 'recovering') LOOP
 		PERFORM pg_sleep(0.005);
 	END LOOP;
 END $$;
