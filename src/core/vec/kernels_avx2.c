@@ -18,6 +18,7 @@
 #define WIDEN(p) _mm256_cvtps_pd(_mm_loadu_ps(p))
 #define WIDEN_PART(p, count) \
 	_mm256_cvtps_pd(_mm_maskload_ps(p, _mm_cmpgt_epi32(_mm_set1_epi32((int) (count)), _mm_setr_epi32(0, 1, 2, 3))))
+#define ADD_PRODUCT(sum, x, y) _mm256_fmadd_pd(x, y, sum)
 
 #include "core/vec/kernels_double_private.h"
 

@@ -19,6 +19,7 @@
 #define DOUBLES 8
 #define WIDEN(p) _mm512_cvtps_pd(_mm256_loadu_ps(p))
 #define WIDEN_PART(p, count) _mm512_cvtps_pd(_mm256_maskz_loadu_ps((__mmask8) ((1u << (count)) - 1), p))
+#define ADD_PRODUCT(sum, x, y) _mm512_fmadd_pd(x, y, sum)
 
 #include "core/vec/kernels_double_private.h"
 

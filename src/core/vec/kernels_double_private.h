@@ -2,13 +2,16 @@
  * kernels_double_private.h - the sums of one pair in double, written once and compiled by every file of kernels.
  *
  * A file of kernels defines TARGET, the attribute of its instruction set, DOUBLES, how many doubles its registers hold,
- * and where the compiler needs help WIDEN(p), the floats at p as doubles, and WIDEN_PART(p, count), which reads the first
- * count of them and gives zeros for the others; and includes this. All tables give the same bits: a sum has DOUBLE_LANES
- * partial sums whatever the width of a register, products and additions are rounded separately, and the tree that adds
- * the lanes up is the same. So what SQL computes does not depend on the machine.
+ * and where the compiler needs help WIDEN(p), the floats at p as doubles, WIDEN_PART(p, count), which reads the first
+ * count of them and gives zeros for the others, and ADD_PRODUCT(sum, x, y), sum + x * y in one instruction; and includes
+ * this. All tables give the same bits: a sum has DOUBLE_LANES partial sums whatever the width of a register, every step
+ * is rounded as if it were alone, and the tree that adds the lanes up is the same. So what SQL computes does not depend on
+ * the machine.
  *
  * Every product of two floats is exact in double: it has 48 bits, and exponents from -298 to 256 are far from either end.
- * So sums of squares neither overflow nor vanish, and nothing has to be scaled. The additions are cut into blocks of
+ * So sums of squares neither overflow nor vanish, nothing has to be scaled, and whether a product is rounded before it is
+ * added makes no difference: only such products may go through ADD_PRODUCT. The square of a difference is not exact. It is
+ * multiplied and added in two steps, in every table. The additions are cut into blocks of
  * DOUBLE_BLOCK components, because the error of a sum grows with the number of additions in one chain: at 16000
  * components none is longer than 64, and the error stays below 64 * 2^-53 of the terms' magnitudes.
  */
@@ -63,6 +66,10 @@ load_widened_part(const float *p, size_t count)
 }
 #endif
 
+#ifndef ADD_PRODUCT
+#define ADD_PRODUCT(sum, x, y) ((sum) + (x) * (y))
+#endif
+
 /* How many of the last `left` components belong to the part that begins with this lane. */
 IQDBI_INLINE size_t
 part_count(size_t left, size_t lane)
@@ -73,13 +80,13 @@ part_count(size_t left, size_t lane)
 }
 
 TARGET IQDBI_INLINE Doubles
-double_term(const IqdbSum sum, Doubles x, Doubles y)
+add_double_term(const IqdbSum sum, Doubles acc, Doubles x, Doubles y)
 {
 	if (sum == IQDB_SUM_DOT)
-		return x * y;
+		return ADD_PRODUCT(acc, x, y);
 	if (sum == IQDB_SUM_L2)
-		return (x - y) * (x - y);
-	return (Doubles) ((DoubleBits) (x - y) & INT64_MAX);
+		return acc + (x - y) * (x - y);
+	return acc + (Doubles) ((DoubleBits) (x - y) & INT64_MAX);
 }
 
 /* The partial sums of at most DOUBLE_BLOCK components. Lanes behind the end get zeros, which change no sum. */
@@ -93,7 +100,8 @@ sum_double_block(const IqdbSum sum, const float *a, const float *b, size_t dim)
 	{
 #pragma GCC unroll 8
 		for (size_t lane = 0; lane < DOUBLE_LANES; lane += DOUBLES)
-			acc.part[lane / DOUBLES] += double_term(sum, WIDEN(a + i + lane), WIDEN(b + i + lane));
+			acc.part[lane / DOUBLES] = add_double_term(sum, acc.part[lane / DOUBLES], WIDEN(a + i + lane),
+													   WIDEN(b + i + lane));
 	}
 	if (i == dim)
 		return acc;
@@ -102,7 +110,8 @@ sum_double_block(const IqdbSum sum, const float *a, const float *b, size_t dim)
 	{
 		size_t count = part_count(dim - i, lane);
 
-		acc.part[lane / DOUBLES] += double_term(sum, WIDEN_PART(a + i + lane, count), WIDEN_PART(b + i + lane, count));
+		acc.part[lane / DOUBLES] = add_double_term(sum, acc.part[lane / DOUBLES], WIDEN_PART(a + i + lane, count),
+												   WIDEN_PART(b + i + lane, count));
 	}
 	return acc;
 }
@@ -188,9 +197,13 @@ typedef struct DoubleTriple
 TARGET IQDBI_INLINE void
 add_cosine_terms(DoubleTriple *acc, size_t lane, Doubles x, Doubles y)
 {
-	acc->dot.part[lane / DOUBLES] += x * y;
-	acc->norm2_a.part[lane / DOUBLES] += x * x;
-	acc->norm2_b.part[lane / DOUBLES] += y * y;
+	Doubles *dot = &acc->dot.part[lane / DOUBLES];
+	Doubles *norm2_a = &acc->norm2_a.part[lane / DOUBLES];
+	Doubles *norm2_b = &acc->norm2_b.part[lane / DOUBLES];
+
+	*dot = ADD_PRODUCT(*dot, x, y);
+	*norm2_a = ADD_PRODUCT(*norm2_a, x, x);
+	*norm2_b = ADD_PRODUCT(*norm2_b, y, y);
 }
 
 TARGET IQDBI_INLINE DoubleTriple
