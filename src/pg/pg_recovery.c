@@ -9,10 +9,12 @@
 #include "access/relation.h"
 #include "access/xact.h"
 #include "catalog/index.h"
+#include "libpq/pqsignal.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "postmaster/bgworker.h"
 #include "storage/ipc.h"
+#include "tcop/tcopprot.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
@@ -149,6 +151,7 @@ iqdb_recovery_main(Datum arg)
 	if (key == 0 || !pg_atomic_compare_exchange_u32(&place->pid, &nobody, (uint32) MyProcPid))
 		return;
 	before_shmem_exit(leave_place, arg);
+	pqsignal(SIGTERM, die);
 	BackgroundWorkerUnblockSignals();
 	BackgroundWorkerInitializeConnectionByOid((Oid) (key >> 32), InvalidOid, BGWORKER_BYPASS_ALLOWCONN);
 	iqdb_pg_no_time_limits();

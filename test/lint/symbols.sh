@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # symbols.sh - iqdb.so exports the magic block, _PG_init, the functions that SQL calls and the main functions of workers,
 # and nothing else: the server loads libraries into one name space. Each function named in the SQL script exists; each
-# exported one is named there.
+# exported one is named there. And a worker's main function sees to its end.
 status=0
 complain() { echo "$1"; status=1; }
 
@@ -24,6 +24,10 @@ done <<<"$exported"
 # a worker is found by name too, when it is started
 for symbol in $(grep -rhoE '"iqdb_[a-z_]+_main"' src/pg | tr -d '"' | sort -u); do
     grep -qx "$symbol" <<<"$exported" || complain "named as a worker's main function, but not exported: $symbol"
+    # what the server sets up ends the process from within the signal handler, wherever it is, under locks too
+    head=$(grep -hA20 "^$symbol(Datum" src/pg/*.c | sed '/BackgroundWorkerUnblockSignals/q')
+    [[ $head != *UnblockSignals* || $head == *'pqsignal(SIGTERM'* ]] ||
+        complain "has no handler of its own for SIGTERM: $symbol"
 done
 
 called=$(cat sql/iqdb--*.sql | tr '\n' ' ' | grep -oE "AS +'MODULE_PATHNAME' *, *'[a-z0-9_]+'" |
