@@ -49,7 +49,6 @@ parse(const char *text, char *name, Action *action, IqdbStatus *status, int *tim
 	int			number;
 
 	*status = IQDB_ERR_IO;
-
 	*times = 0;
 	fields = sscanf(text, "%63[^:]:%15[^:]:%d", name, word, times);
 	if (fields < 2)

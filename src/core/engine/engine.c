@@ -11,7 +11,6 @@ iqdb_engine_hand_out(const IqdbStore *store, const IqdbCandidate *candidates, si
 					 size_t capacity)
 {
 	size_t count = 0;
-
 	size_t looked = 0;
 
 	iqdb_store_lock(store, IQDB_LOCK_STRUCTURE, false);
