@@ -1,6 +1,6 @@
 /*
  * pg_arena.c - see pg_arena.h: making arenas, mapping and growing them, and their end. Their names and folders are in
- * pg_arena_files.c.
+ * pg_arena_files.c, how much memory they may take is in pg_arena_room.c.
  *
  * A file is mapped and closed again: the mapping keeps it, and no descriptor is used up. Growth opens it anew, makes sure
  * that it is still the file behind the mapping, and reserves the blocks before anybody touches them: writing to a hole of
@@ -11,7 +11,6 @@
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
-#include <sys/statvfs.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -24,8 +23,6 @@
 #include "storage/fd.h"
 #include "utils/memutils.h"
 
-#include "core/base/machine.h"
-
 #include "pg/pg_arena_private.h"
 #include "pg/pg_compat.h"
 #include "pg/pg_files.h"
@@ -33,9 +30,6 @@
 #include "pg/pg_options.h"
 #include "pg/pg_registry.h"
 #include "pg/pg_settings.h"
-
-/* Left free in the first folder beside what an index is expected to need. */
-#define SHM_ROOM_SPARE (UINT64CONST(4) * 1024 * 1024)
 
 /* Address space is reserved for so many times the rows that the table's pages can hold, and for so many rows at least. */
 #define RESERVE_TIMES 2
@@ -48,9 +42,6 @@
 #define IDLE_SECONDS 60
 #define FEW_MAPPINGS 64
 
-/* So long a look at the limits of the machine, or container, is believed. */
-#define MACHINE_SECONDS 10
-
 static IqdbPgArena *arenas;
 static int	mapped;				/* how many there are */
 static bool look_due;			/* some of them may be over: the end of this transaction looks at all */
@@ -60,60 +51,6 @@ static MemoryContext arena_context;
 static uint64 transaction_round = 1;
 
 /* ---- memory of a mapping ---- */
-
-/* Bytes all arenas may use together. The machine's, or container's, memory may change: it is asked for now and then. */
-static uint64
-memory_limit(void)
-{
-	static uint64 machine;
-	static time_t asked;
-	time_t		now;
-
-	if (iqdb_memory_limit != 0)
-		return (uint64) iqdb_memory_limit * 1024 * 1024;
-	now = time(NULL);
-	if (machine == 0 || now < asked || now - asked > MACHINE_SECONDS)
-	{
-		machine = iqdb_machine_memory("");
-		asked = now;
-	}
-	return machine;
-}
-
-uint64
-iqdb_pg_arena_limit(void)
-{
-	uint64		limit = (uint64) iqdb_arena_limit * 1024 * 1024;
-
-	return limit == 0 ? memory_limit() : Min(limit, memory_limit());
-}
-
-/*
- * Takes bytes of the memory of all arenas together. The sum in shared memory only grows, and is put right by a look at the
- * files when it seems to pass the limit: so arenas may come and go, and be removed by others, without a word here.
- */
-static bool
-take_memory(uint64 bytes)
-{
-	static time_t refused;		/* when a look at the files said no */
-	pg_atomic_uint64 *sum = &iqdb_pg_registry()->memory;
-	uint64		seen = pg_atomic_add_fetch_u64(sum, (int64) bytes);
-	uint64		real;
-
-	if (seen <= memory_limit())
-		return true;
-	if (time(NULL) != refused)
-	{
-		real = iqdb_pg_arena_memory();
-		/* if somebody else has put it right meanwhile, his number will do */
-		(void) pg_atomic_compare_exchange_u64(sum, &seen, real + bytes);
-		if (real + bytes <= memory_limit())
-			return true;
-		refused = time(NULL);
-	}
-	pg_atomic_sub_fetch_u64(sum, (int64) bytes);
-	return false;
-}
 
 static bool
 same_file(const struct stat *st, uint64 device, uint64 inode)
@@ -166,43 +103,22 @@ grow_file(const char *path, uint64 device, uint64 inode, uint64 offset, uint64 l
 	return rc == 0 ? IQDB_OK : iqdb_fail_io(err, rc, path, "grow");
 }
 
-/* Of what was promised to an arena in the making, so much is no longer to come. Others may take some at the same time. */
-static void
-keep_promise(IqdbPgArena *entry, uint64 length)
-{
-	uint64		open;
-
-	if (entry->shared == NULL)
-		return;
-	open = pg_atomic_read_u64(&entry->shared->promised);
-	while (open > 0)
-	{
-		uint64		part = Min(open, length);
-
-		if (pg_atomic_compare_exchange_u64(&entry->shared->promised, &open, open - part))
-		{
-			pg_atomic_sub_fetch_u64(&iqdb_pg_registry()->promised, (int64) part);
-			break;
-		}
-	}
-}
-
 static IqdbStatus
 commit_blocks(void *arg, uint64_t offset, uint64_t length, IqdbError *err)
 {
 	IqdbPgArena *entry = arg;
 	IqdbStatus	status;
 
-	keep_promise(entry, length);
+	iqdb_pg_arena_keep_promise(entry, length);
 	entry->vectors_full = false;
-	entry->all_full = !take_memory(length);
+	entry->all_full = !iqdb_pg_arena_take_memory(length);
 	if (entry->all_full)
 		return iqdb_fail(err, IQDB_ERR_LIMIT,
 						 "%llu more bytes would pass the memory limit of all indexes together, %llu bytes",
-						 (unsigned long long) length, (unsigned long long) memory_limit());
+						 (unsigned long long) length, (unsigned long long) iqdb_pg_arena_all_limit());
 	status = grow_file(entry->path, entry->device, entry->inode, offset, length, err);
 	if (status != IQDB_OK)
-		pg_atomic_sub_fetch_u64(&iqdb_pg_registry()->memory, (int64) length);
+		iqdb_pg_arena_give_memory(length);
 	return status;
 }
 
@@ -219,7 +135,7 @@ release_blocks(void *arg, uint64_t offset, uint64_t length)
 	released = fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t) offset, (off_t) length) == 0;
 	close(fd);
 	if (released)
-		pg_atomic_sub_fetch_u64(&iqdb_pg_registry()->memory, (int64) length);
+		iqdb_pg_arena_give_memory(length);
 	return released;
 }
 
@@ -520,33 +436,6 @@ iqdb_pg_arena_map_loading(uint32 relation_number, const IqdbPgGeneration *genera
 
 /* ---- making ---- */
 
-static bool
-has_room(const char *path, uint64 needed)
-{
-	struct statvfs fs;
-
-	return statvfs(path, &fs) == 0 && (uint64) fs.f_bavail * fs.f_frsize >=
-		needed + needed / 4 + SHM_ROOM_SPARE + pg_atomic_read_u64(&iqdb_pg_registry()->promised);
-}
-
-/* Says that an arena in the making will take so much of the first folder: who chooses a folder meanwhile must know. */
-static void
-promise(IqdbPgArena *entry, uint64 bytes)
-{
-	pg_atomic_write_u64(&entry->shared->promised, bytes);
-	pg_atomic_fetch_add_u64(&iqdb_pg_registry()->promised, (int64) bytes);
-}
-
-/* It is made, or given up. */
-static void
-end_promise(IqdbPgArena *entry)
-{
-	uint64		open = pg_atomic_exchange_u64(&entry->shared->promised, 0);
-
-	if (open > 0)
-		pg_atomic_sub_fetch_u64(&iqdb_pg_registry()->promised, (int64) open);
-}
-
 /* Creates, sizes and maps the file at entry->path; false with errno set, the file is then gone. */
 static bool
 create_file(IqdbPgArena *entry, uint64 size)
@@ -611,7 +500,7 @@ unlink_files(const IqdbPgArena *entry)
 }
 
 static void
-fill_shared(IqdbPgArena *entry, Relation index, bool is_private)
+fill_shared(IqdbPgArena *entry, Relation index, uint64 reserve)
 {
 	IqdbPgShared *shared = iqdb_index_host_region(&entry->index);
 
@@ -622,7 +511,8 @@ fill_shared(IqdbPgArena *entry, Relation index, bool is_private)
 	strlcpy(shared->vectors_path, entry->vectors_path, sizeof(shared->vectors_path));
 	shared->vectors_device = entry->vectors_device;
 	shared->vectors_inode = entry->vectors_inode;
-	shared->permanent = !is_private && index->rd_rel->relpersistence == RELPERSISTENCE_PERMANENT;
+	shared->reserved = reserve;
+	shared->permanent = !entry->is_private && index->rd_rel->relpersistence == RELPERSISTENCE_PERMANENT;
 	shared->compression = iqdb_pg_compression(index, &shared->compression_level);
 	pg_atomic_init_u32(&shared->state, IQDB_PG_LOADING);
 	pg_atomic_init_u64(&shared->promised, 0);
@@ -702,6 +592,24 @@ publish(IqdbPgArena *entry, const char *path, IqdbError *error)
 	return IQDB_OK;
 }
 
+/*
+ * Where it is made: under a name of its own until it is finished, path is what it gets then. One in private memory has no file;
+ * that of the relation tells when it is dropped.
+ */
+static void
+name_new(IqdbPgArena *entry, Relation index, const char *folder, char *path)
+{
+	if (entry->is_private)
+	{
+		iqdb_pg_fork_path(iqdb_pg_rel_file(index), index->rd_backend, MAIN_FORKNUM, entry->path);
+		return;
+	}
+	iqdb_pg_arena_path(path, folder, entry->database, entry->relation_number, &entry->generation);
+	strlcpy(entry->path, path, sizeof(entry->path));
+	strlcat(entry->path, IQDB_PG_NEW_SUFFIX, sizeof(entry->path));
+	iqdb_pg_made_note(entry->database, entry->relation_number);
+}
+
 IqdbPgArena *
 iqdb_pg_arena_create(Relation index, const IqdbPgMeta *meta, const IqdbIndexOptions *wanted, bool is_private,
 					 bool avoid_shm, double rows, IqdbError *error)
@@ -712,7 +620,7 @@ iqdb_pg_arena_create(Relation index, const IqdbPgMeta *meta, const IqdbIndexOpti
 	uint64		reserve;
 	uint64		needed;
 	IqdbStatus	status = IQDB_ERR_LIMIT;
-	char		path[MAXPGPATH - sizeof(IQDB_PG_NEW_SUFFIX)];
+	char		path[MAXPGPATH];
 
 	if (is_private)
 		options.vectors = IQDB_VECTORS_MEMORY;
@@ -725,7 +633,7 @@ iqdb_pg_arena_create(Relation index, const IqdbPgMeta *meta, const IqdbIndexOpti
 		IqdbPgArena *entry;
 
 		if (!is_private && choice == 0 && iqdb_pg_arena_folder(1) != NULL &&
-			(avoid_shm || !has_room(iqdb_pg_arena_folder(0), needed)))
+			(avoid_shm || !iqdb_pg_arena_has_room(iqdb_pg_arena_folder(0), needed)))
 			continue;
 		if (choice == 1)
 			(void) mkdir(iqdb_pg_arena_folder(1), pg_dir_create_mode);
@@ -733,22 +641,13 @@ iqdb_pg_arena_create(Relation index, const IqdbPgMeta *meta, const IqdbIndexOpti
 		entry->fallback = choice > 0;
 		entry->is_private = is_private;
 		entry->is_made_here = true;
-		if (!is_private)
-		{
-			iqdb_pg_arena_path(path, iqdb_pg_arena_folder(choice), MyDatabaseId, entry->relation_number, &meta->generation);
-			snprintf(entry->path, sizeof(entry->path), "%s" IQDB_PG_NEW_SUFFIX, path);
-		}
-		else
-			iqdb_pg_fork_path(iqdb_pg_rel_file(index), index->rd_backend, MAIN_FORKNUM, entry->path);
-		if (!is_private)
-			iqdb_pg_made_note(entry->database, entry->relation_number);
+		name_new(entry, index, iqdb_pg_arena_folder(choice), path);
 		status = create_in(entry, iqdb_pg_arena_folder(choice), path, &options, reserves, reserve, limit, error);
 		if (status == IQDB_OK)
 		{
-			fill_shared(entry, index, is_private);
-			entry->shared->reserved = reserve;
+			fill_shared(entry, index, reserve);
 			if (!is_private && choice == 0)
-				promise(entry, needed);
+				iqdb_pg_arena_promise(entry, needed);
 		}
 		if (status == IQDB_OK && !is_private)
 			status = publish(entry, path, error);
@@ -758,6 +657,8 @@ iqdb_pg_arena_create(Relation index, const IqdbPgMeta *meta, const IqdbIndexOpti
 			look_due = true;
 			return entry;
 		}
+		if (entry->shared != NULL)
+			iqdb_pg_arena_end_promise(entry);
 		if (!is_private && entry->arena.base != NULL)
 			unlink_files(entry);
 		unmap(entry);
@@ -782,7 +683,7 @@ is_file(const char *path, uint64 device, uint64 inode)
 void
 iqdb_pg_arena_set_ready(IqdbPgArena *arena)
 {
-	end_promise(arena);
+	iqdb_pg_arena_end_promise(arena);
 	pg_write_barrier();
 	pg_atomic_write_u32(&arena->shared->state, IQDB_PG_READY);
 }
@@ -811,7 +712,7 @@ void
 iqdb_pg_arena_discard(IqdbPgArena *arena)
 {
 	pg_atomic_write_u32(&arena->shared->state, IQDB_PG_DEAD);
-	end_promise(arena);
+	iqdb_pg_arena_end_promise(arena);
 	look_due = true;
 	if (arena->is_private)
 		return;

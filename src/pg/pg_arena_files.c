@@ -7,6 +7,7 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -25,6 +26,9 @@
 
 /* The folders that the settings ever named, a line each: what lies there is found when they name others. */
 #define FOLDERS_FILE IQDB_PG_FOLDER "/arena_folders"
+
+/* Bytes of the longest name in a folder, and more. */
+#define NAME_ROOM 128
 
 /* ---- names ---- */
 
@@ -153,18 +157,19 @@ iqdb_pg_arena_note_folder(const char *folder)
 	if (is_known_folder(folder))
 		return true;
 	length = snprintf(line, sizeof(line), "%s\n", folder);
-	if (length >= (int) sizeof(line) || strchr(folder, '\n') != NULL)
+	if (length > MAXPGPATH - NAME_ROOM || strchr(folder, '\n') != NULL)
 	{
 		errno = ENAMETOOLONG;
 		return false;
 	}
 	if (mkdir(IQDB_PG_FOLDER, pg_dir_create_mode) != 0 && errno != EEXIST)
 		return false;
-	/* two that come at once add the same line: it is looked at twice then */
 	fd = open(FOLDERS_FILE, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, pg_file_create_mode);
 	if (fd < 0)
 		return false;
-	ok = write(fd, line, (size_t) length) == length && fsync(fd) == 0;
+	/* of two that come at once the second finds the line of the first: what lies in a folder would be counted twice */
+	(void) flock(fd, LOCK_EX);
+	ok = is_known_folder(folder) || (write(fd, line, (size_t) length) == length && fsync(fd) == 0);
 	close(fd);
 	return ok;
 }

@@ -1,5 +1,5 @@
 /*
- * pg_arena_private.h - what pg_arena.c and pg_arena_files.c share.
+ * pg_arena_private.h - what pg_arena.c, pg_arena_files.c and pg_arena_room.c share.
  */
 #ifndef IQDB_PG_ARENA_PRIVATE_H
 #define IQDB_PG_ARENA_PRIVATE_H
@@ -33,6 +33,24 @@ extern void iqdb_pg_arena_visit_folders(IqdbPgFolderVisit visit, void *arg);
 
 /* Bytes of memory that all arenas of this cluster take now: looks at each file. */
 extern uint64 iqdb_pg_arena_memory(void);
+
+/* Bytes that all arenas may take together: the setting, or what the machine or container has, which may change. */
+extern uint64 iqdb_pg_arena_all_limit(void);
+
+/* Takes bytes of that; false if there are not so many left. What was taken in vain, or released, is given back. */
+extern bool iqdb_pg_arena_take_memory(uint64 bytes);
+extern void iqdb_pg_arena_give_memory(uint64 bytes);
+
+/* Has the file system of this folder room for so many bytes, and for what is promised to others? */
+extern bool iqdb_pg_arena_has_room(const char *folder, uint64 needed);
+
+/*
+ * Says that an arena in the making will take so much of the first folder: who chooses a folder meanwhile must know. The
+ * promise is kept as it grows, and ends when it is made, or given up.
+ */
+extern void iqdb_pg_arena_promise(IqdbPgArena *arena, uint64 bytes);
+extern void iqdb_pg_arena_keep_promise(IqdbPgArena *arena, uint64 bytes);
+extern void iqdb_pg_arena_end_promise(IqdbPgArena *arena);
 
 /* Name of an arena; path has MAXPGPATH bytes. */
 extern void iqdb_pg_arena_path(char *path, const char *folder, Oid database, uint32 relation_number,

@@ -1,5 +1,6 @@
 /*
- * pg_registry.h - one small piece of the server's shared memory: which life this is.
+ * pg_registry.h - one small piece of the server's shared memory: which life this is, and what all sessions must know of each
+ * other beside arenas.
  *
  * Made by the first backend that needs it, from the slack that the server keeps for such use, so that nothing has to be
  * preloaded. The token is drawn anew in each life of shared memory; an arena whose name carries another token belongs to
@@ -52,7 +53,7 @@ typedef struct IqdbPgRegistry
 	}			no_room[IQDB_PG_NO_ROOM_ENTRIES];	/* indexes that lately found no room for their arena */
 	IqdbPgGate	gates[IQDB_PG_GATES];
 	pg_atomic_uint64 promised;	/* what arenas in the making in the first folder are still expected to take */
-	pg_atomic_uint64 memory;	/* no less than what all arenas take; see take_memory in pg_arena.c */
+	pg_atomic_uint64 memory;	/* no less than what all arenas take; see pg_arena_room.c */
 	IqdbPgRecovery recoveries[IQDB_PG_RECOVERIES];
 	pg_atomic_uint32 made[IQDB_PG_MADE_WORDS];	/* a bit for each hash of a relation that an arena was made of */
 } IqdbPgRegistry;

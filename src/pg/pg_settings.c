@@ -42,6 +42,15 @@ static const struct config_enum_entry corruption_options[] = {
 	{NULL, 0, false}
 };
 
+/* One folder has one name: it is looked for, and counted, by that. */
+static bool
+check_folder(char **value, void **extra, GucSource source)
+{
+	if (*value != NULL)
+		canonicalize_path(*value);
+	return true;
+}
+
 void
 iqdb_pg_define_settings(void)
 {
@@ -76,11 +85,11 @@ iqdb_pg_define_settings(void)
 	DefineCustomStringVariable("iqdb.arena_directory",
 							   "Folder for the shared memory of indexes.",
 							   "Empty takes /dev/shm where it has room, else base/pgsql_tmp.",
-							   &iqdb_arena_directory, "", PGC_SIGHUP, flags, NULL, NULL, NULL);
+							   &iqdb_arena_directory, "", PGC_SIGHUP, flags, check_folder, NULL, NULL);
 	DefineCustomStringVariable("iqdb.vector_directory",
 							   "Folder for vectors on disk.",
 							   "Empty takes base/pgsql_tmp of the data directory.",
-							   &iqdb_vector_directory, "", PGC_SIGHUP, flags, NULL, NULL, NULL);
+							   &iqdb_vector_directory, "", PGC_SIGHUP, flags, check_folder, NULL, NULL);
 	DefineCustomIntVariable("iqdb.arena_limit",
 							"Memory one index may use; 0 limits it by iqdb.memory_limit only.",
 							"Vectors on disk do not count.",

@@ -146,9 +146,12 @@ setting_in_file($primary, 'iqdb.vector_directory', '');
 $primary->start;
 agree($primary, "folders: $_ after a crash", table => $_, method => $method, queries => 2) for 'a', 'b';
 is(scalar(() = map { glob "$_/*iqdb.*" } $first, $second, $disk), 0, 'folders: what the crash left in others is gone');
-setting($primary, 'iqdb.arena_directory', $second);
-setting($primary, 'iqdb.vector_directory', $disk);
+# one folder by another spelling: what lies there must not count twice
+setting($primary, 'iqdb.arena_directory', "$second/");
+setting($primary, 'iqdb.vector_directory', "$disk/.");
 $make->('c', 'WITH (vectors = disk)');
+is_deeply([ sort split(/\n/, slurp_file($primary->data_dir . '/iqdb/arena_folders')) ], [ sort $first, $second, $third, $disk ],
+	'folders: each is noted once');
 $primary->safe_psql('postgres', 'DROP TABLE a');
 is(scalar(() = glob("$third/iqdb.*")), 1, 'folders: a dropped index goes from another folder');
 is(scalar(() = glob("$second/iqdb.*")), 1, 'folders: and no other');
