@@ -94,6 +94,17 @@ apply_entry(IqdbPgArena *arena, const IqdbPgEntry *entry, const float *vector, B
 	return IQDB_OK;
 }
 
+/* How many of these entries put a row. */
+static uint32
+rows_put(const IqdbPgEntry *entries, int count)
+{
+	uint32		rows = 0;
+
+	for (int i = 0; i < count; i++)
+		rows += entries[i].op == IQDB_PG_OP_INSERT;
+	return rows;
+}
+
 /* ---- following the journal -------------------------------------------------------------------------------------- */
 
 bool
@@ -192,7 +203,7 @@ iqdb_pg_follow(Relation index, Relation heap, IqdbPgArena *arena, uint64 *fetche
 		}
 		MemoryContextSwitchTo(saved);
 		IQDB_PG_FAIL_POINT("follow-fetched");
-		iqdb_index_tidy(&arena->index);
+		iqdb_index_make_room(&arena->index, rows_put(entries, count));
 		iqdb_pg_note_lsn(index, arena, to.block);
 		(void) apply_batch(arena, &from, to.block, entries, vectors, count, &status, error);
 		MemoryContextReset(batch);
@@ -765,7 +776,7 @@ iqdb_pg_write(Relation index, IqdbPgArena *arena, IqdbPgChange *changes, int cou
 	}
 	/* before the tail page is locked: all writers, and all scans that look whether there is something new, wait for that */
 	if (arena != NULL)
-		iqdb_index_tidy(&arena->index);
+		iqdb_index_make_room(&arena->index, pg_atomic_read_u32(&arena->shared->full) == 0 ? rows_put(entries, count) : 0);
 	if (arena != NULL && arena->is_private)
 		write_private(arena, changes, count, error);
 	else

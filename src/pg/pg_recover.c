@@ -74,7 +74,7 @@ put_replayed(Replay *replay, uint64 id, const float *vector, IqdbError *error)
 	{
 		IqdbStatus	status;
 
-		iqdb_index_tidy(index);
+		iqdb_index_make_room(index, 1);
 		status = vector != NULL ? iqdb_index_put(index, iqdb_id_u64(id), vector, dimension, NULL, 0, NULL, error) :
 			iqdb_index_put_known(index, iqdb_id_u64(id), error);
 

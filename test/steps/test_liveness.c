@@ -209,7 +209,7 @@ put_rows(World *world, uint64_t first, uint64_t end, bool link)
 		/* some rows are the same, many of them the same one */
 		for (int d = 0; d < DIM; d++)
 			vector[d] = id % 5 == 0 ? 1.0f : (float) (int) iqdb_rng_below(&rng, 1000);
-		iqdb_index_tidy(&world->memory.index);
+		iqdb_index_make_room(&world->memory.index, 1);
 		assert_int_equal(iqdb_index_put(&world->memory.index, iqdb_id_u64(id), vector, DIM, NULL, 0, &slot, NULL), IQDB_OK);
 		if (link)
 			assert_int_equal(iqdb_index_link(&world->memory.index, slot, NULL), IQDB_OK);

@@ -64,7 +64,7 @@ put_random(World *world)
 {
 	unsigned char buffer[8];
 
-	iqdb_index_tidy(&world->memory.index);
+	iqdb_index_make_room(&world->memory.index, 1);
 	put(world, model_random_id(&world->rng, world->space, buffer));
 }
 

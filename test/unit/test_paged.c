@@ -488,6 +488,100 @@ a_full_disk_refuses_one_row(void **state)
 	samples_free(&samples);
 }
 
+/* Counts what growing asks of a backing. */
+typedef struct Counted
+{
+	IqdbArenaBacking below;
+	int              calls;
+} Counted;
+
+static IqdbStatus
+counted_commit(void *arg, uint64_t offset, uint64_t length, IqdbError *err)
+{
+	Counted *counted = arg;
+
+	counted->calls++;
+	return counted->below.commit(counted->below.arg, offset, length, err);
+}
+
+static void
+count_growth(Counted *counted, IqdbArenaBacking *backing)
+{
+	*counted = (Counted){*backing, 0};
+	*backing = (IqdbArenaBacking){.commit = counted_commit, .arg = counted};
+}
+
+/* Puts run under locks of the host that everybody needs: nothing may grow there if somebody made room before. */
+static void
+puts_grow_nothing_when_room_was_made(void **state)
+{
+	static const IqdbEngineKind kinds[] = {IQDB_ENGINE_HNSW, IQDB_ENGINE_IVF};
+
+	(void) state;
+	for (int which = 0; which < 2; which++)
+	{
+		IqdbIndexOptions options = options_of(kinds[which], IQDB_QUANTIZATION_BQ, 64);
+		MemoryIndex      memory;
+		Counted          disk;
+		Counted          ram;
+		Samples          samples;
+		int              ahead = 0;
+		int              inside = 0;
+
+		samples_make(&samples, 6000, 4, 64, 10, 0.5, SEED);
+		memory_index_create_paged(&memory, &options, &iqdb_locks_none, NULL, MEMORY_MAX);
+		count_growth(&disk, &memory.arena.paged);
+		count_growth(&ram, &memory.arena.backing);
+		for (uint64_t id = 0; id < 6000; id += 3)
+		{
+			int before = disk.calls + ram.calls;
+
+			iqdb_index_make_room(&memory.index, 3);
+			ahead += disk.calls + ram.calls - before;
+			before = disk.calls + ram.calls;
+			samples_put(&samples, &memory.index, id, id + 3, false);
+			inside += disk.calls + ram.calls - before;
+		}
+		assert_true(ahead > 20);
+		assert_int_equal(inside, 0);
+		assert_true(memory_index_sound(&memory.index));
+		memory_index_destroy(&memory);
+		samples_free(&samples);
+	}
+}
+
+/* The next rows' pages are in memory before the rows are put, fresh slots and used ones. */
+static void
+pages_are_there_before_rows_are_put(void **state)
+{
+	IqdbIndexOptions options = options_of(IQDB_ENGINE_IVF, IQDB_QUANTIZATION_BQ, 1024);
+	MemoryIndex      memory;
+	Samples          samples;
+	IqdbStore       *store = &memory.index.store;
+
+	(void) state;
+	samples_make(&samples, 300, 4, 1024, 10, 0.5, SEED);
+	memory_index_create_paged(&memory, &options, &iqdb_locks_none, NULL, MEMORY_MAX);
+	samples_put(&samples, &memory.index, 0, 200, false);
+	for (uint64_t id = 100; id < 200; id++)
+		iqdb_index_remove(&memory.index, iqdb_id_u64(id), NULL);
+	assert_int_equal(iqdb_index_maintain(&memory.index, IQDB_MAINTAIN_VACUUM, NULL), IQDB_OK);
+	for (uint64_t id = 100; id < 300; id++)
+	{
+		uint32_t slot;
+
+		assert_int_equal(fsync(memory.file.fd), 0);
+		assert_int_equal(posix_fadvise(memory.file.fd, 0, 0, POSIX_FADV_DONTNEED), 0);
+		iqdb_index_make_room(&memory.index, 1);
+		slot = store->header->free_head != IQDB_SLOT_NONE ? store->header->free_head : store->header->slot_count;
+		assert_true(iqdb_arena_resident(iqdb_store_vector(store, slot), 4096));
+		samples_put(&samples, &memory.index, id, id + 1, false);
+	}
+	assert_int_equal(store->header->slot_count, 300);
+	memory_index_destroy(&memory);
+	samples_free(&samples);
+}
+
 /* ---- options ---- */
 
 static void
@@ -644,6 +738,8 @@ main(void)
 		cmocka_unit_test(where_vectors_lie_changes_no_answer),
 		cmocka_unit_test(pages_that_are_gone_are_fetched_together),
 		cmocka_unit_test(a_full_disk_refuses_one_row),
+		cmocka_unit_test(puts_grow_nothing_when_room_was_made),
+		cmocka_unit_test(pages_are_there_before_rows_are_put),
 		cmocka_unit_test(the_choice_is_stored_and_old_files_mean_automatic),
 		cmocka_unit_test(estimates_tell_memory_from_disk),
 		cmocka_unit_test(a_database_in_files_has_its_vectors_beside_them),

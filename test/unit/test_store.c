@@ -189,6 +189,7 @@ locks_are_taken_in_order_and_let_go(void **state)
 	for (uint64_t i = 0; i < 600; i++)
 	{
 		/* replacements: reclaims happen in between */
+		iqdb_index_make_room(&memory.index, 1);
 		assert_int_equal(iqdb_index_put(&memory.index, iqdb_id_u64(i % 40), vector, DIM, NULL, 0, NULL, NULL), IQDB_OK);
 		assert_unlocked();
 	}

@@ -4,6 +4,9 @@
  * Owns: the header's content. Does not own: what the regions mean, nor the lock under which an arena grows (the
  * arena's owner serialises growth); a shared file as backing is the host's.
  *
+ * `committed` of a region only grows while it is not released, and by compare and swap: growth ahead of need runs under no
+ * lock beside growth under one.
+ *
  * Bytes of an arena: header (IQDB_ARENA_HEADER_SIZE), then the regions one after the other, each at a page boundary
  * with its whole reserve. Readers that do not hold the growth lock may read `committed` of a region: it is stored with
  * release order after the bytes became usable.
@@ -197,6 +200,18 @@ preferred_target(const IqdbArenaRegion *region, uint64_t committed, uint64_t exa
 	return target > exact ? target : exact;
 }
 
+/* Bytes from `committed` to target are usable now. Returns how many of them nobody else has said so of meanwhile. */
+static uint64_t
+publish(IqdbArenaRegion *region, uint64_t committed, uint64_t target)
+{
+	uint64_t seen = committed;
+
+	while (seen < target &&
+		   !__atomic_compare_exchange_n(&region->committed, &seen, target, false, __ATOMIC_RELEASE, __ATOMIC_RELAXED))
+		;
+	return seen < target ? target - seen : 0;
+}
+
 /* The paged region: another file, and no memory. */
 static IqdbStatus
 grow_paged_to(IqdbArena *arena, IqdbArenaRegion *region, uint64_t committed, uint64_t target, IqdbError *err)
@@ -204,7 +219,7 @@ grow_paged_to(IqdbArena *arena, IqdbArenaRegion *region, uint64_t committed, uin
 	if (arena->paged.commit == NULL)
 		return iqdb_fail(err, IQDB_ERR_STATE, "the arena's paged region is not mapped here");
 	IQDB_TRY(arena->paged.commit(arena->paged.arg, committed, target - committed, err));
-	__atomic_store_n(&region->committed, target, __ATOMIC_RELEASE);
+	(void) publish(region, committed, target);
 	return IQDB_OK;
 }
 
@@ -223,8 +238,7 @@ grow_to(IqdbArena *arena, uint32_t region_number, uint64_t committed, uint64_t t
 		return iqdb_fail(err, IQDB_ERR_LIMIT, "%llu more bytes would pass the memory limit of %llu bytes",
 						 (unsigned long long) delta, (unsigned long long) header->limit);
 	IQDB_TRY(arena->backing.commit(arena->backing.arg, region->offset + committed, delta, err));
-	__atomic_store_n(&region->committed, target, __ATOMIC_RELEASE);
-	__atomic_fetch_add(&header->committed, delta, __ATOMIC_RELAXED);
+	__atomic_fetch_add(&header->committed, publish(region, committed, target), __ATOMIC_RELAXED);
 	return IQDB_OK;
 }
 
@@ -254,6 +268,20 @@ iqdb_arena_grow(IqdbArena *arena, uint32_t region_number, uint64_t bytes, IqdbEr
 	if (target > exact && grow_to(arena, region_number, committed, target, NULL) == IQDB_OK)
 		return IQDB_OK;
 	return grow_to(arena, region_number, committed, exact, err);
+}
+
+void
+iqdb_arena_grow_ahead(IqdbArena *arena, uint32_t region_number, uint64_t bytes)
+{
+	IqdbArenaRegion *region = &iqdb_arena_header(arena)->regions[region_number];
+	uint64_t         committed = __atomic_load_n(&region->committed, __ATOMIC_RELAXED);
+	uint64_t         exact;
+	IqdbStatus       ignored;
+
+	if (bytes <= committed || bytes > region->reserved || !page_round(bytes, &exact))
+		return;
+	ignored = grow_to(arena, region_number, committed, preferred_target(region, committed, exact), NULL);
+	(void) ignored;
 }
 
 bool
@@ -311,6 +339,19 @@ iqdb_arena_prefetch(const void *bytes, size_t length)
 	/* the system reads no more than so much for one call, and forgets the rest */
 	for (size_t at = 0; at < length; at += PREFETCH_PIECE)
 		(void) madvise(pages + at, length - at < PREFETCH_PIECE ? length - at : PREFETCH_PIECE, MADV_WILLNEED);
+}
+
+void
+iqdb_arena_touch(const void *bytes, size_t length)
+{
+	void *pages = pages_of(bytes, &length);
+
+#ifdef MADV_POPULATE_WRITE
+	if (madvise(pages, length, MADV_POPULATE_WRITE) == 0)
+		return;
+#endif
+	/* an older system: at least what is read before it is written to */
+	(void) madvise(pages, length, MADV_WILLNEED);
 }
 
 bool

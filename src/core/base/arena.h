@@ -116,6 +116,13 @@ IqdbStatus iqdb_arena_attach(const IqdbArena *arena, IqdbError *err) IQDB_MUST_C
 IqdbStatus iqdb_arena_grow(IqdbArena *arena, uint32_t region, uint64_t bytes, IqdbError *err) IQDB_MUST_CHECK;
 
 /*
+ * The same as a wish, by anybody, under no lock: a later iqdb_arena_grow() up to so many bytes then has nothing to wait for.
+ * May run beside itself and beside growth: who comes second makes bytes usable that already are. Only for regions that are
+ * never released. Where there is no room for a step nothing changes: whoever needs the bytes says so.
+ */
+void iqdb_arena_grow_ahead(IqdbArena *arena, uint32_t region, uint64_t bytes);
+
+/*
  * Gives bytes at the end of a region back to the system, as many as take no longer than a step of growth; true: there are
  * more. Growing it later makes zero bytes. Nobody reads or writes any byte of the region from before the first call until it
  * is grown again. Where the backing cannot (and for the paged region) nothing changes. Serialised like growth.
@@ -130,6 +137,12 @@ uint64_t iqdb_arena_paged_bytes(const IqdbArena *arena);
  * does not wait. For the paged region; costs a system call.
  */
 void iqdb_arena_prefetch(const void *bytes, size_t length);
+
+/*
+ * A wish: the pages of these bytes are there, and may be written to without waiting, for as long as the system leaves them.
+ * What they hold does not change, whoever writes to them meanwhile. Waits for the disk; costs a system call.
+ */
+void iqdb_arena_touch(const void *bytes, size_t length);
 
 /* Are all pages of these bytes in memory now? Where the system does not tell, they are. Costs a system call. */
 bool iqdb_arena_resident(const void *bytes, size_t length);

@@ -100,7 +100,7 @@ iqdbi_handle_put(Iqdb *db, const IqdbiChange *change, uint32_t *slot_out, IqdbEr
 {
 	IqdbStatus status;
 
-	iqdb_index_tidy(&db->index);
+	iqdb_index_make_room(&db->index, 1);
 	status = put_through_gate(db, change, slot_out, err);
 	/* full: rows that are gone, but not for the engine, are room */
 	if (status == IQDB_ERR_LIMIT && __atomic_load_n(&db->index.store.header->dead_count, __ATOMIC_RELAXED) > 0 &&

@@ -153,9 +153,9 @@ iqdb_index_put(IqdbIndex *index, IqdbId id, const float *vector, size_t dim, con
 }
 
 void
-iqdb_index_tidy(IqdbIndex *index)
+iqdb_index_make_room(IqdbIndex *index, uint32_t rows)
 {
-	iqdb_store_tidy(&index->store);
+	iqdb_store_make_room(&index->store, index->engine, rows);
 }
 
 IqdbStatus

@@ -67,10 +67,11 @@ IqdbStatus iqdb_index_put(IqdbIndex *index, IqdbId id, const float *vector, size
 						  size_t metadata_length, uint32_t *slot_out, IqdbError *err) IQDB_MUST_CHECK;
 
 /*
- * To be called before rows are put, holding no lock at all: what removed rows left behind may be used again. Puts do without,
- * but take fresh slots then as long as there is room. Costs nothing where there is little to gain.
+ * To be called before so many rows are put, holding no lock at all: what removed rows left behind may be used again, and
+ * there is room, so that the puts wait for no file (engine/store_write.h says when they still may). Puts do without, but
+ * take fresh slots then as long as there is room. Costs little where there is nothing to do.
  */
-void iqdb_index_tidy(IqdbIndex *index);
+void iqdb_index_make_room(IqdbIndex *index, uint32_t rows);
 
 /* The id exists but has no vector (replaces what it had): never found by a search, listed by iqdb_index_ids. */
 IqdbStatus iqdb_index_put_known(IqdbIndex *index, IqdbId id, IqdbError *err) IQDB_MUST_CHECK;

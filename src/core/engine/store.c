@@ -23,6 +23,13 @@
 #define RECLAIM_BATCH 1024u
 #define RECLAIM_FEW 16u
 
+/* Room is made ahead for a share of the rows there are, and so many at most: for others who put at the same time. */
+#define AHEAD_SHARE 32u
+#define AHEAD_MAX 64u
+
+/* Slots whose pages on disk are made ready before rows are put. */
+#define TOUCH_MAX 64u
+
 /* How long one who comes gives way to an exclusive hold of STRUCTURE: so many naps of so many nanoseconds at most. */
 #define GIVE_WAY_NAPS 64
 #define GIVE_WAY_NAP 20000
@@ -400,20 +407,116 @@ iqdb_store_tidy(IqdbStore *store)
 		(void) iqdb_store_reclaim(store);
 }
 
-/* ---- writing ---- */
+/* ---- room ---- */
+
+/* Bytes of each of the store's regions by slot, for slots below count. */
+typedef struct RoomNeeded
+{
+	uint32_t region;
+	uint64_t bytes;
+} RoomNeeded;
+
+#define ROOM_REGIONS 4
+
+static void
+room_needed(const IqdbStore *store, uint32_t count, RoomNeeded needed_out[ROOM_REGIONS])
+{
+	uint64_t slots = count;
+
+	needed_out[0] = (RoomNeeded){IQDB_REGION_SLOTS, slots * sizeof(IqdbSlot)};
+	/* readers look at eight states at a time */
+	needed_out[1] = (RoomNeeded){IQDB_REGION_STATES, (slots + 7) / 8 * 8};
+	needed_out[2] = (RoomNeeded){IQDB_REGION_NORMS, slots * norm_bytes(&store->header->options)};
+	needed_out[3] = (RoomNeeded){IQDB_REGION_VECTORS, slots * store->header->stride * sizeof(float)};
+}
 
 IqdbStatus
 iqdb_store_room(IqdbStore *store, uint32_t count, IqdbError *err)
 {
-	uint64_t vector_size = (uint64_t) store->header->stride * sizeof(float);
-	/* readers look at eight states at a time */
-	uint64_t state_bytes = ((uint64_t) count + 7) / 8 * 8;
+	RoomNeeded needed[ROOM_REGIONS];
 
-	IQDB_TRY(iqdb_arena_grow(store->arena, IQDB_REGION_SLOTS, (uint64_t) count * sizeof(IqdbSlot), err));
-	IQDB_TRY(iqdb_arena_grow(store->arena, IQDB_REGION_STATES, state_bytes, err));
-	IQDB_TRY(iqdb_arena_grow(store->arena, IQDB_REGION_NORMS, count * norm_bytes(&store->header->options), err));
-	return iqdb_arena_grow(store->arena, IQDB_REGION_VECTORS, count * vector_size, err);
+	room_needed(store, count, needed);
+	for (int i = 0; i < ROOM_REGIONS; i++)
+		IQDB_TRY(iqdb_arena_grow(store->arena, needed[i].region, needed[i].bytes, err));
+	return IQDB_OK;
 }
+
+/*
+ * Slots below count will be needed. Files grow under no lock at all: a disk may take its time. The engine's regions, which
+ * are memory, and which it may be about to give back, grow under ROWS.
+ */
+static void
+room_ahead(IqdbStore *store, const IqdbEngine *engine, uint32_t count)
+{
+	RoomNeeded needed[ROOM_REGIONS];
+	IqdbStatus status;
+
+	room_needed(store, count, needed);
+	for (int i = 0; i < ROOM_REGIONS; i++)
+		iqdb_arena_grow_ahead(store->arena, needed[i].region, needed[i].bytes);
+	iqdb_arena_grow_ahead(store->arena, IQDB_REGION_BUCKETS, ((uint64_t) count / IQDBI_BUCKET_ROWS + 1) * sizeof(uint32_t));
+	iqdb_store_lock(store, IQDB_LOCK_ROWS, true);
+	status = engine->reserve(store, count, NULL);
+	iqdb_store_unlock(store, IQDB_LOCK_ROWS, true);
+	if (status == IQDB_OK)
+		atomic_store_explicit(&store->header->room_ahead, count, memory_order_relaxed);
+}
+
+/* The slots that the next puts will probably take. Returns how many, at most `most`. ROWS is held exclusively. */
+static uint32_t
+next_slots(IqdbStore *store, uint32_t *slots_out, uint32_t most)
+{
+	uint32_t fresh = atomic_load_explicit(&store->header->slot_count, memory_order_relaxed);
+	uint32_t slot;
+	uint32_t count = 0;
+
+	if (store->header->free_count < most)
+		(void) free_ripe(store, most);
+	for (slot = store->header->free_head; slot != IQDB_SLOT_NONE && count < most; slot = store->slots[slot].next)
+		slots_out[count++] = slot;
+	while (count < most)
+		slots_out[count++] = fresh++;
+	return count;
+}
+
+/* Has the pages ready that the vectors of the next rows will be written to. */
+static void
+touch_next(IqdbStore *store, uint32_t rows)
+{
+	uint64_t room = iqdb_arena_paged_bytes(store->arena) / (store->header->stride * sizeof(float));
+	uint32_t slots[TOUCH_MAX];
+	uint32_t count;
+
+	iqdb_store_lock(store, IQDB_LOCK_ROWS, true);
+	count = next_slots(store, slots, rows < TOUCH_MAX ? rows : TOUCH_MAX);
+	iqdb_store_unlock(store, IQDB_LOCK_ROWS, true);
+	for (uint32_t i = 0; i < count; i++)
+	{
+		if (slots[i] < room)
+			iqdb_arena_touch(iqdb_store_vector(store, slots[i]), store->header->stride * sizeof(float));
+	}
+}
+
+/* The figures may be stale: whatever is missing then is made up for by the put. */
+void
+iqdb_store_make_room(IqdbStore *store, const IqdbEngine *engine, uint32_t rows)
+{
+	const IqdbStoreHeader *header = store->header;
+	uint64_t               used = atomic_load_explicit(&header->slot_count, memory_order_relaxed);
+	uint64_t               spare = used / AHEAD_SHARE < AHEAD_MAX ? used / AHEAD_SHARE : AHEAD_MAX;
+	uint64_t               count = used + rows + spare;
+
+	iqdb_store_tidy(store);
+	if (rows == 0)
+		return;
+	if (__atomic_load_n(&header->free_count, __ATOMIC_RELAXED) < rows && count < IQDB_SLOTS_MAX &&
+		used + rows + spare / 2 > atomic_load_explicit(&header->room_ahead, memory_order_relaxed))
+		room_ahead(store, engine, (uint32_t) count);
+	if (store->paged)
+		touch_next(store, rows);
+}
+
+/* ---- writing ---- */
 
 /* Room for slots below count in every region. */
 static IqdbStatus

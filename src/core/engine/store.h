@@ -110,6 +110,7 @@ typedef struct IqdbStoreHeader
 	uint32_t         limbo_tail;
 	uint32_t         limbo_count;
 	uint32_t         ripe_count;   /* of these, at the list's head: no reader can reach them any more */
+	_Atomic uint32_t room_ahead;   /* slots below it have had room in every region */
 	_Atomic uint32_t wanted;       /* how many wait for STRUCTURE exclusively */
 	uint32_t         bucket_count; /* linear hashing: buckets in use */
 	uint64_t         next_sequence;
@@ -273,8 +274,8 @@ bool iqdb_store_release_locked(IqdbStore *store, uint32_t slot);
 uint32_t iqdb_store_reclaim(IqdbStore *store);
 
 /*
- * To be called before rows are put, by somebody who holds no lock at all (a put may run under locks of the host's that all
- * writers need): where many removed slots wait, puts may take them from here on. Takes STRUCTURE exclusively for an instant,
+ * To be called by somebody who holds no lock at all, before rows are put (iqdb_store_make_room does) and after many were
+ * removed: where many removed slots wait, puts may take them from here on. Takes STRUCTURE exclusively for an instant,
  * then ROWS, or nothing at all.
  */
 void iqdb_store_tidy(IqdbStore *store);

@@ -44,11 +44,20 @@ typedef struct IqdbRow
 
 /*
  * Insert or replace. On failure nothing has changed. *slot_out = the row's new slot. Takes ROWS; only where there is no room
- * and removed slots wait, STRUCTURE before, to reclaim them. See iqdb_store_tidy(). Errors: IQDB_ERR_LIMIT,
+ * and removed slots wait, STRUCTURE before, to reclaim them. See iqdb_store_make_room(). Errors: IQDB_ERR_LIMIT,
  * IQDB_ERR_NO_SPACE, IQDB_ERR_NOMEM, those of the engine's reserve().
  */
 IqdbStatus iqdb_store_put(IqdbStore *store, const IqdbEngine *engine, const IqdbRow *row, uint32_t *slot_out,
 						  IqdbError *err) IQDB_MUST_CHECK;
+
+/*
+ * To be called before so many rows are put, by somebody who holds no lock at all: a put may run under locks of the host's
+ * that all writers need. Tidies, makes room for the rows, and for some more by others who put at the same time, and has the
+ * pages ready that vectors on disk will be written to. The puts then touch memory only, unless there is no room, or many
+ * others come first, or they bring metadata or byte strings. Takes ROWS for an instant, and for as long as the engine's
+ * regions take to grow by a step.
+ */
+void iqdb_store_make_room(IqdbStore *store, const IqdbEngine *engine, uint32_t rows);
 
 /* Forgets a KNOWN or LIVE id. false when there is none. */
 bool iqdb_store_remove(IqdbStore *store, const IqdbEngine *engine, IqdbId id);
