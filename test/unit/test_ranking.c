@@ -98,7 +98,8 @@ expect_ordered(Stream *stream, size_t count)
 	{
 		assert_true(row.id < count && !seen[row.id]);
 		if (row.distance < before)
-			fail_msg("row %zu of the stream: %.17g after %.17g", total, row.distance, before);
+			fail_msg("%s: row %zu of the stream: %.17g after %.17g",
+					 iqdb_metric_name((IqdbMetric) stream->memory.index.store.header->options.metric), total, row.distance, before);
 		before = row.distance;
 		seen[row.id] = true;
 		total++;
@@ -147,6 +148,49 @@ near_rows_come_in_order(void **state)
 	/* or there was nothing to mend */
 	for (int m = 0; m < IQDB_METRIC_COUNT; m++)
 		assert_true(m == IQDB_METRIC_HAMMING || swapped[m] > 100);
+}
+
+/*
+ * Rows and queries of every size: keys overflow, vanish, and are squeezed into what floats have left, and those of one stream
+ * are of several kinds. Below the smallest normal float components have few digits, and many rows are the same. No more rows than may wait for each other.
+ */
+static void
+rows_of_any_size_come_in_order(void **state)
+{
+	static const int sizes[] = {-148, -140, -120, -75, -62, -50, 0, 45, 62, 64, 90, 120};
+	enum
+	{
+		SIZES = sizeof(sizes) / sizeof(sizes[0]),
+		DIM = 12,
+		FEW = IQDB_RANKING_BATCH
+	};
+	IqdbRng rng;
+	float   rows[FEW * DIM];
+	float   query[DIM];
+
+	(void) state;
+	iqdb_rng_seed(&rng, SEED + 1);
+	/* the last two: rows of two neighbouring sizes, of all sizes */
+	for (size_t s = 0; s < SIZES * (SIZES + 2); s++)
+	{
+		for (size_t i = 0; i < DIM; i++)
+			query[i] = ldexpf((float) iqdb_rng_unit(&rng) - 0.3f, sizes[s % SIZES]);
+		for (size_t r = 0; r < FEW; r++)
+		{
+			size_t size = s / SIZES < SIZES ? s / SIZES : s / SIZES == SIZES ? (s + r % 2) % SIZES : r % SIZES;
+
+			for (size_t i = 0; i < DIM; i++)
+				rows[r * DIM + i] = ldexpf((float) iqdb_rng_unit(&rng) - 0.3f, sizes[size]);
+		}
+		for (int m = 0; m < IQDB_METRIC_COUNT; m++)
+		{
+			Stream stream;
+
+			stream_open(&stream, (IqdbMetric) m, DIM, rows, FEW, query);
+			expect_ordered(&stream, FEW);
+			stream_close(&stream);
+		}
+	}
 }
 
 /* How many hits it takes to hand out so many rows. */
@@ -308,7 +352,8 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(near_rows_come_in_order), cmocka_unit_test(random_rows_do_not_wait),
+		cmocka_unit_test(near_rows_come_in_order), cmocka_unit_test(rows_of_any_size_come_in_order),
+		cmocka_unit_test(random_rows_do_not_wait),
 		cmocka_unit_test(copies_wait_for_rows_of_their_key),
 		cmocka_unit_test(equal_distances_wait_for_one_pass), cmocka_unit_test(waiting_is_bounded),
 		cmocka_unit_test(appended_rows_pass),

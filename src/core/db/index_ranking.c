@@ -49,25 +49,24 @@ least_distance(const IqdbRanking *ranking, float key)
 	double dim = (double) ranking->store->header->options.dimension;
 	double error = (dim / 8 + 16) * 0x1p-24;
 	double size = fabs((double) key);
-	double wide = iqdb_key_widen(key);
-	double least;
+	bool   squeezed = ranking_metric(ranking) != IQDB_METRIC_COSINE && size > 0 &&
+					(size < IQDB_KEY_SMALL || size >= IQDB_KEY_LARGE);
+	double least = iqdb_key_widen(key);
 
 	/* computed in double, and squeezed into a float: of that some five digits are left (vec/metric.h) */
-	if (ranking_metric(ranking) != IQDB_METRIC_COSINE && size > 0 && (size < IQDB_KEY_SMALL || size >= IQDB_KEY_LARGE))
-	{
-		least = wide - fabs(wide) * SQUEEZED_ERROR;
-		return ranking_metric(ranking) == IQDB_METRIC_L2 ? sqrt(least) : least;
-	}
+	if (squeezed)
+		least -= fabs(least) * SQUEEZED_ERROR;
 	switch (ranking_metric(ranking))
 	{
 		case IQDB_METRIC_L2:
 			/* squares below the smallest float may have been rounded up to it */
-			least = (double) key * (1 - error) - dim * 0x1p-149;
+			least = squeezed ? least : least * (1 - error) - dim * 0x1p-149;
 			return least > 0 ? sqrt(least) : 0;
 		case IQDB_METRIC_L1:
-			return (double) key * (1 - error);
+			return squeezed ? least : least * (1 - error);
 		case IQDB_METRIC_DOT:
-			return (double) key - error * ranking->query_norm * ranking->row_norm;
+			/* this key may be of double, but the next ones not */
+			return least - error * ranking->query_norm * ranking->row_norm;
 		case IQDB_METRIC_COSINE:
 			return (double) key - 3 * error;
 		default:

@@ -44,6 +44,28 @@ key_in_double(const IqdbStore *store, IqdbMetric metric, const float *query, uin
 	return iqdb_key_narrow(iqdb_metric_pair_distance(kernels, metric, query, vector, dim));
 }
 
+/* Where vectors are mostly zeros, so are their products, and rightly: those cost no second look. */
+static bool
+products_may_vanish(const IqdbStore *store, const float *query)
+{
+	return iqdb_store_has_tiny(store) || iqdb_vector_has_tiny(query, store->header->options.dimension);
+}
+
+/* Keys of those that did are none. */
+static void
+drop_vanished(const IqdbStore *store, const float *query, size_t count, float *keys)
+{
+	const float least = (float) IQDB_KEY_SMALL;
+	size_t i = 0;
+
+	while (i < count && !(fabsf(keys[i]) < least))
+		i++;
+	if (i == count || !products_may_vanish(store, query))
+		return;
+	for (; i < count; i++)
+		keys[i] = fabsf(keys[i]) < least ? NAN : keys[i];
+}
+
 /* Keys of rows whose norms say nothing about their products are none. */
 static void
 drop_unusual(float query_norm2, const float *norms2, size_t count, float *keys)
@@ -64,6 +86,8 @@ iqdb_store_finish_keys(const IqdbStore *store, const float *query, float query_n
 	iqdb_metric_finish(metric, query_norm2, norms2, count, keys);
 	if (metric == IQDB_METRIC_COSINE)
 		drop_unusual(query_norm2, norms2, count, keys);
+	if (metric == IQDB_METRIC_DOT)
+		drop_vanished(store, query, count, keys);
 	for (size_t i = 0; i < count; i++)
 	{
 		if (__builtin_expect(!(keys[i] >= usual.low && keys[i] < usual.high), 0))

@@ -1,9 +1,10 @@
 /*
  * keys.h - from the sums of distance kernels to rank keys that every finite vector has.
  *
- * Sums are in single precision. Squares of large components overflow there, and squares of small ones vanish; a cosine near 0
- * is what is left of two numbers near 1. Rows of such keys are few: they are told by the key, for cosine also by the norms,
- * and compared once more in double (vec/metric.h: iqdb_key_narrow). So a row is as far as it is, whatever its numbers.
+ * Sums are in single precision. Products of large components overflow there, and products of small ones vanish; a cosine
+ * near 0 is what is left of two numbers near 1. Rows of such keys are few: they are told by the key, for cosine also by the
+ * norms, for an inner product of nearly zero by the components of the query and of all rows (iqdb_vector_has_tiny), and
+ * compared once more in double (vec/metric.h: iqdb_key_narrow). So a row is as far as it is, whatever its numbers.
  */
 #ifndef IQDB_ENGINE_KEYS_H
 #define IQDB_ENGINE_KEYS_H
@@ -29,6 +30,13 @@ iqdb_norm2_is_usual(float norm2)
  */
 void iqdb_store_finish_keys(const IqdbStore *store, const float *query, float query_norm2, const uint32_t *slots,
 							uint32_t first, const float *norms2, size_t count, float *keys);
+
+/* DOT: may products with some row vanish, because it has components that are all but zero? Never true for others. */
+static inline bool
+iqdb_store_has_tiny(const IqdbStore *store)
+{
+	return atomic_load_explicit(&store->header->has_tiny, memory_order_relaxed) != 0;
+}
 
 /* The squared length of a vector, and that of a row, whatever its numbers. */
 static inline double

@@ -694,6 +694,18 @@ put_locked(IqdbStore *store, const IqdbEngine *engine, const IqdbRow *row, uint6
 	return IQDB_OK;
 }
 
+/* Before anybody sees the row. What it tells, engine/keys.c wants to know. */
+static void
+note_tiny(IqdbStore *store, const float *vector)
+{
+	IqdbStoreHeader *header = store->header;
+
+	if (vector != NULL && header->options.metric == IQDB_METRIC_DOT &&
+		atomic_load_explicit(&header->has_tiny, memory_order_relaxed) == 0 &&
+		iqdb_vector_has_tiny(vector, header->options.dimension))
+		atomic_store_explicit(&header->has_tiny, 1, memory_order_relaxed);
+}
+
 /* What NORMS is to hold. */
 static float
 norm_of(const IqdbStore *store, const float *vector)
@@ -710,6 +722,7 @@ iqdb_store_put(IqdbStore *store, const IqdbEngine *engine, const IqdbRow *row, u
 	float      norm = norm_of(store, row->vector);
 	IqdbStatus status;
 
+	note_tiny(store, row->vector);
 	for (;;)
 	{
 		iqdb_store_lock(store, IQDB_LOCK_ROWS, true);
@@ -764,6 +777,7 @@ iqdb_store_load_row(IqdbStore *store, const IqdbEngine *engine, uint32_t slot, u
 	RowBlobs   blobs = {0, 0};
 	IqdbStatus status;
 
+	note_tiny(store, row->vector);
 	iqdb_store_lock(store, IQDB_LOCK_ROWS, true);
 	if (slot >= IQDB_SLOTS_MAX || slot < atomic_load_explicit(&store->header->slot_count, memory_order_relaxed))
 		status = iqdb_fail(err, IQDB_ERR_CORRUPT, "slot numbers do not ascend");

@@ -111,6 +111,7 @@ typedef struct IqdbStoreHeader
 	uint32_t         limbo_count;
 	uint32_t         ripe_count;   /* of these, at the list's head: no reader can reach them any more */
 	_Atomic uint32_t room_ahead;   /* slots below it have had room in every region */
+	_Atomic uint32_t has_tiny;     /* DOT: some row had iqdb_vector_has_tiny(), ever */
 	_Atomic uint32_t wanted;       /* how many wait for STRUCTURE exclusively */
 	uint32_t         bucket_count; /* linear hashing: buckets in use */
 	uint64_t         next_sequence;

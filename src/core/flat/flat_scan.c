@@ -64,6 +64,7 @@ typedef struct FlatScan
 	bool                  full;
 	bool                  has_bound;
 	float                 worst;
+	float                 far_dot; /* DOT: rows with less are too far */
 	float                 cosine_square; /* of the least similarity still wanted, times the query's squared norm */
 
 	/* rows that their coarse codes have left */
@@ -146,6 +147,7 @@ renew_bound(FlatScan *scan)
 	if (!scan->full)
 		return;
 	scan->worst = top->items[0].key;
+	scan->far_dot = fabsf(scan->worst) < (float) IQDB_KEY_SMALL ? (float) -IQDB_KEY_SMALL : -scan->worst;
 	/* sums that overflowed say nothing among keys that are as large */
 	scan->has_bound = fabsf(scan->worst) < (float) IQDB_KEY_LARGE;
 	if (scan->metric != IQDB_METRIC_COSINE)
@@ -203,8 +205,8 @@ chunk_is_far(const FlatScan *scan, const float *sums, const float *norms2)
 			{
 				Four dot = four_load(sums + i);
 
-				/* a sum of products may have overflowed on its way to anywhere */
-				far &= (dot < zero - scan->worst) & (dot > zero - (float) IQDB_KEY_LARGE);
+				/* a sum of products may have overflowed on its way to anywhere, and vanished where it is nearly zero */
+				far &= (dot < zero + scan->far_dot) & (dot > zero - (float) IQDB_KEY_LARGE);
 			}
 			break;
 		default:
@@ -324,6 +326,8 @@ nearest_wanted(const FlatScan *scan)
 {
 	float key = scan->cursor->bounded ? scan->cursor->bound.key : -INFINITY;
 
+	if (scan->metric == IQDB_METRIC_DOT && fabsf(key) < (float) IQDB_KEY_SMALL)
+		return (float) -IQDB_KEY_SMALL;
 	return scan->metric == IQDB_METRIC_L2 && key < IQDB_VANISHING ? -INFINITY : key;
 }
 
@@ -331,6 +335,8 @@ nearest_wanted(const FlatScan *scan)
 static float
 farthest_wanted(const FlatScan *scan)
 {
+	if (scan->metric == IQDB_METRIC_DOT && fabsf(scan->worst) < (float) IQDB_KEY_SMALL)
+		return (float) IQDB_KEY_SMALL;
 	return scan->metric == IQDB_METRIC_L2 && scan->worst < IQDB_VANISHING ? IQDB_VANISHING : scan->worst;
 }
 

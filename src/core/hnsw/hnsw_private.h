@@ -321,14 +321,10 @@ void iqdbi_hnsw_score(const IqdbiHnsw *graph, const IqdbiTarget *target, const u
 
 /*
  * Rank keys on full-precision vectors, as vec/metric.h defines them; those that single precision does not hold are computed
- * in double and narrowed (iqdb_key_narrow). Never infinite, never NaN.
+ * in double and narrowed (engine/keys.h). Never infinite, never NaN.
  */
 void iqdbi_hnsw_score_exact(const IqdbiHnsw *graph, const float *query, float query_norm2, const uint32_t *slots,
 							size_t count, float *keys_out);
-
-/* The same for keys[] that hold what kernels summed up; norms2 are the rows', read for COSINE only. */
-void iqdbi_hnsw_finish_keys(const IqdbiHnsw *graph, const float *query, float query_norm2, const uint32_t *slots,
-							const float *norms2, size_t count, float *keys);
 
 /* ---- the centre of the codes (hnsw_centre.c) --------------------------------------------------------------------- */
 

@@ -17,18 +17,10 @@
 
 #include <string.h>
 
+#include "core/engine/keys.h"
+
 /* Slots scored at a time: the list of one node fits. */
 #define BATCH 384
-
-/* Squares below this may lack some of their terms. */
-#define VANISHING 0x1p-100f
-
-/* Squared norms for which products of single precision neither overflow nor vanish. */
-#define NORM2_MIN 0x1p-90f
-#define NORM2_MAX 0x1p90f
-
-/* Cosine distances below this have lost too many of their digits. */
-#define COSINE_NEAR 0x1p-16f
 
 /* Rows nearer than so many steps of their codes are compared by their vectors; squared, for the sum of both steps' squares. */
 #define NEAR_STEPS2 32.0f
@@ -63,16 +55,10 @@ iqdbi_target_free(const IqdbiHnsw *graph, IqdbiTarget *target)
 	target->code = NULL;
 }
 
-static bool
-usual_norm2(float norm2)
-{
-	return norm2 >= NORM2_MIN && norm2 <= NORM2_MAX;
-}
-
 void
 iqdbi_target_query(const IqdbiHnsw *graph, IqdbiTarget *target, const float *vector, float norm2)
 {
-	bool unusual = graph->metric == IQDB_METRIC_COSINE && !usual_norm2(norm2);
+	bool unusual = graph->metric == IQDB_METRIC_COSINE && !iqdb_norm2_is_usual(norm2);
 
 	target->vector = vector;
 	target->norm2 = norm2;
@@ -128,7 +114,7 @@ iqdbi_hnsw_encode(const IqdbiHnsw *graph, uint32_t slot)
 {
 	const float *vector = iqdb_store_vector(graph->store, slot);
 	float        norm2 = norm2_of(graph, slot);
-	bool         unusual = graph->metric == IQDB_METRIC_COSINE && !usual_norm2(norm2);
+	bool         unusual = graph->metric == IQDB_METRIC_COSINE && !iqdb_norm2_is_usual(norm2);
 
 	if (graph->code == IQDBI_HNSW_BYTES)
 	{
@@ -147,81 +133,6 @@ iqdbi_hnsw_encode(const IqdbiHnsw *graph, uint32_t slot)
 
 /* ---- vectors ----------------------------------------------------------------------------------------------------- */
 
-/* What a key of single precision must not be below, and must be below, to be as good as one of double. */
-typedef struct Usual
-{
-	float low;
-	float high;
-} Usual;
-
-static Usual
-usual_keys(IqdbMetric metric)
-{
-	switch (metric)
-	{
-		case IQDB_METRIC_L2:
-			return (Usual){VANISHING, (float) IQDB_KEY_LARGE};
-		case IQDB_METRIC_COSINE:
-			return (Usual){COSINE_NEAR, INFINITY};
-		case IQDB_METRIC_HAMMING:
-			return (Usual){-INFINITY, INFINITY};
-		default:
-			return (Usual){(float) -IQDB_KEY_LARGE, (float) IQDB_KEY_LARGE};
-	}
-}
-
-/* The distance as vec/metric.h defines it, but for the root of L2. No sum of finite vectors overflows or vanishes. */
-static double
-key_of_pair(IqdbMetric metric, const float *a, const float *b, size_t dim)
-{
-	double first = 0.0;
-	double norm2_a = 0.0;
-	double norm2_b = 0.0;
-
-	for (size_t i = 0; i < dim; i++)
-	{
-		double x = (double) a[i];
-		double y = (double) b[i];
-
-		first += metric == IQDB_METRIC_L2 ? (x - y) * (x - y) : metric == IQDB_METRIC_L1 ? fabs(x - y) : x * y;
-		norm2_a += x * x;
-		norm2_b += y * y;
-	}
-	if (metric == IQDB_METRIC_DOT)
-		return -first;
-	if (metric != IQDB_METRIC_COSINE)
-		return first;
-	/* only the zero vector has no direction */
-	return norm2_a > 0.0 && norm2_b > 0.0 ? 1.0 - fmax(-1.0, fmin(1.0, first / sqrt(norm2_a * norm2_b))) : 1.0;
-}
-
-static float
-key_in_double(const IqdbiHnsw *graph, const float *query, uint32_t slot)
-{
-	return iqdb_key_narrow(key_of_pair(graph->metric, query, iqdb_store_vector(graph->store, slot), graph->dim));
-}
-
-void
-iqdbi_hnsw_finish_keys(const IqdbiHnsw *graph, const float *query, float query_norm2, const uint32_t *slots,
-					   const float *norms2, size_t count, float *keys)
-{
-	Usual usual = usual_keys(graph->metric);
-
-	iqdb_metric_finish(graph->metric, query_norm2, norms2, count, keys);
-	if (graph->metric == IQDB_METRIC_COSINE)
-	{
-		bool unusual = !usual_norm2(query_norm2);
-
-		for (size_t i = 0; i < count; i++)
-			keys[i] = unusual || !usual_norm2(norms2[i]) ? NAN : keys[i];
-	}
-	for (size_t i = 0; i < count; i++)
-	{
-		if (__builtin_expect(!(keys[i] >= usual.low && keys[i] < usual.high), 0))
-			keys[i] = key_in_double(graph, query, slots[i]);
-	}
-}
-
 void
 iqdbi_hnsw_score_exact(const IqdbiHnsw *graph, const float *query, float query_norm2, const uint32_t *slots,
 					   size_t count, float *keys_out)
@@ -239,7 +150,7 @@ iqdbi_hnsw_score_exact(const IqdbiHnsw *graph, const float *query, float query_n
 		if (graph->metric == IQDB_METRIC_COSINE)
 			for (size_t i = 0; i < part; i++)
 				norms2[i] = iqdb_store_norm2(store, slots[done + i]);
-		iqdbi_hnsw_finish_keys(graph, query, query_norm2, slots + done, norms2, part, keys_out + done);
+		iqdb_store_finish_keys(store, query, query_norm2, slots + done, 0, norms2, part, keys_out + done);
 		done += part;
 	}
 }
@@ -268,7 +179,8 @@ score_bytes(const IqdbiHnsw *graph, const IqdbiTarget *target, const uint32_t *s
 	float    steps2 = NEAR_STEPS2 * query->square / (float) graph->dim;
 	float    step = graph->metric == IQDB_METRIC_L2 ? 0.5f * query->scale : query->scale;
 	float    own2 = step * step;
-	float    low = graph->metric == IQDB_METRIC_DOT ? (float) -IQDB_KEY_LARGE : VANISHING;
+	float    low = graph->metric == IQDB_METRIC_DOT ? (float) -IQDB_KEY_LARGE : IQDB_VANISHING;
+	float    vanished = iqdb_store_has_tiny(graph->store) ? (float) IQDB_KEY_SMALL : 0.0f;
 	int32_t  dots[BATCH];
 	uint32_t again[BATCH];
 	uint16_t places[BATCH];
@@ -282,7 +194,7 @@ score_bytes(const IqdbiHnsw *graph, const IqdbiTarget *target, const uint32_t *s
 
 		keys[i] = iqdb_sq8_key(query, row, dots[i]);
 		if (__builtin_expect(!(keys[i] >= low + steps2 * (own2 + row->scale * row->scale) &&
-							   keys[i] < (float) IQDB_KEY_LARGE), 0))
+							   keys[i] < (float) IQDB_KEY_LARGE && fabsf(keys[i]) >= vanished), 0))
 		{
 			places[again_count] = (uint16_t) i;
 			again[again_count++] = slots[i];

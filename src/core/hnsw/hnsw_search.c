@@ -17,6 +17,8 @@
 
 #include <string.h>
 
+#include "core/engine/keys.h"
+
 /* The graph is not worth its detours when the beam or the rows without links are such a share of all rows. */
 #define BEAM_SHARE 8
 #define PENDING_SHARE 8
@@ -388,8 +390,8 @@ scan_block(IqdbiHnswCursor *cursor, uint32_t first, uint32_t count)
 		return offer_exact(cursor, slots, chosen);
 	store->kernels->sums[iqdb_metric_sum(graph->metric)].batch(cursor->base.query, iqdb_store_vector(store, first),
 															   graph->stride, count, graph->dim, keys);
-	iqdbi_hnsw_finish_keys(graph, cursor->base.query, cursor->base.query_norm2, slots, iqdb_store_key_norms(store, first),
-						   count, keys);
+	iqdb_store_finish_keys(store, cursor->base.query, cursor->base.query_norm2, NULL, first,
+						   iqdb_store_key_norms(store, first), count, keys);
 	cursor->base.stats.reranked += count;
 	for (uint32_t i = 0; i < count; i++)
 		IQDB_TRY(offer(cursor, slots[i], keys[i]));

@@ -79,6 +79,25 @@ iqdb_key_widen(float key)
 	return copysign(size, (double) key);
 }
 
+bool
+iqdb_vector_has_tiny(const float *vector, size_t dim)
+{
+	const float    limit = IQDB_COMPONENT_TINY;
+	uint32_t       limit_bits;
+	uint32_t       tiny = 0;
+
+	memcpy(&limit_bits, &limit, sizeof(limit_bits));
+	/* floats of one sign are ordered as their bits are; less one, zero is the largest of all. No branch, so that it vectorises */
+	for (size_t i = 0; i < dim; i++)
+	{
+		uint32_t bits;
+
+		memcpy(&bits, &vector[i], sizeof(bits));
+		tiny |= (uint32_t) ((bits & UINT32_C(0x7fffffff)) - 1 < limit_bits - 1);
+	}
+	return tiny != 0;
+}
+
 /* Position of the first component that is NaN or infinite, or dim. */
 static size_t
 first_not_finite(const float *vector, size_t dim)

@@ -70,6 +70,12 @@ iqdb_vector_is_zero(const float *vector, size_t dim)
 	return i == dim;
 }
 
+/* A product of two components that are not smaller is zero only if one of them is, and else a normal float. */
+#define IQDB_COMPONENT_TINY 0x1p-63f
+
+/* Is any component smaller than that, but not zero? */
+bool iqdb_vector_has_tiny(const float *vector, size_t dim);
+
 /* IQDB_ERR_VECTOR when dim is 0 or a component is NaN or infinite. */
 IqdbStatus iqdb_vector_check(const float *vector, size_t dim, IqdbError *err) IQDB_MUST_CHECK;
 
