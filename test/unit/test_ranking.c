@@ -99,7 +99,8 @@ expect_ordered(Stream *stream, size_t count)
 		assert_true(row.id < count && !seen[row.id]);
 		if (row.distance < before)
 			fail_msg("%s: row %zu of the stream: %.17g after %.17g",
-					 iqdb_metric_name((IqdbMetric) stream->memory.index.store.header->options.metric), total, row.distance, before);
+					 iqdb_metric_name((IqdbMetric) stream->memory.index.store.header->options.metric), total, row.distance,
+					 before);
 		before = row.distance;
 		seen[row.id] = true;
 		total++;
@@ -152,7 +153,8 @@ near_rows_come_in_order(void **state)
 
 /*
  * Rows and queries of every size: keys overflow, vanish, and are squeezed into what floats have left, and those of one stream
- * are of several kinds. Below the smallest normal float components have few digits, and many rows are the same. No more rows than may wait for each other.
+ * are of several kinds. Below the smallest normal float components have few digits, and many rows are the same. No more rows
+ * than may wait for each other.
  */
 static void
 rows_of_any_size_come_in_order(void **state)

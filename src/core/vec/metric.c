@@ -87,7 +87,7 @@ iqdb_vector_has_tiny(const float *vector, size_t dim)
 	uint32_t       tiny = 0;
 
 	memcpy(&limit_bits, &limit, sizeof(limit_bits));
-	/* floats of one sign are ordered as their bits are; less one, zero is the largest of all. No branch, so that it vectorises */
+	/* floats of one sign are ordered as their bits are; less one, zero is the largest. No branch, so that it vectorises */
 	for (size_t i = 0; i < dim; i++)
 	{
 		uint32_t bits;
