@@ -123,6 +123,20 @@ iqvector_combine(PG_FUNCTION_ARGS)
 	PG_RETURN_ARRAYTYPE_P(result);
 }
 
+/* The sums divided by a number, as a vector. */
+static IqVector *
+scaled_sums(ArrayType *state, const float8 *values, double divisor)
+{
+	IqVector *result;
+
+	iqdb_pg_vector_check_dim(state_dim(state));
+	result = iqdb_pg_vector_new(state_dim(state));
+	for (int i = 0; i < result->dim; i++)
+		result->x[i] = (float) (values[i + 1] / divisor);
+	iqdb_pg_vector_check_finite(result);
+	return result;
+}
+
 /* iqvector_sum(double precision[]) returns iqvector; NULL when no row was seen */
 PG_FUNCTION_INFO_V1(iqvector_sum);
 Datum
@@ -130,21 +144,15 @@ iqvector_sum(PG_FUNCTION_ARGS)
 {
 	ArrayType *state = PG_GETARG_ARRAYTYPE_P(0);
 	float8    *values = state_values(state, "iqvector_sum");
-	IqVector  *result;
 
 	if (values[0] == 0.0)
 		PG_RETURN_NULL();
-
-	iqdb_pg_vector_check_dim(state_dim(state));
-	result = iqdb_pg_vector_new(state_dim(state));
-	for (int i = 0; i < result->dim; i++)
+	for (int i = 1; i <= state_dim(state); i++)
 	{
-		result->x[i] = (float) values[i + 1];
-		if (unlikely(isinf(result->x[i])) && !isinf(values[i + 1]))
+		if (unlikely(isinf((float) values[i])) && !isinf(values[i]))
 			float_overflow_error();
 	}
-	iqdb_pg_vector_check_finite(result);
-	PG_RETURN_IQVECTOR_P(result);
+	PG_RETURN_IQVECTOR_P(scaled_sums(state, values, 1.0));
 }
 
 /* iqvector_avg(double precision[]) returns iqvector; NULL when no row was seen */
@@ -154,15 +162,8 @@ iqvector_avg(PG_FUNCTION_ARGS)
 {
 	ArrayType *state = PG_GETARG_ARRAYTYPE_P(0);
 	float8    *values = state_values(state, "iqvector_avg");
-	IqVector  *result;
 
 	if (values[0] == 0.0)
 		PG_RETURN_NULL();
-
-	iqdb_pg_vector_check_dim(state_dim(state));
-	result = iqdb_pg_vector_new(state_dim(state));
-	for (int i = 0; i < result->dim; i++)
-		result->x[i] = (float) (values[i + 1] / values[0]);
-	iqdb_pg_vector_check_finite(result);
-	PG_RETURN_IQVECTOR_P(result);
+	PG_RETURN_IQVECTOR_P(scaled_sums(state, values, values[0]));
 }

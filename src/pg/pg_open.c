@@ -567,20 +567,15 @@ iqdb_pg_larger_possible(const IqdbPgArena *arena, IqdbStatus status)
 		(iqdb_pg_arena_outgrown(arena) || iqdb_pg_arena_limit() > iqdb_arena_header(&arena->arena)->limit);
 }
 
-/*
- * An arena that has outgrown its reserve is sound: what it holds becomes a snapshot, and the next one does not have to be
- * built. The open lock is held. If no snapshot can be written, it is built all the same.
- */
-static void
-save_outgrown(Relation index, IqdbPgArena *arena)
+void
+iqdb_pg_save(Relation index, IqdbPgArena *arena, bool wait)
 {
 	IqdbPgShared *shared = arena->shared;
 	IqdbError	error = {0};
 	IqdbStatus	status;
 
-	if (!shared->permanent)
+	if (!shared->permanent || !iqdb_pg_lock(shared->database, shared->relation_number, IQDB_PG_LOCK_SNAPSHOT, wait))
 		return;
-	(void) iqdb_pg_lock(shared->database, shared->relation_number, IQDB_PG_LOCK_SNAPSHOT, true);
 	status = iqdb_pg_snapshot_write(arena, &error);
 	iqdb_pg_unlock(shared->database, shared->relation_number, IQDB_PG_LOCK_SNAPSHOT);
 	if (status == IQDB_ERR_CANCELLED)
@@ -638,8 +633,9 @@ catch_up(Relation index, Relation heap, IqdbPgArena *arena, bool wait, bool guar
 	{
 		ereport(LOG, (errmsg("iqdb: index \"%s\" is opened anew: %s", RelationGetRelationName(index),
 							 iqdb_pg_error_text(error))));
+		/* one that has outgrown its reserve is sound: the next need not be built, if this can be saved */
 		if (attempt.status == IQDB_ERR_LIMIT)
-			save_outgrown(index, arena);
+			iqdb_pg_save(index, arena, true);
 		iqdb_pg_arena_discard(arena);
 		attempt.status = IQDB_OK;
 	}

@@ -90,4 +90,10 @@ extern void iqdb_pg_link_pending(Relation index, IqdbPgArena *arena, uint64 max_
 extern bool iqdb_pg_assist(Relation index, IqdbPgArena *arena);
 extern void iqdb_pg_maintain(Relation index, IqdbPgArena *arena, IqdbMaintain what);
 
+/*
+ * Writes a snapshot of an index that has own files; unless somebody else is at it, and !wait. One that cannot be written is a
+ * LOG line; a cancel raises.
+ */
+extern void iqdb_pg_save(Relation index, IqdbPgArena *arena, bool wait);
+
 #endif

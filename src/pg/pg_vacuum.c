@@ -203,23 +203,11 @@ static void
 snapshot_if_due(Relation index, IqdbPgArena *arena)
 {
 	IqdbPgShared *shared = arena->shared;
-	IqdbError	error = {0};
-	IqdbStatus	status;
 
 	shared->compression = iqdb_pg_compression(index, &shared->compression_level);
-	if (!shared->permanent || RecoveryInProgress() ||
-		(iqdb_pg_worker_runs() && !iqdb_pg_snapshot_is_small(shared)) ||
-		pg_atomic_read_u32(&shared->snapshot_wanted) == 0)
-		return;
-	if (!iqdb_pg_lock(shared->database, shared->relation_number, IQDB_PG_LOCK_SNAPSHOT, false))
-		return;
-	status = iqdb_pg_snapshot_write(arena, &error);
-	iqdb_pg_unlock(shared->database, shared->relation_number, IQDB_PG_LOCK_SNAPSHOT);
-	if (status == IQDB_ERR_CANCELLED)
-		iqdb_pg_raise(status, &error, index);
-	if (status != IQDB_OK)
-		ereport(LOG, (errmsg("iqdb: no snapshot of index \"%s\" could be written: %s", RelationGetRelationName(index),
-							 iqdb_pg_error_text(&error))));
+	if (!RecoveryInProgress() && pg_atomic_read_u32(&shared->snapshot_wanted) != 0 &&
+		(!iqdb_pg_worker_runs() || iqdb_pg_snapshot_is_small(shared)))
+		iqdb_pg_save(index, arena, false);
 }
 
 /*
