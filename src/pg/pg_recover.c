@@ -358,13 +358,31 @@ recover_from_snapshot(Relation index, Relation heap, const IqdbPgMeta *meta, Iqd
 	return NULL;
 }
 
+/* How many rows the table has, if the journal had one entry for each that came or went since the snapshot. */
+static double
+rows_since(Relation index, const IqdbPgSnapshotInfo *info)
+{
+	double		rows = (double) info->rows;
+	IqdbPgPosition end;
+	uint32		count;
+	IqdbPgEntry *entries = read_entries(index, &info->replay_from, &count, &end);
+
+	if (entries == NULL)
+		return rows;
+	for (uint32 i = 0; i < count; i++)
+		rows += entries[i].op == IQDB_PG_OP_INSERT ? 1 : entries[i].op == IQDB_PG_OP_DELETE ? -1 : 0;
+	pfree(entries);
+	return Max(rows, 0);
+}
+
 /*
  * Makes an arena from own files; NULL with *status IQDB_OK if none will do. Whatever is wrong with a file, the next one is
- * tried, and the table at last: only a cancel and want of room are returned, which would end those as well.
+ * tried, and the table at last: only a cancel and want of room are returned, which would end those as well. With want of
+ * room *rows_out is how many rows there should be by now.
  */
 static IqdbPgArena *
 recover_from_files(Relation index, Relation heap, const IqdbPgMeta *meta, const IqdbIndexOptions *options,
-				   bool avoid_shm, IqdbStatus *status, IqdbError *error)
+				   bool avoid_shm, double *rows_out, IqdbStatus *status, IqdbError *error)
 {
 	IqdbPgSnapshotInfo *list;
 	bool		damaged;
@@ -395,6 +413,8 @@ recover_from_files(Relation index, Relation heap, const IqdbPgMeta *meta, const 
 			pg_atomic_write_u64(&shared->snapshot_bytes, list[i].bytes);
 			return arena;
 		}
+		if (iqdb_pg_is_want_of_room(*status))
+			*rows_out = rows_since(index, &list[i]);
 		if (*status == IQDB_ERR_CANCELLED || iqdb_pg_is_want_of_room(*status))
 			return NULL;
 		refuse(index, list[i].path, *status, error);
@@ -461,11 +481,14 @@ iqdb_pg_finish_build(Relation index, IqdbPgArena *arena)
 	pg_atomic_write_u32(&arena->shared->unbuilt, 0);
 }
 
-/* Would the rows that the table has now fit into a new arena? */
+/*
+ * Would the rows that the table has now fit into a new arena? The server's estimate is that of the last VACUUM, so in one that
+ * has just removed many rows the journal knows better.
+ */
 static bool
-table_fits(Relation heap, const IqdbIndexOptions *options)
+table_fits(Relation heap, double rows_by_journal, const IqdbIndexOptions *options)
 {
-	double		rows = iqdb_pg_estimate_rows(heap);
+	double		rows = Min(iqdb_pg_estimate_rows(heap), rows_by_journal);
 
 	return iqdb_index_estimate_memory(options, (uint64) Max(rows, 0)) + sizeof(IqdbPgShared) <= iqdb_pg_arena_limit();
 }
@@ -528,6 +551,7 @@ iqdb_pg_recover(Relation index, Relation heap, IqdbPgMeta *meta, IqdbError *erro
 	IqdbPgArena *arena = NULL;
 	IqdbStatus	status = IQDB_OK;
 	bool		avoid_shm = false;
+	double		rows = 0;
 	uint64		fetched;
 	instr_time	start;
 	instr_time	end;
@@ -542,9 +566,9 @@ iqdb_pg_recover(Relation index, Relation heap, IqdbPgMeta *meta, IqdbError *erro
 		bool		elsewhere;
 
 		if (permanent)
-			arena = recover_from_files(index, heap, meta, &options, avoid_shm, &status, error);
+			arena = recover_from_files(index, heap, meta, &options, avoid_shm, &rows, &status, error);
 		/* what a snapshot and the log hold may be more than the table has by now */
-		if (arena == NULL && (status == IQDB_OK || (status == IQDB_ERR_LIMIT && table_fits(heap, &options))))
+		if (arena == NULL && (status == IQDB_OK || (status == IQDB_ERR_LIMIT && table_fits(heap, rows, &options))))
 			arena = rebuild(index, heap, meta, &options, is_private, avoid_shm, &status, error);
 		/* the first folder may be too small: try the other once; the reserve may be, too: the next one is larger */
 		elsewhere = status == IQDB_ERR_NO_SPACE && !is_private && !avoid_shm;
