@@ -33,6 +33,9 @@
 
 #define RETRY_MICROSECONDS UINT64CONST(60000000)
 
+/* So long the keeper links rows of one index before it looks at the others. */
+#define LINK_MILLISECONDS 100
+
 /* ---- starting it ------------------------------------------------------------------------------------------------- */
 
 bool
@@ -89,7 +92,9 @@ keep_snapshot(IqdbPgArena *arena)
 	IqdbError	error = {0};
 	IqdbStatus	status;
 
-	if (!iqdb_pg_lock(shared->database, shared->relation_number, IQDB_PG_LOCK_SNAPSHOT, false))
+	/* whoever is at it, or at the log, may be held up: this is left to the next round */
+	if (iqdb_pg_is_locked(shared->database, shared->relation_number, IQDB_PG_LOCK_LOG) ||
+		!iqdb_pg_lock(shared->database, shared->relation_number, IQDB_PG_LOCK_SNAPSHOT, false))
 		return;
 	status = iqdb_pg_snapshot_write(arena, &error);
 	iqdb_pg_unlock(shared->database, shared->relation_number, IQDB_PG_LOCK_SNAPSHOT);
@@ -97,10 +102,18 @@ keep_snapshot(IqdbPgArena *arena)
 		ereport(LOG, (errmsg("iqdb: no snapshot could be written: %s", iqdb_pg_error_text(&error))));
 }
 
-/* Rows that a recovery put and nobody has linked: searches look at each of them until somebody does. */
-static void
+/* How long the keeper has worked since it last wrote the logs out, microseconds; and has a round left rows to the next? */
+static int64 worked;
+static bool unfinished;
+
+/*
+ * Rows that a recovery put and nobody has linked: searches look at each of them until somebody does. Others wait for the
+ * keeper as well, so this takes a while at most. Is nothing left to do?
+ */
+static bool
 keep_linked(IqdbPgArena *arena)
 {
+	TimestampTz begun = GetCurrentTimestamp();
 	IqdbPgView	view;
 	uint64		linked;
 
@@ -111,10 +124,18 @@ keep_linked(IqdbPgArena *arena)
 		IqdbError	error = {0};
 
 		CHECK_FOR_INTERRUPTS();
+		if (ShutdownRequestPending)
+			return false;
 		if (iqdb_index_link_pending(&view.index, 64, &linked, &error) != IQDB_OK &&
 			error.code != IQDB_ERR_CANCELLED)
 			break;
-	} while (linked > 0 && !ShutdownRequestPending);
+		if (linked > 0 && TimestampDifferenceExceeds(begun, GetCurrentTimestamp(), LINK_MILLISECONDS))
+		{
+			unfinished = true;
+			return false;
+		}
+	} while (linked > 0);
+	return true;
 }
 
 /* What is left to do for an index that was read from its table; whatever is done is kept. */
@@ -162,36 +183,80 @@ iqdb_sweeper_main(Datum arg)
 static IqdbPgArena *kept;
 
 static void
-keep_arena(const char *path, Oid database, uint32 relation_number, const IqdbPgGeneration *generation, void *arg)
+let_go(void)
+{
+	if (kept != NULL)
+		(void) pg_atomic_exchange_u32(&kept->shared->keeper_at_work, 0);
+	kept = NULL;
+}
+
+/* The arena of a file, until let_go(); NULL if there is nothing to keep. */
+static IqdbPgArena *
+take(const char *path, Oid database, uint32 relation_number, const IqdbPgGeneration *generation)
 {
 	IqdbPgArena *arena = iqdb_pg_arena_map_path(path, database, relation_number, generation);
 
 	CHECK_FOR_INTERRUPTS();
 	if (arena == NULL)
-		return;
+		return NULL;
 	/* somebody removed the file and another has its name: that one is to be kept, from the next round on */
 	if (iqdb_pg_arena_is_stale(arena))
 	{
 		pg_atomic_write_u32(&arena->shared->state, IQDB_PG_DEAD);
-		return;
+		return NULL;
 	}
 	/* Whoever drops the index says so first and looks for us then: one of the two sees the other. */
 	kept = arena;
 	(void) pg_atomic_exchange_u32(&arena->shared->keeper_at_work, 1);
 	if (pg_atomic_read_u32(&arena->shared->state) == IQDB_PG_READY)
+		return arena;
+	let_go();
+	return NULL;
+}
+
+/*
+ * Writes one log out. Who is at it may be held up, and other indexes wait for us: then the next round does it, but for the
+ * last one.
+ */
+static void
+keep_log(const char *path, Oid database, uint32 relation_number, const IqdbPgGeneration *generation, void *arg)
+{
+	IqdbPgArena *arena = take(path, database, relation_number, generation);
+
+	if (arena == NULL)
+		return;
+	if (arena->shared->permanent)
+		iqdb_pg_log_flush(arena, iqdb_fsync == IQDB_FSYNC_PERIODIC, ShutdownRequestPending);
+	let_go();
+}
+
+static void
+keep_logs(void)
+{
+	iqdb_pg_arena_visit(keep_log, NULL);
+	worked = 0;
+}
+
+/* The longer work on an index. When it adds up, the logs of all come first again. */
+static void
+keep_arena(const char *path, Oid database, uint32 relation_number, const IqdbPgGeneration *generation, void *arg)
+{
+	IqdbPgArena *arena = take(path, database, relation_number, generation);
+	TimestampTz begun = GetCurrentTimestamp();
+
+	if (arena == NULL)
+		return;
+	if (keep_linked(arena))
 	{
-		if (!ShutdownRequestPending)
-			keep_linked(arena);
-		if (!ShutdownRequestPending)
-			keep_built(arena);
-		if (arena->shared->permanent)
-			iqdb_pg_log_flush(arena, iqdb_fsync == IQDB_FSYNC_PERIODIC, true);
+		keep_built(arena);
 		if (arena->shared->permanent && pg_atomic_read_u32(&arena->shared->snapshot_wanted) != 0 &&
 			!ShutdownRequestPending)
 			keep_snapshot(arena);
 	}
-	(void) pg_atomic_exchange_u32(&arena->shared->keeper_at_work, 0);
-	kept = NULL;
+	let_go();
+	worked += GetCurrentTimestamp() - begun;
+	if (worked > (int64) iqdb_fsync_interval * 1000)
+		keep_logs();
 }
 
 static void
@@ -201,8 +266,7 @@ say_goodbye(int code, Datum arg)
 	LWLockReleaseAll();
 	LockErrorCleanup();
 	LockReleaseCurrentOwner(NULL, 0);
-	if (kept != NULL)
-		(void) pg_atomic_exchange_u32(&kept->shared->keeper_at_work, 0);
+	let_go();
 	pg_atomic_write_u32(&iqdb_pg_registry()->worker_pid, 0);
 }
 
@@ -229,7 +293,7 @@ server_stops(void)
 static void
 leave(void)
 {
-	iqdb_pg_arena_visit(keep_arena, NULL);
+	keep_logs();
 	if (server_stops())
 		iqdb_pg_arena_remove_all();
 	pg_atomic_write_u64(&iqdb_pg_registry()->worker_tried, 0);
@@ -264,12 +328,14 @@ iqdb_keeper_main(Datum arg)
 			ConfigReloadPending = false;
 			ProcessConfigFile(PGC_SIGHUP);
 		}
+		unfinished = false;
+		keep_logs();
 		iqdb_pg_arena_visit(keep_arena, NULL);
 		iqdb_pg_sweep_keep(start_sweeper);
 		iqdb_pg_arena_end_of_transaction();
 		MemoryContextReset(round);
-		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, iqdb_fsync_interval,
-						 PG_WAIT_EXTENSION);
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+						 unfinished ? 0 : iqdb_fsync_interval, PG_WAIT_EXTENSION);
 		ResetLatch(MyLatch);
 	}
 	leave();
