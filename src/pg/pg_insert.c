@@ -16,6 +16,7 @@
 #include "pg/pg_heap.h"
 #include "pg/pg_open.h"
 #include "pg/pg_options.h"
+#include "pg/pg_registry.h"
 #include "pg/pg_worker.h"
 
 /* Rows that an insert links beside its own where no keeper runs. */
@@ -33,6 +34,30 @@ warn_behind(Relation index, IqdbPgArena *arena, const IqdbError *error)
 			 errdetail("Rows are not lost: queries do not use the index until it has room."),
 			 errhint("Raise iqdb.arena_limit or iqdb.memory_limit, or make room in the folder of iqdb.arena_directory; "
 					 "then call iqdb_prewarm, or let VACUUM bring the index up.")));
+}
+
+/*
+ * The same for an index that nobody could open lately: what the reason was, only the log knows. Once for each index in a
+ * session, or a little more often where many of them are in this state.
+ */
+static void
+warn_closed(Relation index)
+{
+	static uint64 warned[64];
+	IqdbPgGeneration generation;
+	uint64	   *place;
+
+	if (!iqdb_pg_journal_generation(index, &generation) || !iqdb_pg_no_room_lately(generation.low))
+		return;
+	place = &warned[generation.low % lengthof(warned)];
+	if (*place == generation.low)
+		return;
+	*place = generation.low;
+	ereport(WARNING,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("index \"%s\" has fallen behind its table: it could not be opened", RelationGetRelationName(index)),
+			 errdetail("Rows are not lost: queries do not use the index until it can be opened."),
+			 errhint("The server log says why, and iqdb_prewarm tries again.")));
 }
 
 bool
@@ -80,6 +105,8 @@ iqdb_am_insert(Relation index, Datum *values, bool *isnull, ItemPointer tid, Rel
 		if (iqdb_pg_log_waiting(arena->shared) >= IQDB_PG_LOG_FLUSH_AT)
 			iqdb_pg_log_flush(arena, false, false);
 	}
+	else
+		warn_closed(index);
 	if ((Pointer) datum != DatumGetPointer(values[0]))
 		pfree(datum);
 	return false;

@@ -168,6 +168,11 @@ for my $method (@methods)
 		my (undef, undef, $said) = $node->psql('postgres', sprintf($add, 3000));
 		unlike($said, qr/ERROR/, "$what: inserts go on");
 		sql_fails($node, "SELECT iqdb_flush('t_v');", '53100', 'No space left on device', "$what: iqdb_flush says so");
+		# each attempt begins a log, and must not leave its name behind
+		my $before = own_files($node);
+		$node->psql('postgres', sprintf($add, 20) . "; SELECT iqdb_flush('t_v')") for 1 .. 6;
+		cmp_ok(scalar(own_files($node)), '<=', $before, "$what: attempts leave no files");
+		is(join(' ', grep { !-s $node->data_dir . "/$_" } own_files($node)), '', "$what: nor empty ones");
 		(undef, undef, $said) = $node->psql('postgres', "DELETE FROM t WHERE id % 5 = 1; CREATE INDEX t_w ON t USING $method (v)");
 		like($said, qr/WARNING:  no snapshot of index "t_w" could be written.*No space left/s, "$what: CREATE INDEX warns");
 		unlike($said, qr/ERROR/, "$what: and goes on");
@@ -182,6 +187,8 @@ for my $method (@methods)
 		$node->safe_psql('postgres', 'DROP INDEX t_w');
 		unlink "$small/ballast";
 		cmp_ok(one($node, "SELECT iqdb_flush('t_v')"), '>', 2700 * 512, "$what: with room again a snapshot is written");
+		one($node, "SELECT iqdb_flush('t_v')");
+		cmp_ok(scalar(own_files($node, 'log')), '<=', 2, "$what: and the logs of before go");
 		$node->stop;
 		unlink $folder;
 		system_or_bail('mv', "$small/iqdb", $folder);
