@@ -336,7 +336,7 @@ forget_earlier(Relation index, bool is_private)
 
 	if (iqdb_pg_arena_drop_relation(MyDatabaseId, iqdb_pg_file_number(iqdb_pg_rel_file(index)), true, &earlier) &&
 		!is_private)
-		iqdb_pg_files_remove(MyDatabaseId, &earlier);
+		iqdb_pg_files_remove(MyDatabaseId, &earlier, 1);
 }
 
 IndexBuildResult *

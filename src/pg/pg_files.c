@@ -176,6 +176,9 @@ prune(IqdbPgArena *arena, uint64 newest, uint64 log_bytes)
 
 	pg_atomic_write_u64(&shared->snapshot_older, Min(older, newest));
 	pg_atomic_write_u64(&shared->snapshot_number, newest);
+	/* of a build's first snapshot, nothing is older: the folder of a thousand indexes need not be read for each of them */
+	if (Min(older, newest) == 0)
+		return;
 
 	iqdb_pg_files_folder(folder, shared->database);
 	dir = opendir(folder);
@@ -426,7 +429,6 @@ iqdb_pg_files_owner(const char *path, uint32 *relation_number_out)
 typedef struct GenerationVisit
 {
 	IqdbPgGeneration generation;
-	bool		remove;
 	bool		snapshot;		/* out: a name ends like one */
 	uint64		bytes;
 } GenerationVisit;
@@ -442,16 +444,43 @@ generation_visit(const char *path, const IqdbPgGeneration *generation, void *arg
 	if (stat(path, &st) == 0)
 		state->bytes += (uint64) st.st_size;
 	state->snapshot |= strcmp(path + strlen(path) - strlen(".snap"), ".snap") == 0;
-	if (state->remove)
+}
+
+typedef struct RemoveVisit
+{
+	const IqdbPgGeneration *generations;	/* sorted */
+	int			count;
+} RemoveVisit;
+
+static int
+compare_generations(const void *a, const void *b)
+{
+	const IqdbPgGeneration *x = a;
+	const IqdbPgGeneration *y = b;
+
+	if (x->high != y->high)
+		return x->high < y->high ? -1 : 1;
+	return x->low < y->low ? -1 : x->low > y->low;
+}
+
+static void
+remove_visit(const char *path, const IqdbPgGeneration *generation, void *arg)
+{
+	const RemoveVisit *state = arg;
+
+	if (bsearch(generation, state->generations, state->count, sizeof(*generation), compare_generations) != NULL)
 		iqdb_pg_remove_file(path);
 }
 
 void
-iqdb_pg_files_remove(Oid database, const IqdbPgGeneration *generation)
+iqdb_pg_files_remove(Oid database, IqdbPgGeneration *generations, int count)
 {
-	GenerationVisit state = {.generation = *generation, .remove = true};
+	RemoveVisit state = {generations, count};
 
-	iqdb_pg_files_visit(database, generation_visit, &state);
+	if (count == 0)
+		return;
+	qsort(generations, count, sizeof(*generations), compare_generations);
+	iqdb_pg_files_visit(database, remove_visit, &state);
 }
 
 bool

@@ -80,8 +80,8 @@ extern uint64 iqdb_pg_log_waiting(const IqdbPgShared *shared);
 /* Writes the buffer to the file, and syncs it if asked to. Takes the log lock; wait = false gives up if it is taken. */
 extern void iqdb_pg_log_flush(IqdbPgArena *arena, bool sync, bool wait);
 
-/* Removes all own files of a generation. Never raises. */
-extern void iqdb_pg_files_remove(Oid database, const IqdbPgGeneration *generation);
+/* Removes all own files of these generations of a database, in one look at its folder; sorts them. Never raises. */
+extern void iqdb_pg_files_remove(Oid database, IqdbPgGeneration *generations, int count);
 
 /* Has a generation a snapshot, by its name? Never raises. */
 extern bool iqdb_pg_has_snapshot(Oid database, const IqdbPgGeneration *generation);

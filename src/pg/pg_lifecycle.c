@@ -76,6 +76,34 @@ has_folder(Oid database)
 	return access(path, F_OK) == 0;
 }
 
+/* Removes the own files of all forks that go, but of those that a fork that stays was copied from. */
+static void
+remove_files(const IqdbPgRelFile *going, IqdbPgArenaDrop *drops, int going_count, IqdbPgRelFile *staying,
+			 int staying_count)
+{
+	bool		folder = has_folder(MyDatabaseId);
+	IqdbPgGeneration *gone = palloc(going_count * sizeof(IqdbPgGeneration));
+	int			gone_count = 0;
+	Oid			database = MyDatabaseId;
+
+	for (int i = 0; i < going_count; i++)
+	{
+		if ((!drops[i].found && !(folder && generation_on_disk(going[i], &drops[i].generation))) ||
+			copied(&drops[i].generation, staying, staying_count))
+			continue;
+		/* as good as never: a transaction drops forks of its own database */
+		if (drops[i].database != database)
+		{
+			iqdb_pg_files_remove(database, gone, gone_count);
+			gone_count = 0;
+			database = drops[i].database;
+		}
+		gone[gone_count++] = drops[i].generation;
+	}
+	iqdb_pg_files_remove(database, gone, gone_count);
+	pfree(gone);
+}
+
 static void
 remove_forks(bool commit)
 {
@@ -84,13 +112,11 @@ remove_forks(bool commit)
 	IqdbPgArenaDrop *drops;
 	int			going_count = smgrGetPendingDeletes(commit, &going);
 	int			staying_count;
-	bool		folder;
 
 	if (going_count == 0)
 		return;
 	IQDB_PG_FAIL_POINT_QUIET("drop-begin");
 	staying_count = smgrGetPendingDeletes(!commit, &staying);
-	folder = has_folder(MyDatabaseId);
 	drops = palloc0(going_count * sizeof(IqdbPgArenaDrop));
 	for (int i = 0; i < going_count; i++)
 	{
@@ -100,10 +126,7 @@ remove_forks(bool commit)
 	iqdb_pg_arena_drop(drops, going_count, true);
 	IQDB_PG_FAIL_POINT_QUIET("drop-arena-gone");
 	/* an arena of a copied fork is named by the copy's relation number, so only own files are in question */
-	for (int i = 0; i < going_count; i++)
-		if ((drops[i].found || (folder && generation_on_disk(going[i], &drops[i].generation))) &&
-			!copied(&drops[i].generation, staying, staying_count))
-			iqdb_pg_files_remove(drops[i].database, &drops[i].generation);
+	remove_files(going, drops, going_count, staying, staying_count);
 	IQDB_PG_FAIL_POINT_QUIET("drop-end");
 	pfree(drops);
 	pfree(going);
