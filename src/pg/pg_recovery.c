@@ -2,7 +2,8 @@
  * pg_recovery.c - see pg_recovery.h.
  *
  * A place of the registry belongs to whoever wrote its index there, and to the worker after it has written its process id.
- * If the worker never comes (the server stops, or has no memory), the place is taken for free after a while.
+ * If the worker never comes (the server stops, or has no memory), the place is taken for free after a while. One that ends by
+ * an error leaves it so, too: each row that is inserted would ask for another.
  */
 #include "postgres.h"
 
@@ -37,7 +38,7 @@ key_of(Relation index)
 	return ((uint64) MyDatabaseId << 32) | RelationGetRelid(index);
 }
 
-/* Is the worker of this place there, or may it still come? */
+/* Is the worker of this place there, or may it still come, or did it fail a moment ago? */
 static bool
 is_taken(IqdbPgRecovery *place)
 {
@@ -63,7 +64,9 @@ find_place(uint64 key)
 bool
 iqdb_pg_recovery_asked(Relation index)
 {
-	return find_place(key_of(index)) != NULL;
+	IqdbPgRecovery *place = find_place(key_of(index));
+
+	return place != NULL && pg_atomic_read_u32(&place->failed) == 0;
 }
 
 bool
@@ -71,11 +74,13 @@ iqdb_pg_recovery_ask(Relation index)
 {
 	IqdbPgRegistry *registry = iqdb_pg_registry();
 	uint64		key = key_of(index);
+	IqdbPgRecovery *known;
 
 	if (!iqdb_background_worker)
 		return false;
-	if (find_place(key) != NULL)
-		return true;
+	known = find_place(key);
+	if (known != NULL)
+		return pg_atomic_read_u32(&known->failed) == 0;
 	for (int i = 0; i < IQDB_PG_RECOVERIES; i++)
 	{
 		IqdbPgRecovery *place = &registry->recoveries[i];
@@ -84,6 +89,7 @@ iqdb_pg_recovery_ask(Relation index)
 		if ((before != 0 && is_taken(place)) || !pg_atomic_compare_exchange_u64(&place->index, &before, key))
 			continue;
 		pg_atomic_write_u64(&place->asked, (uint64) GetCurrentTimestamp());
+		pg_atomic_write_u32(&place->failed, 0);
 		if (iqdb_pg_start_process("iqdb recovery", "iqdb_recovery_main", Int32GetDatum(i), true))
 			return true;
 		pg_atomic_write_u64(&place->index, 0);
@@ -99,7 +105,10 @@ leave_place(int code, Datum arg)
 {
 	IqdbPgRecovery *place = &iqdb_pg_registry()->recoveries[DatumGetInt32(arg)];
 
-	pg_atomic_write_u64(&place->index, 0);
+	pg_atomic_write_u64(&place->asked, (uint64) GetCurrentTimestamp());
+	pg_atomic_write_u32(&place->failed, code != 0);
+	if (code == 0)
+		pg_atomic_write_u64(&place->index, 0);
 	pg_atomic_write_u32(&place->pid, 0);
 }
 

@@ -67,6 +67,7 @@ iqdb_pg_registry(void)
 		{
 			pg_atomic_init_u64(&shared->recoveries[i].index, 0);
 			pg_atomic_init_u64(&shared->recoveries[i].asked, 0);
+			pg_atomic_init_u32(&shared->recoveries[i].failed, 0);
 			pg_atomic_init_u32(&shared->recoveries[i].pid, 0);
 		}
 		while (shared->token == 0)

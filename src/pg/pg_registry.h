@@ -35,8 +35,9 @@ typedef struct IqdbPgGate
 typedef struct IqdbPgRecovery
 {
 	pg_atomic_uint64 index;		/* database and index, 0 = free */
-	pg_atomic_uint64 asked;		/* when, microseconds */
-	pg_atomic_uint32 pid;		/* of the worker, 0 = not there yet */
+	pg_atomic_uint64 asked;		/* when, microseconds; or when it failed */
+	pg_atomic_uint32 failed;	/* the worker ended by an error */
+	pg_atomic_uint32 pid;		/* of the worker, 0 = not there yet, or not any more */
 } IqdbPgRecovery;
 
 typedef struct IqdbPgRegistry

@@ -123,6 +123,33 @@ for my $method (@methods)
 	setting($node, 'iqdb.background_worker', undef);
 }
 
+# ---- a worker that fails: nobody asks for another with each row ----
+{
+	fresh_table('iqdb_flat', 100);
+	$node->safe_psql('postgres', "CREATE TABLE o AS SELECT * FROM t; CREATE INDEX o_v ON o USING iqdb_flat (v); SELECT iqdb_flush('t_v')");
+	setting($node, 'iqdb.on_corruption', 'error');
+	for my $path (glob($node->data_dir . '/iqdb/*/*.snap'))
+	{
+		truncate $path, int((-s $path) / 2) or die "$path: $!";
+	}
+	close_index(0);
+	my $offset = log_size($node);
+	my $failed = sub { return scalar(() = log_since($node, $offset) =~ /worker "iqdb recovery" \(PID \d+\) exited with exit code 1/g) };
+	$node->safe_psql('postgres', 'INSERT INTO t (v) SELECT vec()');
+	wait_until('the worker', sub { $failed->() == 1 });
+	$node->safe_psql('postgres', 'INSERT INTO t (v) SELECT vec()') for 1 .. 5;
+	# with one for another index, any that were asked for before have come, too
+	$node->safe_psql('postgres', 'INSERT INTO o (v) SELECT vec()');
+	wait_until('the other worker', sub { $failed->() >= 2
+		  && one($node, "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'iqdb recovery'") == 0 });
+	is($failed->(), 2, 'a worker that fails has no successor at once');
+	is(state(), 'closed', 'and the state says that nobody is at it');
+	like(($node->psql('postgres', $search))[2], qr/is damaged/, 'a search says what is wrong');
+	setting($node, 'iqdb.on_corruption', undef);
+	$node->safe_psql('postgres', 'DROP TABLE o');
+	same($node, 't', 'as the table');
+}
+
 # ---- an expression that cannot be evaluated ----
 $node->safe_psql('postgres', <<'SQL');
 CREATE SCHEMA elsewhere;
