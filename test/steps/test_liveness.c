@@ -16,10 +16,15 @@
 
 #include "core/base/rng.h"
 #include "core/engine/store_write.h"
+#include "core/meta/filter.h"
+#include "core/meta/metadata.h"
 #include "harness/memory_index.h"
 
 #define SEED UINT64_C(20261130)
 #define DIM 4
+/* Each row is of a group, and says so. */
+#define GROUPS 100
+
 #define MEMORY_MAX (UINT64_C(512) * 1024 * 1024)
 
 /* A step is some nanoseconds at most: this is far less than five milliseconds. */
@@ -98,12 +103,16 @@ typedef struct World
 	IqdbIndexOptions options;
 	uint64_t         rows;
 	float            query[DIM];
+	unsigned char   *metadata[GROUPS];
+	size_t           metadata_length[GROUPS];
+	IqdbFilter      *filter;   /* of searches for a group */
+	MemorySnapshot   snapshot; /* of do_save */
 } World;
 
 static IqdbStatus
 search(World *world, size_t expected, size_t most)
 {
-	IqdbSearchParams params = {.expected = expected};
+	IqdbSearchParams params = {.expected = expected, .filter = world->filter};
 	IqdbHit          hits[64];
 	IqdbCursor      *cursor;
 	size_t           count = 1;
@@ -132,6 +141,36 @@ static IqdbStatus
 do_stream(World *world)
 {
 	return search(world, 0, SIZE_MAX);
+}
+
+static IqdbStatus
+search_group(World *world, int64_t group, size_t most)
+{
+	IqdbValue         value = iqdb_value_int(group);
+	IqdbFilterBuilder builder;
+	IqdbStatus        status;
+
+	iqdb_filter_builder_init(&builder, &iqdb_allocator_libc);
+	assert_int_equal(iqdb_filter_finish(&builder, iqdb_filter_eq(&builder, "group", 5, &value), &world->filter, NULL),
+					 IQDB_OK);
+	iqdb_filter_builder_free(&builder);
+	status = search(world, 10, most);
+	iqdb_filter_free(&iqdb_allocator_libc, world->filter);
+	world->filter = NULL;
+	return status;
+}
+
+static IqdbStatus
+do_search_group(World *world)
+{
+	return search_group(world, 7, 10);
+}
+
+/* No row is of this group: all are looked at. */
+static IqdbStatus
+do_search_nothing(World *world)
+{
+	return search_group(world, GROUPS, SIZE_MAX);
 }
 
 static void
@@ -175,14 +214,36 @@ do_link_pending(World *world)
 static IqdbStatus
 do_save(World *world)
 {
-	MemorySnapshot  snapshot;
 	IqdbSectionSink sink;
-	IqdbStatus      status;
 
-	memory_snapshot_init(&snapshot);
-	sink = memory_snapshot_sink(&snapshot);
-	status = iqdb_index_save(&world->memory.index, &sink, NULL);
-	memory_snapshot_free(&snapshot);
+	memory_snapshot_free(&world->snapshot);
+	memory_snapshot_init(&world->snapshot);
+	sink = memory_snapshot_sink(&world->snapshot);
+	return iqdb_index_save(&world->memory.index, &sink, NULL);
+}
+
+/* The locks of this index count from now on. */
+static void
+watch(MemoryIndex *memory)
+{
+	memory->host.cancelled = steps_cancelled;
+	for (uint32_t i = 0; i < LOCKS; i++)
+		work.cells[i] = iqdb_arena_lock(&memory->arena, i);
+}
+
+static IqdbStatus
+do_load(World *world)
+{
+	MemoryIndex       loaded;
+	IqdbSectionSource source = memory_snapshot_source(&world->snapshot);
+	IqdbStatus        status;
+
+	memory_index_create(&loaded, &world->options, &steps_locks, NULL, MEMORY_MAX);
+	watch(&loaded);
+	memset(world->snapshot.at, 0, sizeof(world->snapshot.at));
+	status = iqdb_index_load(&loaded.index, &source, NULL);
+	watch(&world->memory);
+	memory_index_destroy(&loaded);
 	return status;
 }
 
@@ -210,7 +271,8 @@ put_rows(World *world, uint64_t first, uint64_t end, bool link)
 		for (int d = 0; d < DIM; d++)
 			vector[d] = id % 5 == 0 ? 1.0f : (float) (int) iqdb_rng_below(&rng, 1000);
 		iqdb_index_make_room(&world->memory.index, 1);
-		assert_int_equal(iqdb_index_put(&world->memory.index, iqdb_id_u64(id), vector, DIM, NULL, 0, &slot, NULL), IQDB_OK);
+		assert_int_equal(iqdb_index_put(&world->memory.index, iqdb_id_u64(id), vector, DIM, world->metadata[id % GROUPS],
+										world->metadata_length[id % GROUPS], &slot, NULL), IQDB_OK);
 		if (link)
 			assert_int_equal(iqdb_index_link(&world->memory.index, slot, NULL), IQDB_OK);
 	}
@@ -276,9 +338,29 @@ world_open(World *world, const IqdbIndexOptions *options, uint64_t rows)
 		world->query[d] = 100.0f * (float) (d + 1);
 	begin("open", UINT64_MAX);
 	memory_index_create(&world->memory, options, &steps_locks, NULL, MEMORY_MAX);
-	world->memory.host.cancelled = steps_cancelled;
-	for (uint32_t i = 0; i < LOCKS; i++)
-		work.cells[i] = iqdb_arena_lock(&world->memory.arena, i);
+	watch(&world->memory);
+	memory_snapshot_init(&world->snapshot);
+	for (int group = 0; group < GROUPS; group++)
+	{
+		IqdbMetadataBuilder builder;
+		IqdbValue           value = iqdb_value_int(group);
+
+		iqdb_metadata_builder_init(&builder, &iqdb_allocator_libc);
+		assert_int_equal(iqdb_metadata_put(&builder, "group", 5, &value, NULL), IQDB_OK);
+		assert_int_equal(iqdb_metadata_finish(&builder, &world->metadata[group], &world->metadata_length[group], NULL),
+						 IQDB_OK);
+		iqdb_metadata_builder_free(&builder);
+	}
+}
+
+static void
+world_close(World *world)
+{
+	memset(work.cells, 0, sizeof(work.cells));
+	for (int group = 0; group < GROUPS; group++)
+		iqdb_free(&iqdb_allocator_libc, world->metadata[group], world->metadata_length[group]);
+	memory_snapshot_free(&world->snapshot);
+	memory_index_destroy(&world->memory);
 }
 
 static void
@@ -296,9 +378,12 @@ live_through(const IqdbIndexOptions *options, uint64_t rows, uint64_t worst_out[
 	run(&world, "search", do_search, true, &rng);
 	run(&world, "search for many", do_search_for_many, true, &rng);
 	run(&world, "stream", do_stream, true, &rng);
+	run(&world, "search of a group", do_search_group, true, &rng);
+	run(&world, "search of nothing", do_search_nothing, true, &rng);
 	run(&world, "put and link", do_put_and_link, false, &rng);
 	run(&world, "check", do_check, true, &rng);
 	run(&world, "save", do_save, true, &rng);
+	run(&world, "load", do_load, true, &rng);
 	run(&world, "stats", do_stats, false, &rng);
 	run(&world, "remove", do_remove, false, &rng);
 	run(&world, "vacuum", do_vacuum, true, &rng);
@@ -315,8 +400,7 @@ live_through(const IqdbIndexOptions *options, uint64_t rows, uint64_t worst_out[
 		if (work.worst[i] > HOLD_STEPS)
 			fail_msg("%s was held for %llu steps in %s", names[i], (unsigned long long) work.worst[i], work.worst_in[i]);
 	}
-	work.cells[0] = work.cells[1] = work.cells[2] = NULL;
-	memory_index_destroy(&world.memory);
+	world_close(&world);
 }
 
 /* The longest holds are as long with twice the rows. */
@@ -396,6 +480,42 @@ ivf_lets_others_in_whatever_its_options(void **state)
 	}
 }
 
+/* Few links and more, the beam as wide as usual and one; codes where there are some. */
+static void
+hnsw_lets_others_in(void **state)
+{
+	for (int metric = 0; metric < IQDB_METRIC_COUNT; metric++)
+	{
+		for (int quantization = IQDB_QUANTIZATION_NONE; quantization <= IQDB_QUANTIZATION_BQ; quantization++)
+		{
+			IqdbIndexOptions options = iqdb_index_options_default(IQDB_ENGINE_HNSW, DIM, (IqdbMetric) metric);
+
+			options.quantization = (uint32_t) quantization;
+			options.m = quantization == IQDB_QUANTIZATION_NONE ? 8 : 4;
+			options.ef_construction = 40;
+			options.ef_search = metric % 2 == 0 ? 64 : 1;
+			live_with(&options, 3000);
+		}
+	}
+}
+
+/* Options at their ends. */
+static void
+hnsw_lets_others_in_whatever_its_options(void **state)
+{
+	static const uint32_t links[] = {2, 128};
+
+	for (size_t i = 0; i < sizeof(links) / sizeof(links[0]); i++)
+	{
+		IqdbIndexOptions options = iqdb_index_options_default(IQDB_ENGINE_HNSW, DIM, IQDB_METRIC_L2);
+
+		options.m = links[i];
+		options.ef_construction = 2 * links[i];
+		options.ef_search = i == 0 ? 1 : 100000;
+		live_with(&options, 2000);
+	}
+}
+
 int
 main(void)
 {
@@ -403,6 +523,8 @@ main(void)
 		cmocka_unit_test(flat_lets_others_in),
 		cmocka_unit_test(ivf_lets_others_in),
 		cmocka_unit_test(ivf_lets_others_in_whatever_its_options),
+		cmocka_unit_test(hnsw_lets_others_in),
+		cmocka_unit_test(hnsw_lets_others_in_whatever_its_options),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -13,8 +13,8 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Nodes looked at in one stretch. */
-#define STRETCH_NODES 1024
+/* What is looked at in one stretch: nodes, links, and pairs of links of one list. */
+#define STRETCH_LOOKS 300000
 
 /* Breaches of one kind reported one by one; the rest is counted. */
 #define REPORTED_MAX 20
@@ -26,6 +26,7 @@ typedef struct Check
 	void            *arg;
 	uint32_t         slot_count;
 	uint32_t         reported;
+	uint64_t         looks; /* of this stretch */
 	uint64_t         levels[IQDBI_HNSW_LEVELS];
 	uint64_t         linked;
 	uint64_t         dead;
@@ -77,6 +78,7 @@ check_list(Check *check, uint32_t slot, uint32_t level)
 	if (atomic_load_explicit(&list[0], memory_order_acquire) > iqdbi_hnsw_room(graph, level))
 		report(check, "list is longer than its room", slot, level);
 	count = iqdbi_list_read(graph, list, level, slots);
+	check->looks += count + (uint64_t) count * count / 2;
 	for (uint32_t i = 0; i < count; i++)
 	{
 		uint32_t info;
@@ -181,13 +183,16 @@ check_nodes(Check *check)
 {
 	const IqdbStore *store = check->graph->store;
 
-	for (uint32_t first = 0; first < check->slot_count; first += STRETCH_NODES)
+	for (uint32_t slot = 0; slot < check->slot_count;)
 	{
 		if (iqdb_host_cancelled(store->host))
 			return IQDB_ERR_CANCELLED;
 		iqdb_store_lock(store, IQDB_LOCK_STRUCTURE, false);
-		for (uint32_t i = 0; i < STRETCH_NODES && first + i < check->slot_count; i++)
-			check_node(check, first + i);
+		for (check->looks = 0; check->looks < STRETCH_LOOKS && slot < check->slot_count; slot++)
+		{
+			check->looks++;
+			check_node(check, slot);
+		}
 		iqdb_store_unlock(store, IQDB_LOCK_STRUCTURE, false);
 	}
 	return IQDB_OK;

@@ -238,8 +238,8 @@ choose(Repair *repair, const Gathered *gathered, uint32_t owner, uint32_t level,
 			linker->candidates[done + i] = (IqdbiPair){keys[i], gathered->slots[done + i]};
 		done += part;
 	}
-	/* the selection compares each candidate with a few others */
-	linker->walk.budget -= (int64_t) gathered->count * 6 * graph->cost;
+	/* the selection compares each candidate with a few others, and where many are wanted, with more */
+	linker->walk.budget -= (int64_t) gathered->count * (6 + iqdbi_hnsw_degree(graph, level) / 8) * graph->cost;
 	iqdbi_pairs_sort(linker->candidates, gathered->count);
 	return iqdbi_hnsw_select(linker, linker->candidates, gathered->count, iqdbi_hnsw_degree(graph, level),
 							 IQDB_SLOT_NONE, slots);
