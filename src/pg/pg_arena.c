@@ -572,9 +572,9 @@ create_in(IqdbPgArena *entry, const char *folder, const char *path, const IqdbIn
 		IQDB_TRY(status);
 	}
 	else if (!iqdb_pg_arena_note_folder(folder) || !create_file(entry, size))
-		return iqdb_fail_io(error, errno, entry->path, "create");
+		return iqdb_fail_io(error, errno, entry->path, errno == ENOMEM ? "map" : "create");
 	else if (iqdb_index_options_on_disk(options) && !create_vectors(entry, path, reserves))
-		return iqdb_fail_io(error, errno, entry->vectors_path, "create");
+		return iqdb_fail_io(error, errno, entry->vectors_path, errno == ENOMEM ? "map" : "create");
 	return iqdb_index_format(&entry->index, &entry->arena, &entry->host, iqdb_pg_kernels(), options, reserve, limit,
 							 sizeof(IqdbPgShared), error);
 }

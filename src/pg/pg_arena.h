@@ -235,4 +235,7 @@ extern void iqdb_pg_arena_visit(IqdbPgArenaVisit visit, void *arg);
 /* Bytes of memory one index may use, vectors on disk not counted: its own limit, or that of all indexes together. */
 extern uint64 iqdb_pg_arena_limit(void);
 
+/* What helps an index that this process could not make larger, by the limit that it met last. */
+extern const char *iqdb_pg_arena_limit_hint(void);
+
 #endif

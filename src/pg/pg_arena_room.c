@@ -52,6 +52,18 @@ iqdb_pg_arena_limit(void)
 	return limit == 0 ? iqdb_pg_arena_all_limit() : Min(limit, iqdb_pg_arena_all_limit());
 }
 
+/* What was in the way last: the limit of all arenas? */
+static bool all_refused;
+
+const char *
+iqdb_pg_arena_limit_hint(void)
+{
+	if (all_refused || iqdb_pg_arena_limit() == iqdb_pg_arena_all_limit())
+		return "Raise iqdb.memory_limit (0 is the memory of the machine or container), or delete rows and VACUUM the table, "
+			"or drop other indexes.";
+	return "Raise iqdb.arena_limit, or delete rows and VACUUM the table.";
+}
+
 /* ---- what all arenas take ---- */
 
 bool
@@ -62,6 +74,7 @@ iqdb_pg_arena_take_memory(uint64 bytes)
 	uint64		seen = pg_atomic_add_fetch_u64(sum, (int64) bytes);
 	uint64		real;
 
+	all_refused = false;
 	if (seen <= iqdb_pg_arena_all_limit())
 		return true;
 	if (time(NULL) != refused)
@@ -73,6 +86,7 @@ iqdb_pg_arena_take_memory(uint64 bytes)
 			return true;
 		refused = time(NULL);
 	}
+	all_refused = true;
 	pg_atomic_sub_fetch_u64(sum, (int64) bytes);
 	return false;
 }

@@ -8,6 +8,7 @@
 #include "postmaster/interrupt.h"
 #include "storage/lwlock.h"
 
+#include "pg/pg_arena.h"
 #include "pg/pg_bridge.h"
 #include "pg/pg_registry.h"
 
@@ -132,16 +133,19 @@ iqdb_pg_sqlstate(IqdbStatus status)
 	}
 }
 
-static const char *
-hint_for(IqdbStatus status)
+const char *
+iqdb_pg_hint(const IqdbError *error)
 {
-	switch (status)
+	switch (error->code)
 	{
 		case IQDB_ERR_LIMIT:
-			return "Raise iqdb.arena_limit or iqdb.memory_limit, whichever is meant, or delete rows and VACUUM the table, "
-				"or drop other indexes.";
+			return iqdb_pg_arena_limit_hint();
+		case IQDB_ERR_NOMEM:
+			return "The system refuses this process more memory or address space: raise its limits (ulimit -v, "
+				"vm.max_map_count, vm.overcommit_memory), or let one transaction use fewer indexes.";
 		case IQDB_ERR_NO_SPACE:
-			return "Free space in the file system named, or set iqdb.arena_directory to another one.";
+			return "Free space in the file system named, or set iqdb.arena_directory, or iqdb.vector_directory for vectors on "
+				"disk, to another one.";
 		case IQDB_ERR_CORRUPT:
 		case IQDB_ERR_VERSION:
 			return "REINDEX the index; the table itself is not concerned.";
@@ -167,7 +171,8 @@ iqdb_pg_error_text(const IqdbError *error)
 void
 iqdb_pg_raise(IqdbStatus status, const IqdbError *error, Relation index)
 {
-	const char *hint = hint_for(status);
+	const IqdbError nothing = {.code = status};
+	const char *hint = iqdb_pg_hint(error != NULL && error->code == status ? error : &nothing);
 
 	/* A cancel seen by the core: the server knows best what to say of it. */
 	if (status == IQDB_ERR_CANCELLED)

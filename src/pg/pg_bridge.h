@@ -32,6 +32,9 @@ _Noreturn extern void iqdb_pg_raise(IqdbStatus status, const IqdbError *error, R
 /* One sentence: the core's message, the file concerned and the system's reason where there are such. palloc'd. */
 extern const char *iqdb_pg_error_text(const IqdbError *error);
 
+/* What helps against it, with the setting that is in the way; NULL: nothing that we know. */
+extern const char *iqdb_pg_hint(const IqdbError *error);
+
 /* Want of room: memory limit, full disk, no memory. Such a failure leaves an index behind, and loses nothing. */
 static inline bool
 iqdb_pg_is_want_of_room(IqdbStatus status)

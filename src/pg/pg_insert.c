@@ -32,8 +32,8 @@ warn_behind(Relation index, IqdbPgArena *arena, const IqdbError *error)
 			(errcode(iqdb_pg_sqlstate(error->code)),
 			 errmsg("index \"%s\" has fallen behind its table: %s", RelationGetRelationName(index), iqdb_pg_error_text(error)),
 			 errdetail("Rows are not lost: queries do not use the index until it has room."),
-			 errhint("Raise iqdb.arena_limit or iqdb.memory_limit, or make room in the folder of iqdb.arena_directory; "
-					 "then call iqdb_prewarm, or let VACUUM bring the index up.")));
+			 errhint("%s Then call iqdb_prewarm, or let VACUUM bring the index up.",
+					 iqdb_pg_hint(error) != NULL ? iqdb_pg_hint(error) : "See the server's log.")));
 }
 
 /*
