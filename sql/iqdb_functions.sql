@@ -239,6 +239,14 @@ SELECT query_count, mean_recall > 0.5 AND mean_recall < 1 AS others, min_recall,
 SELECT query_count, mean_recall, p1_recall, qps FROM iqdb_recall('rows_of_3_v', 1, queries => '{}');
 DROP TABLE rows_of_3;
 
+-- signs of few dimensions: who makes the index hears that they do not do
+CREATE TABLE few_signs (v iqvector(16));
+CREATE INDEX few_signs_ivf ON few_signs USING iqdb_ivf (v) WITH (quantization = bq);
+CREATE INDEX few_signs_hnsw ON few_signs USING iqdb_hnsw (v) WITH (quantization = bq);
+REINDEX INDEX few_signs_ivf;
+TRUNCATE few_signs;
+DROP TABLE few_signs;
+
 -- iqdb_sweep
 SELECT iqdb_sweep() >= 0;
 DROP TABLE items;

@@ -339,6 +339,22 @@ forget_earlier(Relation index, bool is_private)
 		iqdb_pg_files_remove(MyDatabaseId, &earlier, 1);
 }
 
+/* Who makes an index hears of it; not who builds it anew, of which a temporary table's ON COMMIT DELETE ROWS does much. */
+static void
+warn_of_coarse_codes(Relation index, const IqdbIndexOptions *options)
+{
+	uint32		wanted = iqdb_index_options_dimension_wanted(options);
+	bool		is_new = index->rd_createSubid != InvalidSubTransactionId || !index->rd_index->indisvalid;
+
+	if (options->dimension >= wanted || !is_new)
+		return;
+	ereport(NOTICE,
+			(errmsg("signs of %u dimensions hardly tell rows apart, so that searches of index \"%s\" will miss many",
+					options->dimension, RelationGetRelationName(index)),
+			 errdetail("Codes of quantization bq want at least %u dimensions.", wanted),
+			 errhint("Use quantization = sq8 or none.")));
+}
+
 IndexBuildResult *
 iqdb_am_build(Relation heap, Relation index, IndexInfo *info)
 {
@@ -362,6 +378,7 @@ iqdb_am_build(Relation heap, Relation index, IndexInfo *info)
 				 errmsg("access method \"%s\" does not support tables of another access method than heap",
 						iqdb_engine_get(options.engine)->name),
 				 errhint("Make the table one of heap: CREATE TABLE ... USING heap.")));
+	warn_of_coarse_codes(index, &options);
 	(void) iqdb_pg_lock(MyDatabaseId, iqdb_pg_file_number(iqdb_pg_rel_file(index)), IQDB_PG_LOCK_OPEN, true);
 	forget_earlier(index, is_private);
 	iqdb_pg_journal_create(index, MAIN_FORKNUM, options.dimension, options.metric, options.engine, &meta);

@@ -16,6 +16,10 @@
 #define IVF_LISTS_MAX 1000000
 #define PQ_REFINE_MAX 10000
 
+/* Graphs have 448 signs of the fewest components, and rank all that the beam has kept; lists have one a component. */
+#define HNSW_SIGNS_DIMENSION 4
+#define IVF_SIGNS_DIMENSION 64
+
 /* Codes of 8 bits, and of signs, stand for sums of products; the metrics that rank by one. */
 static bool
 sq8_possible(uint32_t metric)
@@ -65,6 +69,14 @@ iqdb_index_options_default(IqdbEngineKind engine, uint32_t dimension, IqdbMetric
 		options.refine = 4;
 	}
 	return options;
+}
+
+uint32_t
+iqdb_index_options_dimension_wanted(const IqdbIndexOptions *options)
+{
+	if (options->quantization != IQDB_QUANTIZATION_BQ)
+		return 0;
+	return options->engine == IQDB_ENGINE_HNSW ? HNSW_SIGNS_DIMENSION : IVF_SIGNS_DIMENSION;
 }
 
 bool
