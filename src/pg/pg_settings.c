@@ -106,8 +106,8 @@ iqdb_pg_define_settings(void)
 							"An own file that was overtaken is not used any more: the next open reads the table.",
 							&iqdb_journal_max_pages, 16384, 4, 10000000, PGC_SIGHUP, flags, NULL, NULL, NULL);
 	DefineCustomBoolVariable("iqdb.background_worker",
-							 "Starts a process that flushes own logs in time and writes snapshots.",
-							 "Without it, the statements that change rows, and VACUUM, do this.",
+							 "Starts processes that flush own logs in time, write snapshots, recover indexes and sweep.",
+							 "Without it, the statements that change rows, VACUUM, and searches do this.",
 							 &iqdb_background_worker, true, PGC_SIGHUP, flags, NULL, NULL, NULL);
 	iqdb_pg_define_kernel_settings();
 	iqdb_pg_define_fail_points();
