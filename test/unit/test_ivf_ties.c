@@ -129,9 +129,9 @@ check_index(const Samples *samples, Kind kind, const IqdbIndexOptions *options)
 		size_t now = found(samples, &memory.index, probes[i]);
 
 		if (now < before)
-			fail_msg("%s, engine %u, %s, quantization %u: %zu found with %u probes, %zu with fewer (seed %llu)", kind_names[kind],
-					 options->engine, iqdb_metric_name((IqdbMetric) options->metric), options->quantization, now, probes[i],
-					 before, (unsigned long long) SEED);
+			fail_msg("%s, engine %u, %s, quantization %u: %zu found with %u probes, %zu with fewer (seed %llu)",
+					 kind_names[kind], options->engine, iqdb_metric_name((IqdbMetric) options->metric),
+					 options->quantization, now, probes[i], before, (unsigned long long) SEED);
 		before = now;
 	}
 	/* all lists, all rows */
