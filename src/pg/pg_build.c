@@ -16,6 +16,7 @@
 #include "miscadmin.h"
 #include "optimizer/optimizer.h"
 #include "pgstat.h"
+#include "storage/bufmgr.h"
 #include "storage/condition_variable.h"
 #include "storage/spin.h"
 #include "tcop/tcopprot.h"
@@ -355,6 +356,16 @@ warn_of_coarse_codes(Relation index, const IqdbIndexOptions *options)
 			 errhint("Use quantization = sq8 or none.")));
 }
 
+/*
+ * There is no room for an arena. Of an empty table, as TRUNCATE leaves it, it would hold nothing, and the memory that is
+ * wanted may be just what TRUNCATE gives back when it commits: the journal is enough, and the first to need the index opens it.
+ */
+static bool
+can_do_without(Relation heap, bool is_private, IqdbStatus status)
+{
+	return !is_private && iqdb_pg_is_want_of_room(status) && RelationGetNumberOfBlocks(heap) == 0;
+}
+
 IndexBuildResult *
 iqdb_am_build(Relation heap, Relation index, IndexInfo *info)
 {
@@ -383,6 +394,11 @@ iqdb_am_build(Relation heap, Relation index, IndexInfo *info)
 	forget_earlier(index, is_private);
 	iqdb_pg_journal_create(index, MAIN_FORKNUM, options.dimension, options.metric, options.engine, &meta);
 	arena = iqdb_pg_arena_create(index, &meta, &options, is_private, false, iqdb_pg_estimate_rows(heap), &error);
+	if (arena == NULL && can_do_without(heap, is_private, error.code))
+	{
+		iqdb_pg_unlock(MyDatabaseId, iqdb_pg_file_number(iqdb_pg_rel_file(index)), IQDB_PG_LOCK_OPEN);
+		return result;
+	}
 	if (arena == NULL)
 		iqdb_pg_raise(error.code, &error, index);
 	arena->shared->applied = iqdb_pg_journal_origin(&meta);

@@ -622,6 +622,12 @@ catch_up(Relation index, Relation heap, IqdbPgArena *arena, bool wait, bool guar
 	if (!iqdb_pg_is_behind(index, arena) ||
 		!iqdb_pg_lock(shared->database, shared->relation_number, IQDB_PG_LOCK_OPEN, wait))
 		return IQDB_OK;
+	/* whoever held the lock before may have given it up: what took its place, and its snapshot, are not to be touched */
+	if (pg_atomic_read_u32(&shared->state) != IQDB_PG_READY)
+	{
+		iqdb_pg_unlock(shared->database, shared->relation_number, IQDB_PG_LOCK_OPEN);
+		return IQDB_OK;
+	}
 	if (guarded)
 		attempt_work(&attempt, follow_locked);
 	else

@@ -1,5 +1,5 @@
 /*
- * pg_open_private.h - what pg_open.c and pg_recover.c share.
+ * pg_open_private.h - what pg_open.c and pg_recover.c share, and VACUUM needs.
  */
 #ifndef IQDB_PG_OPEN_PRIVATE_H
 #define IQDB_PG_OPEN_PRIVATE_H

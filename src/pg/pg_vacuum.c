@@ -24,6 +24,7 @@
 #include "pg/pg_heap.h"
 #include "pg/pg_lock.h"
 #include "pg/pg_open.h"
+#include "pg/pg_open_private.h"
 #include "pg/pg_options.h"
 #include "pg/pg_sweep.h"
 #include "pg/pg_worker.h"
@@ -242,6 +243,9 @@ iqdb_am_vacuumcleanup(IndexVacuumInfo *info, IndexBulkDeleteResult *stats)
 	arena = iqdb_pg_open(info->index, NULL, IQDB_PG_OPEN_IF_READY, &error);
 	if (stats == NULL)
 	{
+		/* no row was deleted here, but another index may have been dropped, or a limit raised */
+		if (arena != NULL && pg_atomic_read_u32(&arena->shared->full) != 0)
+			arena = iqdb_pg_try_current(info->index, NULL, IQDB_PG_OPEN_VACUUM, &error);
 		stats = palloc0(sizeof(IndexBulkDeleteResult));
 		stats->num_index_tuples = arena != NULL ? (double) iqdb_index_live_count(&arena->index) : info->num_heap_tuples;
 		stats->estimated_count = arena == NULL && info->estimated_count;
@@ -250,6 +254,8 @@ iqdb_am_vacuumcleanup(IndexVacuumInfo *info, IndexBulkDeleteResult *stats)
 	if (arena != NULL)
 	{
 		iqdb_pg_link_pending(info->index, arena, 0);
+		/* an index that was read from its table may have met no keeper: perhaps no process could be started */
+		iqdb_pg_finish_build(info->index, arena);
 		/* tables that only grow see no deletion */
 		if (is_outgrown(info->index, arena))
 			iqdb_pg_maintain(info->index, arena, IQDB_MAINTAIN_VACUUM);

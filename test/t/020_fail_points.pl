@@ -295,6 +295,21 @@ let_go($node, 'entry-put');
 is(finish($stopped), '', 'and it goes on');
 is(one($node, "SELECT state, rows, journal_lag FROM iqdb_index_stats('held_v')"), 'ready|2|0', 'as after any change');
 
+# An arena is outgrown, and several sessions notice: one saves what it holds, and the others do not touch that.
+$node->safe_psql('postgres', "CREATE TABLE outgrown (id serial, v iqvector(4)); CREATE INDEX outgrown_v ON outgrown USING iqdb_flat (v)");
+my $before = log_size($node);
+my $saves = background($node, 'snapshot-begun:sleep', 'INSERT INTO outgrown (v) SELECT vec() FROM generate_series(1, 5000)');
+wait_for_point($node, 'snapshot-begun');
+my @others = map { background($node, undef, "SET enable_seqscan = off; SELECT count(*) FROM (SELECT FROM outgrown ORDER BY v <-> '[1,1,1,1]') s") } 1, 2;
+wait_until('searches beside it', sub { one($node, "SELECT count(*) FROM pg_locks WHERE NOT granted") == 2 });
+let_go($node, 'snapshot-begun');
+is(finish($_), "0\n", 'searches beside it see nothing yet') for @others;
+is(finish($saves), '', 'the session that found an arena outgrown goes on');
+same($node, 'outgrown', 'an outgrown arena');
+my $log = log_since($node, $before);
+is(scalar(() = $log =~ /"outgrown_v" is opened anew/g), 1, 'it is given up once');
+like($log, qr/"outgrown_v" opened in .* [1-9]\d+ rows loaded from snapshot.* 0 rows rebuilt/, 'and made anew from what it held');
+
 # VACUUM of many tables looks through the folders of own files once, not after each index.
 $node->safe_psql('postgres', "CREATE TABLE parts (id int, v iqvector(4)) PARTITION BY HASH (id);"
 	  . join('', map { "CREATE TABLE parts_$_ PARTITION OF parts FOR VALUES WITH (MODULUS 10, REMAINDER $_);" } 0 .. 9)

@@ -167,7 +167,7 @@ sub setting_in_file
 # ---- a server of one user ----
 my $postgres = $primary->config_data('--bindir') . '/postgres';
 my $statement = "SET enable_seqscan = off; SELECT count(*) FROM (SELECT 1 FROM b ORDER BY v <-> '[1,1,1,1]' LIMIT 3) s;";
-my ($out, $err) = ('', '');
+my ($code, $out, $err) = (0, '', '');
 IPC::Run::run([ $postgres, '--single', '-D', $primary->data_dir, 'postgres' ], '<', \"$statement\n", '>', \$out, '2>', \$err);
 like($out, qr/count = "3"/, 'single user: a search') or diag $err;
 is(scalar(() = map { glob "$_/*iqdb.*" } $first, $second, $third, $disk), 0, 'single user: leaves nothing');
@@ -187,9 +187,27 @@ agree($primary, "memory_limit: $_", table => $_, method => $method, queries => 2
 is(one($primary, "SET enable_seqscan = off; SELECT count(*) FROM (SELECT id FROM more ORDER BY v <-> (SELECT v FROM more WHERE id = 7)) s"),
 	20000, 'memory_limit: queries read the table');
 $primary->safe_psql('postgres', 'DROP TABLE big');
-$primary->safe_psql('postgres', "SELECT iqdb_prewarm('more_v')");
+$primary->safe_psql('postgres', 'VACUUM more');
 is(one($primary, "SELECT state FROM iqdb_index_stats('more_v')"), 'ready', 'memory_limit: room again when another index has gone');
 agree($primary, 'memory_limit: as a sequential scan', table => 'more', method => $method, queries => 2, limit => 5);
+# TRUNCATE gives memory back, but not before it commits
+$primary->safe_psql('postgres', sprintf($add, 'more', 64, 20000));
+is(one($primary, "SELECT state FROM iqdb_index_stats('more_v')"), 'full', 'memory_limit: passed by one index');
+($code, undef, $err) = $primary->psql('postgres', 'TRUNCATE more');
+is("$code$err", '0', 'memory_limit: TRUNCATE needs no room');
+$primary->safe_psql('postgres', sprintf($add, 'more', 64, 500));
+agree($primary, 'memory_limit: after TRUNCATE', table => 'more', method => $method, queries => 2, limit => 5);
+is(one($primary, "SELECT state, rows FROM iqdb_index_stats('more_v')"), 'ready|500', 'memory_limit: the index is used again');
+
+# ---- no process for recoveries and for the keeper: VACUUM does what is left to do ----
+$primary->stop;
+unlink map { $primary->data_dir . "/$_" } own_files($primary);
+setting_in_file($primary, 'max_worker_processes', 0);
+$primary->start;
+$primary->safe_psql('postgres', 'SET enable_seqscan = off; SELECT id FROM more ORDER BY v <-> (SELECT v FROM more LIMIT 1) LIMIT 1');
+is(one($primary, "SELECT state, rows FROM iqdb_index_stats('more_v')"), 'building|500', 'no processes: a search has read the table');
+$primary->safe_psql('postgres', 'VACUUM more');
+is(one($primary, "SELECT state, rows, unlinked FROM iqdb_index_stats('more_v')"), 'ready|500|0', 'no processes: VACUUM has finished it');
 $primary->stop;
 
 done_testing();
