@@ -13,8 +13,9 @@
 #include <stdio.h>
 #include <string.h>
 
-/* What is looked at in one stretch: nodes, links, and pairs of links of one list. */
+/* What is looked at in one stretch: links, pairs of links of one list; a node, which is not at hand yet, is as much as many. */
 #define STRETCH_LOOKS 300000
+#define NODE_LOOKS 100
 
 /* Breaches of one kind reported one by one; the rest is counted. */
 #define REPORTED_MAX 20
@@ -118,6 +119,7 @@ check_twins(Check *check, uint32_t node)
 	{
 		uint32_t info = iqdbi_hnsw_info(graph, slot);
 
+		check->looks += NODE_LOOKS + graph->dim / 4;
 		if (iqdbi_info_status(info) == IQDBI_INFO_TWIN)
 			check->chained++;
 		else if ((info & IQDBI_INFO_WAS_TWIN) == 0)
@@ -190,7 +192,7 @@ check_nodes(Check *check)
 		iqdb_store_lock(store, IQDB_LOCK_STRUCTURE, false);
 		for (check->looks = 0; check->looks < STRETCH_LOOKS && slot < check->slot_count; slot++)
 		{
-			check->looks++;
+			check->looks += NODE_LOOKS;
 			check_node(check, slot);
 		}
 		iqdb_store_unlock(store, IQDB_LOCK_STRUCTURE, false);
