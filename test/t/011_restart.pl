@@ -309,7 +309,7 @@ SQL
 		agree($node, "$method: without a dimension, $turn", table => $t, method => $method);
 		sql_fails($node, "INSERT INTO $t (v) VALUES ('[1,2]');", '22000', 'expected 6 dimensions, not 2', "$method: another dimension, $turn");
 	}
-	sql_fails($node, "REINDEX INDEX ${t}_v;", '22000|22023|42P17', 'does not have dimensions.*Give the column', "$method: without a dimension, REINDEX");
+	sql_fails($node, "REINDEX INDEX ${t}_v;", '22023', 'does not have dimensions.*Give the column', "$method: without a dimension, REINDEX");
 	agree($node, "$method: without a dimension, after REINDEX failed", table => $t, method => $method);
 	$node->safe_psql('postgres', "ALTER TABLE $t ALTER v TYPE iqvector(6); REINDEX INDEX ${t}_v");
 

@@ -5,6 +5,7 @@
  */
 #define _POSIX_C_SOURCE 200809L
 #include <setjmp.h>
+#include <stdatomic.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -1999,6 +2000,199 @@ fifty_thousand_rows_within_budget(void **state)
 	world_close(&world);
 }
 
+/* ---- address space ---- */
+
+/* Pages of address space that this process has mapped. */
+static uint64_t
+pages_mapped(void)
+{
+	FILE              *file = fopen("/proc/self/statm", "r");
+	unsigned long long pages = 0;
+
+	if (file == NULL || fscanf(file, "%llu", &pages) != 1)
+		pages = 0;
+	if (file != NULL)
+		fclose(file);
+	return pages;
+}
+
+#define MANY_HANDLES 2000
+#define ROOMY_ROWS 10000
+#define ROOMY_DIM 32
+
+static void
+put_numbered(Iqdb *db, uint64_t id)
+{
+	float vector[ROOMY_DIM] = {(float) id};
+
+	assert_int_equal(iqdb_upsert(db, iqdb_id_u64(id), vector, ROOMY_DIM, NULL, 0, NULL), IQDB_OK);
+}
+
+static void
+assert_finds(Iqdb *db, uint64_t id)
+{
+	float       query[ROOMY_DIM] = {(float) id};
+	IqdbResult *result;
+
+	assert_int_equal(iqdb_search(db, query, ROOMY_DIM, 1, &result, NULL), IQDB_OK);
+	assert_int_equal(result->count, 1);
+	assert_int_equal(result->found[0].id.number, id);
+	iqdb_result_free(result);
+}
+
+/* Address space is reserved by need, and more when it is needed. */
+static void
+many_handles_take_little_address_space(void **state)
+{
+	Iqdb   **many = calloc(MANY_HANDLES, sizeof(*many));
+	uint64_t before = pages_mapped();
+	uint64_t taken;
+
+	(void) state;
+	for (int i = 0; i < MANY_HANDLES; i++)
+	{
+		IqdbConfig config = iqdb_config_default((IqdbEngineKind) (i % 3), ROOMY_DIM, IQDB_METRIC_L2);
+
+		assert_int_equal(iqdb_open_in_memory(&config, &many[i], NULL), IQDB_OK);
+		put_numbered(many[i], (uint64_t) i);
+	}
+	taken = (pages_mapped() - before) * (uint64_t) sysconf(_SC_PAGESIZE);
+	assert_in_range(taken / 1024 / 1024, 0, 8 * 1024);
+	for (int i = 0; i < MANY_HANDLES; i++)
+	{
+		/* beyond the reserve each began with; a graph's rows cost more time */
+		uint64_t rows = i % 100 >= 3 ? 0 : i % 3 == IQDB_ENGINE_HNSW ? 1500 : ROOMY_ROWS;
+
+		for (uint64_t id = 100000; id < 100000 + rows; id++)
+			put_numbered(many[i], id);
+		assert_int_equal(iqdb_len(many[i]), rows + 1);
+		assert_finds(many[i], (uint64_t) i);
+		if (rows > 0)
+		{
+			assert_finds(many[i], 100000 + rows - 1);
+			assert_sound(many[i]);
+		}
+		assert_int_equal(iqdb_close(many[i], NULL), IQDB_OK);
+	}
+	free(many);
+}
+
+typedef struct Moving
+{
+	Iqdb       *db;
+	atomic_bool stop;
+	atomic_int  failures;
+	uint64_t    first; /* of a writer's rows */
+} Moving;
+
+#define MOVING_ROWS 40000
+
+static void *
+moving_writer(void *arg)
+{
+	Moving *moving = arg;
+
+	for (uint64_t id = moving->first; id < moving->first + MOVING_ROWS; id++)
+	{
+		float vector[ROOMY_DIM] = {(float) id};
+
+		moving->failures += iqdb_upsert(moving->db, iqdb_id_u64(id), vector, ROOMY_DIM, NULL, 0, NULL) != IQDB_OK;
+	}
+	return NULL;
+}
+
+static void *
+moving_reader(void *arg)
+{
+	Moving *moving = arg;
+
+	while (!moving->stop)
+	{
+		float       query[ROOMY_DIM] = {0};
+		IqdbResult *result = NULL;
+		IqdbRecord *record = NULL;
+
+		moving->failures += iqdb_search(moving->db, query, ROOMY_DIM, 1, &result, NULL) != IQDB_OK ||
+			result->count != 1 || result->found[0].id.number != 0;
+		moving->failures += iqdb_get(moving->db, iqdb_id_u64(0), &record, NULL) != IQDB_OK || record == NULL;
+		moving->failures += iqdb_is_empty(moving->db) || iqdb_options(moving->db)->dimension != ROOMY_DIM;
+		iqdb_result_free(result);
+		iqdb_record_free(record);
+	}
+	return NULL;
+}
+
+/* The arena moves several times under those who search, with a cache and without, and under graph work of others. */
+static void
+moves_disturb_nobody(void **state)
+{
+	static const IqdbEngineKind kinds[] = {IQDB_ENGINE_FLAT, IQDB_ENGINE_IVF};
+
+	(void) state;
+	for (int which = 0; which < 2; which++)
+	{
+		IqdbConfig config = iqdb_config_default(kinds[which], ROOMY_DIM, IQDB_METRIC_L2);
+		Iqdb      *db;
+		Moving     readers = {0};
+		Moving     writers[2] = {{0}};
+		pthread_t  threads[4];
+
+		config.use_cache = which == 0;
+		assert_int_equal(iqdb_open_in_memory(&config, &db, NULL), IQDB_OK);
+		put_numbered(db, 0);
+		readers.db = db;
+		for (int i = 0; i < 2; i++)
+		{
+			writers[i] = (Moving){.db = db, .first = 1 + (uint64_t) i * MOVING_ROWS};
+			assert_int_equal(pthread_create(&threads[i], NULL, moving_writer, &writers[i]), 0);
+			assert_int_equal(pthread_create(&threads[2 + i], NULL, moving_reader, &readers), 0);
+		}
+		for (int i = 0; i < 2; i++)
+			pthread_join(threads[i], NULL);
+		readers.stop = true;
+		for (int i = 0; i < 2; i++)
+			pthread_join(threads[2 + i], NULL);
+		assert_int_equal(readers.failures + writers[0].failures + writers[1].failures, 0);
+		assert_int_equal(iqdb_len(db), 1 + 2 * MOVING_ROWS);
+		/* the other one is approximate */
+		if (kinds[which] == IQDB_ENGINE_FLAT)
+			assert_finds(db, 2 * MOVING_ROWS);
+		assert_sound(db);
+		assert_int_equal(iqdb_close(db, NULL), IQDB_OK);
+	}
+}
+
+/* Few rows in far slots, and rows that are metadata above all: opened all the same, whatever was guessed. */
+static void
+files_open_whatever_was_guessed(void **state)
+{
+	char       path[300];
+	IqdbConfig config = iqdb_config_default(IQDB_ENGINE_FLAT, ROOMY_DIM, IQDB_METRIC_L2);
+	Iqdb      *db;
+
+	(void) state;
+	snprintf(path, sizeof(path), "%s/guessed", getenv("TMPDIR") != NULL ? getenv("TMPDIR") : "/tmp");
+	config.fsync.mode = IQDB_FSYNC_NEVER;
+	assert_int_equal(iqdb_open(path, &config, &db, NULL), IQDB_OK);
+	for (uint64_t id = 0; id < 30000; id++)
+		put_numbered(db, id);
+	for (uint64_t id = 0; id < 29990; id++)
+		assert_int_equal(iqdb_delete(db, iqdb_id_u64(id), NULL, NULL), IQDB_OK);
+	assert_int_equal(iqdb_close(db, NULL), IQDB_OK);
+	assert_int_equal(iqdb_open(path, &config, &db, NULL), IQDB_OK);
+	assert_int_equal(iqdb_len(db), 10);
+	assert_finds(db, 29999);
+	/* and by the log alone */
+	for (uint64_t id = 0; id < 30000; id++)
+		put_numbered(db, id);
+	iqdb_abandon(db);
+	assert_int_equal(iqdb_open(path, &config, &db, NULL), IQDB_OK);
+	assert_int_equal(iqdb_len(db), 30000);
+	assert_finds(db, 12345);
+	assert_sound(db);
+	assert_int_equal(iqdb_close(db, NULL), IQDB_OK);
+}
+
 int
 main(void)
 {
@@ -2044,6 +2238,9 @@ main(void)
 		cmocka_unit_test(nothing_leaks_and_sizes_are_true),
 		cmocka_unit_test(a_search_allocates_the_same_whatever_the_size),
 		cmocka_unit_test(fifty_thousand_rows_within_budget),
+		cmocka_unit_test(many_handles_take_little_address_space),
+		cmocka_unit_test(moves_disturb_nobody),
+		cmocka_unit_test(files_open_whatever_was_guessed),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -553,3 +553,59 @@ iqdb_arena_private_destroy(IqdbArena *arena)
 		(void) munmap(arena->base, (size_t) arena->reserved);
 	memset(arena, 0, sizeof(*arena));
 }
+
+/* The regions of one arena, as far as they reach, in another that was formatted for them. */
+static IqdbStatus
+copy_regions(const IqdbArena *from, IqdbArena *to, IqdbError *err)
+{
+	const IqdbArenaHeader *source = iqdb_arena_header(from);
+	IqdbArenaHeader       *target = iqdb_arena_header(to);
+
+	for (uint32_t i = 0; i < source->region_count; i++)
+	{
+		uint64_t committed = source->regions[i].committed;
+
+		if (committed == 0)
+			continue;
+		if (committed > target->regions[i].reserved)
+			return iqdb_fail(err, IQDB_ERR_LIMIT, "arena region %u does not fit its new reserve", (unsigned) i);
+		if (i == source->paged_region)
+		{
+			target->regions[i].committed = committed;
+			continue;
+		}
+		IQDB_TRY(grow_to(to, i, 0, committed, err));
+		memcpy(iqdb_arena_region(to, i), iqdb_arena_region(from, i), (size_t) committed);
+	}
+	return IQDB_OK;
+}
+
+IqdbStatus
+iqdb_arena_private_move(IqdbArena *arena, const IqdbLockOps *locks, const uint64_t *reserves, uint32_t region_count,
+						const IqdbArenaFile *file, IqdbError *err)
+{
+	const IqdbArenaHeader *header = iqdb_arena_header(arena);
+	uint32_t               paged = header->paged_region;
+	uint64_t               size = iqdb_arena_size_needed(reserves, region_count);
+	IqdbArena              larger;
+	IqdbStatus             status = IQDB_OK;
+
+	if (region_count != header->region_count || (paged != IQDB_ARENA_NO_REGION) != (file != NULL))
+		return iqdb_fail(err, IQDB_ERR_STATE, "the arena has another shape");
+	IQDB_TRY(iqdb_arena_private_create(&larger, size, err));
+	larger.paged = arena->paged;
+	if (file != NULL)
+		status = iqdb_arena_map_paged(&larger, file->fd, iqdb_arena_region_start(reserves, paged), reserves[paged], err);
+	if (status == IQDB_OK)
+		status = iqdb_arena_format(&larger, locks, reserves, region_count, paged, header->limit, err);
+	if (status == IQDB_OK)
+		status = copy_regions(arena, &larger, err);
+	if (status != IQDB_OK)
+	{
+		iqdb_arena_private_destroy(&larger);
+		return status;
+	}
+	iqdb_arena_private_destroy(arena);
+	*arena = larger;
+	return IQDB_OK;
+}

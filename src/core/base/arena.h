@@ -184,4 +184,12 @@ void iqdb_arena_file_close(IqdbArenaFile *file);
 IqdbStatus iqdb_arena_private_create(IqdbArena *arena_out, uint64_t reserve, IqdbError *err) IQDB_MUST_CHECK;
 void iqdb_arena_private_destroy(IqdbArena *arena);
 
+/*
+ * Moves a private arena to more address space: what it holds is copied, but for the paged region, whose file (NULL: it has
+ * none) is mapped anew. No lock of the arena may be held or waited for, and nobody may have an address in it: its base
+ * changes. reserves: no less than before. On failure nothing has changed. Errors: LIMIT, NOMEM, IO.
+ */
+IqdbStatus iqdb_arena_private_move(IqdbArena *arena, const IqdbLockOps *locks, const uint64_t *reserves,
+								   uint32_t region_count, const IqdbArenaFile *file, IqdbError *err) IQDB_MUST_CHECK;
+
 #endif

@@ -32,13 +32,25 @@ iqdb_config_default(IqdbEngineKind engine, uint32_t dimension, IqdbMetric metric
 void
 iqdbi_handle_gate(Iqdb *db, bool exclusive)
 {
-	iqdb_store_lock(&db->index.store, IQDB_LOCK_HOST, exclusive);
+	db->host.locks.acquire(db->host.locks.arg, db->gate, exclusive);
 }
 
 void
 iqdbi_handle_gate_leave(Iqdb *db, bool exclusive)
 {
-	iqdb_store_unlock(&db->index.store, IQDB_LOCK_HOST, exclusive);
+	db->host.locks.release(db->host.locks.arg, db->gate, exclusive);
+}
+
+void
+iqdbi_handle_place(Iqdb *db, bool exclusive)
+{
+	db->host.locks.acquire(db->host.locks.arg, db->place, exclusive);
+}
+
+void
+iqdbi_handle_place_leave(Iqdb *db, bool exclusive)
+{
+	db->host.locks.release(db->host.locks.arg, db->place, exclusive);
 }
 
 uint64_t
@@ -49,6 +61,14 @@ iqdbi_handle_now(void)
 	if (clock_gettime(CLOCK_MONOTONIC, &now) != 0)
 		return 0;
 	return (uint64_t) now.tv_sec * 1000 + (uint64_t) now.tv_nsec / 1000000;
+}
+
+void
+iqdbi_handle_note_change(Iqdb *db)
+{
+	atomic_store_explicit(&db->live, iqdb_index_live_count(&db->index), memory_order_release);
+	atomic_store_explicit(&db->version, __atomic_load_n(&db->index.store.header->changes, __ATOMIC_RELAXED),
+						  memory_order_release);
 }
 
 /* ---- closing ---- */
@@ -141,19 +161,19 @@ iqdb_check(Iqdb *db, IqdbFinding finding, void *arg, IqdbError *err)
 uint64_t
 iqdb_len(const Iqdb *db)
 {
-	return iqdb_index_live_count(&db->index);
+	return atomic_load_explicit(&db->live, memory_order_acquire);
 }
 
 bool
 iqdb_is_empty(const Iqdb *db)
 {
-	return iqdb_index_live_count(&db->index) == 0;
+	return iqdb_len(db) == 0;
 }
 
 const IqdbIndexOptions *
 iqdb_options(const Iqdb *db)
 {
-	return &db->index.store.header->options;
+	return &db->options;
 }
 
 void

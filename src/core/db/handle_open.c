@@ -22,6 +22,9 @@
 #define OPENING_SHARE 8
 #define OPENING_SPARE (UINT64_C(1024) * 1024)
 
+/* No process has more of it, as machines are. */
+#define ADDRESS_SPACE (UINT64_C(1) << 47)
+
 #define LOG_SUFFIX ".wal"
 #define LOCK_SUFFIX ".lock"
 #define TEMP_SUFFIX ".tmp"
@@ -72,6 +75,8 @@ make_locks(Iqdb *db, IqdbError *err)
 	if (pthread_cond_init(&db->sync_idle, &attributes) != 0)
 		goto no_sync_idle;
 	(void) pthread_condattr_destroy(&attributes);
+	db->host.locks.init(db->host.locks.arg, db->gate);
+	db->host.locks.init(db->host.locks.arg, db->place);
 	db->has_mutex = true;
 	return IQDB_OK;
 
@@ -144,9 +149,9 @@ has_disk(const Iqdb *db)
 	return db->paths.vectors != NULL && db->io.open == iqdb_io_posix.open;
 }
 
-/* An empty index with these options. */
+/* An empty index with these options, whose address space is for so much of the memory that it may use. */
 static IqdbStatus
-make_index(Iqdb *db, const IqdbIndexOptions *options, IqdbError *err)
+make_index(Iqdb *db, const IqdbIndexOptions *options, uint64_t reserve, IqdbError *err)
 {
 	uint64_t reserves[IQDB_ARENA_REGIONS_MAX];
 	uint32_t count;
@@ -154,21 +159,26 @@ make_index(Iqdb *db, const IqdbIndexOptions *options, IqdbError *err)
 
 	if (iqdb_engine_get(options->engine) == NULL)
 		return iqdb_fail(err, IQDB_ERR_UNSUPPORTED, "this build has no engine number %u", options->engine);
+	db->options = *options;
+	db->reserve = reserve < db->memory_max ? reserve : db->memory_max;
+	/* what the last move will need must be thinkable */
 	count = iqdb_index_reserves(options, db->memory_max, 0, reserves);
 	size = iqdb_arena_size_needed(reserves, count);
-	if (size == 0)
+	count = iqdb_index_reserves(options, db->reserve, 0, reserves);
+	if (size == 0 || size > ADDRESS_SPACE)
 		return iqdb_fail(err, IQDB_ERR_CONFIG, "memory limit of %llu bytes is too large",
 						 (unsigned long long) db->memory_max);
-	IQDB_TRY(iqdb_arena_private_create(&db->arena, size, err));
+	IQDB_TRY(iqdb_arena_private_create(&db->arena, iqdb_arena_size_needed(reserves, count), err));
 	if (iqdb_index_options_on_disk(options) && has_disk(db))
 		IQDB_TRY(iqdb_arena_file_create(&db->vectors, &db->arena, db->paths.vectors, reserves, IQDB_REGION_VECTORS, err));
-	IQDB_TRY(iqdb_index_format(&db->index, &db->arena, &db->host, db->kernels, options, db->memory_max,
-							   db->memory_max, 0, err));
+	IQDB_TRY(iqdb_index_format(&db->index, &db->arena, &db->host, db->kernels, options, db->reserve, db->memory_max, 0,
+							   err));
 	db->scratch_size = (size_t) options->dimension * sizeof(float);
 	db->scratch = iqdb_alloc(&db->host.allocator, db->scratch_size);
 	if (db->scratch == NULL)
 		return iqdb_fail(err, IQDB_ERR_NOMEM, "out of memory for a vector");
 	db->position = iqdbi_handle_start(options);
+	iqdbi_handle_note_change(db);
 	return IQDB_OK;
 }
 
@@ -180,7 +190,7 @@ iqdb_open_in_memory(const IqdbConfig *config, Iqdb **db_out, IqdbError *err)
 
 	*db_out = NULL;
 	IQDB_TRY(make_handle(config, &db, err));
-	status = make_index(db, &config->options, err);
+	status = make_index(db, &config->options, IQDBI_RESERVE_FIRST, err);
 	if (status != IQDB_OK)
 	{
 		iqdbi_handle_release(db);
@@ -306,8 +316,24 @@ load_rows(Iqdb *db, IqdbSnapshotReader *reader, IqdbError *err)
 	return IQDB_OK;
 }
 
+/*
+ * Bytes of memory to reserve address space for, if so many rows are to be loaded: for twice as many slots, because some may
+ * have been left behind by rows that are gone, and for what rows bring beside their vectors.
+ */
+static uint64_t
+reserve_for(const IqdbSnapshotHeader *header, const IqdbIndexOptions *options)
+{
+	uint64_t rows = header->row_count < UINT32_MAX ? header->row_count : UINT32_MAX;
+	uint64_t slots = iqdb_index_reserve_for(options, 2 * rows);
+
+	if (slots >= IQDBI_RESERVE_LAST || header->file_size >= IQDBI_RESERVE_LAST / 4)
+		return UINT64_MAX;
+	return IQDBI_RESERVE_FIRST + slots + 4 * header->file_size;
+}
+
+/* all: reserve for as much as there may ever be. */
 static IqdbStatus
-load_snapshot(Iqdb *db, IqdbSnapshotReader *reader, const IqdbIndexOptions *wanted, IqdbError *err)
+load_snapshot(Iqdb *db, IqdbSnapshotReader *reader, const IqdbIndexOptions *wanted, bool all, IqdbError *err)
 {
 	const IqdbSnapshotHeader *header = iqdb_snapshot_reader_header(reader);
 	IqdbIndexOptions          stored;
@@ -318,7 +344,7 @@ load_snapshot(Iqdb *db, IqdbSnapshotReader *reader, const IqdbIndexOptions *want
 	if (header->engine != stored.engine || header->metric != stored.metric || header->dimension != stored.dimension)
 		return iqdb_fail_corrupt(err, db->paths.snapshot, 0, "header and identity do not agree");
 	IQDB_TRY(check_shape(&stored, wanted, err));
-	IQDB_TRY(make_index(db, &stored, err));
+	IQDB_TRY(make_index(db, &stored, all ? UINT64_MAX : reserve_for(header, &stored), err));
 	raise_limit_for_opening(db);
 	IQDB_TRY(load_rows(db, reader, err));
 	db->position = position;
@@ -327,9 +353,19 @@ load_snapshot(Iqdb *db, IqdbSnapshotReader *reader, const IqdbIndexOptions *want
 	return IQDB_OK;
 }
 
+/* Takes back what make_index() made. */
+static void
+drop_index(Iqdb *db)
+{
+	iqdb_free(&db->host.allocator, db->scratch, db->scratch_size);
+	db->scratch = NULL;
+	iqdb_arena_private_destroy(&db->arena);
+	iqdb_arena_file_close(&db->vectors);
+}
+
 /* *found_out: was there a snapshot? */
 static IqdbStatus
-open_snapshot(Iqdb *db, const IqdbIndexOptions *wanted, bool *found_out, IqdbError *err)
+open_snapshot_with(Iqdb *db, const IqdbIndexOptions *wanted, bool all, bool *found_out, IqdbError *err)
 {
 	IqdbSnapshotReader *reader;
 	IqdbStatus status = iqdb_snapshot_reader_open(&db->io, &db->host.allocator, db->paths.snapshot, &reader, err);
@@ -338,8 +374,22 @@ open_snapshot(Iqdb *db, const IqdbIndexOptions *wanted, bool *found_out, IqdbErr
 	if (status == IQDB_ERR_NOT_FOUND)
 		return IQDB_OK;
 	IQDB_TRY(status);
-	status = load_snapshot(db, reader, wanted, err);
+	status = load_snapshot(db, reader, wanted, all, err);
 	iqdb_snapshot_reader_close(reader);
+	return status;
+}
+
+static IqdbStatus
+open_snapshot(Iqdb *db, const IqdbIndexOptions *wanted, bool *found_out, IqdbError *err)
+{
+	IqdbStatus status = open_snapshot_with(db, wanted, false, found_out, err);
+
+	/* many slots to few rows: the guess of what they need was too low */
+	if (status == IQDB_ERR_LIMIT && db->reserve < db->memory_max)
+	{
+		drop_index(db);
+		status = open_snapshot_with(db, wanted, true, found_out, err);
+	}
 	return status;
 }
 
@@ -486,7 +536,7 @@ open_without_snapshot(Iqdb *db, const IqdbIndexOptions *wanted, IqdbError *err)
 	}
 	else if (status != IQDB_OK && status != IQDB_ERR_NOT_FOUND)
 		return status;
-	IQDB_TRY(make_index(db, &options, err));
+	IQDB_TRY(make_index(db, &options, IQDBI_RESERVE_FIRST, err));
 	raise_limit_for_opening(db);
 	db->snapshot_position = db->position;
 	IQDB_TRY(open_log(db, err));
@@ -506,6 +556,7 @@ open_files(Iqdb *db, const char *path, const IqdbIndexOptions *wanted, IqdbError
 	else
 		IQDB_TRY(open_without_snapshot(db, wanted, err));
 	iqdb_arena_header(&db->arena)->limit = db->memory_max;
+	iqdbi_handle_note_change(db);
 	return iqdbi_handle_start_timer(db, err);
 }
 

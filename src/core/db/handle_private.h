@@ -4,12 +4,17 @@
  * Locks, from outside to inside:
  *   writer   mutex: one write at a time, so that the order of the log is the order of the rows; checkpoint, optimize; all
  *            fields below it in the struct
- *   gate     a lock cell of the arena (IQDB_LOCK_HOST): shared while a search or a look-up runs, exclusive for the moment
- *            in which a write takes effect - never while a file is written or synced
+ *   gate     shared while a search or a look-up runs, exclusive for the moment in which a write takes effect - never while
+ *            a file is written or synced
+ *   place    shared by whoever works on the arena under neither of these, exclusive while the arena moves
  *   cache    mutex of the result cache, for a look-up or a store
  *   store's  STRUCTURE, ROWS (engine/store.h), taken by the index's functions
  *
- * The graph work for a row (iqdb_index_link) runs outside all of them.
+ * The graph work for a row (iqdb_index_link) runs under place alone.
+ *
+ * The arena's address space is reserved by need. Who puts a row and finds the reserve used up moves the arena to a larger one,
+ * holding writer, gate and place, all exclusively: so nobody has an address in it. As moving copies, it is done while the index
+ * is small; the last move reserves for all that memory_max allows.
  */
 #ifndef IQDB_DB_HANDLE_PRIVATE_H
 #define IQDB_DB_HANDLE_PRIVATE_H
@@ -18,6 +23,13 @@
 
 #include "core/db/handle.h"
 #include "core/db/handle_format.h"
+
+/*
+ * Bytes of memory that a new arena's address space is for; and from how many on the next move reserves for all that
+ * memory_max allows, because copying so much is about a hundredth of a second, in which everybody waits.
+ */
+#define IQDBI_RESERVE_FIRST (UINT64_C(1024) * 1024)
+#define IQDBI_RESERVE_LAST (UINT64_C(16) * 1024 * 1024)
 
 typedef struct IqdbiPaths
 {
@@ -47,9 +59,11 @@ struct Iqdb
 	int                compression_level;
 	uint64_t           checkpoint_bytes;
 	uint64_t           memory_max;
+	uint64_t           reserve; /* of memory_max, what the arena's address space is for */
 	IqdbArena          arena; /* base NULL: not made yet */
 	IqdbArenaFile      vectors; /* of the arena; fd -1: vectors are in memory */
 	IqdbIndex          index;
+	IqdbIndexOptions   options; /* of the index */
 	IqdbiPaths         paths;
 	IqdbFile           lock_file;
 	float             *scratch; /* one vector: writer mutex, and while opening */
@@ -59,6 +73,10 @@ struct Iqdb
 	pthread_cond_t  timer_wake; /* there is something to sync, or stop */
 	pthread_cond_t  sync_idle;  /* the timer's sync has ended */
 	bool            has_mutex;
+	uint64_t        gate[IQDB_LOCK_CELL_SIZE / sizeof(uint64_t)]; /* lock cells, as those in the arena */
+	_Atomic uint64_t live;    /* rows, and changes, as the index counts them: for those who hold no lock */
+	_Atomic uint64_t version;
+	uint64_t        place[IQDB_LOCK_CELL_SIZE / sizeof(uint64_t)];
 	pthread_mutex_t cache_mutex; /* innermost: nothing is taken or called under it but the cache */
 	IqdbCache      *cache;       /* NULL: none */
 	bool            has_timer;
@@ -86,6 +104,12 @@ struct Iqdb
 
 void iqdbi_handle_gate(Iqdb *db, bool exclusive);
 void iqdbi_handle_gate_leave(Iqdb *db, bool exclusive);
+
+void iqdbi_handle_place(Iqdb *db, bool exclusive);
+void iqdbi_handle_place_leave(Iqdb *db, bool exclusive);
+
+/* After rows changed: gate held exclusively, or nobody else knows the handle yet. */
+void iqdbi_handle_note_change(Iqdb *db);
 
 /* Milliseconds of a clock that does not step back. */
 uint64_t iqdbi_handle_now(void);

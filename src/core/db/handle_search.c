@@ -184,7 +184,7 @@ iqdbi_handle_make_cache(Iqdb *db, const IqdbConfig *config, IqdbError *err)
 static uint64_t
 data_version(const Iqdb *db)
 {
-	return __atomic_load_n(&db->index.store.header->changes, __ATOMIC_ACQUIRE);
+	return atomic_load_explicit(&db->version, memory_order_acquire);
 }
 
 static IqdbResult *

@@ -13,6 +13,9 @@
 #define REPAIR_MIN 256
 #define REPAIR_SHARE 8
 
+/* A move reserves for so many times as much. */
+#define RESERVE_GROWTH 16
+
 /* ---- log ---- */
 
 /* Writer mutex held. Frames behind the mark are taken back. */
@@ -75,7 +78,7 @@ log_change(Iqdb *db, const IqdbiChange *change, IqdbiPosition *next_out, IqdbErr
 IqdbStatus
 iqdbi_handle_check_upsert(const Iqdb *db, const IqdbiChange *change, IqdbError *err)
 {
-	IQDB_TRY(iqdbi_index_check_vector(&db->index, change->vector, change->dim, err));
+	IQDB_TRY(iqdbi_check_vector(db->options.dimension, db->kernels, change->vector, change->dim, err));
 	IQDB_TRY(iqdb_id_check(change->id, err));
 	return iqdb_metadata_validate(change->metadata, change->metadata_length, err);
 }
@@ -91,6 +94,25 @@ put_through_gate(Iqdb *db, const IqdbiChange *change, uint32_t *slot_out, IqdbEr
 
 	iqdbi_handle_gate(db, true);
 	status = iqdbi_index_put_checked(&db->index, &row, slot_out, err);
+	iqdbi_handle_note_change(db);
+	iqdbi_handle_gate_leave(db, true);
+	return status;
+}
+
+/* Moves the arena to more address space. Writer mutex held, neither gate nor place. */
+static IqdbStatus
+enlarge(Iqdb *db, IqdbError *err)
+{
+	uint64_t   wanted = db->reserve < IQDBI_RESERVE_LAST ? db->reserve * RESERVE_GROWTH : db->memory_max;
+	uint64_t   reserve = wanted < db->memory_max ? wanted : db->memory_max;
+	IqdbStatus status;
+
+	iqdbi_handle_gate(db, true);
+	iqdbi_handle_place(db, true);
+	status = iqdb_index_move(&db->index, reserve, db->vectors.fd >= 0 ? &db->vectors : NULL, err);
+	if (status == IQDB_OK)
+		db->reserve = reserve;
+	iqdbi_handle_place_leave(db, true);
 	iqdbi_handle_gate_leave(db, true);
 	return status;
 }
@@ -102,6 +124,11 @@ iqdbi_handle_put(Iqdb *db, const IqdbiChange *change, uint32_t *slot_out, IqdbEr
 
 	iqdb_index_make_room(&db->index, 1);
 	status = put_through_gate(db, change, slot_out, err);
+	while (status == IQDB_ERR_LIMIT && db->reserve < db->memory_max)
+	{
+		IQDB_TRY(enlarge(db, err));
+		status = put_through_gate(db, change, slot_out, err);
+	}
 	/* full: rows that are gone, but not for the engine, are room */
 	if (status == IQDB_ERR_LIMIT && __atomic_load_n(&db->index.store.header->dead_count, __ATOMIC_RELAXED) > 0 &&
 		iqdb_index_maintain(&db->index, IQDB_MAINTAIN_VACUUM, NULL) == IQDB_OK)
@@ -137,7 +164,8 @@ iqdbi_handle_repair_when_due(Iqdb *db)
 	uint64_t               more = dead > db->dead_after_repair ? dead - db->dead_after_repair : 0;
 	IqdbStatus             ignored;
 
-	if (db->index.engine->kind == IQDB_ENGINE_FLAT || more < REPAIR_MIN || more < iqdb_len(db) / REPAIR_SHARE)
+	if (db->index.engine->kind == IQDB_ENGINE_FLAT || more < REPAIR_MIN ||
+		more < iqdb_index_live_count(&db->index) / REPAIR_SHARE)
 		return;
 	/* what fails here (no memory, cancelled) is tried again when as many more are gone */
 	ignored = iqdb_index_maintain(&db->index, IQDB_MAINTAIN_VACUUM, NULL);
@@ -177,7 +205,11 @@ iqdb_upsert(Iqdb *db, IqdbId id, const float *vector, size_t dim, const unsigned
 	if (status != IQDB_OK)
 		return status;
 	/* the row is in; a row that could not be linked is found by exact scan, and linked by a later optimize */
+	if (db->options.engine == IQDB_ENGINE_FLAT)
+		return IQDB_OK;
+	iqdbi_handle_place(db, false);
 	ignored = iqdb_index_link(&db->index, slot, NULL);
+	iqdbi_handle_place_leave(db, false);
 	(void) ignored;
 	return IQDB_OK;
 }
@@ -199,6 +231,7 @@ delete_locked(Iqdb *db, const IqdbiChange *change, bool *deleted_out, IqdbError 
 		next.number++;
 	iqdbi_handle_gate(db, true);
 	iqdb_index_remove(&db->index, change->id, deleted_out);
+	iqdbi_handle_note_change(db);
 	iqdbi_handle_gate_leave(db, true);
 	db->position = next;
 	return IQDB_OK;

@@ -103,6 +103,18 @@ iqdb_index_attach(IqdbIndex *index_out, IqdbArena *arena, const IqdbHost *host, 
 	return engine_of(&index_out->store.header->options, &index_out->engine, err);
 }
 
+IqdbStatus
+iqdb_index_move(IqdbIndex *index, uint64_t reserve_max, const IqdbArenaFile *file, IqdbError *err)
+{
+	uint64_t         reserves[IQDB_ARENA_REGIONS_MAX];
+	IqdbIndexOptions options = index->store.header->options;
+	uint32_t         count = iqdb_index_reserves(&options, reserve_max, 0, reserves);
+
+	IQDB_TRY(iqdb_arena_private_move(index->arena, &index->host->locks, reserves, count, file, err));
+	iqdb_store_view(&index->store, index->arena, index->host, index->store.kernels);
+	return IQDB_OK;
+}
+
 void *
 iqdb_index_host_region(const IqdbIndex *index)
 {
@@ -112,19 +124,23 @@ iqdb_index_host_region(const IqdbIndex *index)
 /* ---- writing ---- */
 
 IqdbStatus
-iqdbi_index_check_vector(const IqdbIndex *index, const float *vector, size_t dim, IqdbError *err)
+iqdbi_check_vector(uint32_t dimension, const IqdbKernels *kernels, const float *vector, size_t dim, IqdbError *err)
 {
-	const IqdbStore *store = &index->store;
-	float            norm;
+	float norm;
 
-	if (dim != store->header->options.dimension)
-		return iqdb_fail(err, IQDB_ERR_DIMENSION, "expected %u dimensions, not %zu", store->header->options.dimension,
-						 dim);
+	if (dim != dimension)
+		return iqdb_fail(err, IQDB_ERR_DIMENSION, "expected %u dimensions, not %zu", dimension, dim);
 	/* a sum of squares is finite only if every term is: the kernel sees at a glance what is usual */
-	norm = store->kernels->sums[IQDB_SUM_DOT].pair(vector, vector, dim);
+	norm = kernels->sums[IQDB_SUM_DOT].pair(vector, vector, dim);
 	if (isfinite(norm))
 		return IQDB_OK;
 	return iqdb_vector_check(vector, dim, err);
+}
+
+IqdbStatus
+iqdbi_index_check_vector(const IqdbIndex *index, const float *vector, size_t dim, IqdbError *err)
+{
+	return iqdbi_check_vector(index->store.header->options.dimension, index->store.kernels, vector, dim, err);
 }
 
 IqdbStatus

@@ -52,6 +52,14 @@ IqdbStatus iqdb_index_format(IqdbIndex *index_out, IqdbArena *arena, const IqdbH
 IqdbStatus iqdb_index_attach(IqdbIndex *index_out, IqdbArena *arena, const IqdbHost *host, const IqdbKernels *kernels,
 							 IqdbError *err) IQDB_MUST_CHECK;
 
+/*
+ * Moves an index on private memory without host bytes to an arena that reserves for reserve_max bytes of memory, which is more
+ * than before. file: of its vectors, NULL if they are in memory. Nobody else may be in any function of this index. On
+ * failure nothing has changed. Errors: those of iqdb_arena_private_move().
+ */
+IqdbStatus iqdb_index_move(IqdbIndex *index, uint64_t reserve_max, const IqdbArenaFile *file,
+						   IqdbError *err) IQDB_MUST_CHECK;
+
 /* Region IQDB_REGION_HOST: host_bytes zero bytes after format, the host's to use. */
 void *iqdb_index_host_region(const IqdbIndex *index);
 
