@@ -42,6 +42,9 @@
 #define IDLE_SECONDS 60
 #define FEW_MAPPINGS 64
 
+/* Address space that a process keeps for what else it allocates. */
+#define ADDRESS_SPACE_LEFT ((size_t) 16 * 1024 * 1024)
+
 static IqdbPgArena *arenas;
 static int	mapped;				/* how many there are */
 static bool look_due;			/* some of them may be over: the end of this transaction looks at all */
@@ -211,6 +214,23 @@ give_back(void)
 	return mapped < before;
 }
 
+/*
+ * A process whose address space is limited must not fill it with mappings to the brim: the server's own allocations come
+ * next, and where they fail the session ends. Older mappings make way until some is left.
+ */
+static void
+leave_address_space(void)
+{
+	void	   *probe;
+
+	do
+	{
+		probe = mmap(NULL, ADDRESS_SPACE_LEFT, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+		if (probe != MAP_FAILED)
+			(void) munmap(probe, ADDRESS_SPACE_LEFT);
+	} while (probe == MAP_FAILED && give_back());
+}
+
 /* Maps the open file; false with errno set. */
 static bool
 map_file(IqdbPgArena *entry, int fd)
@@ -236,6 +256,7 @@ map_file(IqdbPgArena *entry, int fd)
 	while (base == MAP_FAILED && errno == ENOMEM && give_back());
 	if (base == MAP_FAILED)
 		return false;
+	leave_address_space();
 #ifdef MADV_HUGEPAGE
 	(void) madvise(base, (size_t) st.st_size, MADV_HUGEPAGE);
 #endif
