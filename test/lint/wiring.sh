@@ -31,6 +31,7 @@ while read -r file; do
             [ -e "test/isolation/specs/${name%_[0-9]}.spec" ] || complain "$file: belongs to no spec"
             ;;
         test/server/run.sh) ;;
+        test/judge/README.md | test/judge/*.pl | test/judge/run.sh | test/judge/differences) ;;
         test/stand_in/vector.control | test/stand_in/vector--*.sql | test/stand_in/README.md) ;;
         test/torture/*.[ch] | test/torture/README.md) ;;
         test/mutation/*.mutation | test/mutation/run.sh | test/mutation/README.md) ;;

@@ -1,0 +1,34 @@
+#!/usr/bin/perl
+# rewrite.pl PASS < in > out - names of pgvector's tests as iqdb has them. PASS is "iqvector" or "vector"; see README.md.
+use strict;
+use warnings;
+
+my $pass = shift;
+my @patterns = (
+	[ qr/\bUSING hnsw\b/i => 'USING iqdb_hnsw' ],
+	[ qr/\bUSING ivfflat\b/i => 'USING iqdb_ivf' ],
+	[ qr/"hnsw"/ => '"iqdb_hnsw"' ],
+	[ qr/"ivfflat"/ => '"iqdb_ivf"' ],
+	[ qr/\bhnsw\.ef_search\b/ => 'iqdb.hnsw_ef_search' ],
+	[ qr/\bivfflat\.probes\b/ => 'iqdb.ivf_probes' ],
+	[ qr/\bhnsw\.max_scan_tuples\b/ => 'iqdb.max_scan_tuples' ]);
+
+push @patterns,
+  ($pass eq 'vector')
+  ? ([ qr/CREATE EXTENSION vector;/ =>
+		  "CREATE EXTENSION vector; CREATE EXTENSION iqdb; DO 'BEGIN PERFORM iqdb_create_pgvector_support(); END';" ])
+  : ([ qr/\bvector_(l2|ip|cosine|l1)_ops\b/ => 'iqvector_$1_ops' ],
+	[ qr/\bCREATE EXTENSION vector\b/ => 'CREATE EXTENSION iqdb' ],
+	[ qr/\barray_to_vector\b/ => 'array_to_iqvector' ],
+	[ qr/\bvector_(avg|accum|combine|cmp)\b/ => 'iqvector_$1' ],
+	[ qr/\bvector\b/ => 'iqvector' ]);
+
+while (my $line = <STDIN>)
+{
+	for my $pattern (@patterns)
+	{
+		my ($from, $to) = @$pattern;
+		$line =~ s/$from/my $first = $1 \/\/ ''; $to =~ s{\$1}{$first}r/ge;
+	}
+	print $line;
+}
