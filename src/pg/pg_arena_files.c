@@ -101,16 +101,35 @@ iqdb_pg_arena_vectors_path(char *path, const char *arena_path)
 
 /* ---- folders ---- */
 
+/* The list of folders that were used, if it is a regular file; what is none is not waited for. -1 with errno set. */
+static int
+open_regular(int flags)
+{
+	int			fd = open(FOLDERS_FILE, flags | O_CLOEXEC | O_NONBLOCK, pg_file_create_mode);
+	struct stat st;
+
+	if (fd < 0 || (fstat(fd, &st) == 0 && S_ISREG(st.st_mode)))
+		return fd;
+	close(fd);
+	errno = EINVAL;
+	return -1;
+}
+
 /* Calls visit for each folder in the list of those that were used, until it returns false. */
 static void
 visit_noted_folders(IqdbPgFolderVisit visit, void *arg)
 {
-	FILE	   *file = fopen(FOLDERS_FILE, "r");
+	int			fd = open_regular(O_RDONLY);
+	FILE	   *file = fd >= 0 ? fdopen(fd, "r") : NULL;
 	char		line[MAXPGPATH];
 	bool		more = true;
 
 	if (file == NULL)
+	{
+		if (fd >= 0)
+			close(fd);
 		return;
+	}
 	while (more && fgets(line, sizeof(line), file) != NULL)
 	{
 		line[strcspn(line, "\n")] = '\0';
@@ -146,6 +165,30 @@ is_known_folder(const char *folder)
 	return search.found;
 }
 
+/* Opens the list to add to it. What cannot be read, or is no file, is of no use to anybody, and must not stop an index. */
+static int
+open_list(void)
+{
+	int			fd = open_regular(O_RDWR | O_CREAT | O_APPEND);
+
+	if (fd >= 0)
+		return fd;
+	iqdb_pg_remove_file(FOLDERS_FILE);
+	return open_regular(O_RDWR | O_CREAT | O_APPEND);
+}
+
+/* Adds a line, which begins with the line's end that a damaged list lacks. */
+static bool
+append_line(int fd, const char *line, int length)
+{
+	off_t		end = lseek(fd, 0, SEEK_END);
+	char		last = '\n';
+
+	if (end > 0 && pread(fd, &last, 1, end - 1) != 1)
+		return false;
+	return (last == '\n' || write(fd, "\n", 1) == 1) && write(fd, line, (size_t) length) == length && fsync(fd) == 0;
+}
+
 bool
 iqdb_pg_arena_note_folder(const char *folder)
 {
@@ -164,12 +207,12 @@ iqdb_pg_arena_note_folder(const char *folder)
 	}
 	if (mkdir(IQDB_PG_FOLDER, pg_dir_create_mode) != 0 && errno != EEXIST)
 		return false;
-	fd = open(FOLDERS_FILE, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, pg_file_create_mode);
+	fd = open_list();
 	if (fd < 0)
 		return false;
 	/* of two that come at once the second finds the line of the first: what lies in a folder would be counted twice */
 	(void) flock(fd, LOCK_EX);
-	ok = is_known_folder(folder) || (write(fd, line, (size_t) length) == length && fsync(fd) == 0);
+	ok = is_known_folder(folder) || append_line(fd, line, length);
 	close(fd);
 	return ok;
 }

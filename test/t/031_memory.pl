@@ -158,6 +158,23 @@ is(scalar(() = glob("$second/iqdb.*")), 1, 'folders: and no other');
 $primary->stop;
 is(scalar(() = map { glob "$_/*iqdb.*" } $first, $second, $third, $disk), 0, 'folders: a stop leaves nothing anywhere');
 
+# ---- the list of folders is damaged ----
+$primary->start;
+for my $how ('unreadable', 'a folder', 'a pipe', 'no text')
+{
+	my $list = $primary->data_dir . '/iqdb/arena_folders';
+	unlink $list if $how ne 'unreadable';
+	$how eq 'unreadable' ? chmod 0, $list
+	  : $how eq 'a folder' ? mkdir $list
+	  : $how eq 'a pipe' ? system_or_bail('mkfifo', $list)
+	  : append_to_file($list, "\x00/\xff" x 3000);
+	$primary->safe_psql('postgres', 'DROP TABLE c');
+	$make->('c', 'WITH (vectors = disk)');
+	agree($primary, "folders: the list is $how: an index is made", table => 'c', method => $method, queries => 2);
+	like(slurp_file($list), qr/^\Q$second\E$/m, "folders: the list is $how: its folder is noted");
+}
+$primary->stop;
+
 sub setting_in_file
 {
 	my ($node, $name, $value) = @_;
