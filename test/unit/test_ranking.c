@@ -109,6 +109,29 @@ expect_ordered(Stream *stream, size_t count)
 	free(seen);
 }
 
+/* The same for all rows under every metric; *swapped counts what came in another order from the index. */
+static void
+expect_ordered_by_all(size_t dim, const float *rows, const float *query, size_t *swapped)
+{
+	for (int m = 0; m < IQDB_METRIC_COUNT; m++)
+	{
+		Stream stream;
+
+		stream_open(&stream, (IqdbMetric) m, dim, rows, ROWS, query);
+		expect_ordered(&stream, ROWS);
+		swapped[m] += stream.swapped;
+		stream_close(&stream);
+	}
+}
+
+/* Or there was nothing to mend. */
+static void
+expect_swapped(const size_t *swapped)
+{
+	for (int m = 0; m < IQDB_METRIC_COUNT; m++)
+		assert_true(m == IQDB_METRIC_HAMMING || swapped[m] > 100);
+}
+
 /* Groups of rows that differ in their last digits only: what single precision makes of their order is chance. */
 static void
 near_rows_come_in_order(void **state)
@@ -134,21 +157,11 @@ near_rows_come_in_order(void **state)
 										? (float) iqdb_rng_unit(&rng) - 0.5f
 										: rows[(r - r % 10) * dim + i] * (1 + (float) iqdb_rng_below(&rng, 4) * FLT_EPSILON);
 		}
-		for (int m = 0; m < IQDB_METRIC_COUNT; m++)
-		{
-			Stream stream;
-
-			stream_open(&stream, (IqdbMetric) m, dim, rows, ROWS, query);
-			expect_ordered(&stream, ROWS);
-			swapped[m] += stream.swapped;
-			stream_close(&stream);
-		}
+		expect_ordered_by_all(dim, rows, query, swapped);
 		free(rows);
 		free(query);
 	}
-	/* or there was nothing to mend */
-	for (int m = 0; m < IQDB_METRIC_COUNT; m++)
-		assert_true(m == IQDB_METRIC_HAMMING || swapped[m] > 100);
+	expect_swapped(swapped);
 }
 
 /*
@@ -262,21 +275,11 @@ copies_wait_for_rows_of_their_key(void **state)
 					*x = rows[first * dim + i] * (copy ? 1 : 1 + (float) iqdb_rng_below(&rng, 2) * FLT_EPSILON);
 			}
 		}
-		for (int m = 0; m < IQDB_METRIC_COUNT; m++)
-		{
-			Stream stream;
-
-			stream_open(&stream, (IqdbMetric) m, dim, rows, ROWS, query);
-			expect_ordered(&stream, ROWS);
-			swapped[m] += stream.swapped;
-			stream_close(&stream);
-		}
+		expect_ordered_by_all(dim, rows, query, swapped);
 		free(rows);
 		free(query);
 	}
-	/* or there was nothing to mend */
-	for (int m = 0; m < IQDB_METRIC_COUNT; m++)
-		assert_true(m == IQDB_METRIC_HAMMING || swapped[m] > 100);
+	expect_swapped(swapped);
 }
 
 /* Whole numbers, and copies of a few rows: hundreds of equal distances cost no second pass, which begins behind 64 hits. */

@@ -7,15 +7,11 @@
  */
 #include "core/engine/store_private.h"
 
-#include <stdarg.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "core/base/topk.h"
+#include "core/engine/finding.h"
 #include "core/meta/metadata.h"
-
-#define FINDINGS_MAX 32
-#define FINDING_SIZE 120
 
 /* What one stretch may read; what a look at a slot, or at a link to one, counts for. */
 #define STRETCH_BYTES ((size_t) 2 * 1024 * 1024)
@@ -23,12 +19,6 @@
 
 /* Times that all is looked at, when somebody writes meanwhile. */
 #define ROUNDS_MAX 3
-
-typedef struct Findings
-{
-	uint64_t count;
-	char     texts[FINDINGS_MAX][FINDING_SIZE];
-} Findings;
 
 typedef struct Check
 {
@@ -47,23 +37,9 @@ typedef struct Check
 	uint64_t         limbo;
 	uint64_t         blob_bytes; /* in use by rows, and in the free lists */
 	IqdbCandidate   *sequences;  /* of KNOWN and LIVE rows */
-	Findings         certain;    /* about one slot */
-	Findings         together;   /* about several places: count if it was quiet */
+	IqdbFindings     certain;    /* about one slot */
+	IqdbFindings     together;   /* about several places: count if it was quiet */
 } Check;
-
-static void found(Findings *findings, const char *format, ...) IQDB_PRINTF(2, 3);
-
-static void
-found(Findings *findings, const char *format, ...)
-{
-	va_list args;
-
-	if (findings->count++ >= FINDINGS_MAX)
-		return;
-	va_start(args, format);
-	(void) vsnprintf(findings->texts[findings->count - 1], FINDING_SIZE, format, args);
-	va_end(args);
-}
 
 /* Lets writers in when the stretch has been long enough. ROWS is held. false: cancelled, to be left alone. */
 static bool
@@ -100,14 +76,14 @@ check_blob(Check *check, uint32_t slot, uint64_t offset, const char *what)
 		return;
 	if (offset % IQDBI_BLOB_UNIT != 0 || offset + sizeof(uint32_t) > check->store->header->blob_end)
 	{
-		found(&check->certain, "slot %u: %s lies outside the blobs", slot, what);
+		iqdb_findings_add(&check->certain, "slot %u: %s lies outside the blobs", slot, what);
 		return;
 	}
 	(void) iqdbi_blob_bytes(check->store, offset, &length);
 	class_number = iqdbi_blob_class(length);
 	if (class_number >= IQDBI_BLOB_CLASSES ||
 		iqdbi_blob_class_size(class_number) > check->store->header->blob_end - offset)
-		found(&check->certain, "slot %u: %s is longer than the blobs", slot, what);
+		iqdb_findings_add(&check->certain, "slot %u: %s is longer than the blobs", slot, what);
 	else
 		check->blob_bytes += iqdbi_blob_class_size(class_number);
 }
@@ -126,7 +102,7 @@ check_blobs_of(Check *check, uint32_t slot)
 		return;
 	(void) iqdbi_blob_bytes(check->store, id, &length);
 	if (kind != IQDB_ID_U64 || length != sizeof(uint64_t) || iqdbi_id_fits(iqdb_store_id(check->store, slot)))
-		found(&check->certain, "slot %u: id is no number of its kind", slot);
+		iqdb_findings_add(&check->certain, "slot %u: id is no number of its kind", slot);
 }
 
 static void
@@ -138,14 +114,14 @@ check_vector(Check *check, uint32_t slot)
 	float            norm = store->kernels->sums[IQDB_SUM_DOT].pair(vector, vector, dimension);
 
 	if (iqdb_vector_check(vector, dimension, NULL) != IQDB_OK)
-		found(&check->certain, "slot %u: vector has a component that is not finite", slot);
+		iqdb_findings_add(&check->certain, "slot %u: vector has a component that is not finite", slot);
 	else if (store->norms != NULL && memcmp(&norm, &store->norms[slot], sizeof(norm)) != 0)
-		found(&check->certain, "slot %u: stored norm is not that of the vector", slot);
+		iqdb_findings_add(&check->certain, "slot %u: stored norm is not that of the vector", slot);
 	for (uint32_t i = dimension; i < store->header->stride; i++)
 	{
 		if (vector[i] != 0.0f)
 		{
-			found(&check->certain, "slot %u: padding is not zero", slot);
+			iqdb_findings_add(&check->certain, "slot %u: padding is not zero", slot);
 			break;
 		}
 	}
@@ -162,16 +138,16 @@ check_row(Check *check, uint32_t slot, IqdbRowState state)
 	size_t               length;
 
 	if (sequence == 0 || sequence >= store->header->next_sequence)
-		found(&check->certain, "slot %u: sequence out of range", slot);
+		iqdb_findings_add(&check->certain, "slot %u: sequence out of range", slot);
 	check->sequences[count] = (IqdbCandidate){.sequence = sequence, .slot = slot};
 	check_blobs_of(check, slot);
 	if (check->certain.count != findings)
 		return;
 	metadata = iqdb_store_metadata(store, slot, &length);
 	if (!check->slots_done && metadata != NULL && iqdb_metadata_validate(metadata, length, NULL) != IQDB_OK)
-		found(&check->certain, "slot %u: metadata is damaged", slot);
+		iqdb_findings_add(&check->certain, "slot %u: metadata is damaged", slot);
 	if (!check->slots_done && iqdb_id_check(iqdb_store_id(store, slot), NULL) != IQDB_OK)
-		found(&check->certain, "slot %u: id is empty", slot);
+		iqdb_findings_add(&check->certain, "slot %u: id is empty", slot);
 	if (!check->slots_done && state == IQDB_ROW_LIVE)
 		check_vector(check, slot);
 }
@@ -202,7 +178,7 @@ check_slot(Check *check, uint32_t slot)
 			check_blobs_of(check, slot);
 			break;
 		default:
-			found(&check->certain, "slot %u: state %d is none", slot, (int) state);
+			iqdb_findings_add(&check->certain, "slot %u: state %d is none", slot, (int) state);
 	}
 }
 
@@ -222,20 +198,21 @@ check_counts(Check *check)
 	const IqdbStoreHeader *header = check->store->header;
 
 	if (check->live != atomic_load_explicit(&header->live_count, memory_order_relaxed))
-		found(&check->together, "%llu rows are live, the header counts %u", (unsigned long long) check->live,
-			  atomic_load_explicit(&header->live_count, memory_order_relaxed));
+		iqdb_findings_add(&check->together, "%llu rows are live, the header counts %u",
+						  (unsigned long long) check->live,
+						  atomic_load_explicit(&header->live_count, memory_order_relaxed));
 	if (check->known != header->known_count)
-		found(&check->together, "%llu rows are known, the header counts %u", (unsigned long long) check->known,
-			  header->known_count);
+		iqdb_findings_add(&check->together, "%llu rows are known, the header counts %u",
+						  (unsigned long long) check->known, header->known_count);
 	if (check->dead != header->dead_count)
-		found(&check->together, "%llu slots are dead, the header counts %u", (unsigned long long) check->dead,
-			  header->dead_count);
+		iqdb_findings_add(&check->together, "%llu slots are dead, the header counts %u",
+						  (unsigned long long) check->dead, header->dead_count);
 	if (check->free != header->free_count)
-		found(&check->together, "%llu slots are free, the header counts %u", (unsigned long long) check->free,
-			  header->free_count);
+		iqdb_findings_add(&check->together, "%llu slots are free, the header counts %u",
+						  (unsigned long long) check->free, header->free_count);
 	if (check->limbo != header->limbo_count)
-		found(&check->together, "%llu slots are in limbo, the header counts %u", (unsigned long long) check->limbo,
-			  header->limbo_count);
+		iqdb_findings_add(&check->together, "%llu slots are in limbo, the header counts %u",
+						  (unsigned long long) check->limbo, header->limbo_count);
 }
 
 static void
@@ -249,7 +226,7 @@ check_list(Check *check, uint32_t head, uint32_t count, IqdbRowState state, cons
 	{
 		if (slot >= check->slot_count || iqdb_store_state(check->store, slot) != state)
 		{
-			found(&check->together, "%s list: slot %u does not belong there", name, slot);
+			iqdb_findings_add(&check->together, "%s list: slot %u does not belong there", name, slot);
 			return;
 		}
 		*last_out = slot;
@@ -257,7 +234,7 @@ check_list(Check *check, uint32_t head, uint32_t count, IqdbRowState state, cons
 		length++;
 	}
 	if (slot != IQDB_SLOT_NONE || length != count)
-		found(&check->together, "%s list does not have %u slots", name, count);
+		iqdb_findings_add(&check->together, "%s list does not have %u slots", name, count);
 }
 
 static void
@@ -269,7 +246,7 @@ check_lists(Check *check)
 	check_list(check, header->free_head, header->free_count, IQDB_ROW_FREE, "free", &last);
 	check_list(check, header->limbo_head, header->limbo_count, IQDB_ROW_LIMBO, "limbo", &last);
 	if (last != header->limbo_tail)
-		found(&check->together, "limbo list does not end at its tail");
+		iqdb_findings_add(&check->together, "limbo list does not end at its tail");
 }
 
 /* Is the slot's id found again behind it in its chain? */
@@ -302,23 +279,23 @@ check_map(Check *check)
 
 			if (state != IQDB_ROW_LIVE && state != IQDB_ROW_KNOWN)
 			{
-				found(&check->together, "id map: slot %u holds no row", slot);
+				iqdb_findings_add(&check->together, "id map: slot %u holds no row", slot);
 				break;
 			}
 			if (++seen > rows)
 			{
-				found(&check->together, "id map: more entries than rows");
+				iqdb_findings_add(&check->together, "id map: more entries than rows");
 				return;
 			}
 			if (iqdbi_map_bucket(bucket_count, iqdb_id_hash(iqdb_store_id(store, slot))) != bucket)
-				found(&check->together, "id map: slot %u is in a bucket that is not its own", slot);
+				iqdb_findings_add(&check->together, "id map: slot %u is in a bucket that is not its own", slot);
 			if (id_repeats(store, slot, rows))
-				found(&check->together, "id map: the id of slot %u occurs twice", slot);
+				iqdb_findings_add(&check->together, "id map: the id of slot %u occurs twice", slot);
 		}
 	}
 	if (seen != rows)
-		found(&check->together, "id map: %llu entries for %llu rows", (unsigned long long) seen,
-			  (unsigned long long) rows);
+		iqdb_findings_add(&check->together, "id map: %llu entries for %llu rows", (unsigned long long) seen,
+						  (unsigned long long) rows);
 }
 
 /* On what was copied: no lock is needed. */
@@ -331,8 +308,8 @@ check_sequences(Check *check)
 	for (uint64_t i = 1; i < rows; i++)
 	{
 		if (check->sequences[i].sequence == check->sequences[i - 1].sequence)
-			found(&check->together, "slots %u and %u have the same sequence", check->sequences[i - 1].slot,
-				  check->sequences[i].slot);
+			iqdb_findings_add(&check->together, "slots %u and %u have the same sequence", check->sequences[i - 1].slot,
+							  check->sequences[i].slot);
 	}
 }
 
@@ -351,7 +328,7 @@ check_blobs(Check *check)
 		{
 			if (offset % IQDBI_BLOB_UNIT != 0 || offset >= end || check->blob_bytes > end)
 			{
-				found(&check->together, "blobs: free list %u is broken", class_number);
+				iqdb_findings_add(&check->together, "blobs: free list %u is broken", class_number);
 				return;
 			}
 			check->blob_bytes += iqdbi_blob_class_size(class_number);
@@ -359,8 +336,8 @@ check_blobs(Check *check)
 		}
 	}
 	if (check->blob_bytes + IQDBI_BLOB_UNIT != end)
-		found(&check->together, "blobs: %llu bytes are accounted for, %llu were given out",
-			  (unsigned long long) check->blob_bytes, (unsigned long long) (end - IQDBI_BLOB_UNIT));
+		iqdb_findings_add(&check->together, "blobs: %llu bytes are accounted for, %llu were given out",
+						  (unsigned long long) check->blob_bytes, (unsigned long long) (end - IQDBI_BLOB_UNIT));
 }
 
 /* One round. ROWS is held. */
@@ -408,15 +385,6 @@ check_all(Check *check)
 		check_sequences(check);
 }
 
-static void
-report(const Findings *findings, IqdbFinding finding, void *arg)
-{
-	for (uint64_t i = 0; i < findings->count && i < FINDINGS_MAX; i++)
-		finding(arg, findings->texts[i]);
-	if (findings->count > FINDINGS_MAX)
-		finding(arg, "row store: more findings are not listed");
-}
-
 IqdbStatus
 iqdb_store_check(IqdbStore *store, IqdbFinding finding, void *arg, IqdbError *err)
 {
@@ -440,9 +408,9 @@ iqdb_store_check(IqdbStore *store, IqdbFinding finding, void *arg, IqdbError *er
 	cancelled = check->cancelled;
 	if (!cancelled)
 	{
-		report(&check->certain, finding, arg);
+		iqdb_findings_report(&check->certain, "row store: more findings are not listed", finding, arg);
 		if (check->quiet)
-			report(&check->together, finding, arg);
+			iqdb_findings_report(&check->together, "row store: more findings are not listed", finding, arg);
 	}
 	iqdb_free(allocator, check->sequences, size);
 	iqdb_free(allocator, check, sizeof(*check));

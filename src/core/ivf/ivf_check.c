@@ -7,12 +7,9 @@
  */
 #include "core/ivf/ivf_private.h"
 
-#include <stdarg.h>
-#include <stdio.h>
 #include <string.h>
 
-#define FINDINGS_MAX 32
-#define FINDING_SIZE 120
+#include "core/engine/finding.h"
 
 /* What one stretch may read; what a look at a row's words counts for. */
 #define STRETCH_BYTES ((size_t) 2 * 1024 * 1024)
@@ -20,12 +17,6 @@
 
 /* Rounds, when new editions come into place. */
 #define ROUNDS_MAX 3
-
-typedef struct Findings
-{
-	uint64_t count;
-	char     texts[FINDINGS_MAX][FINDING_SIZE];
-} Findings;
 
 /* What counts everything that happens to rows and lists. */
 typedef struct Moment
@@ -49,24 +40,10 @@ typedef struct Check
 	uint64_t       blocks; /* in lists */
 	size_t         read;   /* bytes in this stretch */
 	bool           stale;  /* another edition came into place */
-	Findings       certain;
-	Findings       doubtful; /* count if nothing has changed meanwhile */
+	IqdbFindings   certain;
+	IqdbFindings   doubtful; /* count if nothing has changed meanwhile */
 	IqdbError     *err;
 } Check;
-
-static void found(Findings *findings, const char *format, ...) IQDB_PRINTF(2, 3);
-
-static void
-found(Findings *findings, const char *format, ...)
-{
-	va_list args;
-
-	if (findings->count++ >= FINDINGS_MAX)
-		return;
-	va_start(args, format);
-	(void) vsnprintf(findings->texts[findings->count - 1], FINDING_SIZE, format, args);
-	va_end(args);
-}
 
 /* Lets others in when the stretch has been long enough. STRUCTURE is held before and after, except on failure. */
 static IqdbStatus
@@ -94,9 +71,9 @@ check_state(Check *check, uint32_t list, uint32_t slot, IqdbRowState state)
 	const IqdbiList *lists = iqdbi_ivf_lists(&check->ivf, check->current - 1);
 
 	if (state == IQDB_ROW_DEAD && atomic_load(&lists[list].dirty) == 0)
-		found(&check->doubtful, "list %u holds removed slot %u and is not marked", list, slot);
+		iqdb_findings_add(&check->doubtful, "list %u holds removed slot %u and is not marked", list, slot);
 	else if (state != IQDB_ROW_DEAD && state != IQDB_ROW_LIVE)
-		found(&check->doubtful, "slot %u is in list %u and holds no row", slot, list);
+		iqdb_findings_add(&check->doubtful, "slot %u is in list %u and holds no row", slot, list);
 }
 
 static void
@@ -110,25 +87,25 @@ check_entry(Check *check, uint32_t list, unsigned char *block, uint32_t place)
 
 	if (slot >= slots)
 	{
-		found(&check->certain, "list %u: an entry names slot %u of %u", list, slot, slots);
+		iqdb_findings_add(&check->certain, "list %u: an entry names slot %u of %u", list, slot, slots);
 		return;
 	}
 	if (slot < check->slots)
 	{
 		if (iqdbi_seen(check->listed, slot))
-			found(&check->doubtful, "slot %u is in lists twice", slot);
+			iqdb_findings_add(&check->doubtful, "slot %u is in lists twice", slot);
 		check->listed[slot / 8] |= (unsigned char) (1u << (slot % 8));
 	}
 	home = iqdbi_home(ivf, check->current - 1, slot);
 	if (iqdbi_home_status(home) != IQDBI_HOME_LINKED || iqdbi_home_list(home) != list)
-		found(&check->doubtful, "slot %u is in list %u, its home word says %u", slot, list, home);
+		iqdb_findings_add(&check->doubtful, "slot %u is in list %u, its home word says %u", slot, list, home);
 	state = iqdb_store_state(ivf->store, slot);
 	check_state(check, list, slot, state);
 	if (state != IQDB_ROW_LIVE)
 		return;
 	iqdbi_code_row(ivf, &check->model, list, slot, &check->scratch.code);
 	if (!iqdbi_block_holds(&ivf->rows, block, place, &check->scratch.code))
-		found(&check->certain, "slot %u: the code in list %u is not the row's", slot, list);
+		iqdb_findings_add(&check->certain, "slot %u: the code in list %u is not the row's", slot, list);
 }
 
 /* A list whose rows were moved between two looks is left where it is: that was a change. */
@@ -148,7 +125,7 @@ check_list(Check *check, uint32_t number)
 
 		if (block == 0 || block >= ivf->header->pools[check->current - 1].count)
 		{
-			found(&check->doubtful, "list %u: blocks end after %u of %u rows", number, from, count);
+			iqdb_findings_add(&check->doubtful, "list %u: blocks end after %u of %u rows", number, from, count);
 			return IQDB_OK;
 		}
 		for (uint32_t place = 0; place < rows; place++)
@@ -161,9 +138,9 @@ check_list(Check *check, uint32_t number)
 			return IQDB_OK;
 	}
 	if (block != 0)
-		found(&check->doubtful, "list %u: blocks go on behind its %u rows", number, count);
+		iqdb_findings_add(&check->doubtful, "list %u: blocks go on behind its %u rows", number, count);
 	if (list->tail != last)
-		found(&check->doubtful, "list %u: the last block is %u, not %u", number, last, list->tail);
+		iqdb_findings_add(&check->doubtful, "list %u: the last block is %u, not %u", number, last, list->tail);
 	return breathe(check, LOOK_BYTES);
 }
 
@@ -182,7 +159,7 @@ check_packed(Check *check, const unsigned char *packed, const float *centres, ui
 		/* reads only; the function serves writers too */
 		if (!iqdbi_block_holds(&ivf->centres, (unsigned char *) (uintptr_t) block, (id - first) % IQDBI_BLOCK_ROWS,
 							   &check->scratch.code))
-			found(&check->certain, "the packed code of centre %u is not the centre's", id);
+			iqdb_findings_add(&check->certain, "the packed code of centre %u is not the centre's", id);
 		IQDB_TRY(breathe(check, ivf->work_stride * sizeof(float)));
 	}
 	return IQDB_OK;
@@ -198,8 +175,8 @@ check_centres(Check *check)
 		if (model->super_lists[super] >= model->super_lists[super + 1] ||
 			model->super_lists[super + 1] > model->lists)
 		{
-			found(&check->certain, "coarser cell %u holds lists %u to %u", super, model->super_lists[super],
-				  model->super_lists[super + 1]);
+			iqdb_findings_add(&check->certain, "coarser cell %u holds lists %u to %u", super, model->super_lists[super],
+							  model->super_lists[super + 1]);
 			return IQDB_OK;
 		}
 		if (check->ivf.coded_centres)
@@ -209,9 +186,10 @@ check_centres(Check *check)
 	if (check->stale)
 		return IQDB_OK;
 	if (model->super_lists[model->supers] != model->lists)
-		found(&check->certain, "coarser cells hold %u of %u lists", model->super_lists[model->supers], model->lists);
+		iqdb_findings_add(&check->certain, "coarser cells hold %u of %u lists", model->super_lists[model->supers],
+						  model->lists);
 	if (model->probes == 0 || model->probes > model->lists)
-		found(&check->certain, "%u probes of %u lists", model->probes, model->lists);
+		iqdb_findings_add(&check->certain, "%u probes of %u lists", model->probes, model->lists);
 	return IQDB_OK;
 }
 
@@ -232,14 +210,15 @@ check_waiting(Check *check)
 		for (uint32_t i = 0; i < IQDBI_SPAN_SLOTS / 64; i++)
 			count += (uint64_t) __builtin_popcountll(atomic_load(&span->bits[i]));
 		if (count != atomic_load(&span->waiting))
-			found(&check->doubtful, "%llu rows from slot %llu on wait, not %llu", (unsigned long long) count,
-				  (unsigned long long) from, (unsigned long long) atomic_load(&span->waiting));
+			iqdb_findings_add(&check->doubtful, "%llu rows from slot %llu on wait, not %llu",
+							  (unsigned long long) count, (unsigned long long) from,
+							  (unsigned long long) atomic_load(&span->waiting));
 		total += count;
 		IQDB_TRY(breathe(check, sizeof(*span)));
 	}
 	if (total != atomic_load(&ivf->header->waiting))
-		found(&check->doubtful, "%llu rows wait, not %u", (unsigned long long) total,
-			  atomic_load(&ivf->header->waiting));
+		iqdb_findings_add(&check->doubtful, "%llu rows wait, not %u", (unsigned long long) total,
+						  atomic_load(&ivf->header->waiting));
 	return IQDB_OK;
 }
 
@@ -262,10 +241,11 @@ check_blocks(Check *check)
 		IQDB_TRY(breathe(check, LOOK_BYTES));
 	}
 	if (free_blocks != pool.free_count)
-		found(&check->doubtful, "%llu blocks are free, not %u", (unsigned long long) free_blocks, pool.free_count);
+		iqdb_findings_add(&check->doubtful, "%llu blocks are free, not %u", (unsigned long long) free_blocks,
+						  pool.free_count);
 	if (check->blocks + free_blocks + 1 != pool.count)
-		found(&check->doubtful, "%llu blocks in lists and %llu free ones of %u", (unsigned long long) check->blocks,
-			  (unsigned long long) free_blocks, pool.count - 1);
+		iqdb_findings_add(&check->doubtful, "%llu blocks in lists and %llu free ones of %u",
+						  (unsigned long long) check->blocks, (unsigned long long) free_blocks, pool.count - 1);
 	return IQDB_OK;
 }
 
@@ -281,13 +261,14 @@ check_row(Check *check, uint32_t slot)
 	if (iqdbi_home_status(home) == IQDBI_HOME_LINKED)
 	{
 		if (!listed)
-			found(&check->doubtful, "slot %u says list %u, which does not hold it", slot, iqdbi_home_list(home));
+			iqdb_findings_add(&check->doubtful, "slot %u says list %u, which does not hold it", slot,
+							  iqdbi_home_list(home));
 		return;
 	}
 	if (listed)
-		found(&check->doubtful, "slot %u is in a list and says it is not", slot);
+		iqdb_findings_add(&check->doubtful, "slot %u is in a list and says it is not", slot);
 	if (!iqdbi_row_waits(ivf, slot))
-		found(&check->doubtful, "slot %u is in no list and does not wait", slot);
+		iqdb_findings_add(&check->doubtful, "slot %u is in no list and does not wait", slot);
 }
 
 /* Each LIVE row is in one list, or waits; while there are no lists, all are scanned. */
@@ -310,7 +291,7 @@ check_locked(Check *check)
 {
 	if (check->current > 2)
 	{
-		found(&check->certain, "edition %u is current", check->current);
+		iqdb_findings_add(&check->certain, "edition %u is current", check->current);
 		return IQDB_OK;
 	}
 	if (check->current != 0)
@@ -397,15 +378,6 @@ check_once(Check *check)
 	return IQDB_OK;
 }
 
-static void
-report(const Findings *findings, IqdbFinding finding, void *arg)
-{
-	for (uint64_t i = 0; i < findings->count && i < FINDINGS_MAX; i++)
-		finding(arg, findings->texts[i]);
-	if (findings->count > FINDINGS_MAX)
-		finding(arg, "more findings than can be listed");
-}
-
 IqdbStatus
 iqdbi_ivf_check(IqdbStore *store, IqdbFinding finding, void *arg, IqdbError *err)
 {
@@ -422,8 +394,8 @@ iqdbi_ivf_check(IqdbStore *store, IqdbFinding finding, void *arg, IqdbError *err
 		status = check_once(check);
 	if (status == IQDB_OK)
 	{
-		report(&check->certain, finding, arg);
-		report(&check->doubtful, finding, arg);
+		iqdb_findings_report(&check->certain, "more findings than can be listed", finding, arg);
+		iqdb_findings_report(&check->doubtful, "more findings than can be listed", finding, arg);
 	}
 	iqdb_free(allocator, check, sizeof(*check));
 	return status;
