@@ -13,7 +13,7 @@
 
 #include <cmocka.h>
 
-#include "core/hnsw/hnsw_private.h"
+#include "core/hnsw/hnsw_graph_private.h"
 #include "unit/hnsw_samples.h"
 
 #define SEED UINT64_C(20261201)

@@ -2,7 +2,14 @@
  * hnsw.c - the engine's table. What each function does is in engine/engine.h, how in the files it names.
  */
 #include "core/hnsw/hnsw.h"
-#include "core/hnsw/hnsw_private.h"
+
+#include "core/hnsw/hnsw_check_private.h"
+#include "core/hnsw/hnsw_codec_private.h"
+#include "core/hnsw/hnsw_delete_private.h"
+#include "core/hnsw/hnsw_graph_private.h"
+#include "core/hnsw/hnsw_insert_private.h"
+#include "core/hnsw/hnsw_pending_private.h"
+#include "core/hnsw/hnsw_search_private.h"
 
 const IqdbEngine iqdb_hnsw_engine = {
 	.kind = IQDB_ENGINE_HNSW,

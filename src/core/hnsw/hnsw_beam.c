@@ -4,8 +4,9 @@
  * Nothing here is proportional to the index: the set grows with the slots met, the beam with its capacity, and emptying
  * costs what was used. Memory comes from the host; a search that runs out of it says so and leaves nothing behind.
  */
-#include "core/hnsw/hnsw_private.h"
+#include "core/hnsw/hnsw_beam_private.h"
 
+#include <math.h>
 #include <string.h>
 
 #define SET_BITS_MIN 8

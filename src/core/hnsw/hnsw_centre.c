@@ -17,9 +17,12 @@
  * but right. The new epoch, at the begin and at the end, tells searches and linkers to begin again. Who codes may be
  * cancelled; whoever links the next row, or repairs, goes on from there.
  */
-#include "core/hnsw/hnsw_private.h"
+#include "core/hnsw/hnsw_centre_private.h"
 
+#include <math.h>
 #include <string.h>
+
+#include "core/hnsw/hnsw_score_private.h"
 
 #define FIRST_REVIEW 256u
 #define REVIEW_GROWTH 8u

@@ -8,10 +8,14 @@
  * reach from the entry point (rows of equal distance to all others, rows of small norm under DOT, clusters far apart):
  * searches find their rows by looking at every row at last, so that is counted, not reported as a breach.
  */
-#include "core/hnsw/hnsw_private.h"
+#include "core/hnsw/hnsw_check_private.h"
 
 #include <stdio.h>
 #include <string.h>
+
+#include "core/hnsw/hnsw_graph_private.h"
+#include "core/hnsw/hnsw_reach_private.h"
+#include "core/hnsw/hnsw_twins_private.h"
 
 /* What is looked at in one stretch: links, pairs of links of one list; a node, which is not at hand yet, is as much as many. */
 #define STRETCH_LOOKS 300000

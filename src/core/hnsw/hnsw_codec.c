@@ -25,11 +25,19 @@
  *
  * load() believes nothing: every number is checked or does not matter, memory grows with the bytes that are there.
  */
-#include "core/hnsw/hnsw_private.h"
+#include "core/hnsw/hnsw_codec_private.h"
 
+#include <math.h>
 #include <string.h>
 
 #include "core/base/endian.h"
+#include "core/hnsw/hnsw_centre_private.h"
+#include "core/hnsw/hnsw_delete_private.h"
+#include "core/hnsw/hnsw_graph_private.h"
+#include "core/hnsw/hnsw_pending_private.h"
+#include "core/hnsw/hnsw_score_private.h"
+#include "core/hnsw/hnsw_twins_private.h"
+#include "core/hnsw/hnsw_upper_private.h"
 
 #define MAGIC "IQDBHNSW"
 #define VERSION 2u

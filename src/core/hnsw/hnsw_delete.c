@@ -8,9 +8,17 @@
  * The pass is cut into stretches and may be cancelled between any two: what is condemned stays a way for searches, and
  * the next repair takes it up again.
  */
-#include "core/hnsw/hnsw_private.h"
+#include "core/hnsw/hnsw_delete_private.h"
 
 #include <string.h>
+
+#include "core/hnsw/hnsw_centre_private.h"
+#include "core/hnsw/hnsw_insert_private.h"
+#include "core/hnsw/hnsw_links_private.h"
+#include "core/hnsw/hnsw_pending_private.h"
+#include "core/hnsw/hnsw_reach_private.h"
+#include "core/hnsw/hnsw_twins_private.h"
+#include "core/hnsw/hnsw_upper_private.h"
 
 /* A list that has lost so much that too few candidates are left gets new ones by a search. */
 #define CANDIDATES_MIN_SHARE 2

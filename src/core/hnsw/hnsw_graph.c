@@ -1,14 +1,13 @@
 /*
- * hnsw_graph.c - the graph's bytes in the arena: shape, room, node locks, lists, upper blocks, rows waiting for links.
+ * hnsw_graph.c - the graph's bytes in the arena: shape, room, node locks, lists.
  *
- * Owns: what stands where. Does not own: which links there are (hnsw_insert.c, hnsw_delete.c).
+ * Owns: what stands where. Does not own: the blocks of the upper levels (hnsw_upper.c), rows waiting for links
+ * (hnsw_pending.c), which links there are (hnsw_links.c, hnsw_insert.c, hnsw_delete.c).
  */
-#include "core/hnsw/hnsw_private.h"
+#include "core/hnsw/hnsw_graph_private.h"
 
-#include <math.h>
 #include <string.h>
 
-#include "core/base/rng.h"
 #include "core/engine/spin.h"
 
 #define LAYOUT 3
@@ -16,9 +15,6 @@
 
 /* Upper blocks committed beyond the expected number, in eighths and absolutely. */
 #define BLOCKS_SPARE 64u
-
-/* A list of finished entries is dropped when they are half of all, and so many. */
-#define PENDING_DONE_MIN 16u
 
 /* See README.md, "Choosing neighbours". Squared keys (L2, COSINE) bear more than L1 and HAMMING; DOT has no ratio. */
 #define ALPHA_SQUARED 1.15f
@@ -302,202 +298,4 @@ iqdbi_hnsw_set_info(const IqdbiHnsw *graph, uint32_t slot, uint32_t status, uint
 	while (!atomic_compare_exchange_weak_explicit(info, &old, wanted | (old & IQDBI_INFO_DEAD), memory_order_acq_rel,
 												  memory_order_relaxed))
 		;
-}
-
-/* ---- levels and their blocks ------------------------------------------------------------------------------------- */
-
-uint32_t
-iqdbi_hnsw_draw_level(const IqdbiHnsw *graph, uint64_t sequence)
-{
-	const IqdbIndexOptions *options = &graph->store->header->options;
-	uint64_t                state = options->seed ^ (sequence * UINT64_C(0xd1342543de82ef95));
-	double                  level = -log(iqdb_unit_from_bits(iqdb_splitmix64(&state))) / log((double) options->m);
-
-	return level < (double) IQDBI_HNSW_LEVEL_MAX ? (uint32_t) level : IQDBI_HNSW_LEVEL_MAX;
-}
-
-static _Atomic uint32_t *
-block_at(const IqdbiHnsw *graph, uint32_t block)
-{
-	return graph->upper + (size_t) block * graph->header->block_words;
-}
-
-/* A run of so many free blocks, 0 = none without growing. ENGINE is held. */
-static uint32_t
-run_take(const IqdbiHnsw *graph, uint32_t blocks)
-{
-	IqdbiHnswHeader *header = graph->header;
-	IqdbArenaHeader *arena = iqdb_arena_header(graph->store->arena);
-	uint64_t         committed;
-	uint64_t         end;
-	uint32_t         run = header->block_free[blocks];
-
-	if (run != 0)
-	{
-		header->block_free[blocks] = atomic_load_explicit(&block_at(graph, run)[0], memory_order_relaxed);
-		return run;
-	}
-	committed = __atomic_load_n(&arena->regions[IQDB_REGION_ENGINE + IQDBI_HNSW_UPPER].committed, __ATOMIC_ACQUIRE);
-	end = (uint64_t) header->block_count + blocks;
-	if (end > UINT32_MAX || end * header->block_words * 4 > committed)
-		return 0;
-	run = header->block_count;
-	header->block_count = (uint32_t) end;
-	return run;
-}
-
-/* Room for `blocks` more. ROWS guards the growth of the arena; false when there is no room to be had. */
-static bool
-run_room(const IqdbiHnsw *graph, uint32_t blocks)
-{
-	IqdbStore *store = graph->store;
-	IqdbStatus status;
-	uint64_t   end;
-
-	iqdb_store_lock(store, IQDB_LOCK_ROWS, true);
-	iqdb_store_lock(store, IQDB_LOCK_ENGINE, false);
-	end = (uint64_t) graph->header->block_count + blocks;
-	iqdb_store_unlock(store, IQDB_LOCK_ENGINE, false);
-	status = iqdb_arena_grow(store->arena, IQDB_REGION_ENGINE + IQDBI_HNSW_UPPER, end * graph->header->block_words * 4,
-							 NULL);
-	iqdb_store_unlock(store, IQDB_LOCK_ROWS, true);
-	return status == IQDB_OK;
-}
-
-uint32_t
-iqdbi_hnsw_blocks_take(const IqdbiHnsw *graph, uint32_t slot, uint32_t level)
-{
-	IqdbiHnswNode *node = iqdbi_hnsw_node(graph, slot);
-	uint32_t       run = 0;
-	bool           may_grow = true;
-
-	while (level > 0 && run == 0)
-	{
-		iqdb_store_lock(graph->store, IQDB_LOCK_ENGINE, true);
-		run = run_take(graph, level);
-		iqdb_store_unlock(graph->store, IQDB_LOCK_ENGINE, true);
-		if (run == 0 && may_grow)
-			may_grow = run_room(graph, level);
-		else if (run == 0)
-			level--;
-	}
-	for (uint32_t i = 0; i < level; i++)
-		atomic_store_explicit(&block_at(graph, run + i)[0], 0, memory_order_relaxed);
-	atomic_store_explicit(&node->block, run, memory_order_relaxed);
-	return level;
-}
-
-void
-iqdbi_hnsw_run_give(const IqdbiHnsw *graph, uint32_t run, uint32_t level)
-{
-	IqdbiHnswHeader *header = graph->header;
-
-	if (run == 0 || level == 0)
-		return;
-	iqdb_store_lock(graph->store, IQDB_LOCK_ENGINE, true);
-	atomic_store_explicit(&block_at(graph, run)[0], header->block_free[level], memory_order_relaxed);
-	header->block_free[level] = run;
-	iqdb_store_unlock(graph->store, IQDB_LOCK_ENGINE, true);
-}
-
-/* ---- rows waiting for links -------------------------------------------------------------------------------------- */
-
-/*
- * Readers scan the array downwards without a lock. Entries only ever move downwards (compaction), so a reader can meet an
- * entry twice, but cannot miss one that was there when it began.
- */
-void
-iqdbi_hnsw_pending_add(const IqdbiHnsw *graph, uint32_t slot)
-{
-	IqdbiHnswHeader *header = graph->header;
-	uint32_t         count;
-
-	iqdb_store_lock(graph->store, IQDB_LOCK_ENGINE, true);
-	count = atomic_load_explicit(&header->pending, memory_order_relaxed);
-	atomic_store_explicit(&graph->pending[count], slot, memory_order_release);
-	atomic_store_explicit(&header->pending, count + 1, memory_order_release);
-	iqdb_store_unlock(graph->store, IQDB_LOCK_ENGINE, true);
-}
-
-static void
-compact_locked(const IqdbiHnsw *graph)
-{
-	IqdbiHnswHeader *header = graph->header;
-	uint32_t         count = atomic_load_explicit(&header->pending, memory_order_relaxed);
-	uint32_t         kept = 0;
-
-	for (uint32_t i = 0; i < count; i++)
-	{
-		uint32_t slot = atomic_load_explicit(&graph->pending[i], memory_order_relaxed);
-		uint32_t status = iqdbi_info_status(iqdbi_hnsw_info(graph, slot));
-
-		if (status != IQDBI_INFO_PENDING && status != IQDBI_INFO_LINKING)
-			continue;
-		atomic_store_explicit(&graph->pending[kept], slot, memory_order_release);
-		kept++;
-	}
-	atomic_store_explicit(&header->pending, kept, memory_order_release);
-	header->pending_done = 0;
-}
-
-void
-iqdbi_hnsw_pending_done(const IqdbiHnsw *graph, uint32_t count)
-{
-	IqdbiHnswHeader *header = graph->header;
-	uint32_t         all;
-
-	iqdb_store_lock(graph->store, IQDB_LOCK_ENGINE, true);
-	header->pending_done += count;
-	all = atomic_load_explicit(&header->pending, memory_order_relaxed);
-	if (header->pending_done >= all || (header->pending_done >= PENDING_DONE_MIN && header->pending_done >= all / 2))
-		compact_locked(graph);
-	iqdb_store_unlock(graph->store, IQDB_LOCK_ENGINE, true);
-}
-
-void
-iqdbi_hnsw_pending_compact(const IqdbiHnsw *graph)
-{
-	iqdb_store_lock(graph->store, IQDB_LOCK_ENGINE, true);
-	compact_locked(graph);
-	iqdb_store_unlock(graph->store, IQDB_LOCK_ENGINE, true);
-}
-
-uint32_t
-iqdbi_hnsw_pending_first(const IqdbiHnsw *graph, uint32_t *slots_out, uint32_t capacity)
-{
-	uint32_t found = 0;
-	uint32_t count;
-
-	iqdb_store_lock(graph->store, IQDB_LOCK_ENGINE, false);
-	count = atomic_load_explicit(&graph->header->pending, memory_order_relaxed);
-	for (uint32_t i = 0; i < count && found < capacity; i++)
-	{
-		uint32_t slot = atomic_load_explicit(&graph->pending[i], memory_order_relaxed);
-		uint32_t info = iqdbi_hnsw_info(graph, slot);
-
-		if (iqdbi_info_status(info) == IQDBI_INFO_PENDING && (info & IQDBI_INFO_DEAD) == 0)
-			slots_out[found++] = slot;
-	}
-	iqdb_store_unlock(graph->store, IQDB_LOCK_ENGINE, false);
-	return found;
-}
-
-void
-iqdbi_hnsw_added(IqdbStore *store, uint32_t slot)
-{
-	IqdbiHnsw graph;
-
-	iqdbi_hnsw_view(&graph, store);
-	atomic_store_explicit(&iqdbi_hnsw_node(&graph, slot)->info, IQDBI_INFO_PENDING, memory_order_release);
-	iqdbi_hnsw_pending_add(&graph, slot);
-}
-
-void
-iqdbi_hnsw_removed(IqdbStore *store, uint32_t slot)
-{
-	IqdbiHnsw graph;
-
-	iqdbi_hnsw_view(&graph, store);
-	atomic_fetch_or_explicit(&iqdbi_hnsw_node(&graph, slot)->info, IQDBI_INFO_DEAD, memory_order_release);
-	atomic_fetch_add_explicit(&graph.header->unrepaired, 1, memory_order_relaxed);
 }

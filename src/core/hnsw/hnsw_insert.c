@@ -1,62 +1,26 @@
 /*
  * hnsw_insert.c - linking rows into the graph.
  *
- * Owns: the neighbour selection, the order in which a new node becomes visible, cutting full lists back, and the state
- * of the row on the way (PENDING, LINKING, LINKED). After Malkov and Yashunin, "Efficient and robust approximate nearest
- * neighbor search using Hierarchical Navigable Small World graphs", IEEE TPAMI 2018, algorithms 1, 2, 4 and 5; what
- * differs is listed in README.md.
+ * Owns: the order in which a new node becomes visible, and the state of the row on the way (PENDING, LINKING, LINKED). Does not
+ * own: the choice of neighbours and the change of a list (hnsw_links.c). After Malkov and Yashunin, "Efficient and robust
+ * approximate nearest neighbor search using Hierarchical Navigable Small World graphs", IEEE TPAMI 2018, algorithms 1, 2 and 5;
+ * what differs is listed in README.md.
  */
-#include "core/hnsw/hnsw_private.h"
+#include "core/hnsw/hnsw_insert_private.h"
 
 #include <math.h>
 #include <string.h>
 
-/* Selected neighbours a candidate is compared with at a time: more would waste work when the first one rules it out. */
-#define COMPARED_AT_ONCE 6
-
-/* Lists are cut back outside their lock; when others keep changing them meanwhile, at last inside. */
-#define REWRITE_TRIES 4
+#include "core/hnsw/hnsw_centre_private.h"
+#include "core/hnsw/hnsw_pending_private.h"
+#include "core/hnsw/hnsw_twins_private.h"
+#include "core/hnsw/hnsw_upper_private.h"
 
 /* Keys differ by this share at most when they would be the same but for the order of additions. */
 #define SAME_KEY 1e-5f
 
 /* Rows taken from region PENDING at a time. */
 #define PENDING_BATCH 1024
-
-IqdbStatus
-iqdbi_linker_init(IqdbiLinker *linker, const IqdbiHnsw *graph)
-{
-	const IqdbAllocator *allocator = &graph->store->host->allocator;
-	IqdbStatus           status;
-
-	memset(linker, 0, sizeof(*linker));
-	status = iqdbi_walk_init(&linker->walk, graph, &linker->stats);
-	linker->candidates_max = graph->store->header->options.ef_construction;
-	if (linker->candidates_max < 2 * IQDBI_HNSW_LIST_MAX)
-		linker->candidates_max = 2 * IQDBI_HNSW_LIST_MAX;
-	linker->chosen_levels = 1;
-	linker->candidates = iqdb_alloc(allocator, linker->candidates_max * sizeof(IqdbiPair));
-	linker->chosen = iqdb_alloc(allocator, IQDBI_HNSW_LIST_MAX * sizeof(uint32_t));
-	if (linker->candidates == NULL || linker->chosen == NULL ||
-		iqdbi_target_init(graph, &linker->other) != IQDB_OK || iqdbi_target_init(graph, &linker->owner) != IQDB_OK)
-		status = IQDB_ERR_NOMEM;
-	if (status != IQDB_OK)
-		iqdbi_linker_free(linker);
-	return status;
-}
-
-void
-iqdbi_linker_free(IqdbiLinker *linker)
-{
-	const IqdbiHnsw     *graph = linker->walk.graph;
-	const IqdbAllocator *allocator = &graph->store->host->allocator;
-
-	iqdb_free(allocator, linker->candidates, linker->candidates_max * sizeof(IqdbiPair));
-	iqdb_free(allocator, linker->chosen, linker->chosen_levels * IQDBI_HNSW_LIST_MAX * sizeof(uint32_t));
-	iqdbi_target_free(graph, &linker->other);
-	iqdbi_target_free(graph, &linker->owner);
-	iqdbi_walk_free(&linker->walk);
-}
 
 /* Room for the choices of levels 0 .. level. */
 static IqdbStatus
@@ -80,146 +44,6 @@ static uint32_t *
 choice(IqdbiLinker *linker, uint32_t level)
 {
 	return linker->chosen + (size_t) level * IQDBI_HNSW_LIST_MAX;
-}
-
-/* ---- choosing neighbours ----------------------------------------------------------------------------------------- */
-
-/* Is a selected node so much nearer to the candidate than the node itself is, that the way over it will do? */
-static bool
-superfluous(IqdbiLinker *linker, const IqdbiPair *candidate, const uint32_t *selected, uint32_t count)
-{
-	const IqdbiHnsw *graph = linker->walk.graph;
-	float            keys[COMPARED_AT_ONCE];
-
-	if (count == 0)
-		return false;
-	iqdbi_target_code(graph, &linker->other, candidate->slot);
-	for (uint32_t done = 0; done < count;)
-	{
-		uint32_t part = count - done < COMPARED_AT_ONCE ? count - done : COMPARED_AT_ONCE;
-
-		iqdbi_hnsw_score(graph, &linker->other, selected + done, part, keys);
-		for (uint32_t i = 0; i < part; i++)
-		{
-			if (keys[i] * graph->alpha < candidate->key)
-				return true;
-		}
-		done += part;
-	}
-	return false;
-}
-
-uint32_t
-iqdbi_hnsw_select(IqdbiLinker *linker, IqdbiPair *candidates, size_t count, uint32_t degree, uint32_t forced,
-				  uint32_t *slots_out)
-{
-	uint32_t selected = 0;
-	size_t   left = 0;
-	bool     have_forced = forced == IQDB_SLOT_NONE;
-
-	/* those turned away gather at the front of the array, still in order */
-	for (size_t i = 0; i < count && selected < degree; i++)
-	{
-		if (superfluous(linker, &candidates[i], slots_out, selected))
-		{
-			candidates[left++] = candidates[i];
-			continue;
-		}
-		slots_out[selected++] = candidates[i].slot;
-		have_forced = have_forced || candidates[i].slot == forced;
-	}
-	/* keep-pruned: near ones are better than empty places */
-	for (size_t i = 0; i < left && selected < degree; i++)
-	{
-		slots_out[selected++] = candidates[i].slot;
-		have_forced = have_forced || candidates[i].slot == forced;
-	}
-	if (!have_forced)
-	{
-		if (selected == degree)
-			selected--;
-		slots_out[selected++] = forced;
-	}
-	return selected;
-}
-
-/* ---- adding one link --------------------------------------------------------------------------------------------- */
-
-/* Appends under the node's lock. false when the list is full. */
-static bool
-append(const IqdbiHnsw *graph, _Atomic uint32_t *list, uint32_t level, uint32_t to)
-{
-	uint32_t count = atomic_load_explicit(&list[0], memory_order_relaxed);
-
-	for (uint32_t i = 0; i < count; i++)
-	{
-		if (atomic_load_explicit(&list[1 + i], memory_order_relaxed) == to)
-			return true;
-	}
-	if (count >= iqdbi_hnsw_room(graph, level))
-		return false;
-	atomic_store_explicit(&list[1 + count], to, memory_order_release);
-	atomic_store_explicit(&list[0], count + 1, memory_order_release);
-	return true;
-}
-
-void
-iqdbi_hnsw_link_append(const IqdbiHnsw *graph, uint32_t slot, uint32_t level, uint32_t to)
-{
-	IqdbiHnswNode *node = iqdbi_hnsw_node(graph, slot);
-	uint32_t       word = iqdbi_hnsw_lock(node);
-
-	(void) append(graph, iqdbi_hnsw_list(graph, slot, level), level, to);
-	iqdbi_hnsw_unlock(node, word);
-}
-
-/* What is to be kept of a full list and one more. */
-static uint32_t
-cut_back(IqdbiLinker *linker, uint32_t slot, uint32_t level, uint32_t to, uint32_t *slots, uint32_t count)
-{
-	const IqdbiHnsw *graph = linker->walk.graph;
-	float            keys[IQDBI_HNSW_LIST_MAX + 1];
-
-	for (uint32_t i = 0; i < count; i++)
-	{
-		if (slots[i] == to)
-			return count;
-	}
-	slots[count++] = to;
-	iqdbi_target_code(graph, &linker->owner, slot);
-	iqdbi_hnsw_score(graph, &linker->owner, slots, count, keys);
-	linker->walk.budget -= (int64_t) count * 4 * graph->cost;
-	for (uint32_t i = 0; i < count; i++)
-		linker->candidates[i] = (IqdbiPair){keys[i], slots[i]};
-	iqdbi_pairs_sort(linker->candidates, count);
-	return iqdbi_hnsw_select(linker, linker->candidates, count, iqdbi_hnsw_degree(graph, level), to, slots);
-}
-
-void
-iqdbi_hnsw_link_add(IqdbiLinker *linker, uint32_t slot, uint32_t level, uint32_t to)
-{
-	const IqdbiHnsw  *graph = linker->walk.graph;
-	IqdbiHnswNode    *node = iqdbi_hnsw_node(graph, slot);
-	_Atomic uint32_t *list = iqdbi_hnsw_list(graph, slot, level);
-	uint32_t          slots[IQDBI_HNSW_LIST_MAX + 1];
-	uint32_t          word = iqdbi_hnsw_lock(node);
-	bool              added = append(graph, list, level, to);
-
-	iqdbi_hnsw_unlock(node, word);
-	for (uint32_t tries = 1; !added; tries++)
-	{
-		bool     inside = tries > REWRITE_TRIES;
-		uint32_t count;
-
-		word = inside ? iqdbi_hnsw_lock(node) : iqdbi_hnsw_version(node);
-		count = iqdbi_list_read(graph, list, level, slots);
-		count = cut_back(linker, slot, level, to, slots, count);
-		added = inside || iqdbi_hnsw_lock_version(node, word);
-		if (!added)
-			continue;
-		iqdbi_list_write(list, slots, count);
-		iqdbi_hnsw_unlock(node, word);
-	}
 }
 
 /* ---- linking one row --------------------------------------------------------------------------------------------- */

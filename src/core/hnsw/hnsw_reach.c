@@ -4,7 +4,9 @@
  * Cutting lists back drops links, and a node, or a cluster far from all others, may lose the last one that leads to it.
  * Insertion does not pay to prevent that; a repair, the end of a build and OPTIMIZE look for such nodes and attach them.
  */
-#include "core/hnsw/hnsw_private.h"
+#include "core/hnsw/hnsw_reach_private.h"
+
+#include "core/hnsw/hnsw_links_private.h"
 
 /* Nodes looked at in one stretch. */
 #define STRETCH_NODES 1024

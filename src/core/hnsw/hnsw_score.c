@@ -13,8 +13,9 @@
  *     from the centre demands, and where rows stand in tight groups far away from it, all of a group have the same code.
  *     There vectors are compared.
  */
-#include "core/hnsw/hnsw_private.h"
+#include "core/hnsw/hnsw_score_private.h"
 
+#include <math.h>
 #include <string.h>
 
 #include "core/engine/keys.h"

@@ -13,11 +13,12 @@
  * of rows, when a filter turns nearly all of them away, and when the graph has no more to give, every row is looked at: so
  * nothing LIVE is left out, whatever the shape of the graph.
  */
-#include "core/hnsw/hnsw_private.h"
+#include "core/hnsw/hnsw_search_private.h"
 
 #include <string.h>
 
 #include "core/engine/keys.h"
+#include "core/hnsw/hnsw_twins_private.h"
 
 /* The graph is not worth its detours when the beam or the rows without links are such a share of all rows. */
 #define BEAM_SHARE 8

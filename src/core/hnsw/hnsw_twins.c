@@ -14,11 +14,12 @@
  * a time. Readers take no lock. One who stands on a twin that is taken out goes on by its field twin, which stays as it
  * is until the slot is let go; README.md, "Letting slots go", holds for twins as it does for nodes.
  */
-#include "core/hnsw/hnsw_private.h"
+#include "core/hnsw/hnsw_twins_private.h"
 
 #include <string.h>
 
 #include "core/base/crc32c.h"
+#include "core/hnsw/hnsw_upper_private.h"
 
 static uint32_t
 load_word(const _Atomic uint32_t *word)

@@ -5,7 +5,7 @@
  * takes one node's neighbours at a time: collect those not met yet while their records are being fetched, score them
  * together, then offer them to the beam.
  */
-#include "core/hnsw/hnsw_private.h"
+#include "core/hnsw/hnsw_walk_private.h"
 
 /* A stretch, in the nanoseconds of IqdbiHnsw.cost. */
 #define STRETCH 500000

@@ -1,0 +1,98 @@
+/*
+ * hnsw_beam_private.h - the private memory of a search: a set of slots, the beam.
+ */
+#ifndef IQDB_HNSW_BEAM_PRIVATE_H
+#define IQDB_HNSW_BEAM_PRIVATE_H
+
+#include "core/engine/engine.h"
+
+/* A set of slots: open addressing, sized by what is in it. */
+typedef struct IqdbiSlotSet
+{
+	const IqdbAllocator *allocator;
+	uint32_t            *cells; /* slot + 1, 0 = empty */
+	uint32_t             bits;  /* log2 of the number of cells */
+	uint32_t             count;
+} IqdbiSlotSet;
+
+void iqdbi_set_init(IqdbiSlotSet *set, const IqdbAllocator *allocator);
+void iqdbi_set_free(IqdbiSlotSet *set);
+/* Empties the set, with room for so many slots. */
+IqdbStatus iqdbi_set_reset(IqdbiSlotSet *set, uint32_t expected) IQDB_MUST_CHECK;
+/* Room for `more` slots beside those in the set. */
+IqdbStatus iqdbi_set_grow(IqdbiSlotSet *set, uint32_t more) IQDB_MUST_CHECK;
+
+static inline uint32_t
+iqdbi_set_cell(const IqdbiSlotSet *set, uint32_t slot)
+{
+	return (slot * UINT32_C(0x9e3779b1)) >> (32 - set->bits);
+}
+
+/* 1 when the slot was not in the set. There is room. No branch is taken unless two slots want the same cell. */
+static inline uint32_t
+iqdbi_set_add(IqdbiSlotSet *set, uint32_t slot)
+{
+	uint32_t mask = (UINT32_C(1) << set->bits) - 1;
+	uint32_t cell = iqdbi_set_cell(set, slot);
+	uint32_t content = set->cells[cell];
+	uint32_t fresh;
+
+	while (__builtin_expect((content != 0) & (content != slot + 1), 0))
+	{
+		cell = (cell + 1) & mask;
+		content = set->cells[cell];
+	}
+	fresh = content == 0;
+	set->cells[cell] = slot + 1;
+	set->count += fresh;
+	return fresh;
+}
+
+bool iqdbi_set_has(const IqdbiSlotSet *set, uint32_t slot);
+
+typedef struct IqdbiPair
+{
+	float    key;
+	uint32_t slot;
+} IqdbiPair;
+
+/*
+ * The nearest `capacity` rows met so far that count as results, and the nodes still to be visited. Results whose
+ * neighbours were not looked at yet are visited as well; `way` holds the nodes that are no results (removed rows, rows
+ * the filter turned away). A small beam is one sorted array; a large one is a heap of results, and then `way` holds every
+ * node to be visited.
+ */
+typedef struct IqdbiBeam
+{
+	const IqdbAllocator *allocator;
+	IqdbiPair           *results;
+	IqdbiPair           *way;
+	size_t               capacity;
+	size_t               count;
+	size_t               next; /* sorted: every result before it was visited */
+	size_t               way_count;
+	size_t               results_allocated;
+	size_t               way_allocated;
+	float                bound; /* a node with this key or a larger one is of no use */
+	bool                 sorted;
+} IqdbiBeam;
+
+void iqdbi_beam_init(IqdbiBeam *beam, const IqdbAllocator *allocator);
+void iqdbi_beam_free(IqdbiBeam *beam);
+/* Empties the beam. A capacity is at least 1. */
+IqdbStatus iqdbi_beam_reset(IqdbiBeam *beam, size_t capacity) IQDB_MUST_CHECK;
+/* A node with key < bound, as a result or only as a way to others. */
+IqdbStatus iqdbi_beam_result(IqdbiBeam *beam, float key, uint32_t slot) IQDB_MUST_CHECK;
+IqdbStatus iqdbi_beam_way(IqdbiBeam *beam, float key, uint32_t slot) IQDB_MUST_CHECK;
+/* The next node to visit; false when no node left can lead to a better result. */
+bool iqdbi_beam_pop(IqdbiBeam *beam, uint32_t *slot_out);
+/* Who will probably be next: worth fetching. Returns how many. */
+uint32_t iqdbi_beam_peek(const IqdbiBeam *beam, uint32_t *slots_out, uint32_t capacity);
+/* Sorts the results, nearest first. No pop after that. */
+void iqdbi_beam_finish(IqdbiBeam *beam);
+/* Marks every node of a finished beam as to be visited again, on another level. */
+void iqdbi_beam_restart(IqdbiBeam *beam);
+
+void iqdbi_pairs_sort(IqdbiPair *pairs, size_t count);
+
+#endif
