@@ -61,6 +61,8 @@ iqdb_cursor_open(IqdbIndex *index, const float *query, size_t dim, const IqdbSea
 	cursor->query_norm2 = store->kernels->sums[IQDB_SUM_DOT].pair(copy, copy, dim);
 	if (params != NULL)
 		cursor->params = *params;
+	iqdb_scorer_init(&cursor->scorer, cursor->store, cursor->params.filter, &cursor->stats.filtered);
+	iqdb_scorer_aim(&cursor->scorer, copy, cursor->query_norm2);
 	status = index->engine->cursor_start(cursor, err);
 	if (status != IQDB_OK)
 	{

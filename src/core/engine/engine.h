@@ -20,8 +20,7 @@
 #define IQDB_ENGINE_ENGINE_H
 
 #include "core/base/topk.h"
-#include "core/engine/store.h"
-#include "core/meta/filter.h"
+#include "core/engine/scorer.h"
 
 /* One row found. */
 typedef struct IqdbHit
@@ -59,6 +58,7 @@ typedef struct IqdbCursor
 	float                    query_norm2;
 	IqdbSearchParams         params;
 	IqdbSearchStats          stats;
+	IqdbScorer               scorer;      /* aimed at the query, with the filter of params; counts stats.filtered */
 	size_t                   size;        /* bytes allocated for this cursor */
 
 	/* the door's own (db/index_cursor.c): the last hit handed out, and rows that an engine found too late for the order */

@@ -52,12 +52,7 @@ typedef struct FlatScan
 	IqdbiFlatCursor      *cursor;
 	const IqdbStore      *store;
 	const IqdbiFlatCodes *codes;       /* NULL: vectors are scored at once */
-	IqdbBatchKernel       batch;
-	IqdbGatherKernel      gather;
 	IqdbMetric            metric;
-	size_t                dimension;
-	size_t                stride;
-	bool                  needs_norms;
 	bool                  ended;       /* max_rows was reached */
 
 	/* while the batch is full: rows beyond these are too far (see chunk_is_far) */
@@ -102,22 +97,6 @@ all_live(const IqdbStore *store, uint32_t first, size_t count)
 	return true;
 }
 
-static bool
-passes(FlatScan *scan, uint32_t slot)
-{
-	const IqdbFilter    *filter = scan->cursor->base.params.filter;
-	const unsigned char *metadata;
-	size_t               length;
-
-	if (filter == NULL)
-		return true;
-	metadata = iqdb_store_metadata(scan->store, slot, &length);
-	if (iqdb_filter_matches(filter, metadata, length))
-		return true;
-	scan->cursor->base.stats.filtered++;
-	return false;
-}
-
 static size_t
 select_rows(FlatScan *scan, uint32_t first, size_t count, uint32_t *slots)
 {
@@ -127,7 +106,7 @@ select_rows(FlatScan *scan, uint32_t first, size_t count, uint32_t *slots)
 	{
 		uint32_t slot = first + (uint32_t) i;
 
-		if (iqdb_store_state(scan->store, slot) == IQDB_ROW_LIVE && passes(scan, slot))
+		if (iqdb_store_state(scan->store, slot) == IQDB_ROW_LIVE && iqdb_scorer_admits(&scan->cursor->base.scorer, slot))
 			slots[selected++] = slot;
 	}
 	return selected;
@@ -237,17 +216,15 @@ offer_one(FlatScan *scan, float key, uint32_t slot)
 static IqdbStatus
 offer_block(FlatScan *scan, float *sums, const float *norms2, const uint32_t *slots, uint32_t first, size_t count)
 {
-	float query_norm2 = scan->cursor->base.query_norm2;
-
 	for (size_t start = 0; start < count; start += CHUNK_ROWS)
 	{
 		size_t       rows = count - start < CHUNK_ROWS ? count - start : CHUNK_ROWS;
-		const float *chunk_norms2 = scan->needs_norms ? norms2 + start : NULL;
+		const float *chunk_norms2 = norms2 != NULL ? norms2 + start : NULL;
 
 		if (scan->has_bound && rows == CHUNK_ROWS && chunk_is_far(scan, sums + start, chunk_norms2))
 			continue;
-		iqdb_store_finish_keys(scan->store, scan->cursor->base.query, query_norm2, slots != NULL ? slots + start : NULL,
-							   first + (uint32_t) start, chunk_norms2, rows, sums + start);
+		iqdb_scorer_finish(&scan->cursor->base.scorer, slots != NULL ? slots + start : NULL, first + (uint32_t) start,
+						   chunk_norms2, rows, sums + start);
 		for (size_t i = start; i < start + rows; i++)
 			IQDB_TRY(offer_one(scan, sums[i], slots != NULL ? slots[i] : first + (uint32_t) i));
 		renew_bound(scan);
@@ -261,20 +238,13 @@ offer_block(FlatScan *scan, float *sums, const float *norms2, const uint32_t *sl
 static IqdbStatus
 score_slots(FlatScan *scan, const uint32_t *slots, size_t count)
 {
-	const IqdbStore *store = scan->store;
-	float            sums[BLOCK_ROWS];
-	float            norms2[BLOCK_ROWS];
+	float sums[BLOCK_ROWS];
+	float norms2[BLOCK_ROWS];
 
 	if (count == 0)
 		return IQDB_OK;
-	iqdb_store_prefetch(store, slots, count);
-	scan->gather(scan->cursor->base.query, store->vectors, scan->stride, slots, count, scan->dimension, sums);
-	if (scan->needs_norms)
-	{
-		for (size_t i = 0; i < count; i++)
-			norms2[i] = iqdb_store_norm2(store, slots[i]);
-	}
-	return offer_block(scan, sums, norms2, slots, 0, count);
+	return offer_block(scan, sums, iqdb_scorer_slot_sums(&scan->cursor->base.scorer, slots, count, sums, norms2), slots, 0,
+					   count);
 }
 
 /* Vectors of a block's rows. */
@@ -291,7 +261,7 @@ score_block(FlatScan *scan, uint32_t first, size_t count)
 	if (base->params.filter == NULL && all_live(store, first, count))
 	{
 		base->stats.scored += count;
-		scan->batch(base->query, iqdb_store_vector(store, first), scan->stride, count, scan->dimension, sums);
+		iqdb_scorer_range_sums(&base->scorer, first, count, sums);
 		return offer_block(scan, sums, iqdb_store_key_norms(store, first), NULL, first, count);
 	}
 	count = select_rows(scan, first, count, slots);
@@ -360,7 +330,8 @@ judge_codes(FlatScan *scan, const uint32_t *slots, size_t count, uint32_t *left_
 			iqdb_bound_interval(query, sums[0][i], sums[1][i], &codes->rows[slots[i] / IQDB_PACKED_ROWS],
 								slots[i] % IQDB_PACKED_ROWS);
 
-		if (!(interval.lower > farthest || interval.upper < nearest) && passes(scan, slots[i]))
+		if (!(interval.lower > farthest || interval.upper < nearest) &&
+			iqdb_scorer_admits(&scan->cursor->base.scorer, slots[i]))
 			left_out[left++] = slots[i];
 	}
 	return left;
@@ -527,21 +498,12 @@ scan_stretch(FlatScan *scans, size_t count, uint32_t from, uint32_t to, uint32_t
 static void
 scan_init(FlatScan *scan, IqdbiFlatCursor *cursor, const IqdbiFlatCodes *codes)
 {
-	const IqdbStore       *store = cursor->base.store;
-	IqdbMetric             metric = (IqdbMetric) store->header->options.metric;
-	const IqdbSumKernels  *kernels = &store->kernels->sums[iqdb_metric_sum(metric)];
-
 	memset(scan, 0, offsetof(FlatScan, pending));
 	scan->cursor = cursor;
-	scan->store = store;
+	scan->store = cursor->base.store;
 	/* a limit counts vectors that are scored: codes have no part in it */
 	scan->codes = cursor->query_codes != NULL && cursor->base.params.max_rows == 0 ? codes : NULL;
-	scan->batch = kernels->batch;
-	scan->gather = kernels->gather;
-	scan->metric = metric;
-	scan->dimension = store->header->options.dimension;
-	scan->stride = store->header->stride;
-	scan->needs_norms = metric == IQDB_METRIC_COSINE;
+	scan->metric = (IqdbMetric) scan->store->header->options.metric;
 }
 
 static bool

@@ -43,6 +43,7 @@ IqdbStatus
 iqdbi_target_init(const IqdbiHnsw *graph, IqdbiTarget *target)
 {
 	memset(target, 0, sizeof(*target));
+	iqdb_scorer_init(&target->exact, graph->store, NULL, NULL);
 	if (graph->code == IQDBI_HNSW_PLAIN)
 		return IQDB_OK;
 	target->code = iqdb_alloc(&graph->store->host->allocator, target_bytes(graph));
@@ -61,8 +62,7 @@ iqdbi_target_query(const IqdbiHnsw *graph, IqdbiTarget *target, const float *vec
 {
 	bool unusual = graph->metric == IQDB_METRIC_COSINE && !iqdb_norm2_is_usual(norm2);
 
-	target->vector = vector;
-	target->norm2 = norm2;
+	iqdb_scorer_aim(&target->exact, vector, norm2);
 	target->slot = IQDB_SLOT_NONE;
 	switch (iqdbi_hnsw_code_read(graph))
 	{
@@ -92,9 +92,12 @@ iqdbi_target_row(const IqdbiHnsw *graph, IqdbiTarget *target, uint32_t slot)
 void
 iqdbi_target_code(const IqdbiHnsw *graph, IqdbiTarget *target, uint32_t slot)
 {
-	target->vector = iqdb_store_vector(graph->store, slot);
+	IqdbiHnswCode code = iqdbi_hnsw_code_read(graph);
+
+	iqdb_scorer_aim(&target->exact, iqdb_store_vector(graph->store, slot),
+					code == IQDBI_HNSW_PLAIN ? norm2_of(graph, slot) : NAN);
 	target->slot = slot;
-	switch (iqdbi_hnsw_code_read(graph))
+	switch (code)
 	{
 		case IQDBI_HNSW_PLAIN:
 			break;
@@ -132,30 +135,6 @@ iqdbi_hnsw_encode(const IqdbiHnsw *graph, uint32_t slot)
 	}
 }
 
-/* ---- vectors ----------------------------------------------------------------------------------------------------- */
-
-void
-iqdbi_hnsw_score_exact(const IqdbiHnsw *graph, const float *query, float query_norm2, const uint32_t *slots,
-					   size_t count, float *keys_out)
-{
-	const IqdbStore *store = graph->store;
-	IqdbGatherKernel gather = store->kernels->sums[iqdb_metric_sum(graph->metric)].gather;
-	float            norms2[BATCH];
-
-	for (size_t done = 0; done < count;)
-	{
-		size_t part = count - done < BATCH ? count - done : BATCH;
-
-		iqdb_store_prefetch(store, slots + done, part);
-		gather(query, store->vectors, graph->stride, slots + done, part, graph->dim, keys_out + done);
-		if (graph->metric == IQDB_METRIC_COSINE)
-			for (size_t i = 0; i < part; i++)
-				norms2[i] = iqdb_store_norm2(store, slots[done + i]);
-		iqdb_store_finish_keys(store, query, query_norm2, slots + done, 0, norms2, part, keys_out + done);
-		done += part;
-	}
-}
-
 /* ---- codes ------------------------------------------------------------------------------------------------------- */
 
 /* Compares by vectors what codes do not tell: keys[places[i]] of slots[i]. */
@@ -163,12 +142,14 @@ static void
 score_closely(const IqdbiHnsw *graph, const IqdbiTarget *target, const uint32_t *slots, const uint16_t *places, size_t count,
 			  float *keys)
 {
-	float exact[BATCH];
-	float norm2 = target->slot == IQDB_SLOT_NONE ? target->norm2 : norm2_of(graph, target->slot);
+	IqdbScorer exact = target->exact;
+	float      exact_keys[BATCH];
 
-	iqdbi_hnsw_score_exact(graph, target->vector, norm2, slots, count, exact);
+	if (target->slot != IQDB_SLOT_NONE)
+		exact.query_norm2 = norm2_of(graph, target->slot);
+	iqdb_scorer_slots(&exact, slots, count, exact_keys);
 	for (size_t i = 0; i < count; i++)
-		keys[places[i]] = exact[i];
+		keys[places[i]] = exact_keys[i];
 }
 
 /* At most BATCH slots. */
@@ -245,9 +226,7 @@ iqdbi_hnsw_score(const IqdbiHnsw *graph, const IqdbiTarget *target, const uint32
 		else if (code == IQDBI_HNSW_SIGNS)
 			score_signs(graph, target, slots + done, part, keys_out + done);
 		else
-			iqdbi_hnsw_score_exact(graph, target->vector,
-								   target->slot == IQDB_SLOT_NONE ? target->norm2 : norm2_of(graph, target->slot),
-								   slots + done, part, keys_out + done);
+			iqdb_scorer_slots(&target->exact, slots + done, part, keys_out + done);
 		done += part;
 	}
 }

@@ -15,9 +15,8 @@ typedef struct IqdbiTarget
 		IqdbSq8Query   bytes;
 		IqdbSignsQuery signs;
 	} query;
-	const float *vector;
-	float        norm2; /* of a query */
-	uint32_t     slot;  /* of a row, else IQDB_SLOT_NONE */
+	IqdbScorer exact; /* the same by vectors; the norm of a row whose graph is coded is set when it is needed */
+	uint32_t   slot;  /* of a row, else IQDB_SLOT_NONE */
 } IqdbiTarget;
 
 /* Memory of a target. Whoever called init calls free, also when init failed. */
@@ -39,12 +38,5 @@ void iqdbi_hnsw_encode(const IqdbiHnsw *graph, uint32_t slot);
 /* Traversal keys of rows: never infinite, never NaN. */
 void iqdbi_hnsw_score(const IqdbiHnsw *graph, const IqdbiTarget *target, const uint32_t *slots, size_t count,
 					  float *keys_out);
-
-/*
- * Rank keys on full-precision vectors, as vec/metric.h defines them; those that single precision does not hold are computed
- * in double and narrowed (engine/keys.h). Never infinite, never NaN.
- */
-void iqdbi_hnsw_score_exact(const IqdbiHnsw *graph, const float *query, float query_norm2, const uint32_t *slots,
-							size_t count, float *keys_out);
 
 #endif

@@ -17,7 +17,6 @@
 
 #include <string.h>
 
-#include "core/engine/keys.h"
 #include "core/hnsw/hnsw_twins_private.h"
 
 /* The graph is not worth its detours when the beam or the rows without links are such a share of all rows. */
@@ -39,20 +38,7 @@
 static bool
 wanted(IqdbiHnswCursor *cursor, uint32_t slot)
 {
-	const IqdbStore     *store = cursor->base.store;
-	const IqdbFilter    *filter = cursor->base.params.filter;
-	const unsigned char *metadata;
-	size_t               length;
-
-	if (iqdb_store_state(store, slot) != IQDB_ROW_LIVE)
-		return false;
-	if (filter == NULL)
-		return true;
-	metadata = iqdb_store_metadata(store, slot, &length);
-	if (iqdb_filter_matches(filter, metadata, length))
-		return true;
-	cursor->base.stats.filtered++;
-	return false;
+	return iqdb_store_state(cursor->base.store, slot) == IQDB_ROW_LIVE && iqdb_scorer_admits(&cursor->base.scorer, slot);
 }
 
 static IqdbStatus
@@ -76,7 +62,7 @@ offer_exact(IqdbiHnswCursor *cursor, const uint32_t *slots, size_t count)
 {
 	float keys[BLOCK];
 
-	iqdbi_hnsw_score_exact(&cursor->graph, cursor->base.query, cursor->base.query_norm2, slots, count, keys);
+	iqdb_scorer_slots(&cursor->base.scorer, slots, count, keys);
 	cursor->base.stats.reranked += count;
 	for (size_t i = 0; i < count; i++)
 		IQDB_TRY(offer(cursor, slots[i], keys[i]));
@@ -286,8 +272,7 @@ rerank(IqdbiHnswCursor *cursor, size_t ranks, IqdbiPause *pause_out)
 			return IQDB_OK;
 	}
 	for (size_t i = 0; i < chains; i++)
-		iqdbi_hnsw_score_exact(graph, cursor->base.query, cursor->base.query_norm2, &beam->results[i].slot, 1,
-							   &beam->results[i].key);
+		iqdb_scorer_slots(&cursor->base.scorer, &beam->results[i].slot, 1, &beam->results[i].key);
 	iqdbi_pairs_sort(beam->results, chains);
 	for (size_t i = 0; i < chains && *pause_out == IQDBI_PAUSE_CONTINUE; i++)
 		IQDB_TRY(offer_chain(cursor, &beam->results[i], ranks, &offered, pause_out));
@@ -374,11 +359,9 @@ next_of_graph(IqdbiHnswCursor *cursor)
 static IqdbStatus
 scan_block(IqdbiHnswCursor *cursor, uint32_t first, uint32_t count)
 {
-	const IqdbStore *store = cursor->base.store;
-	const IqdbiHnsw *graph = &cursor->graph;
-	uint32_t         slots[BLOCK];
-	float            keys[BLOCK];
-	uint32_t         chosen = 0;
+	uint32_t slots[BLOCK];
+	float    keys[BLOCK];
+	uint32_t chosen = 0;
 
 	for (uint32_t slot = first; slot < first + count; slot++)
 	{
@@ -386,13 +369,10 @@ scan_block(IqdbiHnswCursor *cursor, uint32_t first, uint32_t count)
 			slots[chosen++] = slot;
 	}
 	cursor->base.stats.scored += chosen;
-	cursor->walk.budget -= (int64_t) (chosen * graph->cost);
+	cursor->walk.budget -= (int64_t) (chosen * cursor->graph.cost);
 	if (chosen < count)
 		return offer_exact(cursor, slots, chosen);
-	store->kernels->sums[iqdb_metric_sum(graph->metric)].batch(cursor->base.query, iqdb_store_vector(store, first),
-															   graph->stride, count, graph->dim, keys);
-	iqdb_store_finish_keys(store, cursor->base.query, cursor->base.query_norm2, NULL, first,
-						   iqdb_store_key_norms(store, first), count, keys);
+	iqdb_scorer_range(&cursor->base.scorer, first, count, keys);
 	cursor->base.stats.reranked += count;
 	for (uint32_t i = 0; i < count; i++)
 		IQDB_TRY(offer(cursor, slots[i], keys[i]));
@@ -468,7 +448,7 @@ iqdbi_hnsw_cursor_start(IqdbCursor *base, IqdbError *err)
 		cursor->beam = IQDBI_HNSW_SLOTS_MAX;
 	if (iqdbi_walk_init(&cursor->walk, &cursor->graph, &base->stats) != IQDB_OK)
 		return iqdb_fail(err, IQDB_ERR_NOMEM, "out of memory for a search");
-	cursor->walk.filter = base->params.filter;
+	cursor->walk.filtering = base->params.filter != NULL ? &base->scorer : NULL;
 	cursor->walk.twins = true;
 	return IQDB_OK;
 }

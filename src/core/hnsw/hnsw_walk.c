@@ -45,7 +45,7 @@ iqdbi_walk_init(IqdbiWalk *walk, const IqdbiHnsw *graph, IqdbSearchStats *stats)
 
 	walk->graph = graph;
 	walk->stats = stats;
-	walk->filter = NULL;
+	walk->filtering = NULL;
 	walk->twins = false;
 	walk->self = IQDB_SLOT_NONE;
 	walk->scored_max = UINT64_MAX;
@@ -229,17 +229,10 @@ iqdbi_walk_descend(IqdbiWalk *walk, uint64_t entry, uint32_t level, size_t capac
 static bool
 filter_matches(IqdbiWalk *walk, uint32_t slot)
 {
-	const unsigned char *metadata;
-	size_t               length;
-
-	if (walk->filter == NULL)
+	if (walk->filtering == NULL)
 		return true;
 	walk->budget -= FILTER_COST;
-	metadata = iqdb_store_metadata(walk->graph->store, slot, &length);
-	if (iqdb_filter_matches(walk->filter, metadata, length))
-		return true;
-	walk->stats->filtered++;
-	return false;
+	return iqdb_scorer_admits(walk->filtering, slot);
 }
 
 /* Not by the node's own flag: that stands in a line which is not needed otherwise. */

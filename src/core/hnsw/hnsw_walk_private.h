@@ -19,7 +19,7 @@ typedef struct IqdbiWalk
 	IqdbiBeam         beam;
 	IqdbiSlotSet      visited;
 	IqdbSearchStats  *stats;
-	const IqdbFilter *filter;    /* NULL = none */
+	const IqdbScorer *filtering; /* asked which rows may be results; NULL: all may */
 	bool              twins;     /* a node is a result, too, when one of its twins is */
 	uint32_t          self;      /* never a result; IQDB_SLOT_NONE = none */
 	uint64_t          scored_max; /* stop when stats->scored passes this */

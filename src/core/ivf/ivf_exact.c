@@ -4,10 +4,6 @@
  */
 #include "core/ivf/ivf_private.h"
 
-#include <string.h>
-
-#include "core/engine/keys.h"
-
 /* Rows scored by one call of a kernel. */
 #define BLOCK_ROWS 256u
 
@@ -20,60 +16,20 @@ typedef struct Pass
 {
 	const IqdbiExact *exact;
 	const IqdbStore  *store;
-	IqdbBatchKernel   batch;
+	IqdbScorer        scorer;
 } Pass;
-
-void
-iqdbi_exact_keys(const IqdbStore *store, const float *query, float query_norm2, const uint32_t *slots, size_t count,
-				 float *keys_out)
-{
-	IqdbMetric       metric = (IqdbMetric) store->header->options.metric;
-	IqdbGatherKernel gather = store->kernels->sums[iqdb_metric_sum(metric)].gather;
-	float            norms[BLOCK_ROWS];
-
-	while (count > 0)
-	{
-		size_t part = count < BLOCK_ROWS ? count : BLOCK_ROWS;
-
-		gather(query, store->vectors, store->header->stride, slots, part, store->header->options.dimension, keys_out);
-		if (metric == IQDB_METRIC_COSINE)
-		{
-			for (size_t i = 0; i < part; i++)
-				norms[i] = iqdb_store_norm2(store, slots[i]);
-		}
-		iqdb_store_finish_keys(store, query, query_norm2, slots, 0, metric == IQDB_METRIC_COSINE ? norms : NULL, part,
-							   keys_out);
-		slots += part;
-		keys_out += part;
-		count -= part;
-	}
-}
 
 /* LIVE slots of a block that were not seen and pass the filter. */
 static uint32_t
 select_rows(const Pass *pass, uint32_t first, uint32_t count, uint32_t *slots)
 {
-	const IqdbStore  *store = pass->store;
-	const IqdbFilter *filter = pass->exact->filter;
-	uint32_t          selected = 0;
+	uint32_t selected = 0;
 
 	for (uint32_t slot = first; slot < first + count; slot++)
 	{
-		size_t               length;
-		const unsigned char *metadata;
-
-		if (iqdb_store_state(store, slot) != IQDB_ROW_LIVE || iqdbi_seen(pass->exact->seen, slot))
-			continue;
-		if (filter != NULL)
-		{
-			metadata = iqdb_store_metadata(store, slot, &length);
-			if (!iqdb_filter_matches(filter, metadata, length))
-			{
-				pass->exact->stats->filtered++;
-				continue;
-			}
-		}
-		slots[selected++] = slot;
+		if (iqdb_store_state(pass->store, slot) == IQDB_ROW_LIVE && !iqdbi_seen(pass->exact->seen, slot) &&
+			iqdb_scorer_admits(&pass->scorer, slot))
+			slots[selected++] = slot;
 	}
 	return selected;
 }
@@ -96,7 +52,6 @@ static IqdbStatus
 scan_block(const Pass *pass, uint32_t first, uint32_t count)
 {
 	const IqdbiExact *exact = pass->exact;
-	const IqdbStore  *store = pass->store;
 	uint32_t          slots[BLOCK_ROWS];
 	float             keys[BLOCK_ROWS];
 	uint32_t          selected = select_rows(pass, first, count, slots);
@@ -106,14 +61,9 @@ scan_block(const Pass *pass, uint32_t first, uint32_t count)
 	exact->stats->scored += selected;
 	exact->stats->reranked += selected;
 	if (selected == count)
-	{
-		pass->batch(exact->query, iqdb_store_vector(store, first), store->header->stride, count,
-					store->header->options.dimension, keys);
-		iqdb_store_finish_keys(store, exact->query, exact->query_norm2, NULL, first, iqdb_store_key_norms(store, first),
-							   count, keys);
-	}
+		iqdb_scorer_range(&pass->scorer, first, count, keys);
 	else
-		iqdbi_exact_keys(store, exact->query, exact->query_norm2, slots, selected, keys);
+		iqdb_scorer_slots(&pass->scorer, slots, selected, keys);
 	for (uint32_t i = 0; i < selected; i++)
 		IQDB_TRY(offer(pass, keys[i], slots[i]));
 	return IQDB_OK;
@@ -144,7 +94,8 @@ iqdbi_exact_pass(const IqdbiExact *exact, bool *gave_up_out, IqdbError *err)
 	IqdbStatus       status = IQDB_OK;
 	Pass             pass = {.exact = exact, .store = store};
 
-	pass.batch = store->kernels->sums[iqdb_metric_sum((IqdbMetric) store->header->options.metric)].batch;
+	iqdb_scorer_init(&pass.scorer, store, exact->filter, &exact->stats->filtered);
+	iqdb_scorer_aim(&pass.scorer, exact->query, exact->query_norm2);
 	*gave_up_out = false;
 	for (uint32_t from = exact->first; from < exact->slots && status == IQDB_OK && !gave_up(exact);)
 	{

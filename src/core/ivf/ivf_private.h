@@ -727,10 +727,6 @@ typedef struct IqdbiExact
 /* Takes STRUCTURE shared in stretches. true in *gave_up_out: max_rows was reached. Errors: NOMEM, CANCELLED. */
 IqdbStatus iqdbi_exact_pass(const IqdbiExact *exact, bool *gave_up_out, IqdbError *err) IQDB_MUST_CHECK;
 
-/* Exact keys of count slots. The caller holds STRUCTURE shared. */
-void iqdbi_exact_keys(const IqdbStore *store, const float *query, float query_norm2, const uint32_t *slots,
-					  size_t count, float *keys_out);
-
 static inline bool
 iqdbi_seen(const unsigned char *seen, uint32_t slot)
 {

@@ -188,8 +188,6 @@ static bool
 accepts(Probe *probe, uint32_t slot)
 {
 	const IqdbiIvfCursor *cursor = probe->cursor;
-	const unsigned char  *metadata;
-	size_t                length;
 
 	probe->read += LOOK_BYTES;
 	if (iqdb_store_state(probe->store, slot) != IQDB_ROW_LIVE)
@@ -199,16 +197,12 @@ accepts(Probe *probe, uint32_t slot)
 		return false;
 	if (cursor->base.params.filter == NULL)
 		return true;
-	metadata = iqdb_store_metadata(probe->store, slot, &length);
 	probe->judged++;
 	probe->read += JUDGE_BYTES;
-	if (iqdb_filter_matches(cursor->base.params.filter, metadata, length))
-	{
-		probe->passed++;
-		return true;
-	}
-	probe->cursor->base.stats.filtered++;
-	return false;
+	if (!iqdb_scorer_admits(&cursor->base.scorer, slot))
+		return false;
+	probe->passed++;
+	return true;
 }
 
 /* Is the row among the nearest already? Only rows met twice are. */
@@ -235,8 +229,7 @@ rank_waiting(Probe *probe)
 	cursor->base.stats.reranked += count;
 	for (uint32_t i = 0; i < count; i++)
 		iqdb_store_touch(probe->store, probe->slots[i]);
-	iqdb_store_prefetch(probe->store, probe->slots, count);
-	iqdbi_exact_keys(probe->store, cursor->base.query, cursor->base.query_norm2, probe->slots, count, keys);
+	iqdb_scorer_slots(&cursor->base.scorer, probe->slots, count, keys);
 	for (uint32_t i = 0; i < count; i++)
 	{
 		IqdbCandidate candidate = {.key = keys[i], .slot = probe->slots[i]};

@@ -244,8 +244,7 @@ rank_some_waiting(IqdbiIvfCursor *cursor, const IqdbCandidate *waiting, size_t c
 			(slot >= cursor->seen_slots || !iqdbi_seen(cursor->seen, slot)))
 			slots[kept++] = slot;
 	}
-	iqdb_store_prefetch(store, slots, kept);
-	iqdbi_exact_keys(store, cursor->base.query, cursor->base.query_norm2, slots, kept, keys);
+	iqdb_scorer_slots(&cursor->base.scorer, slots, kept, keys);
 	for (size_t i = 0; i < kept && status == IQDB_OK; i++)
 		status = iqdb_topk_offer(&cursor->top, (IqdbCandidate){.key = keys[i],
 															   .slot = slots[i],
