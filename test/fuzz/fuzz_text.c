@@ -3,7 +3,8 @@
  *
  * Properties: no read or write outside the buffers (both are exact-size heap copies, so the address sanitizer sees a
  * single byte too far), a success yields 1 .. capacity finite components, a fault lies inside the input, text accepted
- * is text accepted again after printing, to the same bits, and every number is the one the C library's strtof reads.
+ * is text accepted again after printing, to the same bits, and every number is the one the C library's strtof reads. Read
+ * into halves, the same is accepted but for what is too large, and the components are the floats narrowed.
  */
 #include "core/vec/metric.h"
 #include "core/vec/text.h"
@@ -81,6 +82,31 @@ check_number(const char *bytes, size_t size)
 	free(text);
 }
 
+/* The text read into halves, beside what reading it into floats gave. */
+static void
+check_halves(const char *bytes, size_t size, size_t capacity, const IqdbVectorFault *fault, const float *values,
+			 size_t dim)
+{
+	IqdbHalf       *halves = exact_buffer(capacity * sizeof(*halves));
+	size_t          half_dim;
+	IqdbVectorFault half_fault;
+
+	if (iqdb_half_vector_parse(bytes, size, halves, capacity, &half_fault, &half_dim, NULL) == IQDB_OK)
+	{
+		require(fault->kind == IQDB_FAULT_NONE && half_dim == dim, "read into halves, read into floats");
+		for (size_t i = 0; i < dim; i++)
+			require(halves[i] == iqdb_half_narrow(values[i]), "a half is the float narrowed");
+		require(iqdb_halves_first_not_finite(halves, dim) == dim, "halves finite");
+	}
+	else if (half_fault.kind != fault->kind || half_fault.offset != fault->offset)
+	{
+		/* then a number for which floats are large enough came first */
+		require(half_fault.kind == IQDB_FAULT_RANGE, "only the range differs");
+		require(fault->kind == IQDB_FAULT_NONE || half_fault.offset < fault->offset, "the first fault is told");
+	}
+	free(halves);
+}
+
 static void
 check_text(const char *bytes, size_t size)
 {
@@ -103,10 +129,29 @@ check_text(const char *bytes, size_t size)
 		require(fault.offset <= size && fault.length <= size - fault.offset, "fault inside the input");
 		require(fault.kind != IQDB_FAULT_TOO_MANY || bound > IQDB_DIMENSION_MAX, "bound is a bound");
 	}
+	check_halves(bytes, size, capacity, &fault, values, dim);
 	free(values);
 
 	for (size_t i = 0; i < size && i < 8; i++)
 		check_number(bytes + i, size - i);
+}
+
+static void
+check_binary_halves(const unsigned char *bytes, size_t size)
+{
+	size_t          capacity = size / 2;
+	IqdbHalf       *halves = exact_buffer(capacity * sizeof(*halves));
+	size_t          dim;
+	IqdbVectorFault fault;
+
+	if (iqdb_half_vector_decode(bytes, size, halves, capacity, &fault, &dim, NULL) == IQDB_OK)
+	{
+		require(dim >= 1 && dim <= IQDB_DIMENSION_MAX && 4 + 2 * dim <= size, "dimension in bounds");
+		require(iqdb_halves_first_not_finite(halves, dim) == dim, "halves finite");
+	}
+	else
+		require(dim == 0 && fault.kind != IQDB_FAULT_NONE && fault.offset <= size, "fault inside the input");
+	free(halves);
 }
 
 static void
@@ -136,6 +181,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		memcpy(bytes, data, size);
 	check_text(bytes, size);
 	check_binary((const unsigned char *) bytes, size);
+	check_binary_halves((const unsigned char *) bytes, size);
 	free(bytes);
 	return 0;
 }

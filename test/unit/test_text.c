@@ -209,10 +209,19 @@ texts_and_their_faults(void **state)
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
 	{
 		float           values[8];
+		IqdbHalf        halves[8];
 		size_t          dim = 99;
+		size_t          half_dim = 99;
 		IqdbVectorFault fault;
+		IqdbVectorFault half_fault;
 		IqdbError       err;
 		IqdbStatus      status = iqdb_vector_parse(cases[i].text, strlen(cases[i].text), values, 8, &fault, &dim, &err);
+
+		/* what is wrong with the text has nothing to do with what it is read into */
+		assert_int_equal(iqdb_half_vector_parse(cases[i].text, strlen(cases[i].text), halves, 8, &half_fault, &half_dim,
+												NULL), status);
+		assert_memory_equal(&fault, &half_fault, sizeof(fault));
+		assert_int_equal(half_dim, dim);
 
 		if (fault.kind != cases[i].kind || fault.offset != cases[i].offset || dim != cases[i].dim)
 			fail_msg("\"%s\": kind %d at %zu, %zu components", cases[i].text, (int) fault.kind, fault.offset, dim);
@@ -223,6 +232,35 @@ texts_and_their_faults(void **state)
 		/* the record and the sentence are both optional */
 		assert_int_equal(iqdb_vector_parse(cases[i].text, strlen(cases[i].text), values, 8, NULL, &dim, NULL), status);
 	}
+}
+
+static void
+halves_are_narrowed_floats(void **state)
+{
+	static const char text[] = "[1.00048828125, 1.0009765624, -65519.99, 3e-8,-2.9e-8, 0.1]";
+	IqdbHalf          halves[6];
+	float             values[6];
+	size_t            dim;
+	IqdbVectorFault   fault;
+
+	(void) state;
+	assert_int_equal(iqdb_half_vector_parse(text, strlen(text), halves, 6, &fault, &dim, NULL), IQDB_OK);
+	assert_int_equal(iqdb_vector_parse(text, strlen(text), values, 6, &fault, &dim, NULL), IQDB_OK);
+	assert_int_equal(dim, 6);
+	for (size_t i = 0; i < dim; i++)
+		assert_int_equal(halves[i], iqdb_half_narrow(values[i]));
+	assert_int_equal(halves[0], 0x3c00);
+	assert_int_equal(halves[2], 0xfbff);
+	assert_int_equal(halves[4], 0x8000);
+
+	/* too large for a half, or for a float even */
+	assert_int_equal(iqdb_half_vector_parse("[1,-65520 ,x]", 13, halves, 6, &fault, &dim, NULL), IQDB_ERR_VECTOR);
+	assert_int_equal(fault.kind, IQDB_FAULT_RANGE);
+	assert_int_equal(fault.offset, 3);
+	assert_int_equal(fault.length, 6);
+	assert_int_equal(iqdb_half_vector_parse("[1e400]", 7, halves, 6, &fault, &dim, NULL), IQDB_ERR_VECTOR);
+	assert_int_equal(fault.kind, IQDB_FAULT_RANGE);
+	assert_int_equal(fault.length, 5);
 }
 
 static void
@@ -292,6 +330,48 @@ bytes_and_their_faults(void **state)
 	}
 }
 
+static void
+bytes_of_halves_and_their_faults(void **state)
+{
+	static const struct
+	{
+		unsigned char       bytes[8];
+		size_t              length;
+		IqdbVectorFaultKind kind;
+		size_t              offset;
+	} cases[] = {
+		{{0, 2, 0, 0, 0x3c, 0x01, 0xfb, 0xff}, 8, IQDB_FAULT_NONE, 0},
+		{{0, 2, 0, 0, 0x3c, 0x01, 0xfb}, 7, IQDB_FAULT_SHORT, 7},
+		{{0, 2, 0, 1, 0x3c, 0x01, 0xfb, 0xff}, 8, IQDB_FAULT_RESERVED, 2},
+		{{0, 0, 0, 0}, 4, IQDB_FAULT_EMPTY, 0},
+		{{0, 2, 0, 0, 0x3c, 0x01, 0x7c, 0x00}, 8, IQDB_FAULT_INFINITE, 6},
+		{{0, 2, 0, 0, 0xfc, 0x00, 0x3c, 0x01}, 8, IQDB_FAULT_INFINITE, 4},
+		{{0, 2, 0, 0, 0x3c, 0x01, 0x7c, 0x01}, 8, IQDB_FAULT_NAN, 6},
+		{{0, 2, 0, 0, 0xfe, 0x00, 0x7c, 0x00}, 8, IQDB_FAULT_NAN, 4}
+	};
+
+	(void) state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
+	{
+		unsigned char  *exact = malloc(cases[i].length);
+		IqdbHalf        halves[2] = {7, 7};
+		size_t          dim = 99;
+		IqdbVectorFault fault;
+		IqdbStatus      status;
+
+		assert_non_null(exact);
+		memcpy(exact, cases[i].bytes, cases[i].length);
+		status = iqdb_half_vector_decode(exact, cases[i].length, halves, 2, &fault, &dim, NULL);
+		free(exact);
+		if (fault.kind != cases[i].kind || fault.offset != cases[i].offset ||
+			(status == IQDB_OK) != (fault.kind == IQDB_FAULT_NONE))
+			fail_msg("case %zu: kind %d at %zu", i, (int) fault.kind, fault.offset);
+		assert_int_equal(dim, status == IQDB_OK ? 2 : 0);
+		if (status == IQDB_OK)
+			assert_true(halves[0] == 0x3c01 && halves[1] == 0xfbff);
+	}
+}
+
 int
 main(void)
 {
@@ -300,8 +380,10 @@ main(void)
 		cmocka_unit_test(numbers_of_random_shape),
 		cmocka_unit_test(numbers_at_the_edges_of_the_form),
 		cmocka_unit_test(texts_and_their_faults),
+		cmocka_unit_test(halves_are_narrowed_floats),
 		cmocka_unit_test(length_rules_not_a_nul),
-		cmocka_unit_test(bytes_and_their_faults)
+		cmocka_unit_test(bytes_and_their_faults),
+		cmocka_unit_test(bytes_of_halves_and_their_faults)
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

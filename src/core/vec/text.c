@@ -414,125 +414,211 @@ fail(IqdbVectorFault *fault_out, IqdbError *err, IqdbVectorFault fault)
 	return iqdb_fail(err, status, "%s (at byte %zu)", sentence, fault.offset);
 }
 
-IqdbStatus
-iqdb_vector_parse(const char *text, size_t length, float *values, size_t capacity, IqdbVectorFault *fault_out,
-				  size_t *dim_out, IqdbError *err)
+/* Where components go: one of the two arrays is there, and has room for this many. */
+typedef struct Components
+{
+	float    *floats;
+	IqdbHalf *halves;
+	size_t    capacity;
+} Components;
+
+/* Reads one number (no blanks before it) as component i. *used_out is the count of bytes it takes. */
+static IqdbVectorFaultKind
+read_component(const char *p, const char *end, const Components *to, size_t i, size_t *used_out)
+{
+	float               value;
+	IqdbVectorFaultKind kind = iqdb_float_parse(p, (size_t) (end - p), &value, used_out);
+
+	if (kind != IQDB_FAULT_NONE)
+		return kind;
+	if (to->floats != NULL)
+		to->floats[i] = value;
+	else if (iqdb_half_overflows(value))
+		return IQDB_FAULT_RANGE;
+	else
+		to->halves[i] = iqdb_half_narrow(value);
+	return IQDB_FAULT_NONE;
+}
+
+/*
+ * Reads numbers and commas from behind the "[" to behind the "]". Returns where it stopped: there, or at what the fault is
+ * about. fault->kind must be NONE.
+ */
+static const char *
+read_components(const char *p, const char *end, const Components *to, IqdbVectorFault *fault, size_t *dim_out)
+{
+	for (size_t dim = 0;; p++)
+	{
+		size_t used;
+
+		if (dim == to->capacity)
+		{
+			fault->kind = IQDB_FAULT_TOO_MANY;
+			return p;
+		}
+		p = skip_blanks(p, end);
+		fault->kind = read_component(p, end, to, dim, &used);
+		if (fault->kind != IQDB_FAULT_NONE)
+		{
+			fault->length = fault->kind == IQDB_FAULT_RANGE ? used : 0;
+			return p;
+		}
+		dim++;
+		p = skip_blanks(p + used, end);
+		if (p < end && *p == ']')
+		{
+			*dim_out = dim;
+			return p + 1;
+		}
+		if (p == end || *p != ',')
+		{
+			fault->kind = IQDB_FAULT_SYNTAX;
+			return p;
+		}
+	}
+}
+
+static IqdbStatus
+parse(const char *text, size_t length, const Components *to, IqdbVectorFault *fault_out, size_t *dim_out, IqdbError *err)
 {
 	const char     *end = text + length;
 	const char     *p = skip_blanks(text, end);
 	size_t          dim = 0;
 	IqdbVectorFault fault = {IQDB_FAULT_NONE, 0, 0, 0};
 
-	*dim_out = 0;
+	if (p == end || *p != '[')
+		fault.kind = IQDB_FAULT_START;
+	else
+	{
+		p = skip_blanks(p + 1, end);
+		if (p < end && *p == ']')
+			fault.kind = IQDB_FAULT_EMPTY;
+		else
+			p = read_components(p, end, to, &fault, &dim);
+	}
+	if (fault.kind == IQDB_FAULT_NONE)
+	{
+		p = skip_blanks(p, end);
+		if (p < end)
+			fault.kind = IQDB_FAULT_JUNK;
+	}
+
+	*dim_out = fault.kind == IQDB_FAULT_NONE ? dim : 0;
+	if (fault.kind != IQDB_FAULT_NONE)
+	{
+		fault.offset = (size_t) (p - text);
+		return fail(fault_out, err, fault);
+	}
 	if (fault_out != NULL)
 		*fault_out = fault;
-
-	if (p == end || *p != '[')
-	{
-		fault.kind = IQDB_FAULT_START;
-		goto bad;
-	}
-	p = skip_blanks(p + 1, end);
-	if (p < end && *p == ']')
-	{
-		fault.kind = IQDB_FAULT_EMPTY;
-		goto bad;
-	}
-
-	for (;;)
-	{
-		size_t used;
-
-		if (dim == capacity)
-		{
-			fault.kind = IQDB_FAULT_TOO_MANY;
-			goto bad;
-		}
-		p = skip_blanks(p, end);
-		fault.kind = iqdb_float_parse(p, (size_t) (end - p), &values[dim], &used);
-		if (fault.kind != IQDB_FAULT_NONE)
-		{
-			fault.length = fault.kind == IQDB_FAULT_RANGE ? used : 0;
-			goto bad;
-		}
-		dim++;
-		p = skip_blanks(p + used, end);
-		if (p < end && *p == ']')
-			break;
-		if (p == end || *p != ',')
-		{
-			fault.kind = IQDB_FAULT_SYNTAX;
-			goto bad;
-		}
-		p++;
-	}
-
-	p = skip_blanks(p + 1, end);
-	if (p < end)
-	{
-		fault.kind = IQDB_FAULT_JUNK;
-		goto bad;
-	}
-	*dim_out = dim;
 	return IQDB_OK;
+}
 
-bad:
-	fault.offset = (size_t) (p - text);
-	return fail(fault_out, err, fault);
+IqdbStatus
+iqdb_vector_parse(const char *text, size_t length, float *values, size_t capacity, IqdbVectorFault *fault_out,
+				  size_t *dim_out, IqdbError *err)
+{
+	return parse(text, length, &(Components) {values, NULL, capacity}, fault_out, dim_out, err);
+}
+
+IqdbStatus
+iqdb_half_vector_parse(const char *text, size_t length, IqdbHalf *halves, size_t capacity, IqdbVectorFault *fault_out,
+					   size_t *dim_out, IqdbError *err)
+{
+	return parse(text, length, &(Components) {NULL, halves, capacity}, fault_out, dim_out, err);
 }
 
 static uint32_t
-load_big_endian(const unsigned char *bytes, int count)
+load_big_endian_16(const unsigned char *bytes)
 {
-	uint32_t value = 0;
+	return (uint32_t) bytes[0] << 8 | bytes[1];
+}
 
-	for (int i = 0; i < count; i++)
-		value = value << 8 | bytes[i];
-	return value;
+static uint32_t
+load_big_endian_32(const unsigned char *bytes)
+{
+	return (uint32_t) bytes[0] << 24 | (uint32_t) bytes[1] << 16 | (uint32_t) bytes[2] << 8 | bytes[3];
+}
+
+/* The head of the binary form, for components of so many bytes. The result's kind is NONE when it is right. */
+static IqdbVectorFault
+decode_head(const unsigned char *bytes, size_t length, size_t component, size_t capacity, uint32_t *dim_out)
+{
+	uint32_t dim;
+	uint32_t reserved;
+
+	if (length < 4)
+		return (IqdbVectorFault) {IQDB_FAULT_SHORT, 0, length, 0};
+	dim = load_big_endian_16(bytes);
+	reserved = load_big_endian_16(bytes + 2);
+
+	/* read as unsigned: what a signed reader would call a negative dimension is too many */
+	if (dim == 0)
+		return (IqdbVectorFault) {IQDB_FAULT_EMPTY, 0, 0, 0};
+	if (dim > IQDB_DIMENSION_MAX)
+		return (IqdbVectorFault) {IQDB_FAULT_TOO_MANY, dim, 0, 0};
+	if (reserved != 0)
+		return (IqdbVectorFault) {IQDB_FAULT_RESERVED, reserved, 2, 0};
+	if ((length - 4) / component < dim)
+		return (IqdbVectorFault) {IQDB_FAULT_SHORT, dim, length, 0};
+	if (dim > capacity)
+		return (IqdbVectorFault) {IQDB_FAULT_TOO_MANY, dim, 0, 0};
+	*dim_out = dim;
+	return (IqdbVectorFault) {IQDB_FAULT_NONE, 0, 0, 0};
+}
+
+/* Stores component i from its bytes, unless it is NaN or infinite. */
+static IqdbVectorFaultKind
+decode_component(const unsigned char *bytes, const Components *to, size_t i)
+{
+	uint32_t bits = to->floats != NULL ? load_big_endian_32(bytes) : load_big_endian_16(bytes);
+	uint32_t exponent = to->floats != NULL ? UINT32_C(0x7f800000) : UINT32_C(0x7c00);
+	uint32_t fraction = to->floats != NULL ? UINT32_C(0x007fffff) : UINT32_C(0x03ff);
+
+	if ((bits & exponent) == exponent)
+		return (bits & fraction) != 0 ? IQDB_FAULT_NAN : IQDB_FAULT_INFINITE;
+	if (to->floats != NULL)
+		memcpy(&to->floats[i], &bits, sizeof(bits));
+	else
+		to->halves[i] = (IqdbHalf) bits;
+	return IQDB_FAULT_NONE;
+}
+
+static IqdbStatus
+decode(const unsigned char *bytes, size_t length, const Components *to, IqdbVectorFault *fault_out, size_t *dim_out,
+	   IqdbError *err)
+{
+	size_t          component = to->floats != NULL ? sizeof(float) : sizeof(IqdbHalf);
+	uint32_t        dim = 0;
+	IqdbVectorFault fault = decode_head(bytes, length, component, to->capacity, &dim);
+
+	*dim_out = 0;
+	if (fault.kind != IQDB_FAULT_NONE)
+		return fail(fault_out, err, fault);
+	for (uint32_t i = 0; i < dim; i++)
+	{
+		size_t              offset = 4 + component * i;
+		IqdbVectorFaultKind kind = decode_component(bytes + offset, to, i);
+
+		if (kind != IQDB_FAULT_NONE)
+			return fail(fault_out, err, (IqdbVectorFault) {kind, 0, offset, 0});
+	}
+	if (fault_out != NULL)
+		*fault_out = fault;
+	*dim_out = dim;
+	return IQDB_OK;
 }
 
 IqdbStatus
 iqdb_vector_decode(const unsigned char *bytes, size_t length, float *values, size_t capacity,
 				   IqdbVectorFault *fault_out, size_t *dim_out, IqdbError *err)
 {
-	uint32_t        dim;
-	uint32_t        reserved;
-	IqdbVectorFault fault = {IQDB_FAULT_NONE, 0, 0, 0};
+	return decode(bytes, length, &(Components) {values, NULL, capacity}, fault_out, dim_out, err);
+}
 
-	*dim_out = 0;
-	if (fault_out != NULL)
-		*fault_out = fault;
-
-	if (length < 4)
-		return fail(fault_out, err, (IqdbVectorFault) {IQDB_FAULT_SHORT, 0, length, 0});
-	dim = load_big_endian(bytes, 2);
-	reserved = load_big_endian(bytes + 2, 2);
-
-	/* read as unsigned: what a signed reader would call a negative dimension is too many */
-	if (dim == 0)
-		return fail(fault_out, err, (IqdbVectorFault) {IQDB_FAULT_EMPTY, 0, 0, 0});
-	if (dim > IQDB_DIMENSION_MAX)
-		return fail(fault_out, err, (IqdbVectorFault) {IQDB_FAULT_TOO_MANY, dim, 0, 0});
-	if (reserved != 0)
-		return fail(fault_out, err, (IqdbVectorFault) {IQDB_FAULT_RESERVED, reserved, 2, 0});
-	if ((length - 4) / 4 < dim)
-		return fail(fault_out, err, (IqdbVectorFault) {IQDB_FAULT_SHORT, dim, length, 0});
-	if (dim > capacity)
-		return fail(fault_out, err, (IqdbVectorFault) {IQDB_FAULT_TOO_MANY, dim, 0, 0});
-
-	for (uint32_t i = 0; i < dim; i++)
-	{
-		size_t   offset = 4 + 4 * (size_t) i;
-		uint32_t bits = load_big_endian(bytes + offset, 4);
-
-		if ((bits & 0x7f800000u) == 0x7f800000u)
-		{
-			fault.kind = (bits & 0x007fffffu) != 0 ? IQDB_FAULT_NAN : IQDB_FAULT_INFINITE;
-			fault.offset = offset;
-			return fail(fault_out, err, fault);
-		}
-		memcpy(&values[i], &bits, sizeof(bits));
-	}
-	*dim_out = dim;
-	return IQDB_OK;
+IqdbStatus
+iqdb_half_vector_decode(const unsigned char *bytes, size_t length, IqdbHalf *halves, size_t capacity,
+						IqdbVectorFault *fault_out, size_t *dim_out, IqdbError *err)
+{
+	return decode(bytes, length, &(Components) {NULL, halves, capacity}, fault_out, dim_out, err);
 }

@@ -11,11 +11,16 @@
  *         takes, are not numbers here. Values are rounded to the nearest float, ties to even, as strtof does; what is too
  *         small becomes a zero of its sign, what is too large is a fault.
  * Binary: int16 dimension, int16 zero, then float4 each, big-endian.
+ *
+ * Both forms are read into floats, or into halves (half.h). A number of a text is rounded to the nearest float first and that
+ * to the nearest half, so that a text read as halves is what the same text read as floats becomes when it is narrowed. In the
+ * binary form a half has its own two bytes, big-endian.
  */
 #ifndef IQDB_VEC_TEXT_H
 #define IQDB_VEC_TEXT_H
 
 #include "core/base/status.h"
+#include "core/vec/half.h"
 
 typedef enum IqdbVectorFaultKind
 {
@@ -27,7 +32,7 @@ typedef enum IqdbVectorFaultKind
 	IQDB_FAULT_TOO_MANY, /* more components than the capacity given */
 	IQDB_FAULT_NAN,
 	IQDB_FAULT_INFINITE, /* an infinity that was written as one */
-	IQDB_FAULT_RANGE,    /* a number too large for a float */
+	IQDB_FAULT_RANGE,    /* a number too large for a component */
 	IQDB_FAULT_RESERVED, /* binary: the reserved field is not zero */
 	IQDB_FAULT_SHORT     /* binary: fewer bytes than the dimension needs */
 } IqdbVectorFaultKind;
@@ -54,14 +59,18 @@ size_t iqdb_vector_text_bound(const char *text, size_t length);
  */
 IqdbStatus iqdb_vector_parse(const char *text, size_t length, float *values, size_t capacity,
 							 IqdbVectorFault *fault_out, size_t *dim_out, IqdbError *err) IQDB_MUST_CHECK;
+IqdbStatus iqdb_half_vector_parse(const char *text, size_t length, IqdbHalf *halves, size_t capacity,
+								  IqdbVectorFault *fault_out, size_t *dim_out, IqdbError *err) IQDB_MUST_CHECK;
 
 /*
  * Reads the binary form from the first of length bytes. Bytes behind the last component are not looked at: the value
- * occupies 4 + 4 * *dim_out bytes, and whether more may follow is the caller's affair. Otherwise as
+ * occupies 4 bytes and those of *dim_out components, and whether more may follow is the caller's affair. Otherwise as
  * iqdb_vector_parse().
  */
 IqdbStatus iqdb_vector_decode(const unsigned char *bytes, size_t length, float *values, size_t capacity,
 							  IqdbVectorFault *fault_out, size_t *dim_out, IqdbError *err) IQDB_MUST_CHECK;
+IqdbStatus iqdb_half_vector_decode(const unsigned char *bytes, size_t length, IqdbHalf *halves, size_t capacity,
+								   IqdbVectorFault *fault_out, size_t *dim_out, IqdbError *err) IQDB_MUST_CHECK;
 
 /*
  * Reads one number at the front of text (no blanks before it). *used_out is the count of bytes it takes. The kinds it
