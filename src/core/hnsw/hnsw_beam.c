@@ -2,7 +2,8 @@
  * hnsw_beam.c - the private memory of a search: the set of visited slots and the beam.
  *
  * Nothing here is proportional to the index: the set grows with the slots met, the beam with its capacity, and emptying
- * costs what was used. Memory comes from the host; a search that runs out of it says so and leaves nothing behind.
+ * either costs what was used. Memory comes from the host; when there is none left, the functions return IQDB_ERR_NOMEM
+ * and what they had is freed as usual.
  */
 #include "core/hnsw/hnsw_beam_private.h"
 
@@ -15,7 +16,7 @@
 /* Up to this capacity, moving entries of a sorted array is cheaper than a heap. */
 #define SORTED_MAX 1024
 
-/* Flag in a sorted beam's slot numbers: the node was visited. */
+/* A flag in the slot numbers of a sorted beam: the node was visited. */
 #define VISITED UINT32_C(0x80000000)
 
 #define WAY_FIRST 64
@@ -60,7 +61,7 @@ iqdbi_set_reset(IqdbiSlotSet *set, uint32_t expected)
 {
 	uint32_t bits = bits_for(expected);
 
-	/* a set that grew large for one search is not swept for each small one that follows */
+	/* a set that grew large for one search would have to be cleared as a whole for each small one that follows */
 	if (set->bits < bits || set->bits > bits + 2)
 	{
 		iqdbi_set_free(set);
@@ -82,7 +83,7 @@ iqdbi_set_grow(IqdbiSlotSet *set, uint32_t more)
 
 	if (set->bits != 0 && wanted * 2 <= (UINT64_C(1) << set->bits))
 		return IQDB_OK;
-	/* twice what is needed: growing stays linear in all */
+	/* twice what is needed, so that all growing together costs no more than filling the set */
 	grown.bits = bits_for(2 * wanted);
 	grown.count = 0;
 	grown.cells = iqdb_alloc_zero(set->allocator, set_bytes(grown.bits));
@@ -116,9 +117,9 @@ iqdbi_set_has(const IqdbiSlotSet *set, uint32_t slot)
 
 /* ---- heaps of pairs ---------------------------------------------------------------------------------------------- */
 
-/* sign 1: smallest key first; -1: largest first */
+/* With sign 1 the smallest key stands first, with -1 the largest. */
 static void
-heap_up(IqdbiPair *heap, size_t at, float sign)
+pair_heap_up(IqdbiPair *heap, size_t at, float sign)
 {
 	IqdbiPair moving = heap[at];
 
@@ -135,7 +136,7 @@ heap_up(IqdbiPair *heap, size_t at, float sign)
 }
 
 static void
-heap_down(IqdbiPair *heap, size_t count, size_t at, float sign)
+pair_heap_down(IqdbiPair *heap, size_t count, size_t at, float sign)
 {
 	IqdbiPair moving = heap[at];
 
@@ -155,7 +156,7 @@ heap_down(IqdbiPair *heap, size_t count, size_t at, float sign)
 	heap[at] = moving;
 }
 
-/* Short arrays by insertion, long ones by heap. Equal keys: the smaller slot first, so that the order is one. */
+/* The order of sorted pairs: of equal keys the smaller slot comes first, so that there is only one order. */
 static bool
 pair_before(const IqdbiPair *a, const IqdbiPair *b)
 {
@@ -183,6 +184,7 @@ pair_sift(IqdbiPair *pairs, size_t count, size_t at)
 	pairs[at] = moving;
 }
 
+/* Heap sort for long arrays, insertion for short ones. */
 void
 iqdbi_pairs_sort(IqdbiPair *pairs, size_t count)
 {
@@ -268,12 +270,12 @@ iqdbi_beam_way(IqdbiBeam *beam, float key, uint32_t slot)
 		IQDB_TRY(pairs_room(beam->allocator, &beam->way, &beam->way_allocated,
 							beam->way_allocated == 0 ? WAY_FIRST : 2 * beam->way_allocated));
 	beam->way[beam->way_count] = (IqdbiPair){key, slot};
-	heap_up(beam->way, beam->way_count, 1.0f);
+	pair_heap_up(beam->way, beam->way_count, 1.0f);
 	beam->way_count++;
 	return IQDB_OK;
 }
 
-/* After those with the same key: who came first stands first. */
+/* Inserts behind results with the same key, so that these stand in the order in which they came. */
 static void
 sorted_insert(IqdbiBeam *beam, float key, uint32_t slot)
 {
@@ -285,7 +287,7 @@ sorted_insert(IqdbiBeam *beam, float key, uint32_t slot)
 	{
 		size_t half = length / 2;
 
-		/* no branch: the outcome is a coin toss */
+		/* no branch: which half it is cannot be predicted */
 		low = results[low + half].key <= key ? low + length - half : low;
 		length = half;
 	}
@@ -319,13 +321,13 @@ iqdbi_beam_result(IqdbiBeam *beam, float key, uint32_t slot)
 			IQDB_TRY(pairs_room(beam->allocator, &beam->results, &beam->results_allocated, wanted));
 		}
 		beam->results[beam->count] = (IqdbiPair){key, slot};
-		heap_up(beam->results, beam->count, -1.0f);
+		pair_heap_up(beam->results, beam->count, -1.0f);
 		beam->count++;
 	}
 	else
 	{
 		beam->results[0] = (IqdbiPair){key, slot};
-		heap_down(beam->results, beam->count, 0, -1.0f);
+		pair_heap_down(beam->results, beam->count, 0, -1.0f);
 	}
 	if (beam->count == beam->capacity)
 		beam->bound = beam->results[0].key;
@@ -346,7 +348,7 @@ iqdbi_beam_pop(IqdbiBeam *beam, uint32_t *slot_out)
 		beam->way_count--;
 		beam->way[0] = beam->way[beam->way_count];
 		if (beam->way_count > 0)
-			heap_down(beam->way, beam->way_count, 0, 1.0f);
+			pair_heap_down(beam->way, beam->way_count, 0, 1.0f);
 		return true;
 	}
 	if (!have_result)

@@ -6,20 +6,20 @@
 
 #include "core/engine/engine.h"
 
-/* A set of slots: open addressing, sized by what is in it. */
+/* A set of slots: a hash table with open addressing, sized by what is in it. */
 typedef struct IqdbiSlotSet
 {
 	const IqdbAllocator *allocator;
 	uint32_t            *cells; /* slot + 1, 0 = empty */
-	uint32_t             bits;  /* log2 of the number of cells */
-	uint32_t             count;
+	uint32_t             bits;  /* log2 of the number of cells; 0 = there are none yet */
+	uint32_t             count; /* slots in the set */
 } IqdbiSlotSet;
 
 void iqdbi_set_init(IqdbiSlotSet *set, const IqdbAllocator *allocator);
 void iqdbi_set_free(IqdbiSlotSet *set);
-/* Empties the set, with room for so many slots. */
+/* Empties the set and makes room for so many slots. */
 IqdbStatus iqdbi_set_reset(IqdbiSlotSet *set, uint32_t expected) IQDB_MUST_CHECK;
-/* Room for `more` slots beside those in the set. */
+/* Makes room for `more` slots beside those in the set. */
 IqdbStatus iqdbi_set_grow(IqdbiSlotSet *set, uint32_t more) IQDB_MUST_CHECK;
 
 static inline uint32_t
@@ -28,7 +28,10 @@ iqdbi_set_cell(const IqdbiSlotSet *set, uint32_t slot)
 	return (slot * UINT32_C(0x9e3779b1)) >> (32 - set->bits);
 }
 
-/* 1 when the slot was not in the set. There is room. No branch is taken unless two slots want the same cell. */
+/*
+ * Adds a slot, for which there is room; returns 1 when it was not in the set before. Nearly always without a branch,
+ * because whether a slot is new cannot be predicted: only two slots that want the same cell cost one.
+ */
 static inline uint32_t
 iqdbi_set_add(IqdbiSlotSet *set, uint32_t slot)
 {
@@ -50,6 +53,7 @@ iqdbi_set_add(IqdbiSlotSet *set, uint32_t slot)
 
 bool iqdbi_set_has(const IqdbiSlotSet *set, uint32_t slot);
 
+/* A slot with its key. */
 typedef struct IqdbiPair
 {
 	float    key;
@@ -57,10 +61,10 @@ typedef struct IqdbiPair
 } IqdbiPair;
 
 /*
- * The nearest `capacity` rows met so far that count as results, and the nodes still to be visited. Results whose
- * neighbours were not looked at yet are visited as well; `way` holds the nodes that are no results (removed rows, rows
- * the filter turned away). A small beam is one sorted array; a large one is a heap of results, and then `way` holds every
- * node to be visited.
+ * The nearest `capacity` rows met so far that may be results, and the nodes still to be visited, that is, whose
+ * neighbours are still to be looked at. A small beam keeps its results in one sorted array, in which a flag says what
+ * was visited; `way` is a heap of nodes that are to be visited, but are no results (removed rows, rows that the filter
+ * turned away). A large beam keeps its results in a heap, and `way` holds every node to be visited.
  */
 typedef struct IqdbiBeam
 {
@@ -73,7 +77,7 @@ typedef struct IqdbiBeam
 	size_t               way_count;
 	size_t               results_allocated;
 	size_t               way_allocated;
-	float                bound; /* a node with this key or a larger one is of no use */
+	float                bound; /* a node with this key or a larger one cannot become a result */
 	bool                 sorted;
 } IqdbiBeam;
 
@@ -81,18 +85,19 @@ void iqdbi_beam_init(IqdbiBeam *beam, const IqdbAllocator *allocator);
 void iqdbi_beam_free(IqdbiBeam *beam);
 /* Empties the beam. A capacity is at least 1. */
 IqdbStatus iqdbi_beam_reset(IqdbiBeam *beam, size_t capacity) IQDB_MUST_CHECK;
-/* A node with key < bound, as a result or only as a way to others. */
+/* Adds a node with key < bound, as a result or only as a way to others. IQDB_ERR_NOMEM. */
 IqdbStatus iqdbi_beam_result(IqdbiBeam *beam, float key, uint32_t slot) IQDB_MUST_CHECK;
 IqdbStatus iqdbi_beam_way(IqdbiBeam *beam, float key, uint32_t slot) IQDB_MUST_CHECK;
-/* The next node to visit; false when no node left can lead to a better result. */
+/* Takes the next node to visit; false when none that is left can lead to a better result. */
 bool iqdbi_beam_pop(IqdbiBeam *beam, uint32_t *slot_out);
-/* Who will probably be next: worth fetching. Returns how many. */
+/* The nodes that will probably be visited next, to be fetched ahead. Returns how many. */
 uint32_t iqdbi_beam_peek(const IqdbiBeam *beam, uint32_t *slots_out, uint32_t capacity);
-/* Sorts the results, nearest first. No pop after that. */
+/* Sorts the results, nearest first. Nothing is popped after that, unless the beam is restarted. */
 void iqdbi_beam_finish(IqdbiBeam *beam);
-/* Marks every node of a finished beam as to be visited again, on another level. */
+/* Makes every result of a finished beam a node to be visited, on another level. */
 void iqdbi_beam_restart(IqdbiBeam *beam);
 
+/* Sorts pairs by key, and by slot where keys are equal. */
 void iqdbi_pairs_sort(IqdbiPair *pairs, size_t count);
 
 #endif

@@ -1,21 +1,22 @@
 /*
  * hnsw_centre.c - the centre that is subtracted from rows before they are coded.
  *
- * A code has 255 steps between a row's smallest and largest component. Where components lie far from zero in all rows (a
- * year, a price in cents, a bias of the model), the steps would be too wide for what tells rows apart; less the mean of the
- * rows they are not. And a code of signs tells rows apart by the sides of the centre that they lie on, and by nothing else.
- * The centre is zero at first. It is looked at when FIRST_REVIEW rows are linked, then whenever they are
- * REVIEW_GROWTH times as many, at the end of a build and by OPTIMIZE: where the mean of a sample lies farther from it than
- * a share of what rows differ by, the mean takes its place, and every node is coded again. Fewer rows than FIRST_REVIEW are
- * scanned rather than searched for by any usual beam.
+ * A code of bytes has 255 steps between a row's smallest and largest component. Where components lie far from zero in
+ * all rows (a year, a price in cents, a bias of the model), the steps would be too wide for what tells rows apart; they
+ * are not when the mean of the rows is subtracted first. A code of signs tells rows apart only by the sides of the
+ * centre that they lie on.
  *
- * The mean is that of rows that lie not many times as far away as half of all do: a few rows of another magnitude, or a
- * tenth of the rows that lies elsewhere, shall not spoil the codes of the others.
+ * The centre is zero at first. It is reviewed when FIRST_REVIEW rows are linked (fewer rows are scanned rather than
+ * searched for with any usual beam), then whenever there are REVIEW_GROWTH times as many, at the end of a build and by
+ * OPTIMIZE. Where the mean of a sample lies farther from the centre than a share of what rows differ by, the mean
+ * becomes the centre, and every node is coded again. Rows that lie many times as far away as the median row are left
+ * out of the mean: a few rows of another magnitude, or a tenth of the rows that lies elsewhere, must not spoil the
+ * codes of the others.
  *
- * Coding again is done in stretches beside everything else. The centre changes with STRUCTURE held exclusively for an
- * instant; from then on until all nodes are coded again (header->recode) nobody reads codes, walks are on vectors: slower,
- * but right. The new epoch, at the begin and at the end, tells searches and linkers to begin again. Who codes may be
- * cancelled; whoever links the next row, or repairs, goes on from there.
+ * Coding again is done in stretches beside everything else. The centre changes while STRUCTURE is held exclusively for
+ * an instant. From then on until all nodes are coded again (header->recode) no code is read, and walks compare vectors:
+ * that is slower, but right. The epoch moves on at the beginning and at the end, which tells searches and linkers to
+ * begin again. Coding may be cancelled; the next process that links a row, or maintains the index, goes on from there.
  */
 #include "core/hnsw/hnsw_centre_private.h"
 
@@ -27,13 +28,16 @@
 #define FIRST_REVIEW 256u
 #define REVIEW_GROWTH 8u
 
-/* Rows of a sample: their mean is off by 1/32 of what rows differ by. */
+/* Rows of a sample: so the error of their mean is about 1/32 of what rows differ by. */
 #define SAMPLE_MAX 1024u
 
 /* Rows of the sample that lie farther away than the median by this factor, squared, are left out. */
 #define FAR2 64.0
 
-/* Squared distance of mean and centre that is let pass, as a share of the mean squared distance of rows to their mean. */
+/*
+ * The centre stays when its squared distance to the mean is at most this share of the rows' mean squared distance to
+ * the mean.
+ */
 #define TOLERATED 0.0625
 
 /* A stretch, in components looked at or rows coded; some half a millisecond. */
@@ -50,6 +54,7 @@ typedef struct Review
 	uint32_t         looked_at;             /* components in this stretch */
 } Review;
 
+/* What a row is multiplied by before the centre is subtracted: under cosine 1 / its length. STRUCTURE is held. */
 static double
 length_factor(const IqdbiHnsw *graph, uint32_t slot)
 {
@@ -58,31 +63,31 @@ length_factor(const IqdbiHnsw *graph, uint32_t slot)
 	if (graph->metric != IQDB_METRIC_COSINE)
 		return 1.0;
 	norm2 = (double) iqdb_store_norm2(graph->store, slot);
-	/* a norm that overflowed is that of a row which is compared by its vector */
+	/* where the norm overflowed this is 0: such a row is compared by its vector */
 	return norm2 > 0.0 ? 1.0 / sqrt(norm2) : 0.0;
 }
 
-/* Is the slot a node whose code others read? Removed rows keep their vectors as long as they are nodes. */
+/* Does the slot have a code that searches read? Removed rows do, and keep their vectors, as long as they are nodes. */
 static bool
-is_node(const IqdbiHnsw *graph, uint32_t slot)
+has_code(const IqdbiHnsw *graph, uint32_t slot)
 {
 	uint32_t info = iqdbi_hnsw_info(graph, slot);
 
 	return iqdbi_info_status(info) == IQDBI_INFO_LINKED || (info & IQDBI_INFO_WAS_LINKED) != 0;
 }
 
-/* The next slot of the sample from `slot` on, or slot_count. */
+/* The next slot with a code from `slot` on, or slot_count. */
 static uint32_t
-sample_next(const IqdbiHnsw *graph, uint32_t slot, uint32_t slot_count)
+next_coded(const IqdbiHnsw *graph, uint32_t slot, uint32_t slot_count)
 {
-	while (slot < slot_count && !is_node(graph, slot))
+	while (slot < slot_count && !has_code(graph, slot))
 		slot++;
 	return slot;
 }
 
-/* Lets STRUCTURE go for an instant when a stretch is over. */
+/* When a stretch is over: releases STRUCTURE, which is held, and takes it again. IQDB_ERR_CANCELLED. */
 static IqdbStatus
-pause_when_spent(Review *review, size_t components)
+pause_review(Review *review, size_t components)
 {
 	const IqdbStore *store = review->graph->store;
 	bool             cancelled;
@@ -97,9 +102,12 @@ pause_when_spent(Review *review, size_t components)
 	return cancelled ? IQDB_ERR_CANCELLED : IQDB_OK;
 }
 
-/* Adds a row to the sums, less the mean that is known so far: what is far from zero would swallow the differences. */
+/*
+ * Adds a row to the sums when its squared distance to the mean so far is within the limit; returns that. The mean so
+ * far is subtracted first, because sums of components far from zero would lose the digits that matter.
+ */
 static double
-add_row(Review *review, const float *vector, double factor, double limit)
+sum_row(Review *review, const float *vector, double factor, double limit)
 {
 	double squares = 0.0;
 
@@ -115,11 +123,12 @@ add_row(Review *review, const float *vector, double factor, double limit)
 }
 
 /*
- * One pass over at most SAMPLE_MAX nodes, evenly spaced: their distances to the mean so far, and the sum of those that are
- * within the limit. STRUCTURE is held; what becomes of slots in a pause does not matter, any row will do.
+ * One pass over at most SAMPLE_MAX nodes, evenly spaced: notes their squared distances to the mean so far, and sums up
+ * the rows that are within the limit. STRUCTURE is held but for pauses; what becomes of slots in a pause does not
+ * matter, as any row will do.
  */
 static IqdbStatus
-sample(Review *review, double limit, uint32_t *within_out, double *squares_out)
+sample_pass(Review *review, double limit, uint32_t *within_out, double *squares_out)
 {
 	const IqdbiHnsw *graph = review->graph;
 	uint32_t         slot_count = atomic_load_explicit(&graph->store->header->slot_count, memory_order_acquire);
@@ -129,20 +138,20 @@ sample(Review *review, double limit, uint32_t *within_out, double *squares_out)
 	*within_out = 0;
 	*squares_out = 0.0;
 	memset(review->sum, 0, graph->dim * sizeof(double));
-	for (uint32_t slot = 0; (slot = sample_next(graph, slot, slot_count)) < slot_count && review->rows < SAMPLE_MAX;
+	for (uint32_t slot = 0; (slot = next_coded(graph, slot, slot_count)) < slot_count && review->rows < SAMPLE_MAX;
 		 slot += step)
 	{
-		double squares = add_row(review, iqdb_store_vector(graph->store, slot), length_factor(graph, slot), limit);
+		double squares = sum_row(review, iqdb_store_vector(graph->store, slot), length_factor(graph, slot), limit);
 
 		review->distance2[review->rows++] = squares;
 		*within_out += squares <= limit;
 		*squares_out += squares <= limit ? squares : 0.0;
-		IQDB_TRY(pause_when_spent(review, 2 * graph->dim));
+		IQDB_TRY(pause_review(review, 2 * graph->dim));
 	}
 	return IQDB_OK;
 }
 
-/* The median of the distances of the last pass; short enough for a simple sort. */
+/* The median of the squared distances of the last pass. They are so few that a sort by insertion will do. */
 static double
 median_distance2(Review *review)
 {
@@ -159,7 +168,7 @@ median_distance2(Review *review)
 	return review->rows > 0 ? sorted[review->rows / 2] : 0.0;
 }
 
-/* Moves the mean to that of the rows within the limit. */
+/* Moves the mean to that of the rows that were within the limit. */
 static void
 move_mean(Review *review, uint32_t within)
 {
@@ -168,11 +177,11 @@ move_mean(Review *review, uint32_t within)
 }
 
 /*
- * The mean of the rows, twice, the second time without those far from the first one, and how much rows differ from it (mean
- * squared distance). STRUCTURE is held.
+ * Learns the mean of the rows in two rounds, the second without rows that are far from the mean of the first, and how
+ * much rows differ from it (*spread_out, mean squared distance). STRUCTURE is held, but for pauses.
  */
 static IqdbStatus
-learn(Review *review, double *spread_out)
+learn_mean(Review *review, double *spread_out)
 {
 	const IqdbiHnsw *graph = review->graph;
 	uint32_t         within;
@@ -181,23 +190,23 @@ learn(Review *review, double *spread_out)
 
 	for (size_t i = 0; i < graph->dim; i++)
 		review->mean[i] = (double) graph->centre[i];
-	IQDB_TRY(sample(review, 0.0, &within, &squares));
+	IQDB_TRY(sample_pass(review, 0.0, &within, &squares));
 	for (int round = 0; round < 2; round++)
 	{
 		limit = FAR2 * median_distance2(review);
-		IQDB_TRY(sample(review, limit, &within, &squares));
+		IQDB_TRY(sample_pass(review, limit, &within, &squares));
 		move_mean(review, within);
 		if (round == 0)
-			IQDB_TRY(sample(review, 0.0, &within, &squares));
+			IQDB_TRY(sample_pass(review, 0.0, &within, &squares));
 	}
-	/* to the mean of before: what the mean has moved is less than what rows differ by */
+	/* to the mean before its last move, which was by less than what rows differ by */
 	*spread_out = within > 0 ? squares / (double) within : 0.0;
 	return IQDB_OK;
 }
 
-/* Squared distance of the mean and the centre. */
+/* The squared distance between the mean and the centre. */
 static double
-away(const Review *review)
+mean_offset2(const Review *review)
 {
 	double sum = 0.0;
 
@@ -210,7 +219,7 @@ away(const Review *review)
 	return sum;
 }
 
-/* The mean becomes the centre; codes are out of use from now on. */
+/* Makes the mean the centre; codes are out of use from then on. Takes STRUCTURE exclusively. */
 static void
 move_centre(const Review *review)
 {
@@ -225,8 +234,9 @@ move_centre(const Review *review)
 }
 
 /*
- * Codes the nodes from the first one that is not coded again. Those linked meanwhile were coded by their linkers, around the
- * new centre: one that was at it when the centre moved has begun again.
+ * Codes all nodes again, from the first one that was not yet. Nodes that are linked meanwhile are coded by their
+ * linkers around the new centre; a linker that was at work when the centre moved has noticed the epoch and begun again.
+ * Takes STRUCTURE shared, in stretches, and exclusively at the end.
  */
 static IqdbStatus
 recode_nodes(Review *review)
@@ -239,10 +249,10 @@ recode_nodes(Review *review)
 	iqdb_store_lock(graph->store, IQDB_LOCK_STRUCTURE, false);
 	for (uint32_t slot = first; slot < slot_count && status == IQDB_OK; slot++)
 	{
-		if (is_node(graph, slot))
+		if (has_code(graph, slot))
 		{
 			iqdbi_hnsw_encode(graph, slot);
-			status = pause_when_spent(review, 4 * graph->dim);
+			status = pause_review(review, 4 * graph->dim);
 		}
 		atomic_store_explicit(&graph->header->recode, slot + 2, memory_order_relaxed);
 	}
@@ -256,9 +266,12 @@ recode_nodes(Review *review)
 	return IQDB_OK;
 }
 
-/* Goes on where somebody was cancelled, or looks whether there is something to begin with. Nobody else is at it. */
+/*
+ * Goes on with coding again where that was cancelled; else looks whether the centre has to move. The caller has set
+ * header->reviewing, so no other process does the same, and holds no lock.
+ */
 static IqdbStatus
-review_alone(Review *review)
+review_or_go_on(Review *review)
 {
 	const IqdbiHnsw *graph = review->graph;
 	IqdbStatus       status;
@@ -267,9 +280,9 @@ review_alone(Review *review)
 	if (atomic_load_explicit(&graph->header->recode, memory_order_relaxed) != 0)
 		return recode_nodes(review);
 	iqdb_store_lock(graph->store, IQDB_LOCK_STRUCTURE, false);
-	status = learn(review, &spread);
+	status = learn_mean(review, &spread);
 	iqdb_store_unlock(graph->store, IQDB_LOCK_STRUCTURE, false);
-	if (status != IQDB_OK || !(away(review) > TOLERATED * spread))
+	if (status != IQDB_OK || !(mean_offset2(review) > TOLERATED * spread))
 		return status;
 	move_centre(review);
 	return recode_nodes(review);
@@ -294,11 +307,11 @@ iqdbi_hnsw_centre_review(const IqdbiHnsw *graph)
 	review->sum = review->mean + graph->dim;
 	review->looked_at = 0;
 	status = IQDB_OK;
-	/* one at a time: who comes second leaves the work to the first */
+	/* one process at a time: a second one leaves the work to the first */
 	if (atomic_compare_exchange_strong_explicit(&graph->header->reviewing, &idle, 1, memory_order_acquire,
 												memory_order_relaxed))
 	{
-		status = review_alone(review);
+		status = review_or_go_on(review);
 		atomic_store_explicit(&graph->header->reviewing, 0, memory_order_release);
 	}
 	iqdb_free(allocator, review, bytes);
@@ -320,7 +333,7 @@ iqdbi_hnsw_centre_when_due(const IqdbiHnsw *graph)
 	if (linked < (at == 0 ? FIRST_REVIEW : at))
 		return IQDB_OK;
 	next = (uint64_t) linked * REVIEW_GROWTH;
-	/* who moves the mark does the work */
+	/* of several linkers that come here the one that moves the mark does the work */
 	if (!atomic_compare_exchange_strong_explicit(due, &at, next < UINT32_MAX ? (uint32_t) next : UINT32_MAX,
 												 memory_order_relaxed, memory_order_relaxed))
 		return IQDB_OK;

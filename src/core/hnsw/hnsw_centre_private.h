@@ -7,12 +7,12 @@
 #include "core/hnsw/hnsw_graph_private.h"
 
 /*
- * Brings the centre to where the rows are, when it is not there, and codes all nodes again; or goes on with that. No lock is
- * held. IQDB_ERR_NOMEM, IQDB_ERR_CANCELLED.
+ * Moves the centre to the mean of the rows when it is not near there, and codes all nodes again; goes on with that
+ * where it was cancelled. The caller holds no lock. IQDB_ERR_NOMEM, IQDB_ERR_CANCELLED.
  */
 IqdbStatus iqdbi_hnsw_centre_review(const IqdbiHnsw *graph) IQDB_MUST_CHECK;
 
-/* The same when there are many more rows than at the last time. */
+/* The same, but only when there are many more rows than at the last review, or coding again was cancelled. */
 IqdbStatus iqdbi_hnsw_centre_when_due(const IqdbiHnsw *graph) IQDB_MUST_CHECK;
 
 #endif

@@ -1,23 +1,30 @@
 /*
  * hnsw_check.c - verification of the graph, and its numbers.
  *
- * What is promised of the graph, and therefore a breach when it does not hold: lists within their room, links to nodes
- * that are part of the graph and reach the list's level, no link to the node itself, no link twice in a list, every LIVE
- * row linked, waiting or the twin of an equal one, every waiting row in region PENDING once, every twin in the chain of
- * its node once, an entry point that is a node, counts that agree. Links need not be reciprocal, and nodes may be out of
- * reach from the entry point (rows of equal distance to all others, rows of small norm under DOT, clusters far apart):
- * searches find their rows by looking at every row at last, so that is counted, not reported as a breach.
+ * The graph promises the following, and the check reports a breach where it does not hold:
+ *   - a list is no longer than its room, names no slot twice and not the node itself, and every link leads to a node
+ *     that is part of the graph and reaches the list's level;
+ *   - every LIVE row is linked, waits for links (and stands in region PENDING once), or is the twin of an equal row
+ *     (and stands in the chain of that row's node once);
+ *   - the entry point is a node of the level it is said to have, and the counts in the header agree with what is there.
+ * Links need not be reciprocal. Nodes may be out of reach from the entry point: rows of equal distance to all others,
+ * rows of small norm under inner product, clusters far apart. Searches find such rows by the pass over all rows at
+ * their end, so these nodes are counted and are no breach.
  */
 #include "core/hnsw/hnsw_check_private.h"
 
 #include <stdio.h>
 #include <string.h>
 
+#include "core/hnsw/hnsw_bitmap_private.h"
 #include "core/hnsw/hnsw_graph_private.h"
 #include "core/hnsw/hnsw_reach_private.h"
 #include "core/hnsw/hnsw_twins_private.h"
 
-/* What is looked at in one stretch: links, pairs of links of one list; a node, which is not at hand yet, is as much as many. */
+/*
+ * What is looked at in one stretch. A link counts one, and so does each pair of links of a list, because pairs are
+ * compared; a node counts NODE_LOOKS, because it has to come from memory first.
+ */
 #define STRETCH_LOOKS 300000
 #define NODE_LOOKS 100
 
@@ -44,7 +51,7 @@ typedef struct Check
 } Check;
 
 static void
-report(Check *check, const char *what, uint32_t slot, uint32_t level)
+report_breach(Check *check, const char *what, uint32_t slot, uint32_t level)
 {
 	char text[160];
 
@@ -54,26 +61,10 @@ report(Check *check, const char *what, uint32_t slot, uint32_t level)
 	check->finding(check->arg, text);
 }
 
-static bool
-bit_set(uint64_t *bits, uint32_t slot)
-{
-	uint64_t mask = UINT64_C(1) << (slot % 64);
-	bool     fresh = (bits[slot / 64] & mask) == 0;
-
-	bits[slot / 64] |= mask;
-	return fresh;
-}
-
-static size_t
-bits_bytes(uint32_t slots)
-{
-	return ((size_t) slots / 64 + 1) * sizeof(uint64_t);
-}
-
 /* ---- nodes ------------------------------------------------------------------------------------------------------- */
 
 static void
-check_list(Check *check, uint32_t slot, uint32_t level)
+check_links(Check *check, uint32_t slot, uint32_t level)
 {
 	const IqdbiHnsw  *graph = check->graph;
 	_Atomic uint32_t *list = iqdbi_hnsw_list(graph, slot, level);
@@ -81,7 +72,7 @@ check_list(Check *check, uint32_t slot, uint32_t level)
 	uint32_t          count;
 
 	if (atomic_load_explicit(&list[0], memory_order_acquire) > iqdbi_hnsw_room(graph, level))
-		report(check, "list is longer than its room", slot, level);
+		report_breach(check, "list is longer than its room", slot, level);
 	count = iqdbi_list_read(graph, list, level, slots);
 	check->looks += count + (uint64_t) count * count / 2;
 	for (uint32_t i = 0; i < count; i++)
@@ -91,26 +82,26 @@ check_list(Check *check, uint32_t slot, uint32_t level)
 
 		if (slots[i] >= atomic_load_explicit(&graph->store->header->slot_count, memory_order_acquire))
 		{
-			report(check, "link to a slot that does not exist", slot, level);
+			report_breach(check, "link to a slot that does not exist", slot, level);
 			continue;
 		}
 		info = iqdbi_hnsw_info(graph, slots[i]);
 		status = iqdbi_info_status(info);
 		if (slots[i] == slot)
-			report(check, "link to the node itself", slot, level);
+			report_breach(check, "link to the node itself", slot, level);
 		if (status != IQDBI_INFO_LINKED && status != IQDBI_INFO_LINKING && status != IQDBI_INFO_CONDEMNED)
-			report(check, "link to a slot that is no node", slot, level);
+			report_breach(check, "link to a slot that is no node", slot, level);
 		else if (iqdbi_info_level(info) < level)
-			report(check, "link to a node that does not reach this level", slot, level);
+			report_breach(check, "link to a node that does not reach this level", slot, level);
 		for (uint32_t j = 0; j < i; j++)
 		{
 			if (slots[j] == slots[i])
-				report(check, "the same link twice", slot, level);
+				report_breach(check, "the same link twice", slot, level);
 		}
 	}
 }
 
-/* A twin is equal to its node, and the node's chain ends with the one it is said to end with. */
+/* Twins are equal to their node and name it; the chain ends with the twin that its first twin names as the last. */
 static void
 check_twins(Check *check, uint32_t node)
 {
@@ -127,23 +118,24 @@ check_twins(Check *check, uint32_t node)
 		if (iqdbi_info_status(info) == IQDBI_INFO_TWIN)
 			check->chained++;
 		else if ((info & IQDBI_INFO_WAS_TWIN) == 0)
-			report(check, "no twin in a chain of twins", slot, 0);
+			report_breach(check, "no twin in a chain of twins", slot, 0);
 		if (!iqdbi_hnsw_equal(graph, node, slot))
-			report(check, "twin that differs from its node", slot, 0);
+			report_breach(check, "twin that differs from its node", slot, 0);
 		if (atomic_load_explicit(&iqdbi_hnsw_node(graph, slot)->block, memory_order_relaxed) != node)
-			report(check, "twin that names another node", slot, 0);
+			report_breach(check, "twin that names another node", slot, 0);
 		last = slot;
 		if (++length > check->slot_count)
 		{
-			report(check, "chain of twins without end", node, 0);
+			report_breach(check, "chain of twins without end", node, 0);
 			return;
 		}
 	}
 	if (first != IQDB_SLOT_NONE &&
 		atomic_load_explicit(&iqdbi_hnsw_node(graph, first)->links[0], memory_order_relaxed) != last + 1)
-		report(check, "chain of twins ends elsewhere", node, 0);
+		report_breach(check, "chain of twins ends elsewhere", node, 0);
 }
 
+/* STRUCTURE is held, as it is for all that looks at a node. */
 static void
 check_node(Check *check, uint32_t slot)
 {
@@ -155,15 +147,15 @@ check_node(Check *check, uint32_t slot)
 
 	if (status > IQDBI_INFO_TWIN || level > IQDBI_HNSW_LEVEL_MAX)
 	{
-		report(check, "state of the node is none of the known ones", slot, level);
+		report_breach(check, "state of the node is none of the known ones", slot, level);
 		return;
 	}
 	if (state == IQDB_ROW_LIVE && (status == IQDBI_INFO_ABSENT || status == IQDBI_INFO_CONDEMNED))
-		report(check, "live row that is neither linked nor waiting", slot, 0);
+		report_breach(check, "live row that is neither linked nor waiting", slot, 0);
 	if (state == IQDB_ROW_LIVE && (info & IQDBI_INFO_DEAD) != 0)
-		report(check, "live row whose node is marked as removed", slot, 0);
+		report_breach(check, "live row whose node is marked as removed", slot, 0);
 	if (state != IQDB_ROW_LIVE && state != IQDB_ROW_DEAD && status != IQDBI_INFO_ABSENT)
-		report(check, "node without a row", slot, 0);
+		report_breach(check, "node without a row", slot, 0);
 	if ((info & IQDBI_INFO_DEAD) != 0)
 		check->dead++;
 	if (status == IQDBI_INFO_PENDING || status == IQDBI_INFO_LINKING)
@@ -181,7 +173,7 @@ check_node(Check *check, uint32_t slot)
 	if (status != IQDBI_INFO_LINKED)
 		return;
 	for (uint32_t at = 0; at <= level; at++)
-		check_list(check, slot, at);
+		check_links(check, slot, at);
 }
 
 static IqdbStatus
@@ -213,7 +205,7 @@ check_pending(Check *check)
 	uint64_t         found = 0;
 	uint32_t         count;
 
-	memset(check->bits, 0, bits_bytes(check->slot_count));
+	memset(check->bits, 0, iqdbi_bitmap_bytes(check->slot_count));
 	iqdb_store_lock(graph->store, IQDB_LOCK_STRUCTURE, false);
 	iqdb_store_lock(graph->store, IQDB_LOCK_ENGINE, false);
 	count = atomic_load_explicit(&graph->header->pending, memory_order_acquire);
@@ -225,18 +217,18 @@ check_pending(Check *check)
 		if (slot >= check->slot_count)
 			continue;
 		status = iqdbi_info_status(iqdbi_hnsw_info(graph, slot));
-		if (!bit_set(check->bits, slot))
-			report(check, "waits for links twice", slot, 0);
+		if (!iqdbi_bitmap_add(check->bits, slot))
+			report_breach(check, "waits for links twice", slot, 0);
 		found += status == IQDBI_INFO_PENDING || status == IQDBI_INFO_LINKING;
 	}
 	iqdb_store_unlock(graph->store, IQDB_LOCK_ENGINE, false);
 	iqdb_store_unlock(graph->store, IQDB_LOCK_STRUCTURE, false);
 	if (found != check->waiting)
-		report(check, "rows that wait for links are not all in the list of those", (uint32_t) found, 0);
+		report_breach(check, "rows that wait for links are not all in the list of those", (uint32_t) found, 0);
 }
 
 static void
-check_counts(Check *check)
+check_graph_counts(Check *check)
 {
 	const IqdbiHnsw *graph = check->graph;
 	uint64_t         entry = iqdbi_hnsw_entry(graph);
@@ -244,18 +236,18 @@ check_counts(Check *check)
 	for (uint32_t level = 0; level < IQDBI_HNSW_LEVELS; level++)
 	{
 		if (check->levels[level] != atomic_load_explicit(&graph->header->level_count[level], memory_order_relaxed))
-			report(check, "count of nodes is wrong", 0, level);
+			report_breach(check, "count of nodes is wrong", 0, level);
 	}
 	if (check->linked != atomic_load_explicit(&graph->header->linked, memory_order_relaxed))
-		report(check, "count of linked nodes is wrong", 0, 0);
+		report_breach(check, "count of linked nodes is wrong", 0, 0);
 	if (check->dead != atomic_load_explicit(&graph->header->unrepaired, memory_order_relaxed))
-		report(check, "count of removed rows is wrong", 0, 0);
+		report_breach(check, "count of removed rows is wrong", 0, 0);
 	if (check->chained != check->twins)
-		report(check, "twins are not all in chains", 0, 0);
+		report_breach(check, "twins are not all in chains", 0, 0);
 	if (check->twins + check->gone != atomic_load_explicit(&graph->header->twins, memory_order_relaxed))
-		report(check, "count of twins is wrong", 0, 0);
+		report_breach(check, "count of twins is wrong", 0, 0);
 	if (entry == 0 && check->linked > 0)
-		report(check, "graph without entry point", 0, 0);
+		report_breach(check, "graph without entry point", 0, 0);
 	if (entry != 0)
 	{
 		uint32_t slot = iqdbi_entry_slot(entry);
@@ -263,13 +255,13 @@ check_counts(Check *check)
 
 		if (iqdbi_info_status(info) < IQDBI_INFO_LINKING || iqdbi_info_status(info) == IQDBI_INFO_TWIN ||
 			iqdbi_info_level(info) != iqdbi_entry_level(entry))
-			report(check, "entry point is no such node", slot, iqdbi_entry_level(entry));
+			report_breach(check, "entry point is no such node", slot, iqdbi_entry_level(entry));
 	}
 }
 
 /* ---- reach ------------------------------------------------------------------------------------------------------- */
 
-/* Not a breach, but a number worth knowing. */
+/* Counts living nodes that no search could get to. This is no breach, but iqdb_index_stats shows the number. */
 static IqdbStatus
 count_unreachable(const Check *check)
 {
@@ -305,17 +297,17 @@ iqdbi_hnsw_check(IqdbStore *store, IqdbFinding finding, void *arg, IqdbError *er
 
 	iqdbi_hnsw_view(&graph, store);
 	check.graph = &graph;
-	check.bits = iqdb_alloc(allocator, bits_bytes(slot_count));
+	check.bits = iqdb_alloc(allocator, iqdbi_bitmap_bytes(slot_count));
 	status = check.bits != NULL ? check_nodes(&check) : IQDB_ERR_NOMEM;
 	if (status == IQDB_OK)
 	{
 		check_pending(&check);
-		check_counts(&check);
+		check_graph_counts(&check);
 		status = count_unreachable(&check);
 	}
 	if (check.reported > REPORTED_MAX)
 		finding(arg, "hnsw: more breaches were found than are listed");
-	iqdb_free(allocator, check.bits, bits_bytes(slot_count));
+	iqdb_free(allocator, check.bits, iqdbi_bitmap_bytes(slot_count));
 	return status == IQDB_OK ? IQDB_OK : iqdb_fail(err, status, "verification was stopped");
 }
 

@@ -1,5 +1,6 @@
 /*
- * hnsw_check_private.h - verification of the graph, and its numbers: two functions of the engine's table (engine/engine.h).
+ * hnsw_check_private.h - verification of the graph, and its numbers: two functions of the engine's table
+ * (engine/engine.h).
  */
 #ifndef IQDB_HNSW_CHECK_PRIVATE_H
 #define IQDB_HNSW_CHECK_PRIVATE_H

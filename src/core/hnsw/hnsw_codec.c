@@ -17,13 +17,15 @@
  *     8      per slot: u8 0 (no node), or u8 1 + top level (1 .. 32), sequence u64 (0: a removed row), and per level
  *            from 0 on a count u16 and as many slots u32, or u8 255 (a twin), sequence u64, slot of its node u32
  *
- * Codes are not stored: they are made from the vectors again. Nodes of removed rows are stored as long as the graph leads
- * over them; load() repairs the graph around them as a vacuum would have done, for their rows are not in the snapshot.
+ * Codes are not stored: they are made from the vectors again. Nodes of removed rows are stored as long as the graph
+ * leads over them, but their rows are not in the snapshot; load() repairs the graph around them as a vacuum would have
+ * done.
  *
- * save() runs beside writers: each node is read in one stretch, nodes of one snapshot may be of different moments. A node
- * carries its row's sequence, so that links of a row are never given to another one that has its slot now.
+ * save() runs beside writers: each node is read in one stretch, but nodes of one snapshot may be of different moments.
+ * A node carries its row's sequence, so that load() does not give it to another row that has the slot by then.
  *
- * load() believes nothing: every number is checked or does not matter, memory grows with the bytes that are there.
+ * load() takes no number on trust: each is checked, or does no harm if it is wrong, and memory grows with the bytes
+ * that are there.
  */
 #include "core/hnsw/hnsw_codec_private.h"
 
@@ -54,6 +56,7 @@ _Static_assert(CHUNK_SIZE_WANTED + NODE_SIZE_MAX <= CHUNK_SIZE_MAX, "a chunk has
 
 /* ---- writing ----------------------------------------------------------------------------------------------------- */
 
+/* Writes one slot's description; returns its length. STRUCTURE is held. */
 static size_t
 encode_node(const IqdbiHnsw *graph, uint32_t slot, unsigned char *bytes)
 {
@@ -89,9 +92,12 @@ encode_node(const IqdbiHnsw *graph, uint32_t slot, unsigned char *bytes)
 	return length;
 }
 
-/* Nodes from `first` on, as many as fill a chunk. Returns the slot after them. */
+/*
+ * Writes nodes from `first` on, as many as fill a chunk. Returns the slot after them. Takes STRUCTURE shared: one
+ * stretch.
+ */
 static uint32_t
-encode_chunk(const IqdbiHnsw *graph, uint32_t first, uint32_t end, unsigned char *bytes, size_t *length_out)
+encode_nodes(const IqdbiHnsw *graph, uint32_t first, uint32_t end, unsigned char *bytes, size_t *length_out)
 {
 	size_t   length = CHUNK_HEADER_SIZE;
 	uint32_t slot = first;
@@ -106,7 +112,7 @@ encode_chunk(const IqdbiHnsw *graph, uint32_t first, uint32_t end, unsigned char
 	return slot;
 }
 
-/* The centre of the codes as it is now. */
+/* Writes the centre of the codes as it is now. Takes STRUCTURE shared. */
 static IqdbStatus
 save_centre(const IqdbiHnsw *graph, unsigned char *bytes, IqdbSink *sink, IqdbError *err)
 {
@@ -127,7 +133,7 @@ save_chunks(const IqdbiHnsw *graph, uint32_t end, unsigned char *bytes, IqdbSink
 
 		if (iqdb_host_cancelled(graph->store->host))
 			return iqdb_fail(err, IQDB_ERR_CANCELLED, "saving the graph was cancelled");
-		slot = encode_chunk(graph, slot, end, bytes, &length);
+		slot = encode_nodes(graph, slot, end, bytes, &length);
 		IQDB_TRY(sink->write(sink->arg, bytes, length, err));
 	}
 	return IQDB_OK;
@@ -164,32 +170,33 @@ iqdbi_hnsw_save(IqdbStore *store, IqdbSink *sink, IqdbError *err)
 
 /* ---- reading: nodes ---------------------------------------------------------------------------------------------- */
 
+/* A load in progress. No other process uses the index. */
 typedef struct Load
 {
 	IqdbiHnsw graph;
-	uint32_t  end;        /* slots described */
-	uint32_t  entry_slot; /* what the snapshot says */
-	uint32_t  known;      /* slots below it have records here */
-	uint32_t  lost;       /* nodes without their row */
-	IqdbTopK  twins;      /* slots of twins; their nodes are noted in their records */
-	uint32_t  centre;     /* components of the centre */
+	uint32_t  end;        /* the snapshot describes slots below this */
+	uint32_t  entry_slot; /* the entry point, as the snapshot says */
+	uint32_t  known;      /* slots below this have records in the arena */
+	uint32_t  lost;       /* nodes whose row is not in the snapshot */
+	IqdbTopK  twins;      /* slots of twins, whose nodes are noted in their records */
+	uint32_t  centre;     /* components of the centre in the snapshot */
 } Load;
 
 static IqdbStatus
-corrupt(IqdbError *err, const char *what)
+graph_corrupt(IqdbError *err, const char *what)
 {
 	return iqdb_fail(err, IQDB_ERR_CORRUPT, "graph in snapshot: %s", what);
 }
 
-/* Is the row in this slot the one the node was made for? */
+/* Is the row in this slot the one that the node was made for? */
 static bool
-row_is(const IqdbStore *store, uint32_t slot, uint64_t sequence)
+slot_holds(const IqdbStore *store, uint32_t slot, uint64_t sequence)
 {
 	return slot < atomic_load_explicit(&store->header->slot_count, memory_order_relaxed) &&
 		   iqdb_store_holds(store, slot, sequence);
 }
 
-/* Links that can be meant: to other slots there are records for, each once. Whether those are nodes comes later. */
+/* Keeps links to other slots that have records, each once. Whether those are nodes is looked at when all are loaded. */
 static uint32_t
 decode_list(const Load *load, uint32_t slot, uint32_t level, const unsigned char *bytes, uint32_t count,
 			uint32_t *slots)
@@ -212,7 +219,7 @@ decode_list(const Load *load, uint32_t slot, uint32_t level, const unsigned char
 	return kept;
 }
 
-/* Makes the node. One whose row is another now, or gone, is kept as condemned until the graph is repaired around it. */
+/* Makes the node. One whose row is gone, or another one, is kept as condemned until the graph is repaired around it. */
 static void
 begin_node(Load *load, uint32_t slot, uint32_t level, uint64_t sequence)
 {
@@ -222,7 +229,7 @@ begin_node(Load *load, uint32_t slot, uint32_t level, uint64_t sequence)
 	uint32_t         info;
 
 	level = iqdbi_hnsw_blocks_take(graph, slot, level);
-	if (row_is(store, slot, sequence))
+	if (slot_holds(store, slot, sequence))
 	{
 		iqdbi_hnsw_encode(graph, slot);
 		iqdbi_hnsw_twin_remember(graph, slot);
@@ -238,13 +245,13 @@ begin_node(Load *load, uint32_t slot, uint32_t level, uint64_t sequence)
 	atomic_store_explicit(&node->info, info, memory_order_relaxed);
 }
 
-/* Notes a twin until all nodes are there. */
+/* Notes a twin until all nodes are loaded. */
 static IqdbStatus
 decode_twin(Load *load, uint32_t slot, const unsigned char *bytes, IqdbError *err)
 {
 	IqdbCandidate twin = {.sequence = iqdb_load_u64(bytes + 1), .slot = slot};
 
-	if (!row_is(load->graph.store, slot, twin.sequence))
+	if (!slot_holds(load->graph.store, slot, twin.sequence))
 		return IQDB_OK;
 	atomic_store_explicit(&iqdbi_hnsw_node(&load->graph, slot)->block, iqdb_load_u32(bytes + 9), memory_order_relaxed);
 	if (iqdb_topk_offer(&load->twins, twin) != IQDB_OK)
@@ -252,7 +259,7 @@ decode_twin(Load *load, uint32_t slot, const unsigned char *bytes, IqdbError *er
 	return IQDB_OK;
 }
 
-/* One slot's description; *used_out = its length. */
+/* Reads one slot's description; *used_out is its length. */
 static IqdbStatus
 decode_node(Load *load, uint32_t slot, const unsigned char *bytes, size_t length, size_t *used_out, IqdbError *err)
 {
@@ -263,18 +270,18 @@ decode_node(Load *load, uint32_t slot, const unsigned char *bytes, size_t length
 	uint32_t         have = 0;
 
 	if (length < 1)
-		return corrupt(err, "chunk is too short");
+		return graph_corrupt(err, "chunk is too short");
 	*used_out = 1;
 	if (bytes[0] == 0)
 		return IQDB_OK;
 	if (bytes[0] == TWIN)
 	{
 		*used_out = TWIN_SIZE;
-		return length >= TWIN_SIZE ? decode_twin(load, slot, bytes, err) : corrupt(err, "chunk is too short");
+		return length >= TWIN_SIZE ? decode_twin(load, slot, bytes, err) : graph_corrupt(err, "chunk is too short");
 	}
 	level = bytes[0] - 1u;
 	if (level > IQDBI_HNSW_LEVEL_MAX || length < used)
-		return corrupt(err, level > IQDBI_HNSW_LEVEL_MAX ? "level is too high" : "chunk is too short");
+		return graph_corrupt(err, level > IQDBI_HNSW_LEVEL_MAX ? "level is too high" : "chunk is too short");
 	if (slot < load->known)
 	{
 		begin_node(load, slot, level, iqdb_load_u64(bytes + 1));
@@ -285,11 +292,11 @@ decode_node(Load *load, uint32_t slot, const unsigned char *bytes, size_t length
 		uint32_t count;
 
 		if (length - used < 2)
-			return corrupt(err, "chunk is too short");
+			return graph_corrupt(err, "chunk is too short");
 		count = iqdb_load_u16(bytes + used);
 		used += 2;
 		if (count > IQDBI_HNSW_LIST_MAX || (length - used) / 4 < count)
-			return corrupt(err, "list is too long");
+			return graph_corrupt(err, "list is too long");
 		if (at < have)
 			iqdbi_list_write(iqdbi_hnsw_list(graph, slot, at), slots,
 							 decode_list(load, slot, at, bytes + used, count, slots));
@@ -300,7 +307,7 @@ decode_node(Load *load, uint32_t slot, const unsigned char *bytes, size_t length
 }
 
 static IqdbStatus
-load_chunk(Load *load, uint32_t *slot, unsigned char *bytes, IqdbSource *source, IqdbError *err)
+load_node_chunk(Load *load, uint32_t *slot, unsigned char *bytes, IqdbSource *source, IqdbError *err)
 {
 	uint32_t count;
 	uint32_t length;
@@ -310,7 +317,7 @@ load_chunk(Load *load, uint32_t *slot, unsigned char *bytes, IqdbSource *source,
 	count = iqdb_load_u32(bytes);
 	length = iqdb_load_u32(bytes + 4);
 	if (count == 0 || count > load->end - *slot || length > CHUNK_SIZE_MAX || count > length)
-		return corrupt(err, "chunk header is out of range");
+		return graph_corrupt(err, "chunk header is out of range");
 	IQDB_TRY(source->read(source->arg, bytes, length, err));
 	for (uint32_t i = 0; i < count; i++)
 	{
@@ -320,31 +327,31 @@ load_chunk(Load *load, uint32_t *slot, unsigned char *bytes, IqdbSource *source,
 		at += used;
 	}
 	if (at != length)
-		return corrupt(err, "chunk is longer than its nodes");
+		return graph_corrupt(err, "chunk is longer than its nodes");
 	*slot += count;
 	return IQDB_OK;
 }
 
 static IqdbStatus
-load_header(Load *load, IqdbSource *source, IqdbError *err)
+load_graph_header(Load *load, IqdbSource *source, IqdbError *err)
 {
 	const IqdbStore *store = load->graph.store;
 	unsigned char    header[HEADER_SIZE];
 
 	IQDB_TRY(source->read(source->arg, header, sizeof(header), err));
 	if (memcmp(header, MAGIC, 8) != 0)
-		return corrupt(err, "no magic number");
+		return graph_corrupt(err, "no magic number");
 	if (iqdb_load_u32(header + 8) < 1 || iqdb_load_u32(header + 8) > VERSION)
 		return iqdb_fail(err, IQDB_ERR_VERSION, "graph in snapshot has version %u, this build reads up to %u",
 						 iqdb_load_u32(header + 8), VERSION);
 	load->centre = iqdb_load_u32(header + 24);
 	if (iqdb_load_u32(header + 12) != store->header->options.m || iqdb_load_u32(header + 28) != 0 ||
 		(load->centre != 0 && (load->graph.code == IQDBI_HNSW_PLAIN || load->centre != load->graph.dim)))
-		return corrupt(err, "header does not fit the index");
+		return graph_corrupt(err, "header does not fit the index");
 	load->end = iqdb_load_u32(header + 16);
 	load->entry_slot = iqdb_load_u32(header + 20);
 	if (load->end > IQDBI_HNSW_SLOTS_MAX)
-		return corrupt(err, "too many slots");
+		return graph_corrupt(err, "too many slots");
 	return IQDB_OK;
 }
 
@@ -358,7 +365,7 @@ load_centre(const Load *load, unsigned char *bytes, IqdbSource *source, IqdbErro
 	for (uint32_t i = 0; i < load->centre; i++)
 	{
 		if (!isfinite(load->graph.centre[i]))
-			return corrupt(err, "centre is not finite");
+			return graph_corrupt(err, "centre is not finite");
 	}
 	return IQDB_OK;
 }
@@ -393,9 +400,9 @@ drop_bad_links(const Load *load, uint32_t slot)
 	}
 }
 
-/* The entry point of the snapshot when it is at the top, else the first node that is. */
+/* Makes the snapshot's entry point the entry point when it reaches the top level, else the first node that does. */
 static void
-find_entry(const Load *load)
+choose_loaded_entry(const Load *load)
 {
 	const IqdbiHnsw *graph = &load->graph;
 	uint64_t         best = 0;
@@ -414,7 +421,10 @@ find_entry(const Load *load)
 	atomic_store_explicit(&graph->header->entry, best, memory_order_release);
 }
 
-/* The chains, in the order of insertion. What is no twin of the node it names is a row without links. */
+/*
+ * Puts twins into the chains of their nodes, in the order of insertion. One that does not equal its node waits for
+ * links.
+ */
 static void
 load_twins(Load *load)
 {
@@ -430,7 +440,7 @@ load_twins(Load *load)
 		uint32_t       like = node;
 
 		atomic_store_explicit(&own->block, 0, memory_order_relaxed);
-		/* a node without its row has no vector: its twins are compared with the first of them */
+		/* a node whose row is gone has no vector: its twins are compared with the first of them */
 		if (status == IQDBI_INFO_CONDEMNED)
 			like = iqdbi_hnsw_twin_next(graph, node);
 		else if (status != IQDBI_INFO_LINKED)
@@ -442,7 +452,7 @@ load_twins(Load *load)
 	}
 }
 
-/* LIVE rows without a node are as if just added. */
+/* LIVE rows without a node wait for links, as if they were just added. Takes ROWS. */
 static void
 add_unlinked(const Load *load, uint32_t slot_count)
 {
@@ -472,21 +482,21 @@ load_nodes(Load *load, IqdbSource *source, IqdbError *err)
 	for (uint32_t slot = 0; slot < load->end && status == IQDB_OK;)
 		status = iqdb_host_cancelled(load->graph.store->host)
 					 ? iqdb_fail(err, IQDB_ERR_CANCELLED, "loading the graph was cancelled")
-					 : load_chunk(load, &slot, bytes, source, err);
+					 : load_node_chunk(load, &slot, bytes, source, err);
 	iqdb_free(allocator, bytes, CHUNK_SIZE_MAX);
 	return status;
 }
 
-/* What the chunks said, put together; *load has nothing else to say. */
+/* Makes a graph out of the nodes and twins that were loaded. */
 static IqdbStatus
-assemble(Load *load, uint32_t slot_count, IqdbError *err)
+assemble_graph(Load *load, uint32_t slot_count, IqdbError *err)
 {
 	IqdbStatus status = IQDB_OK;
 
 	for (uint32_t slot = 0; slot < load->known; slot++)
 		drop_bad_links(load, slot);
 	load_twins(load);
-	find_entry(load);
+	choose_loaded_entry(load);
 	if (load->lost > 0)
 		IQDB_TRY(iqdbi_hnsw_repair_loaded(&load->graph, load->known, err));
 	add_unlinked(load, slot_count);
@@ -503,10 +513,11 @@ iqdbi_hnsw_load(IqdbStore *store, IqdbSource *source, IqdbError *err)
 	IqdbStatus status;
 
 	iqdbi_hnsw_view(&load.graph, store);
-	IQDB_TRY(load_header(&load, source, err));
+	IQDB_TRY(load_graph_header(&load, source, err));
 	/*
-	 * Nodes of rows removed at the end of the slots still lead to others; how many of those is not believed. Searches that
-	 * repair the graph read what is in those slots, too.
+	 * The snapshot may describe more slots than the store has rows for: nodes of removed rows at the end, which still
+	 * lead to others. Their number is not taken on trust, so there are at most as many as rows. They get records, and
+	 * room in the store, because the searches of the repair read what is in those slots, too.
 	 */
 	load.known = load.end < 2 * (uint64_t) slot_count ? load.end : 2 * slot_count;
 	if (load.known < slot_count)
@@ -519,7 +530,7 @@ iqdbi_hnsw_load(IqdbStore *store, IqdbSource *source, IqdbError *err)
 	iqdb_topk_init(&load.twins, &store->host->allocator, SIZE_MAX);
 	status = load_nodes(&load, source, err);
 	if (status == IQDB_OK)
-		status = assemble(&load, slot_count, err);
+		status = assemble_graph(&load, slot_count, err);
 	iqdb_topk_free(&load.twins);
 	return status;
 }

@@ -1,17 +1,19 @@
 /*
- * hnsw_delete.c - repairing the graph around removed rows, and letting their slots go.
+ * hnsw_delete.c - repairing the graph around removed rows, and releasing their slots.
  *
- * Owns: the repair, and with it the only moment at which a node leaves the graph. One pass over the link lists finds the
- * nodes that link to condemned ones; each gets new neighbours out of what its lost neighbours linked to, by the same
- * selection as at insertion. README.md, "Letting slots go", has the argument why nobody holds a slot that is let go.
+ * Owns: the repair, and with it the only moment at which a node leaves the graph. The repair condemns all removed rows;
+ * one pass over the lists then finds the nodes that link to condemned ones, and each gets new neighbours out of what
+ * its lost neighbours linked to, by the same selection as at insertion. README.md, "Releasing slots", has the argument
+ * why no search and no linker remembers a slot that is released.
  *
- * The pass is cut into stretches and may be cancelled between any two: what is condemned stays a way for searches, and
- * the next repair takes it up again.
+ * The pass is cut into stretches and may be cancelled between any two. What was condemned stays a way for searches
+ * then, and the next repair goes on with it.
  */
 #include "core/hnsw/hnsw_delete_private.h"
 
 #include <string.h>
 
+#include "core/hnsw/hnsw_bitmap_private.h"
 #include "core/hnsw/hnsw_centre_private.h"
 #include "core/hnsw/hnsw_insert_private.h"
 #include "core/hnsw/hnsw_links_private.h"
@@ -20,55 +22,54 @@
 #include "core/hnsw/hnsw_twins_private.h"
 #include "core/hnsw/hnsw_upper_private.h"
 
-/* A list that has lost so much that too few candidates are left gets new ones by a search. */
+/* A list whose gathered candidates are fewer than its degree divided by this gets more by a search. */
 #define CANDIDATES_MIN_SHARE 2
 
-/* Tries to rewrite a list that others keep changing, before it is done under its lock. */
+/* A list is mended outside its lock. When writers have changed it meanwhile so many times, it is done inside. */
 #define REPAIR_TRIES 4
 
-/* Candidates gathered for one list, as many as a linker has room for. */
+/* Candidates gathered for one list. A linker has room for more. */
 #define GATHERED_MAX 512
 #define SCORED_AT_ONCE 64
 
-/* Nodes fetched ahead of the pass. */
+/* The pass fetches nodes so far ahead. */
 #define FETCH_AHEAD 4
 
-/* Slots let go of between two looks at cancel. */
+/* Slots released between two looks at cancel. */
 #define LET_GO_BATCH 65536u
 
 /* What looking at one node's lists costs, in the nanoseconds of IqdbiHnsw.cost. */
 #define LOOK_COST 60
 
+/* One repair, and its memory. */
 typedef struct Repair
 {
 	const IqdbiHnsw *graph;
 	IqdbiLinker      linker;
-	uint64_t        *condemned;  /* a bit per slot */
-	uint32_t        *gathered;   /* GATHERED_MAX candidates of the list being repaired */
-	IqdbiSlotSet     seen;       /* them, and the condemned ones looked behind */
-	uint32_t         slot_count;  /* condemned nodes are below it */
-	uint32_t         pass_count;  /* nodes that may link to condemned ones are below it */
+	uint64_t        *condemned;       /* hnsw_bitmap_private.h: what this repair takes away */
+	uint32_t        *gathered;        /* room for GATHERED_MAX candidates for the list being mended */
+	IqdbiSlotSet     seen;            /* these, and the condemned nodes whose lists were gathered from */
+	uint32_t         slot_count;      /* condemned nodes are below it */
+	uint32_t         pass_count;      /* nodes that may link to condemned ones are below it */
 	uint32_t         condemned_count;
-	uint64_t         entry;      /* the best way in that will be left */
+	uint64_t         entry;           /* the highest living node that the pass met, if a new entry point is needed */
 } Repair;
 
-static size_t
-bitmap_bytes(uint32_t slots)
+/* Does this repair take the slot away? */
+static bool
+in_repair(const Repair *repair, uint32_t slot)
 {
-	return ((size_t) slots / 64 + 1) * sizeof(uint64_t);
+	return slot < repair->slot_count && iqdbi_bitmap_has(repair->condemned, slot);
 }
 
-static bool
-is_condemned(const Repair *repair, uint32_t slot)
-{
-	return slot < repair->slot_count && (repair->condemned[slot / 64] >> (slot % 64) & 1) != 0;
-}
+/* ---- condemning -------------------------------------------------------------------------------------------------- */
 
-/* ---- which ------------------------------------------------------------------------------------------------------- */
-
-/* Takes a removed row for this repair. A row that is being linked right now is left to the next one. */
+/*
+ * Takes a removed row for this repair; false when it is not removed, or the graph does not know it. A row that is being
+ * linked at this moment is left to the next repair. STRUCTURE is held.
+ */
 static bool
-condemn(const IqdbiHnsw *graph, uint32_t slot)
+condemn_row(const IqdbiHnsw *graph, uint32_t slot)
 {
 	_Atomic uint32_t *word = &iqdbi_hnsw_node(graph, slot)->info;
 	uint32_t          info = atomic_load_explicit(word, memory_order_acquire);
@@ -80,7 +81,7 @@ condemn(const IqdbiHnsw *graph, uint32_t slot)
 
 		if ((info & IQDBI_INFO_DEAD) == 0 || status == IQDBI_INFO_LINKING || status == IQDBI_INFO_ABSENT)
 			return false;
-		/* an interrupted repair took it before */
+		/* a repair that was cancelled has condemned it */
 		if (status == IQDBI_INFO_CONDEMNED)
 			return true;
 		wanted = iqdbi_info_make(IQDBI_INFO_CONDEMNED, iqdbi_info_level(info)) | IQDBI_INFO_DEAD;
@@ -92,9 +93,9 @@ condemn(const IqdbiHnsw *graph, uint32_t slot)
 	return true;
 }
 
-/* Marks every removed row. Reads the states, a byte per slot, and touches no node that lives. */
+/* Condemns every removed row. Reads the store's states, a byte per slot, so that no living node is loaded. */
 static IqdbStatus
-collect(Repair *repair)
+condemn_removed(Repair *repair)
 {
 	const IqdbiHnsw *graph = repair->graph;
 	IqdbStore       *store = graph->store;
@@ -103,9 +104,9 @@ collect(Repair *repair)
 	iqdbi_walk_enter(&repair->linker.walk);
 	for (uint32_t slot = 0; slot < repair->slot_count; slot++)
 	{
-		if (iqdb_store_state(store, slot) == IQDB_ROW_DEAD && condemn(graph, slot))
+		if (iqdb_store_state(store, slot) == IQDB_ROW_DEAD && condemn_row(graph, slot))
 		{
-			repair->condemned[slot / 64] |= UINT64_C(1) << (slot % 64);
+			(void) iqdbi_bitmap_add(repair->condemned, slot);
 			repair->condemned_count++;
 			repair->linker.walk.budget -= LOOK_COST;
 		}
@@ -126,9 +127,9 @@ collect(Repair *repair)
 	return IQDB_OK;
 }
 
-/* Nobody is within a stretch that began before this. */
+/* Waits until every stretch that has begun is over, by holding STRUCTURE exclusively for an instant. */
 static void
-barrier(const IqdbiHnsw *graph)
+wait_for_stretches(const IqdbiHnsw *graph)
 {
 	iqdb_store_lock(graph->store, IQDB_LOCK_STRUCTURE, true);
 	iqdb_store_unlock(graph->store, IQDB_LOCK_STRUCTURE, true);
@@ -136,6 +137,7 @@ barrier(const IqdbiHnsw *graph)
 
 /* ---- repairing one list ------------------------------------------------------------------------------------------ */
 
+/* Candidates for a list: living nodes that reach its level. */
 typedef struct Gathered
 {
 	uint32_t *slots;
@@ -143,12 +145,13 @@ typedef struct Gathered
 	uint32_t  room;
 } Gathered;
 
+/* Adds a candidate for the list of `owner`, unless it is none, or is there already. The set `seen` has room for it. */
 static void
-gather_one(Repair *repair, Gathered *gathered, uint32_t owner, uint32_t slot, uint32_t level)
+gather_slot(Repair *repair, Gathered *gathered, uint32_t owner, uint32_t slot, uint32_t level)
 {
 	uint32_t info;
 
-	if (slot == owner || gathered->count >= gathered->room || is_condemned(repair, slot))
+	if (slot == owner || gathered->count >= gathered->room || in_repair(repair, slot))
 		return;
 	info = iqdbi_hnsw_info(repair->graph, slot);
 	if ((info & IQDBI_INFO_DEAD) != 0 || iqdbi_info_level(info) < level || !iqdbi_set_add(&repair->seen, slot))
@@ -156,7 +159,7 @@ gather_one(Repair *repair, Gathered *gathered, uint32_t owner, uint32_t slot, ui
 	gathered->slots[gathered->count++] = slot;
 }
 
-/* What a lost neighbour linked to; `further`: what the lost ones among those linked to, too. */
+/* Adds what a condemned neighbour links to; with `further` also what the condemned ones among those link to. */
 static IqdbStatus
 gather_behind(Repair *repair, Gathered *gathered, uint32_t owner, uint32_t lost, uint32_t level, bool further)
 {
@@ -170,8 +173,8 @@ gather_behind(Repair *repair, Gathered *gathered, uint32_t owner, uint32_t lost,
 	IQDB_TRY(iqdbi_set_grow(&repair->seen, count));
 	for (uint32_t i = 0; i < count && gathered->count < gathered->room; i++)
 	{
-		if (!is_condemned(repair, slots[i]))
-			gather_one(repair, gathered, owner, slots[i], level);
+		if (!in_repair(repair, slots[i]))
+			gather_slot(repair, gathered, owner, slots[i], level);
 		else if (further && iqdbi_set_add(&repair->seen, slots[i]))
 			IQDB_TRY(gather_behind(repair, gathered, owner, slots[i], level, false));
 		if (further)
@@ -180,7 +183,7 @@ gather_behind(Repair *repair, Gathered *gathered, uint32_t owner, uint32_t lost,
 	return IQDB_OK;
 }
 
-/* Too little is left around this node: looks for neighbours as an insertion does. */
+/* Too little is left around this node: adds what a search finds for it, as at an insertion. The search pauses. */
 static IqdbStatus
 gather_by_search(Repair *repair, Gathered *gathered, uint32_t owner, uint32_t level)
 {
@@ -189,7 +192,7 @@ gather_by_search(Repair *repair, Gathered *gathered, uint32_t owner, uint32_t le
 	uint32_t         kept = 0;
 
 	IQDB_TRY(iqdbi_walk_whole(walk, owner, level, graph->store->header->options.ef_construction));
-	/* in its pauses some that were gathered before may have died */
+	/* of the rows gathered before, some may have been removed in its pauses */
 	for (uint32_t i = 0; i < gathered->count; i++)
 	{
 		if ((iqdbi_hnsw_info(graph, gathered->slots[i]) & IQDBI_INFO_DEAD) == 0)
@@ -198,11 +201,14 @@ gather_by_search(Repair *repair, Gathered *gathered, uint32_t owner, uint32_t le
 	gathered->count = kept;
 	IQDB_TRY(iqdbi_set_grow(&repair->seen, (uint32_t) walk->beam.count));
 	for (size_t i = 0; i < walk->beam.count; i++)
-		gather_one(repair, gathered, owner, walk->beam.results[i].slot, level);
+		gather_slot(repair, gathered, owner, walk->beam.results[i].slot, level);
 	return IQDB_OK;
 }
 
-/* Candidates for a list that names condemned nodes. A caller who holds the node's lock does without a search for more. */
+/*
+ * Gathers candidates for a list that names condemned nodes. With the node's lock held may_search is false: other
+ * writers would wait for the whole search.
+ */
 static IqdbStatus
 gather(Repair *repair, Gathered *gathered, uint32_t owner, uint32_t level, const uint32_t *slots, uint32_t count,
 	   bool may_search)
@@ -212,12 +218,12 @@ gather(Repair *repair, Gathered *gathered, uint32_t owner, uint32_t level, const
 	IQDB_TRY(iqdbi_set_reset(&repair->seen, gathered->room));
 	gathered->count = 0;
 	for (uint32_t i = 0; i < count; i++)
-		gather_one(repair, gathered, owner, slots[i], level);
+		gather_slot(repair, gathered, owner, slots[i], level);
 	for (int further = 0; further < 2; further++)
 	{
 		for (uint32_t i = 0; i < count; i++)
 		{
-			if (is_condemned(repair, slots[i]))
+			if (in_repair(repair, slots[i]))
 				IQDB_TRY(gather_behind(repair, gathered, owner, slots[i], level, further == 1));
 		}
 		if (gathered->count >= enough)
@@ -228,9 +234,9 @@ gather(Repair *repair, Gathered *gathered, uint32_t owner, uint32_t level, const
 	return gather_by_search(repair, gathered, owner, level);
 }
 
-/* The new list out of the candidates. Returns its length. */
+/* Chooses the new list among the candidates. Returns its length. */
 static uint32_t
-choose(Repair *repair, const Gathered *gathered, uint32_t owner, uint32_t level, uint32_t *slots)
+choose_links(Repair *repair, const Gathered *gathered, uint32_t owner, uint32_t level, uint32_t *slots)
 {
 	IqdbiLinker     *linker = &repair->linker;
 	const IqdbiHnsw *graph = repair->graph;
@@ -246,7 +252,7 @@ choose(Repair *repair, const Gathered *gathered, uint32_t owner, uint32_t level,
 			linker->candidates[done + i] = (IqdbiPair){keys[i], gathered->slots[done + i]};
 		done += part;
 	}
-	/* the selection compares each candidate with a few others, and where many are wanted, with more */
+	/* the selection compares each candidate with a few selected ones, and with more the more are wanted */
 	linker->walk.budget -= (int64_t) gathered->count * (6 + iqdbi_hnsw_degree(graph, level) / 8) * graph->cost;
 	iqdbi_pairs_sort(linker->candidates, gathered->count);
 	return iqdbi_hnsw_select(linker, linker->candidates, gathered->count, iqdbi_hnsw_degree(graph, level),
@@ -259,15 +265,15 @@ is_damaged(const Repair *repair, const uint32_t *slots, uint32_t count)
 {
 	for (uint32_t i = 0; i < count; i++)
 	{
-		if (is_condemned(repair, slots[i]))
+		if (in_repair(repair, slots[i]))
 			return true;
 	}
 	return false;
 }
 
-/* New neighbours hear of the node that chose them, where that costs nothing. */
+/* Gives the node's new neighbours a link to it where their lists have room. Takes their locks, one at a time. */
 static void
-answer(const IqdbiHnsw *graph, uint32_t owner, uint32_t level, const uint32_t *old, uint32_t old_count,
+link_back(const IqdbiHnsw *graph, uint32_t owner, uint32_t level, const uint32_t *old, uint32_t old_count,
 	   const uint32_t *slots, uint32_t count)
 {
 	for (uint32_t i = 0; i < count; i++)
@@ -281,7 +287,10 @@ answer(const IqdbiHnsw *graph, uint32_t owner, uint32_t level, const uint32_t *o
 	}
 }
 
-/* Brings one list in order. Afterwards it names no condemned node, and never will again. */
+/*
+ * Mends one list: afterwards it names no condemned node, and never will again. STRUCTURE is held, but for pauses; the
+ * node's lock is taken.
+ */
 static IqdbStatus
 repair_list(Repair *repair, uint32_t owner, uint32_t level)
 {
@@ -304,7 +313,7 @@ repair_list(Repair *repair, uint32_t owner, uint32_t level)
 		if (damaged)
 			status = gather(repair, &gathered, owner, level, old, old_count, !inside);
 		if (damaged && status == IQDB_OK)
-			count = choose(repair, &gathered, owner, level, slots);
+			count = choose_links(repair, &gathered, owner, level, slots);
 		if (!inside && damaged && status == IQDB_OK && !iqdbi_hnsw_lock_version(node, word))
 			continue;
 		if (damaged && status == IQDB_OK)
@@ -312,13 +321,14 @@ repair_list(Repair *repair, uint32_t owner, uint32_t level)
 		if (inside || (damaged && status == IQDB_OK))
 			iqdbi_hnsw_unlock(node, word);
 		if (damaged && status == IQDB_OK)
-			answer(graph, owner, level, old, old_count, slots, count);
+			link_back(graph, owner, level, old, old_count, slots, count);
 		return status;
 	}
 }
 
 /* ---- the pass ---------------------------------------------------------------------------------------------------- */
 
+/* Takes condemned twins out of a node's chain, and mends those of its lists that name condemned nodes. */
 static IqdbStatus
 repair_node(Repair *repair, uint32_t slot)
 {
@@ -344,7 +354,10 @@ repair_node(Repair *repair, uint32_t slot)
 	return IQDB_OK;
 }
 
-/* Condemned nodes with twins that stay leave them their place, before the lists that name them are mended. */
+/*
+ * Puts heirs in the place of condemned nodes that have twins which stay, before the lists that name these nodes are
+ * mended.
+ */
 static IqdbStatus
 bequeath_all(Repair *repair)
 {
@@ -355,7 +368,7 @@ bequeath_all(Repair *repair)
 	iqdbi_walk_enter(walk);
 	for (uint32_t slot = 0; slot < repair->slot_count && status == IQDB_OK; slot++)
 	{
-		if (!is_condemned(repair, slot))
+		if (!in_repair(repair, slot))
 			continue;
 		walk->budget -= LOOK_COST;
 		status = iqdbi_hnsw_twins_bequeath(walk, slot);
@@ -366,8 +379,9 @@ bequeath_all(Repair *repair)
 	return status;
 }
 
+/* Mends every node that is not condemned. Takes STRUCTURE shared, in stretches. */
 static IqdbStatus
-pass(Repair *repair)
+repair_pass(Repair *repair)
 {
 	IqdbiWalk *walk = &repair->linker.walk;
 	IqdbStatus status = IQDB_OK;
@@ -378,7 +392,7 @@ pass(Repair *repair)
 	{
 		if (slot + FETCH_AHEAD < repair->pass_count)
 			__builtin_prefetch(iqdbi_hnsw_node(repair->graph, slot + FETCH_AHEAD));
-		if (!is_condemned(repair, slot))
+		if (!in_repair(repair, slot))
 			status = repair_node(repair, slot);
 		if (status == IQDB_OK && iqdbi_walk_spent(walk))
 			status = iqdbi_walk_pause(walk, &pause);
@@ -387,14 +401,15 @@ pass(Repair *repair)
 	return status;
 }
 
-/* ---- letting go -------------------------------------------------------------------------------------------------- */
+/* ---- releasing slots --------------------------------------------------------------------------------------------- */
 
 /*
- * The pass met no living node, but there may be one: it was linked after the pass had gone by, to one that has died since.
- * Who links a row from now on finds nobody alive behind the condemned entry point, and takes its place.
+ * Looks for an entry point once more when the pass met no living node. There may be one all the same: it was linked
+ * after the pass had gone by, to a node that has been removed since. A row that is linked later finds no living node
+ * behind the condemned entry point, and becomes the entry point itself.
  */
 static IqdbStatus
-find_entry(Repair *repair)
+find_living_entry(Repair *repair)
 {
 	const IqdbiHnsw *graph = repair->graph;
 	IqdbiWalk       *walk = &repair->linker.walk;
@@ -419,6 +434,7 @@ find_entry(Repair *repair)
 	return status;
 }
 
+/* Replaces the entry point when it is condemned. Takes ENGINE. */
 static void
 replace_entry(const Repair *repair)
 {
@@ -427,14 +443,17 @@ replace_entry(const Repair *repair)
 
 	iqdb_store_lock(graph->store, IQDB_LOCK_ENGINE, true);
 	entry = iqdbi_hnsw_entry(graph);
-	if (entry != 0 && is_condemned(repair, iqdbi_entry_slot(entry)))
+	if (entry != 0 && in_repair(repair, iqdbi_entry_slot(entry)))
 		atomic_store_explicit(&graph->header->entry, repair->entry, memory_order_release);
 	iqdb_store_unlock(graph->store, IQDB_LOCK_ENGINE, true);
 }
 
-/* Nothing leads to the node any more and nobody remembers it. */
+/*
+ * Makes a condemned slot unknown to the graph. No link leads to it any more, and no search or linker remembers it.
+ * Takes ENGINE.
+ */
 static void
-forget(const IqdbiHnsw *graph, uint32_t slot)
+forget_node(const IqdbiHnsw *graph, uint32_t slot)
 {
 	IqdbiHnswNode *node = iqdbi_hnsw_node(graph, slot);
 	uint32_t       info = iqdbi_hnsw_info(graph, slot);
@@ -456,9 +475,12 @@ forget(const IqdbiHnsw *graph, uint32_t slot)
 	atomic_store_explicit(&node->info, iqdbi_info_make(IQDBI_INFO_ABSENT, 0), memory_order_release);
 }
 
-/* Lets go of the condemned ones among these slots, of which nobody waits for links any more when they are released. */
+/*
+ * Forgets the condemned ones among these slots and gives them back to the store. Before they can become other rows,
+ * those that stand in region PENDING are dropped from it. Takes ENGINE and ROWS.
+ */
 static void
-let_go_of(const Repair *repair, uint32_t first, uint32_t end)
+release_range(const Repair *repair, uint32_t first, uint32_t end)
 {
 	const IqdbiHnsw *graph = repair->graph;
 	uint32_t         count = 0;
@@ -466,34 +488,37 @@ let_go_of(const Repair *repair, uint32_t first, uint32_t end)
 
 	for (uint32_t slot = first; slot < end; slot++)
 	{
-		if (!is_condemned(repair, slot))
+		if (!in_repair(repair, slot))
 			continue;
 		waited = waited || (iqdbi_hnsw_info(graph, slot) & (IQDBI_INFO_WAS_LINKED | IQDBI_INFO_WAS_TWIN)) == 0;
-		forget(graph, slot);
+		forget_node(graph, slot);
 		count++;
 	}
 	if (waited)
 		iqdbi_hnsw_pending_compact(graph);
 	for (uint32_t slot = first; slot < end; slot++)
 	{
-		if (is_condemned(repair, slot))
+		if (in_repair(repair, slot))
 			iqdb_store_release(graph->store, slot);
 	}
 	atomic_fetch_sub_explicit(&graph->header->unrepaired, count, memory_order_relaxed);
 }
 
-/* May be cancelled half-way: the next repair finds the rest condemned, and nothing that leads to them. */
+/*
+ * Releases all condemned slots, when no list names them any more. It may be cancelled half-way: the next repair finds
+ * the rest condemned, and no list that names them. No lock is held.
+ */
 static IqdbStatus
-let_go(Repair *repair)
+release_condemned(Repair *repair)
 {
 	const IqdbiHnsw *graph = repair->graph;
 
 	if (repair->entry == 0)
-		IQDB_TRY(find_entry(repair));
+		IQDB_TRY(find_living_entry(repair));
 	replace_entry(repair);
-	/* whoever remembers slots from before the next barrier will see another epoch behind it */
+	/* a search or linker that remembers slots across the wait that follows sees the new epoch */
 	atomic_fetch_add_explicit(&graph->header->epoch, 1, memory_order_acq_rel);
-	barrier(graph);
+	wait_for_stretches(graph);
 	for (uint32_t first = 0; first < repair->slot_count;)
 	{
 		uint32_t left = repair->slot_count - first;
@@ -501,7 +526,7 @@ let_go(Repair *repair)
 
 		if (iqdb_host_cancelled(graph->store->host))
 			return IQDB_ERR_CANCELLED;
-		let_go_of(repair, first, end);
+		release_range(repair, first, end);
 		first = end;
 	}
 	return IQDB_OK;
@@ -509,21 +534,26 @@ let_go(Repair *repair)
 
 /* ---- the engine's table ------------------------------------------------------------------------------------------ */
 
+/* README.md, "Releasing slots", has this in words. No lock is held. */
 static IqdbStatus
 vacuum_run(Repair *repair)
 {
-	IQDB_TRY(collect(repair));
+	IQDB_TRY(condemn_removed(repair));
 	if (repair->condemned_count == 0)
 		return IQDB_OK;
-	/* behind this nobody writes a link to a condemned node */
-	barrier(repair->graph);
-	/* but who was linked while the condemned ones were collected may have, in a slot that was not in use before */
+	/* from here on no link to a condemned node is written */
+	wait_for_stretches(repair->graph);
+	/*
+	 * but a row that was linked before may have such a link, and may be in a slot that was not in use when the repair
+	 * began
+	 */
 	repair->pass_count = atomic_load_explicit(&repair->graph->store->header->slot_count, memory_order_acquire);
 	IQDB_TRY(bequeath_all(repair));
-	IQDB_TRY(pass(repair));
-	return let_go(repair);
+	IQDB_TRY(repair_pass(repair));
+	return release_condemned(repair);
 }
 
+/* The repair of a loaded graph: the same without the waiting, as no other process uses the index. */
 static IqdbStatus
 loaded_run(Repair *repair)
 {
@@ -532,14 +562,14 @@ loaded_run(Repair *repair)
 	for (uint32_t slot = 0; slot < repair->slot_count; slot++)
 	{
 		if (iqdbi_info_status(iqdbi_hnsw_info(graph, slot)) == IQDBI_INFO_CONDEMNED)
-			repair->condemned[slot / 64] |= UINT64_C(1) << (slot % 64);
+			(void) iqdbi_bitmap_add(repair->condemned, slot);
 	}
 	IQDB_TRY(bequeath_all(repair));
-	IQDB_TRY(pass(repair));
+	IQDB_TRY(repair_pass(repair));
 	for (uint32_t slot = 0; slot < repair->slot_count; slot++)
 	{
-		if (is_condemned(repair, slot))
-			forget(graph, slot);
+		if (in_repair(repair, slot))
+			forget_node(graph, slot);
 	}
 	return IQDB_OK;
 }
@@ -554,10 +584,10 @@ with_repair(const IqdbiHnsw *graph, uint32_t slot_count, IqdbStatus (*run)(Repai
 	if (status != IQDB_OK)
 		return status;
 	iqdbi_set_init(&repair.seen, allocator);
-	repair.condemned = iqdb_alloc_zero(allocator, bitmap_bytes(slot_count));
+	repair.condemned = iqdb_alloc_zero(allocator, iqdbi_bitmap_bytes(slot_count));
 	repair.gathered = iqdb_alloc(allocator, GATHERED_MAX * sizeof(uint32_t));
 	status = repair.condemned != NULL && repair.gathered != NULL ? run(&repair) : IQDB_ERR_NOMEM;
-	iqdb_free(allocator, repair.condemned, bitmap_bytes(slot_count));
+	iqdb_free(allocator, repair.condemned, iqdbi_bitmap_bytes(slot_count));
 	iqdb_free(allocator, repair.gathered, GATHERED_MAX * sizeof(uint32_t));
 	iqdbi_set_free(&repair.seen);
 	iqdbi_linker_free(&repair.linker);
@@ -585,7 +615,7 @@ iqdbi_hnsw_maintain(IqdbStore *store, IqdbMaintain what, IqdbError *err)
 	IqdbStatus status = IQDB_OK;
 	uint32_t   idle = 0;
 	uint64_t   linked;
-	bool       lost = true; /* some nodes may be */
+	bool       lost = true; /* may nodes have been lost? */
 
 	iqdbi_hnsw_view(&graph, store);
 	if (what != IQDB_MAINTAIN_VACUUM)
@@ -595,12 +625,13 @@ iqdbi_hnsw_maintain(IqdbStore *store, IqdbMaintain what, IqdbError *err)
 		if (status != IQDB_OK)
 			return repair_failed(status, err);
 	}
-	/* one at a time: who comes second leaves the work to the first */
+	/* one process at a time: a second one leaves the work to the first */
 	if (!atomic_compare_exchange_strong_explicit(&graph.header->maintaining, &idle, 1, memory_order_acquire,
 												 memory_order_relaxed))
 		return IQDB_OK;
 	if (atomic_load_explicit(&graph.header->unrepaired, memory_order_acquire) > 0)
-		status = with_repair(&graph, atomic_load_explicit(&store->header->slot_count, memory_order_acquire), vacuum_run);
+		status =
+			with_repair(&graph, atomic_load_explicit(&store->header->slot_count, memory_order_acquire), vacuum_run);
 	else if (what == IQDB_MAINTAIN_VACUUM)
 		lost = false;
 	if (status == IQDB_OK && lost)

@@ -13,10 +13,13 @@
 #define LAYOUT 3
 #define CACHE_LINE 64u
 
-/* Upper blocks committed beyond the expected number, in eighths and absolutely. */
+/* Upper blocks for which there is memory beyond the expected number and an eighth of it. */
 #define BLOCKS_SPARE 64u
 
-/* See README.md, "Choosing neighbours". Squared keys (L2, COSINE) bear more than L1 and HAMMING; DOT has no ratio. */
+/*
+ * How much nearer a selected neighbour must be, as a factor on keys: README.md, "Choosing neighbours". It is about the
+ * same on distances for all metrics, so larger where keys are squared distances. Keys of inner products have no ratio.
+ */
 #define ALPHA_SQUARED 1.15f
 #define ALPHA_PLAIN 1.07f
 
@@ -43,7 +46,7 @@ round_up(uint32_t value, uint32_t unit)
 }
 
 static IqdbiHnswCode
-code_of(const IqdbIndexOptions *options)
+graph_code(const IqdbIndexOptions *options)
 {
 	if (options->quantization == IQDB_QUANTIZATION_SQ8 && iqdb_sq8_possible((IqdbMetric) options->metric))
 		return IQDBI_HNSW_BYTES;
@@ -52,11 +55,11 @@ code_of(const IqdbIndexOptions *options)
 	return IQDBI_HNSW_PLAIN;
 }
 
-/* What stands before a node's head. */
+/* Bytes of the code that stands before a node's head. */
 static uint32_t
-code_bytes(const IqdbIndexOptions *options)
+graph_code_bytes(const IqdbIndexOptions *options)
 {
-	switch (code_of(options))
+	switch (graph_code(options))
 	{
 		case IQDBI_HNSW_BYTES:
 			return round_up(options->dimension, 16);
@@ -67,24 +70,25 @@ code_bytes(const IqdbIndexOptions *options)
 	}
 }
 
+/* Bytes per slot in region SCALARS. */
 static uint64_t
 scalar_bytes(const IqdbIndexOptions *options)
 {
-	return code_of(options) == IQDBI_HNSW_BYTES ? sizeof(IqdbSq8Row) : 0;
+	return graph_code(options) == IQDBI_HNSW_BYTES ? sizeof(IqdbSq8Row) : 0;
 }
 
-/* Region TWINS. */
+/* Size of region TWINS for so many slots. */
 static uint64_t
 twins_bytes(uint64_t slots)
 {
 	return (slots / IQDBI_HNSW_TWINS_PER_BUCKET + 1) * IQDBI_HNSW_TWIN_BUCKET;
 }
 
-/* Region CENTRE. */
+/* Size of region CENTRE. */
 static uint64_t
 centre_bytes(const IqdbIndexOptions *options)
 {
-	IqdbiHnswCode code = code_of(options);
+	IqdbiHnswCode code = graph_code(options);
 	uint64_t      floats = code == IQDBI_HNSW_PLAIN ? 0 : options->dimension;
 
 	if (code == IQDBI_HNSW_SIGNS)
@@ -103,7 +107,7 @@ shape_of(const IqdbIndexOptions *options)
 	uint32_t m = options->m;
 	uint32_t slack = m / 2 > 2 ? m / 2 : 2;
 
-	shape.node_offset = code_bytes(options);
+	shape.node_offset = graph_code_bytes(options);
 	shape.degree[0] = 2 * m;
 	shape.degree[1] = m;
 	shape.record_size =
@@ -114,7 +118,9 @@ shape_of(const IqdbIndexOptions *options)
 	return shape;
 }
 
-/* Levels above 0 that so many rows have together, in the mean: m^-1 + m^-2 + ... each. */
+/*
+ * Blocks that so many rows need: a row reaches level l with probability m^-l, so it has 1 / (m - 1) blocks in the mean.
+ */
 static uint64_t
 blocks_expected(const IqdbIndexOptions *options, uint64_t slots)
 {
@@ -145,7 +151,7 @@ iqdbi_hnsw_bytes_per_row(const IqdbIndexOptions *options)
 		   shape.block_words * 4 / (options->m - 1) + IQDBI_HNSW_TWIN_BUCKET / IQDBI_HNSW_TWINS_PER_BUCKET;
 }
 
-/* Links, nearly as many as there are places for; no codes. */
+/* A snapshot holds links, nearly as many as there are places for, and no codes. */
 uint64_t
 iqdbi_hnsw_snapshot_bytes(const IqdbIndexOptions *options, uint64_t rows)
 {
@@ -174,12 +180,12 @@ iqdbi_hnsw_format(IqdbStore *store, IqdbError *err)
 	header->twin_buckets = 1;
 	IQDB_TRY(iqdb_arena_grow(store->arena, IQDB_REGION_ENGINE + IQDBI_HNSW_TWINS, twins_bytes(0), err));
 	memset(iqdb_store_engine_region(store, IQDBI_HNSW_TWINS), 0, twins_bytes(0));
-	if (code_of(options) == IQDBI_HNSW_PLAIN)
+	if (graph_code(options) == IQDBI_HNSW_PLAIN)
 		return IQDB_OK;
-	/* zero until there are rows to learn from */
+	/* the centre is zero until there are rows to learn it from */
 	IQDB_TRY(iqdb_arena_grow(store->arena, IQDB_REGION_ENGINE + IQDBI_HNSW_CENTRE, centre_bytes(options), err));
 	centre = iqdb_store_engine_region(store, IQDBI_HNSW_CENTRE);
-	if (code_of(options) == IQDBI_HNSW_SIGNS)
+	if (graph_code(options) == IQDBI_HNSW_SIGNS)
 		iqdb_signs_draw(options->seed, options->dimension, centre + options->dimension);
 	return IQDB_OK;
 }
@@ -223,7 +229,7 @@ iqdbi_hnsw_view(IqdbiHnsw *graph_out, IqdbStore *store)
 	graph_out->dim = options->dimension;
 	graph_out->stride = store->header->stride;
 	graph_out->metric = (IqdbMetric) options->metric;
-	graph_out->code = code_of(options);
+	graph_out->code = graph_code(options);
 	graph_out->signs.kernels = iqdb_signs_kernels(store->kernels);
 	graph_out->signs.metric = graph_out->metric;
 	graph_out->signs.dim = graph_out->dim;
@@ -279,7 +285,7 @@ iqdbi_hnsw_unlock(IqdbiHnswNode *node, uint32_t word)
 	atomic_store_explicit(&node->lock, word + 2, memory_order_release);
 }
 
-/* A reader in between sees old and new links mixed, and at most the larger of the two lengths. */
+/* A reader that comes in between sees old and new links mixed, and at most the larger of the two lengths. */
 void
 iqdbi_list_write(_Atomic uint32_t *list, const uint32_t *slots, uint32_t count)
 {

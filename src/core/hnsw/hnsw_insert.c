@@ -1,10 +1,10 @@
 /*
  * hnsw_insert.c - linking rows into the graph.
  *
- * Owns: the order in which a new node becomes visible, and the state of the row on the way (PENDING, LINKING, LINKED). Does not
- * own: the choice of neighbours and the change of a list (hnsw_links.c). After Malkov and Yashunin, "Efficient and robust
- * approximate nearest neighbor search using Hierarchical Navigable Small World graphs", IEEE TPAMI 2018, algorithms 1, 2 and 5;
- * what differs is listed in README.md.
+ * Owns: the order in which a new node becomes visible, and the state of the row on the way (PENDING, LINKING, LINKED).
+ * Does not own: the choice of neighbours and the change of a list (hnsw_links.c). After Malkov and Yashunin, "Efficient
+ * and robust approximate nearest neighbor search using Hierarchical Navigable Small World graphs", IEEE TPAMI 2018,
+ * algorithms 1, 2 and 5; what differs is listed in README.md.
  */
 #include "core/hnsw/hnsw_insert_private.h"
 
@@ -16,13 +16,13 @@
 #include "core/hnsw/hnsw_twins_private.h"
 #include "core/hnsw/hnsw_upper_private.h"
 
-/* Keys differ by this share at most when they would be the same but for the order of additions. */
+/* The keys of two equal rows differ by this share at most, by rounding in another order of additions. */
 #define SAME_KEY 1e-5f
 
-/* Rows taken from region PENDING at a time. */
+/* So many rows are taken from region PENDING at a time. */
 #define PENDING_BATCH 1024
 
-/* Room for the choices of levels 0 .. level. */
+/* Makes room for the neighbours chosen on levels 0 .. level. */
 static IqdbStatus
 choices_room(IqdbiLinker *linker, uint32_t level)
 {
@@ -40,15 +40,19 @@ choices_room(IqdbiLinker *linker, uint32_t level)
 	return IQDB_OK;
 }
 
+/* The neighbours chosen on a level: chosen_count[level] of them. */
 static uint32_t *
-choice(IqdbiLinker *linker, uint32_t level)
+chosen_at(IqdbiLinker *linker, uint32_t level)
 {
 	return linker->chosen + (size_t) level * IQDBI_HNSW_LIST_MAX;
 }
 
 /* ---- linking one row --------------------------------------------------------------------------------------------- */
 
-/* The empty graph gets its first node, or one whose nodes are all removed gets a way in. ENGINE decides between many. */
+/*
+ * Makes the node the entry point of a graph that has none, or none that leads to a living node. Of several linkers that
+ * try at the same time one succeeds: the entry point must be still the one that it saw, `expected`. Takes ENGINE.
+ */
 static bool
 become_entry(const IqdbiHnsw *graph, uint32_t slot, uint32_t level, uint64_t expected)
 {
@@ -62,7 +66,7 @@ become_entry(const IqdbiHnsw *graph, uint32_t slot, uint32_t level, uint64_t exp
 	return first;
 }
 
-/* The top of the graph is where searches begin. */
+/* Makes a node the entry point when it reaches a higher level than the entry point does. Takes ENGINE. */
 static void
 raise_entry(const IqdbiHnsw *graph, uint32_t slot, uint32_t level)
 {
@@ -78,8 +82,8 @@ raise_entry(const IqdbiHnsw *graph, uint32_t slot, uint32_t level)
 }
 
 /*
- * A node equal to the row, among those that a search for it found: it has the key that the row has with itself, but for
- * rounding, and is the nearest unless the metric is DOT.
+ * A node equal to the row, among those that the search for its neighbours found. It has the same key as the row has
+ * with itself, but for rounding, so only vectors of rows with such a key are compared.
  */
 static uint32_t
 find_equal(IqdbiLinker *linker, uint32_t slot)
@@ -100,8 +104,8 @@ find_equal(IqdbiLinker *linker, uint32_t slot)
 }
 
 /*
- * Finds and notes the neighbours on every level, and an equal node. *stale_out: slots were let go meanwhile, all of it is
- * worthless.
+ * Finds and notes neighbours on every level, and an equal node. *stale_out: a pause was stale, and nothing of that is
+ * good. STRUCTURE is held, but for pauses.
  */
 static IqdbStatus
 choose_neighbours(IqdbiLinker *linker, uint32_t slot, uint64_t entry, uint32_t level, bool *stale_out)
@@ -142,20 +146,20 @@ choose_neighbours(IqdbiLinker *linker, uint32_t slot, uint64_t entry, uint32_t l
 		memcpy(linker->candidates, walk->beam.results, walk->beam.count * sizeof(IqdbiPair));
 		linker->chosen_count[at] = iqdbi_hnsw_select(linker, linker->candidates, walk->beam.count,
 													  graph->store->header->options.m,
-													 IQDB_SLOT_NONE, choice(linker, at));
+													 IQDB_SLOT_NONE, chosen_at(linker, at));
 	}
 	linker->equal = find_equal(linker, slot);
 	return IQDB_OK;
 }
 
 /*
- * A link is written only in a stretch in which its target was seen alive: see README.md, "Letting slots go". Drops the
- * others from the choices.
+ * Drops neighbours that have been removed. A link may be written only in a stretch in which its target was seen not to
+ * be DEAD: README.md, "Releasing slots".
  */
 static void
 drop_dead_choices(IqdbiLinker *linker, uint32_t level)
 {
-	uint32_t *slots = choice(linker, level);
+	uint32_t *slots = chosen_at(linker, level);
 	uint32_t  kept = 0;
 
 	for (uint32_t i = 0; i < linker->chosen_count[level]; i++)
@@ -166,22 +170,25 @@ drop_dead_choices(IqdbiLinker *linker, uint32_t level)
 	linker->chosen_count[level] = kept;
 }
 
-/* The node's own lists first, all of them, then the links towards it from below: who finds it can go on from it. */
+/*
+ * Makes the node visible: writes its own lists on all levels first, then the links towards it, from level 0 up. So a
+ * search that meets it can go on from it.
+ */
 static void
-publish(IqdbiLinker *linker, uint32_t slot, uint32_t level)
+publish_links(IqdbiLinker *linker, uint32_t slot, uint32_t level)
 {
 	const IqdbiHnsw *graph = linker->walk.graph;
 
 	for (uint32_t at = 0; at <= level; at++)
-		iqdbi_list_write(iqdbi_hnsw_list(graph, slot, at), choice(linker, at), linker->chosen_count[at]);
+		iqdbi_list_write(iqdbi_hnsw_list(graph, slot, at), chosen_at(linker, at), linker->chosen_count[at]);
 	for (uint32_t at = 0; at <= level; at++)
 	{
 		for (uint32_t i = 0; i < linker->chosen_count[at]; i++)
-			iqdbi_hnsw_link_add(linker, choice(linker, at)[i], at, slot);
+			iqdbi_hnsw_link_add(linker, chosen_at(linker, at)[i], at, slot);
 	}
 }
 
-/* What a search will read of the row, written before any link leads to it, and the row as what others are compared with. */
+/* Writes the row's code, before any link leads to it, and makes the row the walk's target. STRUCTURE is held. */
 static void
 prepare_target(IqdbiLinker *linker, uint32_t slot)
 {
@@ -189,7 +196,10 @@ prepare_target(IqdbiLinker *linker, uint32_t slot)
 	iqdbi_target_row(linker->walk.graph, &linker->walk.target, slot);
 }
 
-/* STRUCTURE is held; the row is ours (LINKING). *joined_out: it became the twin of a node. */
+/*
+ * Links a row that this linker has claimed, or makes it the twin of a node that its search met (*joined_out). STRUCTURE
+ * is held, but for pauses.
+ */
 static IqdbStatus
 link_claimed(IqdbiLinker *linker, uint32_t slot, uint32_t level, bool *joined_out)
 {
@@ -214,12 +224,12 @@ link_claimed(IqdbiLinker *linker, uint32_t slot, uint32_t level, bool *joined_ou
 				drop_dead_choices(linker, at);
 			if (linker->chosen_count[0] > 0)
 			{
-				publish(linker, slot, level);
+				publish_links(linker, slot, level);
 				raise_entry(graph, slot, level);
 				return IQDB_OK;
 			}
 		}
-		/* nobody alive can be reached */
+		/* no living node can be reached: this one becomes the way in */
 		for (uint32_t at = 0; at <= level; at++)
 			iqdbi_list_write(iqdbi_hnsw_list(graph, slot, at), NULL, 0);
 		if (become_entry(graph, slot, level, entry))
@@ -227,9 +237,9 @@ link_claimed(IqdbiLinker *linker, uint32_t slot, uint32_t level, bool *joined_ou
 	}
 }
 
-/* PENDING becomes LINKING for one caller. A removed row is left to the next repair. */
+/* Turns PENDING into LINKING, which succeeds for one linker only. A removed row is left to the next repair. */
 static bool
-claim(const IqdbiHnsw *graph, uint32_t slot)
+claim_row(const IqdbiHnsw *graph, uint32_t slot)
 {
 	uint32_t info = iqdbi_info_make(IQDBI_INFO_PENDING, 0);
 
@@ -238,7 +248,7 @@ claim(const IqdbiHnsw *graph, uint32_t slot)
 												   memory_order_relaxed);
 }
 
-/* Draws the level and takes the blocks for it. */
+/* Draws the row's level and takes blocks for it. STRUCTURE is held, ROWS and ENGINE are not. */
 static uint32_t
 prepare_lists(IqdbiLinker *linker, uint32_t slot)
 {
@@ -251,7 +261,7 @@ prepare_lists(IqdbiLinker *linker, uint32_t slot)
 	return level;
 }
 
-/* As a node, or as the twin of a node that is met on the way. */
+/* Links a claimed row as a node, or as the twin of a node that is met on the way. The same locks. */
 static IqdbStatus
 link_as_node(IqdbiLinker *linker, uint32_t slot, bool *joined_out)
 {
@@ -290,7 +300,7 @@ iqdbi_hnsw_link_one(IqdbiLinker *linker, uint32_t slot, bool *linked_out, IqdbEr
 	bool             claimed;
 
 	iqdbi_walk_enter(walk);
-	claimed = iqdb_store_state(graph->store, slot) == IQDB_ROW_LIVE && claim(graph, slot);
+	claimed = iqdb_store_state(graph->store, slot) == IQDB_ROW_LIVE && claim_row(graph, slot);
 	if (claimed)
 	{
 		uint32_t equal = iqdbi_hnsw_twin_find(graph, iqdb_store_vector(graph->store, slot));

@@ -1,18 +1,22 @@
 /*
  * hnsw_links.c - choosing neighbours, and changing lists of links one link at a time.
  *
- * Owns: the neighbour selection, cutting full lists back, and the scratch memory for both. The selection is algorithm 4 of
- * Malkov and Yashunin, "Efficient and robust approximate nearest neighbor search using Hierarchical Navigable Small World
- * graphs", IEEE TPAMI 2018; what differs is listed in README.md.
+ * Owns: the neighbour selection, cutting full lists back, and the scratch memory for both. The selection is algorithm 4
+ * of Malkov and Yashunin, "Efficient and robust approximate nearest neighbor search using Hierarchical Navigable Small
+ * World graphs", IEEE TPAMI 2018; what differs is listed in README.md.
  */
 #include "core/hnsw/hnsw_links_private.h"
 
 #include <string.h>
 
-/* Selected neighbours a candidate is compared with at a time: more would waste work when the first one rules it out. */
+/*
+ * A candidate is compared with so many selected neighbours at a time: one that rules it out makes the others needless.
+ */
 #define COMPARED_AT_ONCE 6
 
-/* Lists are cut back outside their lock; when others keep changing them meanwhile, at last inside. */
+/*
+ * A list is cut back outside its lock. When other writers have changed it meanwhile so many times, it is done inside.
+ */
 #define REWRITE_TRIES 4
 
 IqdbStatus
@@ -52,9 +56,12 @@ iqdbi_linker_free(IqdbiLinker *linker)
 
 /* ---- choosing neighbours ----------------------------------------------------------------------------------------- */
 
-/* Is a selected node so much nearer to the candidate than the node itself is, that the way over it will do? */
+/*
+ * Is one of the selected neighbours so much nearer to the candidate than the node is, that searches get to the
+ * candidate by way of it? Then the candidate needs no link of its own.
+ */
 static bool
-superfluous(IqdbiLinker *linker, const IqdbiPair *candidate, const uint32_t *selected, uint32_t count)
+is_superfluous(IqdbiLinker *linker, const IqdbiPair *candidate, const uint32_t *selected, uint32_t count)
 {
 	const IqdbiHnsw *graph = linker->walk.graph;
 	float            keys[COMPARED_AT_ONCE];
@@ -85,10 +92,10 @@ iqdbi_hnsw_select(IqdbiLinker *linker, IqdbiPair *candidates, size_t count, uint
 	size_t   left = 0;
 	bool     have_forced = forced == IQDB_SLOT_NONE;
 
-	/* those turned away gather at the front of the array, still in order */
+	/* those not selected gather at the front of the array, still in order */
 	for (size_t i = 0; i < count && selected < degree; i++)
 	{
-		if (superfluous(linker, &candidates[i], slots_out, selected))
+		if (is_superfluous(linker, &candidates[i], slots_out, selected))
 		{
 			candidates[left++] = candidates[i];
 			continue;
@@ -96,7 +103,7 @@ iqdbi_hnsw_select(IqdbiLinker *linker, IqdbiPair *candidates, size_t count, uint
 		slots_out[selected++] = candidates[i].slot;
 		have_forced = have_forced || candidates[i].slot == forced;
 	}
-	/* keep-pruned: near ones are better than empty places */
+	/* places that are left are filled with the nearest of them: the paper's keepPrunedConnections */
 	for (size_t i = 0; i < left && selected < degree; i++)
 	{
 		slots_out[selected++] = candidates[i].slot;
@@ -113,9 +120,9 @@ iqdbi_hnsw_select(IqdbiLinker *linker, IqdbiPair *candidates, size_t count, uint
 
 /* ---- adding one link --------------------------------------------------------------------------------------------- */
 
-/* Appends under the node's lock. false when the list is full. */
+/* Appends a link unless it is there; false when the list is full. The node's lock is held. */
 static bool
-append(const IqdbiHnsw *graph, _Atomic uint32_t *list, uint32_t level, uint32_t to)
+append_locked(const IqdbiHnsw *graph, _Atomic uint32_t *list, uint32_t level, uint32_t to)
 {
 	uint32_t count = atomic_load_explicit(&list[0], memory_order_relaxed);
 
@@ -137,11 +144,11 @@ iqdbi_hnsw_link_append(const IqdbiHnsw *graph, uint32_t slot, uint32_t level, ui
 	IqdbiHnswNode *node = iqdbi_hnsw_node(graph, slot);
 	uint32_t       word = iqdbi_hnsw_lock(node);
 
-	(void) append(graph, iqdbi_hnsw_list(graph, slot, level), level, to);
+	(void) append_locked(graph, iqdbi_hnsw_list(graph, slot, level), level, to);
 	iqdbi_hnsw_unlock(node, word);
 }
 
-/* What is to be kept of a full list and one more. */
+/* Chooses what stays of a full list and one more link, which stays in any case. Returns the new length of `slots`. */
 static uint32_t
 cut_back(IqdbiLinker *linker, uint32_t slot, uint32_t level, uint32_t to, uint32_t *slots, uint32_t count)
 {
@@ -171,7 +178,7 @@ iqdbi_hnsw_link_add(IqdbiLinker *linker, uint32_t slot, uint32_t level, uint32_t
 	_Atomic uint32_t *list = iqdbi_hnsw_list(graph, slot, level);
 	uint32_t          slots[IQDBI_HNSW_LIST_MAX + 1];
 	uint32_t          word = iqdbi_hnsw_lock(node);
-	bool              added = append(graph, list, level, to);
+	bool              added = append_locked(graph, list, level, to);
 
 	iqdbi_hnsw_unlock(node, word);
 	for (uint32_t tries = 1; !added; tries++)

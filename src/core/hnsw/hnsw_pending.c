@@ -1,17 +1,18 @@
 /*
- * hnsw_pending.c - rows come and go: region PENDING, which holds what was added and not linked yet, and the flag of what was
- * removed.
+ * hnsw_pending.c - rows come and go: region PENDING, which holds what was added and not linked yet, and the flag of
+ * what was removed.
  *
  * Owns: region PENDING, guarded by IQDB_LOCK_ENGINE. Does not own: linking (hnsw_insert.c), the repair (hnsw_delete.c).
  */
 #include "core/hnsw/hnsw_pending_private.h"
 
-/* A list of finished entries is dropped when they are half of all, and so many. */
+/* Entries of rows that need no linking any more are dropped when they are half of all entries, and at least so many. */
 #define PENDING_DONE_MIN 16u
 
 /*
- * Readers scan the array downwards without a lock. Entries only ever move downwards (compaction), so a reader can meet an
- * entry twice, but cannot miss one that was there when it began.
+ * Readers go through the array from its end to its beginning, without ENGINE. Entries move towards the beginning only
+ * (when finished ones are dropped), so a reader may meet an entry twice, but cannot miss one that was there when it
+ * began.
  */
 void
 iqdbi_hnsw_pending_add(const IqdbiHnsw *graph, uint32_t slot)
@@ -26,6 +27,7 @@ iqdbi_hnsw_pending_add(const IqdbiHnsw *graph, uint32_t slot)
 	iqdb_store_unlock(graph->store, IQDB_LOCK_ENGINE, true);
 }
 
+/* Drops finished entries. ENGINE is held exclusively. */
 static void
 compact_locked(const IqdbiHnsw *graph)
 {

@@ -1,8 +1,9 @@
 /*
  * hnsw_reach.c - which nodes a search could get to, and links for those it could not.
  *
- * Cutting lists back drops links, and a node, or a cluster far from all others, may lose the last one that leads to it.
- * Insertion does not pay to prevent that; a repair, the end of a build and OPTIMIZE look for such nodes and attach them.
+ * Cutting a full list back drops links. A node, or a cluster far from all others, may thereby lose the last link that
+ * leads to it: it is lost. Preventing that at each insertion would cost more than it is worth; instead a repair, the
+ * end of a build and OPTIMIZE look for lost nodes and attach them.
  */
 #include "core/hnsw/hnsw_reach_private.h"
 
@@ -12,20 +13,15 @@
 #define STRETCH_NODES 1024
 
 /*
- * Among rows of equal distance to all others, and under DOT, most nodes may be lost and stay so, because the few that can be
- * reached have no room for links to them all: not more than this share of the nodes, and some, are attached in one go.
+ * Among rows of equal distance to all others, and under inner product, most nodes may be lost and stay so, because the
+ * few that can be reached have no room for links to them all. So one run attaches at most this share of the nodes, and
+ * a few more for small indexes.
  */
 #define ATTACHED_SHARE 16
 #define ATTACHED_MIN 64
 
 /* A lost node is attached to so many of its nearest neighbours. */
 #define ATTACHED_TO 2
-
-static size_t
-bits_bytes(uint32_t slots)
-{
-	return ((size_t) slots / 64 + 1) * sizeof(uint64_t);
-}
 
 static size_t
 queue_bytes(uint32_t slots)
@@ -41,7 +37,7 @@ iqdbi_reach_init(IqdbiReach *reach, const IqdbiHnsw *graph, uint32_t slot_count)
 	reach->graph = graph;
 	reach->slot_count = slot_count;
 	reach->tail = 0;
-	reach->bits = iqdb_alloc_zero(allocator, bits_bytes(slot_count));
+	reach->bits = iqdb_alloc_zero(allocator, iqdbi_bitmap_bytes(slot_count));
 	reach->queue = iqdb_alloc(allocator, queue_bytes(slot_count));
 	if (reach->bits != NULL && reach->queue != NULL)
 		return IQDB_OK;
@@ -54,24 +50,21 @@ iqdbi_reach_free(IqdbiReach *reach)
 {
 	const IqdbAllocator *allocator = &reach->graph->store->host->allocator;
 
-	iqdb_free(allocator, reach->bits, bits_bytes(reach->slot_count));
+	iqdb_free(allocator, reach->bits, iqdbi_bitmap_bytes(reach->slot_count));
 	iqdb_free(allocator, reach->queue, queue_bytes(reach->slot_count));
 	reach->bits = NULL;
 	reach->queue = NULL;
 }
 
+/* Puts a slot at the end of the queue unless it is there already, or is newer than this walk. */
 static void
 reach_slot(IqdbiReach *reach, uint32_t slot)
 {
-	uint64_t mask = UINT64_C(1) << (slot % 64);
-
-	if (slot >= reach->slot_count || (reach->bits[slot / 64] & mask) != 0)
-		return;
-	reach->bits[slot / 64] |= mask;
-	reach->queue[reach->tail++] = slot;
+	if (slot < reach->slot_count && iqdbi_bitmap_add(reach->bits, slot))
+		reach->queue[reach->tail++] = slot;
 }
 
-/* Follows the links of one level from queue entry `head` on, until the queue ends. */
+/* Follows the links of one level from queue entry `head` on, until the queue ends. No lock is held by the caller. */
 static IqdbStatus
 reach_level(IqdbiReach *reach, uint32_t head, uint32_t level)
 {
@@ -99,7 +92,10 @@ reach_level(IqdbiReach *reach, uint32_t head, uint32_t level)
 	return IQDB_OK;
 }
 
-/* On each level from all that was reached above it: where a search with an endless beam would get. */
+/*
+ * Each level is followed from all nodes that were reached on the levels above it, as a search with an endless beam
+ * would do.
+ */
 IqdbStatus
 iqdbi_reach_all(IqdbiReach *reach)
 {
@@ -113,7 +109,7 @@ iqdbi_reach_all(IqdbiReach *reach)
 	return IQDB_OK;
 }
 
-/* Part of the graph, and not removed: what a link may lead to. */
+/* Is the slot a node that a new link may lead to: part of the graph, and not removed? */
 static bool
 is_alive(const IqdbiHnsw *graph, uint32_t slot)
 {
@@ -123,11 +119,12 @@ is_alive(const IqdbiHnsw *graph, uint32_t slot)
 }
 
 /*
- * Searches for the node as for a query; those found can be reached, so their links make it reachable. Who died while the
- * search paused is linked to no more.
+ * Searches for the nearest nodes as for a query. What a search finds can be reached, so links from those nodes make
+ * this one reachable. STRUCTURE is held, but the search lets it go in pauses: a node that was removed meanwhile gets no
+ * link any more.
  */
 static IqdbStatus
-attach(IqdbiLinker *linker, uint32_t slot)
+attach_node(IqdbiLinker *linker, uint32_t slot)
 {
 	IqdbiWalk       *walk = &linker->walk;
 	const IqdbiHnsw *graph = walk->graph;
@@ -150,7 +147,7 @@ attach(IqdbiLinker *linker, uint32_t slot)
 }
 
 static IqdbStatus
-attach_all(IqdbiReach *reach, IqdbiLinker *linker)
+attach_lost_nodes(IqdbiReach *reach, IqdbiLinker *linker)
 {
 	const IqdbiHnsw *graph = reach->graph;
 	IqdbStatus       status = IQDB_OK;
@@ -166,12 +163,12 @@ attach_all(IqdbiReach *reach, IqdbiLinker *linker)
 		iqdbi_walk_enter(&linker->walk);
 		if (is_alive(graph, slot))
 		{
-			status = attach(linker, slot);
+			status = attach_node(linker, slot);
 			reach_slot(reach, slot);
 			left--;
 		}
 		iqdbi_walk_leave(&linker->walk);
-		/* what it leads to is not lost either */
+		/* nodes that this one leads to are not lost any more either */
 		if (status == IQDB_OK)
 			status = reach_level(reach, before, 0);
 	}
@@ -194,7 +191,7 @@ iqdbi_hnsw_attach_lost(const IqdbiHnsw *graph)
 		status = iqdbi_linker_init(&linker, graph);
 		if (status == IQDB_OK)
 		{
-			status = attach_all(&reach, &linker);
+			status = attach_lost_nodes(&reach, &linker);
 			iqdbi_linker_free(&linker);
 		}
 	}

@@ -1,17 +1,18 @@
 /*
  * hnsw_score.c - distances: on codes for finding the way, on full vectors for answers.
  *
- * Owns: what a target is made of, and which pairs are looked at more closely than the usual way does. Does not own: the codes'
- * formulas (quant/sq8.h, quant/signs.h), the loops (vec/kernels.h).
+ * Owns: what a target is made of, and which pairs are computed again more exactly. Does not own: the codes' formulas
+ * (quant/sq8.h, quant/signs.h), the loops (vec/kernels.h).
  *
- * The usual way is a sum of single precision, of codes or of vectors. It does not do for three kinds of pairs, which are few
- * and told by their key, or for cosine by their norms:
- *   - sums that overflow, and squares that vanish: finite vectors have distances all the same, and one row of that kind
- *     must not be a place where searches for others end. Such pairs are taken in double, their keys squeezed into floats;
- *   - cosine of rows that point in nearly the same direction: 1 less the quotient has lost its digits;
- *   - codes of rows that are nearer to each other than some of their steps: the steps are as wide as the distance of a row
- *     from the centre demands, and where rows stand in tight groups far away from it, all of a group have the same code.
- *     There vectors are compared.
+ * Usually a key is a sum in single precision, of codes or of vectors. That is not good enough for three kinds of pairs,
+ * which are few, and are recognised by the key that came out or, for cosine, by the norms:
+ *   - Sums that overflow, and squares that vanish. Finite vectors have a distance all the same, and a row of that kind
+ *     must not be a dead end for searches that look for others. Such keys are computed in double and squeezed into
+ *     floats.
+ *   - Cosine of rows that point in nearly the same direction: 1 less a quotient near 1 has lost its digits.
+ *   - Codes of bytes where rows are nearer to each other than a few of their steps. The steps of a row are as wide as
+ *     its distance from the centre demands; where rows stand in a tight group far away from it, all of the group have
+ *     the same code. There the vectors are compared instead.
  */
 #include "core/hnsw/hnsw_score_private.h"
 
@@ -23,10 +24,13 @@
 /* Slots scored at a time: the list of one node fits. */
 #define BATCH 384
 
-/* Rows nearer than so many steps of their codes are compared by their vectors; squared, for the sum of both steps' squares. */
+/*
+ * Rows nearer than so many steps of their codes are compared by their vectors; squared, for the sum of both steps'
+ * squares.
+ */
 #define NEAR_STEPS2 32.0f
 
-/* Squared norm of a row, where keys need it: elsewhere it is not kept. */
+/* The squared norm of a row for metrics whose keys need it, else 0: it is not kept then. STRUCTURE is held. */
 static float
 norm2_of(const IqdbiHnsw *graph, uint32_t slot)
 {
@@ -82,7 +86,7 @@ iqdbi_target_query(const IqdbiHnsw *graph, IqdbiTarget *target, const float *vec
 void
 iqdbi_target_row(const IqdbiHnsw *graph, IqdbiTarget *target, uint32_t slot)
 {
-	/* bytes are as good as the vector, and at hand */
+	/* bytes tell as much as the vector, and are in memory already */
 	if (iqdbi_hnsw_code_read(graph) == IQDBI_HNSW_BYTES)
 		iqdbi_target_code(graph, target, slot);
 	else
@@ -112,7 +116,10 @@ iqdbi_target_code(const IqdbiHnsw *graph, IqdbiTarget *target, uint32_t slot)
 	}
 }
 
-/* A row whose own term is no number has a key that is none with all others, and is compared by its vector. */
+/*
+ * A row with a norm that codes cannot bear gets NaN as its own term: its keys are NaN then, whatever it is compared
+ * with, so that scoring notices and takes the vectors.
+ */
 void
 iqdbi_hnsw_encode(const IqdbiHnsw *graph, uint32_t slot)
 {
@@ -137,7 +144,7 @@ iqdbi_hnsw_encode(const IqdbiHnsw *graph, uint32_t slot)
 
 /* ---- codes ------------------------------------------------------------------------------------------------------- */
 
-/* Compares by vectors what codes do not tell: keys[places[i]] of slots[i]. */
+/* Computes by vectors what codes do not tell apart: of slots[i] the key goes to keys[places[i]]. */
 static void
 score_closely(const IqdbiHnsw *graph, const IqdbiTarget *target, const uint32_t *slots, const uint16_t *places, size_t count,
 			  float *keys)
@@ -157,7 +164,10 @@ static void
 score_bytes(const IqdbiHnsw *graph, const IqdbiTarget *target, const uint32_t *slots, size_t count, float *keys)
 {
 	const IqdbSq8Query *query = &target->query.bytes;
-	/* squares of steps, as many as keys have: half of them under COSINE, none under DOT, whose keys say nothing of nearness */
+	/*
+	 * What a key must be at least for codes to be trusted. It is in units of squared steps, of which a key of cosine is
+	 * half; keys of inner products say nothing of nearness, so all are trusted.
+	 */
 	float    steps2 = NEAR_STEPS2 * query->square / (float) graph->dim;
 	float    step = graph->metric == IQDB_METRIC_L2 ? 0.5f * query->scale : query->scale;
 	float    own2 = step * step;
@@ -186,7 +196,9 @@ score_bytes(const IqdbiHnsw *graph, const IqdbiTarget *target, const uint32_t *s
 		score_closely(graph, target, again, places, again_count, keys);
 }
 
-/* The same. What signs cannot tell apart stays so, unless it is no number: their vectors lie on disk. */
+/*
+ * The same by signs. What they cannot tell apart is left as it is, unless it is no number: the vectors may lie on disk.
+ */
 static void
 score_signs(const IqdbiHnsw *graph, const IqdbiTarget *target, const uint32_t *slots, size_t count, float *keys)
 {

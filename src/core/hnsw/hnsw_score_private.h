@@ -6,36 +6,40 @@
 
 #include "core/hnsw/hnsw_graph_private.h"
 
-/* Something that rows are compared with: a query, or a row. */
+/* What rows are compared with: a query, or a row. */
 typedef struct IqdbiTarget
 {
-	void *code; /* memory of coded graphs, NULL in others */
+	void *code; /* memory for what is prepared of it in coded graphs, NULL in others */
 	union
 	{
 		IqdbSq8Query   bytes;
 		IqdbSignsQuery signs;
 	} query;
-	IqdbScorer exact; /* the same by vectors; the norm of a row whose graph is coded is set when it is needed */
-	uint32_t   slot;  /* of a row, else IQDB_SLOT_NONE */
+	IqdbScorer exact; /* the same by vectors; of a row of a coded graph the norm is set when it is needed */
+	uint32_t   slot;  /* the row; of a query IQDB_SLOT_NONE */
 } IqdbiTarget;
 
-/* Memory of a target. Whoever called init calls free, also when init failed. */
+/* Memory of a target. After init, free is to be called in any case, also when init has failed. */
 IqdbStatus iqdbi_target_init(const IqdbiHnsw *graph, IqdbiTarget *target) IQDB_MUST_CHECK;
 void iqdbi_target_free(const IqdbiHnsw *graph, IqdbiTarget *target);
 
 /*
- * What a walk goes towards: a query; a row, as well as the graph can tell. And a row as its code says, which costs little:
- * what other rows are compared with when neighbours are chosen. All hold as long as STRUCTURE is held, and behind that as
- * long as the epoch does not change.
+ * Sets the target, for a walk towards it or for comparing rows with it. A query; or a row as exactly as the graph can
+ * tell; or a row as its code says, which costs less to prepare: this is what other rows are compared with when
+ * neighbours are chosen. The caller holds STRUCTURE. A target is good as long as STRUCTURE is held, and after a pause
+ * as long as the epoch has not changed.
  */
 void iqdbi_target_query(const IqdbiHnsw *graph, IqdbiTarget *target, const float *vector, float norm2);
 void iqdbi_target_row(const IqdbiHnsw *graph, IqdbiTarget *target, uint32_t slot);
 void iqdbi_target_code(const IqdbiHnsw *graph, IqdbiTarget *target, uint32_t slot);
 
-/* Codes a row. Nobody knows the node yet, or STRUCTURE is held exclusively. */
+/*
+ * Writes the row's code into its record. The caller holds STRUCTURE, and no other process reads the code: no link leads
+ * to the node yet, or codes are out of use (header->recode).
+ */
 void iqdbi_hnsw_encode(const IqdbiHnsw *graph, uint32_t slot);
 
-/* Traversal keys of rows: never infinite, never NaN. */
+/* Keys of rows for a walk, by codes where there are codes. They are never infinite and never NaN. STRUCTURE is held. */
 void iqdbi_hnsw_score(const IqdbiHnsw *graph, const IqdbiTarget *target, const uint32_t *slots, size_t count,
 					  float *keys_out);
 

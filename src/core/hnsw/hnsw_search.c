@@ -1,17 +1,20 @@
 /*
- * hnsw_search.c - the stream of hits: a search of the graph, a wider one when the caller goes on, every row at last.
+ * hnsw_search.c - the stream of hits: a search of the graph, wider ones when the caller goes on, all rows at the end.
  *
  * Owns: the cursor, and when it changes from one way of searching to the next. Does not own: the beam search itself
  * (hnsw_walk.c).
  *
- * A search of the graph with a beam of B rows answers for the first ranks only: `expected` of them when the caller told
- * how many he wants and B is not twice as many, else B / 2. The next one answers for twice as many ranks and hands out
- * what was not handed out yet, so the whole stream costs at most about twice its last search, and each rank behind the
- * expected ones is backed by a beam of twice its size. A row that only the wider beam finds, nearer than rows handed out
- * before, stands first in its batch, with its true key. A node of the beam stands for its twins as well, rows with an
- * equal vector (hnsw_twins.c): as many of them as there are ranks to be answered for. When the beam comes near the number
- * of rows, when a filter turns nearly all of them away, and when the graph has no more to give, every row is looked at: so
- * nothing LIVE is left out, whatever the shape of the graph.
+ * A search of the graph with a beam of B rows is good for fewer ranks than B: the last places of a beam are often not
+ * the true ones. It answers for B / 2 ranks; or, where the caller has said that it expects more than B / 2 rows, for
+ * all B, which then is at least as many as expected. The next search has a beam of four times the ranks answered for,
+ * so twice as wide or wider, and hands out what was not handed out yet. So the whole stream costs at most about twice
+ * its last search, and each rank behind the expected ones is backed by a beam of twice its number. A row that only the
+ * wider beam finds, although it is nearer than rows handed out before, stands first in its batch, with its true key.
+ *
+ * A node of the beam stands for its twins as well, rows with an equal vector (hnsw_twins.c): as many of them are handed
+ * out as there are ranks to be answered for. The cursor looks at all rows when the beam comes near the number of rows,
+ * when a filter turns nearly all of them away, and when the graph has no more to give. So no LIVE row is left out,
+ * whatever the graph looks like.
  */
 #include "core/hnsw/hnsw_search_private.h"
 
@@ -19,15 +22,18 @@
 
 #include "core/hnsw/hnsw_twins_private.h"
 
-/* The graph is not worth its detours when the beam or the rows without links are such a share of all rows. */
+/* All rows are scanned when the beam, or the number of rows without links, is at least such a share of all rows. */
 #define BEAM_SHARE 8
 #define PENDING_SHARE 8
 
-/* With a filter: when such a share of all rows was scored and the beam is not content, all of them are looked at. */
+/*
+ * With a filter: all rows are scanned when a search has scored such a share of them, and at least so many, and is not
+ * done.
+ */
 #define FILTERED_SHARE 4
 #define FILTERED_MIN 1000
 
-/* Rows scored by one call of a kernel when rows are scanned. */
+/* So many rows are scored by one call of a kernel. */
 #define BLOCK 256
 
 #define SCAN_FIRST 64
@@ -35,14 +41,16 @@
 
 /* ---- candidates -------------------------------------------------------------------------------------------------- */
 
+/* Is the row there, and does the filter let it pass? STRUCTURE is held, as for everything that reads a row. */
 static bool
-wanted(IqdbiHnswCursor *cursor, uint32_t slot)
+is_wanted(IqdbiHnswCursor *cursor, uint32_t slot)
 {
 	return iqdb_store_state(cursor->base.store, slot) == IQDB_ROW_LIVE && iqdb_scorer_admits(&cursor->base.scorer, slot);
 }
 
+/* Offers a row to `found`, unless it stands before what earlier passes have handed out. */
 static IqdbStatus
-offer(IqdbiHnswCursor *cursor, uint32_t slot, float key)
+offer_candidate(IqdbiHnswCursor *cursor, uint32_t slot, float key)
 {
 	IqdbCandidate candidate;
 
@@ -56,7 +64,7 @@ offer(IqdbiHnswCursor *cursor, uint32_t slot, float key)
 	return iqdb_topk_offer(&cursor->found, candidate);
 }
 
-/* Scores LIVE slots on their full vectors. */
+/* Scores rows by their vectors, and offers them. */
 static IqdbStatus
 offer_exact(IqdbiHnswCursor *cursor, const uint32_t *slots, size_t count)
 {
@@ -65,11 +73,14 @@ offer_exact(IqdbiHnswCursor *cursor, const uint32_t *slots, size_t count)
 	iqdb_scorer_slots(&cursor->base.scorer, slots, count, keys);
 	cursor->base.stats.reranked += count;
 	for (size_t i = 0; i < count; i++)
-		IQDB_TRY(offer(cursor, slots[i], keys[i]));
+		IQDB_TRY(offer_candidate(cursor, slots[i], keys[i]));
 	return IQDB_OK;
 }
 
-/* What was handed out so far is remembered by slot: a slot that becomes another row later holds one put after us. */
+/*
+ * Remembers by slot what was handed out so far. A slot that becomes another row later holds a row that was put after
+ * the cursor was opened, which may be left out.
+ */
 static IqdbStatus
 remember_emitted(IqdbiHnswCursor *cursor)
 {
@@ -80,8 +91,8 @@ remember_emitted(IqdbiHnswCursor *cursor)
 }
 
 /*
- * Sorts what was found; drops what was handed out already, rows met twice (linked while we searched), and everything
- * behind the first `ranks`.
+ * Sorts what was found; keeps the first `ranks` of it, less rows that were handed out already, and less rows that were
+ * met twice, without links and as a node, because they were linked during the search.
  */
 static void
 keep_ranks(IqdbiHnswCursor *cursor, size_t ranks)
@@ -102,8 +113,9 @@ keep_ranks(IqdbiHnswCursor *cursor, size_t ranks)
 	found->count = kept;
 }
 
+/* Sets the number of scored rows at which a search of the graph ends. */
 static void
-search_limit(IqdbiHnswCursor *cursor, size_t live)
+set_search_limit(IqdbiHnswCursor *cursor, size_t live)
 {
 	uint64_t max_rows = cursor->base.params.max_rows;
 	uint64_t share = live;
@@ -115,25 +127,26 @@ search_limit(IqdbiHnswCursor *cursor, size_t live)
 		cursor->walk.scored_max = max_rows;
 }
 
+/* Were as many rows scored as the caller allows for the whole stream? */
 static bool
-gave_up(const IqdbiHnswCursor *cursor)
+max_rows_scored(const IqdbiHnswCursor *cursor)
 {
 	return cursor->base.params.max_rows != 0 && cursor->base.stats.scored >= cursor->base.params.max_rows;
 }
 
-/* So much was scored that looking at every row is the better way. */
+/* Has the search scored so many rows that a scan of all rows is the better way? */
 static bool
-spent(const IqdbiHnswCursor *cursor)
+search_used_up(const IqdbiHnswCursor *cursor)
 {
 	return !cursor->last && cursor->base.stats.scored >= cursor->walk.scored_max;
 }
 
 /*
- * Not as many rows as the beam has room for: of those that the graph does not lead to, some may be nearer than those found, so
- * nothing is handed out before all rows were looked at.
+ * Did the search find fewer rows than the beam has room for? Then it has met all that links lead to. Some rows that
+ * links do not lead to may be nearer than those found, so nothing is handed out before all rows were scanned.
  */
 static bool
-exhausted(const IqdbiHnswCursor *cursor)
+graph_exhausted(const IqdbiHnswCursor *cursor)
 {
 	return cursor->walk.beam.count < cursor->beam && !cursor->more_twins;
 }
@@ -141,11 +154,12 @@ exhausted(const IqdbiHnswCursor *cursor)
 /* ---- searching the graph ----------------------------------------------------------------------------------------- */
 
 /*
- * Rows without links, before the graph is entered: one that is linked from now on is found there or here. Downwards, see
- * iqdbi_hnsw_pending_add().
+ * Scores rows without links. This is done before the graph is entered: a row that leaves region PENDING before it is
+ * read here was linked before, so the search finds it in the graph. The region is read from its end to its beginning,
+ * see iqdbi_hnsw_pending_add(). STRUCTURE is held, but for pauses, as in all that follows up to graph_attempt().
  */
 static IqdbStatus
-score_pending(IqdbiHnswCursor *cursor, IqdbiPause *pause_out)
+score_unlinked(IqdbiHnswCursor *cursor, IqdbiPause *pause_out)
 {
 	const IqdbiHnsw *graph = &cursor->graph;
 	uint32_t         left = atomic_load_explicit(&graph->header->pending, memory_order_acquire);
@@ -160,7 +174,7 @@ score_pending(IqdbiHnswCursor *cursor, IqdbiPause *pause_out)
 		{
 			uint32_t slot = atomic_load_explicit(&graph->pending[--left], memory_order_acquire);
 
-			if (iqdbi_info_status(iqdbi_hnsw_info(graph, slot)) <= IQDBI_INFO_LINKING && wanted(cursor, slot))
+			if (iqdbi_info_status(iqdbi_hnsw_info(graph, slot)) <= IQDBI_INFO_LINKING && is_wanted(cursor, slot))
 				slots[count++] = slot;
 		}
 		IQDB_TRY(offer_exact(cursor, slots, count));
@@ -174,7 +188,7 @@ score_pending(IqdbiHnswCursor *cursor, IqdbiPause *pause_out)
 	return IQDB_OK;
 }
 
-/* The beam search on level 0. */
+/* Searches the graph: the beam holds what was found. */
 static IqdbStatus
 search_graph(IqdbiHnswCursor *cursor, IqdbiPause *pause_out)
 {
@@ -192,7 +206,7 @@ search_graph(IqdbiHnswCursor *cursor, IqdbiPause *pause_out)
 	if (*pause_out == IQDBI_PAUSE_STALE)
 		return IQDB_OK;
 	IQDB_TRY(iqdbi_walk_begin(walk));
-	/* who asks for a vector that is stored finds it, wherever its node is */
+	/* a search for a vector that is stored finds its row, also where no link leads to the node */
 	equal = iqdbi_hnsw_twin_find(&cursor->graph, cursor->base.query);
 	if (equal != IQDB_SLOT_NONE)
 		IQDB_TRY(iqdbi_walk_offer(walk, equal));
@@ -209,7 +223,7 @@ search_graph(IqdbiHnswCursor *cursor, IqdbiPause *pause_out)
 	return IQDB_OK;
 }
 
-/* The node and its twins, all with the same key, until there are `ranks` rows. */
+/* Offers a node and its twins, which all have the same key, until there are `ranks` rows. */
 static IqdbStatus
 offer_chain(IqdbiHnswCursor *cursor, const IqdbiPair *node, size_t ranks, size_t *offered, IqdbiPause *pause_out)
 {
@@ -217,14 +231,14 @@ offer_chain(IqdbiHnswCursor *cursor, const IqdbiPair *node, size_t ranks, size_t
 
 	for (uint32_t slot = node->slot; slot != IQDB_SLOT_NONE; slot = iqdbi_hnsw_twin_next(&cursor->graph, slot))
 	{
-		if (*offered >= ranks || spent(cursor))
+		if (*offered >= ranks || search_used_up(cursor))
 		{
 			cursor->more_twins = true;
 			return IQDB_OK;
 		}
-		if (wanted(cursor, slot))
+		if (is_wanted(cursor, slot))
 		{
-			IQDB_TRY(offer(cursor, slot, node->key));
+			IQDB_TRY(offer_candidate(cursor, slot, node->key));
 			(*offered)++;
 		}
 		cursor->base.stats.scored += slot != node->slot;
@@ -238,11 +252,12 @@ offer_chain(IqdbiHnswCursor *cursor, const IqdbiPair *node, size_t ranks, size_t
 }
 
 /*
- * Gives the beam's rows their true keys. Nodes with twins are gathered at its front: the nearest of them are enough to fill
- * the ranks. The filter was asked on the way, but not for each of a node and its twins.
+ * Offers the beam's rows with their exact keys. Nodes with twins are gathered at the front of the beam and come last,
+ * nearest first, because the nearest few may be enough to fill the ranks. A node without twins has passed the filter on
+ * the way; of a node with twins, any one of them may have.
  */
 static IqdbStatus
-rerank(IqdbiHnswCursor *cursor, size_t ranks, IqdbiPause *pause_out)
+rank_exactly(IqdbiHnswCursor *cursor, size_t ranks, IqdbiPause *pause_out)
 {
 	const IqdbiHnsw *graph = &cursor->graph;
 	IqdbiBeam       *beam = &cursor->walk.beam;
@@ -280,8 +295,8 @@ rerank(IqdbiHnswCursor *cursor, size_t ranks, IqdbiPause *pause_out)
 }
 
 /*
- * How many ranks the next search answers for: at least one, so that the beam, four times as many next time, grows whatever
- * the settings are.
+ * How many ranks the next search answers for. At least one, so that the beam, which is four times as wide next time,
+ * grows.
  */
 static size_t
 ranks_answered(const IqdbiHnswCursor *cursor)
@@ -293,7 +308,7 @@ ranks_answered(const IqdbiHnswCursor *cursor)
 	return half > 0 ? half : 1;
 }
 
-/* One search; STRUCTURE is held. */
+/* One search of the graph, or the decision that all rows are scanned. STRUCTURE is held, but for pauses. */
 static IqdbStatus
 graph_attempt(IqdbiHnswCursor *cursor, IqdbiPause *pause_out)
 {
@@ -309,24 +324,24 @@ graph_attempt(IqdbiHnswCursor *cursor, IqdbiPause *pause_out)
 		cursor->phase = IQDBI_PHASE_SCAN;
 		return IQDB_OK;
 	}
-	search_limit(cursor, live);
+	set_search_limit(cursor, live);
 	cursor->found.capacity = cursor->beam;
-	IQDB_TRY(score_pending(cursor, pause_out));
+	IQDB_TRY(score_unlinked(cursor, pause_out));
 	if (*pause_out == IQDBI_PAUSE_STALE)
 		return IQDB_OK;
 	cursor->found.capacity = SIZE_MAX;
 	IQDB_TRY(search_graph(cursor, pause_out));
 	if (*pause_out == IQDBI_PAUSE_STALE)
 		return IQDB_OK;
-	cursor->last = gave_up(cursor);
+	cursor->last = max_rows_scored(cursor);
 	if (cursor->last)
 		ranks = cursor->beam;
-	if (!spent(cursor))
-		IQDB_TRY(rerank(cursor, ranks, pause_out));
+	if (!search_used_up(cursor))
+		IQDB_TRY(rank_exactly(cursor, ranks, pause_out));
 	if (*pause_out == IQDBI_PAUSE_STALE)
 		return IQDB_OK;
-	cursor->last = gave_up(cursor);
-	if (spent(cursor) || (exhausted(cursor) && !cursor->last))
+	cursor->last = max_rows_scored(cursor);
+	if (search_used_up(cursor) || (graph_exhausted(cursor) && !cursor->last))
 	{
 		cursor->phase = IQDBI_PHASE_SCAN;
 		iqdb_topk_clear(&cursor->found);
@@ -337,6 +352,7 @@ graph_attempt(IqdbiHnswCursor *cursor, IqdbiPause *pause_out)
 	return IQDB_OK;
 }
 
+/* The next batch by a search of the graph, which begins again when a pause was stale. No lock is held. */
 static IqdbStatus
 next_of_graph(IqdbiHnswCursor *cursor)
 {
@@ -354,10 +370,11 @@ next_of_graph(IqdbiHnswCursor *cursor)
 	return status;
 }
 
-/* ---- looking at every row ---------------------------------------------------------------------------------------- */
+/* ---- scanning all rows ------------------------------------------------------------------------------------------- */
 
+/* Scores the wanted rows among `count` slots from `first` on. */
 static IqdbStatus
-scan_block(IqdbiHnswCursor *cursor, uint32_t first, uint32_t count)
+scan_slots(IqdbiHnswCursor *cursor, uint32_t first, uint32_t count)
 {
 	uint32_t slots[BLOCK];
 	float    keys[BLOCK];
@@ -365,7 +382,7 @@ scan_block(IqdbiHnswCursor *cursor, uint32_t first, uint32_t count)
 
 	for (uint32_t slot = first; slot < first + count; slot++)
 	{
-		if (!iqdbi_set_has(&cursor->emitted, slot) && wanted(cursor, slot))
+		if (!iqdbi_set_has(&cursor->emitted, slot) && is_wanted(cursor, slot))
 			slots[chosen++] = slot;
 	}
 	cursor->base.stats.scored += chosen;
@@ -375,13 +392,13 @@ scan_block(IqdbiHnswCursor *cursor, uint32_t first, uint32_t count)
 	iqdb_scorer_range(&cursor->base.scorer, first, count, keys);
 	cursor->base.stats.reranked += count;
 	for (uint32_t i = 0; i < count; i++)
-		IQDB_TRY(offer(cursor, slots[i], keys[i]));
+		IQDB_TRY(offer_candidate(cursor, slots[i], keys[i]));
 	return IQDB_OK;
 }
 
 /*
- * One pass. Slots may be let go and used again between its stretches: what became of a candidate is looked at when it is
- * handed out, so a changed epoch means nothing here.
+ * One pass over all rows. Between its stretches slots may be released and used again, so a candidate is looked at once
+ * more when it is handed out; therefore a pause cannot be stale here. No lock is held by the caller.
  */
 static IqdbStatus
 scan_pass(IqdbiHnswCursor *cursor)
@@ -393,15 +410,16 @@ scan_pass(IqdbiHnswCursor *cursor)
 	iqdbi_walk_enter(&cursor->walk);
 	for (uint32_t first = 0; first < all && status == IQDB_OK && !cursor->last; first += BLOCK)
 	{
-		status = scan_block(cursor, first, all - first < BLOCK ? all - first : BLOCK);
+		status = scan_slots(cursor, first, all - first < BLOCK ? all - first : BLOCK);
 		if (status == IQDB_OK && iqdbi_walk_spent(&cursor->walk))
 			status = iqdbi_walk_pause(&cursor->walk, &pause);
-		cursor->last = gave_up(cursor);
+		cursor->last = max_rows_scored(cursor);
 	}
 	iqdbi_walk_leave(&cursor->walk);
 	return status;
 }
 
+/* The next batch by a pass that keeps the best rows behind the last one handed out. */
 static IqdbStatus
 next_of_scan(IqdbiHnswCursor *cursor)
 {
@@ -412,7 +430,10 @@ next_of_scan(IqdbiHnswCursor *cursor)
 		found->capacity *= found->capacity <= SIZE_MAX / SCAN_GROWTH ? SCAN_GROWTH : 1;
 	else
 	{
-		/* the first pass: what the graph handed out is in the set, what follows stands behind the bound */
+		/*
+		 * the first pass leaves out what is in the set, which searches of the graph handed out; later ones what is
+		 * before the bound
+		 */
 		IQDB_TRY(remember_emitted(cursor));
 		found->capacity = expected > SCAN_FIRST ? expected : SCAN_FIRST;
 		if (found->capacity < cursor->emitted.count)
@@ -463,7 +484,7 @@ iqdbi_hnsw_cursor_end(IqdbCursor *base)
 	iqdbi_walk_free(&cursor->walk);
 }
 
-/* The next round, and a look at cancel before it: a round may be over before its first stretch is. */
+/* The next batch. Cancel is polled first, because a batch may be done within one stretch. */
 static IqdbStatus
 next_round(IqdbiHnswCursor *cursor)
 {
@@ -475,7 +496,7 @@ next_round(IqdbiHnswCursor *cursor)
 static IqdbStatus
 search_failed(IqdbiHnswCursor *cursor, IqdbStatus status, IqdbError *err)
 {
-	/* what was kept is not the nearest: the stream ends here */
+	/* what was found may not be the nearest rows, so it is not handed out: the stream ends here */
 	cursor->phase = IQDBI_PHASE_END;
 	iqdb_topk_clear(&cursor->found);
 	cursor->at = 0;

@@ -7,12 +7,12 @@
 #include "core/base/topk.h"
 #include "core/hnsw/hnsw_walk_private.h"
 
-/* In what way a cursor looks for its next hits. */
+/* How a cursor finds its next hits. */
 typedef enum IqdbiPhase
 {
-	IQDBI_PHASE_GRAPH, /* beam search, the beam doubling each time */
-	IQDBI_PHASE_SCAN,  /* every row, in passes that keep the best */
-	IQDBI_PHASE_END
+	IQDBI_PHASE_GRAPH, /* by searches of the graph, each with a wider beam */
+	IQDBI_PHASE_SCAN,  /* by passes over all rows, each of which keeps the best ones */
+	IQDBI_PHASE_END    /* there are no more */
 } IqdbiPhase;
 
 typedef struct IqdbiHnswCursor
@@ -21,17 +21,17 @@ typedef struct IqdbiHnswCursor
 	IqdbiHnsw     graph;
 	IqdbiWalk     walk;
 	IqdbiPhase    phase;
-	size_t        beam;    /* results the next search of the graph keeps */
-	IqdbTopK      found;   /* hits in order from `at` on; before that a heap of candidates */
-	size_t        at;      /* next of `found` to hand out */
-	IqdbiSlotSet  emitted; /* slots handed out by earlier searches of the graph */
-	IqdbCandidate bound;   /* scan: the last hit of the pass before */
+	size_t        beam;       /* width of the next search's beam */
+	IqdbTopK      found;      /* what a search or pass finds: a heap, then sorted and handed out from `at` on */
+	size_t        at;
+	IqdbiSlotSet  emitted;    /* slots handed out by searches of the graph */
+	IqdbCandidate bound;      /* if `bounded`: the last hit of the pass before, behind which the next one goes on */
 	bool          bounded;
-	bool          last; /* nothing follows what is in `found` */
-	bool          more_twins; /* the last search left out twins of what it found */
+	bool          last;       /* nothing follows what is in `found` */
+	bool          more_twins; /* the last search left out twins of nodes that it found */
 } IqdbiHnswCursor;
 
-/* ---- functions of the engine's table (engine/engine.h) ----------------------------------------------------------- */
+/* ---- functions of the engine's table: contract and locks in engine/engine.h -------------------------------------- */
 
 IqdbStatus iqdbi_hnsw_cursor_start(IqdbCursor *cursor, IqdbError *err) IQDB_MUST_CHECK;
 IqdbStatus iqdbi_hnsw_cursor_next(IqdbCursor *cursor, IqdbHit *hits, size_t capacity, size_t *count_out,

@@ -1,18 +1,20 @@
 /*
  * hnsw_twins.c - rows of equal vectors share one node of the graph.
  *
- * Very many equal rows would be each other's only neighbours, out of reach for everybody else. So a row whose vector is
- * that of a node becomes its twin: it has no links, but stands in the node's chain, behind those that were linked before it.
- * Who meets the node can go on to all of them. Linking looks in two places for the node: in a table of all nodes by a hash
- * of their vectors, which costs next to nothing, and among the neighbours that it finds for the row. A pair of equal rows that
- * is missed becomes two nodes, each with a chain; nothing depends on there being one only. Searches look in the table,
- * too: who asks for a vector that is stored begins at its node.
+ * Very many equal rows would be each other's only neighbours, and no search for others would get to them. So a row
+ * whose vector is that of a node becomes its twin: it has no links, but stands in the node's chain, behind the rows
+ * that were linked before it, and a search that meets the node goes on to all of them. Linking looks for the node in
+ * two places: in a table of all nodes by a hash of their vectors, which costs next to nothing, and among the neighbours
+ * that it finds for the row. Two equal rows that miss each other become two nodes, each with a chain; nothing depends
+ * on there being only one. Searches look in the table, too: a search for a vector that is stored begins at its node as
+ * well.
  *
- * Owns: the chain, and the table. A chain is a list of slots: node -> first twin -> ... -> last, by the field twin (slot + 1,
- * 0 = end). The first one's first word of links holds the last one (slot + 1), so that appending costs the same however
- * long the chain. Changes happen under the node's lock: appending by linkers, taking out by the repair, which is one at
- * a time. Readers take no lock. One who stands on a twin that is taken out goes on by its field twin, which stays as it
- * is until the slot is let go; README.md, "Letting slots go", holds for twins as it does for nodes.
+ * Owns: the chains, and the table. A chain is a list of slots: node -> first twin -> ... -> last twin, by the field
+ * twin (slot + 1, 0 = end). The first word of the first twin's links, which a twin does not need otherwise, names the
+ * last twin (slot + 1), so that appending costs the same however long the chain is. A chain changes under the node's
+ * lock: linkers append, and the repair, of which there is one at a time, takes twins out. Readers take no lock. A
+ * reader that stands on a twin when it is taken out goes on by its field twin, which stays as it is until the slot is
+ * released: README.md, "Releasing slots", holds for twins as for nodes.
  */
 #include "core/hnsw/hnsw_twins_private.h"
 
@@ -40,8 +42,9 @@ iqdbi_hnsw_equal(const IqdbiHnsw *graph, uint32_t a, uint32_t b)
 }
 
 /*
- * Part of the graph. One whose row was removed will do as long as no repair has taken it: a row that is replaced by one with
- * the same vector again and again shall not leave as many nodes. The repair waits for us before it looks at the chain.
+ * Is the slot a node that can have twins? One whose row was removed can, as long as no repair has condemned it: else a
+ * row that is replaced again and again by one with the same vector would leave as many nodes. That is safe because the
+ * repair condemns nodes first, then waits until every stretch that began before is over, and only then looks at chains.
  */
 static bool
 is_node(const IqdbiHnsw *graph, uint32_t slot)
@@ -52,15 +55,16 @@ is_node(const IqdbiHnsw *graph, uint32_t slot)
 /* ---- the table of nodes ------------------------------------------------------------------------------------------ */
 
 /*
- * Region TWINS: buckets of one cache line. A cell is 0 or a node: its hash above, its slot + 1 below. A node stands in one
- * of the two buckets that its hash names, the emptier one; with half of the cells in use hardly one finds no place, although
- * buckets that wait for being split have twice as many as the others. That one pushes another out: the table may forget, and
- * may name a node that has gone; whoever reads it compares vectors. So cells are written without a lock. Buckets are added
- * one at a time, as nodes are, by splitting one in two (linear hashing).
+ * Region TWINS: buckets of one cache line, eight cells each. A cell is 0 or names a node: its hash above, its slot + 1
+ * below. A hash names two buckets, and the node is put into the emptier one. Half of the cells are in use; so hardly a
+ * node finds no place, although buckets that were not split yet hold twice as many as the others. A node that finds
+ * none overwrites another one's cell. So the table may not know a node, and it may name one that has gone: a reader
+ * compares vectors in any case, and therefore cells are written without a lock. Buckets are added one at a time, as
+ * nodes are, by splitting one in two (linear hashing).
  */
 #define CELLS 8u
 
-/* The second bucket's hash, out of the first one's. */
+/* The hash for the second bucket is the first one's, multiplied by this. */
 #define OTHER_HASH UINT32_C(0x9e3779b1)
 
 static _Atomic uint64_t *
@@ -69,7 +73,10 @@ bucket_at(const IqdbiHnsw *graph, uint32_t bucket)
 	return graph->twins + (size_t) bucket * CELLS;
 }
 
-/* Number of the bucket among `count` of them: by as many low bits of the hash as name one that is there. */
+/*
+ * The bucket among `count` of them: by as many low bits of the hash as it takes to name all, by one less if there is
+ * none yet.
+ */
 static uint32_t
 bucket_among(uint32_t count, uint32_t hash)
 {
@@ -118,7 +125,7 @@ hash_of(const IqdbiHnsw *graph, const float *vector)
 	return iqdb_crc32c(0, vector, graph->dim * sizeof(float));
 }
 
-/* Does the cell name something that is still there? */
+/* Does the cell name a node that is still the one it was when the cell was written? */
 static bool
 is_current(const IqdbiHnsw *graph, uint64_t cell)
 {
@@ -144,7 +151,7 @@ iqdbi_hnsw_twin_find(const IqdbiHnsw *graph, const float *vector)
 	return IQDB_SLOT_NONE;
 }
 
-/* The cell to write: an empty one of the emptier bucket, else one that names nothing any more, else any. */
+/* The cell to write: an empty one in the emptier bucket, else one whose node is gone, else any. */
 static _Atomic uint64_t *
 cell_for(const IqdbiHnsw *graph, uint32_t hash)
 {
@@ -172,7 +179,10 @@ cell_for(const IqdbiHnsw *graph, uint32_t hash)
 	return stale != NULL ? stale : bucket_at(graph, buckets[0]) + hash % CELLS;
 }
 
-/* Splits the next bucket when there are more nodes than the table is made for. What others write meanwhile may be lost. */
+/*
+ * Splits the next bucket when there are more nodes than the table has buckets for. Takes ENGINE; what other linkers
+ * write into the bucket meanwhile may be lost, which is allowed.
+ */
 static void
 grow_table(const IqdbiHnsw *graph)
 {
@@ -284,9 +294,9 @@ iqdbi_hnsw_twin_join(const IqdbiHnsw *graph, uint32_t node, uint32_t slot)
 	return joined;
 }
 
-/* Takes `slot` out, which stands behind `before` (the node itself or a twin). The node's lock is held. */
+/* Takes the twin `slot` out, which stands behind `before`, the node itself or a twin. The node's lock is held. */
 static void
-take_out(const IqdbiHnsw *graph, uint32_t node, uint32_t before, uint32_t slot)
+unchain_twin(const IqdbiHnsw *graph, uint32_t node, uint32_t before, uint32_t slot)
 {
 	uint32_t first = load_word(&iqdbi_hnsw_node(graph, node)->twin);
 	uint32_t last = load_word(&iqdbi_hnsw_node(graph, first - 1)->links[0]);
@@ -308,8 +318,7 @@ is_condemned(const IqdbiHnsw *graph, uint32_t slot)
 }
 
 /*
- * Takes condemned twins out of a node's chain. Between two of them the walk may pause: nobody else takes twins out, so what
- * stands in the chain stays there.
+ * The walk may pause on the way, because no other process takes twins out: what stands in the chain then stays there.
  */
 IqdbStatus
 iqdbi_hnsw_twins_drop(IqdbiWalk *walk, uint32_t node)
@@ -327,7 +336,7 @@ iqdbi_hnsw_twins_drop(IqdbiWalk *walk, uint32_t node)
 		{
 			uint32_t word = iqdbi_hnsw_lock(head);
 
-			take_out(graph, node, before, at - 1);
+			unchain_twin(graph, node, before, at - 1);
 			iqdbi_hnsw_unlock(head, word);
 		}
 		else
@@ -341,9 +350,12 @@ iqdbi_hnsw_twins_drop(IqdbiWalk *walk, uint32_t node)
 
 /* ---- when the node goes ------------------------------------------------------------------------------------------ */
 
-/* A link where there is room, else in the place of the last one. */
+/*
+ * Adds a link from a condemned node to its heir; where there is no room, in the place of the last link. Takes the
+ * node's lock.
+ */
 static void
-lead_to(const IqdbiHnsw *graph, uint32_t node, uint32_t level, uint32_t to)
+link_to_heir(const IqdbiHnsw *graph, uint32_t node, uint32_t level, uint32_t to)
 {
 	IqdbiHnswNode    *head = iqdbi_hnsw_node(graph, node);
 	_Atomic uint32_t *list = iqdbi_hnsw_list(graph, node, level);
@@ -357,9 +369,12 @@ lead_to(const IqdbiHnsw *graph, uint32_t node, uint32_t level, uint32_t to)
 	iqdbi_hnsw_unlock(head, word);
 }
 
-/* The first twin takes the node's place: its links, its level as far as there is room, the rest of its chain. */
+/*
+ * Makes the first twin a node in the place of the condemned one: with its links, its level as far as there are blocks
+ * for it, and the rest of its chain. STRUCTURE is held, ROWS and ENGINE are not.
+ */
 static void
-inherit(const IqdbiHnsw *graph, uint32_t node, uint32_t heir)
+put_heir_in_place(const IqdbiHnsw *graph, uint32_t node, uint32_t heir)
 {
 	IqdbiHnswHeader *header = graph->header;
 	IqdbiHnswNode   *own = iqdbi_hnsw_node(graph, heir);
@@ -385,12 +400,13 @@ inherit(const IqdbiHnsw *graph, uint32_t node, uint32_t heir)
 	atomic_fetch_sub_explicit(&header->twins, 1, memory_order_relaxed);
 	atomic_fetch_or_explicit(&iqdbi_hnsw_node(graph, node)->info, IQDBI_INFO_INHERITED, memory_order_release);
 	for (uint32_t at = 0; at <= level; at++)
-		lead_to(graph, node, at, heir);
+		link_to_heir(graph, node, at, heir);
 }
 
 /*
- * The condemned node keeps its chain for readers who stand on it. They find the heir there, and behind it the others; whoever
- * else comes finds the heir as a neighbour of the node, and so does the repair of the lists that name the node.
+ * The condemned node keeps its chain for readers that are on it: they find the heir there, and behind it the other
+ * twins. Searches that come later find the heir as a neighbour of the node, and so does the repair of the lists that
+ * name the node.
  */
 IqdbStatus
 iqdbi_hnsw_twins_bequeath(IqdbiWalk *walk, uint32_t node)
@@ -406,8 +422,8 @@ iqdbi_hnsw_twins_bequeath(IqdbiWalk *walk, uint32_t node)
 	heir = load_word(&iqdbi_hnsw_node(graph, node)->twin);
 	if (heir == 0)
 		return IQDB_OK;
-	inherit(graph, node, heir - 1);
-	/* done to the end even if cancelled: nobody would take it up again */
+	put_heir_in_place(graph, node, heir - 1);
+	/* done to its end even if cancelled: the next repair sees INHERITED and would not go on with it */
 	for (uint32_t at = load_word(&iqdbi_hnsw_node(graph, heir - 1)->twin); at != 0;)
 	{
 		IqdbiPause pause;

@@ -20,12 +20,12 @@ iqdbi_hnsw_draw_level(const IqdbiHnsw *graph, uint64_t sequence)
 }
 
 static _Atomic uint32_t *
-block_at(const IqdbiHnsw *graph, uint32_t block)
+upper_block(const IqdbiHnsw *graph, uint32_t block)
 {
 	return graph->upper + (size_t) block * graph->header->block_words;
 }
 
-/* A run of so many free blocks, 0 = none without growing. ENGINE is held. */
+/* Takes a run of so many blocks; 0 when the region would have to grow for it. ENGINE is held exclusively. */
 static uint32_t
 run_take(const IqdbiHnsw *graph, uint32_t blocks)
 {
@@ -37,7 +37,7 @@ run_take(const IqdbiHnsw *graph, uint32_t blocks)
 
 	if (run != 0)
 	{
-		header->block_free[blocks] = atomic_load_explicit(&block_at(graph, run)[0], memory_order_relaxed);
+		header->block_free[blocks] = atomic_load_explicit(&upper_block(graph, run)[0], memory_order_relaxed);
 		return run;
 	}
 	committed = __atomic_load_n(&arena->regions[IQDB_REGION_ENGINE + IQDBI_HNSW_UPPER].committed, __ATOMIC_ACQUIRE);
@@ -49,7 +49,10 @@ run_take(const IqdbiHnsw *graph, uint32_t blocks)
 	return run;
 }
 
-/* Room for `blocks` more. ROWS guards the growth of the arena; false when there is no room to be had. */
+/*
+ * Grows the region by room for so many blocks. Takes ROWS, which guards the growth of the arena. false: there is no
+ * memory.
+ */
 static bool
 run_room(const IqdbiHnsw *graph, uint32_t blocks)
 {
@@ -85,7 +88,7 @@ iqdbi_hnsw_blocks_take(const IqdbiHnsw *graph, uint32_t slot, uint32_t level)
 			level--;
 	}
 	for (uint32_t i = 0; i < level; i++)
-		atomic_store_explicit(&block_at(graph, run + i)[0], 0, memory_order_relaxed);
+		atomic_store_explicit(&upper_block(graph, run + i)[0], 0, memory_order_relaxed);
 	atomic_store_explicit(&node->block, run, memory_order_relaxed);
 	return level;
 }
@@ -98,7 +101,7 @@ iqdbi_hnsw_run_give(const IqdbiHnsw *graph, uint32_t run, uint32_t level)
 	if (run == 0 || level == 0)
 		return;
 	iqdb_store_lock(graph->store, IQDB_LOCK_ENGINE, true);
-	atomic_store_explicit(&block_at(graph, run)[0], header->block_free[level], memory_order_relaxed);
+	atomic_store_explicit(&upper_block(graph, run)[0], header->block_free[level], memory_order_relaxed);
 	header->block_free[level] = run;
 	iqdb_store_unlock(graph->store, IQDB_LOCK_ENGINE, true);
 }

@@ -1,13 +1,13 @@
 /*
- * hnsw_walk.c - the way through the graph: greedy descent, beam search, and the stretches both are cut into.
+ * hnsw_walk.c - the way through the graph: descent, beam search, and the stretches that both are cut into.
  *
  * Owns: which nodes a search looks at and in which order. Does not own: what becomes of the nodes found. The inner loop
- * takes one node's neighbours at a time: collect those not met yet while their records are being fetched, score them
- * together, then offer them to the beam.
+ * visits the nearest nodes of the beam: it collects those of their neighbours that were not met yet, while their
+ * records are being fetched into the cache, scores them together, and offers them to the beam.
  */
 #include "core/hnsw/hnsw_walk_private.h"
 
-/* A stretch, in the nanoseconds of IqdbiHnsw.cost. */
+/* The work of one stretch, in the nanoseconds of IqdbiHnsw.cost. */
 #define STRETCH 500000
 
 /* What evaluating a filter on one row costs, in the same unit. */
@@ -15,26 +15,26 @@
 
 #define CACHE_LINE 64
 
-/* Bytes of a sign code that are fetched ahead. */
+/* So many bytes of a sign code are fetched ahead. */
 #define SIGNS_FETCHED 256
 
-/* Nodes visited together. */
+/* Nodes visited together, so that waiting for the memory of one is waiting for the other as well. */
 #define WIDTH 2
 
-/* Twins of a node that is no result itself are asked in its place. */
+/* When a node is no result itself, so many of its twins are asked in its place. */
 #define TWINS_ASKED 16
 
-/* The set of visited slots begins with room for so many, and so many more per place in the beam. */
+/* The set of visited slots begins with room for so many slots, and for so many more per place in the beam. */
 #define VISITED_BASE 256
 #define VISITED_PER_RESULT 12
 #define EXPECTED_MAX 4096
 
-/* Nodes met on the way down. */
+/* Nodes that a descent meets. */
 #define DESCENT_EXPECTED 256
 
 /*
- * The paper goes down with a beam of one. Where rows form clusters far apart, a step in the wrong direction up there cannot
- * be made good on level 0 by any beam: so a search that is asked to be thorough is that on its way down, too.
+ * The paper goes down with a beam of one. Where rows form clusters far apart, a wrong step on the upper levels cannot
+ * be undone on level 0 by a beam of any width. So the descent has a beam, too: of the capacity's 16th part.
  */
 #define DESCENT_SHARE 16
 
@@ -93,8 +93,9 @@ iqdbi_walk_pause(IqdbiWalk *walk, IqdbiPause *pause_out)
 	return cancelled ? IQDB_ERR_CANCELLED : IQDB_OK;
 }
 
+/* Counts rows that were scored, and takes their cost from the stretch. */
 static inline void
-charge(IqdbiWalk *walk, size_t scored)
+charge_scored(IqdbiWalk *walk, size_t scored)
 {
 	walk->budget -= (int64_t) scored * walk->graph->cost;
 	walk->stats->scored += scored;
@@ -102,9 +103,9 @@ charge(IqdbiWalk *walk, size_t scored)
 
 /* ---- fetching ahead ---------------------------------------------------------------------------------------------- */
 
-/* The beginning of what scoring a row reads; the kernel fetches the rest. */
+/* Fetches the beginning of what scoring a row reads; the processor follows from there by itself. */
 static inline void
-fetch_row(const IqdbiHnsw *graph, uint32_t slot)
+fetch_scored(const IqdbiHnsw *graph, uint32_t slot)
 {
 	switch (graph->code)
 	{
@@ -116,7 +117,7 @@ fetch_row(const IqdbiHnsw *graph, uint32_t slot)
 			__builtin_prefetch(&graph->scalars[slot]);
 			break;
 		case IQDBI_HNSW_SIGNS:
-			/* so few lines are read before the processor sees that they follow each other */
+			/* all of it: there are too few lines for the processor to notice that they follow each other */
 			for (size_t at = 0; at < graph->node_offset && at < SIGNS_FETCHED; at += CACHE_LINE)
 				__builtin_prefetch(iqdbi_hnsw_code(graph, slot) + at);
 			break;
@@ -133,9 +134,9 @@ fetch_list(const IqdbiHnsw *graph, uint32_t slot)
 		__builtin_prefetch(node + i);
 }
 
-/* The lists of those who are the next in the beam as it is now. */
+/* Fetches the lists of the nodes that will be visited next, as far as the beam knows now. */
 static inline void
-fetch_next(const IqdbiWalk *walk, uint32_t level)
+fetch_next_lists(const IqdbiWalk *walk, uint32_t level)
 {
 	uint32_t nodes[WIDTH];
 	uint32_t count = level == 0 ? iqdbi_beam_peek(&walk->beam, nodes, WIDTH) : 0;
@@ -147,8 +148,9 @@ fetch_next(const IqdbiWalk *walk, uint32_t level)
 /* ---- descent ----------------------------------------------------------------------------------------------------- */
 
 /*
- * Neighbours that were not met yet; they count as met from now on, and what scoring them reads is on its way. A node that
- * does not reach the level, which only damage could cause, has none. The set has room for a list.
+ * The neighbours of a node that were not met yet. They count as met from now on, and what scoring them reads is being
+ * fetched. A node that does not reach the level, which only damage could cause, has none. The set has room for a whole
+ * list.
  */
 static inline uint32_t
 unvisited(IqdbiWalk *walk, uint32_t slot, uint32_t level, uint32_t *slots_out)
@@ -169,17 +171,16 @@ unvisited(IqdbiWalk *walk, uint32_t slot, uint32_t level, uint32_t *slots_out)
 	{
 		uint32_t neighbour = atomic_load_explicit(&list[1 + i], memory_order_acquire);
 
-		/* kept or overwritten by the next: half of them are new, which no branch predictor guesses */
+		/* overwritten by the next one unless it was new: about half are, so a branch would be predicted badly */
 		slots_out[count] = neighbour;
 		count += iqdbi_set_add(&visited, neighbour);
 	}
 	for (uint32_t i = 0; i < count; i++)
-		fetch_row(graph, slots_out[i]);
+		fetch_scored(graph, slots_out[i]);
 	walk->visited.count = visited.count;
 	return count;
 }
 
-/* The best way down; the nearest node met on the last level above is the anchor. */
 IqdbStatus
 iqdbi_walk_descend(IqdbiWalk *walk, uint64_t entry, uint32_t level, size_t capacity, IqdbiPause *pause_out)
 {
@@ -195,7 +196,7 @@ iqdbi_walk_descend(IqdbiWalk *walk, uint64_t entry, uint32_t level, size_t capac
 	IQDB_TRY(iqdbi_beam_reset(beam, capacity > DESCENT_SHARE ? capacity / DESCENT_SHARE : 1));
 	(void) iqdbi_set_add(&walk->visited, nearest.slot);
 	iqdbi_hnsw_score(graph, &walk->target, &nearest.slot, 1, &nearest.key);
-	charge(walk, 1);
+	charge_scored(walk, 1);
 	IQDB_TRY(iqdbi_beam_result(beam, nearest.key, nearest.slot));
 	for (uint32_t at = iqdbi_entry_level(entry); at > level; at--)
 	{
@@ -206,7 +207,7 @@ iqdbi_walk_descend(IqdbiWalk *walk, uint64_t entry, uint32_t level, size_t capac
 			IQDB_TRY(iqdbi_set_grow(&walk->visited, iqdbi_hnsw_room(graph, at)));
 			count = unvisited(walk, node, at, slots);
 			iqdbi_hnsw_score(graph, &walk->target, slots, count, keys);
-			charge(walk, count);
+			charge_scored(walk, count);
 			for (uint32_t i = 0; i < count; i++)
 			{
 				if (keys[i] < beam->bound)
@@ -235,40 +236,43 @@ filter_matches(IqdbiWalk *walk, uint32_t slot)
 	return iqdb_scorer_admits(walk->filtering, slot);
 }
 
-/* Not by the node's own flag: that stands in a line which is not needed otherwise. */
+/*
+ * Asks the store whether the row is there, not the node's flag DEAD: that would load a cache line that is not needed
+ * otherwise.
+ */
 static inline bool
-is_result(IqdbiWalk *walk, uint32_t slot)
+may_be_result(IqdbiWalk *walk, uint32_t slot)
 {
 	return iqdb_store_state(walk->graph->store, slot) == IQDB_ROW_LIVE && slot != walk->self && filter_matches(walk, slot);
 }
 
-/* Looks at a few twins only: of very many, some will do. */
+/* Looks at a few twins only, and takes for granted that of more than that one may be a result. */
 static bool
-has_wanted_twin(IqdbiWalk *walk, uint32_t slot)
+twin_may_be_result(IqdbiWalk *walk, uint32_t slot)
 {
 	uint32_t twin = iqdbi_hnsw_twin_next(walk->graph, slot);
 
 	for (int i = 0; i < TWINS_ASKED && twin != IQDB_SLOT_NONE; i++)
 	{
-		if (is_result(walk, twin))
+		if (may_be_result(walk, twin))
 			return true;
 		twin = iqdbi_hnsw_twin_next(walk->graph, twin);
 	}
 	return twin != IQDB_SLOT_NONE;
 }
 
-/* A removed row and one that the filter turns away are ways to others, and take no place from a result. */
+/* A row that is removed, or that the filter turns away, is only a way to others, and takes no place from a result. */
 static inline IqdbStatus
-offer(IqdbiWalk *walk, uint32_t slot, float key)
+offer_to_beam(IqdbiWalk *walk, uint32_t slot, float key)
 {
-	if (!is_result(walk, slot) && !(walk->twins && has_wanted_twin(walk, slot)))
+	if (!may_be_result(walk, slot) && !(walk->twins && twin_may_be_result(walk, slot)))
 		return iqdbi_beam_way(&walk->beam, key, slot);
 	return iqdbi_beam_result(&walk->beam, key, slot);
 }
 
-/* Visits the nearest nodes of the beam, `width` at a time: what one waits for from memory, the others wait for as well. */
+/* Visits `width` nodes together: scores their neighbours that were not met yet, and offers them to the beam. */
 static IqdbStatus
-visit(IqdbiWalk *walk, const uint32_t *nodes, uint32_t width, uint32_t level)
+visit_nodes(IqdbiWalk *walk, const uint32_t *nodes, uint32_t width, uint32_t level)
 {
 	const IqdbiHnsw *graph = walk->graph;
 	IqdbiBeam       *beam = &walk->beam;
@@ -280,9 +284,9 @@ visit(IqdbiWalk *walk, const uint32_t *nodes, uint32_t width, uint32_t level)
 	IQDB_TRY(iqdbi_set_grow(&walk->visited, width * iqdbi_hnsw_room(graph, level)));
 	for (uint32_t i = 0; i < width; i++)
 		count += unvisited(walk, nodes[i], level, slots + count);
-	fetch_next(walk, level);
+	fetch_next_lists(walk, level);
 	iqdbi_hnsw_score(graph, &walk->target, slots, count, keys);
-	charge(walk, count);
+	charge_scored(walk, count);
 	for (uint32_t i = 1; i < count; i++)
 		nearest = keys[i] < keys[nearest] ? i : nearest;
 	if (count > 0 && level == 0 && keys[nearest] < beam->bound)
@@ -290,7 +294,7 @@ visit(IqdbiWalk *walk, const uint32_t *nodes, uint32_t width, uint32_t level)
 	for (uint32_t i = 0; i < count; i++)
 	{
 		if (keys[i] < beam->bound)
-			IQDB_TRY(offer(walk, slots[i], keys[i]));
+			IQDB_TRY(offer_to_beam(walk, slots[i], keys[i]));
 	}
 	return IQDB_OK;
 }
@@ -299,7 +303,8 @@ IqdbStatus
 iqdbi_walk_begin(IqdbiWalk *walk)
 {
 	IqdbiBeam *beam = &walk->beam;
-	size_t     expected = (beam->capacity < EXPECTED_MAX ? beam->capacity : EXPECTED_MAX) * VISITED_PER_RESULT + VISITED_BASE;
+	size_t     results = beam->capacity < EXPECTED_MAX ? beam->capacity : EXPECTED_MAX;
+	size_t     expected = results * VISITED_PER_RESULT + VISITED_BASE;
 
 	iqdbi_beam_restart(beam);
 	IQDB_TRY(iqdbi_set_reset(&walk->visited, (uint32_t) (expected > beam->count ? expected : beam->count)));
@@ -308,7 +313,7 @@ iqdbi_walk_begin(IqdbiWalk *walk)
 	if (beam->count > 0)
 		return IQDB_OK;
 	(void) iqdbi_set_add(&walk->visited, walk->anchor.slot);
-	return offer(walk, walk->anchor.slot, walk->anchor.key);
+	return offer_to_beam(walk, walk->anchor.slot, walk->anchor.key);
 }
 
 IqdbStatus
@@ -320,8 +325,8 @@ iqdbi_walk_offer(IqdbiWalk *walk, uint32_t slot)
 	if (!iqdbi_set_add(&walk->visited, slot))
 		return IQDB_OK;
 	iqdbi_hnsw_score(walk->graph, &walk->target, &slot, 1, &key);
-	charge(walk, 1);
-	return key < walk->beam.bound ? offer(walk, slot, key) : IQDB_OK;
+	charge_scored(walk, 1);
+	return key < walk->beam.bound ? offer_to_beam(walk, slot, key) : IQDB_OK;
 }
 
 IqdbStatus
@@ -336,7 +341,7 @@ iqdbi_walk_level(IqdbiWalk *walk, uint32_t level, bool *done_out)
 
 		while (width < WIDTH && iqdbi_beam_pop(&walk->beam, &nodes[width]))
 			width++;
-		IQDB_TRY(visit(walk, nodes, width, level));
+		IQDB_TRY(visit_nodes(walk, nodes, width, level));
 		if (walk->stats->scored >= walk->scored_max)
 			break;
 		if (iqdbi_walk_spent(walk))

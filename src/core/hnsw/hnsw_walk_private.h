@@ -9,8 +9,10 @@
 #include "core/hnsw/hnsw_score_private.h"
 
 /*
- * A walk looks for the nodes nearest to a target. It holds STRUCTURE shared from begin to end, but lets it go for an
- * instant when a stretch of work is over; slots it remembers are good as long as the epoch has not changed meanwhile.
+ * A walk looks for the nodes nearest to a target. It holds STRUCTURE shared from enter to leave, except in a pause:
+ * when a stretch of work is over, it releases STRUCTURE and takes it again at once, so that a process that waits for it
+ * exclusively gets it. The slots that a walk remembers are good after a pause as long as the epoch is the same as
+ * before.
  */
 typedef struct IqdbiWalk
 {
@@ -19,29 +21,30 @@ typedef struct IqdbiWalk
 	IqdbiBeam         beam;
 	IqdbiSlotSet      visited;
 	IqdbSearchStats  *stats;
-	const IqdbScorer *filtering; /* asked which rows may be results; NULL: all may */
-	bool              twins;     /* a node is a result, too, when one of its twins is */
-	uint32_t          self;      /* never a result; IQDB_SLOT_NONE = none */
-	uint64_t          scored_max; /* stop when stats->scored passes this */
-	int64_t           budget;    /* left of this stretch */
-	uint64_t          epoch;     /* when the walk began */
-	IqdbiPair         anchor;    /* where the descent ended */
+	const IqdbScorer *filtering;  /* asked which rows may be results; NULL: all may */
+	bool              twins;      /* a node may be a result also because one of its twins may */
+	uint32_t          self;       /* a slot that is never a result; IQDB_SLOT_NONE = none */
+	uint64_t          scored_max; /* the walk ends when stats->scored passes this */
+	int64_t           budget;     /* what is left of this stretch, in the nanoseconds of IqdbiHnsw.cost */
+	uint64_t          epoch;      /* of this stretch */
+	IqdbiPair         anchor;     /* the node at which the descent ended, and the search of a level begins */
 } IqdbiWalk;
 
+/* What is to be done after a pause. */
 typedef enum IqdbiPause
 {
-	IQDBI_PAUSE_CONTINUE,
-	IQDBI_PAUSE_STALE /* slots were let go meanwhile: begin again */
+	IQDBI_PAUSE_CONTINUE, /* go on: what the walk remembers is good */
+	IQDBI_PAUSE_STALE     /* begin again: the epoch has changed, slots may be other rows now, or codes other codes */
 } IqdbiPause;
 
 IqdbStatus iqdbi_walk_init(IqdbiWalk *walk, const IqdbiHnsw *graph, IqdbSearchStats *stats) IQDB_MUST_CHECK;
 void iqdbi_walk_free(IqdbiWalk *walk);
 
-/* Takes STRUCTURE, begins a stretch, notes the epoch. */
+/* enter takes STRUCTURE shared, begins a stretch and notes the epoch; leave releases STRUCTURE. */
 void iqdbi_walk_enter(IqdbiWalk *walk);
 void iqdbi_walk_leave(IqdbiWalk *walk);
 
-/* true when the stretch is over. */
+/* Is the stretch over? Then a pause is due. */
 static inline bool
 iqdbi_walk_spent(const IqdbiWalk *walk)
 {
@@ -49,30 +52,39 @@ iqdbi_walk_spent(const IqdbiWalk *walk)
 }
 
 /*
- * Lets STRUCTURE go and takes it again. IQDB_ERR_CANCELLED when the host says so; STRUCTURE is held in any case.
+ * Releases STRUCTURE and takes it again, and begins a stretch. IQDB_ERR_CANCELLED when the host says so; STRUCTURE is
+ * held again in any case.
  */
 IqdbStatus iqdbi_walk_pause(IqdbiWalk *walk, IqdbiPause *pause_out) IQDB_MUST_CHECK;
 
 /*
- * From the entry point greedily down to the level above `level`: the node reached becomes the anchor. The beam is empty
- * then and has the capacity; unless it had to pause and the pause was stale.
+ * All that follows is called between enter and leave, and pauses when a stretch is over. IQDB_ERR_NOMEM,
+ * IQDB_ERR_CANCELLED.
+ */
+
+/*
+ * Goes down from the entry point to the level above `level`; the nearest node met there becomes the anchor. The beam is
+ * empty then and has the capacity. Not so when a pause turned out to be stale.
  */
 IqdbStatus iqdbi_walk_descend(IqdbiWalk *walk, uint64_t entry, uint32_t level, size_t capacity,
 							  IqdbiPause *pause_out) IQDB_MUST_CHECK;
 
-/* Begins a level: from the results of the level above, or from the anchor when there are none. */
+/* Begins the search of a level: at the results of the level above, or at the anchor when there are none. */
 IqdbStatus iqdbi_walk_begin(IqdbiWalk *walk) IQDB_MUST_CHECK;
 
-/* One more node of level 0 to begin at. */
+/* Adds one more node of level 0 to begin at. */
 IqdbStatus iqdbi_walk_offer(IqdbiWalk *walk, uint32_t slot) IQDB_MUST_CHECK;
 
-/* Beam search on the level, until it ends (*done_out) or the stretch is spent. The beam is not finished then. */
+/*
+ * Beam search on the level, until it ends (*done_out is true) or the stretch is over. It does not pause itself, and
+ * leaves the beam unfinished.
+ */
 IqdbStatus iqdbi_walk_level(IqdbiWalk *walk, uint32_t level, bool *done_out) IQDB_MUST_CHECK;
 
 /*
- * All of it: down to the level, and to the end of the beam search there, which is finished then; with pauses, and from the
- * beginning again when one was stale. The target is a row, and codes of it are made anew each time. What is found may have died
- * before the last pause. No results where the graph does not reach the level.
+ * The whole search for the neighbours of a row: down to the level and to the end of the beam search there, beginning
+ * again when a pause was stale. The beam is finished. A row found may have been removed before the last pause. There
+ * are no results when the graph does not reach the level.
  */
 IqdbStatus iqdbi_walk_whole(IqdbiWalk *walk, uint32_t row, uint32_t level, size_t capacity) IQDB_MUST_CHECK;
 
