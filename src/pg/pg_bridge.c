@@ -85,6 +85,8 @@ iqdb_pg_host(MemoryContext context)
 	host.locks.arg = NULL;
 	host.cancelled = interrupted;
 	host.cancel_arg = NULL;
+	host.clock = iqdb_clock_monotonic;
+	host.clock_arg = NULL;
 	return host;
 }
 

@@ -1,5 +1,5 @@
 /*
- * host.c - the two ready-made sets of lock operations.
+ * host.c - what hosts may pass in ready-made: two sets of lock operations, and a clock.
  *
  * Owns: what an arena's lock cells hold under them. A host with locks of its own (a server) passes others.
  */
@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <pthread.h>
 #include <sched.h>
+#include <time.h>
 
 _Static_assert(sizeof(pthread_rwlock_t) <= IQDB_LOCK_CELL_SIZE, "a pthread lock must fit into a lock cell");
 _Static_assert(_Alignof(pthread_rwlock_t) <= IQDB_LOCK_CELL_SIZE, "a lock cell must be aligned for a pthread lock");
@@ -75,3 +76,14 @@ pthread_release(void *arg, void *cell, bool exclusive)
 }
 
 const IqdbLockOps iqdb_locks_pthread = {pthread_init_cell, pthread_acquire, pthread_release, NULL};
+
+uint64_t
+iqdb_clock_monotonic(void *arg)
+{
+	struct timespec now;
+
+	(void) arg;
+	/* cannot fail: every system that has threads has this clock */
+	(void) clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t) now.tv_sec * 1000000000u + (uint64_t) now.tv_nsec;
+}

@@ -28,12 +28,20 @@ extern const IqdbLockOps iqdb_locks_pthread;
 /* Reads a flag, nothing else: true asks a long loop to return IQDB_ERR_CANCELLED soon. May be NULL. */
 typedef bool (*IqdbCancel)(void *arg);
 
+/* Nanoseconds since some moment; never goes back. */
+typedef uint64_t (*IqdbClock)(void *arg);
+
+/* The system's monotonic clock; arg is not read. */
+uint64_t iqdb_clock_monotonic(void *arg);
+
 typedef struct IqdbHost
 {
 	IqdbAllocator allocator;
 	IqdbLockOps   locks;
 	IqdbCancel    cancelled;
 	void         *cancel_arg;
+	IqdbClock     clock; /* NULL: long holds of locks are measured by estimates of their work (engine/stretch.h) */
+	void         *clock_arg;
 } IqdbHost;
 
 static inline bool

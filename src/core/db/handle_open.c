@@ -122,6 +122,7 @@ make_handle(const IqdbConfig *config, Iqdb **db_out, IqdbError *err)
 	db->host.locks = iqdb_locks_pthread;
 	db->host.cancelled = config->cancelled;
 	db->host.cancel_arg = config->cancel_arg;
+	db->host.clock = iqdb_clock_monotonic;
 	if (config->io != NULL)
 		db->io = *config->io;
 	db->kernels = config->kernels != NULL ? config->kernels : iqdb_kernels_best();

@@ -11,11 +11,11 @@
 
 #include "core/base/topk.h"
 #include "core/engine/finding.h"
+#include "core/engine/stretch.h"
 #include "core/meta/metadata.h"
 
-/* What one stretch may read; what a look at a slot, or at a link to one, counts for. */
-#define STRETCH_BYTES ((size_t) 2 * 1024 * 1024)
-#define LOOK_BYTES 512u
+/* A look at a slot with its blobs, or at a link to one, in nanoseconds. */
+#define LOOK_CHARGE 250
 
 /* Times that all is looked at, when somebody writes meanwhile. */
 #define ROUNDS_MAX 3
@@ -25,7 +25,7 @@ typedef struct Check
 	const IqdbStore *store;
 	uint64_t         changes; /* the store's counters when the round began */
 	uint64_t         moves;
-	size_t           read;  /* bytes in this stretch */
+	IqdbStretch      stretch; /* under ROWS */
 	bool             quiet; /* nothing was written since */
 	bool             cancelled;
 	bool             slots_done; /* slots were looked at one by one in an earlier round */
@@ -41,19 +41,16 @@ typedef struct Check
 	IqdbFindings     together;   /* about several places: count if it was quiet */
 } Check;
 
-/* Lets writers in when the stretch has been long enough. ROWS is held. false: cancelled, to be left alone. */
+/* Lets writers in when the stretch has been long enough. ROWS is held shared. false: cancelled, the check is to end. */
 static bool
-breathe(Check *check, size_t bytes)
+go_on(Check *check, uint64_t charge)
 {
 	const IqdbStoreHeader *header = check->store->header;
 
-	check->read += bytes;
-	if (check->read < STRETCH_BYTES)
+	iqdb_stretch_charge(&check->stretch, charge);
+	if (!iqdb_stretch_is_over(&check->stretch))
 		return true;
-	check->read = 0;
-	iqdb_store_unlock(check->store, IQDB_LOCK_ROWS, false);
-	check->cancelled |= iqdb_host_cancelled(check->store->host);
-	iqdb_store_lock(check->store, IQDB_LOCK_ROWS, false);
+	check->cancelled |= iqdb_stretch_pause(&check->stretch) != IQDB_OK;
 	check->quiet &= __atomic_load_n(&header->changes, __ATOMIC_ACQUIRE) == check->changes &&
 					__atomic_load_n(&header->moves, __ATOMIC_ACQUIRE) == check->moves;
 	return !check->cancelled;
@@ -61,9 +58,9 @@ breathe(Check *check, size_t bytes)
 
 /* The same where there is nothing more to judge once somebody has written. */
 static bool
-breathe_quietly(Check *check)
+go_on_quietly(Check *check)
 {
-	return breathe(check, LOOK_BYTES) && check->quiet;
+	return go_on(check, LOOK_CHARGE) && check->quiet;
 }
 
 static void
@@ -185,9 +182,12 @@ check_slot(Check *check, uint32_t slot)
 static void
 check_slots(Check *check)
 {
-	size_t bytes = LOOK_BYTES + (check->slots_done ? 0 : check->store->header->stride * sizeof(float));
+	uint64_t charge = LOOK_CHARGE;
 
-	for (uint32_t slot = 0; slot < check->slot_count && breathe(check, bytes); slot++)
+	/* a vector is read three times: for its components, its norm and its padding */
+	if (!check->slots_done)
+		charge += 3 * iqdb_charge_bytes(check->store->header->stride * sizeof(float));
+	for (uint32_t slot = 0; slot < check->slot_count && go_on(check, charge); slot++)
 		check_slot(check, slot);
 	check->slots_done |= !check->cancelled;
 }
@@ -222,7 +222,7 @@ check_list(Check *check, uint32_t head, uint32_t count, IqdbRowState state, cons
 	uint32_t slot = head;
 
 	*last_out = IQDB_SLOT_NONE;
-	while (slot != IQDB_SLOT_NONE && length < count && breathe_quietly(check))
+	while (slot != IQDB_SLOT_NONE && length < count && go_on_quietly(check))
 	{
 		if (slot >= check->slot_count || iqdb_store_state(check->store, slot) != state)
 		{
@@ -271,7 +271,7 @@ check_map(Check *check)
 	uint64_t         rows = check->live + check->known;
 	uint64_t         seen = 0;
 
-	for (uint32_t bucket = 0; bucket < bucket_count && breathe_quietly(check); bucket++)
+	for (uint32_t bucket = 0; bucket < bucket_count && go_on_quietly(check); bucket++)
 	{
 		for (uint32_t slot = iqdbi_map_head(store, bucket); slot != IQDB_SLOT_NONE; slot = store->slots[slot].next)
 		{
@@ -324,7 +324,7 @@ check_blobs(Check *check)
 	{
 		uint64_t offset = store->header->blob_free[class_number];
 
-		while (offset != 0 && breathe_quietly(check))
+		while (offset != 0 && go_on_quietly(check))
 		{
 			if (offset % IQDBI_BLOB_UNIT != 0 || offset >= end || check->blob_bytes > end)
 			{
@@ -371,7 +371,7 @@ check_all(Check *check)
 
 	for (int round = 0; round < ROUNDS_MAX && (round == 0 || !check->quiet) && !check->cancelled; round++)
 	{
-		iqdb_store_lock(check->store, IQDB_LOCK_ROWS, false);
+		iqdb_stretch_begin(&check->stretch, check->store, IQDB_LOCK_ROWS, NULL);
 		check->slot_count = atomic_load_explicit(&check->store->header->slot_count, memory_order_relaxed);
 		/* more slots than there is memory for: those of the beginning are looked at, for what each is by itself */
 		if (check->slot_count > room)
@@ -379,7 +379,7 @@ check_all(Check *check)
 		check_round(check);
 		check->quiet &=
 			check->slot_count == atomic_load_explicit(&check->store->header->slot_count, memory_order_relaxed);
-		iqdb_store_unlock(check->store, IQDB_LOCK_ROWS, false);
+		iqdb_stretch_end(&check->stretch);
 	}
 	if (check->quiet && check->certain.count == 0 && check->together.count == 0)
 		check_sequences(check);

@@ -10,10 +10,11 @@
  */
 #include "core/flat/flat_private.h"
 
-#include <stdio.h>
 #include <string.h>
 
 #include "core/base/mem.h"
+#include "core/engine/finding.h"
+#include "core/engine/stretch.h"
 
 /* Rows that a first centre is made of, and rows looked at for a better one. */
 #define FIRST_ROWS 1024u
@@ -24,9 +25,6 @@
 
 #define CODE_LINE 64u
 #define CODE_UNIT 4u
-
-/* Rows looked at under one hold of STRUCTURE. */
-#define MEAN_STRETCH 512u
 
 static bool
 has_codes(const IqdbIndexOptions *options)
@@ -173,6 +171,13 @@ iqdbi_flat_codes_prepare(IqdbStore *store, uint32_t slot)
 	encode_row(&codes, slot, iqdbi_flat_home(&codes, slot), &place);
 }
 
+/* What coding a row takes, in nanoseconds: some passes over its components. Adding it to a mean takes less. */
+static uint64_t
+row_charge(const IqdbiFlatCodes *codes)
+{
+	return 300 + 2 * codes->dim;
+}
+
 /* ---- the centre ---- */
 
 typedef struct Mean
@@ -203,21 +208,19 @@ sample_mean(const IqdbiFlatCodes *codes, Mean *mean, IqdbError *err)
 	uint32_t         count = atomic_load_explicit(&store->header->slot_count, memory_order_acquire);
 	uint32_t         step = count / SAMPLE_ROWS + 1;
 	uint32_t         slot = 0;
+	IqdbStretch      stretch;
+	IqdbStatus       status = IQDB_OK;
 
-	while (slot < count)
+	iqdb_stretch_begin(&stretch, store, IQDB_LOCK_STRUCTURE, NULL);
+	for (; slot < count && status == IQDB_OK; slot += count - slot > step ? step : count - slot)
 	{
-		if (iqdb_host_cancelled(store->host))
-			return iqdb_fail(err, IQDB_ERR_CANCELLED, "coding of rows was cancelled");
-		iqdb_store_lock(store, IQDB_LOCK_STRUCTURE, false);
-		for (uint32_t i = 0; i < MEAN_STRETCH && slot < count; i++, slot += count - slot > step ? step : count - slot)
-		{
-			if (iqdb_store_state(store, slot) == IQDB_ROW_LIVE &&
-				iqdb_bound_row_possible(codes->metric, iqdb_store_norm2(store, slot)))
-				add_to_mean(mean, codes, slot);
-		}
-		iqdb_store_unlock(store, IQDB_LOCK_STRUCTURE, false);
+		if (iqdb_store_state(store, slot) == IQDB_ROW_LIVE &&
+			iqdb_bound_row_possible(codes->metric, iqdb_store_norm2(store, slot)))
+			add_to_mean(mean, codes, slot);
+		status = iqdb_stretch_step(&stretch, row_charge(codes));
 	}
-	return IQDB_OK;
+	iqdb_stretch_end(&stretch);
+	return status == IQDB_OK ? IQDB_OK : iqdb_fail(err, status, "coding of rows was cancelled");
 }
 
 /* Sums become the mean. Is it worth moving to? */
@@ -377,64 +380,88 @@ same_code(const IqdbiFlatCodes *codes, const IqdbBoundPlace *made, const IqdbBou
 }
 
 /* scratch: code_bytes and group_bytes. */
-static void
-check_row(const IqdbiFlatCodes *codes, uint32_t slot, uint8_t *scratch, IqdbFinding finding, void *arg)
+/* What a check works with. */
+typedef struct CodeCheck
 {
-	IqdbBoundPlace stored = place_of(codes, slot);
-	IqdbBoundRows  rows;
-	IqdbBoundPlace made = {
-		.code = scratch, .group = scratch + codes->code_bytes, .rows = &rows, .lane = stored.lane};
-	char           what[80];
+	IqdbiFlatCodes codes;
+	uint8_t       *scratch; /* for one row's codes */
+	IqdbFindings   findings;
+} CodeCheck;
+
+/* STRUCTURE and ROWS are held shared. */
+static void
+check_code(CodeCheck *check, uint32_t slot)
+{
+	const IqdbiFlatCodes *codes = &check->codes;
+	IqdbBoundPlace        stored = place_of(codes, slot);
+	IqdbBoundRows         rows;
+	IqdbBoundPlace        made = {
+			   .code = check->scratch, .group = check->scratch + codes->code_bytes, .rows = &rows, .lane = stored.lane};
 
 	encode_row(codes, slot, iqdbi_flat_home(codes, slot), &made);
-	if (same_code(codes, &made, &stored))
-		return;
-	snprintf(what, sizeof(what), "slot %u: the code is not that of the row", (unsigned) slot);
-	finding(arg, what);
+	if (!same_code(codes, &made, &stored))
+		iqdb_findings_add(&check->findings, "slot %u: the code is not that of the row", (unsigned) slot);
 }
 
+/* The rows of one group. STRUCTURE is held shared; takes ROWS, for puts write to the codes that a group packs together. */
 static void
-check_block(const IqdbiFlatCodes *codes, uint32_t first, uint32_t end, uint8_t *scratch, IqdbFinding finding, void *arg)
+check_group(CodeCheck *check, uint32_t first, uint32_t end)
 {
-	char what[80];
+	const IqdbiFlatCodes *codes = &check->codes;
 
+	iqdb_store_lock(codes->store, IQDB_LOCK_ROWS, false);
 	if (iqdbi_flat_home(codes, first) > 1)
+		iqdb_findings_add(&check->findings, "slot %u: the rows' codes have no centre", (unsigned) first);
+	else
 	{
-		snprintf(what, sizeof(what), "slot %u: the rows' codes have no centre", (unsigned) first);
-		finding(arg, what);
-		return;
+		for (uint32_t slot = first; slot < end; slot++)
+		{
+			if (iqdb_store_state(codes->store, slot) == IQDB_ROW_LIVE)
+				check_code(check, slot);
+		}
 	}
-	for (uint32_t slot = first; slot < end; slot++)
+	iqdb_store_unlock(codes->store, IQDB_LOCK_ROWS, false);
+}
+
+static IqdbStatus
+check_groups(CodeCheck *check)
+{
+	const IqdbiFlatCodes *codes = &check->codes;
+	uint32_t              count = atomic_load_explicit(&codes->store->header->slot_count, memory_order_acquire);
+	uint64_t              charge = IQDB_PACKED_ROWS * row_charge(codes);
+	IqdbStretch           stretch;
+	IqdbStatus            status = IQDB_OK;
+
+	iqdb_stretch_begin(&stretch, codes->store, IQDB_LOCK_STRUCTURE, NULL);
+	for (uint32_t first = 0; first < count && status == IQDB_OK; first += IQDB_PACKED_ROWS)
 	{
-		if (iqdb_store_state(codes->store, slot) == IQDB_ROW_LIVE)
-			check_row(codes, slot, scratch, finding, arg);
+		check_group(check, first, count - first < IQDB_PACKED_ROWS ? count : first + IQDB_PACKED_ROWS);
+		status = iqdb_stretch_step(&stretch, charge);
 	}
+	iqdb_stretch_end(&stretch);
+	return status;
 }
 
 IqdbStatus
 iqdbi_flat_codes_check(IqdbStore *store, IqdbFinding finding, void *arg, IqdbError *err)
 {
-	uint32_t       count = atomic_load_explicit(&store->header->slot_count, memory_order_acquire);
-	IqdbiFlatCodes codes;
-	uint8_t       *scratch;
-	size_t         bytes;
+	const IqdbAllocator *allocator = &store->host->allocator;
+	IqdbiFlatCodes       codes;
+	CodeCheck           *check;
+	size_t               bytes;
+	IqdbStatus           status;
 
 	if (!iqdbi_flat_codes_view(&codes, store))
 		return IQDB_OK;
 	bytes = codes.code_bytes + codes.group_bytes;
-	scratch = iqdb_alloc(&store->host->allocator, bytes);
-	if (scratch == NULL)
+	check = iqdb_alloc_zero(allocator, sizeof(*check) + bytes);
+	if (check == NULL)
 		return iqdb_fail(err, IQDB_ERR_NOMEM, "out of memory for checking codes");
-	for (uint32_t first = 0; first < count; first += IQDBI_FLAT_BLOCK_ROWS)
-	{
-		uint32_t end = count - first < IQDBI_FLAT_BLOCK_ROWS ? count : first + IQDBI_FLAT_BLOCK_ROWS;
-
-		iqdb_store_lock(store, IQDB_LOCK_STRUCTURE, false);
-		iqdb_store_lock(store, IQDB_LOCK_ROWS, false);
-		check_block(&codes, first, end, scratch, finding, arg);
-		iqdb_store_unlock(store, IQDB_LOCK_ROWS, false);
-		iqdb_store_unlock(store, IQDB_LOCK_STRUCTURE, false);
-	}
-	iqdb_free(&store->host->allocator, scratch, bytes);
-	return IQDB_OK;
+	check->codes = codes;
+	check->scratch = (uint8_t *) (check + 1);
+	status = check_groups(check);
+	if (status == IQDB_OK)
+		iqdb_findings_report(&check->findings, "flat codes: more findings are not listed", finding, arg);
+	iqdb_free(allocator, check, sizeof(*check) + bytes);
+	return status == IQDB_OK ? IQDB_OK : iqdb_fail(err, status, "verification was cancelled");
 }
