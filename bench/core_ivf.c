@@ -24,6 +24,7 @@
 
 #include "core/db/index.h"
 #include "core/ivf/ivf.h"
+#include "harness/ivf_error.h"
 
 #define K 10
 #define MEMORY_MAX (UINT64_C(16) << 30)
@@ -165,7 +166,12 @@ static void
 print_point(const Index *index, const char *what, uint32_t probes, Point point)
 {
 	if (probes == 0)
-		printf("  %sautomatic probes (%u)", what, iqdb_ivf_automatic_probes(&index->index.store));
+	{
+		IqdbIndexStats stats;
+
+		iqdb_index_stats(&index->index, &stats);
+		printf("  %sautomatic probes (%u)", what, stats.engine.probes);
+	}
 	else
 		printf("  %sprobes %4u", what, probes);
 	printf("  recall %.4f  %8.0f/s  %6.0f scored  %4.0f ranked\n", point.recall, point.rate, point.scored, point.ranked);
@@ -260,7 +266,7 @@ build(Index *index, const Set *base)
 {
 	double          start = set_spent();
 	IqdbIndexStats  stats;
-	IqdbIvfError    error;
+	IvfError        error;
 	IqdbError       err;
 	IqdbEngineStats engine;
 
@@ -274,7 +280,7 @@ build(Index *index, const Set *base)
 	print_regions(index, base->count);
 	printf("%u lists of %llu to %llu rows, %.1f in the mean\n", engine.lists, (unsigned long long) engine.list_min,
 		   (unsigned long long) engine.list_max, engine.list_mean);
-	check(iqdb_ivf_code_error(&index->index.store, 1000, 1, &error, &err), &err);
+	error = ivf_code_error(&index->index.store, 1000, 1);
 	if (error.rows > 0)
 		printf("code error: mean %.6f, worst %.6f of the square distance to the centre\n", error.mean_square,
 			   error.worst_square);

@@ -16,6 +16,7 @@
 #include <pthread.h>
 
 #include "core/base/arena.h"
+#include "core/base/carve.h"
 #include "core/base/host.h"
 #include "core/base/mem.h"
 #include "core/base/rng.h"
@@ -143,6 +144,55 @@ count_under_lock(void *arg)
 		iqdb_locks_pthread.release(iqdb_locks_pthread.arg, test->cell, false);
 	}
 	return NULL;
+}
+
+static void
+carve_lay_out(IqdbCarve *carve, unsigned char *parts[3], const size_t counts[3])
+{
+	for (int i = 0; i < 3; i++)
+		parts[i] = iqdb_carve(carve, counts[i], 3);
+}
+
+static void
+carved_parts_are_aligned_and_do_not_overlap(void **state)
+{
+	const size_t   counts[3] = {1, 0, 50};
+	IqdbCarve      carve = {0};
+	unsigned char *parts[3];
+
+	(void) state;
+	carve_lay_out(&carve, parts, counts);
+	assert_true(parts[0] == NULL && parts[2] == NULL);
+	assert_int_equal(carve.size, 64 + 0 + 192);
+	assert_true(iqdb_carve_alloc(&carve, &iqdb_allocator_libc));
+	carve_lay_out(&carve, parts, counts);
+	assert_int_equal(carve.size, 64 + 0 + 192);
+	for (int i = 0; i < 3; i++)
+	{
+		assert_int_equal((uintptr_t) parts[i] % 64, 0);
+		memset(parts[i], i, 3 * counts[i]);
+	}
+	assert_true(parts[1] == parts[0] + 64 && parts[2] == parts[1]);
+	iqdb_carve_free(&carve, &iqdb_allocator_libc);
+	assert_null(carve.at);
+}
+
+static void
+what_is_too_large_to_be_carved_is_refused(void **state)
+{
+	const size_t   counts[2][3] = {{SIZE_MAX / 2, 1, 1}, {SIZE_MAX / 6, SIZE_MAX / 6, 1}};
+	IqdbCarve      carve;
+	unsigned char *parts[3];
+
+	(void) state;
+	for (int i = 0; i < 2; i++)
+	{
+		memset(&carve, 0, sizeof(carve));
+		carve_lay_out(&carve, parts, counts[i]);
+		assert_true(carve.size == SIZE_MAX);
+		assert_false(iqdb_carve_alloc(&carve, &iqdb_allocator_libc));
+		iqdb_carve_free(&carve, &iqdb_allocator_libc);
+	}
 }
 
 static void
@@ -740,6 +790,8 @@ main(void)
 		cmocka_unit_test(fail_cuts_long_texts_and_keeps_the_end_of_a_file_name),
 		cmocka_unit_test(fail_io_tells_full_disk_and_full_memory_from_other_failures),
 		cmocka_unit_test(allocator_allocates_moves_and_frees),
+		cmocka_unit_test(carved_parts_are_aligned_and_do_not_overlap),
+		cmocka_unit_test(what_is_too_large_to_be_carved_is_refused),
 		cmocka_unit_test(pthread_locks_exclude_writers),
 		cmocka_unit_test(arena_regions_are_page_aligned_disjoint_and_empty_at_first),
 		cmocka_unit_test(arena_growth_gives_zero_bytes_that_never_move),

@@ -12,9 +12,11 @@
 #include <cmocka.h>
 
 #include "core/base/endian.h"
-#include "core/ivf/ivf_private.h"
+#include "core/ivf/ivf_coarse_private.h"
+#include "core/ivf/ivf_home_private.h"
 #include "core/meta/metadata.h"
 #include "harness/alloc_fault.h"
+#include "harness/ivf_error.h"
 #include "unit/ivf_samples.h"
 
 #define SEED UINT64_C(20250517)
@@ -520,7 +522,7 @@ same_lists(IqdbIndex *a, IqdbIndex *b, const Samples *samples)
 
 	assert_int_equal(iqdb_ivf_list_sizes(&a->store, sizes[0], 64), iqdb_ivf_list_sizes(&b->store, sizes[1], 64));
 	assert_memory_equal(sizes[0], sizes[1], samples_stats(a).lists * sizeof(uint64_t));
-	assert_int_equal(iqdb_ivf_automatic_probes(&a->store), iqdb_ivf_automatic_probes(&b->store));
+	assert_int_equal(samples_stats(a).probes, samples_stats(b).probes);
 	for (size_t query = 0; query < samples->queries; query++)
 	{
 		assert_int_equal(samples_search(a, samples_query(samples, query), samples->dim, &params, 10, hits[0]), 10);
@@ -599,8 +601,8 @@ same_seed_gives_the_same_index(void **state)
 		IqdbIndexOptions options = iqdb_index_options_default(IQDB_ENGINE_IVF, 16, IQDB_METRIC_L2);
 		MemoryIndex      first;
 		MemoryIndex      second;
-		IqdbIvfError     before;
-		IqdbIvfError     after;
+		IvfError         before;
+		IvfError         after;
 
 		options.quantization = quantization;
 		options.lists = 30;
@@ -612,10 +614,10 @@ same_seed_gives_the_same_index(void **state)
 		assert_int_equal(iqdb_index_maintain(&first.index, IQDB_MAINTAIN_BUILD, NULL), IQDB_OK);
 		assert_int_equal(iqdb_index_maintain(&second.index, IQDB_MAINTAIN_BUILD, NULL), IQDB_OK);
 		same_lists(&first.index, &second.index, &samples);
-		assert_int_equal(iqdb_ivf_code_error(&first.index.store, 500, SEED, &before, NULL), IQDB_OK);
+		before = ivf_code_error(&first.index.store, 500, SEED);
 		assert_int_equal(iqdb_index_maintain(&first.index, IQDB_MAINTAIN_OPTIMIZE, NULL), IQDB_OK);
 		same_lists(&first.index, &second.index, &samples);
-		assert_int_equal(iqdb_ivf_code_error(&first.index.store, 500, SEED, &after, NULL), IQDB_OK);
+		after = ivf_code_error(&first.index.store, 500, SEED);
 		assert_true(before.rows == after.rows && before.mean_square == after.mean_square);
 		memory_index_destroy(&first);
 		memory_index_destroy(&second);
@@ -648,7 +650,7 @@ rows_go_where_each_alone_would(void **state)
 		assert_int_equal(iqdb_index_maintain(&memory.index, IQDB_MAINTAIN_BUILD, NULL), IQDB_OK);
 		iqdbi_ivf_view(&ivf, &memory.index.store);
 		iqdbi_model_view(&ivf, 0, &model);
-		assert_int_equal(iqdbi_scratch_init(&scratch, &ivf, model.supers, 1, NULL), IQDB_OK);
+		assert_int_equal(iqdbi_scratch_init(&scratch, &ivf, model.figures.supers, 1, NULL), IQDB_OK);
 		for (size_t first = 0, count = 1; first + count <= samples.queries; first += count, count = count % 8 + 1)
 		{
 			float    works[IQDBI_COARSE_ROWS * 64] = {0};
@@ -875,7 +877,7 @@ suggestions_are_monotone_and_clamped(void **state)
 		assert_int_equal(probes, 1);
 	}
 	assert_int_equal(iqdb_ivf_list_sizes(store, sizes, 25), 0);
-	assert_int_equal(iqdb_ivf_automatic_probes(store), 0);
+	assert_int_equal(samples_stats(&world.memory.index).probes, 0);
 	put_many(&world, 0, 1000, false);
 	maintain(&world, IQDB_MAINTAIN_BUILD);
 	assert_int_equal(iqdb_ivf_list_sizes(store, sizes, 25), 25);
@@ -901,7 +903,7 @@ suggestions_are_monotone_and_clamped(void **state)
 	assert_int_equal(iqdb_ivf_suggest_probes(store, -0.1, &probes, NULL), IQDB_ERR_CONFIG);
 	assert_int_equal(iqdb_ivf_suggest_probes(store, 1.1, &probes, NULL), IQDB_ERR_CONFIG);
 	assert_int_equal(iqdb_ivf_suggest_probes(store, NAN, &probes, NULL), IQDB_ERR_CONFIG);
-	assert_true(iqdb_ivf_automatic_probes(store) >= 1 && iqdb_ivf_automatic_probes(store) <= 25);
+	assert_in_range(samples_stats(&world.memory.index).probes, 1, 25);
 	world_close(&world);
 }
 

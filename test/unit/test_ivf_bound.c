@@ -9,7 +9,9 @@
 
 #include <cmocka.h>
 
-#include "core/ivf/ivf_private.h"
+#include "core/ivf/ivf_list_private.h"
+#include "core/ivf/ivf_query_private.h"
+#include "core/ivf/ivf_space_private.h"
 #include "unit/ivf_samples.h"
 
 #define SEED UINT64_C(20261124)
@@ -73,17 +75,19 @@ add_block(Errors *errors, IqdbiQuery *query, unsigned char *block, uint32_t coun
 static void
 add_query(Errors *errors, const IqdbiIvf *ivf, const IqdbiModel *model, const float *vector)
 {
-	float         *work = malloc(ivf->work_stride * sizeof(float));
-	unsigned char *memory = aligned_alloc(64, (iqdbi_query_size(ivf) + 63) / 64 * 64);
-	float          norm2 = 0;
-	IqdbiQuery     query;
+	float     *work = malloc(ivf->work_stride * sizeof(float));
+	IqdbCarve  memory = {0};
+	float      norm2 = 0;
+	IqdbiQuery query;
 
-	assert_true(work != NULL && memory != NULL);
+	iqdbi_query_place(&query, ivf, &memory);
+	assert_true(work != NULL && iqdb_carve_alloc(&memory, &iqdb_allocator_libc));
+	iqdbi_query_place(&query, ivf, &memory);
 	for (size_t d = 0; d < ivf->dim; d++)
 		norm2 += vector[d] * vector[d];
 	iqdbi_work_query(ivf, vector, norm2, work);
-	iqdbi_query_start(&query, ivf, model, vector, work, norm2, memory);
-	for (uint32_t number = 0; number < model->lists; number++)
+	iqdbi_query_start(&query, ivf, model, vector, work, norm2);
+	for (uint32_t number = 0; number < model->figures.lists; number++)
 	{
 		IqdbiList *list = iqdbi_ivf_lists(ivf, 0) + number;
 		uint32_t   left = atomic_load(&list->count);
@@ -99,7 +103,7 @@ add_query(Errors *errors, const IqdbiIvf *ivf, const IqdbiModel *model, const fl
 			left -= count;
 		}
 	}
-	free(memory);
+	iqdb_carve_free(&memory, &iqdb_allocator_libc);
 	free(work);
 }
 

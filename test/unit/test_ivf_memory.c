@@ -9,7 +9,7 @@
 
 #include <cmocka.h>
 
-#include "core/ivf/ivf_private.h"
+#include "core/ivf/ivf_waiting_private.h"
 #include "unit/ivf_samples.h"
 
 #define SEED UINT64_C(20261123)

@@ -10,6 +10,7 @@
 
 #include "core/meta/filter.h"
 #include "core/meta/metadata.h"
+#include "harness/ivf_error.h"
 #include "unit/ivf_samples.h"
 
 #define SEED UINT64_C(20250519)
@@ -33,7 +34,7 @@ recall_of(const Samples *samples, const IqdbIndexOptions *options, uint32_t prob
 	recall = samples_recall(samples, &memory.index, probes, 10, NULL);
 	print_message("metric %s, quantization %u, lists %u, probes %u (automatic %u): recall %.4f\n",
 				  iqdb_metric_name((IqdbMetric) options->metric), options->quantization,
-				  samples_stats(&memory.index).lists, probes, iqdb_ivf_automatic_probes(&memory.index.store), recall);
+				  samples_stats(&memory.index).lists, probes, samples_stats(&memory.index).probes, recall);
 	memory_index_destroy(&memory);
 	return recall;
 }
@@ -490,11 +491,11 @@ codes_are_as_good_as_they_should_be(void **state)
 	{
 		IqdbIndexOptions options = iqdb_index_options_default(IQDB_ENGINE_IVF, 64, IQDB_METRIC_L2);
 		MemoryIndex      memory;
-		IqdbIvfError     error;
+		IvfError         error;
 
 		options.quantization = quantization;
 		build(&memory, &samples, &options);
-		assert_int_equal(iqdb_ivf_code_error(&memory.index.store, 1000, SEED, &error, NULL), IQDB_OK);
+		error = ivf_code_error(&memory.index.store, 1000, SEED);
 		print_message("quantization %u: %llu rows, mean %.6f, worst %.6f\n", quantization,
 					  (unsigned long long) error.rows, error.mean_square, error.worst_square);
 		if (quantization == IQDB_QUANTIZATION_SQ8 || quantization == IQDB_QUANTIZATION_PQ)

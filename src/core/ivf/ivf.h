@@ -2,7 +2,7 @@
  * ivf.h - inverted lists: rows are sorted into cells around trained centres, and a search looks into the cells nearest to
  * the query. See README.md.
  *
- * Beside the contract of engine/engine.h: which cells to look into, how full they are, how wrong the codes are.
+ * Beside the contract of engine/engine.h: which cells to look into, and how full they are.
  */
 #ifndef IQDB_IVF_IVF_H
 #define IQDB_IVF_IVF_H
@@ -22,25 +22,7 @@ IqdbStatus iqdb_ivf_suggest_probes(IqdbStore *store, double coverage, uint32_t *
 /* Lists for so many rows: the option, or the automatic number. 0: too few rows to train. */
 uint32_t iqdb_ivf_wanted_lists(const IqdbIndexOptions *options, uint64_t rows);
 
-/* Probes that a search takes when neither it nor the index names a number; 0 while the index is not trained. */
-uint32_t iqdb_ivf_automatic_probes(const IqdbStore *store);
-
 /* Rows in each list, dead ones included, up to capacity lists. Returns how many lists there are; 0 = not trained. */
 uint32_t iqdb_ivf_list_sizes(IqdbStore *store, uint64_t *sizes_out, uint32_t capacity);
-
-/* How far the codes are from the vectors, over rows drawn by seed. */
-typedef struct IqdbIvfError
-{
-	uint64_t rows;         /* looked at; 0 = nothing is coded */
-	double   mean_square;  /* mean of |x - decoded x|^2 / |x - centre of its list|^2 */
-	double   worst_square; /* the largest of them */
-} IqdbIvfError;
-
-/*
- * Figures for sq8 and pq; an index without codes, and one with bq (which decodes to no vector), has rows = 0.
- * Errors: IQDB_ERR_NOMEM.
- */
-IqdbStatus iqdb_ivf_code_error(IqdbStore *store, uint64_t rows_max, uint64_t seed, IqdbIvfError *error_out,
-							   IqdbError *err) IQDB_MUST_CHECK;
 
 #endif

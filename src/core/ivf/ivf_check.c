@@ -5,11 +5,16 @@
  * writes (a code that is not its row's), and what may have come of a change between two looks. The latter counts only if
  * nothing at all has changed meanwhile. Findings are reported after locks are released.
  */
-#include "core/ivf/ivf_private.h"
+#include "core/ivf/ivf_contract_private.h"
 
 #include <string.h>
 
 #include "core/engine/finding.h"
+#include "core/ivf/ivf_coarse_private.h"
+#include "core/ivf/ivf_code_private.h"
+#include "core/ivf/ivf_exact_private.h"
+#include "core/ivf/ivf_list_private.h"
+#include "core/ivf/ivf_waiting_private.h"
 
 /* What one stretch may read; what a look at a row's words counts for. */
 #define STRETCH_BYTES ((size_t) 2 * 1024 * 1024)
@@ -170,10 +175,10 @@ check_centres(Check *check)
 {
 	const IqdbiModel *model = &check->model;
 
-	for (uint32_t super = 0; super < model->supers && !check->stale; super++)
+	for (uint32_t super = 0; super < model->figures.supers && !check->stale; super++)
 	{
 		if (model->super_lists[super] >= model->super_lists[super + 1] ||
-			model->super_lists[super + 1] > model->lists)
+			model->super_lists[super + 1] > model->figures.lists)
 		{
 			iqdb_findings_add(&check->certain, "coarser cell %u holds lists %u to %u", super, model->super_lists[super],
 							  model->super_lists[super + 1]);
@@ -185,11 +190,11 @@ check_centres(Check *check)
 	}
 	if (check->stale)
 		return IQDB_OK;
-	if (model->super_lists[model->supers] != model->lists)
-		iqdb_findings_add(&check->certain, "coarser cells hold %u of %u lists", model->super_lists[model->supers],
-						  model->lists);
-	if (model->probes == 0 || model->probes > model->lists)
-		iqdb_findings_add(&check->certain, "%u probes of %u lists", model->probes, model->lists);
+	if (model->super_lists[model->figures.supers] != model->figures.lists)
+		iqdb_findings_add(&check->certain, "coarser cells hold %u of %u lists", model->super_lists[model->figures.supers],
+						  model->figures.lists);
+	if (model->figures.probes == 0 || model->figures.probes > model->figures.lists)
+		iqdb_findings_add(&check->certain, "%u probes of %u lists", model->figures.probes, model->figures.lists);
 	return IQDB_OK;
 }
 
@@ -296,7 +301,7 @@ check_locked(Check *check)
 	}
 	if (check->current != 0)
 	{
-		for (uint32_t list = 0; list <= iqdbi_far_list(check->model.lists) && !check->stale; list++)
+		for (uint32_t list = 0; list <= iqdbi_far_list(check->model.figures.lists) && !check->stale; list++)
 			IQDB_TRY(check_list(check, list));
 		IQDB_TRY(check_centres(check));
 	}
@@ -319,7 +324,7 @@ prepare(Check *check)
 	if (check->current == 0 || check->current > 2)
 		return IQDB_OK;
 	iqdbi_model_view(&check->ivf, check->current - 1, &check->model);
-	return iqdbi_scratch_init(&check->scratch, &check->ivf, check->model.supers, 1, check->err);
+	return iqdbi_scratch_init(&check->scratch, &check->ivf, check->model.figures.supers, 1, check->err);
 }
 
 /* An instant without anybody who links: what is under way has been counted by then. */

@@ -6,10 +6,12 @@
  * training, linking and probing cheap. L1 and HAMMING compare exactly at once. Above IQDBI_ONE_LEVEL_LISTS lists there is a
  * level of coarser cells, each holding a run of lists: only the runs of the nearest ones are looked at.
  */
-#include "core/ivf/ivf_private.h"
+#include "core/ivf/ivf_coarse_private.h"
 
 #include <float.h>
 #include <string.h>
+
+#include "core/ivf/ivf_code_private.h"
 
 /* With two levels: lists looked at per list wanted, and at least. */
 #define LISTS_PER_WANTED 4u
@@ -36,7 +38,7 @@
 static void
 find_mean(const IqdbiIvf *ivf, IqdbiModel *model)
 {
-	uint32_t step = model->lists / MEAN_CENTRES + 1;
+	uint32_t step = model->figures.lists / MEAN_CENTRES + 1;
 
 	memset(model->mean, 0, ivf->work_stride * sizeof(float));
 	for (size_t d = 0; d < ivf->work_dim; d++)
@@ -46,7 +48,7 @@ find_mean(const IqdbiIvf *ivf, IqdbiModel *model)
 		size_t    count = 0;
 		double    sum = 0;
 
-		for (uint32_t list = 0; list < model->lists; list += step)
+		for (uint32_t list = 0; list < model->figures.lists; list += step)
 			values[count++] = (uint64_t) iqdbi_pick_bits(model->centres[list * ivf->work_stride + d]) << 32;
 		iqdbi_sort_numbers(values, count);
 		for (size_t i = count / 4; i < count - count / 4; i++)
@@ -76,14 +78,14 @@ void
 iqdbi_model_pack(const IqdbiIvf *ivf, IqdbiModel *model, IqdbiCode *code)
 {
 	find_mean(ivf, model);
-	(void) iqdbi_model_blocks(model->super_lists, model->supers, model->super_starts);
+	(void) iqdbi_model_blocks(model->super_lists, model->figures.supers, model->super_starts);
 	if (!ivf->coded_centres)
 		return;
-	for (uint32_t super = 0; super < model->supers; super++)
+	for (uint32_t super = 0; super < model->figures.supers; super++)
 		pack_run(ivf, model, model->centres, model->super_lists[super], model->super_lists[super + 1],
 				 model->packed + model->super_starts[super] * ivf->centres.size, code);
-	if (model->super_blocks > 0)
-		pack_run(ivf, model, model->super_centres, 0, model->supers, model->super_packed, code);
+	if (model->figures.super_blocks > 0)
+		pack_run(ivf, model, model->super_centres, 0, model->figures.supers, model->super_packed, code);
 }
 
 /* ---- looking by codes ---- */
@@ -158,7 +160,7 @@ pick_run(const CentreQuery *query, const unsigned char *block, uint32_t first, u
 
 	for (; first < end; first += IQDBI_BLOCK_ROWS, block += ivf->centres.size)
 	{
-		iqdbi_scalar_sums(ivf, &ivf->centres, block, end - first, query->bytes, query->start, sums);
+		iqdbi_scalar_sums(ivf->packed, &ivf->centres, block, end - first, query->bytes, query->start, sums);
 		pick_block(query, block, sums, first, end, pick);
 		if (!step(pause, ivf->centres.size))
 			return false;
@@ -217,11 +219,11 @@ pick_by_supers(IqdbiScratch *scratch, const IqdbiModel *model, const CentreQuery
 	size_t     looked_at = 0;
 	bool       on;
 
-	iqdbi_pick_start(supers, model->supers);
+	iqdbi_pick_start(supers, model->figures.supers);
 	if (scratch->ivf->coded_centres)
-		on = pick_run(query, model->super_packed, 0, model->supers, supers, pause);
+		on = pick_run(query, model->super_packed, 0, model->figures.supers, supers, pause);
 	else
-		on = pick_exactly(scratch, model->super_centres, work, 0, model->supers, supers, pause);
+		on = pick_exactly(scratch, model->super_centres, work, 0, model->figures.supers, supers, pause);
 	iqdbi_pick_sort(supers);
 	for (size_t i = 0; on && i < supers->count && looked_at < least; i++)
 	{
@@ -244,9 +246,9 @@ pick_candidates(IqdbiScratch *scratch, const IqdbiModel *model, const float *wor
 	iqdbi_pick_start(&scratch->pick, iqdbi_coarse_candidates(wanted));
 	if (scratch->ivf->coded_centres)
 		query = centre_query(scratch, model, work, 0);
-	if (model->supers > 1 && wanted < model->lists)
+	if (model->figures.supers > 1 && wanted < model->figures.lists)
 		return pick_by_supers(scratch, model, &query, work, wanted, pause);
-	for (uint32_t super = 0; on && super < model->supers; super++)
+	for (uint32_t super = 0; on && super < model->figures.supers; super++)
 		on = pick_lists(scratch, model, &query, work, super, pause);
 	return on;
 }
@@ -332,11 +334,11 @@ pick_for_rows(IqdbiScratch *scratch, const IqdbiModel *model, const float *works
 		queries[row] = centre_query(scratch, model, row < rows ? works + row * ivf->work_stride : works, row);
 		starts[row] = queries[row].start;
 	}
-	for (uint32_t first = 0; first < model->lists; first += IQDBI_BLOCK_ROWS, block += ivf->centres.size)
+	for (uint32_t first = 0; first < model->figures.lists; first += IQDBI_BLOCK_ROWS, block += ivf->centres.size)
 	{
 		ivf->packed->dot_many(block + ivf->centres.codes_at, ivf->centres.words, scratch->query, starts, sums);
 		for (size_t row = 0; row < rows; row++)
-			pick_block(&queries[row], block, sums + row * IQDBI_BLOCK_ROWS, first, model->lists, &picks[row]);
+			pick_block(&queries[row], block, sums + row * IQDBI_BLOCK_ROWS, first, model->figures.lists, &picks[row]);
 	}
 }
 
@@ -348,7 +350,7 @@ iqdbi_coarse_assign_rows(IqdbiScratch *scratch, const IqdbiModel *model, const f
 	IqdbiPick       picks[IQDBI_COARSE_ROWS];
 	uint64_t        entries[IQDBI_COARSE_ROWS][PICK_ROOM];
 
-	if (!ivf->coded_centres || model->supers > 1)
+	if (!ivf->coded_centres || model->figures.supers > 1)
 	{
 		for (size_t row = 0; row < rows; row++)
 			lists_out[row] = iqdbi_coarse_assign(scratch, model, works + row * ivf->work_stride, &keys_out[row]);

@@ -2,7 +2,7 @@
  * ivf_exact.c - the scan of all rows: what a search does while the index is not trained, when all lists are to be probed,
  * and at the end of every stream. The keys and their order are those of the exact engine bit for bit.
  */
-#include "core/ivf/ivf_private.h"
+#include "core/ivf/ivf_exact_private.h"
 
 /* Rows scored by one call of a kernel. */
 #define BLOCK_ROWS 256u

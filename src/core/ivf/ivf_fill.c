@@ -3,16 +3,21 @@
  *
  * Owns: the region WORK while an edition is filled, and the task in the engine's header. One process has the edition and
  * opens the tasks; others, if there are any, come by way of assist() and take units of what is open at that moment. Does not
- * own: when an edition begins to count (ivf_build.c).
+ * own: when an edition begins to count (ivf_edition.c).
  *
  * A unit is claimed and done under one shared hold of STRUCTURE. So when no unit is left, an exclusive instant of STRUCTURE
  * waits for all that are being done, and nobody is left behind who still writes.
  */
-#include "core/ivf/ivf_private.h"
+#include "core/ivf/ivf_edition_private.h"
 
 #include <float.h>
 #include <math.h>
 #include <string.h>
+
+#include "core/ivf/ivf_coarse_private.h"
+#include "core/ivf/ivf_code_private.h"
+#include "core/ivf/ivf_list_private.h"
+#include "core/ivf/ivf_space_private.h"
 
 /*
  * The most slots and rows of a unit, and so much work as it may be at most, since it is done under one hold of STRUCTURE:
@@ -52,7 +57,7 @@ fill_view(Fill *fill, const IqdbiIvf *ivf, IqdbError *err)
 	fill->order = fill->where + fill->task->slots;
 	fill->starts = fill->order + fill->task->slots;
 	iqdbi_model_view(ivf, fill->task->edition, &fill->model);
-	return iqdbi_scratch_init(&fill->scratch, ivf, fill->model.supers, 1, err);
+	return iqdbi_scratch_init(&fill->scratch, ivf, fill->model.figures.supers, 1, err);
 }
 
 static bool
@@ -83,7 +88,7 @@ assign_some(Fill *fill, const uint32_t *slots, const float *norms2, size_t count
 	{
 		bool fine = iqdbi_row_is_fine(fill->ivf, norms2[i], keys[i]);
 
-		fill->where[slots[i]] = fine ? iqdbi_far_list(fill->model.lists) : lists[i];
+		fill->where[slots[i]] = fine ? iqdbi_far_list(fill->model.figures.lists) : lists[i];
 		if (!fine && keys[i] <= FLT_MAX)
 		{
 			assigned->sum += (double) keys[i];
@@ -116,12 +121,12 @@ assign_unit(Fill *fill, uint32_t unit, IqdbError *err)
 		if (!is_old_row(fill, slot))
 			continue;
 		norms2[count] = iqdb_store_norm2(store, slot);
-		if (iqdbi_row_is_far(ivf, fill->model.radius2, slot, norms2[count]))
+		if (iqdbi_row_is_far(ivf, fill->model.figures.radius2, slot, norms2[count]))
 		{
-			fill->where[slot] = iqdbi_far_list(fill->model.lists);
+			fill->where[slot] = iqdbi_far_list(fill->model.figures.lists);
 			continue;
 		}
-		iqdbi_work_vector(ivf, fill->model.radius2, iqdb_store_vector(store, slot), norms2[count],
+		iqdbi_work_vector(ivf, fill->model.figures.radius2, iqdb_store_vector(store, slot), norms2[count],
 						  fill->scratch.work + count * ivf->work_stride);
 		slots[count++] = slot;
 		if (count < IQDBI_COARSE_ROWS)
@@ -144,7 +149,7 @@ static void
 order_rows(Fill *fill)
 {
 	uint32_t *starts = fill->starts;
-	uint32_t  lists = fill->model.lists + 1;
+	uint32_t  lists = fill->model.figures.lists + 1;
 
 	memset(starts, 0, ((size_t) lists + 1) * sizeof(uint32_t));
 	for (uint32_t slot = 0; slot < fill->task->slots; slot++)
@@ -181,7 +186,7 @@ fill_row(Fill *fill, uint32_t list, uint32_t slot, IqdbError *err)
 	iqdbi_code_row(ivf, &fill->model, list, slot, &fill->scratch.code);
 	if (fill->scratch.code.lost)
 	{
-		list = iqdbi_far_list(fill->model.lists);
+		list = iqdbi_far_list(fill->model.figures.lists);
 		iqdbi_code_row(ivf, &fill->model, list, slot, &fill->scratch.code);
 	}
 	status = iqdbi_list_append(ivf, edition, list, slot, &fill->scratch.code, err);
@@ -195,7 +200,7 @@ fill_row(Fill *fill, uint32_t list, uint32_t slot, IqdbError *err)
 static IqdbStatus
 fill_unit(Fill *fill, uint32_t unit, IqdbError *err)
 {
-	uint32_t   rows = fill->starts[fill->model.lists + 1];
+	uint32_t   rows = fill->starts[fill->model.figures.lists + 1];
 	uint32_t   size = fill->task->unit_size;
 	uint32_t   from = unit * size;
 	uint32_t   to = rows - from < size ? rows : from + size;
@@ -231,7 +236,7 @@ do_unit(Fill *fill, uint32_t unit, IqdbError *err)
 {
 	IqdbStatus status = IQDB_OK;
 
-	if (fill->model.lists == 0)
+	if (fill->model.figures.lists == 0)
 		status = fill_view(fill, fill->ivf, err);
 	if (status == IQDB_OK)
 		status = fill->task->kind == IQDBI_TASK_ASSIGN ? assign_unit(fill, unit, err) : fill_unit(fill, unit, err);
@@ -309,7 +314,7 @@ assign_rows(Fill *fill, IqdbError *err)
 	task->sum = 0;
 	task->rows = 0;
 	IQDB_TRY(share(fill, IQDBI_TASK_ASSIGN, task->slots,
-				   unit_size(SLOTS_PER_UNIT, ASSIGN_WORK, (uint64_t) fill->model.lists * fill->ivf->work_dim), err));
+				   unit_size(SLOTS_PER_UNIT, ASSIGN_WORK, (uint64_t) fill->model.figures.lists * fill->ivf->work_dim), err));
 	/* rows that all coincide with their centres: any other is far away */
 	if (task->rows > 0)
 		fill->ivf->header->editions[task->edition].spread = fmaxf((float) (task->sum / (double) task->rows), FLT_MIN);
@@ -336,7 +341,7 @@ iqdbi_fill_edition(const IqdbiIvf *ivf, uint32_t edition, uint32_t slots, uint64
 		status = assign_rows(&fill, err);
 	if (status == IQDB_OK)
 	{
-		fill.model.spread = ivf->header->editions[edition].spread;
+		fill.model.figures.spread = ivf->header->editions[edition].spread;
 		order_rows(&fill);
 		status = share(&fill, IQDBI_TASK_FILL, fill.starts[lists + 1], unit_size(ROWS_PER_UNIT, CODE_WORK, ivf->dim), err);
 	}

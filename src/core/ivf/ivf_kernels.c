@@ -10,7 +10,7 @@
  * A writer may append to a block while it is scanned: rows behind the published count are then half written, their lanes
  * come out as some number, and callers drop them. Hence no_sanitize_thread here, and nowhere else.
  */
-#include "core/ivf/ivf_private.h"
+#include "core/ivf/ivf_kernels_private.h"
 
 #include <string.h>
 

@@ -24,12 +24,15 @@
  * A snapshot beside writers may miss rows that were linked meanwhile, and after a change of edition names no list for the
  * slots that were still to come: such rows load as if just added.
  */
-#include "core/ivf/ivf_private.h"
+#include "core/ivf/ivf_contract_private.h"
 
 #include <float.h>
 #include <string.h>
 
 #include "core/base/endian.h"
+#include "core/ivf/ivf_coarse_private.h"
+#include "core/ivf/ivf_edition_private.h"
+#include "core/ivf/ivf_home_private.h"
 
 #define PART_VERSION 2u
 #define PART_VERSION_OLDEST 1u
@@ -86,22 +89,21 @@ typedef struct Copy
 	uint64_t       epoch;
 	uint64_t       newcomers;
 	uint64_t       strain;
-	unsigned char *memory;
-	size_t         size;
+	IqdbCarve      memory;
 } Copy;
 
 static void
 copy_free(const IqdbiIvf *ivf, Copy *copy)
 {
-	iqdb_free(&ivf->store->host->allocator, copy->memory, copy->size);
-	copy->memory = NULL;
+	iqdb_carve_free(&copy->memory, &ivf->store->host->allocator);
 }
 
 /* false: another edition came into place, and everything begins anew. */
 static bool
-copy_pieces(const IqdbiIvf *ivf, Copy *copy, size_t size, unsigned char *to)
+copy_pieces(const IqdbiIvf *ivf, const Copy *copy)
 {
 	const unsigned char *from = iqdb_store_engine_region(ivf->store, IQDBI_IVF_MODELS + copy->edition);
+	size_t               size = copy->memory.size;
 
 	for (size_t at = 0; at < size; at += COPY_BYTES)
 	{
@@ -110,7 +112,7 @@ copy_pieces(const IqdbiIvf *ivf, Copy *copy, size_t size, unsigned char *to)
 		iqdb_store_lock(ivf->store, IQDB_LOCK_STRUCTURE, false);
 		same = atomic_load_explicit(&ivf->header->epoch, memory_order_acquire) == copy->epoch;
 		if (same)
-			memcpy(to + at, from + at, size - at < COPY_BYTES ? size - at : COPY_BYTES);
+			memcpy(copy->memory.at + at, from + at, size - at < COPY_BYTES ? size - at : COPY_BYTES);
 		iqdb_store_unlock(ivf->store, IQDB_LOCK_STRUCTURE, false);
 		if (!same)
 			return false;
@@ -118,15 +120,13 @@ copy_pieces(const IqdbiIvf *ivf, Copy *copy, size_t size, unsigned char *to)
 	return true;
 }
 
-/* model.lists is 0 when the index is not trained. */
+/* model.figures.lists is 0 when the index is not trained. */
 static IqdbStatus
 copy_model(const IqdbiIvf *ivf, Copy *copy, IqdbError *err)
 {
 	for (;;)
 	{
-		uint32_t       current;
-		size_t         size;
-		unsigned char *aligned;
+		uint32_t current;
 
 		memset(copy, 0, sizeof(*copy));
 		iqdb_store_lock(ivf->store, IQDB_LOCK_STRUCTURE, false);
@@ -140,14 +140,9 @@ copy_model(const IqdbiIvf *ivf, Copy *copy, IqdbError *err)
 		if (current == 0)
 			return IQDB_OK;
 		copy->edition = current - 1;
-		size = iqdbi_model_size(ivf, &copy->model);
-		copy->size = size + 64;
-		copy->memory = iqdb_alloc(&ivf->store->host->allocator, copy->size);
-		if (copy->memory == NULL)
-			return iqdb_fail(err, IQDB_ERR_NOMEM, "out of memory for %zu bytes of centres", size);
-		aligned = copy->memory + (64 - (uintptr_t) copy->memory % 64) % 64;
-		iqdbi_model_place(ivf, &copy->model, aligned);
-		if (copy_pieces(ivf, copy, size, aligned))
+		if (!iqdbi_model_alloc(ivf, &copy->model, &copy->memory))
+			return iqdb_fail(err, IQDB_ERR_NOMEM, "out of memory for the centres of %u lists", copy->model.figures.lists);
+		if (copy_pieces(ivf, copy))
 			return IQDB_OK;
 		copy_free(ivf, copy);
 	}
@@ -189,22 +184,22 @@ write_trained(const IqdbiIvf *ivf, const Copy *copy, IqdbSink *sink, IqdbError *
 	const IqdbiModel *model = &copy->model;
 	unsigned char     head[HEAD_SIZE - 8];
 
-	iqdb_store_u32(head, model->lists);
-	iqdb_store_u32(head + 4, model->supers);
-	iqdb_store_u32(head + 8, model->probes);
+	iqdb_store_u32(head, model->figures.lists);
+	iqdb_store_u32(head + 4, model->figures.supers);
+	iqdb_store_u32(head + 8, model->figures.probes);
 	iqdb_store_u32(head + 12, (uint32_t) ivf->work_dim);
 	iqdb_store_u32(head + 16, (uint32_t) ivf->codebook);
-	iqdb_store_f32(head + 20, model->radius2);
-	iqdb_store_u64(head + 24, model->rows);
-	iqdb_store_f32(head + 32, model->spread);
+	iqdb_store_f32(head + 20, model->figures.radius2);
+	iqdb_store_u64(head + 24, model->figures.rows);
+	iqdb_store_f32(head + 32, model->figures.spread);
 	iqdb_store_u64(head + 36, copy->newcomers);
 	iqdb_store_u64(head + 44, copy->strain);
 	IQDB_TRY(sink->write(sink->arg, head, sizeof(head), err));
-	IQDB_TRY(write_floats(sink, model->centres, model->lists, ivf->work_dim, ivf->work_stride, err));
-	if (model->supers > 1)
+	IQDB_TRY(write_floats(sink, model->centres, model->figures.lists, ivf->work_dim, ivf->work_stride, err));
+	if (model->figures.supers > 1)
 	{
-		IQDB_TRY(write_floats(sink, model->super_centres, model->supers, ivf->work_dim, ivf->work_stride, err));
-		IQDB_TRY(write_numbers(sink, model->super_lists, (size_t) model->supers + 1, err));
+		IQDB_TRY(write_floats(sink, model->super_centres, model->figures.supers, ivf->work_dim, ivf->work_stride, err));
+		IQDB_TRY(write_numbers(sink, model->super_lists, (size_t) model->figures.supers + 1, err));
 	}
 	IQDB_TRY(write_floats(sink, model->codebook, ivf->codebook > 0, ivf->codebook, ivf->codebook, err));
 	return write_homes(ivf, copy, sink, err);
@@ -221,9 +216,9 @@ iqdbi_ivf_save(IqdbStore *store, IqdbSink *sink, IqdbError *err)
 	iqdbi_ivf_view(&ivf, store);
 	IQDB_TRY(copy_model(&ivf, &copy, err));
 	iqdb_store_u32(head, PART_VERSION);
-	iqdb_store_u32(head + 4, copy.model.lists > 0);
+	iqdb_store_u32(head + 4, copy.model.figures.lists > 0);
 	status = sink->write(sink->arg, head, sizeof(head), err);
-	if (status == IQDB_OK && copy.model.lists > 0)
+	if (status == IQDB_OK && copy.model.figures.lists > 0)
 		status = write_trained(&ivf, &copy, sink, err);
 	copy_free(&ivf, &copy);
 	return status;
@@ -324,14 +319,9 @@ read_supers(const IqdbiIvf *ivf, uint32_t lists, uint32_t supers, IqdbSource *so
 /* The numbers at the head, already in range. */
 typedef struct Head
 {
-	uint32_t lists;
-	uint32_t supers;
-	uint32_t probes;
-	float    radius2;
-	float    spread;
-	uint64_t rows;
-	uint64_t newcomers;
-	uint64_t strain;
+	IqdbiFigures figures; /* but for the numbers of blocks */
+	uint64_t     newcomers;
+	uint64_t     strain;
 } Head;
 
 static IqdbStatus
@@ -340,23 +330,24 @@ read_head(const IqdbiIvf *ivf, uint32_t version, IqdbSource *source, Head *head,
 	unsigned char bytes[HEAD_SIZE - 8] = {0};
 
 	IQDB_TRY(source->read(source->arg, bytes, version == PART_VERSION ? HEAD_SIZE - 8 : HEAD_SIZE_OLDEST - 8, err));
-	head->lists = iqdb_load_u32(bytes);
-	head->supers = iqdb_load_u32(bytes + 4);
-	head->probes = iqdb_load_u32(bytes + 8);
-	head->radius2 = iqdb_load_f32(bytes + 20);
-	head->rows = iqdb_load_u64(bytes + 24);
-	head->spread = iqdb_load_f32(bytes + 32);
+	head->figures.lists = iqdb_load_u32(bytes);
+	head->figures.supers = iqdb_load_u32(bytes + 4);
+	head->figures.probes = iqdb_load_u32(bytes + 8);
+	head->figures.radius2 = iqdb_load_f32(bytes + 20);
+	head->figures.rows = iqdb_load_u64(bytes + 24);
+	head->figures.spread = iqdb_load_f32(bytes + 32);
 	head->newcomers = iqdb_load_u64(bytes + 36);
 	head->strain = iqdb_load_u64(bytes + 44);
-	if (head->lists == 0 || head->lists > IQDBI_LISTS_MAX || head->supers == 0 || head->supers > head->lists)
+	if (head->figures.lists == 0 || head->figures.lists > IQDBI_LISTS_MAX || head->figures.supers == 0 ||
+		head->figures.supers > head->figures.lists)
 		return corrupt(err, "the number of lists is out of range");
-	if (head->probes == 0 || head->probes > head->lists)
+	if (head->figures.probes == 0 || head->figures.probes > head->figures.lists)
 		return corrupt(err, "the number of probes is out of range");
 	if (iqdb_load_u32(bytes + 12) != ivf->work_dim || iqdb_load_u32(bytes + 16) != ivf->codebook)
 		return corrupt(err, "centres are of another dimension");
-	if (!(head->radius2 >= 0.0f && head->radius2 <= FLT_MAX))
+	if (!(head->figures.radius2 >= 0.0f && head->figures.radius2 <= FLT_MAX))
 		return corrupt(err, "the largest norm is no number");
-	if (!(head->spread >= 0.0f && head->spread <= FLT_MAX) || head->newcomers > NEWCOMERS_MAX ||
+	if (!(head->figures.spread >= 0.0f && head->figures.spread <= FLT_MAX) || head->newcomers > NEWCOMERS_MAX ||
 		head->strain > head->newcomers * (uint64_t) (IQDBI_STRAIN_MAX * IQDBI_STRAIN_UNIT))
 		return corrupt(err, "drift is out of range");
 	return IQDB_OK;
@@ -364,33 +355,27 @@ read_head(const IqdbiIvf *ivf, uint32_t version, IqdbSource *source, Head *head,
 
 /* Everything behind the centres, into the arena. */
 static IqdbStatus
-read_rest_of_model(const IqdbiIvf *ivf, const Head *head, IqdbSource *source, float *super_centres,
+read_rest_of_model(const IqdbiIvf *ivf, Head *head, IqdbSource *source, float *super_centres,
 				   uint32_t *super_lists, IqdbError *err)
 {
-	IqdbiEdition *edition = &ivf->header->editions[0];
-	IqdbiModel    model = {.lists = head->lists, .supers = head->supers};
+	IqdbiFigures *figures = &head->figures;
+	IqdbiModel    model;
 	IqdbiScratch  scratch;
 
-	IQDB_TRY(read_supers(ivf, head->lists, head->supers, source, super_centres, super_lists, err));
-	model.coarse_blocks = iqdbi_model_blocks(super_lists, head->supers, NULL);
-	if (head->supers > 1)
-		model.super_blocks = (head->supers + IQDBI_BLOCK_ROWS - 1) / IQDBI_BLOCK_ROWS;
-	IQDB_TRY(iqdbi_ivf_grow(ivf, IQDBI_IVF_MODELS, iqdbi_model_size(ivf, &model), err));
-	IQDB_TRY(iqdbi_ivf_grow(ivf, IQDBI_IVF_LISTS, iqdbi_lists_size(head->lists), err));
-	memset(iqdbi_ivf_lists(ivf, 0), 0, iqdbi_lists_size(head->lists));
-	edition->lists = head->lists;
-	edition->supers = head->supers;
-	edition->coarse_blocks = model.coarse_blocks;
-	edition->super_blocks = model.super_blocks;
-	edition->probes = head->probes;
-	edition->radius2 = head->radius2;
-	edition->spread = head->spread;
-	edition->rows = head->rows;
+	IQDB_TRY(read_supers(ivf, head->figures.lists, head->figures.supers, source, super_centres, super_lists, err));
+	figures->coarse_blocks = iqdbi_model_blocks(super_lists, figures->supers, NULL);
+	figures->super_blocks = 0;
+	if (figures->supers > 1)
+		figures->super_blocks = (figures->supers + IQDBI_BLOCK_ROWS - 1) / IQDBI_BLOCK_ROWS;
+	IQDB_TRY(iqdbi_ivf_grow(ivf, IQDBI_IVF_MODELS, iqdbi_model_size(ivf, figures), err));
+	IQDB_TRY(iqdbi_ivf_grow(ivf, IQDBI_IVF_LISTS, iqdbi_lists_size(figures->lists), err));
+	memset(iqdbi_ivf_lists(ivf, 0), 0, iqdbi_lists_size(figures->lists));
+	ivf->header->editions[0] = *figures;
 	iqdbi_model_view(ivf, 0, &model);
-	memcpy(model.super_centres, super_centres, head->supers * ivf->work_stride * sizeof(float));
-	memcpy(model.super_lists, super_lists, ((size_t) head->supers + 1) * sizeof(uint32_t));
+	memcpy(model.super_centres, super_centres, head->figures.supers * ivf->work_stride * sizeof(float));
+	memcpy(model.super_lists, super_lists, ((size_t) head->figures.supers + 1) * sizeof(uint32_t));
 	IQDB_TRY(read_floats(source, model.codebook, ivf->codebook, err));
-	IQDB_TRY(iqdbi_scratch_init(&scratch, ivf, head->supers, 1, err));
+	IQDB_TRY(iqdbi_scratch_init(&scratch, ivf, head->figures.supers, 1, err));
 	iqdbi_model_pack(ivf, &model, &scratch.code);
 	iqdbi_scratch_free(&scratch);
 	return IQDB_OK;
@@ -407,14 +392,14 @@ read_model(const IqdbiIvf *ivf, uint32_t version, Head *head, IqdbSource *source
 	IqdbStatus           status;
 
 	IQDB_TRY(read_head(ivf, version, source, head, err));
-	IQDB_TRY(read_centres(ivf, head->lists, source, err));
+	IQDB_TRY(read_centres(ivf, head->figures.lists, source, err));
 	/* no more of them than lists, which were all there */
-	centres_size = head->supers * ivf->work_stride * sizeof(float);
-	lists_size = ((size_t) head->supers + 1) * sizeof(uint32_t);
+	centres_size = head->figures.supers * ivf->work_stride * sizeof(float);
+	lists_size = ((size_t) head->figures.supers + 1) * sizeof(uint32_t);
 	super_centres = iqdb_alloc(allocator, centres_size);
 	super_lists = iqdb_alloc(allocator, lists_size);
 	if (super_centres == NULL || super_lists == NULL)
-		status = iqdb_fail(err, IQDB_ERR_NOMEM, "out of memory for %u coarser cells", head->supers);
+		status = iqdb_fail(err, IQDB_ERR_NOMEM, "out of memory for %u coarser cells", head->figures.supers);
 	else
 		status = read_rest_of_model(ivf, head, source, super_centres, super_lists, err);
 	iqdb_free(allocator, super_centres, centres_size);
@@ -470,7 +455,7 @@ iqdbi_ivf_load(IqdbStore *store, IqdbSource *source, IqdbError *err)
 	where = iqdb_alloc(&store->host->allocator, size);
 	if (where == NULL)
 		return iqdb_fail(err, IQDB_ERR_NOMEM, "out of memory for the lists of %u slots", slots);
-	status = read_homes(&ivf, head.lists, slots, where, source, err);
+	status = read_homes(&ivf, head.figures.lists, slots, where, source, err);
 	if (status == IQDB_OK)
 		status = iqdbi_ivf_adopt(&ivf, where, slots, err);
 	if (status == IQDB_OK)

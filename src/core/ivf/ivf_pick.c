@@ -4,8 +4,9 @@
  * A heap pays a logarithm for each pair that gets in; here pairs are collected, and when the room is full all but the
  * wanted ones are dropped by a selection that is linear on average.
  */
-#include "core/ivf/ivf_private.h"
+#include "core/ivf/ivf_pick_private.h"
 
+#include <math.h>
 #include <string.h>
 
 #define SMALL 24

@@ -4,11 +4,15 @@
  * Rows of the index are asked for their own nearest neighbours by a full scan: the lists to probe are those in which
  * SHARE of these neighbours are, and a margin. All rows asked share one reading of the vectors.
  */
-#include "core/ivf/ivf_private.h"
+#include "core/ivf/ivf_edition_private.h"
 
 #include <string.h>
 
 #include "core/base/rng.h"
+#include "core/ivf/ivf_coarse_private.h"
+#include "core/ivf/ivf_exact_private.h"
+#include "core/ivf/ivf_home_private.h"
+#include "core/ivf/ivf_space_private.h"
 
 /* Near neighbours of so many rows, for so much comparing (bytes), and the share of them to be covered. */
 #define QUERIES_MIN 16u
@@ -37,8 +41,7 @@ typedef struct Probing
 	uint32_t        edition;
 	uint32_t        slots;   /* slots looked at: below this */
 	IqdbiModel      model;
-	void           *memory;  /* of all that follows but the scratch */
-	size_t          size;
+	IqdbCarve       memory;  /* of all that follows but the scratch */
 	float          *vectors; /* count times stride */
 	Query          *queries;
 	uint32_t        count;
@@ -52,7 +55,7 @@ is_linked(const Probing *probing, uint32_t slot)
 {
 	uint32_t home = iqdbi_home(probing->ivf, probing->edition, slot);
 
-	return iqdbi_home_status(home) == IQDBI_HOME_LINKED && iqdbi_home_list(home) < probing->model.lists;
+	return iqdbi_home_status(home) == IQDBI_HOME_LINKED && iqdbi_home_list(home) < probing->model.figures.lists;
 }
 
 /* Copies a LIVE row of the edition's lists, drawn at random; false when none was met. */
@@ -94,28 +97,35 @@ queries_wanted(const Probing *probing)
 	return queries > QUERIES_MAX ? QUERIES_MAX : (uint32_t) queries;
 }
 
+static void
+lay_out(Probing *probing, uint32_t wanted)
+{
+	uint32_t lists = probing->model.figures.lists;
+
+	probing->vectors = iqdb_carve(&probing->memory, wanted, probing->ivf->stride * sizeof(float));
+	probing->queries = iqdb_carve(&probing->memory, wanted, sizeof(Query));
+	probing->ranks = iqdb_carve(&probing->memory, lists, sizeof(uint32_t));
+	probing->histogram = iqdb_carve(&probing->memory, lists, sizeof(uint32_t));
+}
+
 static IqdbStatus
 probing_start(Probing *probing, IqdbError *err)
 {
 	const IqdbiIvf      *ivf = probing->ivf;
 	const IqdbAllocator *allocator = &ivf->store->host->allocator;
-	uint32_t             lists = probing->model.lists;
+	uint32_t             lists = probing->model.figures.lists;
 	uint32_t             wanted = queries_wanted(probing);
-	size_t               vectors = wanted * ivf->stride * sizeof(float);
 	IqdbRng              rng;
 
-	probing->size = 64 + vectors + wanted * sizeof(Query) + 2 * lists * sizeof(uint32_t);
-	probing->memory = iqdb_alloc_zero(allocator, probing->size);
-	if (probing->memory == NULL)
+	lay_out(probing, wanted);
+	if (!iqdb_carve_alloc(&probing->memory, allocator))
 		return iqdb_fail(err, IQDB_ERR_NOMEM, "out of memory for measuring probes");
-	probing->vectors = (float *) (((uintptr_t) probing->memory + 63) / 64 * 64);
-	probing->queries = (Query *) (void *) ((unsigned char *) probing->vectors + vectors);
-	probing->ranks = (uint32_t *) (void *) (probing->queries + wanted);
-	probing->histogram = probing->ranks + lists;
+	lay_out(probing, wanted);
+	memset(probing->histogram, 0, lists * sizeof(uint32_t));
 	iqdb_rng_seed(&rng, ivf->store->header->options.seed + 1);
 	while (probing->count < wanted && draw_query(probing, &rng))
 		iqdb_topk_init(&probing->queries[probing->count++].top, allocator, NEIGHBOURS + 1);
-	return iqdbi_scratch_init(&probing->scratch, ivf, probing->model.supers, lists, err);
+	return iqdbi_scratch_init(&probing->scratch, ivf, probing->model.figures.supers, lists, err);
 }
 
 static void
@@ -124,7 +134,7 @@ probing_end(Probing *probing)
 	for (uint32_t i = 0; i < probing->count; i++)
 		iqdb_topk_free(&probing->queries[i].top);
 	iqdbi_scratch_free(&probing->scratch);
-	iqdb_free(&probing->ivf->store->host->allocator, probing->memory, probing->size);
+	iqdb_carve_free(&probing->memory, &probing->ivf->store->host->allocator);
 }
 
 /* A stretch of rows stays in the cache while all queries are compared with it. */
@@ -165,7 +175,7 @@ count_ranks(Probing *probing, uint32_t number)
 	const IqdbiIvf *ivf = probing->ivf;
 	const Query    *query = &probing->queries[number];
 	IqdbiScratch   *scratch = &probing->scratch;
-	uint32_t        lists = probing->model.lists;
+	uint32_t        lists = probing->model.figures.lists;
 	uint32_t        count;
 
 	iqdbi_work_query(ivf, probing->vectors + number * ivf->stride, query->norm2, scratch->work);

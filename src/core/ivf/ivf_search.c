@@ -7,7 +7,14 @@
  * Rows that wait come before the lists: a row stops waiting when it is in a list, never before, so it is met in one of the
  * two at least. When a new edition comes into place between two stretches, the batch begins anew.
  */
-#include "core/ivf/ivf_private.h"
+#include "core/ivf/ivf_search_private.h"
+
+#include "core/ivf/ivf_coarse_private.h"
+#include "core/ivf/ivf_exact_private.h"
+#include "core/ivf/ivf_list_private.h"
+#include "core/ivf/ivf_query_private.h"
+#include "core/ivf/ivf_space_private.h"
+#include "core/ivf/ivf_waiting_private.h"
 
 /*
  * Rows of a first batch when the caller does not say how many he wants, and how many of them are ranked so well at first that
@@ -50,8 +57,7 @@ typedef struct Probe
 	bool             twice; /* rows may have been met twice: waiting and in a list, or moved inside a list */
 	IqdbiScratch     scratch;
 	IqdbiQuery       query;
-	void            *memory; /* for the query and the pick */
-	size_t           size;
+	IqdbCarve        memory; /* for the query and the pick */
 	IqdbiPick        pick;
 	size_t           read;   /* bytes in this stretch */
 	uint64_t         judged; /* rows that were tested by the filter, and that passed */
@@ -332,7 +338,7 @@ scan_list(Probe *probe, uint32_t number, uint32_t next_head)
 {
 	const IqdbiIvf *ivf = &probe->ivf;
 	IqdbiList      *list = iqdbi_ivf_lists(ivf, probe->edition) + number;
-	bool            coded = ivf->rows.coding != IQDBI_CODING_NONE && number < probe->model.lists;
+	bool            coded = ivf->rows.coding != IQDBI_CODING_NONE && number < probe->model.figures.lists;
 	uint32_t        count = atomic_load_explicit(&list->count, memory_order_acquire);
 	uint32_t        block = atomic_load_explicit(&list->head, memory_order_acquire);
 	uint32_t        moves = atomic_load_explicit(&list->moves, memory_order_relaxed);
@@ -375,7 +381,7 @@ scan_far(Probe *probe)
 {
 	uint64_t met = probe->met;
 
-	IQDB_TRY(scan_list(probe, iqdbi_far_list(probe->model.lists), 0));
+	IQDB_TRY(scan_list(probe, iqdbi_far_list(probe->model.figures.lists), 0));
 	probe->met = met;
 	return !probe->stale && probe->slot_count > 0 ? rank_waiting(probe) : IQDB_OK;
 }
@@ -419,7 +425,7 @@ open_lists(Probe *probe, const uint32_t *order, uint32_t from, uint32_t least, u
 		next_head = i + 1 < end ? atomic_load_explicit(&lists[order[i + 1]].head, memory_order_relaxed) : 0;
 		IQDB_TRY(scan_list(probe, order[i], next_head));
 	}
-	probe->cursor->opened_all = i == probe->model.lists;
+	probe->cursor->opened_all = i == probe->model.figures.lists;
 	return IQDB_OK;
 }
 
@@ -427,16 +433,17 @@ open_lists(Probe *probe, const uint32_t *order, uint32_t from, uint32_t least, u
 static IqdbStatus
 open_more_lists(Probe *probe, uint32_t from)
 {
-	IqdbiScratch scratch = {0};
-	uint32_t     count;
-	IqdbStatus   status = iqdbi_scratch_init(&scratch, &probe->ivf, probe->model.supers, probe->model.lists, probe->err);
+	const IqdbiFigures *figures = &probe->model.figures;
+	IqdbiScratch        scratch;
+	uint32_t            count;
+	IqdbStatus          status = iqdbi_scratch_init(&scratch, &probe->ivf, figures->supers, figures->lists, probe->err);
 
 	if (status != IQDB_OK)
 	{
 		iqdb_store_unlock(probe->store, IQDB_LOCK_STRUCTURE, false);
 		return status;
 	}
-	status = nearest_lists(probe, &scratch, probe->model.lists, &count);
+	status = nearest_lists(probe, &scratch, figures->lists, &count);
 	if (status == IQDB_OK && !probe->stale)
 		status = open_lists(probe, scratch.ids, from, 0, count);
 	iqdbi_scratch_free(&scratch);
@@ -445,39 +452,39 @@ open_more_lists(Probe *probe, uint32_t from)
 
 /* ---- one batch ---- */
 
+static void
+lay_out(Probe *probe)
+{
+	iqdbi_query_place(&probe->query, &probe->ivf, &probe->memory);
+	probe->pick.entries = iqdb_carve(&probe->memory, probe->pick.room, sizeof(uint64_t));
+}
+
 /* Memory for the query and the pick. STRUCTURE is held; it stays so on success only. */
 static IqdbStatus
 prepare(Probe *probe)
 {
 	IqdbiIvfCursor *cursor = probe->cursor;
-	size_t          room = iqdbi_pick_room(cursor->wanted);
-	size_t          query_size = iqdbi_query_size(&probe->ivf);
-	unsigned char  *at;
+	bool            coded = probe->ivf.rows.coding != IQDBI_CODING_NONE;
 	IqdbStatus      status;
 
-	status = iqdbi_scratch_init(&probe->scratch, &probe->ivf, probe->model.supers, cursor->probes, probe->err);
-	probe->size = 64 + query_size + room * sizeof(uint64_t);
-	if (status == IQDB_OK && probe->ivf.rows.coding != IQDBI_CODING_NONE)
-	{
-		probe->memory = iqdb_alloc(&probe->store->host->allocator, probe->size);
-		if (probe->memory == NULL)
-			status = iqdb_fail(probe->err, IQDB_ERR_NOMEM, "out of memory for %zu candidates", room);
-	}
+	status = iqdbi_scratch_init(&probe->scratch, &probe->ivf, probe->model.figures.supers, cursor->probes, probe->err);
+	probe->pick.room = iqdbi_pick_room(cursor->wanted);
+	if (coded)
+		lay_out(probe);
+	if (status == IQDB_OK && coded && !iqdb_carve_alloc(&probe->memory, &probe->store->host->allocator))
+		status = iqdb_fail(probe->err, IQDB_ERR_NOMEM, "out of memory for %zu candidates", probe->pick.room);
 	if (status != IQDB_OK)
 	{
 		iqdb_store_unlock(probe->store, IQDB_LOCK_STRUCTURE, false);
 		return status;
 	}
 	iqdbi_work_query(&probe->ivf, cursor->base.query, cursor->base.query_norm2, probe->scratch.work);
-	if (probe->memory == NULL)
+	if (!coded)
 		return IQDB_OK;
-	at = probe->memory;
-	at += (64 - (uintptr_t) at % 64) % 64;
-	probe->pick.entries = (uint64_t *) (void *) (at + query_size);
-	probe->pick.room = room;
+	lay_out(probe);
 	iqdbi_pick_start(&probe->pick, cursor->wanted);
 	iqdbi_query_start(&probe->query, &probe->ivf, &probe->model, cursor->base.query, probe->scratch.work,
-					  cursor->base.query_norm2, at);
+					  cursor->base.query_norm2);
 	return IQDB_OK;
 }
 
@@ -486,7 +493,7 @@ probe_free(Probe *probe)
 {
 	iqdbi_scratch_free(&probe->scratch);
 	iqdb_topk_free(&probe->nearest);
-	iqdb_free(&probe->store->host->allocator, probe->memory, probe->size);
+	iqdb_carve_free(&probe->memory, &probe->store->host->allocator);
 }
 
 /* Leaves the picked rows from number `from` on for later. STRUCTURE is held; it stays so on success only. */
@@ -654,7 +661,7 @@ first_probes(IqdbiIvfCursor *cursor, const Probe *probe)
 	uint32_t                named = cursor->base.params.probes != 0 ? cursor->base.params.probes : options->probes;
 
 	cursor->named = named != 0;
-	return named != 0 ? named : probe->model.probes;
+	return named != 0 ? named : probe->model.figures.probes;
 }
 
 IqdbStatus
@@ -673,7 +680,7 @@ iqdbi_batch_probe(IqdbiIvfCursor *cursor, bool *stale_out, IqdbError *err)
 		look_at_edition(&probe);
 		if (cursor->probes == 0)
 			cursor->probes = first_probes(cursor, &probe);
-		cursor->exact = cursor->exact || cursor->opened_all || cursor->probes >= probe.model.lists;
+		cursor->exact = cursor->exact || cursor->opened_all || cursor->probes >= probe.model.figures.lists;
 	}
 	else
 		cursor->exact = true;

@@ -10,11 +10,12 @@
  * but into no fewer than the steps from 64 on have multiplied. So whoever begins with more lists has looked into no fewer
  * when a row of some rank is handed out.
  */
-#include "core/ivf/ivf_private.h"
+#include "core/ivf/ivf_search_private.h"
 
 #include <string.h>
 
 #include "core/engine/keys.h"
+#include "core/ivf/ivf_exact_private.h"
 
 /* A caller who wants such a share of all rows gets them by scans. */
 #define EXPECTED_SHARE 8u

@@ -1,7 +1,7 @@
 /*
  * ivf_train.c - from a sample of the rows to a model: centres, the level above them, codebooks.
  *
- * Owns: how many lists there are, what the sample is, the way of clustering. In which space, is ivf_code.c's: the sample
+ * Owns: what the sample is, and the way of clustering. In which space, is ivf_space.c's: the sample
  * is taken there, so that L2 cells are cells of the metric for COSINE (unit vectors, centres of length one) and DOT (one
  * component more makes all rows equally long: Bachrach et al., "Speeding Up the Xbox Recommender System Using a Euclidean
  * Transformation for Inner-Product Spaces", RecSys 2014); L1 clusters by medians, HAMMING by most frequent components.
@@ -11,22 +11,16 @@
  * IQDBI_ONE_LEVEL_LISTS lists the coarse cells are then forgotten and all centres move together for some rounds of Lloyd's
  * iteration, with assignment by byte codes; above that they stay, as the level by which lists are found.
  */
-#include "core/ivf/ivf_private.h"
+#include "core/ivf/ivf_train_private.h"
 
 #include <float.h>
 #include <string.h>
 
 #include "core/base/rng.h"
+#include "core/ivf/ivf_coarse_private.h"
+#include "core/ivf/ivf_code_private.h"
+#include "core/ivf/ivf_space_private.h"
 #include "core/quant/kmeans.h"
-
-/*
- * Automatic: lists = LISTS_FACTOR * sqrt(rows), none below ROWS_MIN rows, and at least ROWS_PER_LIST rows a list. Sign codes
- * are so quick to scan that half as many lists are as good, and they are there to save memory, of which centres take much.
- */
-#define LISTS_FACTOR 3.0
-#define LISTS_FACTOR_SIGNS 1.5
-#define ROWS_MIN 1000u
-#define ROWS_PER_LIST 32u
 
 /* Points of the sample per list, and the least and the most of them (bytes). */
 #define SAMPLE_PER_LIST 48u
@@ -92,21 +86,6 @@ typedef struct Training
 	uint32_t       *super_lists; /* supers_max + 1 */
 	uint32_t        supers;
 } Training;
-
-uint32_t
-iqdb_ivf_wanted_lists(const IqdbIndexOptions *options, uint64_t rows)
-{
-	double lists;
-
-	if (options->lists > 0)
-		return rows >= options->lists ? options->lists : 0;
-	if (rows < ROWS_MIN)
-		return 0;
-	lists = (options->quantization == IQDB_QUANTIZATION_BQ ? LISTS_FACTOR_SIGNS : LISTS_FACTOR) * sqrt((double) rows);
-	if (lists > (double) (rows / ROWS_PER_LIST))
-		lists = (double) (rows / ROWS_PER_LIST);
-	return lists < IQDBI_LISTS_MAX ? (uint32_t) lists : IQDBI_LISTS_MAX;
-}
 
 /* ---- memory ---- */
 
@@ -447,7 +426,7 @@ find_centres_in_two_steps(Training *training, IqdbError *err)
 void
 iqdbi_trained_free(const IqdbiIvf *ivf, IqdbiTrained *trained)
 {
-	iqdb_free(&ivf->store->host->allocator, trained->memory, trained->size);
+	iqdb_carve_free(&trained->memory, &ivf->store->host->allocator);
 	memset(trained, 0, sizeof(*trained));
 }
 
@@ -457,21 +436,17 @@ make_model(const Training *training, IqdbiTrained *trained_out, IqdbError *err)
 {
 	const IqdbiIvf *ivf = training->ivf;
 	IqdbiModel     *model = &trained_out->model;
-	unsigned char  *aligned;
 
 	memset(trained_out, 0, sizeof(*trained_out));
-	model->lists = training->lists;
-	model->supers = training->supers;
-	model->radius2 = training->radius2;
-	model->coarse_blocks = iqdbi_model_blocks(training->super_lists, training->supers, NULL);
+	model->figures.lists = training->lists;
+	model->figures.supers = training->supers;
+	model->figures.radius2 = training->radius2;
+	model->figures.coarse_blocks = iqdbi_model_blocks(training->super_lists, training->supers, NULL);
 	if (training->supers > 1)
-		model->super_blocks = (training->supers + IQDBI_BLOCK_ROWS - 1) / IQDBI_BLOCK_ROWS;
-	trained_out->size = iqdbi_model_size(ivf, model) + 64;
-	trained_out->memory = iqdb_alloc_zero(&training->host->allocator, trained_out->size);
-	if (trained_out->memory == NULL)
-		return iqdb_fail(err, IQDB_ERR_NOMEM, "out of memory for %zu bytes of centres", trained_out->size);
-	aligned = trained_out->memory + (64 - (uintptr_t) trained_out->memory % 64) % 64;
-	iqdbi_model_place(ivf, model, aligned);
+		model->figures.super_blocks = (training->supers + IQDBI_BLOCK_ROWS - 1) / IQDBI_BLOCK_ROWS;
+	if (!iqdbi_model_alloc(ivf, model, &trained_out->memory))
+		return iqdb_fail(err, IQDB_ERR_NOMEM, "out of memory for the centres of %u lists", model->figures.lists);
+	memset(trained_out->memory.at, 0, trained_out->memory.size);
 	return IQDB_OK;
 }
 

@@ -1,0 +1,103 @@
+/*
+ * ivf_shape.c - what follows from the options of an index alone: the space of cells, and the layout of blocks.
+ */
+#include "core/ivf/ivf_arena_private.h"
+
+#include <string.h>
+
+/*
+ * From here on sq8 keeps four bits per component in lists. The error of a distance shrinks with the root of the number of
+ * components, and what a scan costs is the bytes it reads.
+ */
+#define HALVES_DIMENSION_MIN 64u
+
+/* Dimensions of one nibble when the user names no number of subvectors, and of one nibble of sign bits. */
+#define PRODUCT_NIBBLE_DIMS 2u
+#define SIGNS_NIBBLE_DIMS 4u
+
+/* Sign flips of the rotation before sign codes: three rounds. */
+#define ROTATION_ROUNDS 3u
+
+static size_t
+quads(size_t dim)
+{
+	return (dim + 3) / 4;
+}
+
+/* A byte per subvector, of two nibbles where it has two dimensions. */
+static uint32_t
+product_nibbles(const IqdbIndexOptions *options)
+{
+	uint32_t dim = options->dimension;
+
+	if (options->pq_subvectors == 0)
+		return (dim + PRODUCT_NIBBLE_DIMS - 1) / PRODUCT_NIBBLE_DIMS;
+	return options->pq_subvectors <= dim / 2 ? 2 * options->pq_subvectors : dim;
+}
+
+static void
+shape_rows(IqdbiIvf *ivf, const IqdbIndexOptions *options)
+{
+	uint32_t dim = options->dimension;
+	uint32_t nibbles = product_nibbles(options);
+
+	switch (options->quantization)
+	{
+		case IQDB_QUANTIZATION_SQ8:
+			if (dim < HALVES_DIMENSION_MIN)
+				ivf->rows = iqdbi_block_layout(IQDBI_CODING_BYTES, true, true, false, quads(dim));
+			else
+				ivf->rows = iqdbi_block_layout(IQDBI_CODING_HALVES, true, true, true, iqdb_packed_octets(dim));
+			break;
+		case IQDB_QUANTIZATION_PQ:
+			ivf->rows = iqdbi_block_layout(IQDBI_CODING_PRODUCT, false, options->metric == IQDB_METRIC_L2, true,
+									 (nibbles + 1) / 2);
+			(void) (iqdb_pq_init_uneven(dim, nibbles, 16, &ivf->pq, NULL) == IQDB_OK);
+			ivf->codebook = iqdb_pq_codebook_floats(&ivf->pq);
+			break;
+		case IQDB_QUANTIZATION_BQ:
+			nibbles = (dim + SIGNS_NIBBLE_DIMS - 1) / SIGNS_NIBBLE_DIMS;
+			ivf->rows = iqdbi_block_layout(IQDBI_CODING_SIGNS, true, true, true, (nibbles + 1) / 2);
+			ivf->codebook = (size_t) ROTATION_ROUNDS * dim;
+			break;
+		default:
+			ivf->rows = iqdbi_block_layout(IQDBI_CODING_NONE, false, false, false, 0);
+			break;
+	}
+}
+
+void
+iqdbi_ivf_shape(IqdbiIvf *ivf_out, const IqdbIndexOptions *options, size_t stride)
+{
+	memset(ivf_out, 0, sizeof(*ivf_out));
+	ivf_out->metric = (IqdbMetric) options->metric;
+	ivf_out->dim = options->dimension;
+	ivf_out->stride = stride;
+	ivf_out->coded_centres = ivf_out->metric == IQDB_METRIC_L2 || ivf_out->metric == IQDB_METRIC_DOT ||
+							 ivf_out->metric == IQDB_METRIC_COSINE;
+	ivf_out->sum = ivf_out->coded_centres ? IQDB_SUM_L2 : iqdb_metric_sum(ivf_out->metric);
+	ivf_out->work_dim = ivf_out->dim + (ivf_out->metric == IQDB_METRIC_DOT);
+	ivf_out->work_stride = (ivf_out->work_dim + 15) / 16 * 16;
+	shape_rows(ivf_out, options);
+	if (ivf_out->coded_centres)
+		ivf_out->centres = iqdbi_block_layout(IQDBI_CODING_BYTES, true, true, false, quads(ivf_out->work_dim));
+	else
+		ivf_out->centres = iqdbi_block_layout(IQDBI_CODING_NONE, false, false, false, 0);
+}
+
+void
+iqdbi_ivf_view(IqdbiIvf *ivf_out, IqdbStore *store)
+{
+	iqdbi_ivf_shape(ivf_out, &store->header->options, store->header->stride);
+	ivf_out->store = store;
+	ivf_out->header = store->engine_header;
+	ivf_out->kernels = iqdbi_ivf_kernels(store->kernels);
+	ivf_out->packed = iqdb_packed_kernels(store->kernels);
+	for (uint32_t edition = 0; edition < 2; edition++)
+	{
+		ivf_out->homes[edition] = iqdb_store_engine_region(store, IQDBI_IVF_HOMES + edition);
+		ivf_out->blocks[edition] = iqdb_store_engine_region(store, IQDBI_IVF_BLOCKS + edition);
+		ivf_out->links[edition] = iqdb_store_engine_region(store, IQDBI_IVF_LINKS + edition);
+	}
+	ivf_out->spans = iqdb_store_engine_region(store, IQDBI_IVF_WAITING);
+}
