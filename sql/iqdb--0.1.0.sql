@@ -1,7 +1,8 @@
 -- iqdb--0.1.0.sql - everything CREATE EXTENSION iqdb makes.
 --
--- Sections: library, type, casts, distances, functions, arithmetic, comparison, aggregates, pgvector. What belongs to
--- the access methods follows behind them. Names and behaviour follow pgvector's where it has them.
+-- Sections: library; type iqvector, its casts, distances, functions, arithmetic, comparison, aggregates; the same of type
+-- iqhalfvec; pgvector. What belongs to the access methods follows behind them. Names and behaviour follow pgvector's
+-- where it has them.
 
 \echo Use "CREATE EXTENSION iqdb" to load this file. \quit
 
@@ -50,6 +51,7 @@ CREATE FUNCTION iqvector_send(iqvector) RETURNS bytea
 
 COMMENT ON FUNCTION iqvector_send(iqvector) IS 'I/O';
 
+-- Preferred: where functions of both types would do, as for l2_normalize('[3,4]'), that of iqvector is meant.
 CREATE TYPE iqvector (
 	INPUT     = iqvector_in,
 	OUTPUT    = iqvector_out,
@@ -57,13 +59,14 @@ CREATE TYPE iqvector (
 	RECEIVE   = iqvector_recv,
 	SEND      = iqvector_send,
 	ALIGNMENT = int4,
-	STORAGE   = external
+	STORAGE   = external,
+	PREFERRED = true
 );
 
 COMMENT ON TYPE iqvector IS 'vector of 1 to 16000 single-precision numbers';
 
 -- --------------------------------------------------------------------------
--- Casts
+-- Casts of iqvector
 -- --------------------------------------------------------------------------
 
 -- A cast's function has defaults for type modifier and explicitness: what calls one with the value alone (a distributed
@@ -167,7 +170,7 @@ CREATE CAST (iqvector AS json)
 	WITH FUNCTION iqvector_to_json(iqvector) AS ASSIGNMENT;
 
 -- --------------------------------------------------------------------------
--- Distances
+-- Distances of iqvector
 -- --------------------------------------------------------------------------
 
 CREATE FUNCTION iqvector_distance_support(internal) RETURNS internal
@@ -247,7 +250,7 @@ CREATE OPERATOR <~> (
 COMMENT ON OPERATOR <~> (iqvector, iqvector) IS 'number of components that differ';
 
 -- --------------------------------------------------------------------------
--- Functions
+-- Functions of iqvector
 -- --------------------------------------------------------------------------
 
 CREATE FUNCTION iqvector_dims(iqvector) RETURNS integer
@@ -270,6 +273,11 @@ CREATE FUNCTION vector_norm(iqvector) RETURNS float8
 
 COMMENT ON FUNCTION vector_norm(iqvector) IS 'Euclidean norm';
 
+CREATE FUNCTION l2_norm(iqvector) RETURNS float8
+	AS 'MODULE_PATHNAME', 'iqvector_norm' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 5;
+
+COMMENT ON FUNCTION l2_norm(iqvector) IS 'Euclidean norm';
+
 CREATE FUNCTION l2_normalize(iqvector) RETURNS iqvector
 	AS 'MODULE_PATHNAME', 'iqvector_l2_normalize' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 5;
 
@@ -286,7 +294,7 @@ CREATE FUNCTION binary_quantize(iqvector) RETURNS bit
 COMMENT ON FUNCTION binary_quantize(iqvector) IS 'one bit per component, set for those above zero';
 
 -- --------------------------------------------------------------------------
--- Arithmetic
+-- Arithmetic of iqvector
 -- --------------------------------------------------------------------------
 
 CREATE FUNCTION iqvector_add(iqvector, iqvector) RETURNS iqvector
@@ -336,7 +344,7 @@ CREATE OPERATOR || (
 COMMENT ON OPERATOR || (iqvector, iqvector) IS 'concatenate';
 
 -- --------------------------------------------------------------------------
--- Comparison
+-- Comparison of iqvector
 -- --------------------------------------------------------------------------
 
 CREATE FUNCTION iqvector_lt(iqvector, iqvector) RETURNS boolean
@@ -432,7 +440,7 @@ CREATE OPERATOR CLASS iqvector_ops
 	FUNCTION 1 iqvector_cmp(iqvector, iqvector);
 
 -- --------------------------------------------------------------------------
--- Aggregates
+-- Aggregates of iqvector
 -- --------------------------------------------------------------------------
 
 CREATE FUNCTION iqvector_accum(double precision[], iqvector) RETURNS double precision[]
@@ -476,6 +484,478 @@ CREATE AGGREGATE sum(iqvector) (
 );
 
 COMMENT ON AGGREGATE sum(iqvector) IS 'sum as iqvector across all iqvector values';
+
+-- --------------------------------------------------------------------------
+-- Type iqhalfvec
+-- --------------------------------------------------------------------------
+
+CREATE TYPE iqhalfvec;
+
+CREATE FUNCTION iqhalfvec_in(cstring, oid, integer) RETURNS iqhalfvec
+	AS 'MODULE_PATHNAME', 'iqhalfvec_in' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+
+COMMENT ON FUNCTION iqhalfvec_in(cstring, oid, integer) IS 'I/O';
+
+CREATE FUNCTION iqhalfvec_out(iqhalfvec) RETURNS cstring
+	AS 'MODULE_PATHNAME', 'iqhalfvec_out' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+
+COMMENT ON FUNCTION iqhalfvec_out(iqhalfvec) IS 'I/O';
+
+CREATE FUNCTION iqhalfvec_typmod_in(cstring[]) RETURNS integer
+	AS 'MODULE_PATHNAME', 'iqhalfvec_typmod_in' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+
+COMMENT ON FUNCTION iqhalfvec_typmod_in(cstring[]) IS 'I/O typmod';
+
+CREATE FUNCTION iqhalfvec_recv(internal, oid, integer) RETURNS iqhalfvec
+	AS 'MODULE_PATHNAME', 'iqhalfvec_recv' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+
+COMMENT ON FUNCTION iqhalfvec_recv(internal, oid, integer) IS 'I/O';
+
+CREATE FUNCTION iqhalfvec_send(iqhalfvec) RETURNS bytea
+	AS 'MODULE_PATHNAME', 'iqhalfvec_send' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+
+COMMENT ON FUNCTION iqhalfvec_send(iqhalfvec) IS 'I/O';
+
+CREATE TYPE iqhalfvec (
+	INPUT     = iqhalfvec_in,
+	OUTPUT    = iqhalfvec_out,
+	TYPMOD_IN = iqhalfvec_typmod_in,
+	RECEIVE   = iqhalfvec_recv,
+	SEND      = iqhalfvec_send,
+	ALIGNMENT = int4,
+	STORAGE   = external
+);
+
+COMMENT ON TYPE iqhalfvec IS 'vector of 1 to 16000 half-precision numbers';
+
+-- --------------------------------------------------------------------------
+-- Casts of iqhalfvec
+-- --------------------------------------------------------------------------
+
+CREATE FUNCTION iqhalfvec_typmod_support(internal) RETURNS internal
+	AS 'MODULE_PATHNAME' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+
+COMMENT ON FUNCTION iqhalfvec_typmod_support(internal) IS 'planner support: type modifiers that need no check';
+
+CREATE FUNCTION iqhalfvec(iqhalfvec, integer DEFAULT -1, boolean DEFAULT false) RETURNS iqhalfvec
+	AS 'MODULE_PATHNAME', 'iqhalfvec_enforce_typmod' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE
+	SUPPORT iqhalfvec_typmod_support;
+
+COMMENT ON FUNCTION iqhalfvec(iqhalfvec, integer, boolean) IS 'check the dimensions a type modifier asks for';
+
+CREATE FUNCTION array_to_iqhalfvec(integer[], integer DEFAULT -1, boolean DEFAULT false) RETURNS iqhalfvec
+	AS 'MODULE_PATHNAME', 'iqhalfvec_from_array' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 5;
+
+COMMENT ON FUNCTION array_to_iqhalfvec(integer[], integer, boolean) IS 'convert int4 array to iqhalfvec';
+
+CREATE FUNCTION array_to_iqhalfvec(real[], integer DEFAULT -1, boolean DEFAULT false) RETURNS iqhalfvec
+	AS 'MODULE_PATHNAME', 'iqhalfvec_from_array' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 5;
+
+COMMENT ON FUNCTION array_to_iqhalfvec(real[], integer, boolean) IS 'convert float4 array to iqhalfvec';
+
+CREATE FUNCTION array_to_iqhalfvec(double precision[], integer DEFAULT -1, boolean DEFAULT false) RETURNS iqhalfvec
+	AS 'MODULE_PATHNAME', 'iqhalfvec_from_array' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 5;
+
+COMMENT ON FUNCTION array_to_iqhalfvec(double precision[], integer, boolean) IS 'convert float8 array to iqhalfvec';
+
+CREATE FUNCTION array_to_iqhalfvec(numeric[], integer DEFAULT -1, boolean DEFAULT false) RETURNS iqhalfvec
+	AS 'MODULE_PATHNAME', 'iqhalfvec_from_array' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 5;
+
+COMMENT ON FUNCTION array_to_iqhalfvec(numeric[], integer, boolean) IS 'convert numeric array to iqhalfvec';
+
+CREATE FUNCTION iqhalfvec_to_float4(iqhalfvec, integer DEFAULT -1, boolean DEFAULT false) RETURNS real[]
+	AS 'MODULE_PATHNAME', 'iqhalfvec_to_float4' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 5;
+
+COMMENT ON FUNCTION iqhalfvec_to_float4(iqhalfvec, integer, boolean) IS 'convert iqhalfvec to float4 array';
+
+CREATE FUNCTION jsonb_to_iqhalfvec(jsonb, integer DEFAULT -1, boolean DEFAULT false) RETURNS iqhalfvec
+	AS 'MODULE_PATHNAME', 'iqhalfvec_from_jsonb' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 50;
+
+COMMENT ON FUNCTION jsonb_to_iqhalfvec(jsonb, integer, boolean) IS 'convert jsonb array of numbers to iqhalfvec';
+
+CREATE FUNCTION iqhalfvec_to_jsonb(iqhalfvec) RETURNS jsonb
+	AS 'MODULE_PATHNAME', 'iqhalfvec_to_jsonb' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 50;
+
+COMMENT ON FUNCTION iqhalfvec_to_jsonb(iqhalfvec) IS 'convert iqhalfvec to jsonb array of numbers';
+
+CREATE FUNCTION json_to_iqhalfvec(json, integer DEFAULT -1, boolean DEFAULT false) RETURNS iqhalfvec
+	AS 'MODULE_PATHNAME', 'iqhalfvec_from_json' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 50;
+
+COMMENT ON FUNCTION json_to_iqhalfvec(json, integer, boolean) IS 'convert json array of numbers to iqhalfvec';
+
+CREATE FUNCTION iqhalfvec_to_json(iqhalfvec) RETURNS json
+	AS 'MODULE_PATHNAME', 'iqhalfvec_to_json' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 50;
+
+COMMENT ON FUNCTION iqhalfvec_to_json(iqhalfvec) IS 'convert iqhalfvec to json array of numbers';
+
+CREATE FUNCTION bytea_to_iqhalfvec(bytea) RETURNS iqhalfvec
+	AS 'MODULE_PATHNAME', 'iqhalfvec_from_bytea' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 5;
+
+COMMENT ON FUNCTION bytea_to_iqhalfvec(bytea) IS 'convert little-endian half-precision numbers to iqhalfvec';
+
+CREATE FUNCTION iqhalfvec_to_bytea(iqhalfvec) RETURNS bytea
+	AS 'MODULE_PATHNAME', 'iqhalfvec_to_bytea' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 5;
+
+COMMENT ON FUNCTION iqhalfvec_to_bytea(iqhalfvec) IS 'convert iqhalfvec to little-endian half-precision numbers';
+
+CREATE CAST (iqhalfvec AS iqhalfvec)
+	WITH FUNCTION iqhalfvec(iqhalfvec, integer, boolean) AS IMPLICIT;
+
+CREATE CAST (iqhalfvec AS real[])
+	WITH FUNCTION iqhalfvec_to_float4(iqhalfvec, integer, boolean) AS ASSIGNMENT;
+
+CREATE CAST (integer[] AS iqhalfvec)
+	WITH FUNCTION array_to_iqhalfvec(integer[], integer, boolean) AS ASSIGNMENT;
+
+CREATE CAST (real[] AS iqhalfvec)
+	WITH FUNCTION array_to_iqhalfvec(real[], integer, boolean) AS ASSIGNMENT;
+
+CREATE CAST (double precision[] AS iqhalfvec)
+	WITH FUNCTION array_to_iqhalfvec(double precision[], integer, boolean) AS ASSIGNMENT;
+
+CREATE CAST (numeric[] AS iqhalfvec)
+	WITH FUNCTION array_to_iqhalfvec(numeric[], integer, boolean) AS ASSIGNMENT;
+
+CREATE CAST (jsonb AS iqhalfvec)
+	WITH FUNCTION jsonb_to_iqhalfvec(jsonb, integer, boolean) AS ASSIGNMENT;
+
+CREATE CAST (iqhalfvec AS jsonb)
+	WITH FUNCTION iqhalfvec_to_jsonb(iqhalfvec) AS ASSIGNMENT;
+
+CREATE CAST (json AS iqhalfvec)
+	WITH FUNCTION json_to_iqhalfvec(json, integer, boolean) AS ASSIGNMENT;
+
+CREATE CAST (iqhalfvec AS json)
+	WITH FUNCTION iqhalfvec_to_json(iqhalfvec) AS ASSIGNMENT;
+
+CREATE FUNCTION iqvector_to_iqhalfvec(iqvector, integer DEFAULT -1, boolean DEFAULT false) RETURNS iqhalfvec
+	AS 'MODULE_PATHNAME', 'iqhalfvec_from_iqvector' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 5;
+
+COMMENT ON FUNCTION iqvector_to_iqhalfvec(iqvector, integer, boolean) IS 'convert iqvector to iqhalfvec';
+
+CREATE FUNCTION iqhalfvec_to_iqvector(iqhalfvec, integer DEFAULT -1, boolean DEFAULT false) RETURNS iqvector
+	AS 'MODULE_PATHNAME', 'iqvector_from_iqhalfvec' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 5;
+
+COMMENT ON FUNCTION iqhalfvec_to_iqvector(iqhalfvec, integer, boolean) IS 'convert iqhalfvec to iqvector';
+
+-- Implicit in one direction only, or an operator between the two would fit twice; in this one, so that a column of iqhalfvec
+-- that is compared with an iqvector keeps its type, and its index.
+CREATE CAST (iqvector AS iqhalfvec)
+	WITH FUNCTION iqvector_to_iqhalfvec(iqvector, integer, boolean) AS IMPLICIT;
+
+CREATE CAST (iqhalfvec AS iqvector)
+	WITH FUNCTION iqhalfvec_to_iqvector(iqhalfvec, integer, boolean) AS ASSIGNMENT;
+
+-- --------------------------------------------------------------------------
+-- Distances of iqhalfvec
+-- --------------------------------------------------------------------------
+
+CREATE FUNCTION inner_product(iqhalfvec, iqhalfvec) RETURNS float8
+	AS 'MODULE_PATHNAME', 'iqhalfvec_inner_product' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 10
+	SUPPORT iqvector_distance_support;
+
+COMMENT ON FUNCTION inner_product(iqhalfvec, iqhalfvec) IS 'inner product';
+
+CREATE FUNCTION l2_distance(iqhalfvec, iqhalfvec) RETURNS float8
+	AS 'MODULE_PATHNAME', 'iqhalfvec_l2_distance' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 10
+	SUPPORT iqvector_distance_support;
+
+COMMENT ON FUNCTION l2_distance(iqhalfvec, iqhalfvec) IS 'Euclidean distance';
+
+CREATE FUNCTION iqhalfvec_negative_inner_product(iqhalfvec, iqhalfvec) RETURNS float8
+	AS 'MODULE_PATHNAME', 'iqhalfvec_negative_inner_product' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 10
+	SUPPORT iqvector_distance_support;
+
+COMMENT ON FUNCTION iqhalfvec_negative_inner_product(iqhalfvec, iqhalfvec) IS 'negative inner product';
+
+CREATE FUNCTION cosine_distance(iqhalfvec, iqhalfvec) RETURNS float8
+	AS 'MODULE_PATHNAME', 'iqhalfvec_cosine_distance' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 10
+	SUPPORT iqvector_distance_support;
+
+COMMENT ON FUNCTION cosine_distance(iqhalfvec, iqhalfvec) IS 'cosine distance';
+
+CREATE FUNCTION l1_distance(iqhalfvec, iqhalfvec) RETURNS float8
+	AS 'MODULE_PATHNAME', 'iqhalfvec_l1_distance' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 10
+	SUPPORT iqvector_distance_support;
+
+COMMENT ON FUNCTION l1_distance(iqhalfvec, iqhalfvec) IS 'taxicab distance';
+
+CREATE FUNCTION hamming_distance(iqhalfvec, iqhalfvec) RETURNS float8
+	AS 'MODULE_PATHNAME', 'iqhalfvec_hamming_distance' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 10
+	SUPPORT iqvector_distance_support;
+
+COMMENT ON FUNCTION hamming_distance(iqhalfvec, iqhalfvec) IS 'number of components that differ';
+
+CREATE OPERATOR <-> (
+	LEFTARG = iqhalfvec, RIGHTARG = iqhalfvec, FUNCTION = l2_distance,
+	COMMUTATOR = '<->'
+);
+
+COMMENT ON OPERATOR <-> (iqhalfvec, iqhalfvec) IS 'Euclidean distance';
+
+CREATE OPERATOR <#> (
+	LEFTARG = iqhalfvec, RIGHTARG = iqhalfvec, FUNCTION = iqhalfvec_negative_inner_product,
+	COMMUTATOR = '<#>'
+);
+
+COMMENT ON OPERATOR <#> (iqhalfvec, iqhalfvec) IS 'negative inner product';
+
+CREATE OPERATOR <=> (
+	LEFTARG = iqhalfvec, RIGHTARG = iqhalfvec, FUNCTION = cosine_distance,
+	COMMUTATOR = '<=>'
+);
+
+COMMENT ON OPERATOR <=> (iqhalfvec, iqhalfvec) IS 'cosine distance';
+
+CREATE OPERATOR <+> (
+	LEFTARG = iqhalfvec, RIGHTARG = iqhalfvec, FUNCTION = l1_distance,
+	COMMUTATOR = '<+>'
+);
+
+COMMENT ON OPERATOR <+> (iqhalfvec, iqhalfvec) IS 'taxicab distance';
+
+CREATE OPERATOR <~> (
+	LEFTARG = iqhalfvec, RIGHTARG = iqhalfvec, FUNCTION = hamming_distance,
+	COMMUTATOR = '<~>'
+);
+
+COMMENT ON OPERATOR <~> (iqhalfvec, iqhalfvec) IS 'number of components that differ';
+
+-- --------------------------------------------------------------------------
+-- Functions of iqhalfvec
+-- --------------------------------------------------------------------------
+
+CREATE FUNCTION iqhalfvec_dims(iqhalfvec) RETURNS integer
+	AS 'MODULE_PATHNAME', 'iqhalfvec_dims' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+
+COMMENT ON FUNCTION iqhalfvec_dims(iqhalfvec) IS 'number of dimensions';
+
+CREATE FUNCTION vector_dims(iqhalfvec) RETURNS integer
+	AS 'MODULE_PATHNAME', 'iqhalfvec_dims' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+
+COMMENT ON FUNCTION vector_dims(iqhalfvec) IS 'number of dimensions';
+
+CREATE FUNCTION iqhalfvec_norm(iqhalfvec) RETURNS float8
+	AS 'MODULE_PATHNAME', 'iqhalfvec_norm' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 5;
+
+COMMENT ON FUNCTION iqhalfvec_norm(iqhalfvec) IS 'Euclidean norm';
+
+CREATE FUNCTION vector_norm(iqhalfvec) RETURNS float8
+	AS 'MODULE_PATHNAME', 'iqhalfvec_norm' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 5;
+
+COMMENT ON FUNCTION vector_norm(iqhalfvec) IS 'Euclidean norm';
+
+CREATE FUNCTION l2_norm(iqhalfvec) RETURNS float8
+	AS 'MODULE_PATHNAME', 'iqhalfvec_norm' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 5;
+
+COMMENT ON FUNCTION l2_norm(iqhalfvec) IS 'Euclidean norm';
+
+CREATE FUNCTION l2_normalize(iqhalfvec) RETURNS iqhalfvec
+	AS 'MODULE_PATHNAME', 'iqhalfvec_l2_normalize' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 5;
+
+COMMENT ON FUNCTION l2_normalize(iqhalfvec) IS 'normalize with Euclidean norm';
+
+CREATE FUNCTION subvector(iqhalfvec, integer, integer) RETURNS iqhalfvec
+	AS 'MODULE_PATHNAME', 'iqhalfvec_subvector' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 5;
+
+COMMENT ON FUNCTION subvector(iqhalfvec, integer, integer) IS 'part of a vector: first component, number of components';
+
+CREATE FUNCTION binary_quantize(iqhalfvec) RETURNS bit
+	AS 'MODULE_PATHNAME', 'iqhalfvec_binary_quantize' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 5;
+
+COMMENT ON FUNCTION binary_quantize(iqhalfvec) IS 'one bit per component, set for those above zero';
+
+-- --------------------------------------------------------------------------
+-- Arithmetic of iqhalfvec
+-- --------------------------------------------------------------------------
+
+CREATE FUNCTION iqhalfvec_add(iqhalfvec, iqhalfvec) RETURNS iqhalfvec
+	AS 'MODULE_PATHNAME', 'iqhalfvec_add' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 5;
+
+COMMENT ON FUNCTION iqhalfvec_add(iqhalfvec, iqhalfvec) IS 'implementation of + operator';
+
+CREATE FUNCTION iqhalfvec_sub(iqhalfvec, iqhalfvec) RETURNS iqhalfvec
+	AS 'MODULE_PATHNAME', 'iqhalfvec_sub' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 5;
+
+COMMENT ON FUNCTION iqhalfvec_sub(iqhalfvec, iqhalfvec) IS 'implementation of - operator';
+
+CREATE FUNCTION iqhalfvec_mul(iqhalfvec, iqhalfvec) RETURNS iqhalfvec
+	AS 'MODULE_PATHNAME', 'iqhalfvec_mul' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 5;
+
+COMMENT ON FUNCTION iqhalfvec_mul(iqhalfvec, iqhalfvec) IS 'implementation of * operator';
+
+CREATE FUNCTION iqhalfvec_concat(iqhalfvec, iqhalfvec) RETURNS iqhalfvec
+	AS 'MODULE_PATHNAME', 'iqhalfvec_concat' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 5;
+
+COMMENT ON FUNCTION iqhalfvec_concat(iqhalfvec, iqhalfvec) IS 'implementation of || operator';
+
+CREATE OPERATOR + (
+	LEFTARG = iqhalfvec, RIGHTARG = iqhalfvec, FUNCTION = iqhalfvec_add,
+	COMMUTATOR = +
+);
+
+COMMENT ON OPERATOR + (iqhalfvec, iqhalfvec) IS 'add';
+
+CREATE OPERATOR - (
+	LEFTARG = iqhalfvec, RIGHTARG = iqhalfvec, FUNCTION = iqhalfvec_sub
+);
+
+COMMENT ON OPERATOR - (iqhalfvec, iqhalfvec) IS 'subtract';
+
+CREATE OPERATOR * (
+	LEFTARG = iqhalfvec, RIGHTARG = iqhalfvec, FUNCTION = iqhalfvec_mul,
+	COMMUTATOR = *
+);
+
+COMMENT ON OPERATOR * (iqhalfvec, iqhalfvec) IS 'multiply';
+
+CREATE OPERATOR || (
+	LEFTARG = iqhalfvec, RIGHTARG = iqhalfvec, FUNCTION = iqhalfvec_concat
+);
+
+COMMENT ON OPERATOR || (iqhalfvec, iqhalfvec) IS 'concatenate';
+
+-- --------------------------------------------------------------------------
+-- Comparison of iqhalfvec
+-- --------------------------------------------------------------------------
+
+CREATE FUNCTION iqhalfvec_lt(iqhalfvec, iqhalfvec) RETURNS boolean
+	AS 'MODULE_PATHNAME', 'iqhalfvec_lt' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+
+COMMENT ON FUNCTION iqhalfvec_lt(iqhalfvec, iqhalfvec) IS 'implementation of < operator';
+
+CREATE FUNCTION iqhalfvec_le(iqhalfvec, iqhalfvec) RETURNS boolean
+	AS 'MODULE_PATHNAME', 'iqhalfvec_le' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+
+COMMENT ON FUNCTION iqhalfvec_le(iqhalfvec, iqhalfvec) IS 'implementation of <= operator';
+
+CREATE FUNCTION iqhalfvec_eq(iqhalfvec, iqhalfvec) RETURNS boolean
+	AS 'MODULE_PATHNAME', 'iqhalfvec_eq' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+
+COMMENT ON FUNCTION iqhalfvec_eq(iqhalfvec, iqhalfvec) IS 'implementation of = operator';
+
+CREATE FUNCTION iqhalfvec_ne(iqhalfvec, iqhalfvec) RETURNS boolean
+	AS 'MODULE_PATHNAME', 'iqhalfvec_ne' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+
+COMMENT ON FUNCTION iqhalfvec_ne(iqhalfvec, iqhalfvec) IS 'implementation of <> operator';
+
+CREATE FUNCTION iqhalfvec_ge(iqhalfvec, iqhalfvec) RETURNS boolean
+	AS 'MODULE_PATHNAME', 'iqhalfvec_ge' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+
+COMMENT ON FUNCTION iqhalfvec_ge(iqhalfvec, iqhalfvec) IS 'implementation of >= operator';
+
+CREATE FUNCTION iqhalfvec_gt(iqhalfvec, iqhalfvec) RETURNS boolean
+	AS 'MODULE_PATHNAME', 'iqhalfvec_gt' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+
+COMMENT ON FUNCTION iqhalfvec_gt(iqhalfvec, iqhalfvec) IS 'implementation of > operator';
+
+CREATE FUNCTION iqhalfvec_cmp(iqhalfvec, iqhalfvec) RETURNS integer
+	AS 'MODULE_PATHNAME', 'iqhalfvec_cmp' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+
+COMMENT ON FUNCTION iqhalfvec_cmp(iqhalfvec, iqhalfvec) IS 'less-equal-greater';
+
+CREATE OPERATOR < (
+	LEFTARG = iqhalfvec, RIGHTARG = iqhalfvec, FUNCTION = iqhalfvec_lt,
+	COMMUTATOR = >, NEGATOR = >=,
+	RESTRICT = scalarltsel, JOIN = scalarltjoinsel
+);
+
+COMMENT ON OPERATOR < (iqhalfvec, iqhalfvec) IS 'less than';
+
+CREATE OPERATOR <= (
+	LEFTARG = iqhalfvec, RIGHTARG = iqhalfvec, FUNCTION = iqhalfvec_le,
+	COMMUTATOR = >=, NEGATOR = >,
+	RESTRICT = scalarlesel, JOIN = scalarlejoinsel
+);
+
+COMMENT ON OPERATOR <= (iqhalfvec, iqhalfvec) IS 'less than or equal';
+
+CREATE OPERATOR = (
+	LEFTARG = iqhalfvec, RIGHTARG = iqhalfvec, FUNCTION = iqhalfvec_eq,
+	COMMUTATOR = =, NEGATOR = <>,
+	RESTRICT = eqsel, JOIN = eqjoinsel, MERGES
+);
+
+COMMENT ON OPERATOR = (iqhalfvec, iqhalfvec) IS 'equal';
+
+CREATE OPERATOR <> (
+	LEFTARG = iqhalfvec, RIGHTARG = iqhalfvec, FUNCTION = iqhalfvec_ne,
+	COMMUTATOR = <>, NEGATOR = =,
+	RESTRICT = neqsel, JOIN = neqjoinsel
+);
+
+COMMENT ON OPERATOR <> (iqhalfvec, iqhalfvec) IS 'not equal';
+
+CREATE OPERATOR >= (
+	LEFTARG = iqhalfvec, RIGHTARG = iqhalfvec, FUNCTION = iqhalfvec_ge,
+	COMMUTATOR = <=, NEGATOR = <,
+	RESTRICT = scalargesel, JOIN = scalargejoinsel
+);
+
+COMMENT ON OPERATOR >= (iqhalfvec, iqhalfvec) IS 'greater than or equal';
+
+CREATE OPERATOR > (
+	LEFTARG = iqhalfvec, RIGHTARG = iqhalfvec, FUNCTION = iqhalfvec_gt,
+	COMMUTATOR = <, NEGATOR = <=,
+	RESTRICT = scalargtsel, JOIN = scalargtjoinsel
+);
+
+COMMENT ON OPERATOR > (iqhalfvec, iqhalfvec) IS 'greater than';
+
+CREATE OPERATOR CLASS iqhalfvec_ops
+	DEFAULT FOR TYPE iqhalfvec USING btree AS
+	OPERATOR 1 <,
+	OPERATOR 2 <=,
+	OPERATOR 3 =,
+	OPERATOR 4 >=,
+	OPERATOR 5 >,
+	FUNCTION 1 iqhalfvec_cmp(iqhalfvec, iqhalfvec);
+
+-- --------------------------------------------------------------------------
+-- Aggregates of iqhalfvec
+-- --------------------------------------------------------------------------
+
+CREATE FUNCTION iqhalfvec_accum(double precision[], iqhalfvec) RETURNS double precision[]
+	AS 'MODULE_PATHNAME', 'iqhalfvec_accum' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 5;
+
+COMMENT ON FUNCTION iqhalfvec_accum(double precision[], iqhalfvec) IS 'aggregate transition function';
+
+CREATE FUNCTION iqhalfvec_combine(double precision[], double precision[]) RETURNS double precision[]
+	AS 'MODULE_PATHNAME', 'iqhalfvec_combine' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 5;
+
+COMMENT ON FUNCTION iqhalfvec_combine(double precision[], double precision[]) IS 'aggregate combine function';
+
+CREATE FUNCTION iqhalfvec_avg(double precision[]) RETURNS iqhalfvec
+	AS 'MODULE_PATHNAME', 'iqhalfvec_avg' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 5;
+
+COMMENT ON FUNCTION iqhalfvec_avg(double precision[]) IS 'aggregate final function';
+
+CREATE FUNCTION iqhalfvec_sum(double precision[]) RETURNS iqhalfvec
+	AS 'MODULE_PATHNAME', 'iqhalfvec_sum' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 5;
+
+COMMENT ON FUNCTION iqhalfvec_sum(double precision[]) IS 'aggregate final function';
+
+CREATE AGGREGATE avg(iqhalfvec) (
+	SFUNC = iqhalfvec_accum,
+	STYPE = double precision[],
+	FINALFUNC = iqhalfvec_avg,
+	COMBINEFUNC = iqhalfvec_combine,
+	INITCOND = '{0}',
+	PARALLEL = SAFE
+);
+
+COMMENT ON AGGREGATE avg(iqhalfvec) IS 'the average (arithmetic mean) as iqhalfvec of all iqhalfvec values';
+
+CREATE AGGREGATE sum(iqhalfvec) (
+	SFUNC = iqhalfvec_accum,
+	STYPE = double precision[],
+	FINALFUNC = iqhalfvec_sum,
+	COMBINEFUNC = iqhalfvec_combine,
+	INITCOND = '{0}',
+	PARALLEL = SAFE
+);
+
+COMMENT ON AGGREGATE sum(iqhalfvec) IS 'sum as iqhalfvec across all iqhalfvec values';
 
 -- --------------------------------------------------------------------------
 -- pgvector

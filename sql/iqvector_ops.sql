@@ -148,7 +148,7 @@ FROM (VALUES ('[1,2,3]'::iqvector, '[1,2,3]'::iqvector), ('[1,2,3]', '[1,2]'), (
 
 -- properties and parts
 SELECT iqvector_dims('[1,2,3]'), vector_dims('[1,2,3]'::iqvector), iqvector_norm('[3,4]'),
-	vector_norm('[3,4]'::iqvector);
+	vector_norm('[3,4]'::iqvector), l2_norm('[3,4]'::iqvector);
 SELECT iqvector_norm('[0,1]'), iqvector_norm('[0,0]'), iqvector_norm('[-2]'), iqvector_norm('[3e37,4e37]')::real,
 	iqvector_norm('[3e-45,0]') > 0;
 SELECT l2_normalize('[3,4]'), l2_normalize('[3,0]'), l2_normalize('[0,0.1]'), l2_normalize('[0,-0]'),
@@ -161,8 +161,9 @@ FROM (VALUES (1, 3), (3, 2), (-1, 3), (3, 9), (5, 1), (0, 2), (3, 2147483647), (
 	AS cut (start, count);
 
 -- operators know their mirror image, so that the planner may turn them round
-SELECT oprname, oprcom = oid AS commutes_with_itself, oprcode::regproc
-FROM pg_operator WHERE oprleft = 'iqvector'::regtype AND oprname ~ '^(<[-#=+~]>|[-+*]|\|\|)$'
+SELECT oprname, oprcom = o.oid AS commutes_with_itself, proname
+FROM pg_operator o JOIN pg_proc p ON p.oid = oprcode
+WHERE oprleft = 'iqvector'::regtype AND oprname ~ '^(<[-#=+~]>|[-+*]|\|\|)$'
 ORDER BY oprname COLLATE "C";
 
 -- functions that no one marked otherwise are safe to run anywhere

@@ -1,5 +1,5 @@
 /*
- * iqvector_agg.c - avg(iqvector) and sum(iqvector), which share everything but the last step.
+ * iqvector_agg.c - avg and sum of iqvector and iqhalfvec, which share everything but the last step.
  *
  * Sums are in double: a float has 24 bits, so that a long sum in floats stops growing long before it is done.
  * The state is a float8 array {count, sum of x[1], sum of x[2], ...}, or {0} before the first row: a plain SQL value,
@@ -11,14 +11,14 @@
 #include "utils/array.h"
 #include "utils/float.h"
 
-#include "pg/iqvector.h"
+#include "pg/iqvector_private.h"
 
 /* The numbers of a state array: count first. */
 static float8 *
-state_values(ArrayType *state, const char *caller)
+state_values(const IqdbPgVectorType *type, ArrayType *state, const char *caller)
 {
 	if (ARR_NDIM(state) != 1 || ARR_DIMS(state)[0] < 1 || ARR_HASNULL(state) || ARR_ELEMTYPE(state) != FLOAT8OID)
-		elog(ERROR, "%s: expected state array", caller);
+		elog(ERROR, "%s_%s: expected state array", type->name, caller);
 	return (float8 *) ARR_DATA_PTR(state);
 }
 
@@ -55,48 +55,45 @@ add_checked(float8 a, float8 b)
 }
 
 /* iqvector_accum(double precision[], iqvector) returns double precision[] */
-PG_FUNCTION_INFO_V1(iqvector_accum);
-Datum
-iqvector_accum(PG_FUNCTION_ARGS)
+static Datum
+vector_accum(FunctionCallInfo fcinfo, const IqdbPgVectorType *type)
 {
-	ArrayType *state = PG_GETARG_ARRAYTYPE_P(0);
-	IqVector  *vector = PG_GETARG_IQVECTOR_P(1);
-	float8    *values = state_values(state, "iqvector_accum");
-	int        dim = state_dim(state);
-	ArrayType *result = state;
-	float8    *sums;
+	ArrayType    *state = PG_GETARG_ARRAYTYPE_P(0);
+	IqdbPgVector *vector = PG_GETARG_VECTOR_P(1);
+	float8       *values = state_values(type, state, "accum");
+	int           dim = state_dim(state);
+	ArrayType    *result = state;
+	float8       *sums;
+	float         buffer[IQDB_PG_PIECE];
 
-	if (dim == 0)
-	{
-		result = state_new(vector->dim);
-		sums = (float8 *) ARR_DATA_PTR(result);
-		for (int i = 0; i < vector->dim; i++)
-			sums[i + 1] = vector->x[i];
-	}
-	else
-	{
+	if (dim > 0)
 		iqdb_pg_vector_check_typmod(dim, vector->dim);
 
-		/* as a transition function, the state is ours to change */
-		if (!AggCheckCallContext(fcinfo, NULL))
-			result = state_new(dim);
-		sums = (float8 *) ARR_DATA_PTR(result);
-		for (int i = 0; i < dim; i++)
-			sums[i + 1] = add_checked(values[i + 1], vector->x[i]);
+	/* as a transition function, the state is ours to change */
+	if (dim == 0 || !AggCheckCallContext(fcinfo, NULL))
+		result = state_new(vector->dim);
+	sums = (float8 *) ARR_DATA_PTR(result);
+	for (int start = 0; start < vector->dim; start += IQDB_PG_PIECE)
+	{
+		int          count = iqdb_pg_vector_piece(vector, start);
+		const float *x = iqdb_pg_vector_floats(type, vector, start, count, buffer);
+
+		for (int i = 0; i < count; i++)
+			sums[start + i + 1] = dim == 0 ? x[i] : add_checked(values[start + i + 1], x[i]);
 	}
 	sums[0] = values[0] + 1.0;
 	PG_RETURN_ARRAYTYPE_P(result);
 }
+IQDB_PG_VECTOR_FUNCTION(accum)
 
 /* iqvector_combine(double precision[], double precision[]) returns double precision[] */
-PG_FUNCTION_INFO_V1(iqvector_combine);
-Datum
-iqvector_combine(PG_FUNCTION_ARGS)
+static Datum
+vector_combine(FunctionCallInfo fcinfo, const IqdbPgVectorType *type)
 {
 	ArrayType *state_a = PG_GETARG_ARRAYTYPE_P(0);
 	ArrayType *state_b = PG_GETARG_ARRAYTYPE_P(1);
-	float8    *a = state_values(state_a, "iqvector_combine");
-	float8    *b = state_values(state_b, "iqvector_combine");
+	float8    *a = state_values(type, state_a, "combine");
+	float8    *b = state_values(type, state_b, "combine");
 	int        dim_a = state_dim(state_a);
 	int        dim_b = state_dim(state_b);
 	int        dim = dim_a > 0 ? dim_a : dim_b;
@@ -104,7 +101,7 @@ iqvector_combine(PG_FUNCTION_ARGS)
 	float8    *sums;
 
 	if (dim > 0)
-		iqdb_pg_vector_check_dim(dim);
+		iqdb_pg_vector_check_dim(type, dim);
 	if (dim_a > 0 && dim_b > 0)
 		iqdb_pg_vector_check_typmod(dim_a, dim_b);
 
@@ -122,48 +119,65 @@ iqvector_combine(PG_FUNCTION_ARGS)
 	}
 	PG_RETURN_ARRAYTYPE_P(result);
 }
+IQDB_PG_VECTOR_FUNCTION(combine)
 
 /* The sums divided by a number, as a vector. */
-static IqVector *
-scaled_sums(ArrayType *state, const float8 *values, double divisor)
+static IqdbPgVector *
+scaled_sums(const IqdbPgVectorType *type, ArrayType *state, const float8 *values, double divisor)
 {
-	IqVector *result;
+	IqdbPgVector *result;
+	float         quotients[IQDB_PG_PIECE];
 
-	iqdb_pg_vector_check_dim(state_dim(state));
-	result = iqdb_pg_vector_new(state_dim(state));
-	for (int i = 0; i < result->dim; i++)
-		result->x[i] = (float) (values[i + 1] / divisor);
-	iqdb_pg_vector_check_finite(result);
+	iqdb_pg_vector_check_dim(type, state_dim(state));
+	result = iqdb_pg_vector_new(type, state_dim(state));
+	for (int start = 0; start < result->dim; start += IQDB_PG_PIECE)
+	{
+		int count = iqdb_pg_vector_piece(result, start);
+
+		for (int i = 0; i < count; i++)
+			quotients[i] = (float) (values[start + i + 1] / divisor);
+		iqdb_pg_vector_set(type, result, start, quotients, count);
+	}
+	iqdb_pg_vector_check_finite(type, result);
 	return result;
 }
 
+/* Is a sum finite, but too large for a component? */
+static bool
+is_too_large(const IqdbPgVectorType *type, float8 sum)
+{
+	float value = (float) sum;
+
+	return !isinf(sum) && (isinf(value) || (type->is_half && iqdb_half_overflows(value)));
+}
+
 /* iqvector_sum(double precision[]) returns iqvector; NULL when no row was seen */
-PG_FUNCTION_INFO_V1(iqvector_sum);
-Datum
-iqvector_sum(PG_FUNCTION_ARGS)
+static Datum
+vector_sum(FunctionCallInfo fcinfo, const IqdbPgVectorType *type)
 {
 	ArrayType *state = PG_GETARG_ARRAYTYPE_P(0);
-	float8    *values = state_values(state, "iqvector_sum");
+	float8    *values = state_values(type, state, "sum");
 
 	if (values[0] == 0.0)
 		PG_RETURN_NULL();
 	for (int i = 1; i <= state_dim(state); i++)
 	{
-		if (unlikely(isinf((float) values[i])) && !isinf(values[i]))
+		if (unlikely(is_too_large(type, values[i])))
 			float_overflow_error();
 	}
-	PG_RETURN_IQVECTOR_P(scaled_sums(state, values, 1.0));
+	PG_RETURN_VECTOR_P(scaled_sums(type, state, values, 1.0));
 }
+IQDB_PG_VECTOR_FUNCTION(sum)
 
 /* iqvector_avg(double precision[]) returns iqvector; NULL when no row was seen */
-PG_FUNCTION_INFO_V1(iqvector_avg);
-Datum
-iqvector_avg(PG_FUNCTION_ARGS)
+static Datum
+vector_avg(FunctionCallInfo fcinfo, const IqdbPgVectorType *type)
 {
 	ArrayType *state = PG_GETARG_ARRAYTYPE_P(0);
-	float8    *values = state_values(state, "iqvector_avg");
+	float8    *values = state_values(type, state, "avg");
 
 	if (values[0] == 0.0)
 		PG_RETURN_NULL();
-	PG_RETURN_IQVECTOR_P(scaled_sums(state, values, values[0]));
+	PG_RETURN_VECTOR_P(scaled_sums(type, state, values, values[0]));
 }
+IQDB_PG_VECTOR_FUNCTION(avg)

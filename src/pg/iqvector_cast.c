@@ -1,9 +1,11 @@
 /*
- * iqvector_cast.c - casts and conversions: type modifier, arrays, jsonb and json, bytes of floats.
+ * iqvector_cast.c - casts and conversions: type modifier, arrays, jsonb and json, bytes of numbers, iqvector to iqhalfvec and
+ * back.
  *
  * Arrays follow pgvector to the word. A jsonb array is read as the text form is: each number is rounded once from its
  * decimal digits, too small ones become zero. Back again, each component becomes the shortest number that reads to the
  * same float; only the sign of a negative zero is lost, which jsonb numbers do not have. json is text, and keeps it.
+ * Whatever becomes an iqhalfvec is rounded to floats first, and those to halves.
  */
 #include "postgres.h"
 
@@ -22,36 +24,36 @@
 
 #include "core/base/endian.h"
 #include "core/vec/text.h"
-#include "pg/iqvector.h"
+#include "pg/iqvector_private.h"
 
 /* iqvector(iqvector, integer, boolean) returns iqvector: checks the type modifier */
-PG_FUNCTION_INFO_V1(iqvector_enforce_typmod);
-Datum
-iqvector_enforce_typmod(PG_FUNCTION_ARGS)
+static Datum
+vector_enforce_typmod(FunctionCallInfo fcinfo, const IqdbPgVectorType *type)
 {
-	IqVector *vector = PG_GETARG_IQVECTOR_P(0);
+	IqdbPgVector *vector = PG_GETARG_VECTOR_P(0);
 
 	iqdb_pg_vector_check_typmod(PG_GETARG_INT32(1), vector->dim);
-	PG_RETURN_IQVECTOR_P(vector);
+	PG_RETURN_VECTOR_P(vector);
 }
+IQDB_PG_VECTOR_FUNCTION(enforce_typmod)
 
-/* true for pgvector's type, whose modifier means what ours means. That a cast is free is the superuser's word. */
+/* true for a type of this name. pgvector's modifiers mean what ours mean; that a cast is free is the superuser's word. */
 static bool
-is_named_vector(Oid type)
+is_type_named(Oid type, const char *name)
 {
 	HeapTuple tuple = SearchSysCache1(TYPEOID, ObjectIdGetDatum(type));
 	bool      named;
 
 	if (!HeapTupleIsValid(tuple))
 		return false;
-	named = strcmp(NameStr(((Form_pg_type) GETSTRUCT(tuple))->typname), "vector") == 0;
+	named = strcmp(NameStr(((Form_pg_type) GETSTRUCT(tuple))->typname), name) == 0;
 	ReleaseSysCache(tuple);
 	return named;
 }
 
-/* The modifier an iqvector expression is known to satisfy, or -1; looks through the free cast from pgvector's type. */
+/* The modifier an expression is known to satisfy, or -1; looks through the free cast from pgvector's type. */
 static int32
-known_typmod(Node *expression)
+known_typmod(const IqdbPgVectorType *type, Node *expression)
 {
 	int32 typmod = exprTypmod(expression);
 
@@ -59,7 +61,7 @@ known_typmod(Node *expression)
 	{
 		Node *source = (Node *) ((RelabelType *) expression)->arg;
 
-		if (is_named_vector(exprType(source)))
+		if (is_type_named(exprType(source), type->like))
 			typmod = exprTypmod(source);
 	}
 	return typmod;
@@ -69,9 +71,8 @@ known_typmod(Node *expression)
  * iqvector_typmod_support(internal) returns internal: tells the planner when a modifier needs no check. Besides the
  * check itself this saves ALTER TABLE ... TYPE the rewrite of a table, from vector(n) to iqvector(n) for one.
  */
-PG_FUNCTION_INFO_V1(iqvector_typmod_support);
-Datum
-iqvector_typmod_support(PG_FUNCTION_ARGS)
+static Datum
+vector_typmod_support(FunctionCallInfo fcinfo, const IqdbPgVectorType *type)
 {
 	Node *request = (Node *) PG_GETARG_POINTER(0);
 	Node *result = NULL;
@@ -86,36 +87,56 @@ iqvector_typmod_support(PG_FUNCTION_ARGS)
 		{
 			int32 typmod = DatumGetInt32(((Const *) modifier)->constvalue);
 
-			if (typmod < 0 || typmod == known_typmod(source))
+			if (typmod < 0 || typmod == known_typmod(type, source))
 				result = relabel_to_typmod(source, typmod);
 		}
 	}
 	PG_RETURN_POINTER(result);
 }
+IQDB_PG_VECTOR_FUNCTION(typmod_support)
 
-/* numeric rounds to float4 by its text form, and says "type real" when that does not fit */
+/*
+ * The elements of an array from start on, as floats. Without nulls, elements of fixed length lie side by side; numerics are
+ * given as datums. numeric rounds to float4 by its text form, and says "type real" when that does not fit.
+ */
 static void
-copy_numerics(ArrayType *array, IqVector *result)
+element_floats(ArrayType *array, const Datum *numerics, int start, int count, float *floats)
 {
-	Datum *elements;
-	int    count;
+	const void *data = ARR_DATA_PTR(array);
 
-	deconstruct_array(array, NUMERICOID, -1, false, TYPALIGN_INT, &elements, NULL, &count);
-	for (int i = 0; i < count; i++)
-		result->x[i] = DatumGetFloat4(DirectFunctionCall1(numeric_float4, elements[i]));
-	pfree(elements);
+	switch (ARR_ELEMTYPE(array))
+	{
+		case INT4OID:
+			for (int i = 0; i < count; i++)
+				floats[i] = (float) ((const int32 *) data)[start + i];
+			break;
+		case FLOAT4OID:
+			memcpy(floats, (const float *) data + start, sizeof(float) * (Size) count);
+			break;
+		case FLOAT8OID:
+			for (int i = 0; i < count; i++)
+				floats[i] = (float) ((const float8 *) data)[start + i];
+			break;
+		case NUMERICOID:
+			for (int i = 0; i < count; i++)
+				floats[i] = DatumGetFloat4(DirectFunctionCall1(numeric_float4, numerics[start + i]));
+			break;
+		default:
+			ereport(ERROR,
+					(errcode(ERRCODE_DATA_EXCEPTION),
+					 errmsg("unsupported array type")));
+	}
 }
 
 /* array_to_iqvector(integer[] | real[] | double precision[] | numeric[], integer, boolean) returns iqvector */
-PG_FUNCTION_INFO_V1(iqvector_from_array);
-Datum
-iqvector_from_array(PG_FUNCTION_ARGS)
+static Datum
+vector_from_array(FunctionCallInfo fcinfo, const IqdbPgVectorType *type)
 {
-	ArrayType *array = PG_GETARG_ARRAYTYPE_P(0);
-	int32      typmod = PG_GETARG_INT32(1);
-	void      *data;
-	int        count;
-	IqVector  *result;
+	ArrayType    *array = PG_GETARG_ARRAYTYPE_P(0);
+	int           count;
+	Datum        *numerics = NULL;
+	IqdbPgVector *result;
+	float         floats[IQDB_PG_PIECE];
 
 	if (ARR_NDIM(array) > 1)
 		ereport(ERROR,
@@ -127,46 +148,40 @@ iqvector_from_array(PG_FUNCTION_ARGS)
 				 errmsg("array must not contain nulls")));
 
 	count = ArrayGetNItems(ARR_NDIM(array), ARR_DIMS(array));
-	iqdb_pg_vector_check_dim(count);
-	iqdb_pg_vector_check_typmod(typmod, count);
-	result = iqdb_pg_vector_new(count);
-
-	/* without nulls, elements of fixed length lie side by side */
-	data = ARR_DATA_PTR(array);
-	switch (ARR_ELEMTYPE(array))
+	iqdb_pg_vector_check_dim(type, count);
+	iqdb_pg_vector_check_typmod(PG_GETARG_INT32(1), count);
+	result = iqdb_pg_vector_new(type, count);
+	if (ARR_ELEMTYPE(array) == NUMERICOID)
+		deconstruct_array(array, NUMERICOID, -1, false, TYPALIGN_INT, &numerics, NULL, &count);
+	for (int start = 0; start < count; start += IQDB_PG_PIECE)
 	{
-		case INT4OID:
-			for (int i = 0; i < count; i++)
-				result->x[i] = (float) ((int32 *) data)[i];
-			break;
-		case FLOAT4OID:
-			memcpy(result->x, data, sizeof(float) * (Size) count);
-			break;
-		case FLOAT8OID:
-			for (int i = 0; i < count; i++)
-				result->x[i] = (float) ((float8 *) data)[i];
-			break;
-		case NUMERICOID:
-			copy_numerics(array, result);
-			break;
-		default:
-			ereport(ERROR,
-					(errcode(ERRCODE_DATA_EXCEPTION),
-					 errmsg("unsupported array type")));
+		int piece = iqdb_pg_vector_piece(result, start);
+
+		element_floats(array, numerics, start, piece, floats);
+		iqdb_pg_vector_set(type, result, start, floats, piece);
 	}
-	iqdb_pg_vector_check_finite(result);
-	PG_RETURN_IQVECTOR_P(result);
+	iqdb_pg_vector_check_finite(type, result);
+	PG_RETURN_VECTOR_P(result);
+}
+IQDB_PG_VECTOR_FUNCTION(from_array)
+
+/* The components as floats, dim of them one after the other. */
+static void
+copy_floats(const IqdbPgVectorType *type, const IqdbPgVector *vector, float *floats)
+{
+	if (type->is_half)
+		iqdb_halves_widen(VECTOR_HALVES(vector), (size_t) vector->dim, floats);
+	else
+		memcpy(floats, VECTOR_FLOATS(vector), sizeof(float) * (Size) vector->dim);
 }
 
 /* iqvector_to_float4(iqvector, integer, boolean) returns real[] */
-PG_FUNCTION_INFO_V1(iqvector_to_float4);
-Datum
-iqvector_to_float4(PG_FUNCTION_ARGS)
+static Datum
+vector_to_float4(FunctionCallInfo fcinfo, const IqdbPgVectorType *type)
 {
-	IqVector  *vector = PG_GETARG_IQVECTOR_P(0);
-	Size       data_size = sizeof(float4) * (Size) vector->dim;
-	Size       size = ARR_OVERHEAD_NONULLS(1) + data_size;
-	ArrayType *result = (ArrayType *) palloc0(size);
+	IqdbPgVector *vector = PG_GETARG_VECTOR_P(0);
+	Size          size = ARR_OVERHEAD_NONULLS(1) + sizeof(float4) * (Size) vector->dim;
+	ArrayType    *result = (ArrayType *) palloc0(size);
 
 	SET_VARSIZE(result, size);
 	result->ndim = 1;
@@ -174,12 +189,40 @@ iqvector_to_float4(PG_FUNCTION_ARGS)
 	result->elemtype = FLOAT4OID;
 	ARR_DIMS(result)[0] = vector->dim;
 	ARR_LBOUND(result)[0] = 1;
-	memcpy(ARR_DATA_PTR(result), vector->x, data_size);
+	copy_floats(type, vector, (float *) ARR_DATA_PTR(result));
 	PG_RETURN_ARRAYTYPE_P(result);
 }
+IQDB_PG_VECTOR_FUNCTION(to_float4)
 
-static float
-jsonb_component(const JsonbValue *value, int64 position)
+/* iqhalfvec_to_iqvector(iqhalfvec, integer, boolean) returns iqvector */
+PG_FUNCTION_INFO_V1(iqvector_from_iqhalfvec);
+Datum
+iqvector_from_iqhalfvec(PG_FUNCTION_ARGS)
+{
+	IqdbPgVector *vector = PG_GETARG_VECTOR_P(0);
+	IqdbPgVector *result = iqdb_pg_vector_new(&iqdb_pg_iqvector, vector->dim);
+
+	iqdb_pg_vector_check_typmod(PG_GETARG_INT32(1), vector->dim);
+	copy_floats(&iqdb_pg_iqhalfvec, vector, VECTOR_FLOATS(result));
+	PG_RETURN_VECTOR_P(result);
+}
+
+/* iqvector_to_iqhalfvec(iqvector, integer, boolean) returns iqhalfvec */
+PG_FUNCTION_INFO_V1(iqhalfvec_from_iqvector);
+Datum
+iqhalfvec_from_iqvector(PG_FUNCTION_ARGS)
+{
+	IqdbPgVector *vector = PG_GETARG_VECTOR_P(0);
+	IqdbPgVector *result = iqdb_pg_vector_new(&iqdb_pg_iqhalfvec, vector->dim);
+
+	iqdb_pg_vector_check_typmod(PG_GETARG_INT32(1), vector->dim);
+	iqdb_pg_vector_set(&iqdb_pg_iqhalfvec, result, 0, VECTOR_FLOATS(vector), vector->dim);
+	PG_RETURN_VECTOR_P(result);
+}
+
+/* Sets component i from an element of a jsonb array. */
+static void
+set_from_jsonb(const IqdbPgVectorType *type, IqdbPgVector *vector, int i, const JsonbValue *value)
 {
 	char  *digits;
 	float  component;
@@ -192,14 +235,14 @@ jsonb_component(const JsonbValue *value, int64 position)
 	if (value->type != jbvNumeric)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("cannot cast jsonb array to type iqvector"),
-				 errdetail("Element %lld is not a number.", (long long) position)));
+				 errmsg("cannot cast jsonb array to type %s", type->name),
+				 errdetail("Element %d is not a number.", i + 1)));
 
 	digits = DatumGetCString(DirectFunctionCall1(numeric_out, NumericGetDatum(value->val.numeric)));
-	if (iqdb_float_parse(digits, strlen(digits), &component, &used) != IQDB_FAULT_NONE)
+	if (iqdb_float_parse(digits, strlen(digits), &component, &used) != IQDB_FAULT_NONE ||
+		iqdb_pg_vector_round(type, vector, i, &component, 1) == 0)
 		float_overflow_error();
 	pfree(digits);
-	return component;
 }
 
 static const char *
@@ -213,9 +256,8 @@ jsonb_kind(Jsonb *document)
 }
 
 /* jsonb_to_iqvector(jsonb, integer, boolean) returns iqvector */
-PG_FUNCTION_INFO_V1(iqvector_from_jsonb);
-Datum
-iqvector_from_jsonb(PG_FUNCTION_ARGS)
+static Datum
+vector_from_jsonb(FunctionCallInfo fcinfo, const IqdbPgVectorType *type)
 {
 	Jsonb             *document = PG_GETARG_JSONB_P(0);
 	int32              typmod = PG_GETARG_INT32(1);
@@ -223,18 +265,18 @@ iqvector_from_jsonb(PG_FUNCTION_ARGS)
 	JsonbIteratorToken token;
 	JsonbValue         value;
 	int64              count;
-	int64              position = 0;
-	IqVector          *result;
+	int                position = 0;
+	IqdbPgVector      *result;
 
 	if (!JB_ROOT_IS_ARRAY(document) || JB_ROOT_IS_SCALAR(document))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("cannot cast jsonb %s to type iqvector", jsonb_kind(document))));
+				 errmsg("cannot cast jsonb %s to type %s", jsonb_kind(document), type->name)));
 
 	count = JB_ROOT_COUNT(document);
-	iqdb_pg_vector_check_dim(count);
+	iqdb_pg_vector_check_dim(type, count);
 	iqdb_pg_vector_check_typmod(typmod, (int) count);
-	result = iqdb_pg_vector_new((int) count);
+	result = iqdb_pg_vector_new(type, (int) count);
 
 	iterator = JsonbIteratorInit(&document->root);
 	while ((token = JsonbIteratorNext(&iterator, &value, true)) != WJB_DONE)
@@ -242,101 +284,129 @@ iqvector_from_jsonb(PG_FUNCTION_ARGS)
 		if (token == WJB_ELEM)
 		{
 			Assert(position < count);
-			result->x[position] = jsonb_component(&value, position + 1);
-			position++;
+			set_from_jsonb(type, result, position++, &value);
 		}
 	}
 	Assert(position == count);
-	PG_RETURN_IQVECTOR_P(result);
+	PG_RETURN_VECTOR_P(result);
+}
+IQDB_PG_VECTOR_FUNCTION(from_jsonb)
+
+static JsonbValue
+jsonb_number(float number)
+{
+	char       digits[FLOAT_SHORTEST_DECIMAL_LEN];
+	JsonbValue value;
+
+	(void) float_to_shortest_decimal_buf(number, digits);
+	value.type = jbvNumeric;
+	value.val.numeric = DatumGetNumeric(DirectFunctionCall3(numeric_in, CStringGetDatum(digits),
+															ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1)));
+	return value;
 }
 
 /* iqvector_to_jsonb(iqvector) returns jsonb */
-PG_FUNCTION_INFO_V1(iqvector_to_jsonb);
-Datum
-iqvector_to_jsonb(PG_FUNCTION_ARGS)
+static Datum
+vector_to_jsonb(FunctionCallInfo fcinfo, const IqdbPgVectorType *type)
 {
-	IqVector       *vector = PG_GETARG_IQVECTOR_P(0);
+	IqdbPgVector    *vector = PG_GETARG_VECTOR_P(0);
 	IqdbPgJsonbState state = {0};
+	float            buffer[IQDB_PG_PIECE];
 
 	iqdb_pg_push_jsonb(&state, WJB_BEGIN_ARRAY, NULL);
-	for (int i = 0; i < vector->dim; i++)
+	for (int start = 0; start < vector->dim; start += IQDB_PG_PIECE)
 	{
-		char       digits[FLOAT_SHORTEST_DECIMAL_LEN];
-		JsonbValue element;
+		int          count = iqdb_pg_vector_piece(vector, start);
+		const float *x = iqdb_pg_vector_floats(type, vector, start, count, buffer);
 
-		(void) float_to_shortest_decimal_buf(vector->x[i], digits);
-		element.type = jbvNumeric;
-		element.val.numeric = DatumGetNumeric(DirectFunctionCall3(numeric_in, CStringGetDatum(digits),
-																  ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1)));
-		iqdb_pg_push_jsonb(&state, WJB_ELEM, &element);
+		for (int i = 0; i < count; i++)
+		{
+			JsonbValue element = jsonb_number(x[i]);
+
+			iqdb_pg_push_jsonb(&state, WJB_ELEM, &element);
+		}
 	}
 	iqdb_pg_push_jsonb(&state, WJB_END_ARRAY, NULL);
 	PG_RETURN_JSONB_P(JsonbValueToJsonb(state.result));
 }
+IQDB_PG_VECTOR_FUNCTION(to_jsonb)
 
 /*
  * json_to_iqvector(json, integer, boolean) returns iqvector. A json array of numbers is the text form of a vector, too. What
  * is not one becomes jsonb first, whose cast has the words for it.
  */
-PG_FUNCTION_INFO_V1(iqvector_from_json);
-Datum
-iqvector_from_json(PG_FUNCTION_ARGS)
+static Datum
+vector_from_json(FunctionCallInfo fcinfo, const IqdbPgVectorType *type)
 {
-	char     *string = text_to_cstring(PG_GETARG_TEXT_PP(0));
-	Size      length = strlen(string);
-	Size      capacity = Min(iqdb_vector_text_bound(string, length), IQDB_DIMENSION_MAX);
-	IqVector *result = iqdb_pg_vector_new((int) capacity);
-	size_t    dim;
+	char           *string = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	IqdbVectorFault fault;
+	IqdbPgVector   *result = iqdb_pg_vector_parse(type, string, strlen(string), &fault);
 
-	if (iqdb_vector_parse(string, length, result->x, capacity, NULL, &dim, NULL) != IQDB_OK)
-		return DirectFunctionCall3(iqvector_from_jsonb, DirectFunctionCall1(jsonb_in, CStringGetDatum(string)),
+	if (result == NULL)
+		return DirectFunctionCall3(type->is_half ? iqhalfvec_from_jsonb : iqvector_from_jsonb,
+								   DirectFunctionCall1(jsonb_in, CStringGetDatum(string)),
 								   PG_GETARG_DATUM(1), PG_GETARG_DATUM(2));
-	iqdb_pg_vector_check_typmod(PG_GETARG_INT32(1), (int) dim);
-	PG_RETURN_IQVECTOR_P(result);
+	iqdb_pg_vector_check_typmod(PG_GETARG_INT32(1), result->dim);
+	PG_RETURN_VECTOR_P(result);
 }
+IQDB_PG_VECTOR_FUNCTION(from_json)
 
 /* iqvector_to_json(iqvector) returns json: the text form is one */
-PG_FUNCTION_INFO_V1(iqvector_to_json);
-Datum
-iqvector_to_json(PG_FUNCTION_ARGS)
+static Datum
+vector_to_json(FunctionCallInfo fcinfo, const IqdbPgVectorType *type)
 {
-	PG_RETURN_TEXT_P(cstring_to_text(iqdb_pg_vector_text(PG_GETARG_IQVECTOR_P(0))));
+	PG_RETURN_TEXT_P(cstring_to_text(iqdb_pg_vector_text(type, PG_GETARG_VECTOR_P(0))));
 }
+IQDB_PG_VECTOR_FUNCTION(to_json)
 
-/* bytea_to_iqvector(bytea) returns iqvector: single-precision numbers, little-endian, as arrays lie in most memories */
-PG_FUNCTION_INFO_V1(iqvector_from_bytea);
-Datum
-iqvector_from_bytea(PG_FUNCTION_ARGS)
+/* bytea_to_iqvector(bytea) returns iqvector: numbers of the components' size, little-endian, as they lie in most memories */
+static Datum
+vector_from_bytea(FunctionCallInfo fcinfo, const IqdbPgVectorType *type)
 {
-	bytea    *bytes = PG_GETARG_BYTEA_PP(0);
-	Size      length = VARSIZE_ANY_EXHDR(bytes);
-	IqVector *result;
+	bytea               *value = PG_GETARG_BYTEA_PP(0);
+	const unsigned char *bytes = (const unsigned char *) VARDATA_ANY(value);
+	Size                 length = VARSIZE_ANY_EXHDR(value);
+	IqdbPgVector        *result;
 
-	if (length % sizeof(float) != 0)
+	if (length % type->component != 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_BINARY_REPRESENTATION),
-				 errmsg("invalid length of bytes for type iqvector: %zu", length),
-				 errdetail("The length must be a multiple of 4."),
+				 errmsg("invalid length of bytes for type %s: %zu", type->name, length),
+				 errdetail("The length must be a multiple of %zu.", type->component),
+				 type->is_half ?
+				 errhint("Pass half-precision numbers in little-endian order, two bytes each.") :
 				 errhint("Pass single-precision numbers in little-endian order, four bytes each.")));
-	iqdb_pg_vector_check_dim((int64) (length / sizeof(float)));
-	result = iqdb_pg_vector_new((int) (length / sizeof(float)));
+	iqdb_pg_vector_check_dim(type, (int64) (length / type->component));
+	result = iqdb_pg_vector_new(type, (int) (length / type->component));
 	for (int i = 0; i < result->dim; i++)
-		result->x[i] = iqdb_load_f32((const unsigned char *) VARDATA_ANY(bytes) + i * sizeof(float));
-	iqdb_pg_vector_check_finite(result);
-	PG_RETURN_IQVECTOR_P(result);
+	{
+		if (type->is_half)
+			VECTOR_HALVES(result)[i] = iqdb_load_u16(bytes + i * sizeof(IqdbHalf));
+		else
+			VECTOR_FLOATS(result)[i] = iqdb_load_f32(bytes + i * sizeof(float));
+	}
+	iqdb_pg_vector_check_finite(type, result);
+	PG_RETURN_VECTOR_P(result);
 }
+IQDB_PG_VECTOR_FUNCTION(from_bytea)
 
 /* iqvector_to_bytea(iqvector) returns bytea */
-PG_FUNCTION_INFO_V1(iqvector_to_bytea);
-Datum
-iqvector_to_bytea(PG_FUNCTION_ARGS)
+static Datum
+vector_to_bytea(FunctionCallInfo fcinfo, const IqdbPgVectorType *type)
 {
-	IqVector *vector = PG_GETARG_IQVECTOR_P(0);
-	Size      size = VARHDRSZ + sizeof(float) * (Size) vector->dim;
-	bytea    *result = (bytea *) palloc(size);
+	IqdbPgVector  *vector = PG_GETARG_VECTOR_P(0);
+	Size           size = VARHDRSZ + type->component * (Size) vector->dim;
+	bytea         *result = (bytea *) palloc(size);
+	unsigned char *bytes = (unsigned char *) VARDATA(result);
 
 	SET_VARSIZE(result, size);
 	for (int i = 0; i < vector->dim; i++)
-		iqdb_store_f32((unsigned char *) VARDATA(result) + i * sizeof(float), vector->x[i]);
+	{
+		if (type->is_half)
+			iqdb_store_u16(bytes + i * sizeof(IqdbHalf), VECTOR_HALVES(vector)[i]);
+		else
+			iqdb_store_f32(bytes + i * sizeof(float), VECTOR_FLOATS(vector)[i]);
+	}
 	PG_RETURN_BYTEA_P(result);
 }
+IQDB_PG_VECTOR_FUNCTION(to_bytea)

@@ -1,5 +1,5 @@
 /*
- * iqvector_ops.c - operators and functions over vectors: distances, norms, arithmetic, comparison, parts.
+ * iqvector_ops.c - operators and functions over iqvector and iqhalfvec: distances, norms, arithmetic, comparison, parts.
  *
  * Distances and norms are computed in double, so that no finite vector is too large or too small for them, and with the
  * same bits on every machine. Engines rank by keys in single precision, which are the same distances but for rounding.
@@ -15,68 +15,79 @@
 #include "utils/float.h"
 #include "utils/varbit.h"
 
-#include "pg/iqvector.h"
+#include "pg/iqvector_private.h"
 #include "pg/pg_kernels.h"
 
 /* ---- distances ---- */
 
 static double
-distance(FunctionCallInfo fcinfo, IqdbMetric metric)
+distance(FunctionCallInfo fcinfo, const IqdbPgVectorType *type, IqdbMetric metric)
 {
-	IqVector *a = PG_GETARG_IQVECTOR_P(0);
-	IqVector *b = PG_GETARG_IQVECTOR_P(1);
+	IqdbPgVector *a = PG_GETARG_VECTOR_P(0);
+	IqdbPgVector *b = PG_GETARG_VECTOR_P(1);
+	float        *x;
+	float        *y;
 
-	iqdb_pg_vector_check_same_dim(a, b);
-	return iqdb_metric_pair_distance(iqdb_pg_kernels(), metric, a->x, b->x, (size_t) a->dim);
+	iqdb_pg_vector_check_same_dim(type, a, b);
+	x = VECTOR_FLOATS(a);
+	y = VECTOR_FLOATS(b);
+	if (type->is_half)
+	{
+		x = palloc(2 * sizeof(float) * (Size) a->dim);
+		y = x + a->dim;
+		iqdb_halves_widen(VECTOR_HALVES(a), (size_t) a->dim, x);
+		iqdb_halves_widen(VECTOR_HALVES(b), (size_t) a->dim, y);
+	}
+	return iqdb_metric_pair_distance(iqdb_pg_kernels(), metric, x, y, (size_t) a->dim);
 }
 
 /* l2_distance(iqvector, iqvector) returns float8, operator <-> */
-PG_FUNCTION_INFO_V1(iqvector_l2_distance);
-Datum
-iqvector_l2_distance(PG_FUNCTION_ARGS)
+static Datum
+vector_l2_distance(FunctionCallInfo fcinfo, const IqdbPgVectorType *type)
 {
-	PG_RETURN_FLOAT8(distance(fcinfo, IQDB_METRIC_L2));
+	PG_RETURN_FLOAT8(distance(fcinfo, type, IQDB_METRIC_L2));
 }
+IQDB_PG_VECTOR_FUNCTION(l2_distance)
 
 /* inner_product(iqvector, iqvector) returns float8 */
-PG_FUNCTION_INFO_V1(iqvector_inner_product);
-Datum
-iqvector_inner_product(PG_FUNCTION_ARGS)
+static Datum
+vector_inner_product(FunctionCallInfo fcinfo, const IqdbPgVectorType *type)
 {
-	PG_RETURN_FLOAT8(-distance(fcinfo, IQDB_METRIC_DOT));
+	PG_RETURN_FLOAT8(-distance(fcinfo, type, IQDB_METRIC_DOT));
 }
+IQDB_PG_VECTOR_FUNCTION(inner_product)
 
 /* iqvector_negative_inner_product(iqvector, iqvector) returns float8, operator <#> */
-PG_FUNCTION_INFO_V1(iqvector_negative_inner_product);
-Datum
-iqvector_negative_inner_product(PG_FUNCTION_ARGS)
+static Datum
+vector_negative_inner_product(FunctionCallInfo fcinfo, const IqdbPgVectorType *type)
 {
-	PG_RETURN_FLOAT8(distance(fcinfo, IQDB_METRIC_DOT));
+	PG_RETURN_FLOAT8(distance(fcinfo, type, IQDB_METRIC_DOT));
 }
+IQDB_PG_VECTOR_FUNCTION(negative_inner_product)
 
 /* cosine_distance(iqvector, iqvector) returns float8, operator <=>; 1 when one of them is a zero vector */
-PG_FUNCTION_INFO_V1(iqvector_cosine_distance);
-Datum
-iqvector_cosine_distance(PG_FUNCTION_ARGS)
+static Datum
+vector_cosine_distance(FunctionCallInfo fcinfo, const IqdbPgVectorType *type)
 {
-	PG_RETURN_FLOAT8(distance(fcinfo, IQDB_METRIC_COSINE));
+	PG_RETURN_FLOAT8(distance(fcinfo, type, IQDB_METRIC_COSINE));
 }
+IQDB_PG_VECTOR_FUNCTION(cosine_distance)
 
 /* l1_distance(iqvector, iqvector) returns float8, operator <+> */
-PG_FUNCTION_INFO_V1(iqvector_l1_distance);
-Datum
-iqvector_l1_distance(PG_FUNCTION_ARGS)
+static Datum
+vector_l1_distance(FunctionCallInfo fcinfo, const IqdbPgVectorType *type)
 {
-	PG_RETURN_FLOAT8(distance(fcinfo, IQDB_METRIC_L1));
+	PG_RETURN_FLOAT8(distance(fcinfo, type, IQDB_METRIC_L1));
 }
+IQDB_PG_VECTOR_FUNCTION(l1_distance)
 
 /* hamming_distance(iqvector, iqvector) returns float8, operator <~>: components whose bits differ, so -0 is not 0 */
-PG_FUNCTION_INFO_V1(iqvector_hamming_distance);
-Datum
-iqvector_hamming_distance(PG_FUNCTION_ARGS)
+static Datum
+vector_hamming_distance(FunctionCallInfo fcinfo, const IqdbPgVectorType *type)
 {
-	PG_RETURN_FLOAT8(distance(fcinfo, IQDB_METRIC_HAMMING));
+	PG_RETURN_FLOAT8(distance(fcinfo, type, IQDB_METRIC_HAMMING));
 }
+IQDB_PG_VECTOR_FUNCTION(hamming_distance)
 
 /* Is one of the arguments a column of a foreign table? */
 static bool
@@ -126,189 +137,263 @@ iqvector_distance_support(PG_FUNCTION_ARGS)
 /* ---- properties and parts ---- */
 
 /* iqvector_dims(iqvector), vector_dims(iqvector) return integer; reads only the head of a value stored out of line */
-PG_FUNCTION_INFO_V1(iqvector_dims);
-Datum
-iqvector_dims(PG_FUNCTION_ARGS)
+static Datum
+vector_dims(FunctionCallInfo fcinfo, const IqdbPgVectorType *type)
 {
-	IqVector *head = (IqVector *) PG_DETOAST_DATUM_SLICE(PG_GETARG_DATUM(0), 0, offsetof(IqVector, x) - VARHDRSZ);
+	IqdbPgVector *head = (IqdbPgVector *) PG_DETOAST_DATUM_SLICE(PG_GETARG_DATUM(0), 0,
+																 offsetof(IqdbPgVector, components) - VARHDRSZ);
 
 	PG_RETURN_INT32(head->dim);
 }
+IQDB_PG_VECTOR_FUNCTION(dims)
 
 static double
-euclidean_norm(const IqVector *vector)
+euclidean_norm(const IqdbPgVectorType *type, const IqdbPgVector *vector)
 {
-	return sqrt(iqdb_pg_kernels()->doubles->dot(vector->x, vector->x, (size_t) vector->dim));
+	const IqdbDoubleKernels *doubles = iqdb_pg_kernels()->doubles;
+	double                   norm2 = 0;
+	float                    buffer[IQDB_PG_PIECE];
+
+	if (!type->is_half)
+		return sqrt(doubles->dot(VECTOR_FLOATS(vector), VECTOR_FLOATS(vector), (size_t) vector->dim));
+	for (int start = 0; start < vector->dim; start += IQDB_PG_PIECE)
+	{
+		int          count = iqdb_pg_vector_piece(vector, start);
+		const float *x = iqdb_pg_vector_floats(type, vector, start, count, buffer);
+
+		norm2 += doubles->dot(x, x, (size_t) count);
+	}
+	return sqrt(norm2);
 }
 
-/* iqvector_norm(iqvector), vector_norm(iqvector) return float8 */
-PG_FUNCTION_INFO_V1(iqvector_norm);
-Datum
-iqvector_norm(PG_FUNCTION_ARGS)
+/* iqvector_norm(iqvector), vector_norm(iqvector), l2_norm(iqvector) return float8 */
+static Datum
+vector_norm(FunctionCallInfo fcinfo, const IqdbPgVectorType *type)
 {
-	PG_RETURN_FLOAT8(euclidean_norm(PG_GETARG_IQVECTOR_P(0)));
+	PG_RETURN_FLOAT8(euclidean_norm(type, PG_GETARG_VECTOR_P(0)));
 }
+IQDB_PG_VECTOR_FUNCTION(norm)
 
 /* l2_normalize(iqvector) returns iqvector; a zero vector stays one */
-PG_FUNCTION_INFO_V1(iqvector_l2_normalize);
-Datum
-iqvector_l2_normalize(PG_FUNCTION_ARGS)
+static Datum
+vector_l2_normalize(FunctionCallInfo fcinfo, const IqdbPgVectorType *type)
 {
-	IqVector *vector = PG_GETARG_IQVECTOR_P(0);
-	double    norm = euclidean_norm(vector);
-	IqVector *result = iqdb_pg_vector_new(vector->dim);
+	IqdbPgVector *vector = PG_GETARG_VECTOR_P(0);
+	double        norm = euclidean_norm(type, vector);
+	IqdbPgVector *result = iqdb_pg_vector_new(type, vector->dim);
+	float         buffer[IQDB_PG_PIECE];
+	float         quotients[IQDB_PG_PIECE];
 
-	/* no quotient is above 1 (but for rounding), so nothing can overflow; a zero norm means zeros of either sign */
-	for (int i = 0; i < vector->dim; i++)
-		result->x[i] = norm > 0 ? (float) (vector->x[i] / norm) : 0.0f;
-	PG_RETURN_IQVECTOR_P(result);
+	for (int start = 0; start < vector->dim; start += IQDB_PG_PIECE)
+	{
+		int          count = iqdb_pg_vector_piece(vector, start);
+		const float *x = iqdb_pg_vector_floats(type, vector, start, count, buffer);
+
+		/* no quotient is above 1 (but for rounding), so nothing can overflow; a zero norm means zeros of either sign */
+		for (int i = 0; i < count; i++)
+			quotients[i] = norm > 0 ? (float) (x[i] / norm) : 0.0f;
+		(void) iqdb_pg_vector_round(type, result, start, quotients, count);
+	}
+	PG_RETURN_VECTOR_P(result);
+}
+IQDB_PG_VECTOR_FUNCTION(l2_normalize)
+
+/* Copies count components; positions from 0. */
+static void
+copy_components(const IqdbPgVectorType *type, IqdbPgVector *to, int to_start, const IqdbPgVector *from, int from_start,
+				int count)
+{
+	memcpy(to->components + type->component * (Size) to_start,
+		   from->components + type->component * (Size) from_start, type->component * (Size) count);
 }
 
 /* subvector(iqvector, start, count) returns iqvector; positions from 1, cut to the vector as substring() cuts */
-PG_FUNCTION_INFO_V1(iqvector_subvector);
-Datum
-iqvector_subvector(PG_FUNCTION_ARGS)
+static Datum
+vector_subvector(FunctionCallInfo fcinfo, const IqdbPgVectorType *type)
 {
-	IqVector *vector = PG_GETARG_IQVECTOR_P(0);
-	int64     start = PG_GETARG_INT32(1);
-	int64     count = PG_GETARG_INT32(2);
-	int64     end = Min(start + count, (int64) vector->dim + 1);
-	IqVector *result;
+	IqdbPgVector *vector = PG_GETARG_VECTOR_P(0);
+	int64         start = PG_GETARG_INT32(1);
+	int64         count = PG_GETARG_INT32(2);
+	int64         end = Min(start + count, (int64) vector->dim + 1);
+	IqdbPgVector *result;
 
 	start = Max(start, 1);
-	iqdb_pg_vector_check_dim(count < 1 ? 0 : end - start);
-	result = iqdb_pg_vector_new((int) (end - start));
-	memcpy(result->x, vector->x + (start - 1), sizeof(float) * (Size) result->dim);
-	PG_RETURN_IQVECTOR_P(result);
+	iqdb_pg_vector_check_dim(type, count < 1 ? 0 : end - start);
+	result = iqdb_pg_vector_new(type, (int) (end - start));
+	copy_components(type, result, 0, vector, (int) start - 1, result->dim);
+	PG_RETURN_VECTOR_P(result);
 }
+IQDB_PG_VECTOR_FUNCTION(subvector)
 
 /* binary_quantize(iqvector) returns bit: one bit per component, set for those above zero */
-PG_FUNCTION_INFO_V1(iqvector_binary_quantize);
-Datum
-iqvector_binary_quantize(PG_FUNCTION_ARGS)
+static Datum
+vector_binary_quantize(FunctionCallInfo fcinfo, const IqdbPgVectorType *type)
 {
-	IqVector *vector = PG_GETARG_IQVECTOR_P(0);
-	Size      size = VARBITTOTALLEN(vector->dim);
-	VarBit   *result = (VarBit *) palloc0(size);
-	uint8    *bytes = VARBITS(result);
+	IqdbPgVector *vector = PG_GETARG_VECTOR_P(0);
+	Size          size = VARBITTOTALLEN(vector->dim);
+	VarBit       *result = (VarBit *) palloc0(size);
+	float         buffer[IQDB_PG_PIECE];
 
 	SET_VARSIZE(result, size);
 	VARBITLEN(result) = vector->dim;
-	for (int i = 0; i < vector->dim; i++)
-		bytes[i / BITS_PER_BYTE] |= (uint8) ((vector->x[i] > 0) << (BITS_PER_BYTE - 1 - i % BITS_PER_BYTE));
+	for (int start = 0; start < vector->dim; start += IQDB_PG_PIECE)
+	{
+		int          count = iqdb_pg_vector_piece(vector, start);
+		const float *x = iqdb_pg_vector_floats(type, vector, start, count, buffer);
+		uint8       *bytes = VARBITS(result) + start / BITS_PER_BYTE;
+
+		for (int i = 0; i < count; i++)
+			bytes[i / BITS_PER_BYTE] |= (uint8) ((x[i] > 0) << (BITS_PER_BYTE - 1 - i % BITS_PER_BYTE));
+	}
 	PG_RETURN_VARBIT_P(result);
 }
+IQDB_PG_VECTOR_FUNCTION(binary_quantize)
 
 /* ---- arithmetic, component by component ---- */
 
-static void
-check_overflow(const IqVector *result)
+typedef enum Operation
 {
-	for (int i = 0; i < result->dim; i++)
+	ADD,
+	SUBTRACT,
+	MULTIPLY
+} Operation;
+
+static void
+compute_piece(Operation operation, const float *a, const float *b, int count, float *result)
+{
+	switch (operation)
 	{
-		if (unlikely(isinf(result->x[i])))
-			float_overflow_error();
+		case ADD:
+			for (int i = 0; i < count; i++)
+				result[i] = a[i] + b[i];
+			break;
+		case SUBTRACT:
+			for (int i = 0; i < count; i++)
+				result[i] = a[i] - b[i];
+			break;
+		case MULTIPLY:
+			for (int i = 0; i < count; i++)
+				result[i] = a[i] * b[i];
+			break;
 	}
+}
+
+/* Raises for a component that is too large, and for a product that vanished although no factor is zero, as for real. */
+static void
+check_piece(Operation operation, const float *a, const float *b, int count, const float *result)
+{
+	for (int i = 0; i < count; i++)
+	{
+		if (unlikely(isinf(result[i])))
+			float_overflow_error();
+		if (operation == MULTIPLY && unlikely(result[i] == 0) && a[i] != 0 && b[i] != 0)
+			float_underflow_error();
+	}
+}
+
+/*
+ * For halves each result is rounded twice, to a float and to a half. That gives the nearest half: a float has two digits more
+ * than twice those of a half, which is enough for sums, differences and products.
+ */
+static Datum
+compute(FunctionCallInfo fcinfo, const IqdbPgVectorType *type, Operation operation)
+{
+	IqdbPgVector *a = PG_GETARG_VECTOR_P(0);
+	IqdbPgVector *b = PG_GETARG_VECTOR_P(1);
+	IqdbPgVector *result;
+	float         buffers[3][IQDB_PG_PIECE];
+
+	iqdb_pg_vector_check_same_dim(type, a, b);
+	result = iqdb_pg_vector_new(type, a->dim);
+	for (int start = 0; start < a->dim; start += IQDB_PG_PIECE)
+	{
+		int          count = iqdb_pg_vector_piece(a, start);
+		const float *x = iqdb_pg_vector_floats(type, a, start, count, buffers[0]);
+		const float *y = iqdb_pg_vector_floats(type, b, start, count, buffers[1]);
+
+		compute_piece(operation, x, y, count, buffers[2]);
+		(void) iqdb_pg_vector_round(type, result, start, buffers[2], count);
+		check_piece(operation, x, y, count, iqdb_pg_vector_floats(type, result, start, count, buffers[2]));
+	}
+	PG_RETURN_VECTOR_P(result);
 }
 
 /* iqvector_add(iqvector, iqvector) returns iqvector, operator + */
-PG_FUNCTION_INFO_V1(iqvector_add);
-Datum
-iqvector_add(PG_FUNCTION_ARGS)
+static Datum
+vector_add(FunctionCallInfo fcinfo, const IqdbPgVectorType *type)
 {
-	IqVector *a = PG_GETARG_IQVECTOR_P(0);
-	IqVector *b = PG_GETARG_IQVECTOR_P(1);
-	IqVector *result;
-
-	iqdb_pg_vector_check_same_dim(a, b);
-	result = iqdb_pg_vector_new(a->dim);
-	for (int i = 0; i < a->dim; i++)
-		result->x[i] = a->x[i] + b->x[i];
-	check_overflow(result);
-	PG_RETURN_IQVECTOR_P(result);
+	return compute(fcinfo, type, ADD);
 }
+IQDB_PG_VECTOR_FUNCTION(add)
 
 /* iqvector_sub(iqvector, iqvector) returns iqvector, operator - */
-PG_FUNCTION_INFO_V1(iqvector_sub);
-Datum
-iqvector_sub(PG_FUNCTION_ARGS)
+static Datum
+vector_sub(FunctionCallInfo fcinfo, const IqdbPgVectorType *type)
 {
-	IqVector *a = PG_GETARG_IQVECTOR_P(0);
-	IqVector *b = PG_GETARG_IQVECTOR_P(1);
-	IqVector *result;
-
-	iqdb_pg_vector_check_same_dim(a, b);
-	result = iqdb_pg_vector_new(a->dim);
-	for (int i = 0; i < a->dim; i++)
-		result->x[i] = a->x[i] - b->x[i];
-	check_overflow(result);
-	PG_RETURN_IQVECTOR_P(result);
+	return compute(fcinfo, type, SUBTRACT);
 }
+IQDB_PG_VECTOR_FUNCTION(sub)
 
-/* iqvector_mul(iqvector, iqvector) returns iqvector, operator *; a product that vanishes is an error, as for real */
-PG_FUNCTION_INFO_V1(iqvector_mul);
-Datum
-iqvector_mul(PG_FUNCTION_ARGS)
+/* iqvector_mul(iqvector, iqvector) returns iqvector, operator * */
+static Datum
+vector_mul(FunctionCallInfo fcinfo, const IqdbPgVectorType *type)
 {
-	IqVector *a = PG_GETARG_IQVECTOR_P(0);
-	IqVector *b = PG_GETARG_IQVECTOR_P(1);
-	IqVector *result;
-
-	iqdb_pg_vector_check_same_dim(a, b);
-	result = iqdb_pg_vector_new(a->dim);
-	for (int i = 0; i < a->dim; i++)
-		result->x[i] = a->x[i] * b->x[i];
-	for (int i = 0; i < a->dim; i++)
-	{
-		if (unlikely(isinf(result->x[i])))
-			float_overflow_error();
-		if (unlikely(result->x[i] == 0) && a->x[i] != 0 && b->x[i] != 0)
-			float_underflow_error();
-	}
-	PG_RETURN_IQVECTOR_P(result);
+	return compute(fcinfo, type, MULTIPLY);
 }
+IQDB_PG_VECTOR_FUNCTION(mul)
 
 /* iqvector_concat(iqvector, iqvector) returns iqvector, operator || */
-PG_FUNCTION_INFO_V1(iqvector_concat);
-Datum
-iqvector_concat(PG_FUNCTION_ARGS)
+static Datum
+vector_concat(FunctionCallInfo fcinfo, const IqdbPgVectorType *type)
 {
-	IqVector *a = PG_GETARG_IQVECTOR_P(0);
-	IqVector *b = PG_GETARG_IQVECTOR_P(1);
-	int       dim = a->dim + b->dim;
-	IqVector *result;
+	IqdbPgVector *a = PG_GETARG_VECTOR_P(0);
+	IqdbPgVector *b = PG_GETARG_VECTOR_P(1);
+	IqdbPgVector *result;
 
-	iqdb_pg_vector_check_dim(dim);
-	result = iqdb_pg_vector_new(dim);
-	memcpy(result->x, a->x, sizeof(float) * (Size) a->dim);
-	memcpy(result->x + a->dim, b->x, sizeof(float) * (Size) b->dim);
-	PG_RETURN_IQVECTOR_P(result);
+	iqdb_pg_vector_check_dim(type, a->dim + b->dim);
+	result = iqdb_pg_vector_new(type, a->dim + b->dim);
+	copy_components(type, result, 0, a, 0, a->dim);
+	copy_components(type, result, a->dim, b, 0, b->dim);
+	PG_RETURN_VECTOR_P(result);
 }
+IQDB_PG_VECTOR_FUNCTION(concat)
 
 /* ---- comparison ---- */
 
-int
-iqdb_pg_vector_compare(const IqVector *a, const IqVector *b)
-{
-	int common = Min(a->dim, b->dim);
+/* How many components are made ready to be compared at a time: mostly one of the first decides. */
+#define COMPARED 16
 
-	for (int i = 0; i < common; i++)
+/* -1, 0, 1: by components, then by dimension, as arrays compare. -0 equals 0. */
+static int
+compare_vectors(const IqdbPgVectorType *type, const IqdbPgVector *a, const IqdbPgVector *b)
+{
+	int   common = Min(a->dim, b->dim);
+	float buffers[2][COMPARED];
+
+	for (int start = 0; start < common; start += COMPARED)
 	{
-		if (a->x[i] < b->x[i])
-			return -1;
-		if (a->x[i] > b->x[i])
-			return 1;
+		int          count = Min(common - start, COMPARED);
+		const float *x = iqdb_pg_vector_floats(type, a, start, count, buffers[0]);
+		const float *y = iqdb_pg_vector_floats(type, b, start, count, buffers[1]);
+
+		for (int i = 0; i < count; i++)
+		{
+			if (x[i] < y[i])
+				return -1;
+			if (x[i] > y[i])
+				return 1;
+		}
 	}
 	return a->dim < b->dim ? -1 : a->dim > b->dim;
 }
 
 /* A btree calls its support function without resetting memory between calls, so copies are freed. */
 static int
-compare(FunctionCallInfo fcinfo)
+compare(FunctionCallInfo fcinfo, const IqdbPgVectorType *type)
 {
-	IqVector *a = PG_GETARG_IQVECTOR_P(0);
-	IqVector *b = PG_GETARG_IQVECTOR_P(1);
-	int       order = iqdb_pg_vector_compare(a, b);
+	IqdbPgVector *a = PG_GETARG_VECTOR_P(0);
+	IqdbPgVector *b = PG_GETARG_VECTOR_P(1);
+	int           order = compare_vectors(type, a, b);
 
 	PG_FREE_IF_COPY(a, 0);
 	PG_FREE_IF_COPY(b, 1);
@@ -316,57 +401,57 @@ compare(FunctionCallInfo fcinfo)
 }
 
 /* iqvector_cmp(iqvector, iqvector) returns integer */
-PG_FUNCTION_INFO_V1(iqvector_cmp);
-Datum
-iqvector_cmp(PG_FUNCTION_ARGS)
+static Datum
+vector_cmp(FunctionCallInfo fcinfo, const IqdbPgVectorType *type)
 {
-	PG_RETURN_INT32(compare(fcinfo));
+	PG_RETURN_INT32(compare(fcinfo, type));
 }
+IQDB_PG_VECTOR_FUNCTION(cmp)
 
 /* operator < */
-PG_FUNCTION_INFO_V1(iqvector_lt);
-Datum
-iqvector_lt(PG_FUNCTION_ARGS)
+static Datum
+vector_lt(FunctionCallInfo fcinfo, const IqdbPgVectorType *type)
 {
-	PG_RETURN_BOOL(compare(fcinfo) < 0);
+	PG_RETURN_BOOL(compare(fcinfo, type) < 0);
 }
+IQDB_PG_VECTOR_FUNCTION(lt)
 
 /* operator <= */
-PG_FUNCTION_INFO_V1(iqvector_le);
-Datum
-iqvector_le(PG_FUNCTION_ARGS)
+static Datum
+vector_le(FunctionCallInfo fcinfo, const IqdbPgVectorType *type)
 {
-	PG_RETURN_BOOL(compare(fcinfo) <= 0);
+	PG_RETURN_BOOL(compare(fcinfo, type) <= 0);
 }
+IQDB_PG_VECTOR_FUNCTION(le)
 
 /* operator = */
-PG_FUNCTION_INFO_V1(iqvector_eq);
-Datum
-iqvector_eq(PG_FUNCTION_ARGS)
+static Datum
+vector_eq(FunctionCallInfo fcinfo, const IqdbPgVectorType *type)
 {
-	PG_RETURN_BOOL(compare(fcinfo) == 0);
+	PG_RETURN_BOOL(compare(fcinfo, type) == 0);
 }
+IQDB_PG_VECTOR_FUNCTION(eq)
 
 /* operator <> */
-PG_FUNCTION_INFO_V1(iqvector_ne);
-Datum
-iqvector_ne(PG_FUNCTION_ARGS)
+static Datum
+vector_ne(FunctionCallInfo fcinfo, const IqdbPgVectorType *type)
 {
-	PG_RETURN_BOOL(compare(fcinfo) != 0);
+	PG_RETURN_BOOL(compare(fcinfo, type) != 0);
 }
+IQDB_PG_VECTOR_FUNCTION(ne)
 
 /* operator >= */
-PG_FUNCTION_INFO_V1(iqvector_ge);
-Datum
-iqvector_ge(PG_FUNCTION_ARGS)
+static Datum
+vector_ge(FunctionCallInfo fcinfo, const IqdbPgVectorType *type)
 {
-	PG_RETURN_BOOL(compare(fcinfo) >= 0);
+	PG_RETURN_BOOL(compare(fcinfo, type) >= 0);
 }
+IQDB_PG_VECTOR_FUNCTION(ge)
 
 /* operator > */
-PG_FUNCTION_INFO_V1(iqvector_gt);
-Datum
-iqvector_gt(PG_FUNCTION_ARGS)
+static Datum
+vector_gt(FunctionCallInfo fcinfo, const IqdbPgVectorType *type)
 {
-	PG_RETURN_BOOL(compare(fcinfo) > 0);
+	PG_RETURN_BOOL(compare(fcinfo, type) > 0);
 }
+IQDB_PG_VECTOR_FUNCTION(gt)

@@ -16,8 +16,9 @@ functions=$(sed -n 's/^pg_finfo_//p' <<<"$exported")
 while read -r symbol; do
     case $symbol in
         Pg_magic_func | _PG_init | pg_finfo_* | iqdb_*_main) ;;
-        iqdb* | iqvector*) grep -qx "$symbol" <<<"$functions" || complain "exported, but not declared for SQL: $symbol" ;;
-        *) complain "exported, but its name does not begin with iqdb or iqvector: $symbol" ;;
+        iqdb* | iqvector* | iqhalfvec*)
+            grep -qx "$symbol" <<<"$functions" || complain "exported, but not declared for SQL: $symbol" ;;
+        *) complain "exported, but its name does not begin with iqdb, iqvector or iqhalfvec: $symbol" ;;
     esac
 done <<<"$exported"
 
