@@ -1,8 +1,8 @@
 -- iqdb--0.1.0.sql - everything CREATE EXTENSION iqdb makes.
 --
 -- Sections: library; type iqvector, its casts, distances, functions, arithmetic, comparison, aggregates; the same of type
--- iqhalfvec; pgvector. What belongs to the access methods follows behind them. Names and behaviour follow pgvector's
--- where it has them.
+-- iqhalfvec; bit strings; pgvector. What belongs to the access methods follows behind them. Names and behaviour follow
+-- pgvector's where it has them.
 
 \echo Use "CREATE EXTENSION iqdb" to load this file. \quit
 
@@ -956,6 +956,26 @@ CREATE AGGREGATE sum(iqhalfvec) (
 );
 
 COMMENT ON AGGREGATE sum(iqhalfvec) IS 'sum as iqhalfvec across all iqhalfvec values';
+
+-- --------------------------------------------------------------------------
+-- Bit strings
+-- --------------------------------------------------------------------------
+
+-- Names of ours, and no operators: pgvector has functions and operators for the server's type, which may be in the same
+-- schema.
+
+CREATE FUNCTION iqdb_hamming_distance(bit, bit) RETURNS float8
+	AS 'MODULE_PATHNAME' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 10
+	SUPPORT iqvector_distance_support;
+
+COMMENT ON FUNCTION iqdb_hamming_distance(bit, bit) IS 'number of bits that differ';
+
+CREATE FUNCTION iqdb_jaccard_distance(bit, bit) RETURNS float8
+	AS 'MODULE_PATHNAME' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 10
+	SUPPORT iqvector_distance_support;
+
+COMMENT ON FUNCTION iqdb_jaccard_distance(bit, bit) IS
+	'one less the share of common bits in those that are set in any; 1 where none is common';
 
 -- --------------------------------------------------------------------------
 -- pgvector
