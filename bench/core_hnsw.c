@@ -404,7 +404,7 @@ main(int argc, char **argv)
 	bench.queries = read_set(argv[2], 0);
 	bench.truth = malloc(bench.queries.count * K * sizeof(uint32_t));
 	bench.options = iqdb_index_options_default(IQDB_ENGINE_HNSW, (uint32_t) bench.base.dim, IQDB_METRIC_L2);
-	for (uint32_t i = 0; i < IQDB_METRIC_COUNT; i++)
+	for (uint32_t i = 0; i < IQDB_METRIC_JACCARD; i++)
 		if (strcmp(metric, iqdb_metric_name((IqdbMetric) i)) == 0)
 			bench.options =
 				iqdb_index_options_default(IQDB_ENGINE_HNSW, (uint32_t) bench.base.dim, (IqdbMetric) i);

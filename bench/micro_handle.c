@@ -194,7 +194,7 @@ small_sets(size_t rounds)
 	double         searches;
 
 	printf("\nsmall sets, dim 64, 1000 rows, k 10               microseconds\n");
-	for (int metric = 0; metric < IQDB_METRIC_COUNT; metric++)
+	for (int metric = 0; metric < IQDB_METRIC_JACCARD; metric++)
 	{
 		Iqdb *db = make(dim, (IqdbMetric) metric, vectors, count);
 

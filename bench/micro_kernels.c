@@ -287,7 +287,7 @@ bench_streaming(Bench *bench, const IqdbKernels *kernels)
 				const float *rows = (const float *) (const void *) next_part(bench);
 				double       start = now();
 
-				kernels->sums[sum].batch(bench->query, rows, dim, count, dim, bench->out);
+				kernels->sums[sum].batch(bench->query, rows, dim * sizeof(float), count, dim, bench->out);
 				best[sum] = smaller(best[sum], now() - start);
 			}
 		}
@@ -336,7 +336,8 @@ gather_round(Bench *bench, const IqdbKernels *kernels, size_t row_bytes, bool co
 				bench->out[i + k] = kernels->sums[IQDB_SUM_L2].pair(bench->query, floats + slots[k] * dim, dim);
 		}
 		else
-			kernels->sums[IQDB_SUM_L2].gather(bench->query, floats, dim, slots, GATHER_BATCH, dim, bench->out + i);
+			kernels->sums[IQDB_SUM_L2].gather(bench->query, floats, dim * sizeof(float), slots, GATHER_BATCH, dim,
+											   bench->out + i);
 	}
 	return now() - start;
 }

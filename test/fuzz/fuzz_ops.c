@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "harness/io_crash.h"
+#include "harness/metrics.h"
 #include "harness/model.h"
 
 #define DIM 3
@@ -225,7 +226,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	world.fs = io_crash_create();
 	if (iqdb_engine_get(engine) == NULL)
 		engine = IQDB_ENGINE_FLAT;
-	world.config = iqdb_config_default(engine, DIM, (IqdbMetric) (shape % IQDB_METRIC_COUNT));
+	world.config = iqdb_config_default(engine, DIM, (IqdbMetric) (shape % NUMBER_METRICS));
 	if (engine != IQDB_ENGINE_IVF && shape % 4 == 3)
 	{
 		world.config.options.quantization = engine == IQDB_ENGINE_FLAT ? IQDB_QUANTIZATION_SQ8 : IQDB_QUANTIZATION_BQ;
@@ -236,7 +237,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	world.config.io = io_crash_io(world.fs);
 	world.config.checkpoint_bytes = 4000;
 	world.exact = engine == IQDB_ENGINE_FLAT;
-	model_init(&world.model, DIM, (IqdbMetric) (shape % IQDB_METRIC_COUNT));
+	model_init(&world.model, DIM, (IqdbMetric) (shape % NUMBER_METRICS));
 	open_database(&world);
 	for (int i = 0; i < OPERATIONS_MAX && input.left > 0; i++)
 		operation(&world, &input);

@@ -13,6 +13,7 @@
 
 #include "core/base/endian.h"
 #include "harness/memory_index.h"
+#include "harness/metrics.h"
 
 #define DIM 2
 #define MEMORY_MAX (UINT64_C(4) * 1024 * 1024)
@@ -102,7 +103,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	engine = data[0] < 128 ? IQDB_ENGINE_FLAT : data[0] < 192 ? IQDB_ENGINE_HNSW : IQDB_ENGINE_IVF;
 	if (iqdb_engine_get(engine) == NULL)
 		engine = IQDB_ENGINE_FLAT;
-	options = iqdb_index_options_default((IqdbEngineKind) engine, DIM, (IqdbMetric) (data[0] % IQDB_METRIC_COUNT));
+	options = iqdb_index_options_default((IqdbEngineKind) engine, DIM, (IqdbMetric) (data[0] % NUMBER_METRICS));
 	if (engine == IQDB_ENGINE_HNSW && data[0] % 4 == 3 && options.quantization == IQDB_QUANTIZATION_SQ8)
 		options.quantization = IQDB_QUANTIZATION_BQ;
 	length = iqdb_load_u16(data + 1);

@@ -19,6 +19,7 @@
 #include "core/meta/filter.h"
 #include "core/meta/metadata.h"
 #include "harness/memory_index.h"
+#include "harness/metrics.h"
 
 #define SEED UINT64_C(20261130)
 #define DIM 4
@@ -430,7 +431,7 @@ live_with(const IqdbIndexOptions *options, uint64_t rows)
 static void
 flat_lets_others_in(void **state)
 {
-	for (int metric = 0; metric < IQDB_METRIC_COUNT; metric++)
+	for (int metric = 0; metric < NUMBER_METRICS; metric++)
 	{
 		IqdbIndexOptions options = iqdb_index_options_default(IQDB_ENGINE_FLAT, DIM, (IqdbMetric) metric);
 
@@ -443,7 +444,7 @@ flat_lets_others_in(void **state)
 static void
 ivf_lets_others_in(void **state)
 {
-	for (int metric = 0; metric < IQDB_METRIC_COUNT; metric++)
+	for (int metric = 0; metric < NUMBER_METRICS; metric++)
 	{
 		/* what codes do to locks, they do under every metric */
 		int last = metric == IQDB_METRIC_L2 ? IQDB_QUANTIZATION_BQ : IQDB_QUANTIZATION_NONE;
@@ -484,7 +485,7 @@ ivf_lets_others_in_whatever_its_options(void **state)
 static void
 hnsw_lets_others_in(void **state)
 {
-	for (int metric = 0; metric < IQDB_METRIC_COUNT; metric++)
+	for (int metric = 0; metric < NUMBER_METRICS; metric++)
 	{
 		for (int quantization = IQDB_QUANTIZATION_NONE; quantization <= IQDB_QUANTIZATION_BQ; quantization++)
 		{

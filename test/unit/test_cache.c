@@ -58,7 +58,7 @@ key_of(float number, float query[DIM])
 	query[0] = number;
 	query[1] = 1;
 	query[2] = 2;
-	return (IqdbCacheKey){.query = query, .dim = DIM, .k = 10};
+	return (IqdbCacheKey){.query = query, .query_size = sizeof(float) * DIM, .dim = DIM, .k = 10};
 }
 
 /* The number an answer carries, or -1. */
@@ -162,7 +162,7 @@ everything_an_answer_depends_on_is_in_the_key(void **state)
 	IqdbCache   *cache = make(IQDB_CACHE_LRU, 100, 0);
 	float        query[DIM] = {0.0f, 1, 2};
 	float        negative[DIM] = {-0.0f, 1, 2};
-	IqdbCacheKey base = {.query = query, .dim = DIM, .k = 10};
+	IqdbCacheKey base = {.query = query, .query_size = sizeof(float) * DIM, .dim = DIM, .k = 10};
 	IqdbCacheKey keys[8];
 	IqdbRng      rng;
 	IqdbFilter  *filter;
@@ -200,7 +200,7 @@ a_filter_with_a_nan_is_never_a_hit(void **state)
 {
 	IqdbCache        *cache = make(IQDB_CACHE_LRU, 100, 0);
 	float             query[DIM] = {0};
-	IqdbCacheKey      key = {.query = query, .dim = DIM, .k = 10};
+	IqdbCacheKey      key = {.query = query, .query_size = sizeof(float) * DIM, .dim = DIM, .k = 10};
 	IqdbValue         nan = iqdb_value_float(NAN);
 	IqdbFilterBuilder builder;
 	IqdbFilter       *filter;

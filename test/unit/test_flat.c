@@ -18,6 +18,7 @@
 #include "core/base/topk.h"
 #include "core/meta/metadata.h"
 #include "harness/memory_index.h"
+#include "harness/metrics.h"
 #include "harness/model.h"
 
 #define SEED UINT64_C(20250909)
@@ -186,7 +187,7 @@ matches_naive_for_numbers_of_any_size(void **state)
 	static const size_t dims[] = {1, 3, 16, 64, 100};
 
 	(void) state;
-	for (int metric = 0; metric < IQDB_METRIC_COUNT; metric++)
+	for (int metric = 0; metric < NUMBER_METRICS; metric++)
 	{
 		for (int kind = 0; kind < KIND_COUNT; kind++)
 		{
@@ -277,7 +278,7 @@ every_finite_number_counts(void **state)
 	};
 
 	(void) state;
-	for (int metric = 0; metric < IQDB_METRIC_COUNT; metric++)
+	for (int metric = 0; metric < NUMBER_METRICS; metric++)
 	{
 		Rows    rows;
 		IqdbRng rng;
@@ -432,7 +433,7 @@ an_older_row_in_a_higher_slot_comes_first(void **state)
 	Rows rows;
 
 	(void) state;
-	for (int metric = 0; metric < IQDB_METRIC_COUNT; metric++)
+	for (int metric = 0; metric < NUMBER_METRICS; metric++)
 	{
 		rows_open(&rows, (IqdbMetric) metric, 16, 600, NULL);
 		for (size_t id = 0; id < rows.count; id++)

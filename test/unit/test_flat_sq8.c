@@ -17,6 +17,7 @@
 #include "core/meta/metadata.h"
 #include "core/quant/sq8_bound.h"
 #include "harness/memory_index.h"
+#include "harness/metrics.h"
 #include "harness/model.h"
 
 #define SEED UINT64_C(20251123)
@@ -862,7 +863,7 @@ static void
 metrics_without_a_bound_are_refused(void **state)
 {
 	(void) state;
-	for (int metric = 0; metric < IQDB_METRIC_COUNT; metric++)
+	for (int metric = 0; metric < NUMBER_METRICS; metric++)
 	{
 		IqdbIndexOptions options = iqdb_index_options_default(IQDB_ENGINE_FLAT, 8, (IqdbMetric) metric);
 		uint64_t         plain = iqdb_index_estimate_memory(&options, 1000);

@@ -27,6 +27,7 @@
 #include "harness/alloc_fault.h"
 #include "harness/io_crash.h"
 #include "harness/io_fault.h"
+#include "harness/metrics.h"
 #include "harness/model.h"
 
 #define SEED UINT64_C(20250711)
@@ -687,7 +688,7 @@ static void
 matches_naive_for_every_metric(void **state)
 {
 	(void) state;
-	for (int metric = 0; metric < IQDB_METRIC_COUNT; metric++)
+	for (int metric = 0; metric < NUMBER_METRICS; metric++)
 	{
 		random_world((IqdbMetric) metric, false);
 		random_world((IqdbMetric) metric, true);
@@ -1630,7 +1631,7 @@ every_engine_keeps_every_row(void **state)
 	(void) state;
 	for (uint32_t kind = IQDB_ENGINE_HNSW; kind <= IQDB_ENGINE_IVF; kind++)
 	{
-		for (uint32_t metric = 0; iqdb_engine_get(kind) != NULL && metric < IQDB_METRIC_COUNT; metric++)
+		for (uint32_t metric = 0; iqdb_engine_get(kind) != NULL && metric < NUMBER_METRICS; metric++)
 		{
 			IqdbIndexOptions options = iqdb_index_options_default((IqdbEngineKind) kind, DIM, (IqdbMetric) metric);
 
@@ -1785,7 +1786,9 @@ reader_main(void *arg)
 			shared->failures++;
 		else
 		{
-			shared->failures += record->vector[0] != record->vector[DIM - 1] || record->metadata_length < 4;
+			const float *vector = record->vector;
+
+			shared->failures += vector[0] != vector[DIM - 1] || record->metadata_length < 4;
 			iqdb_record_free(record);
 		}
 		shared->searches++;

@@ -15,6 +15,7 @@
 #include "core/meta/filter.h"
 #include "core/meta/metadata.h"
 #include "harness/alloc_fault.h"
+#include "harness/metrics.h"
 #include "unit/hnsw_samples.h"
 
 #define SEED UINT64_C(20250413)
@@ -85,7 +86,7 @@ assert_streams(MemoryIndex *memory, const Samples *samples)
 static void
 test_streams_every_metric(void **state)
 {
-	for (uint32_t metric = 0; metric < IQDB_METRIC_COUNT; metric++)
+	for (uint32_t metric = 0; metric < NUMBER_METRICS; metric++)
 	{
 		for (int with_codes = 0; with_codes < (metric <= IQDB_METRIC_L2 ? 2 : 1); with_codes++)
 		{
@@ -138,7 +139,7 @@ test_few_rows(void **state)
 static void
 test_duplicates(void **state)
 {
-	for (uint32_t metric = 0; metric < IQDB_METRIC_COUNT; metric++)
+	for (uint32_t metric = 0; metric < NUMBER_METRICS; metric++)
 	{
 		for (int zero = 0; zero < 2; zero++)
 		{

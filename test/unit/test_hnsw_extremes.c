@@ -253,7 +253,7 @@ static uint64_t scored;
 static IqdbGatherKernel gather_uncounted;
 
 static void
-gather_counted(const float *query, const float *base, size_t stride, const uint32_t *slots, size_t count, size_t dim,
+gather_counted(const void *query, const void *base, size_t stride, const uint32_t *slots, size_t count, size_t dim,
 			   float *out)
 {
 	scored += count;
@@ -266,13 +266,15 @@ test_unchanged_vectors_cost_no_search(void **state)
 {
 	IqdbIndexOptions options = iqdb_index_options_default(IQDB_ENGINE_HNSW, DIM, IQDB_METRIC_L2);
 	IqdbKernels kernels = *iqdb_kernels_best();
+	IqdbElementKernels floats = *kernels.elements[IQDB_ELEMENT_F32];
 	MemoryIndex memory;
 	Samples samples;
 	Samples queries;
 	IqdbIndexStats stats;
 
-	gather_uncounted = kernels.sums[IQDB_SUM_L2].gather;
-	kernels.sums[IQDB_SUM_L2].gather = gather_counted;
+	gather_uncounted = floats.sums[IQDB_SUM_L2].gather;
+	floats.sums[IQDB_SUM_L2].gather = gather_counted;
+	kernels.elements[IQDB_ELEMENT_F32] = &floats;
 	options.quantization = IQDB_QUANTIZATION_NONE;
 	memory_index_create(&memory, &options, &iqdb_locks_pthread, &kernels, SAMPLES_MEMORY_MAX);
 	make(&samples, &queries, fill_groups);

@@ -13,6 +13,7 @@
 #include <cmocka.h>
 
 #include "unit/hnsw_samples.h"
+#include "harness/metrics.h"
 
 #define SEED UINT64_C(20261130)
 #define DIM 8
@@ -161,7 +162,7 @@ test_options_at_their_ends(void **state)
 	static const uint32_t shapes[][3] = {{2, 4, 1}, {2, 4000, 100000}, {128, 256, 1}, {128, 4000, 100000}, {16, 64, 2}};
 	static const IqdbQuantization codes[] = {IQDB_QUANTIZATION_NONE, IQDB_QUANTIZATION_SQ8, IQDB_QUANTIZATION_BQ};
 
-	for (uint32_t metric = 0; metric < IQDB_METRIC_COUNT; metric++)
+	for (uint32_t metric = 0; metric < NUMBER_METRICS; metric++)
 	{
 		for (int code = 0; code < (metric <= IQDB_METRIC_L2 ? 3 : 1); code++)
 		{

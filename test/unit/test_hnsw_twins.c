@@ -11,6 +11,7 @@
 #include <pthread.h>
 
 #include "unit/hnsw_samples.h"
+#include "harness/metrics.h"
 
 #define SEED UINT64_C(20260207)
 #define DIM 16
@@ -177,7 +178,7 @@ history(IqdbMetric metric, IqdbQuantization quantization, size_t kinds)
 static void
 test_every_metric(void **state)
 {
-	for (uint32_t metric = 0; metric < IQDB_METRIC_COUNT; metric++)
+	for (uint32_t metric = 0; metric < NUMBER_METRICS; metric++)
 	{
 		history((IqdbMetric) metric, IQDB_QUANTIZATION_NONE, 1);
 		if (metric <= IQDB_METRIC_L2)
@@ -213,7 +214,7 @@ test_node_goes(void **state)
 static void
 test_nothing_else(void **state)
 {
-	for (uint32_t metric = 0; metric < IQDB_METRIC_COUNT; metric++)
+	for (uint32_t metric = 0; metric < NUMBER_METRICS; metric++)
 	{
 		MemoryIndex memory;
 		Samples     samples;

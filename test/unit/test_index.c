@@ -14,6 +14,7 @@
 #include "core/base/endian.h"
 #include "core/db/index_codec.h"
 #include "harness/memory_index.h"
+#include "harness/metrics.h"
 #include "harness/model.h"
 
 #define SEED UINT64_C(20250311)
@@ -238,7 +239,7 @@ static void
 matches_naive_for_every_metric(void **state)
 {
 	(void) state;
-	for (int metric = 0; metric < IQDB_METRIC_COUNT; metric++)
+	for (int metric = 0; metric < NUMBER_METRICS; metric++)
 	{
 		printf("# metric %s seed %llu\n", iqdb_metric_name((IqdbMetric) metric), (unsigned long long) SEED);
 		random_operations((IqdbMetric) metric, SEED + (uint64_t) metric);
@@ -497,7 +498,7 @@ a_second_view_of_the_arena_sees_the_same_index(void **state)
 	memset(iqdb_index_host_region(&other), 7, 64);
 	assert_int_equal(((unsigned char *) iqdb_index_host_region(&world.memory.index))[63], 7);
 	/* a header that is no header of ours */
-	world.memory.index.store.header->stride = 7;
+	world.memory.index.store.header->row_stride = 7;
 	assert_int_equal(iqdb_index_attach(&other, &world.memory.arena, &world.memory.host, NULL, NULL), IQDB_ERR_CORRUPT);
 	world_close(&world);
 }

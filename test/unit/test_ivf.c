@@ -17,6 +17,7 @@
 #include "core/meta/metadata.h"
 #include "harness/alloc_fault.h"
 #include "harness/ivf_error.h"
+#include "harness/metrics.h"
 #include "unit/ivf_samples.h"
 
 #define SEED UINT64_C(20250517)
@@ -251,7 +252,7 @@ static void
 every_metric_matches_the_model(void **state)
 {
 	(void) state;
-	for (int metric = 0; metric < IQDB_METRIC_COUNT; metric++)
+	for (int metric = 0; metric < NUMBER_METRICS; metric++)
 	{
 		for (uint32_t quantization = 0; quantization <= IQDB_QUANTIZATION_BQ; quantization++)
 		{
@@ -304,7 +305,7 @@ full_probe_matches_flat_oracle(void **state)
 
 	(void) state;
 	samples_make(&samples, 3000, 5, 20, 30, 0.4, SEED);
-	for (int metric = 0; metric < IQDB_METRIC_COUNT; metric++)
+	for (int metric = 0; metric < NUMBER_METRICS; metric++)
 	{
 		IqdbIndexOptions flat_options = iqdb_index_options_default(IQDB_ENGINE_FLAT, 20, (IqdbMetric) metric);
 		IqdbIndexOptions options = iqdb_index_options_default(IQDB_ENGINE_IVF, 20, (IqdbMetric) metric);
@@ -380,7 +381,7 @@ strange_rows_are_kept(void **state)
 	static const float values[] = {0.0f, 1.0f, -0.0f, 3e38f, -3e38f, 1e-42f, 1e-20f, 2e19f};
 
 	(void) state;
-	for (int metric = 0; metric < IQDB_METRIC_COUNT; metric++)
+	for (int metric = 0; metric < NUMBER_METRICS; metric++)
 	{
 		for (uint32_t quantization = 0; quantization <= IQDB_QUANTIZATION_BQ; quantization++)
 		{

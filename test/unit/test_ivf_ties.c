@@ -12,6 +12,7 @@
 #include <cmocka.h>
 
 #include "unit/ivf_samples.h"
+#include "harness/metrics.h"
 
 #define SEED UINT64_C(20261202)
 #define ROWS 3000
@@ -147,7 +148,7 @@ check_engine(IqdbEngineKind engine)
 		Samples samples;
 
 		make(&samples, (Kind) kind);
-		for (int metric = 0; metric < IQDB_METRIC_COUNT; metric++)
+		for (int metric = 0; metric < NUMBER_METRICS; metric++)
 		{
 			for (int quantization = IQDB_QUANTIZATION_NONE; quantization <= IQDB_QUANTIZATION_PQ; quantization++)
 			{

@@ -606,7 +606,7 @@ the_choice_is_stored_and_old_files_mean_automatic(void **state)
 	bytes[56] = 3;
 	assert_int_equal(iqdb_index_options_decode(bytes, &read, NULL), IQDB_ERR_CORRUPT);
 	bytes[56] = 0;
-	bytes[60] = 1;
+	bytes[60] = IQDB_ELEMENT_COUNT;
 	assert_int_equal(iqdb_index_options_decode(bytes, &read, NULL), IQDB_ERR_CORRUPT);
 
 	options.vectors = 3;

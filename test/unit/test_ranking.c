@@ -18,6 +18,7 @@
 #include "core/base/rng.h"
 #include "core/db/index_ranking.h"
 #include "harness/memory_index.h"
+#include "harness/metrics.h"
 
 #define SEED UINT64_C(20260111)
 #define MEMORY_MAX (UINT64_C(128) * 1024 * 1024)
@@ -113,7 +114,7 @@ expect_ordered(Stream *stream, size_t count)
 static void
 expect_ordered_by_all(size_t dim, const float *rows, const float *query, size_t *swapped)
 {
-	for (int m = 0; m < IQDB_METRIC_COUNT; m++)
+	for (int m = 0; m < NUMBER_METRICS; m++)
 	{
 		Stream stream;
 
@@ -128,7 +129,7 @@ expect_ordered_by_all(size_t dim, const float *rows, const float *query, size_t 
 static void
 expect_swapped(const size_t *swapped)
 {
-	for (int m = 0; m < IQDB_METRIC_COUNT; m++)
+	for (int m = 0; m < NUMBER_METRICS; m++)
 		assert_true(m == IQDB_METRIC_HAMMING || swapped[m] > 100);
 }
 
@@ -138,7 +139,7 @@ near_rows_come_in_order(void **state)
 {
 	static const size_t dims[] = {8, 31, 128, 700};
 	IqdbRng             rng;
-	size_t              swapped[IQDB_METRIC_COUNT] = {0};
+	size_t              swapped[NUMBER_METRICS] = {0};
 
 	(void) state;
 	iqdb_rng_seed(&rng, SEED);
@@ -197,7 +198,7 @@ rows_of_any_size_come_in_order(void **state)
 			for (size_t i = 0; i < DIM; i++)
 				rows[r * DIM + i] = ldexpf((float) iqdb_rng_unit(&rng) - 0.3f, sizes[size]);
 		}
-		for (int m = 0; m < IQDB_METRIC_COUNT; m++)
+		for (int m = 0; m < NUMBER_METRICS; m++)
 		{
 			Stream stream;
 
@@ -234,7 +235,7 @@ random_rows_do_not_wait(void **state)
 	iqdb_rng_seed(&rng, SEED);
 	for (size_t i = 0; i < ROWS * 64; i++)
 		rows[i] = (float) iqdb_rng_unit(&rng) - 0.5f;
-	for (int m = 0; m < IQDB_METRIC_COUNT; m++)
+	for (int m = 0; m < NUMBER_METRICS; m++)
 		assert_int_equal(hits_for((IqdbMetric) m, 64, rows, rows + 64, 10), 16);
 	free(rows);
 }
@@ -248,7 +249,7 @@ copies_wait_for_rows_of_their_key(void **state)
 {
 	static const size_t dims[] = {4, 8, 48};
 	IqdbRng             rng;
-	size_t              swapped[IQDB_METRIC_COUNT] = {0};
+	size_t              swapped[NUMBER_METRICS] = {0};
 
 	(void) state;
 	iqdb_rng_seed(&rng, SEED);
@@ -293,7 +294,7 @@ equal_distances_wait_for_one_pass(void **state)
 	iqdb_rng_seed(&rng, SEED);
 	for (size_t i = 0; i < ROWS * 48; i++)
 		rows[i] = (float) iqdb_rng_below(&rng, 2);
-	for (int m = 0; m < IQDB_METRIC_COUNT; m++)
+	for (int m = 0; m < NUMBER_METRICS; m++)
 		assert_in_range(hits_for((IqdbMetric) m, 48, rows, rows + 48, 10), 16, IQDB_RANKING_BATCH);
 	for (size_t i = 0; i < ROWS * 48; i++)
 		rows[i] = (float) iqdb_rng_unit(&rng);
@@ -301,7 +302,7 @@ equal_distances_wait_for_one_pass(void **state)
 		memcpy(rows + r * 48, rows + r % 2 * 48, 48 * sizeof(float));
 	for (size_t i = 0; i < 48; i++)
 		rows[i] += 1;
-	for (int m = 0; m < IQDB_METRIC_COUNT; m++)
+	for (int m = 0; m < NUMBER_METRICS; m++)
 		assert_in_range(hits_for((IqdbMetric) m, 48, rows, rows, 10), 16, IQDB_RANKING_BATCH);
 	free(rows);
 }

@@ -15,6 +15,7 @@
 #include "core/engine/scorer.h"
 #include "core/meta/metadata.h"
 #include "harness/memory_index.h"
+#include "harness/metrics.h"
 
 #define SEED UINT64_C(20261130)
 #define MEMORY_MAX (UINT64_C(64) * 1024 * 1024)
@@ -91,7 +92,7 @@ static void
 test_all_ways_give_the_same_keys(void **state)
 {
 	(void) state;
-	for (int metric = 0; metric < IQDB_METRIC_COUNT; metric++)
+	for (int metric = 0; metric < NUMBER_METRICS; metric++)
 	{
 		IqdbIndexOptions options = iqdb_index_options_default(IQDB_ENGINE_FLAT, DIM, (IqdbMetric) metric);
 		MemoryIndex      memory;

@@ -16,6 +16,7 @@
 #include "core/engine/store_write.h"
 #include "core/flat/flat.h"
 #include "harness/memory_index.h"
+#include "harness/metrics.h"
 #include "harness/model.h"
 
 #define SEED UINT64_C(20251010)
@@ -46,7 +47,7 @@ defaults_pass_and_every_bound_is_checked(void **state)
 	(void) state;
 	for (int engine = 0; engine < IQDB_ENGINE_COUNT; engine++)
 	{
-		for (int metric = 0; metric < IQDB_METRIC_COUNT; metric++)
+		for (int metric = 0; metric < NUMBER_METRICS; metric++)
 			assert_option(iqdb_index_options_default((IqdbEngineKind) engine, 1, (IqdbMetric) metric), IQDB_OK, NULL);
 	}
 	assert_option((o = flat, o.dimension = 0, o), IQDB_ERR_CONFIG, "dimension");
@@ -70,7 +71,7 @@ defaults_pass_and_every_bound_is_checked(void **state)
 	assert_option((o = hnsw, o.ef_search = 100001, o), IQDB_ERR_CONFIG, "ef_search");
 	assert_option((o = hnsw, o.metric = IQDB_METRIC_HAMMING, o), IQDB_ERR_METRIC, "hamming");
 	assert_option((o = hnsw, o.quantization = IQDB_QUANTIZATION_PQ, o), IQDB_ERR_UNSUPPORTED, "hnsw has none, sq8 and bq");
-	for (int metric = 0; metric < IQDB_METRIC_COUNT; metric++)
+	for (int metric = 0; metric < NUMBER_METRICS; metric++)
 	{
 		bool possible = metric <= IQDB_METRIC_L2;
 
@@ -89,23 +90,47 @@ defaults_pass_and_every_bound_is_checked(void **state)
 				  "cosine");
 }
 
+static const float *
+floats_of(const IqdbStore *store, uint32_t slot)
+{
+	return iqdb_store_vector(store, slot);
+}
+
+static uint32_t
+stride(IqdbElementKind element, uint32_t dim)
+{
+	IqdbIndexOptions options = iqdb_index_options_default(IQDB_ENGINE_FLAT, dim, IQDB_METRIC_HAMMING);
+
+	iqdb_index_options_of_element(&options, element);
+	return iqdb_store_stride(&options);
+}
+
 static void
 rows_are_aligned_where_it_costs_little(void **state)
 {
 	(void) state;
-	assert_int_equal(iqdb_store_stride(1), 4);
-	assert_int_equal(iqdb_store_stride(4), 4);
-	assert_int_equal(iqdb_store_stride(16), 16);
-	assert_int_equal(iqdb_store_stride(17), 20);
-	assert_int_equal(iqdb_store_stride(100), 112); /* 12 more, an eighth of 100 is 12.5 */
-	assert_int_equal(iqdb_store_stride(99), 100);
-	assert_int_equal(iqdb_store_stride(128), 128);
-	assert_int_equal(iqdb_store_stride(1536), 1536);
-	for (uint32_t dim = 1; dim <= IQDB_DIMENSION_MAX; dim += 7)
+	assert_int_equal(stride(IQDB_ELEMENT_F32, 1), 16);
+	assert_int_equal(stride(IQDB_ELEMENT_F32, 4), 16);
+	assert_int_equal(stride(IQDB_ELEMENT_F32, 16), 64);
+	assert_int_equal(stride(IQDB_ELEMENT_F32, 17), 80);
+	assert_int_equal(stride(IQDB_ELEMENT_F32, 100), 448); /* 48 more, an eighth of 400 is 50 */
+	assert_int_equal(stride(IQDB_ELEMENT_F32, 99), 400);
+	assert_int_equal(stride(IQDB_ELEMENT_F32, 128), 512);
+	assert_int_equal(stride(IQDB_ELEMENT_F32, 1536), 6144);
+	assert_int_equal(stride(IQDB_ELEMENT_F16, 9), 32);
+	assert_int_equal(stride(IQDB_ELEMENT_F16, 128), 256);
+	assert_int_equal(stride(IQDB_ELEMENT_BIT, 1), 16);
+	assert_int_equal(stride(IQDB_ELEMENT_BIT, 1024), 128);
+	assert_int_equal(stride(IQDB_ELEMENT_BIT, 64000), 8000);
+	for (uint32_t kind = 0; kind < IQDB_ELEMENT_COUNT; kind++)
 	{
-		uint32_t stride = iqdb_store_stride(dim);
+		for (uint32_t dim = 1; dim <= IQDB_DIMENSION_MAX; dim += 7)
+		{
+			uint32_t bytes = (uint32_t) iqdb_element_bytes(iqdb_element(kind), dim);
+			uint32_t got = stride((IqdbElementKind) kind, dim);
 
-		assert_true(stride >= dim && stride % 4 == 0 && (stride < dim + 4 || (stride - dim) * 8 <= dim));
+			assert_true(got >= bytes && got % 16 == 0 && (got < bytes + 16 || (got - bytes) * 8 <= bytes));
+		}
 	}
 }
 
@@ -295,7 +320,7 @@ a_slot_is_reused_only_when_the_engine_let_go(void **state)
 	assert_int_equal(kept[0], a);
 	/* dead, but as it was: readers may still look at it */
 	assert_int_equal(iqdb_store_state(store, a), IQDB_ROW_DEAD);
-	assert_true(iqdb_store_vector(store, a)[0] == 1.0f);
+	assert_true(floats_of(store, a)[0] == 1.0f);
 	assert_int_equal(iqdb_store_id(store, a).number, 1);
 	assert_int_equal(iqdb_store_reclaim(store), 0);
 	assert_int_not_equal(put(store, &engine, 3, NULL), a);
@@ -491,12 +516,12 @@ assert_border(MemoryIndex *memory, size_t present)
 			continue;
 		assert_int_equal(iqdb_store_number(store, slot), border[i]);
 		assert_true(iqdb_id_equal(iqdb_store_id(store, slot), iqdb_id_u64(border[i])));
-		assert_true(iqdb_store_vector(store, slot)[0] == (float) (2 * i));
+		assert_true(floats_of(store, slot)[0] == (float) (2 * i));
 		slot = iqdb_store_find(store, iqdb_id_bytes(&border[i], sizeof(border[i])));
 		assert_int_not_equal(slot, IQDB_SLOT_NONE);
 		assert_int_equal(iqdb_store_id(store, slot).kind, IQDB_ID_BYTES);
 		assert_int_equal(iqdb_store_number(store, slot), 0);
-		assert_true(iqdb_store_vector(store, slot)[0] == (float) (2 * i + 1));
+		assert_true(floats_of(store, slot)[0] == (float) (2 * i + 1));
 	}
 	assert_int_equal(iqdb_index_ids(&memory->index, &position, listed, NULL, BORDER + 1), present);
 	assert_int_equal(iqdb_cursor_open(&memory->index, query, DIM, NULL, &cursor, NULL), IQDB_OK);
@@ -607,7 +632,7 @@ static void
 rows_cost_what_is_said(void **state)
 {
 	(void) state;
-	for (int metric = 0; metric < IQDB_METRIC_COUNT; metric++)
+	for (int metric = 0; metric < NUMBER_METRICS; metric++)
 	{
 		IqdbIndexOptions options = iqdb_index_options_default(IQDB_ENGINE_FLAT, 16, (IqdbMetric) metric);
 		uint64_t         rows = 50000;
@@ -727,10 +752,10 @@ break_store(IqdbStore *store, int how)
 			store->slots[7].sequence = (uint32_t) store->header->next_sequence;
 			break;
 		case 4:
-			store->vectors[3 * store->header->stride + DIM] = 1;
+			store->vectors[3 * store->row_stride + DIM * sizeof(float)] = 1;
 			break;
 		case 5:
-			store->vectors[3 * store->header->stride + 1] = NAN;
+			((float *) (void *) (store->vectors + 3 * store->row_stride))[1] = NAN;
 			break;
 		case 6:
 			store->slots[9].word = 12345;
@@ -854,8 +879,8 @@ says_one_number(const IqdbStore *store, uint32_t slot)
 	const unsigned char *metadata = iqdb_store_metadata(store, slot, &length);
 
 	memcpy(&number, metadata, sizeof(number));
-	return length == sizeof(number) && iqdb_store_vector(store, slot)[0] == (float) number &&
-		   iqdb_store_vector(store, slot)[DIM - 1] == (float) number &&
+	return length == sizeof(number) && floats_of(store, slot)[0] == (float) number &&
+		   floats_of(store, slot)[DIM - 1] == (float) number &&
 		   iqdb_store_id(store, slot).number == number % 100;
 }
 
@@ -942,7 +967,7 @@ has_metadata_if_late(const IqdbStore *store, uint32_t slot)
 {
 	size_t               length;
 	uint64_t             number = iqdb_store_number(store, slot);
-	bool                 has = iqdb_store_vector(store, slot)[0] > 0;
+	bool                 has = floats_of(store, slot)[0] > 0;
 	const unsigned char *metadata = iqdb_store_metadata(store, slot, &length);
 
 	return has == (metadata != NULL) && (!has || memcmp(metadata, &number, sizeof(number)) == 0);

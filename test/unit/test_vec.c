@@ -22,6 +22,7 @@
 #include "core/base/status.h"
 #include "core/vec/kernels.h"
 #include "core/vec/metric.h"
+#include "harness/metrics.h"
 
 #define SEED UINT64_C(20240612)
 
@@ -169,8 +170,8 @@ check_forms(const IqdbKernels *kernels, const float *query, const float *rows, s
 	{
 		const IqdbSumKernels *k = &kernels->sums[sum];
 
-		k->batch(query, rows, stride, ROWS, dim, batch);
-		k->gather(query, rows, stride, slots, ROWS, dim, gather);
+		k->batch(query, rows, stride * sizeof(float), ROWS, dim, batch);
+		k->gather(query, rows, stride * sizeof(float), slots, ROWS, dim, gather);
 		for (size_t r = 0; r < ROWS; r++)
 		{
 			float alone = k->pair(query, rows + r * stride, dim);
@@ -244,10 +245,10 @@ every_count_of_rows_works(void **state)
 				float out[ROWS_MANY + 1];
 
 				out[count] = 12345.0f;
-				kernels->sums[sum].batch(query, rows, dim, count, dim, out);
+				kernels->sums[sum].batch(query, rows, dim * sizeof(float), count, dim, out);
 				for (size_t r = 0; r < count; r++)
 					expect_same(kernels, "batch", (IqdbSum) sum, dim, r, out[r], alone[sum][r]);
-				kernels->sums[sum].gather(query, rows, dim, slots, count, dim, out);
+				kernels->sums[sum].gather(query, rows, dim * sizeof(float), slots, count, dim, out);
 				for (size_t r = 0; r < count; r++)
 					expect_same(kernels, "gather", (IqdbSum) sum, dim, r, out[r], alone[sum][slots[r]]);
 				assert_true(out[count] == 12345.0f);
@@ -293,7 +294,7 @@ padding_is_not_read(void **state)
 			query[i] = random_component(&rng);
 		fill_rows(&rng, query, rows, stride, ROWS, dim);
 		for (int sum = 0; sum < IQDB_SUM_COUNT; sum++)
-			kernels->sums[sum].batch(query, rows, stride, ROWS, dim, with_zeros[sum]);
+			kernels->sums[sum].batch(query, rows, stride * sizeof(float), ROWS, dim, with_zeros[sum]);
 		for (size_t i = dim; i < stride; i++)
 		{
 			query[i] = INFINITY;
@@ -302,8 +303,8 @@ padding_is_not_read(void **state)
 		}
 		for (int sum = 0; sum < IQDB_SUM_COUNT; sum++)
 		{
-			kernels->sums[sum].batch(query, rows, stride, ROWS, dim, batch);
-			kernels->sums[sum].gather(query, rows, stride, slots, ROWS, dim, gather);
+			kernels->sums[sum].batch(query, rows, stride * sizeof(float), ROWS, dim, batch);
+			kernels->sums[sum].gather(query, rows, stride * sizeof(float), slots, ROWS, dim, gather);
 			for (size_t r = 0; r < ROWS; r++)
 			{
 				expect_same(kernels, "batch", (IqdbSum) sum, dim, r, batch[r], with_zeros[sum][r]);
@@ -381,8 +382,8 @@ nothing_outside_the_rows_is_read(void **state)
 				out[1] = kernels->sums[sum].pair(rows, query, dim);
 				for (size_t count = 1; count <= ROWS; count++)
 				{
-					kernels->sums[sum].batch(query, rows + (ROWS - count) * dim, dim, count, dim, out);
-					kernels->sums[sum].gather(query, rows, dim, slots + (ROWS - count), count, dim, out);
+					kernels->sums[sum].batch(query, rows + (ROWS - count) * dim, dim * sizeof(float), count, dim, out);
+					kernels->sums[sum].gather(query, rows, dim * sizeof(float), slots + (ROWS - count), count, dim, out);
 				}
 			}
 			out_codes[0] = kernels->dot_u8i8(codes, code_query, dim);
@@ -415,8 +416,8 @@ check_special(const IqdbKernels *kernels, IqdbSum sum, float x, float y, float w
 				a[i] = b[i] = b[160 + i] = b[320 + i] = b[480 + i] = rest;
 			a[at] = x;
 			b[at] = b[160 + at] = b[320 + at] = b[480 + at] = y;
-			kernels->sums[sum].batch(a, b, 160, 4, dim, out);
-			kernels->sums[sum].gather(a, b, 160, slots, 4, dim, out + 4);
+			kernels->sums[sum].batch(a, b, 160 * sizeof(float), 4, dim, out);
+			kernels->sums[sum].gather(a, b, 160 * sizeof(float), slots, 4, dim, out + 4);
 			for (size_t r = 0; r < 8; r++)
 				expect_same(kernels, "special", sum, dim, at, out[r], want);
 			expect_same(kernels, "special", sum, dim, at, kernels->sums[sum].pair(a, b, dim), want);
@@ -621,12 +622,12 @@ keys_agree(void **state)
 		fill_rows(&rng, query, rows, dim, ROWS, dim);
 		for (size_t r = 0; r < ROWS; r++)
 			norms2[r] = kernels->sums[IQDB_SUM_DOT].pair(rows + r * dim, rows + r * dim, dim);
-		for (int m = 0; m < IQDB_METRIC_COUNT; m++)
+		for (int m = 0; m < NUMBER_METRICS; m++)
 		{
 			IqdbMetric metric = (IqdbMetric) m;
 			IqdbSum    sum = iqdb_metric_sum(metric);
 
-			kernels->sums[sum].batch(query, rows, dim, ROWS, dim, keys);
+			kernels->sums[sum].batch(query, rows, dim * sizeof(float), ROWS, dim, keys);
 			iqdb_metric_finish(metric, kernels->sums[IQDB_SUM_DOT].pair(query, query, dim),
 							   metric == IQDB_METRIC_COSINE ? norms2 : NULL, ROWS, keys);
 			for (size_t r = 0; r < ROWS; r++)
@@ -774,7 +775,7 @@ distances_in_double_are_exact(void **state)
 				continue;
 			fill_magnitudes(&rng, a, dim, kind / MAGNITUDES);
 			fill_magnitudes(&rng, b, dim, kind % MAGNITUDES);
-			for (int m = 0; m < IQDB_METRIC_COUNT; m++)
+			for (int m = 0; m < NUMBER_METRICS; m++)
 			{
 				expect_exact(kernels, (IqdbMetric) m, a, b, dim);
 				if (m != IQDB_METRIC_DOT)
@@ -1047,7 +1048,7 @@ tables_agree(void **state)
 		{
 			const IqdbKernels *kernels = iqdb_kernels_named(table_names[i]);
 
-			for (int m = 0; kernels != NULL && m < IQDB_METRIC_COUNT; m++)
+			for (int m = 0; kernels != NULL && m < NUMBER_METRICS; m++)
 			{
 				float want = iqdb_metric_key(scalar, (IqdbMetric) m, a, b, dim);
 				float got = iqdb_metric_key(kernels, (IqdbMetric) m, a, b, dim);
@@ -1079,7 +1080,7 @@ tables_agree_in_double(void **state)
 			{
 				const IqdbKernels *kernels = iqdb_kernels_named(table_names[i]);
 
-				for (int m = 0; kernels != NULL && m < IQDB_METRIC_COUNT; m++)
+				for (int m = 0; kernels != NULL && m < NUMBER_METRICS; m++)
 					assert_true(iqdb_metric_pair_distance(kernels, (IqdbMetric) m, a, b, dim) ==
 								iqdb_metric_pair_distance(scalar, (IqdbMetric) m, a, b, dim));
 			}

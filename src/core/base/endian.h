@@ -98,6 +98,30 @@ iqdb_load_f32_array(float *v, const unsigned char *p, size_t count)
 }
 
 static inline void
+iqdb_store_u16_array(unsigned char *p, const uint16_t *v, size_t count)
+{
+#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+	if (count > 0)
+		memcpy(p, v, count * sizeof(*v));
+#else
+	for (size_t i = 0; i < count; i++)
+		iqdb_store_u16(p + 2 * i, v[i]);
+#endif
+}
+
+static inline void
+iqdb_load_u16_array(uint16_t *v, const unsigned char *p, size_t count)
+{
+#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+	if (count > 0)
+		memcpy(v, p, count * sizeof(*v));
+#else
+	for (size_t i = 0; i < count; i++)
+		v[i] = iqdb_load_u16(p + 2 * i);
+#endif
+}
+
+static inline void
 iqdb_store_u32_array(unsigned char *p, const uint32_t *v, size_t count)
 {
 #if defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__

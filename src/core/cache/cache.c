@@ -95,7 +95,7 @@ hash_key(const IqdbCacheKey *key)
 {
 	size_t               length;
 	const unsigned char *filter = filter_bytes(key, &length);
-	uint64_t             hash = iqdb_crc32c(0, key->query, key->dim * sizeof(float));
+	uint64_t             hash = iqdb_crc32c(0, key->query, key->query_size);
 
 	hash = mix(hash, (uint64_t) key->dim << 32 ^ key->k);
 	hash = mix(hash, (uint64_t) key->ef << 32 | key->probes);
@@ -106,7 +106,7 @@ hash_key(const IqdbCacheKey *key)
 static bool
 entry_has_key(const Entry *entry, const IqdbCacheKey *key, uint64_t hash)
 {
-	size_t               query_size = key->dim * sizeof(float);
+	size_t               query_size = key->query_size;
 	size_t               length;
 	const unsigned char *filter = filter_bytes(key, &length);
 
@@ -325,7 +325,7 @@ entry_free(IqdbCache *cache, Entry *entry)
 static Entry *
 entry_make(IqdbCache *cache, const IqdbCacheKey *key, uint64_t hash)
 {
-	size_t               query_size = key->dim * sizeof(float);
+	size_t               query_size = key->query_size;
 	size_t               length;
 	const unsigned char *filter = filter_bytes(key, &length);
 	size_t               size = sizeof(Entry) + query_size + length;

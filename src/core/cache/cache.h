@@ -40,7 +40,8 @@ typedef struct IqdbCacheConfig
 
 typedef struct IqdbCacheKey
 {
-	const float      *query;
+	const void       *query;
+	size_t            query_size; /* bytes */
 	size_t            dim;
 	uint64_t          k;
 	uint64_t          max_rows;

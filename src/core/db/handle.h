@@ -92,11 +92,12 @@ void iqdb_abandon(Iqdb *db);
 /* ---- writing ----------------------------------------------------------------------------------------------------- */
 
 /*
- * Insert or replace, metadata included. vector: dim finite floats. metadata: encoded (meta/metadata.h); NULL and 0 = none.
+ * Insert or replace, metadata included. vector: dim finite components of the options' element (floats, unless said
+ * otherwise; vec/element.h). metadata: encoded (meta/metadata.h); NULL and 0 = none.
  * A replaced row counts as new: it goes to the end of its ties. On failure nothing has changed.
  * Errors: DIMENSION, VECTOR, CONFIG (empty id), CORRUPT (metadata), LIMIT, NOMEM, NO_SPACE, IO, STATE.
  */
-IqdbStatus iqdb_upsert(Iqdb *db, IqdbId id, const float *vector, size_t dim, const unsigned char *metadata,
+IqdbStatus iqdb_upsert(Iqdb *db, IqdbId id, const void *vector, size_t dim, const unsigned char *metadata,
 					   size_t metadata_length, IqdbError *err) IQDB_MUST_CHECK;
 
 /* *deleted_out (may be NULL): was it there? Absent is no error. Errors: NO_SPACE, IO, STATE. */
@@ -113,7 +114,7 @@ IqdbStatus iqdb_flush(Iqdb *db, IqdbError *err) IQDB_MUST_CHECK;
 typedef struct IqdbRecord
 {
 	size_t               dim;
-	const float         *vector;
+	const void          *vector;    /* as the options' element says */
 	const unsigned char *metadata; /* encoded; NULL = none */
 	size_t               metadata_length;
 
@@ -154,12 +155,12 @@ typedef struct IqdbResult
  * The k nearest rows (all when there are fewer). k = 0 gives an empty result; the query is checked all the same.
  * Errors: DIMENSION, VECTOR, NOMEM, CANCELLED.
  */
-IqdbStatus iqdb_search(Iqdb *db, const float *query, size_t dim, size_t k, IqdbResult **result_out,
+IqdbStatus iqdb_search(Iqdb *db, const void *query, size_t dim, size_t k, IqdbResult **result_out,
 					   IqdbError *err) IQDB_MUST_CHECK;
 
 /* The k nearest rows whose metadata matches; never fewer than k while there are k. A filter cannot be invalid: the
  * functions that make one refuse (meta/filter.h). NULL = every row. */
-IqdbStatus iqdb_search_with(Iqdb *db, const float *query, size_t dim, size_t k, const IqdbFilter *filter,
+IqdbStatus iqdb_search_with(Iqdb *db, const void *query, size_t dim, size_t k, const IqdbFilter *filter,
 							IqdbResult **result_out, IqdbError *err) IQDB_MUST_CHECK;
 
 /* Per-query settings. All zero but k is what iqdb_search does. */
@@ -172,16 +173,16 @@ typedef struct IqdbQuery
 	uint64_t          max_rows; /* give up after scoring so many rows; 0 = never */
 } IqdbQuery;
 
-IqdbStatus iqdb_search_query(Iqdb *db, const float *query, size_t dim, const IqdbQuery *settings,
+IqdbStatus iqdb_search_query(Iqdb *db, const void *query, size_t dim, const IqdbQuery *settings,
 							 IqdbResult **result_out, IqdbError *err) IQDB_MUST_CHECK;
 
 /*
- * `count` queries of dim floats one behind the other: results[i] belongs to query i, as iqdb_search would give it. Stops at
+ * `count` queries of dim components one behind the other: results[i] belongs to query i, as iqdb_search would give it. Stops at
  * the first failure; all results are then NULL. results has room for count pointers.
  */
-IqdbStatus iqdb_search_batch(Iqdb *db, const float *queries, size_t count, size_t dim, size_t k, IqdbResult **results,
+IqdbStatus iqdb_search_batch(Iqdb *db, const void *queries, size_t count, size_t dim, size_t k, IqdbResult **results,
 							 IqdbError *err) IQDB_MUST_CHECK;
-IqdbStatus iqdb_search_batch_with(Iqdb *db, const float *queries, size_t count, size_t dim, size_t k,
+IqdbStatus iqdb_search_batch_with(Iqdb *db, const void *queries, size_t count, size_t dim, size_t k,
 								  const IqdbFilter *filter, IqdbResult **results, IqdbError *err) IQDB_MUST_CHECK;
 
 /* NULL is no error. */

@@ -59,18 +59,22 @@ IqdbStatus
 iqdbi_handle_decode_identity(const char *file, const unsigned char *bytes, size_t length,
 							 IqdbIndexOptions *options_out, IqdbiPosition *position_out, IqdbError *err)
 {
+	uint32_t version;
+
 	if (length != IQDB_HANDLE_IDENTITY_SIZE || memcmp(bytes, IQDB_HANDLE_MAGIC, 8) != 0)
 		return iqdb_fail_corrupt(err, file, 0, "the file does not belong to an embedded database");
-	if (iqdb_load_u32(bytes + IQDB_HANDLE_AT_VERSION) != IQDB_HANDLE_VERSION)
+	version = iqdb_load_u32(bytes + IQDB_HANDLE_AT_VERSION);
+	if (version == 0 || version > IQDB_HANDLE_VERSION)
 	{
-		iqdb_fail_corrupt(err, file, 0, "the file is of version %u, this build reads %u",
-						  iqdb_load_u32(bytes + IQDB_HANDLE_AT_VERSION), IQDB_HANDLE_VERSION);
+		iqdb_fail_corrupt(err, file, 0, "the file is of version %u, this build reads 1 to %u", version,
+						  IQDB_HANDLE_VERSION);
 		if (err != NULL)
 			err->code = IQDB_ERR_VERSION;
 		return IQDB_ERR_VERSION;
 	}
 	if (iqdb_load_u32(bytes + IQDB_HANDLE_AT_ZERO) != 0 ||
-		iqdb_index_options_decode(bytes + IQDB_HANDLE_AT_OPTIONS, options_out, NULL) != IQDB_OK)
+		iqdb_index_options_decode(bytes + IQDB_HANDLE_AT_OPTIONS, options_out, NULL) != IQDB_OK ||
+		(version == 1 && options_out->element != IQDB_ELEMENT_F32))
 		return iqdb_fail_corrupt(err, file, 0, "the file's identity is damaged");
 	position_out->number = iqdb_load_u64(bytes + IQDB_HANDLE_AT_POSITION);
 	position_out->hash = iqdb_load_u64(bytes + IQDB_HANDLE_AT_HASH);
@@ -90,7 +94,8 @@ add_piece(IqdbiChangeBytes *bytes, const void *from, size_t length)
 }
 
 void
-iqdbi_handle_encode_change(const IqdbiChange *change, unsigned char *vector_scratch, IqdbiChangeBytes *bytes_out)
+iqdbi_handle_encode_change(const IqdbElement *element, const IqdbiChange *change, unsigned char *vector_scratch,
+						   IqdbiChangeBytes *bytes_out)
 {
 	const void *vector = change->vector;
 
@@ -114,18 +119,18 @@ iqdbi_handle_encode_change(const IqdbiChange *change, unsigned char *vector_scra
 	add_piece(bytes_out, bytes_out->sizes, sizeof(bytes_out->sizes));
 	if (vector_scratch != NULL)
 	{
-		iqdb_store_f32_array(vector_scratch, change->vector, change->dim);
+		iqdb_element_encode(element, change->vector, change->dim, vector_scratch);
 		vector = vector_scratch;
 	}
-	add_piece(bytes_out, vector, change->dim * sizeof(float));
+	add_piece(bytes_out, vector, iqdb_element_bytes(element, change->dim));
 	add_piece(bytes_out, change->metadata, change->metadata_length);
 }
 
 IqdbStatus
-iqdbi_handle_decode_change(uint8_t type, const unsigned char *body, size_t length, float *vector_out, size_t dim,
-						   IqdbiChange *change_out, IqdbError *err)
+iqdbi_handle_decode_change(const IqdbElement *element, uint8_t type, const unsigned char *body, size_t length,
+						   void *vector_out, size_t dim, IqdbiChange *change_out, IqdbError *err)
 {
-	size_t vector_size = dim * sizeof(float);
+	size_t vector_size = iqdb_element_bytes(element, dim);
 	size_t used;
 
 	memset(change_out, 0, sizeof(*change_out));
@@ -145,7 +150,7 @@ iqdbi_handle_decode_change(uint8_t type, const unsigned char *body, size_t lengt
 	if (length < 8 || iqdb_load_u32(body) != dim || length - 8 < vector_size ||
 		iqdb_load_u32(body + 4) != length - 8 - vector_size)
 		return iqdb_fail_corrupt(err, NULL, 0, "frame whose sizes do not agree");
-	iqdb_load_f32_array(vector_out, body + 8, dim);
+	iqdb_element_decode(element, body + 8, dim, vector_out);
 	change_out->vector = vector_out;
 	change_out->dim = dim;
 	change_out->metadata_length = iqdb_load_u32(body + 4);

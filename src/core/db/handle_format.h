@@ -7,7 +7,7 @@
  *
  * Identity (snapshot and log), 96 bytes, little-endian:
  *     0   8  "IQDBEMBD"
- *     8   4  version, 1
+ *     8   4  version, 2 (1 knew vectors of floats only)
  *    12   4  zero
  *    16  64  index options (index_codec.h)
  *    80   8  position   (in a log's header: 0, the header has fields for it)
@@ -16,7 +16,7 @@
  * Snapshot sections: 1 rows, 2 engine (index_codec.h).
  *
  * Log bodies by type:
- *   1  upsert  id (meta/id.h), dimension u32, metadata length u32 (0 = none), dimension times f32, metadata
+ *   1  upsert  id (meta/id.h), dimension u32, metadata length u32 (0 = none), the vector (vec/element.h), metadata
  *   2  delete  id
  *
  * The numbers of this file are on disk: a change needs a new version, a reader for this one, and a fixture.
@@ -25,7 +25,7 @@
 #define IQDB_DB_HANDLE_FORMAT_H
 
 #define IQDB_HANDLE_MAGIC "IQDBEMBD"
-#define IQDB_HANDLE_VERSION 1u
+#define IQDB_HANDLE_VERSION 2u
 
 enum
 {

@@ -174,7 +174,7 @@ make_index(Iqdb *db, const IqdbIndexOptions *options, uint64_t reserve, IqdbErro
 		IQDB_TRY(iqdb_arena_file_create(&db->vectors, &db->arena, db->paths.vectors, reserves, IQDB_REGION_VECTORS, err));
 	IQDB_TRY(iqdb_index_format(&db->index, &db->arena, &db->host, db->kernels, options, db->reserve, db->memory_max, 0,
 							   err));
-	db->scratch_size = (size_t) options->dimension * sizeof(float);
+	db->scratch_size = iqdb_element_bytes(db->index.store.element, options->dimension);
 	db->scratch = iqdb_alloc(&db->host.allocator, db->scratch_size);
 	if (db->scratch == NULL)
 		return iqdb_fail(err, IQDB_ERR_NOMEM, "out of memory for a vector");
@@ -413,7 +413,7 @@ apply(Iqdb *db, const IqdbLogFrame *frame, IqdbError *err)
 	IqdbiChange change;
 	uint32_t    slot;
 
-	IQDB_TRY(iqdbi_handle_decode_change(frame->type, frame->body, frame->length, db->scratch,
+	IQDB_TRY(iqdbi_handle_decode_change(db->index.store.element, frame->type, frame->body, frame->length, db->scratch,
 										iqdb_options(db)->dimension, &change, err));
 	if (change.type == IQDB_HANDLE_FRAME_DELETE)
 		iqdb_index_remove(&db->index, change.id, NULL);

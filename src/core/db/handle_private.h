@@ -66,7 +66,7 @@ struct Iqdb
 	IqdbIndexOptions   options; /* of the index */
 	IqdbiPaths         paths;
 	IqdbFile           lock_file;
-	float             *scratch; /* one vector: writer mutex, and while opening */
+	void              *scratch; /* one vector: writer mutex, and while opening */
 	size_t             scratch_size;
 
 	pthread_mutex_t writer;
@@ -134,7 +134,7 @@ typedef struct IqdbiChange
 {
 	uint8_t              type; /* IQDB_HANDLE_FRAME_* */
 	IqdbId               id;
-	const float         *vector;
+	const void          *vector;
 	size_t               dim;
 	const unsigned char *metadata;
 	size_t               metadata_length;
@@ -158,17 +158,18 @@ typedef struct IqdbiChangeBytes
 } IqdbiChangeBytes;
 
 /*
- * vector_scratch (4 * dim bytes) takes the vector's bytes where the machine's order is not the file's; NULL where it is
+ * vector_scratch (bytes of a vector) takes the vector's bytes where the machine's order is not the file's; NULL where it is
  * (IQDBI_NEEDS_SCRATCH).
  */
-void iqdbi_handle_encode_change(const IqdbiChange *change, unsigned char *vector_scratch, IqdbiChangeBytes *bytes_out);
+void iqdbi_handle_encode_change(const IqdbElement *element, const IqdbiChange *change, unsigned char *vector_scratch,
+								IqdbiChangeBytes *bytes_out);
 
 /*
- * Takes a body apart; the vector is copied to vector_out (dim floats), the rest points into the body. Everything is
+ * Takes a body apart; the vector is copied to vector_out, the rest points into the body. Everything is
  * checked but what iqdb_index_put checks. Errors: IQDB_ERR_CORRUPT without file.
  */
-IqdbStatus iqdbi_handle_decode_change(uint8_t type, const unsigned char *body, size_t length, float *vector_out,
-									  size_t dim, IqdbiChange *change_out, IqdbError *err) IQDB_MUST_CHECK;
+IqdbStatus iqdbi_handle_decode_change(const IqdbElement *element, uint8_t type, const unsigned char *body, size_t length,
+									  void *vector_out, size_t dim, IqdbiChange *change_out, IqdbError *err) IQDB_MUST_CHECK;
 
 /* ---- handle_search.c ---- */
 

@@ -17,16 +17,17 @@
 /* ---- look-up ---- */
 
 static IqdbRecord *
-make_record(const Iqdb *db, size_t metadata_length, unsigned char **metadata_out, float **vector_out)
+make_record(const Iqdb *db, size_t metadata_length, unsigned char **metadata_out, void **vector_out)
 {
 	size_t      dim = iqdb_options(db)->dimension;
-	size_t      size = sizeof(IqdbRecord) + dim * sizeof(float) + metadata_length;
+	size_t      vector_size = iqdb_element_bytes(db->index.store.element, dim);
+	size_t      size = sizeof(IqdbRecord) + vector_size + metadata_length;
 	IqdbRecord *record = iqdb_alloc_zero(&db->host.allocator, size);
 
 	if (record == NULL)
 		return NULL;
-	*vector_out = (float *) (void *) (record + 1);
-	*metadata_out = (unsigned char *) (*vector_out + dim);
+	*vector_out = record + 1;
+	*metadata_out = (unsigned char *) (record + 1) + vector_size;
 	record->dim = dim;
 	record->vector = *vector_out;
 	record->metadata = metadata_length > 0 ? *metadata_out : NULL;
@@ -41,7 +42,7 @@ iqdb_get(Iqdb *db, IqdbId id, IqdbRecord **record_out, IqdbError *err)
 {
 	IqdbStatus     status = IQDB_OK;
 	unsigned char *metadata;
-	float         *vector;
+	void          *vector;
 	size_t         length;
 
 	*record_out = NULL;
@@ -273,7 +274,7 @@ search_cursor(Iqdb *db, IqdbCursor *cursor, size_t k, IqdbResult **result_out, I
 
 /* Searches for certain. *version_out: of the data it saw. */
 static IqdbStatus
-search_index(Iqdb *db, const float *query, size_t dim, const IqdbQuery *settings, IqdbResult **result_out,
+search_index(Iqdb *db, const void *query, size_t dim, const IqdbQuery *settings, IqdbResult **result_out,
 			 uint64_t *version_out, IqdbError *err)
 {
 	IqdbSearchParams params = {.expected = settings->k,
@@ -297,9 +298,10 @@ search_index(Iqdb *db, const float *query, size_t dim, const IqdbQuery *settings
 }
 
 static IqdbCacheKey
-cache_key(const float *query, size_t dim, const IqdbQuery *settings)
+cache_key(const Iqdb *db, const void *query, size_t dim, const IqdbQuery *settings)
 {
 	return (IqdbCacheKey){.query = query,
+						  .query_size = iqdb_element_bytes(db->index.store.element, dim),
 						  .dim = dim,
 						  .k = settings->k,
 						  .max_rows = settings->max_rows,
@@ -309,10 +311,10 @@ cache_key(const float *query, size_t dim, const IqdbQuery *settings)
 }
 
 IqdbStatus
-iqdb_search_query(Iqdb *db, const float *query, size_t dim, const IqdbQuery *settings, IqdbResult **result_out,
+iqdb_search_query(Iqdb *db, const void *query, size_t dim, const IqdbQuery *settings, IqdbResult **result_out,
 				  IqdbError *err)
 {
-	IqdbCacheKey key = cache_key(query, dim, settings);
+	IqdbCacheKey key = cache_key(db, query, dim, settings);
 	uint64_t     version;
 
 	*result_out = NULL;
@@ -328,7 +330,7 @@ iqdb_search_query(Iqdb *db, const float *query, size_t dim, const IqdbQuery *set
 }
 
 IqdbStatus
-iqdb_search_with(Iqdb *db, const float *query, size_t dim, size_t k, const IqdbFilter *filter,
+iqdb_search_with(Iqdb *db, const void *query, size_t dim, size_t k, const IqdbFilter *filter,
 				 IqdbResult **result_out, IqdbError *err)
 {
 	IqdbQuery settings = {.k = k, .filter = filter};
@@ -337,7 +339,7 @@ iqdb_search_with(Iqdb *db, const float *query, size_t dim, size_t k, const IqdbF
 }
 
 IqdbStatus
-iqdb_search(Iqdb *db, const float *query, size_t dim, size_t k, IqdbResult **result_out, IqdbError *err)
+iqdb_search(Iqdb *db, const void *query, size_t dim, size_t k, IqdbResult **result_out, IqdbError *err)
 {
 	return iqdb_search_with(db, query, dim, k, NULL, result_out, err);
 }
@@ -347,13 +349,20 @@ iqdb_search(Iqdb *db, const float *query, size_t dim, size_t k, IqdbResult **res
 typedef struct Batch
 {
 	Iqdb            *db;
-	const float     *queries;
+	const void      *queries;
 	size_t           dim;
 	const IqdbQuery *settings;
 	IqdbResult     **results;
 	size_t           waiting[BATCH_TOGETHER]; /* numbers of queries that no cache has answered */
 	size_t           waiting_count;
 } Batch;
+
+static const void *
+batch_query(const Batch *batch, size_t number)
+{
+	return (const unsigned char *) batch->queries +
+		   number * iqdb_element_bytes(batch->db->index.store.element, batch->dim);
+}
 
 /* Gate held. Opens cursors for all that wait; *opened_out of them are open, whatever the status. */
 static IqdbStatus
@@ -362,7 +371,7 @@ open_cursors(const Batch *batch, IqdbCursor **cursors, size_t *opened_out, IqdbE
 	IqdbSearchParams params = {.expected = batch->settings->k, .filter = batch->settings->filter};
 
 	for (*opened_out = 0; *opened_out < batch->waiting_count; (*opened_out)++)
-		IQDB_TRY(iqdb_cursor_open(&batch->db->index, batch->queries + batch->waiting[*opened_out] * batch->dim, batch->dim,
+		IQDB_TRY(iqdb_cursor_open(&batch->db->index, batch_query(batch, batch->waiting[*opened_out]), batch->dim,
 								  &params, &cursors[*opened_out], err));
 	return batch->settings->k > 0 ? iqdb_cursors_begin(cursors, batch->waiting_count, err) : IQDB_OK;
 }
@@ -390,7 +399,7 @@ search_together(Batch *batch, IqdbError *err)
 	for (size_t i = 0; i < opened && status == IQDB_OK && db->cache != NULL; i++)
 	{
 		size_t       number = batch->waiting[i];
-		IqdbCacheKey key = cache_key(batch->queries + number * batch->dim, batch->dim, batch->settings);
+		IqdbCacheKey key = cache_key(db, batch_query(batch, number), batch->dim, batch->settings);
 
 		cache_store(db, &key, batch->results[number], version);
 	}
@@ -405,7 +414,7 @@ search_all(Batch *batch, size_t count, IqdbError *err)
 	{
 		if (batch->db->cache != NULL)
 		{
-			IqdbCacheKey key = cache_key(batch->queries + i * batch->dim, batch->dim, batch->settings);
+			IqdbCacheKey key = cache_key(batch->db, batch_query(batch, i), batch->dim, batch->settings);
 
 			batch->results[i] = cache_look_up(batch->db, &key, data_version(batch->db));
 		}
@@ -418,7 +427,7 @@ search_all(Batch *batch, size_t count, IqdbError *err)
 }
 
 IqdbStatus
-iqdb_search_batch_with(Iqdb *db, const float *queries, size_t count, size_t dim, size_t k, const IqdbFilter *filter,
+iqdb_search_batch_with(Iqdb *db, const void *queries, size_t count, size_t dim, size_t k, const IqdbFilter *filter,
 					   IqdbResult **results, IqdbError *err)
 {
 	IqdbQuery  settings = {.k = k, .filter = filter};
@@ -437,7 +446,7 @@ iqdb_search_batch_with(Iqdb *db, const float *queries, size_t count, size_t dim,
 }
 
 IqdbStatus
-iqdb_search_batch(Iqdb *db, const float *queries, size_t count, size_t dim, size_t k, IqdbResult **results,
+iqdb_search_batch(Iqdb *db, const void *queries, size_t count, size_t dim, size_t k, IqdbResult **results,
 				  IqdbError *err)
 {
 	return iqdb_search_batch_with(db, queries, count, dim, k, NULL, results, err);

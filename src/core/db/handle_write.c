@@ -48,7 +48,7 @@ sync_by_policy(Iqdb *db, IqdbError *err)
 static IqdbStatus
 log_change(Iqdb *db, const IqdbiChange *change, IqdbiPosition *next_out, IqdbError *err)
 {
-	unsigned char   *scratch = IQDBI_NEEDS_SCRATCH ? (unsigned char *) (void *) db->scratch : NULL;
+	unsigned char   *scratch = IQDBI_NEEDS_SCRATCH ? db->scratch : NULL;
 	uint64_t         mark = iqdb_log_end(db->log);
 	IqdbiChangeBytes bytes;
 	IqdbStatus       status;
@@ -57,7 +57,7 @@ log_change(Iqdb *db, const IqdbiChange *change, IqdbiPosition *next_out, IqdbErr
 		return iqdb_fail(err, IQDB_ERR_STATE, "an earlier sync failed, the database takes no more writes");
 	if (db->cut_pending)
 		iqdbi_handle_wait_sync(db);
-	iqdbi_handle_encode_change(change, scratch, &bytes);
+	iqdbi_handle_encode_change(db->index.store.element, change, scratch, &bytes);
 	*next_out = iqdbi_handle_advance(db->position, change->type, bytes.pieces, bytes.piece_count);
 	status = iqdb_log_append_v(db->log, next_out->number, next_out->hash, change->type, bytes.pieces, bytes.piece_count,
 							   err);
@@ -78,7 +78,7 @@ log_change(Iqdb *db, const IqdbiChange *change, IqdbiPosition *next_out, IqdbErr
 IqdbStatus
 iqdbi_handle_check_upsert(const Iqdb *db, const IqdbiChange *change, IqdbError *err)
 {
-	IQDB_TRY(iqdbi_check_vector(db->options.dimension, db->kernels, change->vector, change->dim, err));
+	IQDB_TRY(iqdbi_check_vector(&db->options, db->kernels, change->vector, change->dim, err));
 	IQDB_TRY(iqdb_id_check(change->id, err));
 	return iqdb_metadata_validate(change->metadata, change->metadata_length, err);
 }
@@ -183,7 +183,7 @@ after_write(Iqdb *db)
 }
 
 IqdbStatus
-iqdb_upsert(Iqdb *db, IqdbId id, const float *vector, size_t dim, const unsigned char *metadata,
+iqdb_upsert(Iqdb *db, IqdbId id, const void *vector, size_t dim, const unsigned char *metadata,
 			size_t metadata_length, IqdbError *err)
 {
 	IqdbiChange change = {.type = IQDB_HANDLE_FRAME_UPSERT,

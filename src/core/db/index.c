@@ -2,8 +2,8 @@
  * index.c - one index over an arena of the host's: the row store joined with an engine.
  *
  * Owns: the checks at the door (dimension, finite components, id, encoded metadata). Does not own: cursors
- * (index_cursor.c),
- * rows (engine/store.c), how they are found (the engines), bytes of snapshots (index_codec.c), files (the host).
+ * (index_cursor.c), rows (engine/store.c), how they are found (the engines), bytes of snapshots (index_codec.c), files (the
+ * host).
  */
 #include "core/db/index_private.h"
 
@@ -124,23 +124,23 @@ iqdb_index_host_region(const IqdbIndex *index)
 /* ---- writing ---- */
 
 IqdbStatus
-iqdbi_check_vector(uint32_t dimension, const IqdbKernels *kernels, const float *vector, size_t dim, IqdbError *err)
+iqdbi_check_vector(const IqdbIndexOptions *options, const IqdbKernels *kernels, const void *vector, size_t dim,
+				   IqdbError *err)
 {
-	float norm;
+	const IqdbElement *element = iqdb_element(options->element);
 
-	if (dim != dimension)
-		return iqdb_fail(err, IQDB_ERR_DIMENSION, "expected %u dimensions, not %zu", dimension, dim);
+	if (dim != options->dimension)
+		return iqdb_fail(err, IQDB_ERR_DIMENSION, "expected %u dimensions, not %zu", options->dimension, dim);
 	/* a sum of squares is finite only if every term is: the kernel sees at a glance what is usual */
-	norm = kernels->sums[IQDB_SUM_DOT].pair(vector, vector, dim);
-	if (isfinite(norm))
+	if (element->has_numbers && isfinite(kernels->elements[element->kind]->norm2(vector, dim)))
 		return IQDB_OK;
-	return iqdb_vector_check(vector, dim, err);
+	return iqdb_element_check(element, vector, dim, err);
 }
 
 IqdbStatus
-iqdbi_index_check_vector(const IqdbIndex *index, const float *vector, size_t dim, IqdbError *err)
+iqdbi_index_check_vector(const IqdbIndex *index, const void *vector, size_t dim, IqdbError *err)
 {
-	return iqdbi_check_vector(index->store.header->options.dimension, index->store.kernels, vector, dim, err);
+	return iqdbi_check_vector(&index->store.header->options, index->store.kernels, vector, dim, err);
 }
 
 IqdbStatus
@@ -150,7 +150,7 @@ iqdbi_index_put_checked(IqdbIndex *index, const IqdbRow *row, uint32_t *slot_out
 }
 
 IqdbStatus
-iqdb_index_put(IqdbIndex *index, IqdbId id, const float *vector, size_t dim, const unsigned char *metadata,
+iqdb_index_put(IqdbIndex *index, IqdbId id, const void *vector, size_t dim, const unsigned char *metadata,
 			   size_t metadata_length, uint32_t *slot_out, IqdbError *err)
 {
 	IqdbRow  row = {.id = id,
@@ -254,7 +254,7 @@ iqdb_index_contains(const IqdbIndex *index, IqdbId id, bool *has_vector_out)
 }
 
 bool
-iqdb_index_get(const IqdbIndex *index, IqdbId id, float *vector_out, unsigned char *metadata_out,
+iqdb_index_get(const IqdbIndex *index, IqdbId id, void *vector_out, unsigned char *metadata_out,
 			   size_t metadata_capacity, size_t *metadata_length_out)
 {
 	const IqdbStore *store = &index->store;
@@ -274,7 +274,8 @@ iqdb_index_get(const IqdbIndex *index, IqdbId id, float *vector_out, unsigned ch
 		size_t length = *metadata_length_out < metadata_capacity ? *metadata_length_out : metadata_capacity;
 
 		if (vector_out != NULL)
-			memcpy(vector_out, iqdb_store_vector(store, slot), store->header->options.dimension * sizeof(float));
+			memcpy(vector_out, iqdb_store_vector(store, slot),
+				   iqdb_element_bytes(store->element, store->header->options.dimension));
 		if (length > 0)
 			memcpy(metadata_out, metadata, length);
 	}
@@ -378,10 +379,12 @@ iqdb_index_estimate_memory(const IqdbIndexOptions *options, uint64_t rows)
 uint64_t
 iqdb_index_estimate_snapshot(const IqdbIndexOptions *options, uint64_t rows)
 {
-	const IqdbEngine *engine = iqdb_engine_get(options->engine);
-	uint64_t          bytes;
+	const IqdbEngine  *engine = iqdb_engine_get(options->engine);
+	const IqdbElement *element = iqdb_element(options->element);
+	uint64_t           bytes;
 
-	if (__builtin_mul_overflow(options->dimension * sizeof(float) + SNAPSHOT_ROW, rows, &bytes) ||
+	if (element == NULL ||
+		__builtin_mul_overflow(iqdb_element_bytes(element, options->dimension) + SNAPSHOT_ROW, rows, &bytes) ||
 		__builtin_add_overflow(bytes, engine != NULL ? engine->snapshot_bytes(options, rows) : 0, &bytes))
 		return UINT64_MAX;
 	return bytes;

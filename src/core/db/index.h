@@ -67,11 +67,12 @@ void *iqdb_index_host_region(const IqdbIndex *index);
 
 /*
  * Insert or replace: the row is LIVE and every later search finds it. A replaced row gets a new slot and a new sequence.
- * vector: dim finite floats (checked). metadata: encoded (meta/metadata.h) or NULL. Fast (no graph work): copies the row
- * under ROWS. *slot_out (may be NULL) is for iqdb_index_link. On failure nothing has changed.
+ * vector: dim finite components of the options' element (vec/element.h; checked). metadata: encoded (meta/metadata.h) or
+ * NULL. Fast (no graph work): copies the row under ROWS. *slot_out (may be NULL) is for iqdb_index_link. On failure nothing
+ * has changed.
  * Errors: DIMENSION, VECTOR, CONFIG (empty id), LIMIT, NO_SPACE, NOMEM, CORRUPT (metadata).
  */
-IqdbStatus iqdb_index_put(IqdbIndex *index, IqdbId id, const float *vector, size_t dim, const unsigned char *metadata,
+IqdbStatus iqdb_index_put(IqdbIndex *index, IqdbId id, const void *vector, size_t dim, const unsigned char *metadata,
 						  size_t metadata_length, uint32_t *slot_out, IqdbError *err) IQDB_MUST_CHECK;
 
 /*
@@ -110,10 +111,10 @@ bool iqdb_index_can_assist(const IqdbIndex *index);
 bool iqdb_index_contains(const IqdbIndex *index, IqdbId id, bool *has_vector_out);
 
 /*
- * Copies a LIVE row: dim floats to vector_out (may be NULL), and up to metadata_capacity bytes of encoded metadata;
- * *metadata_length_out is the whole length (call again with room). false when the id is not LIVE.
+ * Copies a LIVE row: its vector, as it was put, to vector_out (may be NULL), and up to metadata_capacity bytes of encoded
+ * metadata; *metadata_length_out is the whole length (call again with room). false when the id is not LIVE.
  */
-bool iqdb_index_get(const IqdbIndex *index, IqdbId id, float *vector_out, unsigned char *metadata_out,
+bool iqdb_index_get(const IqdbIndex *index, IqdbId id, void *vector_out, unsigned char *metadata_out,
 					size_t metadata_capacity, size_t *metadata_length_out);
 
 /*
@@ -126,10 +127,11 @@ size_t iqdb_index_ids(const IqdbIndex *index, uint64_t *position, uint64_t *ids_
 uint64_t iqdb_index_live_count(const IqdbIndex *index);
 
 /*
- * Opens a stream of hits, nearest first. The query is copied. Allocates the cursor by the host's allocator.
+ * Opens a stream of hits, nearest first. The query is a vector of the index's element, and copied. Allocates the cursor by
+ * the host's allocator.
  * Errors: DIMENSION, VECTOR, FILTER, NOMEM.
  */
-IqdbStatus iqdb_cursor_open(IqdbIndex *index, const float *query, size_t dim, const IqdbSearchParams *params,
+IqdbStatus iqdb_cursor_open(IqdbIndex *index, const void *query, size_t dim, const IqdbSearchParams *params,
 							IqdbCursor **cursor_out, IqdbError *err) IQDB_MUST_CHECK;
 /*
  * For several cursors of one index that were just opened: looks for their first hits together, where the engine can do

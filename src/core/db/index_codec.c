@@ -68,6 +68,7 @@ iqdb_index_options_encode(const IqdbIndexOptions *options, unsigned char bytes_o
 	iqdb_store_u32(bytes_out + 48, options->pq_subvectors);
 	iqdb_store_u32(bytes_out + 52, options->refine);
 	iqdb_store_u32(bytes_out + 56, options->vectors);
+	iqdb_store_u32(bytes_out + 60, options->element);
 }
 
 IqdbStatus
@@ -88,8 +89,7 @@ iqdb_index_options_decode(const unsigned char bytes[IQDB_OPTIONS_SIZE], IqdbInde
 	options_out->pq_subvectors = iqdb_load_u32(bytes + 48);
 	options_out->refine = iqdb_load_u32(bytes + 52);
 	options_out->vectors = iqdb_load_u32(bytes + 56);
-	if (iqdb_load_u32(bytes + 60) != 0)
-		return iqdb_fail_corrupt(err, NULL, 60, "unused bytes of the index options are not zero");
+	options_out->element = iqdb_load_u32(bytes + 60);
 	if (iqdb_index_options_check(options_out, NULL) != IQDB_OK)
 		return iqdb_fail_corrupt(err, NULL, 0, "stored index options are out of range");
 	return IQDB_OK;
@@ -99,7 +99,7 @@ iqdb_index_options_decode(const unsigned char bytes[IQDB_OPTIONS_SIZE], IqdbInde
 static bool
 same_shape(const IqdbIndexOptions *a, const IqdbIndexOptions *b)
 {
-	return a->dimension == b->dimension && a->metric == b->metric && a->engine == b->engine &&
+	return a->element == b->element && a->dimension == b->dimension && a->metric == b->metric && a->engine == b->engine &&
 		   a->quantization == b->quantization && a->m == b->m && a->lists == b->lists &&
 		   a->pq_subvectors == b->pq_subvectors;
 }
@@ -109,7 +109,8 @@ iqdb_index_options_as_built(IqdbIndexOptions *wanted, const IqdbIndexOptions *bu
 {
 	uint32_t vectors = wanted->vectors;
 
-	if (wanted->dimension != built->dimension || wanted->metric != built->metric || wanted->engine != built->engine)
+	if (wanted->element != built->element || wanted->dimension != built->dimension || wanted->metric != built->metric ||
+		wanted->engine != built->engine)
 		return false;
 	wanted->quantization = built->quantization;
 	wanted->m = built->m;
@@ -157,7 +158,7 @@ row_size(const IqdbStore *store, uint32_t slot, IqdbRowState state)
 	if (iqdb_store_metadata(store, slot, &metadata_length) != NULL)
 		size += 4 + metadata_length;
 	if (state == IQDB_ROW_LIVE)
-		size += store->header->options.dimension * sizeof(float);
+		size += iqdb_element_bytes(store->element, store->header->options.dimension);
 	return size;
 }
 
@@ -180,8 +181,8 @@ encode_row(const IqdbStore *store, uint32_t slot, IqdbRowState state, unsigned c
 	}
 	if (state != IQDB_ROW_LIVE)
 		return at;
-	iqdb_store_f32_array(at, iqdb_store_vector(store, slot), dimension);
-	return at + dimension * sizeof(float);
+	iqdb_element_encode(store->element, iqdb_store_vector(store, slot), dimension, at);
+	return at + iqdb_element_bytes(store->element, dimension);
 }
 
 /*
@@ -350,7 +351,7 @@ typedef struct RowsLoad
 	IqdbIndex         *index;
 	IqdbSectionSource *source;
 	Buffer             buffer;
-	float             *vector;    /* one row's, aligned */
+	void              *vector;    /* one row's, aligned */
 	uint64_t           at;        /* bytes of the section read so far */
 	uint64_t           horizon;
 	uint64_t           last_sequence;
@@ -407,17 +408,24 @@ static IqdbStatus
 read_header(IqdbSectionSource *source, unsigned char bytes[IQDB_ROWS_HEADER_SIZE], IqdbIndexOptions *options_out,
 			IqdbError *err)
 {
+	uint32_t version;
+
 	IQDB_TRY(source->read(source->arg, IQDB_SECTION_ROWS, bytes, IQDB_ROWS_HEADER_SIZE, err));
 	if (memcmp(bytes, IQDB_ROWS_MAGIC, 8) != 0)
 		return corrupt(0, "bad magic", err);
-	if (iqdb_load_u32(bytes + IQDB_ROWS_AT_VERSION) != IQDB_ROWS_VERSION)
-		return iqdb_fail(err, IQDB_ERR_VERSION, "section of rows has version %u, this build reads %u",
-						 iqdb_load_u32(bytes + IQDB_ROWS_AT_VERSION), IQDB_ROWS_VERSION);
+	version = iqdb_load_u32(bytes + IQDB_ROWS_AT_VERSION);
+	if (version == 0 || version > IQDB_ROWS_VERSION)
+		return iqdb_fail(err, IQDB_ERR_VERSION, "section of rows has version %u, this build reads 1 to %u", version,
+						 IQDB_ROWS_VERSION);
 	if (iqdb_load_u32(bytes + IQDB_ROWS_AT_HEADER_LENGTH) != IQDB_ROWS_HEADER_SIZE)
 		return corrupt(IQDB_ROWS_AT_HEADER_LENGTH, "bad header length", err);
 	if (!all_zero(bytes + IQDB_ROWS_AT_ZERO, IQDB_ROWS_HEADER_SIZE - IQDB_ROWS_AT_ZERO))
 		return corrupt(IQDB_ROWS_AT_ZERO, "unused bytes are not zero", err);
-	return iqdb_index_options_decode(bytes + IQDB_ROWS_AT_OPTIONS, options_out, err);
+	IQDB_TRY(iqdb_index_options_decode(bytes + IQDB_ROWS_AT_OPTIONS, options_out, err));
+	/* version 1 knew floats only, and had zeros here */
+	if (version == 1 && options_out->element != IQDB_ELEMENT_F32)
+		return corrupt(IQDB_ROWS_AT_OPTIONS, "element of a file of version 1", err);
+	return IQDB_OK;
 }
 
 IqdbStatus
@@ -474,13 +482,14 @@ load_row_metadata(Reader *reader, IqdbRow *row, IqdbError *err)
 static IqdbStatus
 load_row_vector(RowsLoad *load, Reader *reader, IqdbError *err)
 {
-	size_t dimension = load->index->store.header->options.dimension;
-	size_t size = dimension * sizeof(float);
+	const IqdbElement *element = load->index->store.element;
+	size_t             dimension = load->index->store.header->options.dimension;
+	size_t             size = iqdb_element_bytes(element, dimension);
 
 	if (reader->left < size)
 		return corrupt(reader->offset, "vector is cut short", err);
-	iqdb_load_f32_array(load->vector, reader->at, dimension);
-	if (iqdb_vector_check(load->vector, dimension, NULL) != IQDB_OK)
+	iqdb_element_decode(element, reader->at, dimension, load->vector);
+	if (iqdb_element_check(element, load->vector, dimension, NULL) != IQDB_OK)
 		return corrupt(reader->offset, "vector has a component that is not finite", err);
 	reader_skip(reader, size);
 	return IQDB_OK;
@@ -656,7 +665,7 @@ iqdb_index_load(IqdbIndex *index, IqdbSectionSource *source, IqdbError *err)
 					   .source = source,
 					   .buffer = {.allocator = &index->host->allocator},
 					   .ascending = true};
-	size_t     vector_size = index->store.header->options.dimension * sizeof(float);
+	size_t     vector_size = iqdb_element_bytes(index->store.element, index->store.header->options.dimension);
 	IqdbSource engine_source = {.read = read_engine, .arg = source};
 	IqdbStatus status;
 

@@ -8,7 +8,7 @@
  *
  * Header, 128 bytes:
  *     0   8  magic "IQDBROWS"
- *     8   4  format version, 1
+ *     8   4  format version, 2 (1 had no element: vectors are of floats)
  *    12   4  header length, 128
  *    16  64  options (below)
  *    80   8  next sequence S, 1 .. 2^47: every row's sequence is below it and above 0
@@ -16,7 +16,7 @@
  *    92  36  zero
  *
  * Options, 64 bytes: dimension, metric, engine, quantization (u32 each), seed (u64), m, ef_construction, ef_search, lists,
- * probes, training_sample, pq_subvectors, refine, vectors (u32 each), 4 zero bytes. (Where vectors lie was added later: 0 in
+ * probes, training_sample, pq_subvectors, refine, vectors, element (u32 each). (Where vectors lie was added later: 0 in
  * files from before stands for the automatic choice.)
  *
  * Chunk, 16 bytes and its payload; slots ascend from chunk to chunk, slots in no chunk are free (those behind the last
@@ -27,7 +27,7 @@
  *    16      n states (u8: 0 free, 1 known, 2 live), then for each known or live slot in order:
  *              id (meta/id.h), sequence u64,
  *              metadata flag u8: 0, or 1 followed by length u32 and encoded metadata (meta/metadata.h); known: always 0
- *              live: dimension times f32, finite
+ *              live: the vector (vec/element.h), finite
  *
  * End chunk: first slot = number of slots, n = 0, payload length 16: number of live rows u64, of known rows u64.
  *
@@ -54,7 +54,7 @@ enum
 };
 
 #define IQDB_ROWS_MAGIC "IQDBROWS"
-#define IQDB_ROWS_VERSION 1u
+#define IQDB_ROWS_VERSION 2u
 
 enum
 {

@@ -19,46 +19,52 @@
 
 #define LATE_FIRST 32u
 
-/* One allocation: the engine's cursor, then the query at a multiple of 64 bytes. */
-static IqdbStatus
-cursor_allocate(IqdbIndex *index, IqdbCursor **cursor_out, float **query_out, IqdbError *err)
+static size_t
+round_up(size_t bytes)
 {
-	size_t         stride = index->store.header->stride;
-	size_t         size = index->engine->cursor_size + QUERY_ALIGNMENT + stride * sizeof(float);
-	unsigned char *memory = iqdb_alloc(&index->host->allocator, size);
-	uintptr_t      query;
+	return (bytes + QUERY_ALIGNMENT - 1) / QUERY_ALIGNMENT * QUERY_ALIGNMENT;
+}
+
+/* One allocation: the engine's cursor, then the prepared query, zero-padded, at a multiple of 64 bytes. */
+static IqdbStatus
+cursor_allocate(IqdbIndex *index, IqdbCursor **cursor_out, void **query_out, IqdbError *err)
+{
+	const IqdbStore *store = &index->store;
+	size_t           query_bytes = iqdb_element_prepared_bytes(store->element, store->header->options.dimension);
+	size_t           size = index->engine->cursor_size + QUERY_ALIGNMENT + round_up(query_bytes);
+	unsigned char   *memory = iqdb_alloc(&index->host->allocator, size);
+	uintptr_t        query;
 
 	*cursor_out = NULL;
 	*query_out = NULL;
 	if (memory == NULL)
 		return iqdb_fail(err, IQDB_ERR_NOMEM, "out of memory for a cursor of %zu bytes", size);
-	memset(memory, 0, index->engine->cursor_size);
-	query = (uintptr_t) memory + index->engine->cursor_size;
-	query = (query + QUERY_ALIGNMENT - 1) / QUERY_ALIGNMENT * QUERY_ALIGNMENT;
-	*query_out = (float *) (void *) (memory + (query - (uintptr_t) memory));
+	memset(memory, 0, size);
+	query = round_up((uintptr_t) memory + index->engine->cursor_size);
+	*query_out = memory + (query - (uintptr_t) memory);
 	*cursor_out = (IqdbCursor *) (void *) memory;
 	(*cursor_out)->size = size;
 	return IQDB_OK;
 }
 
 IqdbStatus
-iqdb_cursor_open(IqdbIndex *index, const float *query, size_t dim, const IqdbSearchParams *params,
+iqdb_cursor_open(IqdbIndex *index, const void *query, size_t dim, const IqdbSearchParams *params,
 				 IqdbCursor **cursor_out, IqdbError *err)
 {
 	const IqdbStore *store = &index->store;
 	IqdbCursor      *cursor = NULL;
-	float           *copy = NULL;
+	void            *copy = NULL;
 	IqdbStatus       status;
 
 	*cursor_out = NULL;
 	IQDB_TRY(iqdbi_index_check_vector(index, query, dim, err));
 	IQDB_TRY(cursor_allocate(index, &cursor, &copy, err));
-	memcpy(copy, query, dim * sizeof(float));
-	memset(copy + dim, 0, (store->header->stride - dim) * sizeof(float));
+	if (iqdb_element_prepare(store->kernels, store->element, query, dim, copy) != copy)
+		memcpy(copy, query, iqdb_element_bytes(store->element, dim));
 	cursor->engine = index->engine;
 	cursor->store = &index->store;
 	cursor->query = copy;
-	cursor->query_norm2 = store->kernels->sums[IQDB_SUM_DOT].pair(copy, copy, dim);
+	cursor->query_norm2 = store->row_kernels->norm2(query, dim);
 	if (params != NULL)
 		cursor->params = *params;
 	iqdb_scorer_init(&cursor->scorer, cursor->store, cursor->params.filter, &cursor->stats.filtered);
@@ -159,7 +165,7 @@ static bool
 is_zero(const IqdbStore *store, uint32_t slot)
 {
 	return iqdb_store_norm2(store, slot) == 0 &&
-		   iqdb_vector_is_zero(iqdb_store_vector(store, slot), store->header->options.dimension);
+		   iqdb_element_is_zero(store->element, iqdb_store_vector(store, slot), store->header->options.dimension);
 }
 
 /* Keeps the hits that follow what was handed out, and returns how many; the others are held back. */

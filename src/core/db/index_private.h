@@ -8,9 +8,9 @@
 #include "core/engine/store_write.h"
 
 /* Errors: IQDB_ERR_DIMENSION, IQDB_ERR_VECTOR. The first looks into no arena. */
-IqdbStatus iqdbi_check_vector(uint32_t dimension, const IqdbKernels *kernels, const float *vector, size_t dim,
+IqdbStatus iqdbi_check_vector(const IqdbIndexOptions *options, const IqdbKernels *kernels, const void *vector, size_t dim,
 							  IqdbError *err) IQDB_MUST_CHECK;
-IqdbStatus iqdbi_index_check_vector(const IqdbIndex *index, const float *vector, size_t dim,
+IqdbStatus iqdbi_index_check_vector(const IqdbIndex *index, const void *vector, size_t dim,
 									IqdbError *err) IQDB_MUST_CHECK;
 
 /* iqdb_index_put for a row whose vector, id and metadata were checked. */

@@ -14,6 +14,23 @@
 /* Relative error of keys that were squeezed. */
 #define SQUEEZED_ERROR 1e-4
 
+/* Prepared queries of numbers are floats. */
+static double
+length_of_query(const IqdbStore *store, const float *query)
+{
+	return sqrt(store->kernels->doubles->dot(query, query, store->header->options.dimension));
+}
+
+/* The inner product of a row with itself is what its element gives for it as both vectors. */
+static double
+length_of_row(const IqdbStore *store, const void *vector)
+{
+	const IqdbIndexOptions *options = &store->header->options;
+
+	return sqrt(-iqdb_element_distance(store->kernels, store->element, (IqdbMetric) options->metric, vector, vector,
+									   options->dimension));
+}
+
 void
 iqdb_ranking_start(IqdbRanking *ranking, const IqdbCursor *cursor)
 {
@@ -25,15 +42,8 @@ iqdb_ranking_start(IqdbRanking *ranking, const IqdbCursor *cursor)
 	}
 	ranking->store = cursor->store;
 	ranking->query = cursor->query;
-	if (ranking->store->header->options.metric == IQDB_METRIC_DOT)
-		ranking->query_norm = sqrt(ranking->store->kernels->doubles->dot(ranking->query, ranking->query,
-																	 ranking->store->header->options.dimension));
-}
-
-static IqdbMetric
-ranking_metric(const IqdbRanking *ranking)
-{
-	return (IqdbMetric) ranking->store->header->options.metric;
+	if (ranking->store->metric->form == IQDB_KEY_NEGATED)
+		ranking->query_norm = length_of_query(ranking->store, ranking->query);
 }
 
 /*
@@ -46,29 +56,37 @@ ranking_metric(const IqdbRanking *ranking)
 static double
 least_distance(const IqdbRanking *ranking, float key)
 {
-	double dim = (double) ranking->store->header->options.dimension;
-	double error = (dim / 8 + 16) * 0x1p-24;
-	double size = fabs((double) key);
-	bool   squeezed = ranking_metric(ranking) != IQDB_METRIC_COSINE && size > 0 &&
-					(size < IQDB_KEY_SMALL || size >= IQDB_KEY_LARGE);
-	double least = iqdb_key_widen(key);
+	const IqdbMetricTraits *metric = ranking->store->metric;
+	double                  dim = (double) ranking->store->header->options.dimension;
+	double                  error = (dim / 8 + 16) * 0x1p-24;
+	double                  size = fabs((double) key);
+	bool                    squeezed = !metric->needs_norms && size > 0 && (size < IQDB_KEY_SMALL || size >= IQDB_KEY_LARGE);
+	double                  least = iqdb_key_widen(key);
 
 	/* computed in double, and squeezed into a float: of that some five digits are left (vec/metric.h) */
 	if (squeezed)
 		least -= fabs(least) * SQUEEZED_ERROR;
-	switch (ranking_metric(ranking))
+	switch (metric->form)
 	{
-		case IQDB_METRIC_L2:
+		case IQDB_KEY_NEGATED:
+			/* this key may be of double, but the next ones not */
+			return least - error * ranking->query_norm * ranking->row_norm;
+		case IQDB_KEY_COSINE:
+			return (double) key - 3 * error;
+		case IQDB_KEY_JACCARD:
+			/* of counts only the quotient is rounded, once */
+			return (double) key - 0x1p-23;
+		default:
+			break;
+	}
+	switch (metric->sum)
+	{
+		case IQDB_SUM_L2:
 			/* squares below the smallest float may have been rounded up to it */
 			least = squeezed ? least : least * (1 - error) - dim * 0x1p-149;
 			return least > 0 ? sqrt(least) : 0;
-		case IQDB_METRIC_L1:
+		case IQDB_SUM_L1:
 			return squeezed ? least : least * (1 - error);
-		case IQDB_METRIC_DOT:
-			/* this key may be of double, but the next ones not */
-			return least - error * ranking->query_norm * ranking->row_norm;
-		case IQDB_METRIC_COSINE:
-			return (double) key - 3 * error;
 		default:
 			return (double) key;
 	}
@@ -81,17 +99,18 @@ least_distance(const IqdbRanking *ranking, float key)
 static double
 hit_distance(IqdbRanking *ranking, const IqdbHit *hit)
 {
-	const IqdbStore   *store = ranking->store;
-	const IqdbKernels *kernels = store->kernels;
-	const float       *vector = iqdb_store_vector(store, hit->slot);
-	size_t             dim = store->header->options.dimension;
+	const IqdbStore *store = ranking->store;
+	const void      *vector = iqdb_store_vector(store, hit->slot);
+	IqdbMetric       metric = (IqdbMetric) store->header->options.metric;
+	double           key;
 
-	if (!iqdb_store_holds(store, hit->slot, hit->sequence) ||
-		(ranking_metric(ranking) == IQDB_METRIC_COSINE && isinf(hit->key)))
-		return iqdb_metric_distance(ranking_metric(ranking), hit->key);
-	if (ranking_metric(ranking) == IQDB_METRIC_DOT)
-		ranking->row_norm = fmax(ranking->row_norm, sqrt(kernels->doubles->dot(vector, vector, dim)));
-	return iqdb_metric_pair_distance(kernels, ranking_metric(ranking), ranking->query, vector, dim);
+	if (!iqdb_store_holds(store, hit->slot, hit->sequence) || (store->metric->form == IQDB_KEY_COSINE && isinf(hit->key)))
+		return iqdb_metric_distance(metric, hit->key);
+	if (store->metric->form == IQDB_KEY_NEGATED)
+		ranking->row_norm = fmax(ranking->row_norm, length_of_row(store, vector));
+	key = iqdb_element_key(store->kernels, store->element, metric, ranking->query, vector,
+						   store->header->options.dimension);
+	return store->metric->squared ? sqrt(key) : key;
 }
 
 /* Behind all that are not farther: equal distances stay in the order in which they came. */

@@ -28,7 +28,7 @@ typedef struct IqdbRankedRow
 typedef struct IqdbRanking
 {
 	const IqdbStore *store;
-	const float     *query;
+	const void      *query;      /* a prepared one */
 	double           query_norm; /* inner product only, as is the next */
 	double           row_norm;   /* the largest so far */
 	float            last_key;

@@ -54,7 +54,7 @@ typedef struct IqdbCursor
 {
 	const struct IqdbEngine *engine;
 	IqdbStore               *store;
-	const float             *query;       /* owned by the cursor: dim floats, 64-byte aligned, zero-padded to stride */
+	const void              *query;       /* owned by the cursor: prepared, 64-byte aligned, zero-padded to 64 bytes */
 	float                    query_norm2;
 	IqdbSearchParams         params;
 	IqdbSearchStats          stats;

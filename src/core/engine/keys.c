@@ -14,46 +14,49 @@ typedef struct Usual
 } Usual;
 
 static Usual
-usual_keys(IqdbMetric metric)
+usual_keys(const IqdbMetricTraits *metric)
 {
-	switch (metric)
+	switch (metric->form)
 	{
-		case IQDB_METRIC_L2:
-			return (Usual){IQDB_VANISHING, (float) IQDB_KEY_LARGE};
-		case IQDB_METRIC_L1:
-			return (Usual){(float) IQDB_KEY_SMALL, (float) IQDB_KEY_LARGE};
-		case IQDB_METRIC_COSINE:
+		case IQDB_KEY_NEGATED:
+			return (Usual){(float) -IQDB_KEY_LARGE, (float) IQDB_KEY_LARGE};
+		case IQDB_KEY_COSINE:
 			return (Usual){COSINE_NEAR, INFINITY};
-		case IQDB_METRIC_HAMMING:
+		case IQDB_KEY_JACCARD:
 			return (Usual){-INFINITY, INFINITY};
 		default:
-			return (Usual){(float) -IQDB_KEY_LARGE, (float) IQDB_KEY_LARGE};
+			break;
+	}
+	switch (metric->sum)
+	{
+		case IQDB_SUM_L2:
+			return (Usual){IQDB_VANISHING, (float) IQDB_KEY_LARGE};
+		case IQDB_SUM_L1:
+			return (Usual){(float) IQDB_KEY_SMALL, (float) IQDB_KEY_LARGE};
+		default:
+			return (Usual){-INFINITY, INFINITY};
 	}
 }
 
 static float
-key_in_double(const IqdbStore *store, IqdbMetric metric, const float *query, uint32_t slot)
+key_in_double(const IqdbStore *store, const void *query, uint32_t slot)
 {
-	const IqdbKernels *kernels = store->kernels;
-	const float       *vector = iqdb_store_vector(store, slot);
-	size_t             dim = store->header->options.dimension;
+	const IqdbIndexOptions *options = &store->header->options;
 
-	/* squares need no root: keys of L2 are without */
-	if (metric == IQDB_METRIC_L2)
-		return iqdb_key_narrow(kernels->doubles->l2(query, vector, dim));
-	return iqdb_key_narrow(iqdb_metric_pair_distance(kernels, metric, query, vector, dim));
+	return iqdb_key_narrow(iqdb_element_key(store->kernels, store->element, (IqdbMetric) options->metric, query,
+											iqdb_store_vector(store, slot), options->dimension));
 }
 
 /* Where vectors are mostly zeros, so are their products, and rightly: those cost no second look. */
 static bool
-products_may_vanish(const IqdbStore *store, const float *query)
+products_may_vanish(const IqdbStore *store, const void *query)
 {
-	return iqdb_store_has_tiny(store) || iqdb_vector_has_tiny(query, store->header->options.dimension);
+	return iqdb_store_has_tiny(store) || iqdb_element_has_tiny(store->element, query, store->header->options.dimension);
 }
 
 /* Keys of those that did are none. */
 static void
-drop_vanished(const IqdbStore *store, const float *query, size_t count, float *keys)
+drop_vanished(const IqdbStore *store, const void *query, size_t count, float *keys)
 {
 	const float least = (float) IQDB_KEY_SMALL;
 	size_t i = 0;
@@ -77,20 +80,20 @@ drop_unusual(float query_norm2, const float *norms2, size_t count, float *keys)
 }
 
 void
-iqdb_store_finish_keys(const IqdbStore *store, const float *query, float query_norm2, const uint32_t *slots,
+iqdb_store_finish_keys(const IqdbStore *store, const void *query, float query_norm2, const uint32_t *slots,
 					   uint32_t first, const float *norms2, size_t count, float *keys)
 {
-	IqdbMetric metric = (IqdbMetric) store->header->options.metric;
-	Usual      usual = usual_keys(metric);
+	IqdbKeyForm form = store->metric->form;
+	Usual       usual = usual_keys(store->metric);
 
-	iqdb_metric_finish(metric, query_norm2, norms2, count, keys);
-	if (metric == IQDB_METRIC_COSINE)
+	iqdb_metric_finish((IqdbMetric) store->header->options.metric, query_norm2, norms2, count, keys);
+	if (form == IQDB_KEY_COSINE)
 		drop_unusual(query_norm2, norms2, count, keys);
-	if (metric == IQDB_METRIC_DOT)
+	if (form == IQDB_KEY_NEGATED)
 		drop_vanished(store, query, count, keys);
 	for (size_t i = 0; i < count; i++)
 	{
 		if (__builtin_expect(!(keys[i] >= usual.low && keys[i] < usual.high), 0))
-			keys[i] = key_in_double(store, metric, query, slots != NULL ? slots[i] : first + (uint32_t) i);
+			keys[i] = key_in_double(store, query, slots != NULL ? slots[i] : first + (uint32_t) i);
 	}
 }

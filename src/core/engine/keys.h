@@ -25,10 +25,10 @@ iqdb_norm2_is_usual(float norm2)
 #define IQDB_VANISHING 0x1p-100f
 
 /*
- * Turns sums of the metric's kernel into keys, in place. The rows are slots[i], or (slots NULL) first + i; norms2 are theirs,
- * for cosine, else NULL. The caller holds STRUCTURE shared.
+ * Turns sums of the metric's kernel into keys, in place. query is a prepared one. The rows are slots[i], or (slots NULL)
+ * first + i; norms2 are theirs, where the metric needs norms, else NULL. The caller holds STRUCTURE shared.
  */
-void iqdb_store_finish_keys(const IqdbStore *store, const float *query, float query_norm2, const uint32_t *slots,
+void iqdb_store_finish_keys(const IqdbStore *store, const void *query, float query_norm2, const uint32_t *slots,
 							uint32_t first, const float *norms2, size_t count, float *keys);
 
 /* DOT: may products with some row vanish, because it has components that are all but zero? Never true for others. */

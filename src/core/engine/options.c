@@ -24,14 +24,14 @@
 static bool
 sq8_possible(uint32_t metric)
 {
-	return metric == IQDB_METRIC_COSINE || metric == IQDB_METRIC_DOT || metric == IQDB_METRIC_L2;
+	return iqdb_metric_traits(metric) != NULL && iqdb_metric_traits(metric)->by_products;
 }
 
 /* Product codes need a metric that adds up over sub-vectors. */
 static bool
 pq_possible(uint32_t metric)
 {
-	return metric == IQDB_METRIC_L2 || metric == IQDB_METRIC_DOT || metric == IQDB_METRIC_L1;
+	return iqdb_metric_traits(metric) != NULL && iqdb_metric_traits(metric)->by_components;
 }
 
 const char *
@@ -69,6 +69,14 @@ iqdb_index_options_default(IqdbEngineKind engine, uint32_t dimension, IqdbMetric
 		options.refine = 4;
 	}
 	return options;
+}
+
+void
+iqdb_index_options_of_element(IqdbIndexOptions *options, IqdbElementKind element)
+{
+	options->element = (uint32_t) element;
+	if (!iqdb_element(options->element)->has_numbers)
+		options->quantization = IQDB_QUANTIZATION_NONE;
 }
 
 uint32_t
@@ -116,6 +124,27 @@ check_ivf(const IqdbIndexOptions *options, IqdbError *err)
 }
 
 static IqdbStatus
+check_vectors(const IqdbIndexOptions *options, IqdbError *err)
+{
+	const IqdbElement      *element = iqdb_element(options->element);
+	const IqdbMetricTraits *metric = iqdb_metric_traits(options->metric);
+
+	if (element == NULL)
+		return iqdb_fail(err, IQDB_ERR_CONFIG, "element %u is unknown", options->element);
+	IQDB_TRY(check_range("dimension", options->dimension, 1, element->dimension_max, err));
+	if (metric == NULL)
+		return iqdb_fail(err, IQDB_ERR_METRIC, "metric %u is unknown", options->metric);
+	if ((metric->elements & 1u << element->kind) == 0)
+		return iqdb_fail(err, IQDB_ERR_METRIC, "metric %s is not possible with vectors of %s", metric->name, element->name);
+	if (options->quantization != IQDB_QUANTIZATION_NONE && !element->has_numbers)
+		return iqdb_fail(err, IQDB_ERR_UNSUPPORTED, "quantization %s is not possible with vectors of %s, only none is",
+						 iqdb_quantization_name(options->quantization), element->name);
+	if (options->vectors > IQDB_VECTORS_DISK)
+		return iqdb_fail(err, IQDB_ERR_CONFIG, "place of vectors %u is unknown", options->vectors);
+	return IQDB_OK;
+}
+
+static IqdbStatus
 check_quantization(const IqdbIndexOptions *options, IqdbError *err)
 {
 	const char *metric = iqdb_metric_name((IqdbMetric) options->metric);
@@ -154,11 +183,7 @@ check_quantization(const IqdbIndexOptions *options, IqdbError *err)
 IqdbStatus
 iqdb_index_options_check(const IqdbIndexOptions *options, IqdbError *err)
 {
-	IQDB_TRY(check_range("dimension", options->dimension, 1, IQDB_DIMENSION_MAX, err));
-	if (options->metric >= IQDB_METRIC_COUNT)
-		return iqdb_fail(err, IQDB_ERR_METRIC, "metric %u is unknown", options->metric);
-	if (options->vectors > IQDB_VECTORS_DISK)
-		return iqdb_fail(err, IQDB_ERR_CONFIG, "place of vectors %u is unknown", options->vectors);
+	IQDB_TRY(check_vectors(options, err));
 	switch (options->engine)
 	{
 		case IQDB_ENGINE_FLAT:

@@ -1,12 +1,12 @@
 /*
- * options.h - what fixes an index's shape: dimension, metric, engine and the engine's own options.
+ * options.h - what fixes an index's shape: element, dimension, metric, engine and the engine's own options.
  *
  * Plain data of fixed width: it lives in the arena as it is, and is written field by field into snapshots.
  */
 #ifndef IQDB_ENGINE_OPTIONS_H
 #define IQDB_ENGINE_OPTIONS_H
 
-#include "core/vec/metric.h"
+#include "core/vec/element.h"
 
 /* The numbers are written to disk: never change one. */
 typedef enum IqdbEngineKind
@@ -39,7 +39,7 @@ typedef enum IqdbVectors
 
 typedef struct IqdbIndexOptions
 {
-	uint32_t dimension;       /* 1 .. IQDB_DIMENSION_MAX */
+	uint32_t dimension;       /* 1 .. the element's dimension_max */
 	uint32_t metric;          /* IqdbMetric */
 	uint32_t engine;          /* IqdbEngineKind */
 	uint32_t quantization;    /* IqdbQuantization */
@@ -53,11 +53,14 @@ typedef struct IqdbIndexOptions
 	uint32_t pq_subvectors;   /* pq: 0 = automatic */
 	uint32_t refine;          /* ivf with pq, bq: candidates re-ranked per wanted row; 0 = no more than wanted */
 	uint32_t vectors;         /* IqdbVectors: a wish of the host, which may have no disk; no part of the shape */
-	uint32_t unused;          /* 0 */
+	uint32_t element;         /* IqdbElementKind */
 } IqdbIndexOptions;
 
-/* Default options of an engine; dimension and metric as given. */
+/* Default options of an engine for vectors of floats; dimension and metric as given. */
 IqdbIndexOptions iqdb_index_options_default(IqdbEngineKind engine, uint32_t dimension, IqdbMetric metric);
+
+/* Makes them those of another element: where codes cannot stand for it, there are none. */
+void iqdb_index_options_of_element(IqdbIndexOptions *options, IqdbElementKind element);
 
 /* IQDB_ERR_CONFIG / IQDB_ERR_METRIC / IQDB_ERR_UNSUPPORTED naming the option, its value and its range. */
 IqdbStatus iqdb_index_options_check(const IqdbIndexOptions *options, IqdbError *err) IQDB_MUST_CHECK;

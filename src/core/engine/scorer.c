@@ -8,13 +8,11 @@
 void
 iqdb_scorer_init(IqdbScorer *scorer_out, const IqdbStore *store, const IqdbFilter *filter, uint64_t *filtered)
 {
-	const IqdbSumKernels *kernels = &store->kernels->sums[iqdb_metric_sum((IqdbMetric) store->header->options.metric)];
-
 	*scorer_out = (IqdbScorer){.store = store,
 							   .dimension = store->header->options.dimension,
-							   .stride = store->header->stride,
-							   .batch = kernels->batch,
-							   .gather = kernels->gather,
+							   .stride = store->row_stride,
+							   .batch = store->sum->batch,
+							   .gather = store->sum->gather,
 							   .filter = filter,
 							   .filtered = filtered};
 }

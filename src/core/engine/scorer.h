@@ -21,10 +21,10 @@
 typedef struct IqdbScorer
 {
 	const IqdbStore  *store;
-	const float      *query;
+	const void       *query;    /* a prepared one */
 	float             query_norm2;
 	size_t            dimension;
-	size_t            stride;
+	size_t            stride;   /* bytes */
 	IqdbBatchKernel   batch;
 	IqdbGatherKernel  gather;
 	const IqdbFilter *filter;   /* NULL: every row may be an answer */
@@ -34,9 +34,9 @@ typedef struct IqdbScorer
 /* No query yet: iqdb_scorer_aim() follows. With a filter, filtered is a counter that lives as long as the scorer. */
 void iqdb_scorer_init(IqdbScorer *scorer_out, const IqdbStore *store, const IqdbFilter *filter, uint64_t *filtered);
 
-/* The query, which must stay where it is, and its squared norm by the kernel table in use. May be called again. */
+/* The prepared query, which must stay where it is, and its squared norm by the kernel table in use. May be called again. */
 static inline void
-iqdb_scorer_aim(IqdbScorer *scorer, const float *query, float query_norm2)
+iqdb_scorer_aim(IqdbScorer *scorer, const void *query, float query_norm2)
 {
 	scorer->query = query;
 	scorer->query_norm2 = query_norm2;

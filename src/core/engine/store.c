@@ -34,9 +34,9 @@
 #define GIVE_WAY_NAPS 64
 #define GIVE_WAY_NAP 20000
 
-/* Floats that make a row start at a cache line, and at the least alignment for vector loads. */
-#define STRIDE_LINE 16u
-#define STRIDE_MIN 4u
+/* Bytes that make a row start at a cache line, and at the least alignment for vector loads. */
+#define STRIDE_LINE 64u
+#define STRIDE_MIN 16u
 
 /* Slots beyond what memory_max pays for, so that the limit and not the reserve ends a full index. */
 #define SLOTS_SPARE 1024
@@ -55,27 +55,26 @@ _Static_assert(sizeof(_Atomic uint8_t) == 1 && sizeof(_Atomic uint32_t) == 4, "a
 
 /* ---- shape ---- */
 
+/* Unknown elements have been refused by iqdb_index_options_check(), and take no room here. */
 uint32_t
-iqdb_store_stride(uint32_t dimension)
+iqdb_store_stride(const IqdbIndexOptions *options)
 {
-	uint32_t lines = (dimension + STRIDE_LINE - 1) / STRIDE_LINE * STRIDE_LINE;
+	const IqdbElement *element = iqdb_element(options->element);
+	uint32_t           bytes = element != NULL ? (uint32_t) iqdb_element_bytes(element, options->dimension) : 0;
+	uint32_t           lines = (bytes + STRIDE_LINE - 1) / STRIDE_LINE * STRIDE_LINE;
 
-	if ((lines - dimension) * 8 <= dimension)
+	if ((lines - bytes) * 8 <= bytes)
 		return lines;
-	return (dimension + STRIDE_MIN - 1) / STRIDE_MIN * STRIDE_MIN;
-}
-
-static uint64_t
-vector_bytes(const IqdbIndexOptions *options)
-{
-	return (uint64_t) iqdb_store_stride(options->dimension) * sizeof(float);
+	return (bytes + STRIDE_MIN - 1) / STRIDE_MIN * STRIDE_MIN;
 }
 
 /* Others compute the norm of a row whose vector they read, where they need it at all. */
 static uint64_t
 norm_bytes(const IqdbIndexOptions *options)
 {
-	return options->metric == IQDB_METRIC_COSINE ? sizeof(float) : 0;
+	const IqdbMetricTraits *metric = iqdb_metric_traits(options->metric);
+
+	return metric != NULL && metric->needs_norms ? sizeof(float) : 0;
 }
 
 uint64_t
@@ -83,13 +82,13 @@ iqdb_store_bytes_per_row(const IqdbIndexOptions *options)
 {
 	/* slot, state, norm, a share of a bucket, and the vector */
 	return sizeof(IqdbSlot) + 1 + norm_bytes(options) + sizeof(uint32_t) / IQDBI_BUCKET_ROWS +
-		   (iqdb_index_options_on_disk(options) ? 0 : vector_bytes(options));
+		   (iqdb_index_options_on_disk(options) ? 0 : iqdb_store_stride(options));
 }
 
 uint64_t
 iqdb_store_disk_per_row(const IqdbIndexOptions *options)
 {
-	return iqdb_index_options_on_disk(options) ? vector_bytes(options) : 0;
+	return iqdb_index_options_on_disk(options) ? iqdb_store_stride(options) : 0;
 }
 
 uint64_t
@@ -99,8 +98,8 @@ iqdb_store_reserves(const IqdbIndexOptions *options, uint64_t engine_bytes, uint
 	bool     on_disk = iqdb_index_options_on_disk(options);
 	uint64_t slots_max = memory_max / (iqdb_store_bytes_per_row(options) + (on_disk ? engine_bytes : 0)) + SLOTS_SPARE;
 
-	if (on_disk && slots_max > PAGED_MAX / vector_bytes(options))
-		slots_max = PAGED_MAX / vector_bytes(options);
+	if (on_disk && slots_max > PAGED_MAX / iqdb_store_stride(options))
+		slots_max = PAGED_MAX / iqdb_store_stride(options);
 	if (slots_max > IQDB_SLOTS_MAX)
 		slots_max = IQDB_SLOTS_MAX;
 	memset(reserves_out, 0, IQDB_REGION_ENGINE * sizeof(*reserves_out));
@@ -108,13 +107,28 @@ iqdb_store_reserves(const IqdbIndexOptions *options, uint64_t engine_bytes, uint
 	reserves_out[IQDB_REGION_SLOTS] = slots_max * sizeof(IqdbSlot);
 	reserves_out[IQDB_REGION_STATES] = slots_max;
 	reserves_out[IQDB_REGION_NORMS] = slots_max * norm_bytes(options);
-	reserves_out[IQDB_REGION_VECTORS] = slots_max * vector_bytes(options);
+	reserves_out[IQDB_REGION_VECTORS] = slots_max * iqdb_store_stride(options);
 	reserves_out[IQDB_REGION_BUCKETS] = slots_max / IQDBI_BUCKET_ROWS * sizeof(uint32_t);
 	/* a whole index may be metadata */
 	reserves_out[IQDB_REGION_BLOBS] = memory_max;
 	reserves_out[IQDB_REGION_METADATA] = slots_max * sizeof(uint64_t);
 	reserves_out[IQDB_REGION_HOST] = host_bytes;
 	return slots_max;
+}
+
+/* What the options say of a row, looked up; nothing where they are not known yet or wrong (iqdb_store_check_header). */
+static void
+view_rows(IqdbStore *store)
+{
+	const IqdbIndexOptions *options = &store->header->options;
+
+	store->element = iqdb_element(options->element);
+	store->metric = iqdb_metric_traits(options->metric);
+	store->row_stride = store->header->row_stride;
+	if (store->element == NULL || store->metric == NULL)
+		return;
+	store->row_kernels = store->kernels->elements[options->element];
+	store->sum = &store->row_kernels->sums[store->metric->sum];
 }
 
 void
@@ -136,6 +150,8 @@ iqdb_store_view(IqdbStore *store_out, IqdbArena *arena, const IqdbHost *host, co
 	store_out->blobs = iqdb_arena_region(arena, IQDB_REGION_BLOBS);
 	store_out->metadata = iqdb_arena_region(arena, IQDB_REGION_METADATA);
 	store_out->paged = iqdb_arena_header(arena)->paged_region == IQDB_REGION_VECTORS;
+	if (iqdb_arena_header(arena)->regions[IQDB_REGION_HEADERS].committed >= IQDB_HEADERS_SIZE)
+		view_rows(store_out);
 }
 
 IqdbStatus
@@ -149,7 +165,8 @@ iqdb_store_format(IqdbStore *store, const IqdbIndexOptions *options, uint64_t ho
 	header = store->header;
 	memset(header, 0, sizeof(*header));
 	header->options = *options;
-	header->stride = iqdb_store_stride(options->dimension);
+	header->row_stride = iqdb_store_stride(options);
+	view_rows(store);
 	header->free_head = IQDB_SLOT_NONE;
 	header->limbo_head = IQDB_SLOT_NONE;
 	header->limbo_tail = IQDB_SLOT_NONE;
@@ -166,10 +183,10 @@ iqdb_store_check_header(const IqdbStore *store, IqdbError *err)
 	uint64_t               slots = atomic_load_explicit(&header->slot_count, memory_order_acquire);
 
 	IQDB_TRY(iqdb_index_options_check(&header->options, err));
-	if (header->stride != iqdb_store_stride(header->options.dimension) ||
+	if (header->row_stride != iqdb_store_stride(&header->options) ||
 		arena->regions[IQDB_REGION_SLOTS].committed < slots * sizeof(IqdbSlot) ||
 		arena->regions[IQDB_REGION_STATES].committed < slots ||
-		arena->regions[IQDB_REGION_VECTORS].committed / header->stride / sizeof(float) < slots)
+		arena->regions[IQDB_REGION_VECTORS].committed / header->row_stride < slots)
 		return iqdb_fail(err, IQDB_ERR_CORRUPT, "the row store's header is inconsistent");
 	return IQDB_OK;
 }
@@ -267,7 +284,7 @@ iqdb_store_find(const IqdbStore *store, IqdbId id)
 void
 iqdb_store_fetch_rows(const IqdbStore *store, const uint32_t *slots, size_t count)
 {
-	size_t size = store->header->options.dimension * sizeof(float);
+	size_t size = iqdb_element_bytes(store->element, store->header->options.dimension);
 	size_t step = count > FETCH_PROBES ? count / FETCH_PROBES : 1;
 	size_t at = 0;
 
@@ -285,7 +302,7 @@ iqdb_store_fetch_rows(const IqdbStore *store, const uint32_t *slots, size_t coun
 void
 iqdb_store_fetch_range(const IqdbStore *store, uint32_t first, uint32_t count)
 {
-	size_t   size = store->header->stride * sizeof(float);
+	size_t   size = store->row_stride;
 	uint32_t step = count > FETCH_PROBES ? count / FETCH_PROBES : 1;
 	uint32_t at = 0;
 
@@ -427,7 +444,7 @@ room_needed(const IqdbStore *store, uint32_t count, RoomNeeded needed_out[ROOM_R
 	/* readers look at eight states at a time */
 	needed_out[1] = (RoomNeeded){IQDB_REGION_STATES, (slots + 7) / 8 * 8};
 	needed_out[2] = (RoomNeeded){IQDB_REGION_NORMS, slots * norm_bytes(&store->header->options)};
-	needed_out[3] = (RoomNeeded){IQDB_REGION_VECTORS, slots * store->header->stride * sizeof(float)};
+	needed_out[3] = (RoomNeeded){IQDB_REGION_VECTORS, slots * store->row_stride};
 }
 
 IqdbStatus
@@ -483,7 +500,7 @@ next_slots(IqdbStore *store, uint32_t *slots_out, uint32_t most)
 static void
 touch_next(IqdbStore *store, uint32_t rows)
 {
-	uint64_t room = iqdb_arena_paged_bytes(store->arena) / (store->header->stride * sizeof(float));
+	uint64_t room = iqdb_arena_paged_bytes(store->arena) / store->row_stride;
 	uint32_t slots[TOUCH_MAX];
 	uint32_t count;
 
@@ -493,7 +510,7 @@ touch_next(IqdbStore *store, uint32_t rows)
 	for (uint32_t i = 0; i < count; i++)
 	{
 		if (slots[i] < room)
-			iqdb_arena_touch(iqdb_store_vector(store, slots[i]), store->header->stride * sizeof(float));
+			iqdb_arena_touch(iqdb_store_vector(store, slots[i]), store->row_stride);
 	}
 }
 
@@ -599,10 +616,9 @@ put_blobs(IqdbStore *store, uint32_t slot, const IqdbRow *row, RowBlobs *blobs_o
 static void
 fill_slot(IqdbStore *store, uint32_t slot, const IqdbRow *row, const RowBlobs *blobs, uint64_t sequence, float norm)
 {
-	uint32_t dimension = store->header->options.dimension;
-	uint32_t stride = store->header->stride;
-	float   *vector = store->vectors + (size_t) slot * stride;
-	uint64_t id = blobs->id != 0 ? IQDB_SLOT_BLOB | (blobs->id + row->id.kind) : row->id.number;
+	size_t         bytes = iqdb_element_bytes(store->element, store->header->options.dimension);
+	unsigned char *vector = store->vectors + (size_t) slot * store->row_stride;
+	uint64_t       id = blobs->id != 0 ? IQDB_SLOT_BLOB | (blobs->id + row->id.kind) : row->id.number;
 
 	store->slots[slot].word = id | sequence >> 32 << 48;
 	store->slots[slot].sequence = (uint32_t) sequence;
@@ -611,12 +627,12 @@ fill_slot(IqdbStore *store, uint32_t slot, const IqdbRow *row, const RowBlobs *b
 		store->norms[slot] = norm;
 	if (row->vector == NULL)
 	{
-		memset(vector, 0, stride * sizeof(float));
+		memset(vector, 0, store->row_stride);
 		return;
 	}
-	memcpy(vector, row->vector, dimension * sizeof(float));
-	if (stride > dimension)
-		memset(vector + dimension, 0, (stride - dimension) * sizeof(float));
+	memcpy(vector, row->vector, bytes);
+	if (store->row_stride > bytes)
+		memset(vector + bytes, 0, store->row_stride - bytes);
 }
 
 /* The row is found by id and by searches from here on. */
@@ -696,23 +712,23 @@ put_locked(IqdbStore *store, const IqdbEngine *engine, const IqdbRow *row, uint6
 
 /* Before anybody sees the row. What it tells, engine/keys.c wants to know. */
 static void
-note_tiny(IqdbStore *store, const float *vector)
+note_tiny(IqdbStore *store, const void *vector)
 {
 	IqdbStoreHeader *header = store->header;
 
-	if (vector != NULL && header->options.metric == IQDB_METRIC_DOT &&
+	if (vector != NULL && store->metric->form == IQDB_KEY_NEGATED &&
 		atomic_load_explicit(&header->has_tiny, memory_order_relaxed) == 0 &&
-		iqdb_vector_has_tiny(vector, header->options.dimension))
+		iqdb_element_has_tiny(store->element, vector, header->options.dimension))
 		atomic_store_explicit(&header->has_tiny, 1, memory_order_relaxed);
 }
 
 /* What NORMS is to hold. */
 static float
-norm_of(const IqdbStore *store, const float *vector)
+norm_of(const IqdbStore *store, const void *vector)
 {
 	if (vector == NULL || store->norms == NULL)
 		return 0.0f;
-	return store->kernels->sums[IQDB_SUM_DOT].pair(vector, vector, store->header->options.dimension);
+	return store->row_kernels->norm2(vector, store->header->options.dimension);
 }
 
 IqdbStatus

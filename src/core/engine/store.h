@@ -6,8 +6,9 @@
  *
  *   SLOTS    IqdbSlot, 16 bytes: id, sequence, chain of the id map
  *   STATES   1 byte: free, known, live, dead, limbo (atomic)
- *   NORMS    float: squared norm of the vector, dot(v, v) by the kernel table in use; where keys need it (cosine)
- *   VECTORS  float[stride]: 64-byte aligned rows where that costs at most an eighth, else 16-byte aligned; zero-padded
+ *   NORMS    float: squared norm of the vector, dot(v, v) by the kernel table in use; where keys need it
+ *   VECTORS  the vector as it came (vec/element.h): 64-byte aligned rows where that costs at most an eighth, else 16-byte
+ *            aligned; zero-padded
  *   BUCKETS  heads of the id map, one for two rows (linear hashing, Litwin 1980: grows bucket by bucket, no pause)
  *   BLOBS    encoded metadata, byte-string ids, and numbers that a slot has no room for
  *   METADATA u64: where the row's metadata lies in BLOBS. Reaches no farther than the last row that ever had some
@@ -99,7 +100,7 @@ typedef struct IqdbSlot
 typedef struct IqdbStoreHeader
 {
 	IqdbIndexOptions options;
-	uint32_t         stride;        /* floats from one vector to the next */
+	uint32_t         row_stride;   /* bytes from one vector to the next */
 	_Atomic uint32_t slot_count; /* slots ever used: valid slots are below it */
 	_Atomic uint32_t live_count;
 	uint32_t         known_count;
@@ -132,16 +133,40 @@ typedef struct IqdbStore
 	IqdbSlot          *slots;
 	_Atomic uint8_t   *states;
 	float             *norms;         /* NULL where they are not kept */
-	float             *vectors;
+	unsigned char     *vectors;
 	unsigned char     *blobs;
 	uint64_t          *metadata;      /* only as far as the region reaches */
 	bool               paged;         /* vectors are on disk */
+
+	/* what the options say of a row */
+	const IqdbElement        *element;
+	const IqdbMetricTraits   *metric;
+	const IqdbElementKernels *row_kernels;
+	const IqdbSumKernels     *sum;        /* the metric's, of prepared queries and rows */
+	size_t                    row_stride; /* bytes from one vector to the next */
 } IqdbStore;
 
-static inline const float *
+/* The row's vector as it is stored. */
+static inline const void *
 iqdb_store_vector(const IqdbStore *store, uint32_t slot)
 {
-	return store->vectors + (size_t) slot * store->header->stride;
+	return store->vectors + (size_t) slot * store->row_stride;
+}
+
+/* The same as floats: itself, or written to buffer, which has room for as many floats as there are dimensions. */
+static inline const float *
+iqdb_store_floats(const IqdbStore *store, uint32_t slot, float *buffer)
+{
+	return iqdb_element_floats(store->kernels, store->element, iqdb_store_vector(store, slot),
+							   store->header->options.dimension, buffer);
+}
+
+/* The same as a prepared query: itself, or written to buffer, which has room for iqdb_element_prepared_bytes(). */
+static inline const void *
+iqdb_store_query(const IqdbStore *store, uint32_t slot, void *buffer)
+{
+	return iqdb_element_prepare(store->kernels, store->element, iqdb_store_vector(store, slot),
+								store->header->options.dimension, buffer);
 }
 
 /* The row's place in the order of insertion; ties of distance are broken by it. */
@@ -169,11 +194,9 @@ iqdb_store_number(const IqdbStore *store, uint32_t slot)
 static inline float
 iqdb_store_norm2(const IqdbStore *store, uint32_t slot)
 {
-	const float *vector = iqdb_store_vector(store, slot);
-
 	if (store->norms != NULL)
 		return store->norms[slot];
-	return store->kernels->sums[IQDB_SUM_DOT].pair(vector, vector, store->header->options.dimension);
+	return store->row_kernels->norm2(iqdb_store_vector(store, slot), store->header->options.dimension);
 }
 
 /* Squared norms of rows from this one on, for iqdb_metric_finish(); NULL where its keys need none. */

@@ -105,18 +105,18 @@ check_blobs_of(Check *check, uint32_t slot)
 static void
 check_vector(Check *check, uint32_t slot)
 {
-	const IqdbStore *store = check->store;
-	uint32_t         dimension = store->header->options.dimension;
-	const float     *vector = iqdb_store_vector(store, slot);
-	float            norm = store->kernels->sums[IQDB_SUM_DOT].pair(vector, vector, dimension);
+	const IqdbStore     *store = check->store;
+	uint32_t             dimension = store->header->options.dimension;
+	const unsigned char *vector = iqdb_store_vector(store, slot);
+	float                norm = store->row_kernels->norm2(vector, dimension);
 
-	if (iqdb_vector_check(vector, dimension, NULL) != IQDB_OK)
+	if (iqdb_element_check(store->element, vector, dimension, NULL) != IQDB_OK)
 		iqdb_findings_add(&check->certain, "slot %u: vector has a component that is not finite", slot);
 	else if (store->norms != NULL && memcmp(&norm, &store->norms[slot], sizeof(norm)) != 0)
 		iqdb_findings_add(&check->certain, "slot %u: stored norm is not that of the vector", slot);
-	for (uint32_t i = dimension; i < store->header->stride; i++)
+	for (size_t i = iqdb_element_bytes(store->element, dimension); i < store->row_stride; i++)
 	{
-		if (vector[i] != 0.0f)
+		if (vector[i] != 0)
 		{
 			iqdb_findings_add(&check->certain, "slot %u: padding is not zero", slot);
 			break;
@@ -186,7 +186,7 @@ check_slots(Check *check)
 
 	/* a vector is read three times: for its components, its norm and its padding */
 	if (!check->slots_done)
-		charge += 3 * iqdb_charge_bytes(check->store->header->stride * sizeof(float));
+		charge += 3 * iqdb_charge_bytes(check->store->row_stride);
 	for (uint32_t slot = 0; slot < check->slot_count && go_on(check, charge); slot++)
 		check_slot(check, slot);
 	check->slots_done |= !check->cancelled;

@@ -9,8 +9,8 @@
 
 #include "core/engine/engine.h"
 
-/* Floats from one row's vector to the next. */
-uint32_t iqdb_store_stride(uint32_t dimension);
+/* Bytes from one row's vector to the next. */
+uint32_t iqdb_store_stride(const IqdbIndexOptions *options);
 
 /* Bytes of memory per row, without metadata and byte-string ids; of a row's vector, where it lies on disk (else 0). */
 uint64_t iqdb_store_bytes_per_row(const IqdbIndexOptions *options);
@@ -37,7 +37,7 @@ IqdbStatus iqdb_store_check_header(const IqdbStore *store, IqdbError *err) IQDB_
 typedef struct IqdbRow
 {
 	IqdbId               id;
-	const float         *vector;   /* dimension finite floats, checked by the caller; NULL = KNOWN */
+	const void          *vector;   /* in the index's element, checked by the caller; NULL = KNOWN */
 	const unsigned char *metadata; /* encoded, checked by the caller; NULL = none */
 	size_t               metadata_length;
 } IqdbRow;

@@ -525,7 +525,7 @@ iqdbi_flat_scan(IqdbiFlatCursor *const *cursors, size_t count, IqdbError *err)
 	uint32_t               slots = atomic_load_explicit(&header->slot_count, memory_order_acquire);
 	IqdbiFlatCodes         codes;
 	bool                   coded = iqdbi_flat_codes_view(&codes, store);
-	size_t                 row_bytes = coded ? codes.group_bytes / IQDB_PACKED_ROWS + 1 : header->stride * sizeof(float);
+	size_t                 row_bytes = coded ? codes.group_bytes / IQDB_PACKED_ROWS + 1 : store->row_stride;
 	uint32_t               step = stretch_rows(row_bytes);
 	uint32_t               piece = piece_rows(row_bytes, count);
 	IqdbStatus             status = IQDB_OK;

@@ -227,7 +227,6 @@ iqdbi_hnsw_view(IqdbiHnsw *graph_out, IqdbStore *store)
 	graph_out->record_size = graph_out->header->record_size;
 	graph_out->node_offset = graph_out->header->node_offset;
 	graph_out->dim = options->dimension;
-	graph_out->stride = store->header->stride;
 	graph_out->metric = (IqdbMetric) options->metric;
 	graph_out->code = graph_code(options);
 	graph_out->signs.kernels = iqdb_signs_kernels(store->kernels);

@@ -124,7 +124,6 @@ typedef struct IqdbiHnsw
 	size_t            record_size;
 	size_t            node_offset;
 	size_t            dim;
-	size_t            stride;
 	IqdbMetric        metric;
 	IqdbiHnswCode     code;
 	IqdbSigns         signs; /* graphs of signs */

@@ -181,8 +181,8 @@ pick_exactly(IqdbiScratch *scratch, const float *centres, const float *work, uin
 	{
 		uint32_t count = end - first < EXACT_CENTRES ? end - first : EXACT_CENTRES;
 
-		ivf->store->kernels->sums[ivf->sum].batch(work, centres + (size_t) first * ivf->work_stride, ivf->work_stride,
-												  count, ivf->work_dim, sums);
+		ivf->store->kernels->sums[ivf->sum].batch(work, centres + (size_t) first * ivf->work_stride,
+												  ivf->work_stride * sizeof(float), count, ivf->work_dim, sums);
 		for (uint32_t i = 0; i < count; i++)
 		{
 			if (sums[i] <= pick->limit)
@@ -267,8 +267,8 @@ compare_picked(IqdbiScratch *scratch, const IqdbiModel *model, const float *work
 	{
 		size_t part = count - at < EXACT_CENTRES ? count - at : EXACT_CENTRES;
 
-		ivf->store->kernels->sums[ivf->sum].gather(work, model->centres, ivf->work_stride, scratch->ids + at, part,
-												   ivf->work_dim, scratch->keys + at);
+		ivf->store->kernels->sums[ivf->sum].gather(work, model->centres, ivf->work_stride * sizeof(float),
+												   scratch->ids + at, part, ivf->work_dim, scratch->keys + at);
 		if (!step(pause, part * ivf->work_stride * sizeof(float)))
 			return false;
 	}

@@ -77,9 +77,9 @@ gave_up(const IqdbiExact *exact)
 
 /* Rows of a stretch, a multiple of BLOCK_ROWS. */
 static uint32_t
-stretch_rows(size_t stride)
+stretch_rows(size_t row_bytes)
 {
-	size_t rows = STRETCH_BYTES / (stride * sizeof(float)) / BLOCK_ROWS * BLOCK_ROWS;
+	size_t rows = STRETCH_BYTES / row_bytes / BLOCK_ROWS * BLOCK_ROWS;
 
 	if (rows < BLOCK_ROWS)
 		return BLOCK_ROWS;
@@ -90,7 +90,7 @@ IqdbStatus
 iqdbi_exact_pass(const IqdbiExact *exact, bool *gave_up_out, IqdbError *err)
 {
 	const IqdbStore *store = exact->store;
-	uint32_t         step = stretch_rows(store->header->stride);
+	uint32_t         step = stretch_rows(store->row_stride);
 	IqdbStatus       status = IQDB_OK;
 	Pass             pass = {.exact = exact, .store = store};
 

@@ -88,7 +88,7 @@ iqdbi_ivf_shape(IqdbiIvf *ivf_out, const IqdbIndexOptions *options, size_t strid
 void
 iqdbi_ivf_view(IqdbiIvf *ivf_out, IqdbStore *store)
 {
-	iqdbi_ivf_shape(ivf_out, &store->header->options, store->header->stride);
+	iqdbi_ivf_shape(ivf_out, &store->header->options, store->row_stride / sizeof(float));
 	ivf_out->store = store;
 	ivf_out->header = store->engine_header;
 	ivf_out->kernels = iqdbi_ivf_kernels(store->kernels);

@@ -293,8 +293,8 @@ assign_to_supers(Training *training, IqdbError *err)
 	{
 		uint32_t best = 0;
 
-		batch(training->points + i * ivf->work_stride, training->super_centres, ivf->work_stride, training->supers,
-			  ivf->work_dim, sums);
+		batch(training->points + i * ivf->work_stride, training->super_centres, ivf->work_stride * sizeof(float),
+			  training->supers, ivf->work_dim, sums);
 		for (uint32_t super = 1; super < training->supers; super++)
 			best = sums[super] < sums[best] ? super : best;
 		training->assignment[i] = best;

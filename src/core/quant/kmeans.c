@@ -123,8 +123,8 @@ shorten_distances(Run *run, uint32_t newest)
 {
 	double total = 0;
 
-	run->batch(centre_at(run, newest), run->points->rows, run->points->stride, run->points->count, run->points->dim,
-			   run->sums);
+	run->batch(centre_at(run, newest), run->points->rows, run->points->stride * sizeof(float), run->points->count,
+			   run->points->dim, run->sums);
 	for (size_t i = 0; i < run->points->count; i++)
 	{
 		float distance = tame(run->sums[i]);
@@ -186,7 +186,7 @@ assign_point(Run *run, size_t i, bool *changed)
 	uint32_t best = 0;
 	float    least;
 
-	run->batch(point_at(run, i), run->centres, run->points->stride, run->k, run->points->dim, run->sums);
+	run->batch(point_at(run, i), run->centres, run->points->stride * sizeof(float), run->k, run->points->dim, run->sums);
 	least = tame(run->sums[0]);
 	for (uint32_t cell = 1; cell < run->k; cell++)
 	{

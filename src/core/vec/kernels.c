@@ -69,52 +69,22 @@ iqdb_kernels_named(const char *name)
 	return NULL;
 }
 
+void
+iqdbi_f32_widen(const void *row, size_t dim, float *out)
+{
+	memcpy(out, row, dim * sizeof(*out));
+}
+
 float
 iqdb_metric_key(const IqdbKernels *kernels, IqdbMetric metric, const float *a, const float *b, size_t dim)
 {
-	IqdbPairKernel pair = kernels->sums[iqdb_metric_sum(metric)].pair;
-	float          sum = pair(a, b, dim);
+	const IqdbMetricTraits *traits = iqdb_metric_traits((uint32_t) metric);
+	IqdbPairKernel          pair = kernels->sums[traits->sum].pair;
+	float                   sum = pair(a, b, dim);
+	float                   norm2 = traits->needs_norms ? pair(b, b, dim) : 0.0f;
 
-	if (metric == IQDB_METRIC_COSINE)
-		return iqdb_cosine_key(sum, pair(a, a, dim), pair(b, b, dim));
-	return metric == IQDB_METRIC_DOT ? -sum : sum;
-}
-
-/* The root cannot overflow or vanish; that of a vector's own square is exact, so the vector itself is at distance 0. */
-static double
-cosine_distance(IqdbCosineSums sums)
-{
-	double root = sqrt(sums.norm2_a * sums.norm2_b);
-	double similarity;
-
-	if (root == 0)
-		return 1;
-	similarity = sums.dot / root;
-	/* NaN fails both tests and stays */
-	if (similarity > 1)
-		similarity = 1;
-	else if (similarity < -1)
-		similarity = -1;
-	return 1 - similarity;
-}
-
-double
-iqdb_metric_pair_distance(const IqdbKernels *kernels, IqdbMetric metric, const float *a, const float *b, size_t dim)
-{
-	switch (metric)
-	{
-		case IQDB_METRIC_COSINE:
-			return cosine_distance(kernels->doubles->cosine(a, b, dim));
-		case IQDB_METRIC_DOT:
-			return -kernels->doubles->dot(a, b, dim);
-		case IQDB_METRIC_L2:
-			return sqrt(kernels->doubles->l2(a, b, dim));
-		case IQDB_METRIC_L1:
-			return kernels->doubles->l1(a, b, dim);
-		default:
-			/* a count below 2^24 is exact in single precision */
-			return (double) kernels->sums[IQDB_SUM_HAMMING].pair(a, b, dim);
-	}
+	iqdb_metric_finish(metric, traits->needs_norms ? pair(a, a, dim) : 0.0f, &norm2, 1, &sum);
+	return sum;
 }
 
 #ifdef IQDBI_HAVE_X86
@@ -161,11 +131,20 @@ iqdb_metric_finish(IqdbMetric metric, float query_norm2, const float *norms2, si
 {
 	size_t i;
 
-	if (metric == IQDB_METRIC_COSINE)
-		finish_cosine(query_norm2, norms2, count, sums);
-	else if (metric == IQDB_METRIC_DOT)
+	switch (iqdb_metric_traits((uint32_t) metric)->form)
 	{
-		for (i = 0; i < count; i++)
-			sums[i] = -sums[i];
+		case IQDB_KEY_SUM:
+			break;
+		case IQDB_KEY_NEGATED:
+			for (i = 0; i < count; i++)
+				sums[i] = -sums[i];
+			break;
+		case IQDB_KEY_COSINE:
+			finish_cosine(query_norm2, norms2, count, sums);
+			break;
+		case IQDB_KEY_JACCARD:
+			for (i = 0; i < count; i++)
+				sums[i] = iqdb_jaccard_key(sums[i], query_norm2, norms2[i]);
+			break;
 	}
 }

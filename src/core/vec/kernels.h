@@ -9,17 +9,20 @@
 #ifndef IQDB_VEC_KERNELS_H
 #define IQDB_VEC_KERNELS_H
 
-#include "core/vec/metric.h"
+#include "core/vec/element.h"
 
-/* Sum over dim components of one pair. */
-typedef float (*IqdbPairKernel)(const float *a, const float *b, size_t dim);
+/*
+ * The sums of vec/metric.h over dim components. What `query` and `row` point to depends on the element (vec/element.h): a
+ * prepared query, and a vector as it is stored.
+ */
+typedef float (*IqdbPairKernel)(const void *query, const void *row, size_t dim);
 
-/* out[i] = pair(query, rows + i * stride) for i < count; stride in floats. Rows are contiguous: streams. */
-typedef void (*IqdbBatchKernel)(const float *query, const float *rows, size_t stride, size_t count, size_t dim,
+/* out[i] = pair(query, rows + i * stride) for i < count; stride in bytes. Rows are contiguous: streams. */
+typedef void (*IqdbBatchKernel)(const void *query, const void *rows, size_t stride, size_t count, size_t dim,
 								float *out);
 
-/* out[i] = pair(query, base + slots[i] * stride); rows anywhere: prefetches ahead. */
-typedef void (*IqdbGatherKernel)(const float *query, const float *base, size_t stride, const uint32_t *slots,
+/* out[i] = pair(query, base + slots[i] * stride); stride in bytes; rows anywhere: prefetches ahead. */
+typedef void (*IqdbGatherKernel)(const void *query, const void *base, size_t stride, const uint32_t *slots,
 								 size_t count, size_t dim, float *out);
 
 typedef struct IqdbSumKernels
@@ -29,15 +32,17 @@ typedef struct IqdbSumKernels
 	IqdbGatherKernel gather;
 } IqdbSumKernels;
 
-/* The sums of vec/metric.h; cosine uses dot. */
-typedef enum IqdbSum
+/* The kernels of one element. */
+typedef struct IqdbElementKernels
 {
-	IQDB_SUM_DOT,
-	IQDB_SUM_L2,
-	IQDB_SUM_L1,
-	IQDB_SUM_HAMMING,
-	IQDB_SUM_COUNT
-} IqdbSum;
+	IqdbSumKernels sums[IQDB_SUM_COUNT];
+
+	/* The inner product of a row with itself: to the last bit what pair gives for it as a prepared query. */
+	float (*norm2)(const void *row, size_t dim);
+
+	/* The components as floats; of bits 0 and 1. */
+	void (*widen)(const void *row, size_t dim, float *out);
+} IqdbElementKernels;
 
 /* What the cosine of one pair takes. */
 typedef struct IqdbCosineSums
@@ -59,19 +64,20 @@ typedef struct IqdbDoubleKernels
 	IqdbCosineSums (*cosine)(const float *a, const float *b, size_t dim);
 } IqdbDoubleKernels;
 
-typedef struct IqdbKernels
+struct IqdbKernels
 {
-	const char    *name;      /* "scalar", "avx2", "avx512", "avx512bw" (that without VNNI), "neon" */
-	IqdbSumKernels sums[IQDB_SUM_COUNT];
+	const char    *name;                 /* "scalar", "avx2", "avx512", "avx512bw" (that without VNNI), "neon" */
+	IqdbSumKernels sums[IQDB_SUM_COUNT]; /* of floats and floats */
 
-	const IqdbDoubleKernels *doubles;
+	const IqdbElementKernels *elements[IQDB_ELEMENT_COUNT];
+	const IqdbDoubleKernels  *doubles; /* of floats and floats */
 
 	/* sum of code[i] * query[i], codes unsigned, query signed; exact in 32 bits up to IQDB_DIMENSION_MAX */
 	int32_t (*dot_u8i8)(const uint8_t *code, const int8_t *query, size_t dim);
 	/* the same for the codes at base + slots[i] * stride_bytes, prefetching ahead */
 	void (*dot_u8i8_gather)(const int8_t *query, const uint8_t *base, size_t stride_bytes, const uint32_t *slots,
 							size_t count, size_t dim, int32_t *out);
-} IqdbKernels;
+};
 
 /* The best table this CPU can run. The same pointer on every call; no state. */
 const IqdbKernels *iqdb_kernels_best(void);
@@ -83,32 +89,19 @@ const IqdbKernels *iqdb_kernels_named(const char *name);
 static inline IqdbSum
 iqdb_metric_sum(IqdbMetric metric)
 {
-	switch (metric)
-	{
-		case IQDB_METRIC_L2:
-			return IQDB_SUM_L2;
-		case IQDB_METRIC_L1:
-			return IQDB_SUM_L1;
-		case IQDB_METRIC_HAMMING:
-			return IQDB_SUM_HAMMING;
-		default:
-			return IQDB_SUM_DOT;
-	}
+	return iqdb_metric_traits((uint32_t) metric)->sum;
 }
 
-/* Rank key of one pair under a metric, norms computed on the way where the metric needs them. */
+/* Rank key of one pair of floats under a metric, norms computed on the way where the metric needs them. */
 float iqdb_metric_key(const IqdbKernels *kernels, IqdbMetric metric, const float *a, const float *b, size_t dim);
 
-/*
- * Distance of one pair in double: what SQL's operators report. Within 1e-14 of the exact value (relative, for cosine
- * absolute), for all finite vectors; a cosine distance is 1 where one of them is all zeros.
- */
+/* iqdb_element_distance() of floats. */
 double iqdb_metric_pair_distance(const IqdbKernels *kernels, IqdbMetric metric, const float *a, const float *b,
 								 size_t dim);
 
 /*
- * Turns count sums (kernel output) into rank keys in place: negates for DOT, divides for COSINE. norms2 are the rows'
- * squared norms, dot(row, row) by the same kernel table (read for COSINE only, may be NULL otherwise).
+ * Turns count sums (kernel output) into rank keys in place: by the key's form. norms2 are the rows' squared norms, by the
+ * same kernel table (read where the metric needs norms, may be NULL otherwise).
  */
 void iqdb_metric_finish(IqdbMetric metric, float query_norm2, const float *norms2, size_t count, float *sums);
 

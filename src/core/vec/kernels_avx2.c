@@ -120,7 +120,7 @@ reduce_two(const Quad *acc0, const Quad *acc1)
 }
 
 TARGET IQDBI_INLINE float
-sum_pair(const IqdbSum sum, const bool stream, const float *a, const float *b, size_t dim)
+f32_sum_pair(const IqdbSum sum, const bool stream, const float *a, const float *b, size_t dim)
 {
 	Quad   acc = quad_zero();
 	size_t i;
@@ -128,7 +128,7 @@ sum_pair(const IqdbSum sum, const bool stream, const float *a, const float *b, s
 	for (i = 0; i + BLOCK <= dim; i += BLOCK)
 	{
 		if (stream)
-			iqdbi_prefetch_stream(b, i);
+			iqdbi_prefetch_stream(b, i * sizeof(float));
 		acc.v0 = add_term(sum, acc.v0, _mm256_loadu_ps(a + i), _mm256_loadu_ps(b + i));
 		acc.v1 = add_term(sum, acc.v1, _mm256_loadu_ps(a + i + LANES), _mm256_loadu_ps(b + i + LANES));
 		acc.v2 = add_term(sum, acc.v2, _mm256_loadu_ps(a + i + 2 * LANES), _mm256_loadu_ps(b + i + 2 * LANES));
@@ -193,7 +193,7 @@ sum_two(const IqdbSum sum, const bool fetch, const float *query, const float *ro
 }
 
 TARGET IQDBI_INLINE void
-sum_group(const IqdbSum sum, const bool fetch, const float *query, IqdbiRows rows, IqdbiRows next, size_t dim,
+f32_sum_group(const IqdbSum sum, const bool fetch, const float *query, IqdbiRows rows, IqdbiRows next, size_t dim,
 		  float *out)
 {
 	__m128 first = sum_two(sum, fetch, query, rows.r0, rows.r1, next.r0, next.r1, dim);
@@ -202,7 +202,9 @@ sum_group(const IqdbSum sum, const bool fetch, const float *query, IqdbiRows row
 	_mm_storeu_ps(out, _mm_movelh_ps(first, second));
 }
 
-IQDBI_DEFINE_SUMS(TARGET)
+IQDBI_DEFINE_SUMS(TARGET, f32)
+
+IQDBI_DEFINE_FLOATS(TARGET)
 
 /* ---- codes ---- */
 
@@ -329,7 +331,8 @@ IQDBI_DEFINE_CODES(TARGET, avx2, code_pair, code_group)
 
 const IqdbKernels iqdbi_kernels_avx2 = {
 	.name = "avx2",
-	.sums = IQDBI_SUMS_TABLE,
+	.sums = IQDBI_SUMS_TABLE(f32),
+	.elements = {&f32_kernels, &iqdbi_f16_scalar, &iqdbi_bit_scalar},
 	.doubles = &double_kernels,
 	.dot_u8i8 = dot_u8i8_avx2,
 	.dot_u8i8_gather = dot_u8i8_gather_avx2,

@@ -142,7 +142,7 @@ reduce_group(const Quad *acc0, const Quad *acc1, const Quad *acc2, const Quad *a
 }
 
 TARGET IQDBI_INLINE float
-sum_pair(const IqdbSum sum, const bool stream, const float *a, const float *b, size_t dim)
+f32_sum_pair(const IqdbSum sum, const bool stream, const float *a, const float *b, size_t dim)
 {
 	Quad   acc = quad_zero();
 	size_t i;
@@ -152,7 +152,7 @@ sum_pair(const IqdbSum sum, const bool stream, const float *a, const float *b, s
 		Quad block = quad_load(a + i);
 
 		if (stream)
-			iqdbi_prefetch_stream(b, i);
+			iqdbi_prefetch_stream(b, i * sizeof(float));
 		add_block(sum, &acc, &block, b + i);
 	}
 	if (i < dim)
@@ -161,7 +161,7 @@ sum_pair(const IqdbSum sum, const bool stream, const float *a, const float *b, s
 }
 
 TARGET IQDBI_INLINE void
-sum_group(const IqdbSum sum, const bool fetch, const float *query, IqdbiRows rows, IqdbiRows next, size_t dim,
+f32_sum_group(const IqdbSum sum, const bool fetch, const float *query, IqdbiRows rows, IqdbiRows next, size_t dim,
 		  float *out)
 {
 	const float *row0 = rows.r0;
@@ -202,7 +202,9 @@ sum_group(const IqdbSum sum, const bool fetch, const float *query, IqdbiRows row
 	_mm_storeu_ps(out, reduce_group(&acc0, &acc1, &acc2, &acc3));
 }
 
-IQDBI_DEFINE_SUMS(TARGET)
+IQDBI_DEFINE_SUMS(TARGET, f32)
+
+IQDBI_DEFINE_FLOATS(TARGET)
 
 /* ---- codes ---- */
 
@@ -367,7 +369,8 @@ IQDBI_DEFINE_CODES(TARGET, split, split_pair, split_group)
 
 const IqdbKernels iqdbi_kernels_avx512 = {
 	.name = "avx512",
-	.sums = IQDBI_SUMS_TABLE,
+	.sums = IQDBI_SUMS_TABLE(f32),
+	.elements = {&f32_kernels, &iqdbi_f16_scalar, &iqdbi_bit_scalar},
 	.doubles = &double_kernels,
 	.dot_u8i8 = dot_u8i8_vnni,
 	.dot_u8i8_gather = dot_u8i8_gather_vnni,
@@ -375,7 +378,8 @@ const IqdbKernels iqdbi_kernels_avx512 = {
 
 const IqdbKernels iqdbi_kernels_avx512bw = {
 	.name = "avx512bw",
-	.sums = IQDBI_SUMS_TABLE,
+	.sums = IQDBI_SUMS_TABLE(f32),
+	.elements = {&f32_kernels, &iqdbi_f16_scalar, &iqdbi_bit_scalar},
 	.doubles = &double_kernels,
 	.dot_u8i8 = dot_u8i8_split,
 	.dot_u8i8_gather = dot_u8i8_gather_split,

@@ -120,7 +120,7 @@ reduce_row(const Quad *acc)
 }
 
 IQDBI_INLINE float
-sum_pair(const IqdbSum sum, const bool stream, const float *a, const float *b, size_t dim)
+f32_sum_pair(const IqdbSum sum, const bool stream, const float *a, const float *b, size_t dim)
 {
 	Quad   acc = quad_zero();
 	size_t i;
@@ -130,7 +130,7 @@ sum_pair(const IqdbSum sum, const bool stream, const float *a, const float *b, s
 		Quad block = quad_load(a + i);
 
 		if (stream)
-			iqdbi_prefetch_stream(b, i);
+			iqdbi_prefetch_stream(b, i * sizeof(float));
 		add_row(sum, &acc, &block, b + i);
 	}
 	if (i < dim)
@@ -143,7 +143,7 @@ sum_pair(const IqdbSum sum, const bool stream, const float *a, const float *b, s
 }
 
 IQDBI_INLINE void
-sum_group(const IqdbSum sum, const bool fetch, const float *query, IqdbiRows rows, IqdbiRows next, size_t dim,
+f32_sum_group(const IqdbSum sum, const bool fetch, const float *query, IqdbiRows rows, IqdbiRows next, size_t dim,
 		  float *out)
 {
 	const float *row0 = rows.r0;
@@ -182,7 +182,9 @@ sum_group(const IqdbSum sum, const bool fetch, const float *query, IqdbiRows row
 							  vpaddq_f32(quad_fold(&acc2), quad_fold(&acc3))));
 }
 
-IQDBI_DEFINE_SUMS(TARGET)
+IQDBI_DEFINE_SUMS(TARGET, f32)
+
+IQDBI_DEFINE_FLOATS(TARGET)
 
 /* ---- codes ---- */
 
@@ -295,7 +297,8 @@ IQDBI_DEFINE_CODES(TARGET, neon, code_pair, code_group)
 
 const IqdbKernels iqdbi_kernels_neon = {
 	.name = "neon",
-	.sums = IQDBI_SUMS_TABLE,
+	.sums = IQDBI_SUMS_TABLE(f32),
+	.elements = {&f32_kernels, &iqdbi_f16_scalar, &iqdbi_bit_scalar},
 	.doubles = &double_kernels,
 	.dot_u8i8 = dot_u8i8_neon,
 	.dot_u8i8_gather = dot_u8i8_gather_neon,

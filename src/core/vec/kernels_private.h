@@ -21,7 +21,11 @@
 #define IQDBI_HAVE_NEON 1
 #endif
 
-extern const IqdbKernels iqdbi_kernels_scalar;
+void iqdbi_f32_widen(const void *row, size_t dim, float *out);
+
+extern const IqdbElementKernels iqdbi_f16_scalar;
+extern const IqdbElementKernels iqdbi_bit_scalar;
+extern const IqdbKernels        iqdbi_kernels_scalar;
 #ifdef IQDBI_HAVE_X86
 extern const IqdbKernels iqdbi_kernels_avx2;
 extern const IqdbKernels iqdbi_kernels_avx512bw;
@@ -74,23 +78,24 @@ iqdbi_prefetch_row(const void *row, size_t bytes)
 }
 
 /*
- * A streaming row's burst: to be called at every block of the row, acts at the first block of a piece. The address may
+ * A streaming row's burst: to be called at every block of the row, with the byte where it begins; acts at the first block
+ * of a piece. The address may
  * lie behind the last row; nothing is read there, and no pointer is made of it.
  */
 IQDBI_INLINE void
-iqdbi_prefetch_stream(const float *row, size_t i)
+iqdbi_prefetch_stream(const void *row, size_t i)
 {
-	uintptr_t at = (uintptr_t) row + i * sizeof(float) + IQDBI_STREAM_PIECE;
+	uintptr_t at = (uintptr_t) row + i + IQDBI_STREAM_PIECE;
 	int       line;
 
-	if (i % (IQDBI_STREAM_PIECE / sizeof(float)) != 0)
+	if (i % IQDBI_STREAM_PIECE != 0)
 		return;
 #pragma GCC unroll 16
 	for (line = 0; line < IQDBI_STREAM_PIECE / IQDBI_CACHE_LINE; line++)
 		iqdbi_prefetch((const void *) (at + (uintptr_t) line * IQDBI_CACHE_LINE));
 }
 
-/* IQDBI_GROUP rows of floats or of codes. Four scalars: an array of pointers would live in memory. */
+/* IQDBI_GROUP rows of vectors or of codes. Four scalars: an array of pointers would live in memory. */
 typedef struct IqdbiRows
 {
 	const void *r0;
@@ -118,7 +123,7 @@ iqdbi_prefetch_rest(IqdbiRows rows, size_t i, size_t end)
 }
 
 IQDBI_INLINE IqdbiRows
-iqdbi_rows_contiguous(const float *first, size_t stride)
+iqdbi_rows_contiguous(const char *first, size_t stride)
 {
 	IqdbiRows rows = {first, first + stride, first + 2 * stride, first + 3 * stride};
 
@@ -147,92 +152,146 @@ iqdbi_gather_distance(size_t row_bytes)
 }
 
 /*
- * Defines the function `gather` over rows of Element with results of Result (float, or int32_t).
+ * Defines the function `gather` over rows of row_bytes(dim) bytes, with results of Result (float, or int32_t).
  * group(query, rows, next, dim, out) sums four rows into out[0..3] and fetches the rows next on the way;
  * pair(query, row, dim) sums one.
  */
-#define IQDBI_DEFINE_GATHER(target, gather, group, pair, Element, Query, Result) \
+#define IQDBI_DEFINE_GATHER(target, gather, group, pair, row_bytes, Query, Row, Result) \
 	target static void \
-	gather(const Query *query, const Element *base, size_t stride, const uint32_t *slots, size_t count, size_t dim, \
-		   Result *out) \
+	gather(const Query *query, const Row *base, size_t stride, const uint32_t *slots, size_t count, size_t dim, Result *out) \
 	{ \
-		const size_t stride_bytes = stride * sizeof(Element); \
-		const size_t ahead = iqdbi_gather_distance(dim * sizeof(Element)); \
+		const char  *bytes = (const char *) base; \
+		const size_t ahead = iqdbi_gather_distance(row_bytes(dim)); \
 		size_t       i; \
 \
 		for (i = 0; i < ahead && i < count; i++) \
-			iqdbi_prefetch_row(base + slots[i] * stride, dim * sizeof(Element)); \
+			iqdbi_prefetch_row(bytes + slots[i] * stride, row_bytes(dim)); \
 		for (i = 0; i + IQDBI_GROUP <= count; i += IQDBI_GROUP) \
 		{ \
 			/* at the end the last rows are asked for again and again, which costs next to nothing */ \
 			size_t next = i + ahead + IQDBI_GROUP <= count ? i + ahead : count - IQDBI_GROUP; \
 \
-			group(query, iqdbi_rows_gathered(base, stride_bytes, slots + i), \
-				  iqdbi_rows_gathered(base, stride_bytes, slots + next), dim, out + i); \
+			group(query, iqdbi_rows_gathered(bytes, stride, slots + i), \
+				  iqdbi_rows_gathered(bytes, stride, slots + next), dim, out + i); \
 		} \
 		for (; i < count; i++) \
-			out[i] = pair(query, base + slots[i] * stride, dim); \
+			out[i] = pair(query, (const Row *) (const void *) (bytes + slots[i] * stride), dim); \
 	}
 
+/* Bytes that kernels read of a row. */
+IQDBI_INLINE size_t
+f32_row_bytes(size_t dim)
+{
+	return dim * sizeof(float);
+}
+
+IQDBI_INLINE size_t
+f16_row_bytes(size_t dim)
+{
+	return dim * sizeof(uint16_t);
+}
+
+IQDBI_INLINE size_t
+bit_row_bytes(size_t dim)
+{
+	return (dim + 7) / 8;
+}
+
+IQDBI_INLINE size_t
+code_row_bytes(size_t dim)
+{
+	return dim;
+}
+
 /*
- * Defines pair_x, batch_x and gather_x for one sum from the file's sum_pair(sum, stream, a, b, dim) and
- * sum_group(sum, fetch, query, rows, next, dim, out), which see sum, stream and fetch as constants.
+ * Defines pair_E_x, batch_E_x and gather_E_x for one sum over rows of the element E (f32, f16, bit) from the file's
+ * E_sum_pair(sum, stream, query, row, dim) and E_sum_group(sum, fetch, query, rows, next, dim, out), which see sum, stream
+ * and fetch as constants.
  */
-#define IQDBI_DEFINE_SUM(target, name, sum) \
+#define IQDBI_DEFINE_SUM(target, E, name, sum) \
 	target static float \
-	pair_##name(const float *a, const float *b, size_t dim) \
+	pair_##E##_##name(const void *query, const void *row, size_t dim) \
 	{ \
-		return sum_pair(sum, false, a, b, dim); \
+		return E##_sum_pair(sum, false, query, row, dim); \
 	} \
 \
 	target static void \
-	batch_##name(const float *query, const float *rows, size_t stride, size_t count, size_t dim, float *out) \
+	batch_##E##_##name(const void *query, const void *base, size_t stride, size_t count, size_t dim, float *out) \
 	{ \
 		const size_t step = IQDBI_GROUP * stride; \
-		const size_t bytes = dim * sizeof(float); \
+		const size_t bytes = E##_row_bytes(dim); \
+		const char  *rows = base; \
 \
 		if (bytes <= IQDBI_SHORT_ROW) \
 		{ \
 			for (; count >= 2 * IQDBI_GROUP; count -= IQDBI_GROUP, rows += step, out += IQDBI_GROUP) \
-				sum_group(sum, true, query, iqdbi_rows_contiguous(rows, stride), \
-						  iqdbi_rows_contiguous(rows + step, stride), dim, out); \
+				E##_sum_group(sum, true, query, iqdbi_rows_contiguous(rows, stride), \
+							  iqdbi_rows_contiguous(rows + step, stride), dim, out); \
 		} \
 		else if (count > IQDBI_RESIDENT_BYTES / bytes) \
 		{ \
 			for (; count > 0; count--, rows += stride, out++) \
-				*out = sum_pair(sum, true, query, rows, dim); \
+				*out = E##_sum_pair(sum, true, query, (const void *) rows, dim); \
 		} \
 		for (; count >= IQDBI_GROUP; count -= IQDBI_GROUP, rows += step, out += IQDBI_GROUP) \
 		{ \
 			IqdbiRows group = iqdbi_rows_contiguous(rows, stride); \
 \
-			sum_group(sum, false, query, group, group, dim, out); \
+			E##_sum_group(sum, false, query, group, group, dim, out); \
 		} \
 		for (; count > 0; count--, rows += stride, out++) \
-			*out = pair_##name(query, rows, dim); \
+			*out = pair_##E##_##name(query, rows, dim); \
 	} \
 \
 	target IQDBI_INLINE void \
-	gather_group_##name(const float *query, IqdbiRows rows, IqdbiRows next, size_t dim, float *out) \
+	group_##E##_##name(const void *query, IqdbiRows rows, IqdbiRows next, size_t dim, float *out) \
 	{ \
-		sum_group(sum, true, query, rows, next, dim, out); \
+		E##_sum_group(sum, true, query, rows, next, dim, out); \
 	} \
 \
-	IQDBI_DEFINE_GATHER(target, gather_##name, gather_group_##name, pair_##name, float, float, float)
+	IQDBI_DEFINE_GATHER(target, gather_##E##_##name, group_##E##_##name, pair_##E##_##name, E##_row_bytes, void, void, float)
 
-/* The four sums by IQDBI_DEFINE_SUM, and their part of the table. */
-#define IQDBI_DEFINE_SUMS(target) \
-	IQDBI_DEFINE_SUM(target, dot, IQDB_SUM_DOT) \
-	IQDBI_DEFINE_SUM(target, l2, IQDB_SUM_L2) \
-	IQDBI_DEFINE_SUM(target, l1, IQDB_SUM_L1) \
-	IQDBI_DEFINE_SUM(target, hamming, IQDB_SUM_HAMMING)
+/* The sums of an element that has all four, and of bits, where differences are all one; and their part of the table. */
+#define IQDBI_DEFINE_SUMS(target, E) \
+	IQDBI_DEFINE_SUM(target, E, dot, IQDB_SUM_DOT) \
+	IQDBI_DEFINE_SUM(target, E, l2, IQDB_SUM_L2) \
+	IQDBI_DEFINE_SUM(target, E, l1, IQDB_SUM_L1) \
+	IQDBI_DEFINE_SUM(target, E, hamming, IQDB_SUM_HAMMING)
 
-#define IQDBI_SUMS_TABLE \
+/* The kernels of floats, of the sums defined before. */
+#define IQDBI_DEFINE_FLOATS(target) \
+	target static float \
+	f32_norm2(const void *row, size_t dim) \
 	{ \
-		[IQDB_SUM_DOT] = {pair_dot, batch_dot, gather_dot}, \
-		[IQDB_SUM_L2] = {pair_l2, batch_l2, gather_l2}, \
-		[IQDB_SUM_L1] = {pair_l1, batch_l1, gather_l1}, \
-		[IQDB_SUM_HAMMING] = {pair_hamming, batch_hamming, gather_hamming} \
+		return pair_f32_dot(row, row, dim); \
+	} \
+\
+	static const IqdbElementKernels f32_kernels = { \
+		.sums = IQDBI_SUMS_TABLE(f32), \
+		.norm2 = f32_norm2, \
+		.widen = iqdbi_f32_widen, \
+	};
+
+#define IQDBI_DEFINE_BIT_SUMS(target) \
+	IQDBI_DEFINE_SUM(target, bit, dot, IQDB_SUM_DOT) \
+	IQDBI_DEFINE_SUM(target, bit, hamming, IQDB_SUM_HAMMING)
+
+#define IQDBI_SUM_ENTRY(E, name) {pair_##E##_##name, batch_##E##_##name, gather_##E##_##name}
+
+#define IQDBI_SUMS_TABLE(E) \
+	{ \
+		[IQDB_SUM_DOT] = IQDBI_SUM_ENTRY(E, dot), \
+		[IQDB_SUM_L2] = IQDBI_SUM_ENTRY(E, l2), \
+		[IQDB_SUM_L1] = IQDBI_SUM_ENTRY(E, l1), \
+		[IQDB_SUM_HAMMING] = IQDBI_SUM_ENTRY(E, hamming) \
+	}
+
+#define IQDBI_BIT_SUMS_TABLE \
+	{ \
+		[IQDB_SUM_DOT] = IQDBI_SUM_ENTRY(bit, dot), \
+		[IQDB_SUM_L2] = IQDBI_SUM_ENTRY(bit, hamming), \
+		[IQDB_SUM_L1] = IQDBI_SUM_ENTRY(bit, hamming), \
+		[IQDB_SUM_HAMMING] = IQDBI_SUM_ENTRY(bit, hamming) \
 	}
 
 /*
@@ -246,6 +305,6 @@ iqdbi_gather_distance(size_t row_bytes)
 		return code_pair(query, code, dim); \
 	} \
 \
-	IQDBI_DEFINE_GATHER(target, dot_u8i8_gather_##name, code_group, code_pair, uint8_t, int8_t, int32_t)
+	IQDBI_DEFINE_GATHER(target, dot_u8i8_gather_##name, code_group, code_pair, code_row_bytes, int8_t, uint8_t, int32_t)
 
 #endif

@@ -1,31 +1,46 @@
 /*
- * metric.c - names of the metrics, the cosine key, the check of a vector.
+ * metric.c - the table of the metrics, the keys that take norms, the check of a vector of floats.
  *
  * Owns what concerns a metric but not an instruction set. The sums themselves are in kernels_*.c, the step from sums to
  * rank keys in kernels.c.
  */
-#include "core/vec/metric.h"
+#include "core/vec/element.h"
 
 #include <float.h>
 #include <string.h>
 
+#define F32 (1u << IQDB_ELEMENT_F32)
+#define F16 (1u << IQDB_ELEMENT_F16)
+#define BIT (1u << IQDB_ELEMENT_BIT)
+
+/* A line a metric; what is not named is false or 0. */
+static const IqdbMetricTraits traits[IQDB_METRIC_COUNT] = {
+	[IQDB_METRIC_COSINE] = {.name = "cosine", .sum = IQDB_SUM_DOT, .form = IQDB_KEY_COSINE, .space = IQDB_SPACE_UNIT,
+							.needs_norms = true, .prune_power = 2, .by_products = true, .elements = F32 | F16},
+	[IQDB_METRIC_DOT] = {.name = "dot", .sum = IQDB_SUM_DOT, .form = IQDB_KEY_NEGATED, .space = IQDB_SPACE_LIFTED,
+						 .by_products = true, .by_components = true, .elements = F32 | F16},
+	[IQDB_METRIC_L2] = {.name = "l2", .sum = IQDB_SUM_L2, .form = IQDB_KEY_SUM, .space = IQDB_SPACE_PLAIN, .squared = true,
+						.prune_power = 2, .by_products = true, .by_components = true, .elements = F32 | F16},
+	[IQDB_METRIC_L1] = {.name = "l1", .sum = IQDB_SUM_L1, .form = IQDB_KEY_SUM, .space = IQDB_SPACE_GRID, .prune_power = 1,
+						.by_components = true, .elements = F32 | F16},
+	[IQDB_METRIC_HAMMING] = {.name = "hamming", .sum = IQDB_SUM_HAMMING, .form = IQDB_KEY_SUM, .space = IQDB_SPACE_GRID,
+							 .prune_power = 1, .elements = F32 | F16 | BIT},
+	[IQDB_METRIC_JACCARD] = {.name = "jaccard", .sum = IQDB_SUM_DOT, .form = IQDB_KEY_JACCARD, .space = IQDB_SPACE_UNIT,
+							 .needs_norms = true, .prune_power = 1, .elements = BIT},
+};
+
+const IqdbMetricTraits *
+iqdb_metric_traits(uint32_t metric)
+{
+	return metric < IQDB_METRIC_COUNT ? &traits[metric] : NULL;
+}
+
 const char *
 iqdb_metric_name(IqdbMetric metric)
 {
-	switch (metric)
-	{
-		case IQDB_METRIC_COSINE:
-			return "cosine";
-		case IQDB_METRIC_DOT:
-			return "dot";
-		case IQDB_METRIC_L2:
-			return "l2";
-		case IQDB_METRIC_L1:
-			return "l1";
-		case IQDB_METRIC_HAMMING:
-			return "hamming";
-	}
-	return NULL;
+	const IqdbMetricTraits *of = iqdb_metric_traits((uint32_t) metric);
+
+	return of != NULL ? of->name : NULL;
 }
 
 /*
@@ -48,6 +63,30 @@ iqdb_cosine_key(float dot, float norm2_a, float norm2_b)
 	else if (similarity < -1.0)
 		similarity = -1.0;
 	return (float) (1.0 - similarity);
+}
+
+double
+iqdb_cosine_distance(double dot, double norm2_a, double norm2_b)
+{
+	double root = sqrt(norm2_a * norm2_b);
+	double similarity;
+
+	if (root == 0)
+		return 1;
+	similarity = dot / root;
+	/* NaN fails both tests and stays */
+	if (similarity > 1)
+		similarity = 1;
+	else if (similarity < -1)
+		similarity = -1;
+	return 1 - similarity;
+}
+
+/* Counts, so that all of them but the quotient are exact. */
+float
+iqdb_jaccard_key(float dot, float norm2_a, float norm2_b)
+{
+	return dot == 0.0f ? 1.0f : (float) (1.0 - (double) dot / ((double) norm2_a + (double) norm2_b - (double) dot));
 }
 
 /* Powers of two beyond the two ends that squares and products of floats reach, 16000 of them summed up. */

@@ -1,17 +1,21 @@
 /*
- * metric.h - the five metrics, their rank keys, and what a vector must satisfy.
+ * metric.h - the metrics, what is to be known of each (traits), and their rank keys.
  *
  * Engines compare rank keys: 32-bit floats, smaller is nearer, monotone in the distance and free of work that the order
  * does not need (squared L2 has no root). A key becomes the reported distance once, for the few rows that are returned.
  * SQL's operators report distances in double (iqdb_metric_pair_distance), of which keys are the value but for rounding;
  * what an index hands out is put into their order by db/index_ranking.h.
  *
+ * Code outside vec/ and quant/ asks for a metric's traits, never for its name: a new metric is a row of the table in
+ * metric.c, its step from sum to key, and kernels where it needs a sum of its own.
+ *
  *   metric   rank key                                distance (double)
  *   COSINE   (float) (1 - dot / sqrt(|a|^2 |b|^2))   key
  *   DOT      -dot                                    key
  *   L2       sum (a-b)^2                             sqrt((double) key)
  *   L1       sum |a-b|                               key
- *   HAMMING  components whose 32-bit patterns differ key
+ *   HAMMING  components whose patterns differ        key
+ *   JACCARD  (float) (1 - dot / (|a|^2 + |b|^2 - dot))  key: of sets of bits, 1 - common ones / ones of either
  *
  * Sums of keys are in float. Cosine divides in double; similarity is clamped to [-1, 1]; where the root, in double, is at
  * most FLT_MIN the key is exactly 1; NaN propagates.
@@ -30,17 +34,69 @@ typedef enum IqdbMetric
 	IQDB_METRIC_DOT = 1,
 	IQDB_METRIC_L2 = 2,
 	IQDB_METRIC_L1 = 3,
-	IQDB_METRIC_HAMMING = 4
+	IQDB_METRIC_HAMMING = 4,
+	IQDB_METRIC_JACCARD = 5
 } IqdbMetric;
 
-#define IQDB_METRIC_COUNT 5
+#define IQDB_METRIC_COUNT 6
 #define IQDB_DIMENSION_MAX 16000
 
-/* "cosine", "dot", "l2", "l1", "hamming"; NULL for an unknown number. */
+/* What kernels add up over the components of a pair. */
+typedef enum IqdbSum
+{
+	IQDB_SUM_DOT,
+	IQDB_SUM_L2,
+	IQDB_SUM_L1,
+	IQDB_SUM_HAMMING,
+	IQDB_SUM_COUNT
+} IqdbSum;
+
+/* How a sum becomes a rank key. */
+typedef enum IqdbKeyForm
+{
+	IQDB_KEY_SUM,     /* it is one */
+	IQDB_KEY_NEGATED, /* the larger, the nearer */
+	IQDB_KEY_COSINE,  /* with the squared norms of both */
+	IQDB_KEY_JACCARD  /* likewise */
+} IqdbKeyForm;
+
+/* Where rows that are near each other lie together: what clusters, codes and bounds are made for. */
+typedef enum IqdbSpace
+{
+	IQDB_SPACE_PLAIN,  /* the vectors themselves, by squared distance */
+	IQDB_SPACE_UNIT,   /* their directions */
+	IQDB_SPACE_LIFTED, /* the vectors with one more component that makes all of them equally long */
+	IQDB_SPACE_GRID    /* the vectors themselves, by a sum over components that no rotation keeps */
+} IqdbSpace;
+
+typedef struct IqdbMetricTraits
+{
+	const char *name;          /* "cosine", "dot", "l2", "l1", "hamming", "jaccard" */
+	IqdbSum     sum;
+	IqdbKeyForm form;
+	IqdbSpace   space;
+	bool        needs_norms;   /* a key takes both squared norms: stores keep those of rows */
+	bool        squared;       /* the distance is the root of the key */
+	uint8_t     prune_power;   /* keys are distances of a metric space to this power; 0: no triangle inequality holds */
+	bool        by_products;   /* the key follows from the inner product and what each vector has alone: sq8 and bq codes */
+	bool        by_components; /* the key adds up over parts of the vector: product codes */
+	uint32_t    elements;      /* bits 1 << IqdbElementKind: of which vectors (vec/element.h) */
+} IqdbMetricTraits;
+
+/* NULL for an unknown number. */
+const IqdbMetricTraits *iqdb_metric_traits(uint32_t metric);
+
+/* The name among the traits; NULL for an unknown number. */
 const char *iqdb_metric_name(IqdbMetric metric);
 
 /* The key of cosine from its three float sums. */
 float iqdb_cosine_key(float dot, float norm2_a, float norm2_b);
+
+/*
+ * The same in double, whose root cannot overflow or vanish; that of a vector's own square is exact, so the vector itself is
+ * at distance 0. 1 where one of the vectors is all zeros.
+ */
+double iqdb_cosine_distance(double dot, double norm2_a, double norm2_b);
 
 /*
  * A key computed in double, in the range of a float. What a normal float can hold is rounded; squares and products of finite
@@ -56,8 +112,11 @@ double iqdb_key_widen(float key);
 static inline double
 iqdb_metric_distance(IqdbMetric metric, float key)
 {
-	return metric == IQDB_METRIC_L2 ? sqrt(iqdb_key_widen(key)) : iqdb_key_widen(key);
+	return iqdb_metric_traits((uint32_t) metric)->squared ? sqrt(iqdb_key_widen(key)) : iqdb_key_widen(key);
 }
+
+/* The key of Jaccard from its three sums, which are counts; 1 where nothing is in common. */
+float iqdb_jaccard_key(float dot, float norm2_a, float norm2_b);
 
 /* Are all components zero, of whatever sign? */
 static inline bool
