@@ -33,12 +33,26 @@
 #include "pg/pg_bridge.h"
 #include "pg/pg_journal.h"
 
-/*
- * Bytes waiting in the log's buffer at which the writer of a row should write them out, and the buffer: others may add some
- * more meanwhile. A frame without room is left out; recovery finds its row by the journal.
- */
+/* Bytes of frames that wait to be written at which the writer of a row should write them out. */
 #define IQDB_PG_LOG_FLUSH_AT (256 * 1024)
-#define IQDB_PG_LOG_BUFFER (IQDB_PG_LOG_FLUSH_AT + 128 * 1024)
+
+/* Changes that can wait. At half of them they are written out as well; one that finds no place is left out of the log. */
+#define IQDB_PG_LOG_NOTES 8192
+
+/*
+ * An applied change that waits to be written to the log. Of a row that was put it says where it lies: its bytes are read
+ * there when the frame is written. A row that is gone by then needs no frame, because a later entry of the journal tells
+ * of its TID; should the log lack that one, recovery reads the table.
+ */
+typedef struct IqdbPgLogNote
+{
+	uint64		number;			/* position of the journal behind the entry, ... */
+	uint64		hash;			/* ... and the chain hash there */
+	uint64		id;
+	uint64		sequence;		/* of the row in the slot */
+	uint32		slot;
+	uint32		type;			/* of the frame: IQDB_PG_FRAME_... */
+} IqdbPgLogNote;
 
 typedef enum IqdbPgState
 {
@@ -86,14 +100,15 @@ typedef struct IqdbPgShared
 	pg_atomic_uint32 unbuilt;	/* the rows of the table are in it, but links or lists are still to be made */
 	pg_atomic_uint32 full;		/* an entry could not be applied for want of room: since then behind */
 
-	/* own log: the current segment's file ends at log_tail, the buffer holds what follows */
-	uint64		log_start;		/* apply: journal number at which the current segment begins */
-	uint64		log_tail;		/* apply: file offset of the buffer's first byte */
-	uint32		log_fill;		/* apply: bytes in the buffer */
-	uint32		log_seed;		/* apply: of the segment's frame checksums */
+	/* own log: the file of the current segment, and what waits to be written to it */
+	uint64		log_start;		/* apply: journal number at which the current segment begins ... */
+	uint64		log_start_hash; /* apply: ... and the chain hash there */
+	uint64		log_tail;		/* the log lock, apply where a segment begins: bytes of its file */
+	uint32		log_count;		/* apply: notes that wait, ... */
+	uint32		log_bytes;		/* apply: ... and bytes of their frames */
 	pg_atomic_uint32 log_state; /* IqdbPgLogState */
 	pg_atomic_uint32 log_unsynced;	/* written since the last sync */
-	pg_atomic_uint64 log_dropped;	/* frames left out because the buffer was full */
+	pg_atomic_uint64 log_dropped;	/* changes left out because there was no place for a note */
 
 	/* own snapshots */
 	pg_atomic_uint64 snapshot_number;	/* journal number from which the newest snapshot is replayed */
@@ -109,7 +124,7 @@ typedef struct IqdbPgShared
 	uint64		rebuilt_rows;
 	uint64		open_microseconds;
 
-	unsigned char log_buffer[IQDB_PG_LOG_BUFFER];
+	IqdbPgLogNote log_notes[IQDB_PG_LOG_NOTES];	/* apply */
 } IqdbPgShared;
 
 /* A process's view of one index's arena. Lives until the end of the transaction in which it is found dead. */

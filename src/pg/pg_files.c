@@ -249,7 +249,7 @@ iqdb_pg_snapshot_write(IqdbPgArena *arena, IqdbError *error)
 	uint64		log_bytes;
 
 	IQDB_TRY(iqdb_pg_make_folder(shared->database, error));
-	log_bytes = shared->log_tail + shared->log_fill;
+	log_bytes = iqdb_pg_log_length(shared);
 	from = iqdb_pg_log_switch(arena);
 	IQDB_PG_FAIL_POINT("snapshot-begun");
 	pg_atomic_write_u32(&shared->snapshot_wanted, 0);

@@ -59,8 +59,11 @@ extern IqdbStatus iqdb_pg_snapshot_load(IqdbPgArena *arena, const IqdbPgSnapshot
 extern IqdbStatus iqdb_pg_log_replay(Oid database, const IqdbPgGeneration *generation, uint64 from,
 									 IqdbLogVisit visit, void *visit_arg, IqdbError *error);
 
-/* Adds a frame to the shared buffer; a frame that finds no room is left out. Caller holds IQDB_PG_LOCK_APPLY. */
-extern void iqdb_pg_log_add(IqdbPgShared *shared, uint8 type, uint64 id, const float *vector, uint32 dim);
+/*
+ * Notes an applied change, which the applied position is just behind; slot is that of the row for a PUT. Caller holds
+ * IQDB_PG_LOCK_APPLY.
+ */
+extern void iqdb_pg_log_note(IqdbPgArena *arena, uint32 type, uint64 id, uint32 slot);
 
 /* Begins the first segment at the applied position, when an arena has become ready. Caller holds the open lock. */
 extern void iqdb_pg_log_begin(IqdbPgArena *arena);
@@ -74,10 +77,13 @@ extern uint64 iqdb_pg_log_limit(const IqdbPgShared *shared);
 /* Would a snapshot be a matter of milliseconds? */
 extern bool iqdb_pg_snapshot_is_small(const IqdbPgShared *shared);
 
-/* Bytes in the buffer, read without lock. */
-extern uint64 iqdb_pg_log_waiting(const IqdbPgShared *shared);
+/* Bytes of the log: of the segment's file and of what waits to be written to it. A look without lock. */
+extern uint64 iqdb_pg_log_length(const IqdbPgShared *shared);
 
-/* Writes the buffer to the file, and syncs it if asked to. Takes the log lock; wait = false gives up if it is taken. */
+/* Does so much wait that whoever changes rows should write it out? A look without lock. */
+extern bool iqdb_pg_log_is_due(const IqdbPgShared *shared);
+
+/* Writes out what waits, and syncs if asked to. Takes the log lock; wait = false gives up if it is taken. */
 extern void iqdb_pg_log_flush(IqdbPgArena *arena, bool sync, bool wait);
 
 /* Removes all own files of these generations of a database, in one look at its folder; sorts them. Never raises. */

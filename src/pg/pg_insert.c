@@ -102,7 +102,7 @@ iqdb_am_insert(Relation index, Datum *values, bool *isnull, ItemPointer tid, Rel
 			if (!arena->is_private)
 				iqdb_pg_worker_wanted();
 		}
-		if (iqdb_pg_log_waiting(arena->shared) >= IQDB_PG_LOG_FLUSH_AT)
+		if (iqdb_pg_log_is_due(arena->shared))
 			iqdb_pg_log_flush(arena, false, false);
 	}
 	else

@@ -120,7 +120,7 @@ put_files(StatsRow *row, const IqdbPgArena *arena, const IqdbPgGeneration *gener
 	uint64		applied = shared != NULL ? pg_atomic_read_u64(&shared->applied_number) : 0;
 
 	put_number(row, true, iqdb_pg_files_size(MyDatabaseId, generation));
-	put_number(row, shared != NULL, shared != NULL ? shared->log_tail + shared->log_fill : 0);
+	put_number(row, shared != NULL, shared != NULL ? iqdb_pg_log_length(shared) : 0);
 	put_number(row, journal->known, journal->end);
 	put_number(row, journal->known, journal->end - Min(journal->end, journal->oldest));
 	/* applied may have gone beyond the end that was seen before */

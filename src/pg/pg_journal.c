@@ -60,12 +60,12 @@ page_count(Page page)
 }
 
 /*
- * A page is called full long before its bytes are used up: the server finds out what a generic WAL record has to carry by
- * comparing the used part of the page byte by byte, so the cost of an append grows with the entries already there.
+ * A page is called full long before its bytes are used up: the first append after each checkpoint logs an image of all that
+ * is on the page, and whoever verifies a position hashes the entries before it.
  */
 #define PAGE_ENTRIES_MAX 256
 
-/* Entries that come together share that cost: a batch fills a page to its end, and the journal needs a quarter of the pages. */
+/* Entries that come together share those costs: a batch fills a page to its end. */
 #define PAGE_ENTRIES_BATCH 1000
 #define BATCH_MIN 64
 
@@ -428,64 +428,109 @@ extend(Relation index, BlockNumber hint, const IqdbPgKeep *keep, int wanted)
 		UnlockRelationForExtension(index, ExclusiveLock);
 }
 
-static void
-put_entries(Page page, const IqdbPgEntry *entries, int count)
+/* A change of a page as a generic WAL record tells it: offset and length, then the bytes. */
+typedef struct Fragment
 {
-	memcpy((char *) page + ((PageHeader) page)->pd_lower, entries, count * sizeof(IqdbPgEntry));
-	((PageHeader) page)->pd_lower += count * sizeof(IqdbPgEntry);
+	OffsetNumber offset;
+	OffsetNumber length;
+} Fragment;
+
+StaticAssertDecl(sizeof(Fragment) == 4, "the head of a fragment is 4 bytes");
+
+/* Registers a part of the page, as it is now, for the record of the page. fragment must stay until the record is inserted. */
+static void
+log_fragment(Fragment *fragment, Page page, Size offset, Size length)
+{
+	fragment->offset = (OffsetNumber) offset;
+	fragment->length = (OffsetNumber) length;
+	XLogRegisterBufData(0, (char *) fragment, sizeof(*fragment));
+	XLogRegisterBufData(0, (char *) page + offset, (int) length);
+}
+
+/*
+ * Writes entries behind those on the page, and the record that tells of them. GenericXLogStart() and what follows it would
+ * copy the page, compare the copy with it byte by byte and copy it back, all under the lock that every writer wants; we
+ * know what changes: where the entries end, the entries, and the page's epoch. So the record, of the server's generic kind,
+ * is put together here; its bytes are the same. The hole of the page is zero, as replay leaves it.
+ */
+static void
+append_to_page(Relation index, Buffer buffer, const IqdbPgEntry *epoch_entry, uint64 epoch, const IqdbPgEntry *entries,
+			   int count)
+{
+	Page		page = BufferGetPage(buffer);
+	PageHeader	header = (PageHeader) page;
+	LocationIndex start = header->pd_lower;
+	bool		logged = RelationNeedsWAL(index);
+	XLogRecPtr	lsn;
+	Fragment	fragments[3];
+
+	if (logged)
+		XLogBeginInsert();
+	START_CRIT_SECTION();
+	if (epoch_entry != NULL)
+	{
+		memcpy((char *) page + header->pd_lower, epoch_entry, sizeof(IqdbPgEntry));
+		header->pd_lower += sizeof(IqdbPgEntry);
+		special(page)->epoch = epoch;
+	}
+	memcpy((char *) page + header->pd_lower, entries, count * sizeof(IqdbPgEntry));
+	header->pd_lower += count * sizeof(IqdbPgEntry);
+	MarkBufferDirty(buffer);
+	if (logged)
+	{
+		XLogRegisterBuffer(0, buffer, REGBUF_STANDARD);
+		log_fragment(&fragments[0], page, offsetof(PageHeaderData, pd_lower), sizeof(header->pd_lower));
+		log_fragment(&fragments[1], page, start, header->pd_lower - start);
+		if (epoch_entry != NULL)
+			log_fragment(&fragments[2], page, (char *) &special(page)->epoch - (char *) page, sizeof(uint64));
+		lsn = XLogInsert(RM_GENERIC_ID, 0);
+		PageSetLSN(page, lsn);
+	}
+	END_CRIT_SECTION();
+}
+
+/* Locks the tail page, where it has room for at least one of `wanted` entries. */
+static Buffer
+lock_tail_with_room(Relation index, BlockNumber hint, const IqdbPgKeep *keep, int wanted)
+{
+	for (;;)
+	{
+		Buffer		buffer = lock_tail(index, hint, BUFFER_LOCK_EXCLUSIVE);
+
+		if (page_room(BufferGetPage(buffer), wanted) > 0)
+			return buffer;
+		hint = BufferGetBlockNumber(buffer);
+		UnlockReleaseBuffer(buffer);
+		extend(index, hint, keep, wanted);
+	}
 }
 
 void
-iqdb_pg_journal_append(Relation index, const IqdbPgEntry *entries, int count, BlockNumber hint, const IqdbPgKeep *keep,
-					   IqdbPgAppended appended, void *arg)
+iqdb_pg_journal_begin(Relation index, const IqdbPgEntry *entries, int count, BlockNumber hint, const IqdbPgKeep *keep,
+					  IqdbPgAppend *append_out)
 {
 	uint64		epoch = iqdb_pg_registry()->token & EPOCH_MASK;
-	IqdbPgEntry epoch_entry = {(uint32) (epoch >> 16), (uint16) epoch, IQDB_PG_OP_EPOCH};
-	int			done = 0;
+	Buffer		buffer = lock_tail_with_room(index, hint, keep, count);
+	Page		page = BufferGetPage(buffer);
 
-	while (done < count)
-	{
-		Buffer		buffer = lock_tail(index, hint, BUFFER_LOCK_EXCLUSIVE);
-		Page		page = BufferGetPage(buffer);
-		int			room = page_room(page, count - done);
-		bool		new_epoch = special(page)->epoch != epoch;
-		int			take = Min(room - (new_epoch ? 1 : 0), count - done);
-		IqdbPgAppend what;
-		GenericXLogState *state;
+	append_out->buffer = buffer;
+	append_out->number = special(page)->first + page_count(page);
+	append_out->block = BufferGetBlockNumber(buffer);
+	append_out->epoch = special(page)->epoch != epoch;
+	append_out->epoch_entry = (IqdbPgEntry) {(uint32) (epoch >> 16), (uint16) epoch, IQDB_PG_OP_EPOCH};
+	append_out->count = Min(page_room(page, count) - (append_out->epoch ? 1 : 0), count);
 
-		hint = BufferGetBlockNumber(buffer);
-		if (room == 0)
-		{
-			UnlockReleaseBuffer(buffer);
-			extend(index, hint, keep, count - done);
-			continue;
-		}
+	IQDB_PG_FAIL_POINT("journal-append");
+	append_to_page(index, buffer, append_out->epoch ? &append_out->epoch_entry : NULL, epoch, entries,
+				   append_out->count);
+	IQDB_PG_FAIL_POINT("journal-appended");
+	append_out->lsn = PageGetLSN(page);
+}
 
-		what.number = special(page)->first + page_count(page);
-		what.block = hint;
-		what.epoch = new_epoch;
-		what.epoch_entry = epoch_entry;
-		what.first = done;
-		what.count = take;		/* 0 where the epoch entry takes the page's last place */
-
-		state = GenericXLogStart(index);
-		page = GenericXLogRegisterBuffer(state, buffer, 0);
-		if (new_epoch)
-		{
-			put_entries(page, &epoch_entry, 1);
-			special(page)->epoch = epoch;
-		}
-		put_entries(page, entries + done, take);
-		IQDB_PG_FAIL_POINT("journal-append");
-		GenericXLogFinish(state);
-		IQDB_PG_FAIL_POINT("journal-appended");
-
-		what.lsn = PageGetLSN(BufferGetPage(buffer));
-		if (appended != NULL)
-			appended(arg, &what);
-		UnlockReleaseBuffer(buffer);
-		done += take;
-	}
+void
+iqdb_pg_journal_finish(const IqdbPgAppend *append)
+{
+	UnlockReleaseBuffer(append->buffer);
 }
 
 uint64

@@ -23,6 +23,7 @@
 
 #include "access/xlogdefs.h"
 #include "storage/block.h"
+#include "storage/buf.h"
 #include "storage/itemptr.h"
 #include "utils/rel.h"
 
@@ -72,15 +73,15 @@ typedef struct IqdbPgMeta
 	uint32		unused;
 } IqdbPgMeta;
 
-/* One page's share of an append. */
+/* Entries that were just written to the tail page, whose content lock is held: see iqdb_pg_journal_begin. */
 typedef struct IqdbPgAppend
 {
+	Buffer		buffer;
 	uint64		number;			/* of the first entry written, the epoch entry included */
 	BlockNumber block;
 	bool		epoch;			/* an EPOCH entry went first */
 	IqdbPgEntry epoch_entry;
-	int			first;			/* which of the caller's entries */
-	int			count;
+	int			count;			/* how many of the caller's entries */
 	XLogRecPtr	lsn;
 } IqdbPgAppend;
 
@@ -90,9 +91,6 @@ typedef struct IqdbPgKeep
 	uint64		from;			/* entries below this number are not needed by any file of this server */
 	uint32		pages;			/* for other servers: so many pages are enough, or iqdb.journal_keep if that is less */
 } IqdbPgKeep;
-
-/* Called with the tail page's content lock held, right after the entries are in the journal. */
-typedef void (*IqdbPgAppended) (void *arg, const IqdbPgAppend *what);
 
 /*
  * Writes a fresh meta page and an empty journal into the fork (truncated or empty before) under a new random generation.
@@ -126,12 +124,16 @@ extern bool iqdb_pg_journal_generation(Relation index, IqdbPgGeneration *generat
 extern IqdbPgPosition iqdb_pg_journal_origin(const IqdbPgMeta *meta);
 
 /*
- * Appends entries in order (all on the same call in as few WAL records as pages allow). appended may be NULL; it is
- * called once per page written, must be short and must not raise. hint: a block near the tail (any block is right).
- * Pages that need not be kept may be reused.
+ * Writes the first of these entries, as many as go into the tail page, by one WAL record, and returns with the page's
+ * content lock held, so that nobody else can append before the caller has done what belongs to them. That must be short
+ * and must not raise. append_out->count may be 0, where an EPOCH entry took the last place. hint: a block near the tail
+ * (any block is right). Pages that need not be kept may be reused.
  */
-extern void iqdb_pg_journal_append(Relation index, const IqdbPgEntry *entries, int count, BlockNumber hint,
-								   const IqdbPgKeep *keep, IqdbPgAppended appended, void *arg);
+extern void iqdb_pg_journal_begin(Relation index, const IqdbPgEntry *entries, int count, BlockNumber hint,
+								  const IqdbPgKeep *keep, IqdbPgAppend *append_out);
+
+/* Lets the next one append. */
+extern void iqdb_pg_journal_finish(const IqdbPgAppend *append);
 
 /* Number of entries ever written: the journal's end, seen at this moment. */
 extern uint64 iqdb_pg_journal_end(Relation index, BlockNumber hint);

@@ -4,7 +4,7 @@
  *
  *   OPEN      held while an arena is made, recovered, rebuilt, or brought up with the journal
  *   SNAPSHOT  held while a snapshot is written
- *   LOG       held while the log buffer is written to its file
+ *   LOG       held while what waits is written to the log's file
  *
  * Order: OPEN > SNAPSHOT > LOG > buffer content locks. Tags are of the server's user lock type, keyed by database,
  * relation number and kind. (Page locks would do as well, but the server forbids to take other heavyweight locks while

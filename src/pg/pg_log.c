@@ -1,11 +1,13 @@
 /*
- * pg_log.c - the own log of an index: frames in a buffer that all backends share, written out in order.
+ * pg_log.c - the own log of an index: notes of changes that all backends share, written out as frames in order.
  *
- * A frame is added under IQDB_PG_LOCK_APPLY in the moment its journal entry is applied, so frames stand in journal order.
- * Writing takes the heavyweight log lock, copies the buffer out under IQDB_PG_LOCK_APPLY, and writes the copy with no own
- * lock held. Frames that found no room, or were lost in a crash, are no loss: recovery fetches those rows from the table.
- * A segment's file is made by its first write. Each open of an index and each snapshot begin a new segment, so no file is
- * ever appended to that another life wrote.
+ * A change is noted under IQDB_PG_LOCK_APPLY in the moment its journal entry is applied, so notes stand in journal order.
+ * A note is 40 bytes, whatever the row's size: all that is done under the lock that every writer wants. Writing takes the
+ * heavyweight log lock, copies the notes out under IQDB_PG_LOCK_APPLY, reads the rows where they lie in the arena, under
+ * STRUCTURE for one chunk at a time, and writes each chunk with no own lock held. Changes that found no place for a note,
+ * or were lost in a crash, are no loss: recovery fetches those rows from the table. A segment's file is made by its first
+ * write. Each open of an index and each snapshot begin a new segment, so no file is ever appended to that another life
+ * wrote.
  */
 #include "postgres.h"
 
@@ -39,30 +41,59 @@ unlock_apply(IqdbPgArena *arena)
 	iqdb_store_unlock(&arena->index.store, IQDB_PG_LOCK_APPLY, true);
 }
 
-/* ---- adding ---- */
+/* Frames are written in chunks of so many bytes; a longer frame is a chunk of its own. */
+#define CHUNK_BYTES (64 * 1024)
+
+/* Notes for which room is made beyond those that were there a moment ago. */
+#define NOTES_AHEAD 256
+
+#define ID_BYTES 8
+
+/* ---- noting ---- */
+
+/* Bytes of a frame of this type. */
+static uint32
+frame_bytes(const IqdbPgArena *arena, uint32 type)
+{
+	size_t		row = type == IQDB_PG_FRAME_PUT ? arena->index.store.header->options.dimension * sizeof(float) : 0;
+
+	return (uint32) iqdb_log_frame_size(ID_BYTES + row);
+}
 
 void
-iqdb_pg_log_add(IqdbPgShared *shared, uint8 type, uint64 id, const float *vector, uint32 dim)
+iqdb_pg_log_note(IqdbPgArena *arena, uint32 type, uint64 id, uint32 slot)
 {
-	unsigned char id_bytes[8];
-	IqdbLogPiece pieces[2] = {{id_bytes, sizeof(id_bytes)}, {vector, dim * sizeof(float)}};
-	size_t		length;
+	IqdbPgShared *shared = arena->shared;
+	IqdbPgLogNote *note;
 
 	if (pg_atomic_read_u32(&shared->log_state) != IQDB_PG_LOG_OPEN)
 		return;
-	iqdb_store_u64(id_bytes, id);
-	if (iqdb_log_encode_frame(shared->log_seed, shared->log_buffer + shared->log_fill,
-							  IQDB_PG_LOG_BUFFER - shared->log_fill, shared->applied.number, shared->applied.hash, type,
-							  pieces, vector != NULL ? 2 : 1, &length, NULL) == IQDB_OK)
-		shared->log_fill += (uint32) length;
-	else
+	if (shared->log_count == IQDB_PG_LOG_NOTES)
+	{
 		pg_atomic_fetch_add_u64(&shared->log_dropped, 1);
+		return;
+	}
+	note = &shared->log_notes[shared->log_count++];
+	note->number = shared->applied.number;
+	note->hash = shared->applied.hash;
+	note->id = id;
+	note->sequence = type == IQDB_PG_FRAME_PUT ? iqdb_store_sequence(&arena->index.store, slot) : 0;
+	note->slot = slot;
+	note->type = type;
+	shared->log_bytes += frame_bytes(arena, type);
 }
 
 uint64
-iqdb_pg_log_waiting(const IqdbPgShared *shared)
+iqdb_pg_log_length(const IqdbPgShared *shared)
 {
-	return *(const volatile uint32 *) &shared->log_fill;
+	return *(const volatile uint64 *) &shared->log_tail + *(const volatile uint32 *) &shared->log_bytes;
+}
+
+bool
+iqdb_pg_log_is_due(const IqdbPgShared *shared)
+{
+	return *(const volatile uint32 *) &shared->log_bytes >= IQDB_PG_LOG_FLUSH_AT ||
+		*(const volatile uint32 *) &shared->log_count >= IQDB_PG_LOG_NOTES / 2;
 }
 
 /* A snapshot below this many bytes is small; a larger index lets its log grow to so many times its snapshot. */
@@ -84,25 +115,14 @@ iqdb_pg_log_limit(const IqdbPgShared *shared)
 	return Min((uint64) iqdb_snapshot_wal_size * 1024, Max(limit, IQDB_PG_LOG_FLUSH_AT / 2));
 }
 
-/* Starts a segment at the applied position. IQDB_PG_LOCK_APPLY is held. */
+/* Starts a segment at the applied position; nothing waits for the one before. IQDB_PG_LOCK_APPLY is held. */
 static void
 begin_segment(IqdbPgShared *shared)
 {
-	IqdbLogHeader header;
-
-	memset(&header, 0, sizeof(header));
-	header.start_position = shared->applied.number;
-	header.start_hash = shared->applied.hash;
-	header.identity_length = iqdb_pg_identity(header.identity, shared);
 	shared->log_start = shared->applied.number;
+	shared->log_start_hash = shared->applied.hash;
 	shared->log_tail = 0;
-	shared->log_fill = 0;
-	if (iqdb_log_encode_header(&header, shared->log_buffer, NULL) == IQDB_OK)
-	{
-		shared->log_fill = IQDB_LOG_HEADER_SIZE;
-		shared->log_seed = iqdb_log_seed(&header);
-		pg_atomic_write_u32(&shared->log_state, IQDB_PG_LOG_OPEN);
-	}
+	pg_atomic_write_u32(&shared->log_state, IQDB_PG_LOG_OPEN);
 }
 
 void
@@ -117,49 +137,151 @@ iqdb_pg_log_begin(IqdbPgArena *arena)
 
 /* ---- writing ---- */
 
-typedef struct Chunk
+/* Notes taken out of shared memory, and where their frames go. */
+typedef struct Batch
 {
-	uint64		segment;
-	uint64		offset;
-	uint32		length;
-	unsigned char *bytes;
-} Chunk;
+	uint64		segment;		/* its first journal number, ... */
+	uint64		segment_hash;	/* ... and the chain hash there */
+	uint64		offset;			/* of the first frame in the segment's file; 0: the header comes first */
+	uint32		count;
+	uint32		allocated;
+	IqdbPgLogNote *notes;
+} Batch;
 
-/* Takes everything out of the buffer. IQDB_PG_LOCK_APPLY is held; chunk->bytes has room for the whole buffer. */
 static void
-take_buffer(IqdbPgShared *shared, Chunk *chunk)
+batch_init(Batch *batch, uint32 allocated)
 {
-	chunk->segment = shared->log_start;
-	chunk->offset = shared->log_tail;
-	chunk->length = shared->log_fill;
-	memcpy(chunk->bytes, shared->log_buffer, shared->log_fill);
-	shared->log_tail += shared->log_fill;
-	shared->log_fill = 0;
+	memset(batch, 0, sizeof(*batch));
+	batch->allocated = allocated;
+	batch->notes = palloc(allocated * sizeof(IqdbPgLogNote));
 }
 
-/* Writes a chunk to its segment's file; the log is given up on failure. */
+/* Takes the oldest notes, as many as the batch has room for. IQDB_PG_LOCK_APPLY is held. */
 static void
-write_chunk(IqdbPgArena *arena, const Chunk *chunk, bool sync)
+take_notes(IqdbPgArena *arena, Batch *batch)
+{
+	IqdbPgShared *shared = arena->shared;
+	uint32		rest;
+
+	batch->segment = shared->log_start;
+	batch->segment_hash = shared->log_start_hash;
+	batch->offset = shared->log_tail;
+	batch->count = Min(shared->log_count, batch->allocated);
+	memcpy(batch->notes, shared->log_notes, batch->count * sizeof(IqdbPgLogNote));
+	rest = shared->log_count - batch->count;
+	memmove(shared->log_notes, shared->log_notes + batch->count, rest * sizeof(IqdbPgLogNote));
+	shared->log_count = rest;
+	shared->log_bytes = 0;
+	for (uint32 i = 0; i < rest; i++)
+		shared->log_bytes += frame_bytes(arena, shared->log_notes[i].type);
+}
+
+/* Bytes on their way to a segment's file. */
+typedef struct Chunk
+{
+	unsigned char *bytes;
+	uint32		capacity;
+	uint32		fill;
+	uint32		seed;			/* of the segment's frame checksums */
+} Chunk;
+
+/* The chunk that a batch begins with: room for any frame, and the segment's header if it has none yet. */
+static IqdbStatus
+chunk_begin(Chunk *chunk, const IqdbPgArena *arena, const Batch *batch, IqdbError *error)
+{
+	IqdbLogHeader header;
+
+	memset(&header, 0, sizeof(header));
+	header.start_position = batch->segment;
+	header.start_hash = batch->segment_hash;
+	header.identity_length = iqdb_pg_identity(header.identity, arena->shared);
+	chunk->capacity = Max(CHUNK_BYTES, frame_bytes(arena, IQDB_PG_FRAME_PUT) + IQDB_LOG_HEADER_SIZE);
+	chunk->bytes = palloc(chunk->capacity);
+	chunk->seed = iqdb_log_seed(&header);
+	chunk->fill = batch->offset == 0 ? IQDB_LOG_HEADER_SIZE : 0;
+	return batch->offset == 0 ? iqdb_log_encode_header(&header, chunk->bytes, error) : IQDB_OK;
+}
+
+/* Adds the frame of a note. STRUCTURE is held, so that the slot is not used anew meanwhile. */
+static void
+add_frame(Chunk *chunk, const IqdbStore *store, const IqdbPgLogNote *note)
+{
+	unsigned char id[ID_BYTES];
+	IqdbLogPiece pieces[2] = {{id, sizeof(id)}};
+	size_t		piece_count = 1;
+	size_t		length;
+
+	if (note->type == IQDB_PG_FRAME_PUT)
+	{
+		if (!iqdb_store_holds(store, note->slot, note->sequence))
+			return;
+		pieces[piece_count++] = (IqdbLogPiece) {iqdb_store_vector(store, note->slot),
+			store->header->options.dimension * sizeof(float)};
+	}
+	iqdb_store_u64(id, note->id);
+	/* a chunk has room for it; what cannot be encoded all the same is left out, as what had no place for a note */
+	if (iqdb_log_encode_frame(chunk->seed, chunk->bytes + chunk->fill, chunk->capacity - chunk->fill, note->number,
+							  note->hash, (uint8) note->type, pieces, piece_count, &length, NULL) == IQDB_OK)
+		chunk->fill += (uint32) length;
+}
+
+/* Fills the chunk with the frames of notes from *at on. */
+static void
+fill_chunk(Chunk *chunk, const IqdbPgArena *arena, const Batch *batch, uint32 *at)
+{
+	const IqdbStore *store = &arena->index.store;
+
+	iqdb_store_lock(store, IQDB_LOCK_STRUCTURE, false);
+	while (*at < batch->count && chunk->capacity - chunk->fill >= frame_bytes(arena, batch->notes[*at].type))
+		add_frame(chunk, store, &batch->notes[(*at)++]);
+	iqdb_store_unlock(store, IQDB_LOCK_STRUCTURE, false);
+}
+
+/* Writes the frames of a batch to its file; *end_out is its length then. */
+static IqdbStatus
+write_frames(const IqdbPgArena *arena, const Batch *batch, IqdbFile *file, uint64 *end_out, IqdbError *error)
+{
+	Chunk		chunk = {NULL};
+	IqdbStatus	status = chunk_begin(&chunk, arena, batch, error);
+	uint32		at = 0;
+
+	*end_out = batch->offset;
+	while (status == IQDB_OK && (at < batch->count || chunk.fill > 0))
+	{
+		fill_chunk(&chunk, arena, batch, &at);
+		if (chunk.fill > 0)
+			status = iqdb_file_write(file, chunk.bytes, chunk.fill, *end_out, error);
+		*end_out += chunk.fill;
+		chunk.fill = 0;
+	}
+	pfree(chunk.bytes);
+	return status;
+}
+
+/* Writes a batch to its segment's file, whose length then is *end_out; the log is given up on failure. The log lock is held. */
+static void
+write_batch(IqdbPgArena *arena, const Batch *batch, bool sync, uint64 *end_out)
 {
 	IqdbPgShared *shared = arena->shared;
 	IqdbError	error = {0};
 	IqdbFile	file = {0};
 	char		path[MAXPGPATH];
 	IqdbStatus	status;
+	bool		is_first = batch->offset == 0;
 
-	iqdb_pg_file_path(path, shared->database, &shared->generation, chunk->segment, "log");
+	*end_out = batch->offset;
+	iqdb_pg_file_path(path, shared->database, &shared->generation, batch->segment, "log");
 	status = iqdb_pg_make_folder(shared->database, &error);
 	/* whatever has the name of a segment that begins now is none of this life's */
-	if (chunk->offset == 0)
+	if (is_first)
 		iqdb_pg_remove_file(path);
 	if (status == IQDB_OK)
-		status = iqdb_file_open(&iqdb_io_posix, path, IQDB_IO_WRITE | (chunk->offset == 0 ? IQDB_IO_CREATE : 0), &file,
-								&error);
-	if (status == IQDB_OK && chunk->offset == 0)
+		status = iqdb_file_open(&iqdb_io_posix, path, IQDB_IO_WRITE | (is_first ? IQDB_IO_CREATE : 0), &file, &error);
+	if (status == IQDB_OK && is_first)
 		status = iqdb_file_truncate(&file, 0, &error);
 	IQDB_PG_FAIL_POINT("log-opened");
-	if (status == IQDB_OK && chunk->length > 0)
-		status = iqdb_file_write(&file, chunk->bytes, chunk->length, chunk->offset, &error);
+	if (status == IQDB_OK)
+		status = write_frames(arena, batch, &file, end_out, &error);
 	if (status == IQDB_OK && sync)
 		status = iqdb_file_sync(&file, &error);
 	(void) iqdb_file_close(&file, NULL);
@@ -170,14 +292,13 @@ write_chunk(IqdbPgArena *arena, const Chunk *chunk, bool sync)
 	if (status == IQDB_OK)
 	{
 		pg_atomic_write_u32(&shared->log_unsynced, sync ? 0 : 1);
-		if (chunk->offset + chunk->length > iqdb_pg_log_limit(shared) &&
-			pg_atomic_exchange_u32(&shared->snapshot_wanted, 1) == 0)
+		if (*end_out > iqdb_pg_log_limit(shared) && pg_atomic_exchange_u32(&shared->snapshot_wanted, 1) == 0)
 			iqdb_pg_worker_wake();
 		return;
 	}
 	pg_atomic_write_u32(&shared->log_state, IQDB_PG_LOG_BROKEN);
 	/* a segment without its header is worth nothing, and each attempt would leave another */
-	if (chunk->offset == 0)
+	if (is_first)
 		(void) unlink(path);
 	ereport(WARNING,
 			(errcode(iqdb_pg_sqlstate(status)),
@@ -189,15 +310,16 @@ write_chunk(IqdbPgArena *arena, const Chunk *chunk, bool sync)
 static void
 flush_locked(IqdbPgArena *arena, bool sync)
 {
-	Chunk		chunk;
+	IqdbPgShared *shared = arena->shared;
+	Batch		batch;
 
-	chunk.bytes = palloc(IQDB_PG_LOG_BUFFER);
+	batch_init(&batch, *(const volatile uint32 *) &shared->log_count + NOTES_AHEAD);
 	lock_apply(arena);
-	take_buffer(arena->shared, &chunk);
+	take_notes(arena, &batch);
 	unlock_apply(arena);
-	if (chunk.length > 0 || (sync && pg_atomic_read_u32(&arena->shared->log_unsynced) != 0))
-		write_chunk(arena, &chunk, sync);
-	pfree(chunk.bytes);
+	if (batch.count > 0 || (sync && pg_atomic_read_u32(&shared->log_unsynced) != 0))
+		write_batch(arena, &batch, sync, &shared->log_tail);
+	pfree(batch.notes);
 }
 
 void
@@ -207,7 +329,7 @@ iqdb_pg_log_flush(IqdbPgArena *arena, bool sync, bool wait)
 
 	if (!shared->permanent || pg_atomic_read_u32(&shared->log_state) != IQDB_PG_LOG_OPEN)
 		return;
-	if (iqdb_pg_log_waiting(shared) == 0 && (!sync || pg_atomic_read_u32(&shared->log_unsynced) == 0))
+	if (*(const volatile uint32 *) &shared->log_count == 0 && (!sync || pg_atomic_read_u32(&shared->log_unsynced) == 0))
 		return;
 	if (iqdb_pg_arena_is_stale(arena))
 	{
@@ -227,23 +349,24 @@ iqdb_pg_log_switch(IqdbPgArena *arena)
 	IqdbPgShared *shared = arena->shared;
 	bool		broken = pg_atomic_read_u32(&shared->log_state) == IQDB_PG_LOG_BROKEN;
 	IqdbPgPosition position;
-	Chunk		rest;
+	Batch		rest;
+	uint64		end;
 
-	rest.bytes = palloc(IQDB_PG_LOG_BUFFER);
+	batch_init(&rest, IQDB_PG_LOG_NOTES);
 	(void) iqdb_pg_lock(shared->database, shared->relation_number, IQDB_PG_LOCK_LOG, true);
 	if (!broken)
 		flush_locked(arena, false);
 	IQDB_PG_FAIL_POINT("log-switch");
 	lock_apply(arena);
 	position = shared->applied;
-	take_buffer(shared, &rest);
+	take_notes(arena, &rest);
 	begin_segment(shared);
 	unlock_apply(arena);
 	IQDB_PG_FAIL_POINT("log-switched");
-	if (!broken && rest.length > 0)
-		write_chunk(arena, &rest, iqdb_fsync != IQDB_FSYNC_NEVER);
+	if (!broken && rest.count > 0)
+		write_batch(arena, &rest, iqdb_fsync != IQDB_FSYNC_NEVER, &end);
 	iqdb_pg_unlock(shared->database, shared->relation_number, IQDB_PG_LOCK_LOG);
-	pfree(rest.bytes);
+	pfree(rest.notes);
 	return position;
 }
 

@@ -68,14 +68,17 @@ apply_entry(IqdbPgArena *arena, const IqdbPgEntry *entry, const float *vector, B
 	IqdbPgShared *shared = arena->shared;
 	uint32		dimension = arena->index.store.header->options.dimension;
 	uint64		id = iqdb_pg_entry_id(entry);
-	uint8		frame = 0;
+	uint32		slot = IQDB_SLOT_NONE;
+	uint32		frame = 0;
 
 	if (slot_out != NULL)
 		*slot_out = IQDB_SLOT_NONE;
 	if (entry->op == IQDB_PG_OP_INSERT && vector != NULL)
 	{
-		IQDB_TRY(iqdb_index_put(&arena->index, iqdb_id_u64(id), vector, dimension, NULL, 0, slot_out, error));
+		IQDB_TRY(iqdb_index_put(&arena->index, iqdb_id_u64(id), vector, dimension, NULL, 0, &slot, error));
 		frame = IQDB_PG_FRAME_PUT;
+		if (slot_out != NULL)
+			*slot_out = slot;
 	}
 	else if (entry->op == IQDB_PG_OP_INSERT)
 	{
@@ -90,7 +93,7 @@ apply_entry(IqdbPgArena *arena, const IqdbPgEntry *entry, const float *vector, B
 	IQDB_PG_FAIL_RETURN("entry-put", error);
 	advance(shared, entry, block);
 	if (frame != 0 && shared->permanent)
-		iqdb_pg_log_add(shared, frame, id, frame == IQDB_PG_FRAME_PUT ? vector : NULL, dimension);
+		iqdb_pg_log_note(arena, frame, id, slot);
 	return IQDB_OK;
 }
 
@@ -700,34 +703,24 @@ iqdb_pg_open_current(Relation index, Relation heap)
 
 /* ---- writing ----------------------------------------------------------------------------------------------------- */
 
-typedef struct WriteState
-{
-	IqdbPgArena *arena;
-	IqdbPgChange *changes;
-	IqdbError  *error;
-} WriteState;
-
-/* The tail page's content lock is held: the order of entries is the order in which they are applied. */
+/*
+ * Applies entries that were just journaled, if everything before them was applied here. The tail page's content lock is
+ * held: the order of entries is the order in which they are applied.
+ */
 static void
-apply_appended(void *arg, const IqdbPgAppend *what)
+apply_appended(IqdbPgArena *arena, const IqdbPgAppend *append, IqdbPgChange *changes, IqdbError *error)
 {
-	WriteState *state = arg;
-	IqdbPgArena *arena = state->arena;
 	IqdbPgShared *shared = arena->shared;
 	IqdbStatus	status = IQDB_OK;
 
 	lock_apply(arena);
-	raise_lsn(shared, what->lsn);
-	if (shared->applied.number == what->number && pg_atomic_read_u32(&shared->state) == IQDB_PG_READY)
+	raise_lsn(shared, append->lsn);
+	if (shared->applied.number == append->number && pg_atomic_read_u32(&shared->state) == IQDB_PG_READY)
 	{
-		if (what->epoch)
-			advance(shared, &what->epoch_entry, what->block);
-		for (int i = what->first; i < what->first + what->count && status == IQDB_OK; i++)
-		{
-			IqdbPgChange *change = &state->changes[i];
-
-			status = apply_entry(arena, &change->entry, change->vector, what->block, &change->slot, state->error);
-		}
+		if (append->epoch)
+			advance(shared, &append->epoch_entry, append->block);
+		for (int i = 0; i < append->count && status == IQDB_OK; i++)
+			status = apply_entry(arena, &changes[i].entry, changes[i].vector, append->block, &changes[i].slot, error);
 	}
 	unlock_apply(arena);
 }
@@ -761,14 +754,38 @@ write_private(IqdbPgArena *arena, IqdbPgChange *changes, int count, IqdbError *e
 	}
 }
 
+/* Journals the changes, and applies them in the same order under the same lock. */
+static void
+write_journaled(Relation index, IqdbPgArena *arena, IqdbPgChange *changes, const IqdbPgEntry *entries, int count,
+				IqdbError *error)
+{
+	BlockNumber hint = InvalidBlockNumber;
+	IqdbPgKeep	keep = {0, UINT32_MAX};
+	int			done = 0;
+
+	if (arena != NULL)
+	{
+		hint = (BlockNumber) pg_atomic_read_u64(&arena->shared->applied_block);
+		keep = what_to_keep(arena);
+	}
+	while (done < count)
+	{
+		IqdbPgAppend append;
+
+		iqdb_pg_journal_begin(index, entries + done, count - done, hint, &keep, &append);
+		if (arena != NULL)
+			apply_appended(arena, &append, changes + done, error);
+		iqdb_pg_journal_finish(&append);
+		done += append.count;
+		hint = append.block;
+	}
+}
+
 void
 iqdb_pg_write(Relation index, IqdbPgArena *arena, IqdbPgChange *changes, int count, IqdbError *error)
 {
-	WriteState	state = {arena, changes, error};
 	IqdbPgEntry single;
 	IqdbPgEntry *entries = count == 1 ? &single : palloc(count * sizeof(IqdbPgEntry));
-	BlockNumber hint = InvalidBlockNumber;
-	IqdbPgKeep	keep = {0, UINT32_MAX};
 
 	error->code = IQDB_OK;
 	for (int i = 0; i < count; i++)
@@ -782,14 +799,7 @@ iqdb_pg_write(Relation index, IqdbPgArena *arena, IqdbPgChange *changes, int cou
 	if (arena != NULL && arena->is_private)
 		write_private(arena, changes, count, error);
 	else
-	{
-		if (arena != NULL)
-		{
-			hint = (BlockNumber) pg_atomic_read_u64(&arena->shared->applied_block);
-			keep = what_to_keep(arena);
-		}
-		iqdb_pg_journal_append(index, entries, count, hint, &keep, arena != NULL ? apply_appended : NULL, &state);
-	}
+		write_journaled(index, arena, changes, entries, count, error);
 	if (count > 1)
 		pfree(entries);
 }

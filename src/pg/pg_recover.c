@@ -45,6 +45,7 @@ typedef struct Replay
 	uint32		hashed;			/* entries hashed so far ... */
 	uint64		hash;			/* ... to this */
 	bool	   *covered;
+	float	   *vector;			/* where a frame's row is copied to, as its body is not aligned */
 	HTAB	   *last;
 	uint64		removed;		/* rows removed whose slots the engine may still hold */
 	uint64		replayed;
@@ -119,11 +120,8 @@ replay_frame(void *arg, const IqdbLogFrame *frame, IqdbError *error)
 	{
 		if (is_last(replay, i))
 		{
-			float	   *vector = (float *) (void *) replay->arena->shared->log_buffer;
-
-			/* the body is not aligned; the log buffer is not in use yet and has room for the longest vector */
-			memcpy(vector, frame->body + 8, dimension * sizeof(float));
-			IQDB_TRY(put_replayed(replay, id, vector, error));
+			memcpy(replay->vector, frame->body + 8, dimension * sizeof(float));
+			IQDB_TRY(put_replayed(replay, id, replay->vector, error));
 		}
 	}
 	else if (frame->type == IQDB_PG_FRAME_KNOWN && entry->op == IQDB_PG_OP_INSERT)
@@ -137,8 +135,6 @@ replay_frame(void *arg, const IqdbLogFrame *frame, IqdbError *error)
 	replay->replayed++;
 	return IQDB_OK;
 }
-
-StaticAssertDecl(IQDB_DIMENSION_MAX * sizeof(float) <= IQDB_PG_LOG_BUFFER, "the log buffer must hold a vector");
 
 /* Reads every entry behind the position; *end_out is the journal's end. NULL if the journal does not reach back. */
 static IqdbPgEntry *
@@ -265,6 +261,7 @@ replay_from(Relation index, Relation heap, IqdbPgArena *arena, const IqdbPgMeta 
 	replay.base = from->number;
 	replay.hash = from->hash;
 	replay.covered = palloc0(Max(replay.count, 1) * sizeof(bool));
+	replay.vector = palloc(arena->index.store.header->options.dimension * sizeof(float));
 	replay.last = index_last_entries(replay.entries, replay.count);
 	iqdb_pg_note_lsn(index, arena, end.block);
 
@@ -278,6 +275,7 @@ replay_from(Relation index, Relation heap, IqdbPgArena *arena, const IqdbPgMeta 
 	pg_atomic_write_u64(&shared->applied_number, end.number);
 	pg_atomic_write_u64(&shared->applied_block, end.block);
 	hash_destroy(replay.last);
+	pfree(replay.vector);
 	pfree(replay.covered);
 	pfree(unconstify(IqdbPgEntry *, replay.entries));
 	return status;

@@ -183,7 +183,7 @@ iqdb_am_bulkdelete(IndexVacuumInfo *info, IndexBulkDeleteResult *stats, IndexBul
 		iqdb_pg_catch_up(index, heap, removal.arena);
 		(void) is_outgrown(index, removal.arena);
 		iqdb_pg_maintain(index, removal.arena, IQDB_MAINTAIN_VACUUM);
-		if (iqdb_pg_log_waiting(removal.arena->shared) >= IQDB_PG_LOG_FLUSH_AT)
+		if (iqdb_pg_log_is_due(removal.arena->shared))
 			iqdb_pg_log_flush(removal.arena, false, false);
 	}
 	table_close(heap, NoLock);

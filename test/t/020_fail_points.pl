@@ -51,7 +51,7 @@ my @cases = (
 	[ 'delete-journaled',    sub { "DELETE FROM $_[0] WHERE id % 5 = 4; VACUUM $_[0]" } ],
 	[ 'delete-end',          sub { "DELETE FROM $_[0] WHERE id % 5 = 1; VACUUM $_[0]" } ],
 	[ 'log-switch',          $flush ],
-	[ 'log-opened',          $flush ],
+	[ 'log-opened',          sub { "INSERT INTO $_[0] (v) SELECT vec() FROM generate_series(1, 5)" } ],
 	[ 'log-switched',        $flush ],
 	[ 'snapshot-begun',      $flush ],
 	[ 'snapshot-write',      $flush ],
