@@ -92,6 +92,7 @@ FROM unnest(ARRAY[
 	$$'{}'::real[]::iqhalfvec$$, $$'{{1},{2}}'::int[]::iqhalfvec$$,
 	$$'{65520}'::int[]::iqhalfvec$$, $$'{1,-65520.5,1e5}'::real[]::iqhalfvec$$, $$'{1e10}'::float8[]::iqhalfvec$$,
 	$$'{4e38}'::float8[]::iqhalfvec$$, $$'{65520}'::numeric[]::iqhalfvec$$, $$'{4e38}'::numeric[]::iqhalfvec$$,
+	$$'{65520,4e38}'::numeric[]::iqhalfvec$$,
 	$$'[1,70000]'::iqvector::iqhalfvec$$, $$'[1]'::iqhalfvec + '[-1e30]'::iqvector$$,
 	$$array_agg(n)::iqhalfvec FROM generate_series(1, 16001) AS n$$,
 	$$'[]'::jsonb::iqhalfvec$$, $$'{"a": 1}'::jsonb::iqhalfvec$$, $$'[1, null]'::jsonb::iqhalfvec$$,

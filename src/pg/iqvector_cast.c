@@ -153,10 +153,10 @@ vector_from_array(FunctionCallInfo fcinfo, const IqdbPgVectorType *type)
 	result = iqdb_pg_vector_new(type, count);
 	if (ARR_ELEMTYPE(array) == NUMERICOID)
 		deconstruct_array(array, NUMERICOID, -1, false, TYPALIGN_INT, &numerics, NULL, &count);
-	for (int start = 0; start < count; start += IQDB_PG_PIECE)
+	for (int start = 0, piece; start < count; start += piece)
 	{
-		int piece = iqdb_pg_vector_piece(result, start);
-
+		/* numerics may be refused on their way to a float: one by one, so that the first that is wrong is told */
+		piece = numerics != NULL ? 1 : iqdb_pg_vector_piece(result, start);
 		element_floats(array, numerics, start, piece, floats);
 		iqdb_pg_vector_set(type, result, start, floats, piece);
 	}
