@@ -43,6 +43,8 @@ WHERE iqdb_hamming_distance(zero, one) <> 1 OR iqdb_jaccard_distance(zero, one) 
 -- longer than any index takes, out of line too
 SELECT iqdb_hamming_distance(a, ~a), iqdb_jaccard_distance(a, a | set_bit(a, 0, 1))
 FROM (SELECT repeat('0100', 250000)::varbit AS a) AS v;
+SELECT length(a), iqdb_hamming_distance(a, ~a), 2 * iqdb_jaccard_distance(a, b) FROM (SELECT repeat('01', 9000000)::varbit || B'1' AS a,
+	repeat('11', 9000000)::varbit || B'1' AS b) AS v;
 CREATE TEMP TABLE long (a varbit);
 INSERT INTO long SELECT string_agg((i % 1000 * i % 5 / 3)::text, '' ORDER BY i)::varbit FROM generate_series(1, 100000) AS i;
 SELECT length(a), iqdb_hamming_distance(a, ~a), iqdb_jaccard_distance(a, a) FROM long;

@@ -3,50 +3,19 @@
  *
  * The functions have names of ours, and no operators: pgvector has both for these types, and where it is installed beside
  * us its operators and ours would be the same. iqdb_create_pgvector_support() makes operators where there are none.
+ * The unused bits behind the last one are zero in every value, as the core wants them.
  */
 #include "postgres.h"
 
 #include "fmgr.h"
-#include "port/pg_bitutils.h"
 #include "utils/varbit.h"
 
 #include "pg/pg_compat.h"
+#include "pg/pg_kernels.h"
 
-/* How many bits are set in one of two strings, in the other, and in both. */
-typedef struct BitCounts
-{
-	uint64 a;
-	uint64 b;
-	uint64 common;
-} BitCounts;
-
-/* Unused bits of the last byte are zero in every string. Words are counted, the bytes left over as a word with zeros. */
-static BitCounts
-count_bits(const VarBit *a, const VarBit *b)
-{
-	const bits8 *bytes_a = VARBITS(a);
-	const bits8 *bytes_b = VARBITS(b);
-	Size         size = VARBITBYTES(a);
-	BitCounts    counts = {0, 0, 0};
-
-	for (Size i = 0; i < size; i += sizeof(uint64))
-	{
-		Size   part = Min(size - i, sizeof(uint64));
-		uint64 word_a = 0;
-		uint64 word_b = 0;
-
-		memcpy(&word_a, bytes_a + i, part);
-		memcpy(&word_b, bytes_b + i, part);
-		counts.a += pg_popcount64(word_a);
-		counts.b += pg_popcount64(word_b);
-		counts.common += pg_popcount64(word_a & word_b);
-	}
-	return counts;
-}
-
-/* The counts of the two arguments. Raises what pgvector raises, 22000, when they differ in length. */
-static BitCounts
-count_arguments(FunctionCallInfo fcinfo)
+/* Raises what pgvector raises, 22000, when the two differ in length. */
+static double
+bit_distance(FunctionCallInfo fcinfo, IqdbMetric metric)
 {
 	VarBit *a = PG_GETARG_VARBIT_P(0);
 	VarBit *b = PG_GETARG_VARBIT_P(1);
@@ -55,7 +24,8 @@ count_arguments(FunctionCallInfo fcinfo)
 		ereport(ERROR,
 				(errcode(ERRCODE_DATA_EXCEPTION),
 				 errmsg("different bit lengths %d and %d", VARBITLEN(a), VARBITLEN(b))));
-	return count_bits(a, b);
+	return iqdb_element_distance(iqdb_pg_kernels(), iqdb_element(IQDB_ELEMENT_BIT), metric, VARBITS(a), VARBITS(b),
+								 (size_t) VARBITLEN(a));
 }
 
 /* iqdb_hamming_distance(bit, bit) returns float8: how many bits differ */
@@ -63,9 +33,7 @@ PG_FUNCTION_INFO_V1(iqdb_hamming_distance);
 Datum
 iqdb_hamming_distance(PG_FUNCTION_ARGS)
 {
-	BitCounts counts = count_arguments(fcinfo);
-
-	PG_RETURN_FLOAT8((float8) (counts.a + counts.b - 2 * counts.common));
+	PG_RETURN_FLOAT8(bit_distance(fcinfo, IQDB_METRIC_HAMMING));
 }
 
 /*
@@ -76,9 +44,5 @@ PG_FUNCTION_INFO_V1(iqdb_jaccard_distance);
 Datum
 iqdb_jaccard_distance(PG_FUNCTION_ARGS)
 {
-	BitCounts counts = count_arguments(fcinfo);
-
-	if (counts.common == 0)
-		PG_RETURN_FLOAT8(1.0);
-	PG_RETURN_FLOAT8(1.0 - (float8) counts.common / (float8) (counts.a + counts.b - counts.common));
+	PG_RETURN_FLOAT8(bit_distance(fcinfo, IQDB_METRIC_JACCARD));
 }

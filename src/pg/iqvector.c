@@ -17,8 +17,8 @@
 #include "core/vec/text.h"
 #include "pg/iqvector_private.h"
 
-const IqdbPgVectorType iqdb_pg_iqvector = {"iqvector", "vector", false, sizeof(float)};
-const IqdbPgVectorType iqdb_pg_iqhalfvec = {"iqhalfvec", "halfvec", true, sizeof(IqdbHalf)};
+const IqdbPgVectorType iqdb_pg_iqvector = {"iqvector", "vector", IQDB_ELEMENT_F32, sizeof(float)};
+const IqdbPgVectorType iqdb_pg_iqhalfvec = {"iqhalfvec", "halfvec", IQDB_ELEMENT_F16, sizeof(IqdbHalf)};
 
 IqdbPgVector *
 iqdb_pg_vector_new(const IqdbPgVectorType *type, int dim)
@@ -35,7 +35,7 @@ iqdb_pg_vector_new(const IqdbPgVectorType *type, int dim)
 int
 iqdb_pg_vector_round(const IqdbPgVectorType *type, IqdbPgVector *vector, int start, const float *values, int count)
 {
-	if (type->is_half)
+	if (iqdb_pg_vector_is_half(type))
 		return (int) iqdb_halves_narrow(values, (size_t) count, VECTOR_HALVES(vector) + start);
 	memcpy(VECTOR_FLOATS(vector) + start, values, sizeof(float) * (Size) count);
 	return count;
@@ -193,7 +193,7 @@ iqdb_pg_vector_parse(const IqdbPgVectorType *type, const char *text, Size length
 	IqdbStatus    status;
 
 	/* the bound is exact for all valid text, so the result is read in place */
-	status = type->is_half ?
+	status = iqdb_pg_vector_is_half(type) ?
 		iqdb_half_vector_parse(text, length, VECTOR_HALVES(result), capacity, fault_out, &dim, NULL) :
 		iqdb_vector_parse(text, length, VECTOR_FLOATS(result), capacity, fault_out, &dim, NULL);
 	if (status != IQDB_OK)
@@ -364,7 +364,7 @@ vector_recv(FunctionCallInfo fcinfo, const IqdbPgVectorType *type)
 	IqdbStatus           status;
 
 	/* room for what the bytes can hold, not for what their first two claim */
-	status = type->is_half ?
+	status = iqdb_pg_vector_is_half(type) ?
 		iqdb_half_vector_decode(bytes, length, VECTOR_HALVES(result), capacity, &fault, &dim, NULL) :
 		iqdb_vector_decode(bytes, length, VECTOR_FLOATS(result), capacity, &fault, &dim, NULL);
 	if (status != IQDB_OK)
@@ -390,9 +390,9 @@ vector_send(FunctionCallInfo fcinfo, const IqdbPgVectorType *type)
 	enlargeStringInfo(&message, 4 + (int) (type->component * (Size) vector->dim));
 	pq_sendint16(&message, (uint16) vector->dim);
 	pq_sendint16(&message, (uint16) vector->unused);
-	for (int i = 0; type->is_half && i < vector->dim; i++)
+	for (int i = 0; iqdb_pg_vector_is_half(type) && i < vector->dim; i++)
 		pq_writeint16(&message, VECTOR_HALVES(vector)[i]);
-	for (int i = 0; !type->is_half && i < vector->dim; i++)
+	for (int i = 0; !iqdb_pg_vector_is_half(type) && i < vector->dim; i++)
 	{
 		uint32 bits;
 

@@ -148,7 +148,7 @@ is_too_large(const IqdbPgVectorType *type, float8 sum)
 {
 	float value = (float) sum;
 
-	return !isinf(sum) && (isinf(value) || (type->is_half && iqdb_half_overflows(value)));
+	return !isinf(sum) && (isinf(value) || (iqdb_pg_vector_is_half(type) && iqdb_half_overflows(value)));
 }
 
 /* iqvector_sum(double precision[]) returns iqvector; NULL when no row was seen */

@@ -165,14 +165,14 @@ vector_from_array(FunctionCallInfo fcinfo, const IqdbPgVectorType *type)
 }
 IQDB_PG_VECTOR_FUNCTION(from_array)
 
-/* The components as floats, dim of them one after the other. */
+/* floats = the components. */
 static void
-copy_floats(const IqdbPgVectorType *type, const IqdbPgVector *vector, float *floats)
+set_floats(float *floats, const IqdbPgVectorType *type, const IqdbPgVector *vector)
 {
-	if (type->is_half)
-		iqdb_halves_widen(VECTOR_HALVES(vector), (size_t) vector->dim, floats);
-	else
-		memcpy(floats, VECTOR_FLOATS(vector), sizeof(float) * (Size) vector->dim);
+	const float *x = iqdb_pg_vector_floats(type, vector, 0, vector->dim, floats);
+
+	if (x != floats)
+		memcpy(floats, x, sizeof(float) * (Size) vector->dim);
 }
 
 /* iqvector_to_float4(iqvector, integer, boolean) returns real[] */
@@ -189,7 +189,7 @@ vector_to_float4(FunctionCallInfo fcinfo, const IqdbPgVectorType *type)
 	result->elemtype = FLOAT4OID;
 	ARR_DIMS(result)[0] = vector->dim;
 	ARR_LBOUND(result)[0] = 1;
-	copy_floats(type, vector, (float *) ARR_DATA_PTR(result));
+	set_floats((float *) ARR_DATA_PTR(result), type, vector);
 	PG_RETURN_ARRAYTYPE_P(result);
 }
 IQDB_PG_VECTOR_FUNCTION(to_float4)
@@ -203,7 +203,7 @@ iqvector_from_iqhalfvec(PG_FUNCTION_ARGS)
 	IqdbPgVector *result = iqdb_pg_vector_new(&iqdb_pg_iqvector, vector->dim);
 
 	iqdb_pg_vector_check_typmod(PG_GETARG_INT32(1), vector->dim);
-	copy_floats(&iqdb_pg_iqhalfvec, vector, VECTOR_FLOATS(result));
+	set_floats(VECTOR_FLOATS(result), &iqdb_pg_iqhalfvec, vector);
 	PG_RETURN_VECTOR_P(result);
 }
 
@@ -343,7 +343,7 @@ vector_from_json(FunctionCallInfo fcinfo, const IqdbPgVectorType *type)
 	IqdbPgVector   *result = iqdb_pg_vector_parse(type, string, strlen(string), &fault);
 
 	if (result == NULL)
-		return DirectFunctionCall3(type->is_half ? iqhalfvec_from_jsonb : iqvector_from_jsonb,
+		return DirectFunctionCall3(iqdb_pg_vector_is_half(type) ? iqhalfvec_from_jsonb : iqvector_from_jsonb,
 								   DirectFunctionCall1(jsonb_in, CStringGetDatum(string)),
 								   PG_GETARG_DATUM(1), PG_GETARG_DATUM(2));
 	iqdb_pg_vector_check_typmod(PG_GETARG_INT32(1), result->dim);
@@ -373,14 +373,14 @@ vector_from_bytea(FunctionCallInfo fcinfo, const IqdbPgVectorType *type)
 				(errcode(ERRCODE_INVALID_BINARY_REPRESENTATION),
 				 errmsg("invalid length of bytes for type %s: %zu", type->name, length),
 				 errdetail("The length must be a multiple of %zu.", type->component),
-				 type->is_half ?
+				 iqdb_pg_vector_is_half(type) ?
 				 errhint("Pass half-precision numbers in little-endian order, two bytes each.") :
 				 errhint("Pass single-precision numbers in little-endian order, four bytes each.")));
 	iqdb_pg_vector_check_dim(type, (int64) (length / type->component));
 	result = iqdb_pg_vector_new(type, (int) (length / type->component));
 	for (int i = 0; i < result->dim; i++)
 	{
-		if (type->is_half)
+		if (iqdb_pg_vector_is_half(type))
 			VECTOR_HALVES(result)[i] = iqdb_load_u16(bytes + i * sizeof(IqdbHalf));
 		else
 			VECTOR_FLOATS(result)[i] = iqdb_load_f32(bytes + i * sizeof(float));
@@ -402,7 +402,7 @@ vector_to_bytea(FunctionCallInfo fcinfo, const IqdbPgVectorType *type)
 	SET_VARSIZE(result, size);
 	for (int i = 0; i < vector->dim; i++)
 	{
-		if (type->is_half)
+		if (iqdb_pg_vector_is_half(type))
 			iqdb_store_u16(bytes + i * sizeof(IqdbHalf), VECTOR_HALVES(vector)[i]);
 		else
 			iqdb_store_f32(bytes + i * sizeof(float), VECTOR_FLOATS(vector)[i]);

@@ -16,29 +16,25 @@
 #include "utils/varbit.h"
 
 #include "pg/iqvector_private.h"
-#include "pg/pg_kernels.h"
 
 /* ---- distances ---- */
+
+/* Of vectors with the same dimension. */
+static double
+pair_distance(const IqdbPgVectorType *type, IqdbMetric metric, const IqdbPgVector *a, const IqdbPgVector *b)
+{
+	return iqdb_element_distance(iqdb_pg_kernels(), iqdb_element(type->element), metric, a->components, b->components,
+								 (size_t) a->dim);
+}
 
 static double
 distance(FunctionCallInfo fcinfo, const IqdbPgVectorType *type, IqdbMetric metric)
 {
 	IqdbPgVector *a = PG_GETARG_VECTOR_P(0);
 	IqdbPgVector *b = PG_GETARG_VECTOR_P(1);
-	float        *x;
-	float        *y;
 
 	iqdb_pg_vector_check_same_dim(type, a, b);
-	x = VECTOR_FLOATS(a);
-	y = VECTOR_FLOATS(b);
-	if (type->is_half)
-	{
-		x = palloc(2 * sizeof(float) * (Size) a->dim);
-		y = x + a->dim;
-		iqdb_halves_widen(VECTOR_HALVES(a), (size_t) a->dim, x);
-		iqdb_halves_widen(VECTOR_HALVES(b), (size_t) a->dim, y);
-	}
-	return iqdb_metric_pair_distance(iqdb_pg_kernels(), metric, x, y, (size_t) a->dim);
+	return pair_distance(type, metric, a, b);
 }
 
 /* l2_distance(iqvector, iqvector) returns float8, operator <-> */
@@ -150,20 +146,7 @@ IQDB_PG_VECTOR_FUNCTION(dims)
 static double
 euclidean_norm(const IqdbPgVectorType *type, const IqdbPgVector *vector)
 {
-	const IqdbDoubleKernels *doubles = iqdb_pg_kernels()->doubles;
-	double                   norm2 = 0;
-	float                    buffer[IQDB_PG_PIECE];
-
-	if (!type->is_half)
-		return sqrt(doubles->dot(VECTOR_FLOATS(vector), VECTOR_FLOATS(vector), (size_t) vector->dim));
-	for (int start = 0; start < vector->dim; start += IQDB_PG_PIECE)
-	{
-		int          count = iqdb_pg_vector_piece(vector, start);
-		const float *x = iqdb_pg_vector_floats(type, vector, start, count, buffer);
-
-		norm2 += doubles->dot(x, x, (size_t) count);
-	}
-	return sqrt(norm2);
+	return sqrt(-pair_distance(type, IQDB_METRIC_DOT, vector, vector));
 }
 
 /* iqvector_norm(iqvector), vector_norm(iqvector), l2_norm(iqvector) return float8 */

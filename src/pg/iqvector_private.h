@@ -11,13 +11,14 @@
 
 #include "core/vec/text.h"
 #include "pg/iqvector.h"
+#include "pg/pg_kernels.h"
 
 typedef struct IqdbPgVectorType
 {
-	const char *name;        /* as messages say it */
-	const char *like;        /* pgvector's type of the same bytes */
-	bool        is_half;     /* components are halves; else floats */
-	Size        component;   /* bytes of one */
+	const char     *name;      /* as messages say it */
+	const char     *like;      /* pgvector's type of the same bytes */
+	IqdbElementKind element;   /* F32 or F16 */
+	Size            component; /* bytes of one */
 } IqdbPgVectorType;
 
 extern const IqdbPgVectorType iqdb_pg_iqvector;
@@ -59,6 +60,12 @@ StaticAssertDecl(offsetof(IqdbPgVector, components) == offsetof(IqHalfVec, x), "
 		return vector_##NAME(fcinfo, &iqdb_pg_iqhalfvec); \
 	}
 
+static inline bool
+iqdb_pg_vector_is_half(const IqdbPgVectorType *type)
+{
+	return type->element == IQDB_ELEMENT_F16;
+}
+
 /* Components in a piece, but for the last: a multiple of 8, small enough for a few buffers on the stack. */
 #define IQDB_PG_PIECE 512
 
@@ -73,10 +80,8 @@ iqdb_pg_vector_piece(const IqdbPgVector *vector, int start)
 static inline const float *
 iqdb_pg_vector_floats(const IqdbPgVectorType *type, const IqdbPgVector *vector, int start, int count, float *buffer)
 {
-	if (!type->is_half)
-		return (const float *) vector->components + start;
-	iqdb_halves_widen((const IqdbHalf *) vector->components + start, (size_t) count, buffer);
-	return buffer;
+	return iqdb_element_floats(iqdb_pg_kernels(), iqdb_element(type->element),
+							   vector->components + type->component * (Size) start, (size_t) count, buffer);
 }
 
 /* A vector of dim components, palloc'd, not yet set. dim must have been checked. */

@@ -208,17 +208,28 @@ add_halves(const IqdbKernels *kernels, IqdbMetric metric, const void *a, bool pr
 	}
 }
 
+/* Bits that are counted together: a count below 2^24 is exact in single precision. A multiple of 8. */
+#define BITS_PIECE ((size_t) 1 << 20)
+
 static double
-key_of_bits(const IqdbKernels *kernels, IqdbMetric metric, const void *a, const void *b, size_t dim)
+key_of_bits(const IqdbKernels *kernels, IqdbMetric metric, const unsigned char *a, const unsigned char *b, size_t dim)
 {
 	const IqdbElementKernels *bits = kernels->elements[IQDB_ELEMENT_BIT];
-	double                    sum = (double) bits->sums[iqdb_metric_sum(metric)].pair(a, b, dim);
-	double                    either;
+	bool                      needs_norms = iqdb_metric_traits((uint32_t) metric)->needs_norms;
+	double                    sum = 0;
+	double                    norms = 0;
 
-	if (!iqdb_metric_traits((uint32_t) metric)->needs_norms)
+	for (size_t at = 0; at < dim; at += BITS_PIECE)
+	{
+		size_t part = dim - at < BITS_PIECE ? dim - at : BITS_PIECE;
+
+		sum += (double) bits->sums[iqdb_metric_sum(metric)].pair(a + at / 8, b + at / 8, part);
+		if (needs_norms)
+			norms += (double) bits->norm2(a + at / 8, part) + (double) bits->norm2(b + at / 8, part);
+	}
+	if (!needs_norms)
 		return sum;
-	either = (double) bits->norm2(a, dim) + (double) bits->norm2(b, dim) - sum;
-	return sum == 0 ? 1 : 1 - sum / either;
+	return sum == 0 ? 1 : 1 - sum / (norms - sum);
 }
 
 static double
