@@ -11,6 +11,7 @@
 #include "core/engine/engine.h"
 #include "core/ivf/ivf_block_private.h"
 #include "core/quant/pq.h"
+#include "core/quant/signs.h"
 
 #define IQDBI_LISTS_MAX 1000000u
 
@@ -125,6 +126,7 @@ typedef struct IqdbiIvf
 	IqdbiIvfHeader          *header;
 	const IqdbiIvfKernels   *kernels;
 	const IqdbPackedKernels *packed;
+	const IqdbSignsKernels  *signs;
 	IqdbMetric               metric;
 	size_t                   dim;
 	size_t                   stride;
@@ -132,6 +134,7 @@ typedef struct IqdbiIvf
 	IqdbSum                  sum;           /* in which rows are near to centres: L2, L1 or HAMMING */
 	size_t                   work_dim;      /* of the space in which cells are cells: dim, DOT one more */
 	size_t                   work_stride;
+	size_t                   code_stride;   /* floats of a vector that is being coded: a multiple of 64 */
 	IqdbiBlockLayout         rows;          /* blocks of lists */
 	IqdbiBlockLayout         centres;       /* blocks of packed centres */
 	IqdbPq                   pq;            /* shape; PRODUCT */

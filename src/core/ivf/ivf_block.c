@@ -42,6 +42,8 @@ iqdbi_code_size(const IqdbiBlockLayout *layout)
 			return layout->words * 4;
 		case IQDBI_CODING_HALVES:
 			return layout->words * 8;
+		case IQDBI_CODING_SIGNS:
+			return (layout->words + 7) / 8 * 8;
 		default:
 			return layout->words * 2;
 	}
@@ -87,8 +89,15 @@ packed_quad(const IqdbiBlockLayout *layout, const uint8_t *bytes, size_t quad)
 
 /* Two nibbles of a code. */
 static uint8_t
-packed_pair(const uint8_t *bytes, size_t pair)
+packed_pair(const IqdbiBlockLayout *layout, const uint8_t *bytes, size_t pair)
 {
+	uint64_t word;
+
+	if (layout->coding == IQDBI_CODING_SIGNS)
+	{
+		memcpy(&word, bytes + pair / 8 * 8, sizeof(word));
+		return (uint8_t) (word >> pair % 8 * 8);
+	}
 	return (uint8_t) (bytes[2 * pair] | bytes[2 * pair + 1] << 4);
 }
 
@@ -137,7 +146,7 @@ iqdbi_block_put(const IqdbiBlockLayout *layout, unsigned char *block, uint32_t p
 			memcpy(block + quad_at(layout, place, word), &four, 4);
 		}
 		else
-			block[layout->codes_at + word * IQDBI_BLOCK_ROWS + place] = packed_pair(code->bytes, word);
+			block[layout->codes_at + word * IQDBI_BLOCK_ROWS + place] = packed_pair(layout, code->bytes, word);
 	}
 }
 
@@ -181,7 +190,7 @@ iqdbi_block_holds(const IqdbiBlockLayout *layout, unsigned char *block, uint32_t
 			if (memcmp(block + quad_at(layout, place, word), &four, 4) != 0)
 				return false;
 		}
-		else if (block[layout->codes_at + word * IQDBI_BLOCK_ROWS + place] != packed_pair(code->bytes, word))
+		else if (block[layout->codes_at + word * IQDBI_BLOCK_ROWS + place] != packed_pair(layout, code->bytes, word))
 			return false;
 	}
 	return true;

@@ -16,8 +16,8 @@ typedef enum IqdbiCoding
 	IQDBI_CODING_NONE, /* blocks hold slots only */
 	IQDBI_CODING_BYTES,
 	IQDBI_CODING_HALVES, /* bytes of two dimensions */
-	IQDBI_CODING_PRODUCT,
-	IQDBI_CODING_SIGNS
+	IQDBI_CODING_PRODUCT, /* a byte for each nibble */
+	IQDBI_CODING_SIGNS    /* a bit string, in words of 64 bits */
 } IqdbiCoding;
 
 /*
@@ -72,8 +72,8 @@ size_t iqdbi_code_size(const IqdbiBlockLayout *layout);
 typedef struct IqdbiCode
 {
 	uint8_t *bytes;
-	float   *floats; /* scratch: twice work_stride */
-	float   *unit;   /* the same, once */
+	float   *floats; /* scratch: twice code_stride */
+	float   *unit;   /* scratch: work_stride */
 	float    scale;
 	float    offset;
 	bool     lost; /* the code says nothing of the row, which belongs into the list without a centre */

@@ -91,78 +91,36 @@ iqdbi_code_query(const IqdbiIvf *ivf, const float *a, const float *b, size_t dim
 
 /* ---- sign codes ---- */
 
-/* Walsh-Hadamard transform of a power of two of floats, scaled to keep lengths. */
-static void
-hadamard(float *values, size_t count)
-{
-	float factor = 1.0f / sqrtf((float) count);
-
-	for (size_t half = 1; half < count; half *= 2)
-	{
-		for (size_t start = 0; start < count; start += 2 * half)
-		{
-			for (size_t i = start; i < start + half; i++)
-			{
-				float sum = values[i] + values[i + half];
-
-				values[i + half] = values[i] - values[i + half];
-				values[i] = sum;
-			}
-		}
-	}
-	for (size_t i = 0; i < count; i++)
-		values[i] *= factor;
-}
-
+/* What the rotation leaves unset of a buffer of code_stride floats counts for nothing. */
 void
-iqdbi_rotate(const IqdbiIvf *ivf, const float *flips, float *values)
+iqdbi_code_rotate(const IqdbiIvf *ivf, const IqdbiModel *model, const float *vector, float factor, const float *centre,
+				  float *out)
 {
-	size_t dim = ivf->dim;
-	size_t power = 1;
-
-	while (power * 2 <= dim)
-		power *= 2;
-	for (size_t round = 0; round < ivf->codebook / dim; round++)
-	{
-		for (size_t i = 0; i < dim; i++)
-			values[i] *= flips[round * dim + i];
-		hadamard(values, power);
-		if (power < dim)
-			hadamard(values + (dim - power), power);
-	}
+	ivf->signs->rotate(vector, factor, centre, model->codebook, ivf->dim, ivf->dim, out);
+	memset(out + ivf->dim, 0, (ivf->code_stride - ivf->dim) * sizeof(float));
 }
 
 static void
 code_signs(const IqdbiIvf *ivf, const IqdbiModel *model, const float *centre, const float *row, float factor,
 		   IqdbiCode *code)
 {
-	float *residual = code->floats;
-	float *centred = code->floats + ivf->work_stride;
-	double square = 0;
-	double absolute = 0;
-	double along = 0;
-	float  largest = ivf->kernels->residual(row, factor, centre, ivf->dim, residual);
+	float        *residual = code->floats;
+	float        *centred = code->floats + ivf->code_stride;
+	IqdbSignsSize size;
 
-	memset(code->bytes, 0, iqdbi_code_size(&ivf->rows));
-	code->scale = 0.0f;
-	code->offset = 0.0f;
-	if (!(largest >= IQDBI_SMALLEST_CODED && largest <= IQDBI_LARGEST_CODED))
-		return;
-	iqdbi_rotate(ivf, model->codebook, residual);
-	(void) ivf->kernels->residual(centre, 1.0f, model->mean, ivf->dim, centred);
-	iqdbi_rotate(ivf, model->codebook, centred);
-	for (size_t i = 0; i < ivf->dim; i++)
+	iqdbi_code_rotate(ivf, model, row, factor, centre, residual);
+	ivf->signs->measure(residual, ivf->code_stride, &size);
+	if (!(size.largest >= IQDBI_SMALLEST_CODED && size.largest <= IQDBI_LARGEST_CODED))
 	{
-		bool plus = residual[i] >= 0;
-
-		code->bytes[i / 4] |= (uint8_t) ((unsigned) plus << (i % 4));
-		square += (double) residual[i] * (double) residual[i];
-		absolute += fabs((double) residual[i]);
-		along += plus ? (double) centred[i] : -(double) centred[i];
+		memset(code->bytes, 0, iqdbi_code_size(&ivf->rows));
+		return;
 	}
-	code->scale = iqdbi_code_shorten((float) (square / absolute));
-	if (ivf->metric != IQDB_METRIC_DOT)
-		code->offset = (float) (square + 2 * (double) code->scale * along);
+	ivf->signs->signs(residual, ivf->code_stride / 64, (uint64_t *) (void *) code->bytes);
+	code->scale = iqdbi_code_shorten(size.square / size.absolute);
+	if (ivf->metric == IQDB_METRIC_DOT)
+		return;
+	iqdbi_code_rotate(ivf, model, centre, 1.0f, model->mean, centred);
+	code->offset = size.square + 2.0f * code->scale * ivf->signs->along(residual, centred, ivf->code_stride);
 }
 
 /* ---- product codes ---- */
@@ -191,7 +149,7 @@ code_product(const IqdbiIvf *ivf, const IqdbiModel *model, const float *centre, 
 {
 	IqdbPq pq = ivf->pq;
 	float *residual = code->floats;
-	float *decoded = code->floats + ivf->work_stride;
+	float *decoded = code->floats + ivf->code_stride;
 	double offset = 0;
 
 	pq.codebook = model->codebook;

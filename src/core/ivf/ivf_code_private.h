@@ -34,7 +34,8 @@ typedef struct IqdbiByteCode
 IqdbiByteCode iqdbi_code_query(const IqdbiIvf *ivf, const float *a, const float *b, size_t dim, size_t padded,
 							   float *floats, int8_t *bytes);
 
-/* Rotates dim floats in place; flips: the model's codebook, rounds of dim signs. */
-void iqdbi_rotate(const IqdbiIvf *ivf, const float *flips, float *values);
+/* SIGNS: out, code_stride floats, = the model's rotation of factor * vector - centre (NULL = 0), then zeros. */
+void iqdbi_code_rotate(const IqdbiIvf *ivf, const IqdbiModel *model, const float *vector, float factor,
+					   const float *centre, float *out);
 
 #endif

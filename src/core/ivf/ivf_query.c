@@ -31,7 +31,7 @@ iqdbi_query_place(IqdbiQuery *query, const IqdbiIvf *ivf, IqdbCarve *carve)
 
 	query->bytes = scalar ? iqdb_carve(carve, iqdbi_code_size(&ivf->rows), 1) : NULL;
 	query->tables = scalar ? NULL : iqdb_carve(carve, tables, 1);
-	query->floats = iqdb_carve(carve, 2 * ivf->work_stride + tables, sizeof(float));
+	query->floats = iqdb_carve(carve, ivf->code_stride + tables, sizeof(float));
 }
 
 /* Rounds tables of floats to bytes with one step for all; sum of floats ~ weight * sum of bytes + shift. */
@@ -76,30 +76,27 @@ round_tables(IqdbiQuery *query, const float *tables, size_t count, float factor)
 	query->line.shift = (float) ((double) factor * shift);
 }
 
-/* Sums of four rotated components under all patterns of signs. */
+/* Sums of four components under all patterns of signs. */
+static void
+tabulate_signs(const float *components, float *table)
+{
+	table[0] = -components[0] - components[1] - components[2] - components[3];
+	for (uint32_t pattern = 1; pattern < NIBBLES; pattern++)
+		table[pattern] = table[pattern & (pattern - 1)] + 2.0f * components[__builtin_ctz(pattern)];
+}
+
 static void
 start_signs(IqdbiQuery *query)
 {
 	const IqdbiIvf *ivf = query->ivf;
 	float          *rotated = query->floats;
-	float          *tables = query->floats + 2 * ivf->work_stride;
+	float          *tables = query->floats + ivf->code_stride;
 	size_t          count = (ivf->dim + 3) / 4;
 	bool            dot = ivf->metric == IQDB_METRIC_DOT;
 
-	memset(rotated, 0, ivf->work_stride * sizeof(float));
-	(void) ivf->kernels->residual(query->work, 1.0f, dot ? NULL : query->model->mean, ivf->dim, rotated);
-	iqdbi_rotate(ivf, query->model->codebook, rotated);
+	iqdbi_code_rotate(ivf, query->model, query->work, 1.0f, dot ? NULL : query->model->mean, rotated);
 	for (size_t table = 0; table < count; table++)
-	{
-		for (uint32_t pattern = 0; pattern < NIBBLES; pattern++)
-		{
-			float sum = 0.0f;
-
-			for (uint32_t bit = 0; bit < 4 && 4 * table + bit < ivf->dim; bit++)
-				sum += pattern >> bit & 1 ? rotated[4 * table + bit] : -rotated[4 * table + bit];
-			tables[table * NIBBLES + pattern] = sum;
-		}
-	}
+		tabulate_signs(rotated + 4 * table, tables + table * NIBBLES);
 	round_tables(query, tables, count, dot ? -1.0f : -2.0f);
 	query->signs_shift = query->line.shift;
 }
@@ -115,7 +112,7 @@ static void
 start_product(IqdbiQuery *query)
 {
 	const IqdbiIvf *ivf = query->ivf;
-	float          *tables = query->floats + 2 * ivf->work_stride;
+	float          *tables = query->floats + ivf->code_stride;
 	IqdbPq          pq = ivf->pq;
 
 	pq.codebook = query->model->codebook;

@@ -14,7 +14,7 @@ lay_out(IqdbiScratch *scratch, size_t room, size_t super_room, IqdbCarve *carve)
 	size_t          centre_code = iqdbi_code_size(&ivf->centres);
 
 	scratch->work = iqdb_carve(carve, IQDBI_COARSE_ROWS * ivf->work_stride, sizeof(float));
-	scratch->code.floats = iqdb_carve(carve, 2 * ivf->work_stride, sizeof(float));
+	scratch->code.floats = iqdb_carve(carve, 2 * ivf->code_stride, sizeof(float));
 	scratch->code.unit = iqdb_carve(carve, ivf->work_stride, sizeof(float));
 	scratch->code.bytes = iqdb_carve(carve, row_code > centre_code ? row_code : centre_code, 1);
 	scratch->query = iqdb_carve(carve, IQDBI_COARSE_ROWS, centre_code);

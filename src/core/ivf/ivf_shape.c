@@ -15,9 +15,6 @@
 #define PRODUCT_NIBBLE_DIMS 2u
 #define SIGNS_NIBBLE_DIMS 4u
 
-/* Sign flips of the rotation before sign codes: three rounds. */
-#define ROTATION_ROUNDS 3u
-
 static size_t
 quads(size_t dim)
 {
@@ -58,7 +55,7 @@ shape_rows(IqdbiIvf *ivf, const IqdbIndexOptions *options)
 		case IQDB_QUANTIZATION_BQ:
 			nibbles = (dim + SIGNS_NIBBLE_DIMS - 1) / SIGNS_NIBBLE_DIMS;
 			ivf->rows = iqdbi_block_layout(IQDBI_CODING_SIGNS, true, true, true, (nibbles + 1) / 2);
-			ivf->codebook = (size_t) ROTATION_ROUNDS * dim;
+			ivf->codebook = iqdb_rotation_flips(dim);
 			break;
 		default:
 			ivf->rows = iqdbi_block_layout(IQDBI_CODING_NONE, false, false, false, 0);
@@ -78,6 +75,7 @@ iqdbi_ivf_shape(IqdbiIvf *ivf_out, const IqdbIndexOptions *options, size_t strid
 	ivf_out->sum = ivf_out->coded_centres ? IQDB_SUM_L2 : iqdb_metric_sum(ivf_out->metric);
 	ivf_out->work_dim = ivf_out->dim + (ivf_out->metric == IQDB_METRIC_DOT);
 	ivf_out->work_stride = (ivf_out->work_dim + 15) / 16 * 16;
+	ivf_out->code_stride = (ivf_out->work_dim + 63) / 64 * 64;
 	shape_rows(ivf_out, options);
 	if (ivf_out->coded_centres)
 		ivf_out->centres = iqdbi_block_layout(IQDBI_CODING_BYTES, true, true, false, quads(ivf_out->work_dim));
@@ -93,6 +91,7 @@ iqdbi_ivf_view(IqdbiIvf *ivf_out, IqdbStore *store)
 	ivf_out->header = store->engine_header;
 	ivf_out->kernels = iqdbi_ivf_kernels(store->kernels);
 	ivf_out->packed = iqdb_packed_kernels(store->kernels);
+	ivf_out->signs = iqdb_signs_kernels(store->kernels);
 	for (uint32_t edition = 0; edition < 2; edition++)
 	{
 		ivf_out->homes[edition] = iqdb_store_engine_region(store, IQDBI_IVF_HOMES + edition);

@@ -674,12 +674,11 @@ static IqdbStatus
 train_codebook(const Training *training, IqdbiModel *model, IqdbiScratch *scratch, IqdbError *err)
 {
 	const IqdbiIvf *ivf = training->ivf;
-	uint64_t        state = training->seed;
 
 	if (ivf->rows.coding == IQDBI_CODING_PRODUCT)
 		return train_product(training, model, scratch, err);
-	for (size_t i = 0; i < ivf->codebook; i++)
-		model->codebook[i] = iqdb_splitmix64(&state) >> 63 != 0 ? 1.0f : -1.0f;
+	if (ivf->rows.coding == IQDBI_CODING_SIGNS)
+		iqdb_rotation_draw(training->seed, ivf->dim, model->codebook);
 	return IQDB_OK;
 }
 

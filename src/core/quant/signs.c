@@ -18,12 +18,12 @@ iqdb_signs_possible(IqdbMetric metric)
 }
 
 void
-iqdb_signs_draw(uint64_t seed, size_t dim, float *flips_out)
+iqdb_rotation_draw(uint64_t seed, size_t width, float *flips_out)
 {
 	uint64_t state = seed;
 	uint64_t bits = 0;
 
-	for (size_t i = 0; i < iqdb_signs_flips(dim); i++)
+	for (size_t i = 0; i < iqdb_rotation_flips(width); i++)
 	{
 		if (i % 64 == 0)
 			bits = iqdb_splitmix64(&state);

@@ -27,6 +27,9 @@
  * the code finer, as if there were several rotations, and those that fill a cache line cost next to nothing.
  *
  * Keys are good for finding a way, not for an answer. Codes and sums are the same bits whatever the kernels.
+ *
+ * That is how graphs code. Inverted lists have rotation and signs from here, too (IqdbSignsKernels), but rotate in dim
+ * components, and have a centre for each list: core/ivf/ivf_code.c.
  */
 #ifndef IQDB_QUANT_SIGNS_H
 #define IQDB_QUANT_SIGNS_H
@@ -70,10 +73,16 @@ typedef struct IqdbSignsSize
 
 typedef struct IqdbSignsKernels
 {
-	/* values_out = R (factor * vector - centre), width floats, out of dim. */
+	/*
+	 * values_out = R (factor * vector - centre), width floats, out of dim; centre NULL = 0; flips: for that width. Any width
+	 * from dim on will do.
+	 */
 	void (*rotate)(const float *vector, float factor, const float *centre, const float *flips, size_t dim, size_t width,
 				   float *values_out);
+	/* Of a multiple of 8 floats. */
 	void (*measure)(const float *values, size_t width, IqdbSignsSize *size_out);
+	/* The sum of the components of other, each with the sign of that of values; a multiple of 8 floats. */
+	float (*along)(const float *values, const float *other, size_t width);
 	void (*signs)(const float *values, size_t words, uint64_t *code_out);
 	/* The planes of values * steps, which lie between the ends of the levels or are moved there. */
 	void (*levels)(const float *values, float steps, size_t words, uint64_t *planes_out);
@@ -125,14 +134,28 @@ iqdb_signs_query_bytes(size_t dim)
 	return IQDB_SIGNS_PLANES * iqdb_signs_words(dim) * sizeof(uint64_t);
 }
 
+/* Floats that say what the rotation of so many components is. */
+static inline size_t
+iqdb_rotation_flips(size_t width)
+{
+	return IQDB_SIGNS_ROUNDS * width;
+}
+
+/* Draws a rotation of so many components: 1 or -1 each. */
+void iqdb_rotation_draw(uint64_t seed, size_t width, float *flips_out);
+
 static inline size_t
 iqdb_signs_flips(size_t dim)
 {
-	return IQDB_SIGNS_ROUNDS * iqdb_signs_width(dim);
+	return iqdb_rotation_flips(iqdb_signs_width(dim));
 }
 
-/* Draws the rotation: 1 or -1 each. */
-void iqdb_signs_draw(uint64_t seed, size_t dim, float *flips_out);
+/* Draws the rotation for codes of rows of so many dimensions. */
+static inline void
+iqdb_signs_draw(uint64_t seed, size_t dim, float *flips_out)
+{
+	iqdb_rotation_draw(seed, iqdb_signs_width(dim), flips_out);
+}
 
 /*
  * Codes dim floats. norm2 is dot(vector, vector), read for COSINE only. code_out: iqdb_signs_words(dim). Never fails:

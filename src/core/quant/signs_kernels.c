@@ -31,7 +31,26 @@ typedef int32_t Bits __attribute__((vector_size(LANES * sizeof(float))));
 
 /* ---- floats ------------------------------------------------------------------------------------------------------ */
 
-/* Walsh-Hadamard transform of a power of two, at least 8, of floats; lengths grow by its root. */
+/* Walsh-Hadamard transform of a power of two of floats below LANES; lengths grow by its root. */
+static void
+transform_few(float *values, size_t count)
+{
+	for (size_t half = 1; half < count; half *= 2)
+	{
+		for (size_t i = 0; i < count; i++)
+		{
+			float sum;
+
+			if ((i & half) != 0)
+				continue;
+			sum = values[i] + values[i + half];
+			values[i + half] = values[i] - values[i + half];
+			values[i] = sum;
+		}
+	}
+}
+
+/* The same of LANES floats and more. */
 EVERYWHERE void
 transform(float *values, size_t count)
 {
@@ -39,6 +58,11 @@ transform(float *values, size_t count)
 	const Lanes two = {1, 1, -1, -1, 1, 1, -1, -1};
 	const Lanes four = {1, 1, 1, 1, -1, -1, -1, -1};
 
+	if (count < LANES)
+	{
+		transform_few(values, count);
+		return;
+	}
 	for (size_t i = 0; i < count; i += LANES)
 	{
 		Lanes a;
@@ -74,7 +98,9 @@ transform(float *values, size_t count)
 EVERYWHERE void
 multiply(float *values, const float *by, float factor, size_t count)
 {
-	for (size_t i = 0; i < count; i += LANES)
+	size_t i;
+
+	for (i = 0; i + LANES <= count; i += LANES)
 	{
 		Lanes value;
 		Lanes other;
@@ -84,13 +110,15 @@ multiply(float *values, const float *by, float factor, size_t count)
 		value *= other * factor;
 		memcpy(values + i, &value, sizeof(value));
 	}
+	for (; i < count; i++)
+		values[i] *= by[i] * factor;
 }
 
 EVERYWHERE void
 rotate(const float *vector, float factor, const float *centre, const float *flips, size_t dim, size_t width,
 	   float *values_out)
 {
-	size_t power = 64;
+	size_t power = 1;
 	size_t i;
 	float  shrink;
 
@@ -100,15 +128,16 @@ rotate(const float *vector, float factor, const float *centre, const float *flip
 	for (i = 0; i + LANES <= dim; i += LANES)
 	{
 		Lanes value;
-		Lanes middle;
+		Lanes middle = {0};
 
 		memcpy(&value, vector + i, sizeof(value));
-		memcpy(&middle, centre + i, sizeof(middle));
+		if (centre != NULL)
+			memcpy(&middle, centre + i, sizeof(middle));
 		value = value * factor - middle;
 		memcpy(values_out + i, &value, sizeof(value));
 	}
 	for (; i < dim; i++)
-		values_out[i] = vector[i] * factor - centre[i];
+		values_out[i] = vector[i] * factor - (centre != NULL ? centre[i] : 0.0f);
 	memset(values_out + dim, 0, (width - dim) * sizeof(float));
 	for (size_t round = 0; round < IQDB_SIGNS_ROUNDS; round++)
 	{
@@ -153,6 +182,26 @@ measure(const float *values, size_t width, IqdbSignsSize *size_out)
 	}
 	size_out->square = (float) square;
 	size_out->absolute = (float) absolute;
+}
+
+EVERYWHERE float
+along(const float *values, const float *other, size_t width)
+{
+	Lanes  sums = {0};
+	double sum = 0.0;
+
+	for (size_t i = 0; i < width; i += LANES)
+	{
+		Lanes value;
+		Bits  added;
+
+		memcpy(&value, values + i, sizeof(value));
+		memcpy(&added, other + i, sizeof(added));
+		sums += (Lanes) (added ^ (~(value >= 0.0f) & INT32_MIN));
+	}
+	for (size_t lane = 0; lane < LANES; lane++)
+		sum += (double) sums[lane];
+	return (float) sum;
 }
 
 EVERYWHERE void
@@ -208,7 +257,7 @@ levels(const float *values, float steps, size_t words, uint64_t *planes_out)
 	}
 }
 
-/* The four above for one instruction set. */
+/* The five above for one instruction set. */
 #define FLOAT_KERNELS(target, suffix) \
 	target static void rotate_##suffix(const float *vector, float factor, const float *centre, const float *flips, \
 									   size_t dim, size_t width, float *values_out) \
@@ -218,6 +267,10 @@ levels(const float *values, float steps, size_t words, uint64_t *planes_out)
 	target static void measure_##suffix(const float *values, size_t width, IqdbSignsSize *size_out) \
 	{ \
 		measure(values, width, size_out); \
+	} \
+	target static float along_##suffix(const float *values, const float *other, size_t width) \
+	{ \
+		return along(values, other, width); \
 	} \
 	target static void signs_##suffix(const float *values, size_t words, uint64_t *code_out) \
 	{ \
@@ -229,7 +282,8 @@ levels(const float *values, float steps, size_t words, uint64_t *planes_out)
 	}
 
 #define FLOATS_OF(suffix) \
-	.rotate = rotate_##suffix, .measure = measure_##suffix, .signs = signs_##suffix, .levels = levels_##suffix
+	.rotate = rotate_##suffix, .measure = measure_##suffix, .along = along_##suffix, .signs = signs_##suffix, \
+	.levels = levels_##suffix
 
 FLOAT_KERNELS(, plain)
 
