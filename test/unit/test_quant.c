@@ -9,7 +9,6 @@
 #include <cmocka.h>
 
 #include "core/base/topk.h"
-#include "core/quant/bq.h"
 #include "core/quant/kmeans.h"
 #include "core/quant/packed.h"
 #include "core/quant/pq.h"
@@ -278,14 +277,25 @@ clustering_can_be_cancelled(void **state)
 /* ---- product quantizer ---- */
 
 static void
-train_pq(IqdbPq *pq, const Samples *samples, uint32_t subvectors, uint32_t centres, IqdbMetric metric, uint64_t seed)
+train_pq(IqdbPq *pq, const Samples *samples, uint32_t subvectors, uint32_t centres, IqdbSum sum, uint64_t seed)
 {
 	IqdbHost   host = libc_host();
 	IqdbPoints points = points_of(samples);
 
 	assert_int_equal(iqdb_pq_init((uint32_t) samples->dim, subvectors, centres, pq, NULL), IQDB_OK);
-	assert_int_equal(iqdb_pq_train(pq, metric, &host, iqdb_kernels_best(), &points, 25, seed,
+	assert_int_equal(iqdb_pq_train(pq, sum, &host, iqdb_kernels_best(), &points, 25, seed,
 								   malloc(iqdb_pq_codebook_floats(pq) * sizeof(float)), NULL), IQDB_OK);
+}
+
+/* Of a row by its code. */
+static float
+table_key(const IqdbPq *pq, const float *tables, const uint8_t *code)
+{
+	float key = 0.0f;
+
+	for (uint32_t sub = 0; sub < pq->subvectors; sub++)
+		key += tables[(size_t) sub * pq->lanes + code[sub]];
+	return key;
 }
 
 static void
@@ -336,16 +346,16 @@ pq_top_k_overlap_with_f32_baseline_meets_threshold(void **state)
 
 	(void) state;
 	samples_make(&samples, 600, 20, 32, 40, 0.5, SEED);
-	train_pq(&pq, &samples, 8, 32, IQDB_METRIC_L2, SEED);
+	train_pq(&pq, &samples, 8, 32, IQDB_SUM_L2, SEED);
 	for (size_t i = 0; i < 600; i++)
-		assert_int_equal(iqdb_pq_encode(&pq, samples_row(&samples, i), 32, codes[i], NULL), IQDB_OK);
+		iqdb_pq_code(&pq, samples_row(&samples, i), codes[i]);
 	for (size_t query = 0; query < 20; query++)
 	{
 		true_keys(&samples, IQDB_METRIC_L2, samples_query(&samples, query), keys);
 		nearest(keys, 600, 10, truth);
-		assert_int_equal(iqdb_pq_tables(&pq, IQDB_METRIC_L2, samples_query(&samples, query), 32, tables, NULL), IQDB_OK);
+		iqdb_pq_tabulate(&pq, IQDB_SUM_L2, samples_query(&samples, query), tables);
 		for (size_t i = 0; i < 600; i++)
-			keys[i] = iqdb_pq_table_key(&pq, tables, codes[i]);
+			keys[i] = table_key(&pq, tables, codes[i]);
 		nearest(keys, 600, 50, coded);
 		ten += overlap(truth, 10, coded, 10) / 20;
 		shortlist += overlap(truth, 10, coded, 50) / 20;
@@ -372,26 +382,24 @@ pq_adc_matches_dequantize_then_compute(void **state)
 		IqdbPq     pq;
 		float     *tables;
 
-		train_pq(&pq, &samples, shapes[i / 3][0], shapes[i / 3][1], metric, SEED);
+		train_pq(&pq, &samples, shapes[i / 3][0], shapes[i / 3][1],
+				 metric == IQDB_METRIC_L1 ? IQDB_SUM_L1 : IQDB_SUM_L2, SEED);
 		tables = malloc(iqdb_pq_table_floats(&pq) * sizeof(float));
 		for (size_t query = 0; query < 10; query++)
 		{
 			const float *vector = samples_query(&samples, query);
 
-			assert_int_equal(iqdb_pq_tables(&pq, metric, vector, 24, tables, NULL), IQDB_OK);
+			iqdb_pq_tabulate(&pq, iqdb_metric_sum(metric), vector, tables);
 			for (size_t row = 0; row < 30; row++)
 			{
 				uint8_t code[24];
 				float   decoded[24];
 				float   by_table;
-				float   at_once;
 				float   expected;
 
-				assert_int_equal(iqdb_pq_encode(&pq, samples_row(&samples, row), 24, code, NULL), IQDB_OK);
-				assert_int_equal(iqdb_pq_decode(&pq, code, pq.subvectors, decoded, NULL), IQDB_OK);
-				by_table = iqdb_pq_table_key(&pq, tables, code);
-				assert_int_equal(iqdb_pq_key(&pq, metric, vector, 24, code, pq.subvectors, &at_once, NULL), IQDB_OK);
-				assert_memory_equal(&by_table, &at_once, sizeof(float));
+				iqdb_pq_code(&pq, samples_row(&samples, row), code);
+				iqdb_pq_restore(&pq, code, decoded);
+				by_table = table_key(&pq, tables, code);
 				expected = iqdb_metric_key(iqdb_kernels_best(), metric, vector, decoded, 24);
 				assert_true(fabsf(by_table - expected) <= 1e-4f * (1.0f + fabsf(expected)));
 			}
@@ -402,47 +410,45 @@ pq_adc_matches_dequantize_then_compute(void **state)
 	samples_free(&samples);
 }
 
-/* As many centres as points: nothing is lost. Pieces of different lengths work the same way. */
-static void
-pq_error_figures_mean_what_they_say(void **state)
+/* Sum of the squared distances of rows to what their codes stand for. */
+static double
+pq_error(const IqdbPq *pq, const Samples *samples)
 {
-	Samples     samples;
-	IqdbPoints  points;
-	IqdbHost    host = libc_host();
-	IqdbPq      pq;
-	IqdbPqError before = {0};
+	double  total = 0;
+	float   decoded[10];
+	uint8_t code[10];
+
+	for (size_t i = 0; i < samples->count; i++)
+	{
+		iqdb_pq_code(pq, samples_row(samples, i), code);
+		iqdb_pq_restore(pq, code, decoded);
+		total += (double) iqdb_kernels_best()->sums[IQDB_SUM_L2].pair(decoded, samples_row(samples, i), pq->dim);
+	}
+	return total;
+}
+
+/* As many centres as points: nothing is lost. Pieces may be of different lengths; the more there are, the less is lost. */
+static void
+pq_loses_less_with_more_pieces(void **state)
+{
+	Samples samples;
+	IqdbPq  pq;
+	double  before = 0;
 
 	(void) state;
 	samples_make(&samples, 200, 0, 10, 20, 0.5, SEED);
-	points = points_of(&samples);
 	for (uint32_t subvectors = 1; subvectors <= 10; subvectors++)
 	{
-		IqdbPqError error;
-		float      *codebook;
-		float       decoded[10];
-		uint8_t     code[10];
-		double      total = 0;
+		double error;
 
-		assert_int_equal(iqdb_pq_init_uneven(10, subvectors, 16, &pq, NULL), IQDB_OK);
-		codebook = malloc(iqdb_pq_codebook_floats(&pq) * sizeof(float));
-		assert_int_equal(iqdb_pq_train(&pq, IQDB_METRIC_L2, &host, iqdb_kernels_best(), &points, 25, SEED, codebook, NULL),
-						 IQDB_OK);
-		assert_int_equal(iqdb_pq_error(&pq, &points, &iqdb_allocator_libc, &error, NULL), IQDB_OK);
-		for (size_t i = 0; i < 200; i++)
-		{
-			assert_int_equal(iqdb_pq_encode(&pq, samples_row(&samples, i), 10, code, NULL), IQDB_OK);
-			assert_int_equal(iqdb_pq_decode(&pq, code, subvectors, decoded, NULL), IQDB_OK);
-			total += (double) iqdb_kernels_best()->sums[IQDB_SUM_L2].pair(decoded, samples_row(&samples, i), 10);
-		}
-		assert_true(fabs(total / 200 - error.mean_square) < 1e-5 * total);
-		assert_true(error.worst_square >= error.mean_square && error.relative > 0 && error.relative < 1);
-		assert_true(subvectors == 1 || error.mean_square < before.mean_square);
+		train_pq(&pq, &samples, subvectors, 16, IQDB_SUM_L2, SEED);
+		error = pq_error(&pq, &samples);
+		assert_true(error > 0 && (subvectors == 1 || error < before));
 		before = error;
-		free(codebook);
+		free(pq.codebook);
 	}
-	train_pq(&pq, &samples, 5, 200, IQDB_METRIC_L2, SEED);
-	assert_int_equal(iqdb_pq_error(&pq, &points, &iqdb_allocator_libc, &before, NULL), IQDB_OK);
-	assert_true(before.worst_square == 0 && before.relative == 0);
+	train_pq(&pq, &samples, 5, 200, IQDB_SUM_L2, SEED);
+	assert_true(pq_error(&pq, &samples) == 0);
 	free(pq.codebook);
 	samples_free(&samples);
 }
@@ -455,50 +461,32 @@ pq_refuses_what_it_must(void **state)
 	IqdbPoints points;
 	IqdbPq     pq;
 	float      codebook[8 * 256];
-	float      tables[8 * 256];
-	float      bad[8] = {1, 2, 3, NAN, 5, 6, 7, 8};
-	float      key;
-	uint8_t    code[8] = {0};
 
 	(void) state;
 	samples_make(&samples, 100, 0, 8, 5, 0.5, SEED);
 	points = points_of(&samples);
 	assert_int_equal(iqdb_pq_init(8, 0, 16, &pq, NULL), IQDB_ERR_CONFIG);
-	assert_int_equal(iqdb_pq_init(8, 3, 16, &pq, NULL), IQDB_ERR_CONFIG);
+	assert_int_equal(iqdb_pq_init(8, 9, 16, &pq, NULL), IQDB_ERR_CONFIG);
 	assert_int_equal(iqdb_pq_init(8, 4, 0, &pq, NULL), IQDB_ERR_CONFIG);
 	assert_int_equal(iqdb_pq_init(8, 4, 257, &pq, NULL), IQDB_ERR_CONFIG);
-	assert_int_equal(iqdb_pq_init_uneven(8, 9, 16, &pq, NULL), IQDB_ERR_CONFIG);
 	assert_int_equal(iqdb_pq_init(8, 4, 101, &pq, NULL), IQDB_OK);
-	assert_int_equal(iqdb_pq_train(&pq, IQDB_METRIC_L2, &host, iqdb_kernels_best(), &points, 9, 0, codebook, NULL),
+	assert_int_equal(iqdb_pq_train(&pq, IQDB_SUM_L2, &host, iqdb_kernels_best(), &points, 9, 0, codebook, NULL),
 					 IQDB_ERR_CONFIG);
 	assert_int_equal(iqdb_pq_init(8, 4, 16, &pq, NULL), IQDB_OK);
-	assert_int_equal(iqdb_pq_encode(&pq, samples.rows, 8, code, NULL), IQDB_ERR_CONFIG);
-	assert_int_equal(iqdb_pq_decode(&pq, code, 4, tables, NULL), IQDB_ERR_CONFIG);
-	assert_int_equal(iqdb_pq_tables(&pq, IQDB_METRIC_L2, samples.rows, 8, tables, NULL), IQDB_ERR_CONFIG);
 	points.count = 0;
-	assert_int_equal(iqdb_pq_train(&pq, IQDB_METRIC_L2, &host, iqdb_kernels_best(), &points, 9, 0, codebook, NULL),
+	assert_int_equal(iqdb_pq_train(&pq, IQDB_SUM_L2, &host, iqdb_kernels_best(), &points, 9, 0, codebook, NULL),
 					 IQDB_ERR_CONFIG);
 	points.count = 100;
 	points.dim = 7;
-	assert_int_equal(iqdb_pq_train(&pq, IQDB_METRIC_L2, &host, iqdb_kernels_best(), &points, 9, 0, codebook, NULL),
+	assert_int_equal(iqdb_pq_train(&pq, IQDB_SUM_L2, &host, iqdb_kernels_best(), &points, 9, 0, codebook, NULL),
 					 IQDB_ERR_DIMENSION);
 	points.dim = 8;
-	assert_int_equal(iqdb_pq_train(&pq, IQDB_METRIC_COSINE, &host, iqdb_kernels_best(), &points, 9, 0, codebook, NULL),
+	assert_int_equal(iqdb_pq_train(&pq, IQDB_SUM_HAMMING, &host, iqdb_kernels_best(), &points, 9, 0, codebook, NULL),
 					 IQDB_ERR_METRIC);
 	samples.rows[123] = INFINITY;
-	assert_int_equal(iqdb_pq_train(&pq, IQDB_METRIC_L2, &host, iqdb_kernels_best(), &points, 9, 0, codebook, NULL),
+	assert_int_equal(iqdb_pq_train(&pq, IQDB_SUM_L2, &host, iqdb_kernels_best(), &points, 9, 0, codebook, NULL),
 					 IQDB_ERR_VECTOR);
 	assert_null(pq.codebook);
-	samples.rows[123] = 1;
-	assert_int_equal(iqdb_pq_train(&pq, IQDB_METRIC_L2, &host, iqdb_kernels_best(), &points, 9, 0, codebook, NULL),
-					 IQDB_OK);
-	assert_int_equal(iqdb_pq_encode(&pq, samples.rows, 7, code, NULL), IQDB_ERR_DIMENSION);
-	assert_int_equal(iqdb_pq_encode(&pq, bad, 8, code, NULL), IQDB_ERR_VECTOR);
-	assert_int_equal(iqdb_pq_tables(&pq, IQDB_METRIC_HAMMING, samples.rows, 8, tables, NULL), IQDB_ERR_METRIC);
-	assert_int_equal(iqdb_pq_key(&pq, IQDB_METRIC_L2, samples.rows, 8, code, 3, &key, NULL), IQDB_ERR_DIMENSION);
-	code[2] = 16;
-	assert_int_equal(iqdb_pq_decode(&pq, code, 4, tables, NULL), IQDB_ERR_CONFIG);
-	assert_int_equal(iqdb_pq_key(&pq, IQDB_METRIC_L2, samples.rows, 8, code, 4, &key, NULL), IQDB_ERR_CONFIG);
 	samples_free(&samples);
 }
 
@@ -511,128 +499,12 @@ pq_training_is_deterministic(void **state)
 	(void) state;
 	samples_make(&samples, 300, 0, 16, 30, 0.5, SEED);
 	for (int i = 0; i < 3; i++)
-		train_pq(&pq[i], &samples, 4, 20, IQDB_METRIC_L2, i < 2 ? 5 : 6);
+		train_pq(&pq[i], &samples, 4, 20, IQDB_SUM_L2, i < 2 ? 5 : 6);
 	assert_memory_equal(pq[0].codebook, pq[1].codebook, iqdb_pq_codebook_floats(&pq[0]) * sizeof(float));
 	assert_memory_not_equal(pq[0].codebook, pq[2].codebook, iqdb_pq_codebook_floats(&pq[0]) * sizeof(float));
 	for (int i = 0; i < 3; i++)
 		free(pq[i].codebook);
 	samples_free(&samples);
-}
-
-/* ---- binary quantizer ---- */
-
-static void
-bq_codes_count_sides_of_the_mean(void **state)
-{
-	IqdbRng rng;
-
-	(void) state;
-	iqdb_rng_seed(&rng, SEED);
-	for (uint32_t dim = 1; dim <= 200; dim += 7)
-	{
-		Samples    samples;
-		IqdbPoints points;
-		IqdbBq     bq = {.dim = dim};
-		float      means[200];
-		float      decoded[200];
-		uint64_t   codes[2][4];
-
-		samples_make(&samples, 50, 0, dim, 10, 0.5, SEED + dim);
-		points = points_of(&samples);
-		assert_int_equal(iqdb_bq_train(&bq, &points, &iqdb_allocator_libc, means, NULL), IQDB_OK);
-		for (size_t i = 0; i + 1 < 50; i++)
-		{
-			uint32_t different = 0;
-			float    key;
-
-			memset(codes, 0xff, sizeof(codes));
-			assert_int_equal(iqdb_bq_encode(&bq, samples_row(&samples, i), dim, codes[0], NULL), IQDB_OK);
-			assert_int_equal(iqdb_bq_encode(&bq, samples_row(&samples, i + 1), dim, codes[1], NULL), IQDB_OK);
-			assert_int_equal(iqdb_bq_distance(codes[0], codes[0], iqdb_bq_words(dim)), 0);
-			assert_int_equal(iqdb_bq_decode(&bq, codes[0], iqdb_bq_words(dim), decoded, NULL), IQDB_OK);
-			for (uint32_t d = 0; d < dim; d++)
-			{
-				bool set = samples_row(&samples, i)[d] >= means[d];
-
-				assert_true(decoded[d] == (set ? 1.0f : -1.0f));
-				different += set != (samples_row(&samples, i + 1)[d] >= means[d]);
-			}
-			assert_true(dim % 64 == 0 || codes[0][dim / 64] >> (dim % 64) == 0);
-			assert_int_equal(iqdb_bq_distance(codes[0], codes[1], iqdb_bq_words(dim)), different);
-			assert_int_equal(iqdb_bq_key(&bq, IQDB_METRIC_HAMMING, samples_row(&samples, i), dim, codes[1],
-										 iqdb_bq_words(dim), &key, NULL), IQDB_OK);
-			assert_true(key == (float) different && different <= dim);
-		}
-		samples_free(&samples);
-	}
-}
-
-static void
-bq_top_k_preserves_query_cluster(void **state)
-{
-	Samples    samples;
-	IqdbPoints points;
-	IqdbBq     bq = {.dim = 64};
-	float      means[64];
-	float      keys[400];
-	uint64_t   codes[400];
-	uint32_t   truth[10];
-	uint32_t   coded[10];
-	size_t     same = 0;
-
-	(void) state;
-	/* rows of one cluster are nearer to one another than to any other row */
-	samples_make(&samples, 400, 20, 64, 10, 0.3, SEED);
-	points = points_of(&samples);
-	assert_int_equal(iqdb_bq_train(&bq, &points, &iqdb_allocator_libc, means, NULL), IQDB_OK);
-	for (size_t i = 0; i < 400; i++)
-		assert_int_equal(iqdb_bq_encode(&bq, samples_row(&samples, i), 64, &codes[i], NULL), IQDB_OK);
-	for (size_t query = 0; query < 20; query++)
-	{
-		true_keys(&samples, IQDB_METRIC_L2, samples_query(&samples, query), keys);
-		nearest(keys, 400, 1, truth);
-		for (size_t i = 0; i < 400; i++)
-			assert_int_equal(iqdb_bq_key(&bq, IQDB_METRIC_HAMMING, samples_query(&samples, query), 64, &codes[i], 1,
-										 &keys[i], NULL), IQDB_OK);
-		nearest(keys, 400, 10, coded);
-		for (int i = 0; i < 10; i++)
-			same += iqdb_metric_key(iqdb_kernels_best(), IQDB_METRIC_L2, samples_row(&samples, coded[i]),
-									samples_row(&samples, truth[0]), 64) < 64 * 0.5f;
-	}
-	print_message("purity %.3f\n", (double) same / 200);
-	assert_true((double) same / 200 >= 0.7);
-	samples_free(&samples);
-}
-
-static void
-bq_refuses_what_it_must(void **state)
-{
-	IqdbBq     bq = {.dim = 4};
-	float      rows[] = {1, 2, 3, 4, 5, 6, 7, NAN};
-	IqdbPoints points = {.rows = rows, .count = 0, .stride = 4, .dim = 4};
-	float      means[4];
-	float      key;
-	uint64_t   code;
-
-	(void) state;
-	assert_int_equal(iqdb_bq_encode(&bq, rows, 4, &code, NULL), IQDB_ERR_CONFIG);
-	assert_int_equal(iqdb_bq_decode(&bq, &code, 1, means, NULL), IQDB_ERR_CONFIG);
-	assert_int_equal(iqdb_bq_train(&bq, &points, &iqdb_allocator_libc, means, NULL), IQDB_ERR_CONFIG);
-	points.count = 2;
-	assert_int_equal(iqdb_bq_train(&bq, &points, &iqdb_allocator_libc, means, NULL), IQDB_ERR_VECTOR);
-	points.count = 1;
-	points.dim = 3;
-	assert_int_equal(iqdb_bq_train(&bq, &points, &iqdb_allocator_libc, means, NULL), IQDB_ERR_DIMENSION);
-	points.dim = 4;
-	assert_int_equal(iqdb_bq_train(&bq, &points, &iqdb_allocator_libc, means, NULL), IQDB_OK);
-	assert_int_equal(iqdb_bq_encode(&bq, rows, 3, &code, NULL), IQDB_ERR_DIMENSION);
-	assert_int_equal(iqdb_bq_encode(&bq, rows + 4, 4, &code, NULL), IQDB_ERR_VECTOR);
-	assert_int_equal(iqdb_bq_encode(&bq, rows, 4, &code, NULL), IQDB_OK);
-	assert_int_equal(code, 15);
-	assert_int_equal(iqdb_bq_key(&bq, IQDB_METRIC_L2, rows, 4, &code, 1, &key, NULL), IQDB_ERR_METRIC);
-	assert_int_equal(iqdb_bq_key(&bq, IQDB_METRIC_HAMMING, rows, 4, &code, 2, &key, NULL), IQDB_ERR_DIMENSION);
-	code |= 16;
-	assert_int_equal(iqdb_bq_key(&bq, IQDB_METRIC_HAMMING, rows, 4, &code, 1, &key, NULL), IQDB_ERR_CONFIG);
 }
 
 /* ---- scalar quantizer ---- */
@@ -792,12 +664,9 @@ main(void)
 		cmocka_unit_test(clustering_can_be_cancelled),
 		cmocka_unit_test(pq_top_k_overlap_with_f32_baseline_meets_threshold),
 		cmocka_unit_test(pq_adc_matches_dequantize_then_compute),
-		cmocka_unit_test(pq_error_figures_mean_what_they_say),
+		cmocka_unit_test(pq_loses_less_with_more_pieces),
 		cmocka_unit_test(pq_refuses_what_it_must),
 		cmocka_unit_test(pq_training_is_deterministic),
-		cmocka_unit_test(bq_codes_count_sides_of_the_mean),
-		cmocka_unit_test(bq_top_k_preserves_query_cluster),
-		cmocka_unit_test(bq_refuses_what_it_must),
 		cmocka_unit_test(sq8_top_k_overlap_with_f32_baseline_meets_threshold),
 		cmocka_unit_test(packed_sums_agree),
 	};

@@ -212,6 +212,60 @@ every_table_gives_the_same_bits(void **state)
 	}
 }
 
+/* Any number of components: the same bits everywhere, and nothing becomes longer or shorter. */
+static void
+rotations_of_any_width_keep_lengths(void **state)
+{
+	IqdbRng rng;
+
+	(void) state;
+	iqdb_rng_seed(&rng, SEED);
+	for (size_t width = 1; width <= 200; width += width < 40 ? 1 : 23)
+	{
+		float         flips[IQDB_SIGNS_ROUNDS * 200];
+		float         vector[200];
+		float         zero[200] = {0};
+		float         centre[200];
+		float         expected[208] = {0};
+		float         expected_along = 0;
+		double        length2 = 0;
+		IqdbSignsSize size;
+
+		iqdb_rotation_draw(SEED + width, width, flips);
+		for (size_t d = 0; d < width; d++)
+		{
+			vector[d] = gauss(&rng);
+			centre[d] = gauss(&rng);
+			length2 += (double) (2.0f * vector[d] - centre[d]) * (double) (2.0f * vector[d] - centre[d]);
+		}
+		for (size_t i = 0; i < sizeof(tables) / sizeof(tables[0]); i++)
+		{
+			const IqdbKernels      *table = iqdb_kernels_named(tables[i]);
+			const IqdbSignsKernels *kernels = table != NULL ? iqdb_signs_kernels(table) : NULL;
+			float                   rotated[2][208] = {{0}};
+			float                   along = 0;
+
+			if (kernels == NULL)
+				continue;
+			kernels->rotate(vector, 2.0f, centre, flips, width, width, rotated[0]);
+			kernels->measure(rotated[0], (width + 7) / 8 * 8, &size);
+			assert_true(fabs((double) size.square - length2) <= 1e-5 * length2);
+			if (i == 0)
+				memcpy(expected, rotated[0], sizeof(expected));
+			assert_memory_equal(rotated[0], expected, sizeof(expected));
+			kernels->rotate(vector, 1.0f, zero, flips, width, width, rotated[0]);
+			kernels->rotate(vector, 1.0f, NULL, flips, width, width, rotated[1]);
+			assert_memory_equal(rotated[0], rotated[1], sizeof(rotated[0]));
+			for (size_t d = 0; d < width; d++)
+				along += expected[d] >= 0.0f ? rotated[0][d] : -rotated[0][d];
+			assert_true(fabsf(kernels->along(expected, rotated[0], (width + 7) / 8 * 8) - along) <= 1e-4f * (float) width);
+			if (i == 0)
+				expected_along = kernels->along(expected, rotated[0], (width + 7) / 8 * 8);
+			assert_true(kernels->along(expected, rotated[0], (width + 7) / 8 * 8) == expected_along);
+		}
+	}
+}
+
 /* ---- how near ---- */
 
 typedef struct Errors
@@ -397,6 +451,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(widths_fill_cache_lines),
 		cmocka_unit_test(every_table_gives_the_same_bits),
+		cmocka_unit_test(rotations_of_any_width_keep_lengths),
 		cmocka_unit_test(keys_are_near_the_true_ones),
 		cmocka_unit_test(near_rows_are_not_nearer_by_their_codes),
 		cmocka_unit_test(whatever_the_floats),

@@ -18,6 +18,7 @@
 #include "core/ivf/ivf_code_private.h"
 #include "core/ivf/ivf_list_private.h"
 #include "core/ivf/ivf_space_private.h"
+#include "core/quant/kmeans.h"
 
 /*
  * The most slots and rows of a unit, and so much work as it may be at most, since it is done under one hold of STRUCTURE:
@@ -143,30 +144,6 @@ assign_unit(Fill *fill, uint32_t unit, IqdbError *err)
 }
 
 /* ---- into the list ---- */
-
-/* Rows of a list behind one another: lists then lie in one piece, and writing them is not a walk through memory. */
-static void
-order_rows(Fill *fill)
-{
-	uint32_t *starts = fill->starts;
-	uint32_t  lists = fill->model.figures.lists + 1;
-
-	memset(starts, 0, ((size_t) lists + 1) * sizeof(uint32_t));
-	for (uint32_t slot = 0; slot < fill->task->slots; slot++)
-	{
-		if (fill->where[slot] != IQDBI_NOWHERE)
-			starts[fill->where[slot] + 1]++;
-	}
-	for (uint32_t list = 0; list < lists; list++)
-		starts[list + 1] += starts[list];
-	for (uint32_t slot = 0; slot < fill->task->slots; slot++)
-	{
-		if (fill->where[slot] != IQDBI_NOWHERE)
-			fill->order[starts[fill->where[slot]]++] = slot;
-	}
-	memmove(starts + 1, starts, lists * sizeof(uint32_t));
-	starts[0] = 0;
-}
 
 /* The slot may have been given to another row since it was assigned: that one has a later sequence. */
 static IqdbStatus
@@ -342,7 +319,8 @@ iqdbi_fill_edition(const IqdbiIvf *ivf, uint32_t edition, uint32_t slots, uint64
 	if (status == IQDB_OK)
 	{
 		fill.model.figures.spread = ivf->header->editions[edition].spread;
-		order_rows(&fill);
+		/* rows of a list behind one another: lists then lie in one piece, and writing them is not a walk through memory */
+		iqdb_cells_members(fill.where, slots, lists + 1, fill.starts, fill.order);
 		status = share(&fill, IQDBI_TASK_FILL, fill.starts[lists + 1], unit_size(ROWS_PER_UNIT, CODE_WORK, ivf->dim), err);
 	}
 	iqdbi_scratch_free(&fill.scratch);

@@ -7,7 +7,6 @@
 #include "core/ivf/ivf_pick_private.h"
 
 #include <math.h>
-#include <string.h>
 
 #define SMALL 24
 
@@ -142,17 +141,6 @@ iqdbi_sort_numbers(uint64_t *entries, size_t count)
 	insertion_sort(entries, count);
 }
 
-static float
-key_of(uint64_t entry)
-{
-	uint32_t bits = (uint32_t) (entry >> 32);
-	float    key;
-
-	bits = bits & UINT32_C(0x80000000) ? bits & UINT32_C(0x7fffffff) : ~bits;
-	memcpy(&key, &bits, sizeof(key));
-	return key;
-}
-
 void
 iqdbi_pick_start(IqdbiPick *pick, size_t wanted)
 {
@@ -190,7 +178,7 @@ iqdbi_pick_shrink(IqdbiPick *pick)
 	pick->count = pick->wanted;
 	for (size_t i = 0; i < pick->count; i++)
 		largest = pick->entries[i] > largest ? pick->entries[i] : largest;
-	pick->limit = key_of(largest);
+	pick->limit = iqdb_float_of_order((uint32_t) (largest >> 32));
 }
 
 size_t

@@ -8,6 +8,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "core/base/order.h"
+
 /* Keeps the `wanted` smallest (key, id) of what is pushed; memory for `room` entries is the owner's. */
 typedef struct IqdbiPick
 {
@@ -40,16 +42,11 @@ void iqdbi_pick_sort(IqdbiPick *pick);
  */
 size_t iqdbi_pick_front(IqdbiPick *pick, size_t from, size_t count, float limit);
 
+/* Zeros of both signs are equal. */
 static inline uint32_t
 iqdbi_pick_bits(float key)
 {
-	union
-	{
-		float    value;
-		uint32_t bits;
-	} word = {.value = key + 0.0f};
-
-	return word.bits & UINT32_C(0x80000000) ? ~word.bits : word.bits | UINT32_C(0x80000000);
+	return iqdb_order_of_float(key + 0.0f);
 }
 
 static inline void
@@ -63,14 +60,7 @@ iqdbi_pick_push(IqdbiPick *pick, float key, uint32_t id)
 static inline float
 iqdbi_pick_key(const IqdbiPick *pick, size_t i)
 {
-	union
-	{
-		uint32_t bits;
-		float    value;
-	} word = {.bits = (uint32_t) (pick->entries[i] >> 32)};
-
-	word.bits = word.bits & UINT32_C(0x80000000) ? word.bits & UINT32_C(0x7fffffff) : ~word.bits;
-	return word.value;
+	return iqdb_float_of_order((uint32_t) (pick->entries[i] >> 32));
 }
 
 static inline uint32_t

@@ -119,11 +119,11 @@ start_product(IqdbiQuery *query)
 	if (ivf->metric == IQDB_METRIC_L2)
 	{
 		(void) ivf->kernels->residual(query->vector, 1.0f, query->model->mean, ivf->dim, query->floats);
-		iqdb_pq_tabulate(&pq, IQDB_METRIC_DOT, query->floats, tables);
+		iqdb_pq_tabulate(&pq, IQDB_SUM_DOT, query->floats, tables);
 		round_tables(query, tables, pq.subvectors, 2.0f);
 		return;
 	}
-	iqdb_pq_tabulate(&pq, ivf->metric, query->vector, tables);
+	iqdb_pq_tabulate(&pq, iqdb_metric_sum(ivf->metric), query->vector, tables);
 	round_tables(query, tables, pq.subvectors, 1.0f);
 }
 

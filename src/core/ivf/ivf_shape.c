@@ -49,7 +49,7 @@ shape_rows(IqdbiIvf *ivf, const IqdbIndexOptions *options)
 		case IQDB_QUANTIZATION_PQ:
 			ivf->rows = iqdbi_block_layout(IQDBI_CODING_PRODUCT, false, options->metric == IQDB_METRIC_L2, true,
 									 (nibbles + 1) / 2);
-			(void) (iqdb_pq_init_uneven(dim, nibbles, 16, &ivf->pq, NULL) == IQDB_OK);
+			(void) (iqdb_pq_init(dim, nibbles, 16, &ivf->pq, NULL) == IQDB_OK);
 			ivf->codebook = iqdb_pq_codebook_floats(&ivf->pq);
 			break;
 		case IQDB_QUANTIZATION_BQ:

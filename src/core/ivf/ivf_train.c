@@ -307,19 +307,9 @@ assign_to_supers(Training *training, IqdbError *err)
 
 /* Orders the points by cell. */
 static void
-list_members(Training *training, uint32_t cells)
+list_points(Training *training, uint32_t cells)
 {
-	uint32_t *starts = training->starts;
-
-	memset(starts, 0, ((size_t) cells + 1) * sizeof(uint32_t));
-	for (size_t i = 0; i < training->count; i++)
-		starts[training->assignment[i] + 1]++;
-	for (uint32_t cell = 0; cell < cells; cell++)
-		starts[cell + 1] += starts[cell];
-	for (size_t i = 0; i < training->count; i++)
-		training->members[starts[training->assignment[i]]++] = (uint32_t) i;
-	memmove(starts + 1, starts, cells * sizeof(uint32_t));
-	starts[0] = 0;
+	iqdb_cells_members(training->assignment, training->count, cells, training->starts, training->members);
 }
 
 /* Finds the share of one coarse cell, in `piece`, which has room for its points. */
@@ -417,7 +407,7 @@ find_centres_in_two_steps(Training *training, IqdbError *err)
 		IQDB_TRY(iqdb_kmeans_run(&params, &points, training->supers_max, training->super_centres, &training->supers,
 								 NULL, err));
 	IQDB_TRY(assign_to_supers(training, err));
-	list_members(training, training->supers);
+	list_points(training, training->supers);
 	return divide_supers(training, err);
 }
 
@@ -508,7 +498,7 @@ assign_to_lists(Training *training, IqdbiScratch *scratch, const IqdbiModel *mod
 		if (i % POLL_POINTS == 0 && iqdb_host_cancelled(training->host))
 			return iqdb_fail(err, IQDB_ERR_CANCELLED, "training was cancelled");
 	}
-	list_members(training, training->lists);
+	list_points(training, training->lists);
 	return IQDB_OK;
 }
 
@@ -662,9 +652,9 @@ train_product(const Training *training, IqdbiModel *model, IqdbiScratch *scratch
 	status = codebook_points(training, model, scratch, rows, &points.count, err);
 	centres = points.count < centres ? (uint32_t) points.count : centres;
 	if (status == IQDB_OK)
-		status = iqdb_pq_init_uneven((uint32_t) ivf->dim, ivf->pq.subvectors, centres, &pq, err);
+		status = iqdb_pq_init((uint32_t) ivf->dim, ivf->pq.subvectors, centres, &pq, err);
 	if (status == IQDB_OK)
-		status = iqdb_pq_train(&pq, ivf->metric, training->host, ivf->store->kernels, &points, CODEBOOK_ITERATIONS,
+		status = iqdb_pq_train(&pq, ivf->sum, training->host, ivf->store->kernels, &points, CODEBOOK_ITERATIONS,
 							   training->seed, model->codebook, err);
 	iqdb_free(&training->host->allocator, rows, size);
 	return status;

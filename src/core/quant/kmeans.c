@@ -8,6 +8,7 @@
 #include <float.h>
 #include <string.h>
 
+#include "core/base/order.h"
 #include "core/base/rng.h"
 
 /* Points assigned between two looks at the cancel flag. */
@@ -201,20 +202,25 @@ assign_point(Run *run, size_t i, bool *changed)
 	run->distances[i] = least;
 }
 
-/* Lists the members of every cell. */
-static void
-list_members(Run *run)
+void
+iqdb_cells_members(const uint32_t *cells, size_t count, uint32_t cell_count, uint32_t *starts_out, uint32_t *members_out)
 {
-	memset(run->starts, 0, (run->k + 1) * sizeof(uint32_t));
-	for (size_t i = 0; i < run->points->count; i++)
-		run->starts[run->assignment[i] + 1]++;
-	for (uint32_t cell = 0; cell < run->k; cell++)
-		run->starts[cell + 1] += run->starts[cell];
-	for (size_t i = 0; i < run->points->count; i++)
-		run->members[run->starts[run->assignment[i]]++] = (uint32_t) i;
+	memset(starts_out, 0, ((size_t) cell_count + 1) * sizeof(uint32_t));
+	for (size_t i = 0; i < count; i++)
+	{
+		if (cells[i] < cell_count)
+			starts_out[cells[i] + 1]++;
+	}
+	for (uint32_t cell = 0; cell < cell_count; cell++)
+		starts_out[cell + 1] += starts_out[cell];
+	for (size_t i = 0; i < count; i++)
+	{
+		if (cells[i] < cell_count)
+			members_out[starts_out[cells[i]]++] = (uint32_t) i;
+	}
 	/* starts have moved on by one cell */
-	memmove(run->starts + 1, run->starts, run->k * sizeof(uint32_t));
-	run->starts[0] = 0;
+	memmove(starts_out + 1, starts_out, cell_count * sizeof(uint32_t));
+	starts_out[0] = 0;
 }
 
 static uint32_t
@@ -233,7 +239,7 @@ assign_all(Run *run, bool *changed, IqdbError *err)
 			IQDB_TRY(poll(run->params, err));
 		assign_point(run, i, changed);
 	}
-	list_members(run);
+	iqdb_cells_members(run->assignment, run->points->count, run->k, run->starts, run->members);
 	return IQDB_OK;
 }
 
@@ -283,26 +289,6 @@ scale_to_one(float *centre, size_t dim)
 	factor = 1.0 / sqrt(norm2);
 	for (size_t d = 0; d < dim; d++)
 		centre[d] = (float) ((double) centre[d] * factor);
-}
-
-/* Bits that order as the numbers do. */
-static uint32_t
-ordered_bits(float value)
-{
-	uint32_t bits;
-
-	memcpy(&bits, &value, sizeof(bits));
-	return bits & UINT32_C(0x80000000) ? ~bits : bits | UINT32_C(0x80000000);
-}
-
-static float
-value_of_bits(uint32_t bits)
-{
-	float value;
-
-	bits = bits & UINT32_C(0x80000000) ? bits & UINT32_C(0x7fffffff) : ~bits;
-	memcpy(&value, &bits, sizeof(value));
-	return value;
 }
 
 /* Least significant byte first; other has room for count. The result is in bits. */
@@ -371,12 +357,12 @@ centre_by_component(const IqdbKmeans *params, const IqdbPoints *points, const ui
 		if (count >= POLL_POINTS)
 			IQDB_TRY(poll(params, err));
 		for (size_t i = 0; i < count; i++)
-			bits[i] = ordered_bits(points->rows[members[i] * points->stride + d]);
+			bits[i] = iqdb_order_of_float(points->rows[members[i] * points->stride + d]);
 		if (count < 48)
 			insertion_sort(bits, count);
 		else
 			radix_sort(bits, bits + count, count);
-		centre[d] = value_of_bits(params->sum == IQDB_SUM_L1 ? bits[(count - 1) / 2] : most_frequent(bits, count));
+		centre[d] = iqdb_float_of_order(params->sum == IQDB_SUM_L1 ? bits[(count - 1) / 2] : most_frequent(bits, count));
 	}
 	return IQDB_OK;
 }

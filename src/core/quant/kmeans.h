@@ -56,4 +56,11 @@ IqdbStatus iqdb_kmeans_run(const IqdbKmeans *params, const IqdbPoints *points, u
 IqdbStatus iqdb_kmeans_centre(const IqdbKmeans *params, const IqdbPoints *points, const uint32_t *members, size_t count,
 							  void *scratch, float *centre_out, IqdbError *err) IQDB_MUST_CHECK;
 
+/*
+ * Numbers 0 .. count - 1 ordered by their cells: those of cell c stand, ascending, from members_out[starts_out[c]] to before
+ * members_out[starts_out[c + 1]]. A number whose cell is not below cell_count is left out. starts_out: cell_count + 1; members_out: count.
+ */
+void iqdb_cells_members(const uint32_t *cells, size_t count, uint32_t cell_count, uint32_t *starts_out,
+						uint32_t *members_out);
+
 #endif

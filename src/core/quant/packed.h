@@ -57,11 +57,4 @@ iqdb_packed_octets(size_t dim)
 	return (dim + 7) / 8;
 }
 
-/* Bytes of a group. */
-static inline size_t
-iqdb_packed_group_bytes(size_t dim)
-{
-	return iqdb_packed_quads(dim) * IQDB_PACKED_QUAD_BYTES;
-}
-
 #endif
