@@ -58,7 +58,8 @@ IqdbStatus iqdb_kmeans_centre(const IqdbKmeans *params, const IqdbPoints *points
 
 /*
  * Numbers 0 .. count - 1 ordered by their cells: those of cell c stand, ascending, from members_out[starts_out[c]] to before
- * members_out[starts_out[c + 1]]. A number whose cell is not below cell_count is left out. starts_out: cell_count + 1; members_out: count.
+ * members_out[starts_out[c + 1]]. A number whose cell is not below cell_count is left out. starts_out has room for
+ * cell_count + 1 numbers, members_out for count.
  */
 void iqdb_cells_members(const uint32_t *cells, size_t count, uint32_t cell_count, uint32_t *starts_out,
 						uint32_t *members_out);
