@@ -291,6 +291,9 @@ name_file(IqdbStatus status, const char *path, IqdbError *err)
 static IqdbStatus
 check_shape(const IqdbIndexOptions *stored, const IqdbIndexOptions *wanted, IqdbError *err)
 {
+	if (stored->element != wanted->element)
+		return iqdb_fail(err, IQDB_ERR_CONFIG, "the database has vectors of %s, not of %s",
+						 iqdb_element(stored->element)->name, iqdb_element(wanted->element)->name);
 	if (stored->dimension != wanted->dimension)
 		return iqdb_fail(err, IQDB_ERR_CONFIG, "the database has %u dimensions, not %u", stored->dimension,
 						 wanted->dimension);
