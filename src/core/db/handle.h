@@ -31,8 +31,8 @@ typedef struct Iqdb Iqdb;
 typedef struct IqdbConfig
 {
 	/*
-	 * When files are opened again, element, dimension and metric must be those of the files; engine, quantization and the engine's
-	 * own options are taken from there, not from here.
+	 * When files are opened again, element, dimension and metric must be those of the files; engine, quantization and the
+	 * engine's own options are taken from there, not from here.
 	 */
 	IqdbIndexOptions options;
 
@@ -74,8 +74,8 @@ IqdbStatus iqdb_open_in_memory(const IqdbConfig *config, Iqdb **db_out, IqdbErro
  * Opens or makes the database called path: newest snapshot, then the log. A torn tail of the log is cut off before
  * anything is appended. Files left over by a crashed save are removed. *db_out is NULL on failure, and what was stored is
  * unchanged then but for the torn tail.
- * Errors: those of open_in_memory; CONFIG (element, dimension or metric differ from the files', or the path is too long), LOCKED,
- * CORRUPT (file and offset), VERSION, UNSUPPORTED (compression or engine this build lacks), NOT_FOUND (no such folder),
+ * Errors: those of open_in_memory; CONFIG (element, dimension or metric differ from the files', or the path is too long),
+ * LOCKED, CORRUPT (file and offset), VERSION, UNSUPPORTED (compression or engine this build lacks), NOT_FOUND (no such folder),
  * LIMIT, NO_SPACE, IO.
  */
 IqdbStatus iqdb_open(const char *path, const IqdbConfig *config, Iqdb **db_out, IqdbError *err) IQDB_MUST_CHECK;
