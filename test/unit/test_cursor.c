@@ -22,6 +22,7 @@ static IqdbHit script[SCRIPT_MAX];
 static size_t  script_count;
 static size_t  script_at;
 static size_t  script_batch;
+static size_t  script_gone = SIZE_MAX; /* the row that is removed after the first hits */
 
 static IqdbStatus
 scripted_start(IqdbCursor *cursor, IqdbError *err)
@@ -74,6 +75,7 @@ play(IqdbHit *out, size_t capacity)
 	uint32_t         regions = iqdb_index_reserves(&options, 1 << 20, 0, reserves);
 	float            query[2] = {0, 0};
 	IqdbArena        arena;
+	const IqdbEngine *engine;
 	IqdbIndex        index;
 	IqdbCursor      *cursor;
 	size_t           total = 0;
@@ -81,12 +83,19 @@ play(IqdbHit *out, size_t capacity)
 
 	assert_int_equal(iqdb_arena_private_create(&arena, iqdb_arena_size_needed(reserves, regions), NULL), IQDB_OK);
 	assert_int_equal(iqdb_index_format(&index, &arena, &host, NULL, &options, 1 << 20, 1 << 20, 0, NULL), IQDB_OK);
+	/* the rows that the script tells of: the nth in slot n, with the sequence n + 1 */
+	for (size_t i = 0; i < script_count; i++)
+		assert_int_equal(iqdb_index_put(&index, iqdb_id_u64(i), query, 2, NULL, 0, NULL, NULL), IQDB_OK);
+	engine = index.engine;
 	index.engine = &scripted;
 	assert_int_equal(iqdb_cursor_open(&index, query, 2, NULL, &cursor, NULL), IQDB_OK);
 	do
 	{
 		assert_int_equal(iqdb_cursor_next(cursor, out + total, capacity, &count, NULL), IQDB_OK);
 		total += count;
+		index.engine = engine;
+		iqdb_index_remove(&index, iqdb_id_u64(script_gone), NULL);
+		index.engine = &scripted;
 	} while (count > 0);
 	iqdb_cursor_close(cursor);
 	iqdb_arena_private_destroy(&arena);
@@ -97,7 +106,7 @@ static void
 write_script(const float *keys, size_t count)
 {
 	for (size_t i = 0; i < count; i++)
-		script[i] = (IqdbHit){.key = keys[i], .sequence = i, .id = i, .slot = (uint32_t) i};
+		script[i] = (IqdbHit){.key = keys[i], .sequence = i + 1, .id = i, .slot = (uint32_t) i};
 	script_count = count;
 }
 
@@ -143,11 +152,32 @@ rows_of_equal_keys_are_in_order(void **state)
 	(void) state;
 	write_script(keys, 9);
 	for (int i = 0; i < 9; i++)
+	{
 		script[i].sequence = sequences[i];
+		script[i].slot = (uint32_t) sequences[i] - 1;
+	}
 	script_batch = 1;
 	assert_int_equal(play(out, 3), 9);
 	for (int i = 0; i < 9; i++)
 		assert_int_equal(out[i].sequence, expected[i]);
+}
+
+/* A row that goes while it is held back is not handed out any more. */
+static void
+late_rows_that_have_gone_are_left_out(void **state)
+{
+	const float keys[] = {1, 4, 3, 5, 2, 6, 3, 7};
+	const float expected[] = {1, 4, 5, 6, 7, 3, 3};
+	IqdbHit     out[8];
+
+	(void) state;
+	write_script(keys, 8);
+	script_batch = 2;
+	script_gone = 4;
+	assert_int_equal(play(out, 2), 7);
+	script_gone = SIZE_MAX;
+	for (int i = 0; i < 7; i++)
+		assert_true(out[i].key == expected[i]);
 }
 
 static void
@@ -202,6 +232,7 @@ main(void)
 		cmocka_unit_test(rows_in_order_pass_unchanged),
 		cmocka_unit_test(late_rows_come_at_the_end_in_order),
 		cmocka_unit_test(rows_of_equal_keys_are_in_order),
+		cmocka_unit_test(late_rows_that_have_gone_are_left_out),
 		cmocka_unit_test(an_empty_stream_stays_empty),
 		cmocka_unit_test(any_stream_is_a_permutation_with_one_descent),
 	};

@@ -19,6 +19,9 @@
 
 #define LATE_FIRST 32u
 
+/* Late rows looked at in one hold of STRUCTURE. */
+#define LATE_BATCH 4096u
+
 static size_t
 round_up(size_t bytes)
 {
@@ -194,6 +197,28 @@ keep_ordered(IqdbCursor *cursor, IqdbHit *hits, size_t *count, IqdbError *err)
 	return IQDB_OK;
 }
 
+/*
+ * Hands out the next late rows, of which some may have gone while they were held back. Takes STRUCTURE for an instant.
+ */
+static size_t
+hand_out_late(IqdbCursor *cursor, IqdbHit *hits, size_t capacity)
+{
+	size_t left = cursor->late_count - cursor->late_next;
+	size_t end = cursor->late_next + (left < LATE_BATCH ? left : LATE_BATCH);
+	size_t count = 0;
+
+	iqdb_store_lock(cursor->store, IQDB_LOCK_STRUCTURE, false);
+	while (cursor->late_next < end && count < capacity)
+	{
+		const IqdbHit *hit = &cursor->late[cursor->late_next++];
+
+		if (iqdb_store_holds(cursor->store, hit->slot, hit->sequence))
+			hits[count++] = *hit;
+	}
+	iqdb_store_unlock(cursor->store, IQDB_LOCK_STRUCTURE, false);
+	return count;
+}
+
 IqdbStatus
 iqdb_cursor_next(IqdbCursor *cursor, IqdbHit *hits, size_t capacity, size_t *count_out, IqdbError *err)
 {
@@ -209,15 +234,8 @@ iqdb_cursor_next(IqdbCursor *cursor, IqdbHit *hits, size_t capacity, size_t *cou
 		else
 			IQDB_TRY(keep_ordered(cursor, hits, count_out, err));
 	}
-	if (cursor->ended)
-	{
-		size_t left = cursor->late_count - cursor->late_next;
-
-		*count_out = left < capacity ? left : capacity;
-		if (*count_out > 0)
-			memcpy(hits, cursor->late + cursor->late_next, *count_out * sizeof(IqdbHit));
-		cursor->late_next += *count_out;
-	}
+	while (capacity > 0 && *count_out == 0 && cursor->ended && cursor->late_next < cursor->late_count)
+		*count_out = hand_out_late(cursor, hits, capacity);
 	return IQDB_OK;
 }
 
