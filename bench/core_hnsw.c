@@ -1,13 +1,13 @@
 /*
  * core_hnsw.c - build and search speed of the hnsw engine on a set of vectors, in process.
  *
- * usage: core_hnsw BASE QUERIES [metric=l2] [m=16] [efc=200] [quantization=sq8|none|bq|auto] [threads=1] [rows=0]
- *                  [delete=0] [seconds=1] [ef=16,24,...] [vectors=FILE]
+ * usage: core_hnsw BASE QUERIES [metric=l2] [element=f32|f16|bit] [m=16] [efc=200] [quantization=sq8|none|bq|auto]
+ *                  [threads=1] [rows=0] [delete=0] [seconds=1] [ef=16,24,...] [vectors=FILE]
  *
- * BASE and QUERIES are .fvecs or .bvecs files. Prints build seconds, bytes of arena per row, and for each ef recall@10
- * against an exact scan, queries per second of processor time (one thread, all threads), and the distances
- * computed.
- * vectors=FILE: full vectors lie in that file (it is made anew, and loses its name at once).
+ * BASE and QUERIES are .fvecs or .bvecs files. With another element than f32 both are made such vectors first: halves
+ * are the nearest ones, a bit says whether the component is positive. Prints build seconds, bytes of arena per row, and
+ * for each ef recall@10 against an exact scan, queries per second of processor time (one thread, all threads), and the
+ * distances computed. vectors=FILE: full vectors lie in that file (it is made anew, and loses its name at once).
  * delete=P removes P percent of the rows after the build, vacuums, and measures again. bench/README.md says how to read
  * the figures.
  */
@@ -20,15 +20,18 @@
 
 #include "core/base/topk.h"
 #include "core/db/index.h"
+#include "core/vec/half.h"
 
 #define K 10
 #define EFS_MAX 32
 
 typedef struct Set
 {
-	float *rows;
-	size_t count;
-	size_t dim;
+	float         *rows;
+	unsigned char *vectors; /* the same as the index's element has them, `bytes` each */
+	size_t         bytes;
+	size_t         count;
+	size_t         dim;
 } Set;
 
 typedef struct Bench
@@ -40,8 +43,7 @@ typedef struct Bench
 	IqdbIndexOptions options;
 	Set              base;
 	Set              queries;
-	uint32_t        *truth; /* K row numbers per query */
-	bool            *gone;  /* NULL, or a flag per row */
+	float           *truth; /* per query the key of its Kth row */
 	int              threads;
 	double           seconds;
 	const char      *vectors; /* a file's path, NULL = in memory */
@@ -94,7 +96,7 @@ die(const char *what, const IqdbError *err)
 static Set
 read_set(const char *path, size_t rows_max)
 {
-	Set    set = {NULL, 0, 0};
+	Set    set = {NULL, NULL, 0, 0, 0};
 	bool   bytes = strstr(path, ".bvecs") != NULL;
 	FILE  *file = fopen(path, "rb");
 	size_t allocated = 0;
@@ -126,10 +128,38 @@ read_set(const char *path, size_t rows_max)
 	return set;
 }
 
+/* The rows as vectors of the element. */
+static void
+make_vectors(Set *set, const IqdbElement *element)
+{
+	set->bytes = iqdb_element_bytes(element, set->dim);
+	set->vectors = calloc(set->count, set->bytes);
+	if (set->vectors == NULL)
+		die("out of memory", NULL);
+	for (size_t i = 0; i < set->count; i++)
+	{
+		const float   *row = set->rows + i * set->dim;
+		unsigned char *vector = set->vectors + i * set->bytes;
+
+		if (element->kind == IQDB_ELEMENT_F32)
+			memcpy(vector, row, set->bytes);
+		else if (element->kind == IQDB_ELEMENT_F16)
+			iqdb_halves_narrow(row, set->dim, (IqdbHalf *) (void *) vector);
+		for (size_t d = 0; element->kind == IQDB_ELEMENT_BIT && d < set->dim; d++)
+			vector[d / 8] |= (unsigned char) ((row[d] > 0.0f) << (7 - d % 8));
+	}
+}
+
+static const void *
+vector_of(const Set *set, size_t row)
+{
+	return set->vectors + row * set->bytes;
+}
+
 /* ---- search ------------------------------------------------------------------------------------------------------ */
 
 static size_t
-search(Bench *bench, const float *query, size_t ef, IqdbHit *hits, uint64_t *scored)
+search(Bench *bench, const void *query, size_t ef, IqdbHit *hits, uint64_t *scored)
 {
 	IqdbSearchParams params = {.expected = K, .ef = (uint32_t) ef};
 	IqdbCursor      *cursor;
@@ -144,34 +174,46 @@ search(Bench *bench, const float *query, size_t ef, IqdbHit *hits, uint64_t *sco
 	return count;
 }
 
+/* The key of each query's tenth row, by the scorer that gives hits their keys. */
 static void *
 truth_worker(void *arg)
 {
 	Worker          *worker = arg;
 	Bench           *bench = worker->bench;
 	const IqdbStore *store = &bench->index.store;
-	size_t           dim = bench->base.dim;
+	uint32_t         slots = atomic_load(&store->header->slot_count);
+	float           *keys = malloc(slots * sizeof(float));
+	void            *prepared = malloc(iqdb_element_prepared_bytes(store->element, bench->base.dim));
+	IqdbScorer       scorer;
 	IqdbTopK         top;
 
+	if (keys == NULL || prepared == NULL)
+		die("out of memory", NULL);
+	iqdb_scorer_init(&scorer, store, NULL, NULL);
 	iqdb_topk_init(&top, &iqdb_allocator_libc, K);
 	for (size_t q = worker->first; q < bench->queries.count; q += worker->step)
 	{
-		iqdb_topk_clear(&top);
-		for (size_t i = 0; i < bench->base.count; i++)
-		{
-			IqdbCandidate candidate = {.sequence = i, .slot = (uint32_t) i};
+		const void *vector = vector_of(&bench->queries, q);
 
-			if (bench->gone != NULL && bench->gone[i])
-				continue;
-			candidate.key = iqdb_metric_key(store->kernels, (IqdbMetric) bench->options.metric,
-											bench->queries.rows + q * dim, bench->base.rows + i * dim, dim);
-			if (iqdb_topk_wants(&top, candidate.key) && iqdb_topk_offer(&top, candidate) != IQDB_OK)
+		iqdb_scorer_aim(&scorer,
+						iqdb_element_prepare(store->kernels, store->element, vector, bench->base.dim, prepared),
+						store->row_kernels->norm2(vector, bench->base.dim));
+		iqdb_scorer_range(&scorer, 0, slots, keys);
+		iqdb_topk_clear(&top);
+		for (uint32_t slot = 0; slot < slots; slot++)
+		{
+			IqdbCandidate candidate = {.key = keys[slot], .sequence = slot, .slot = slot};
+
+			if (iqdb_store_state(store, slot) == IQDB_ROW_LIVE && iqdb_topk_wants(&top, candidate.key) &&
+				iqdb_topk_offer(&top, candidate) != IQDB_OK)
 				die("out of memory", NULL);
 		}
-		for (size_t k = 0; k < K; k++)
-			bench->truth[q * K + k] = k < top.count ? top.items[k].slot : UINT32_MAX;
+		iqdb_topk_sort(&top);
+		bench->truth[q] = top.count > 0 ? top.items[top.count - 1].key : INFINITY;
 	}
 	iqdb_topk_free(&top);
+	free(prepared);
+	free(keys);
 	return NULL;
 }
 
@@ -194,11 +236,10 @@ search_worker(void *arg)
 		for (size_t q = worker->first; q < bench->queries.count; q += worker->step)
 		{
 			IqdbHit hits[K];
-			size_t  count = search(bench, bench->queries.rows + q * bench->base.dim, worker->ef, hits, &worker->scored);
+			size_t  count = search(bench, vector_of(&bench->queries, q), worker->ef, hits, &worker->scored);
 
 			for (size_t i = 0; i < count; i++)
-				for (size_t j = 0; j < K; j++)
-					worker->found += hits[i].id == bench->truth[q * K + j];
+				worker->found += hits[i].key <= bench->truth[q];
 			worker->searched++;
 		}
 		pass = spent() - pass;
@@ -268,8 +309,8 @@ build_worker(void *arg)
 
 	for (size_t i = worker->first; i < bench->base.count; i += worker->step)
 	{
-		if (iqdb_index_put(&bench->index, iqdb_id_u64(i), bench->base.rows + i * bench->base.dim, bench->base.dim,
-						   NULL, 0, &slot, &err) != IQDB_OK ||
+		if (iqdb_index_put(&bench->index, iqdb_id_u64(i), vector_of(&bench->base, i), bench->base.dim, NULL, 0, &slot,
+						   &err) != IQDB_OK ||
 			iqdb_index_link(&bench->index, slot, &err) != IQDB_OK)
 			die("insert", &err);
 	}
@@ -305,7 +346,7 @@ build(Bench *bench)
 	iqdb_index_stats(&bench->index, &stats);
 	printf("build %.2f s (processor %.2f s) with %d thread(s), %.0f bytes per row, %.0f on disk (vector %zu), kernels %s\n",
 		   now() - start, cpu, bench->threads, (double) stats.memory / (double) bench->base.count,
-		   (double) stats.vector_file / (double) bench->base.count, bench->base.dim * sizeof(float),
+		   (double) stats.vector_file / (double) bench->base.count, bench->base.bytes,
 		   bench->index.store.kernels->name);
 	fflush(stdout);
 }
@@ -325,16 +366,12 @@ delete_and_vacuum(Bench *bench, int percent)
 	uint64_t  state = 1;
 	size_t    removed = 0;
 
-	bench->gone = calloc(bench->base.count, 1);
-	if (bench->gone == NULL)
-		die("out of memory", NULL);
 	for (size_t i = 0; i < bench->base.count; i++)
 	{
 		state = state * 6364136223846793005ULL + 1442695040888963407ULL;
 		if ((int) ((state >> 33) % 100) < percent)
 		{
 			iqdb_index_remove(&bench->index, iqdb_id_u64(i), NULL);
-			bench->gone[i] = true;
 			removed++;
 		}
 	}
@@ -369,6 +406,7 @@ main(int argc, char **argv)
 	size_t efs[EFS_MAX];
 	size_t ef_count = parse_efs("12,16,20,24,32,40,48,64,96,128,200", efs);
 	char   metric[16] = "l2";
+	char   element[16] = "f32";
 	char   quantization[16] = "auto";
 	int    m = 16;
 	int    efc = 200;
@@ -386,6 +424,7 @@ main(int argc, char **argv)
 	for (int i = 3; i < argc; i++)
 	{
 		(void) sscanf(argv[i], "metric=%15s", metric);
+		(void) sscanf(argv[i], "element=%15s", element);
 		(void) sscanf(argv[i], "quantization=%15s", quantization);
 		(void) sscanf(argv[i], "m=%d", &m);
 		(void) sscanf(argv[i], "efc=%d", &efc);
@@ -402,20 +441,25 @@ main(int argc, char **argv)
 		bench.threads = 1;
 	bench.base = read_set(argv[1], rows);
 	bench.queries = read_set(argv[2], 0);
-	bench.truth = malloc(bench.queries.count * K * sizeof(uint32_t));
+	bench.truth = malloc(bench.queries.count * sizeof(float));
 	bench.options = iqdb_index_options_default(IQDB_ENGINE_HNSW, (uint32_t) bench.base.dim, IQDB_METRIC_L2);
-	for (uint32_t i = 0; i < IQDB_METRIC_JACCARD; i++)
+	for (uint32_t i = 0; i < IQDB_METRIC_COUNT; i++)
 		if (strcmp(metric, iqdb_metric_name((IqdbMetric) i)) == 0)
 			bench.options =
 				iqdb_index_options_default(IQDB_ENGINE_HNSW, (uint32_t) bench.base.dim, (IqdbMetric) i);
+	for (uint32_t i = 0; i < IQDB_ELEMENT_COUNT; i++)
+		if (strcmp(element, iqdb_element(i)->name) == 0)
+			iqdb_index_options_of_element(&bench.options, (IqdbElementKind) i);
+	make_vectors(&bench.base, iqdb_element(bench.options.element));
+	make_vectors(&bench.queries, iqdb_element(bench.options.element));
 	bench.options.vectors = bench.vectors != NULL ? IQDB_VECTORS_DISK : IQDB_VECTORS_MEMORY;
 	bench.options.m = (uint32_t) m;
 	bench.options.ef_construction = (uint32_t) efc;
 	for (uint32_t i = 0; i < sizeof(quantizations) / sizeof(quantizations[0]); i++)
 		if (strcmp(quantization, quantizations[i]) == 0)
 			bench.options.quantization = i;
-	printf("iqdb hnsw: %zu rows, dimension %zu, %s, %s, m %d, ef_construction %d\n", bench.base.count, bench.base.dim,
-		   metric, quantizations[bench.options.quantization], m, efc);
+	printf("iqdb hnsw: %zu rows, dimension %zu, %s, %s, %s, m %d, ef_construction %d\n", bench.base.count,
+		   bench.base.dim, element, metric, quantizations[bench.options.quantization], m, efc);
 	build(&bench);
 	measure(&bench, efs, ef_count);
 	if (percent > 0)

@@ -15,7 +15,6 @@
 #include "core/meta/filter.h"
 #include "core/meta/metadata.h"
 #include "harness/alloc_fault.h"
-#include "harness/metrics.h"
 #include "unit/hnsw_samples.h"
 
 #define SEED UINT64_C(20250413)
@@ -27,11 +26,10 @@ static IqdbQuantization coded = IQDB_QUANTIZATION_SQ8;
 
 /* Takes the whole stream, `capacity` hits at a time, and holds it against the present rows. */
 static void
-assert_stream(MemoryIndex *memory, const Samples *samples, const float *query, const IqdbSearchParams *params,
+assert_stream(MemoryIndex *memory, const Samples *samples, const void *query, const IqdbSearchParams *params,
 			  size_t capacity, bool (*wanted)(size_t row))
 {
 	const IqdbIndex *index = &memory->index;
-	IqdbMetric       metric = (IqdbMetric) index->store.header->options.metric;
 	IqdbCursor      *cursor;
 	IqdbHit         *hits = malloc(capacity * sizeof(*hits));
 	unsigned char   *seen = calloc(samples->count, 1);
@@ -48,9 +46,10 @@ assert_stream(MemoryIndex *memory, const Samples *samples, const float *query, c
 		for (size_t i = 0; i < count; i++)
 		{
 			size_t row = (size_t) hits[i].id;
-			float  key = iqdb_metric_key(index->store.kernels, metric, query, samples_row(samples, row), samples->dim);
+			float  key;
 
 			assert_true(row < samples->count && samples->present[row] && (wanted == NULL || wanted(row)));
+			key = samples_hit_key(index, query, samples_row(samples, row));
 			assert_false(seen[row]);
 			seen[row] = 1;
 			assert_memory_equal(&key, &hits[i].key, sizeof(key));
@@ -86,15 +85,17 @@ assert_streams(MemoryIndex *memory, const Samples *samples)
 static void
 test_streams_every_metric(void **state)
 {
-	for (uint32_t metric = 0; metric < NUMBER_METRICS; metric++)
+	for (uint32_t metric = 0; metric < IQDB_METRIC_COUNT; metric++)
 	{
-		for (int with_codes = 0; with_codes < (metric <= IQDB_METRIC_L2 ? 2 : 1); with_codes++)
+		bool can_be_coded = samples_codes((IqdbMetric) metric, coded) == coded;
+
+		for (int with_codes = 0; samples_has_metric(metric) && with_codes < (can_be_coded ? 2 : 1); with_codes++)
 		{
 			MemoryIndex memory;
 			Samples     samples;
 
 			samples_make(&samples, 1500, 12, 10, SEED);
-			samples_index(&memory, 12, (IqdbMetric) metric, with_codes ? coded : IQDB_QUANTIZATION_NONE, 6, 40);
+			samples_index(&memory, &samples, (IqdbMetric) metric, with_codes ? coded : IQDB_QUANTIZATION_NONE, 6, 40);
 			for (size_t i = 0; i < samples.count; i++)
 				assert_int_equal(samples_put(&memory, &samples, i, i % 20 != 0), IQDB_OK);
 			assert_streams(&memory, &samples);
@@ -122,7 +123,7 @@ test_few_rows(void **state)
 		IqdbIndexStats stats;
 
 		samples_make(&samples, 5, 4, 0, SEED);
-		samples_index(&memory, 4, IQDB_METRIC_COSINE, coded, 2, 4);
+		samples_index(&memory, &samples, IQDB_METRIC_COSINE, coded, 2, 4);
 		for (size_t i = 0; i < count; i++)
 			assert_int_equal(samples_put(&memory, &samples, i, true), IQDB_OK);
 		assert_true(memory_index_sound(&memory.index));
@@ -139,9 +140,9 @@ test_few_rows(void **state)
 static void
 test_duplicates(void **state)
 {
-	for (uint32_t metric = 0; metric < NUMBER_METRICS; metric++)
+	for (uint32_t metric = 0; metric < IQDB_METRIC_COUNT; metric++)
 	{
-		for (int zero = 0; zero < 2; zero++)
+		for (int zero = 0; samples_has_metric(metric) && zero < 2; zero++)
 		{
 			MemoryIndex memory;
 			Samples     samples;
@@ -149,7 +150,7 @@ test_duplicates(void **state)
 			samples_make(&samples, 1200, 8, 0, SEED);
 			for (size_t i = 0; i < samples.count * samples.dim; i++)
 				samples.rows[i] = zero ? 0.0f : 0.25f;
-			samples_index(&memory, 8, (IqdbMetric) metric, metric <= IQDB_METRIC_L2 ? coded : IQDB_QUANTIZATION_NONE, 4, 20);
+			samples_index(&memory, &samples, (IqdbMetric) metric, coded, 4, 20);
 			for (size_t i = 0; i < samples.count; i++)
 				assert_int_equal(samples_put(&memory, &samples, i, true), IQDB_OK);
 			assert_streams(&memory, &samples);
@@ -163,7 +164,7 @@ test_duplicates(void **state)
 	}
 }
 
-/* Components so large that keys overflow: no order to speak of, but every row is found. */
+/* Components so large that keys overflow, or as large as they can be: no order to speak of, but every row is found. */
 static void
 test_overflowing_keys(void **state)
 {
@@ -175,12 +176,12 @@ test_overflowing_keys(void **state)
 
 		samples_make(&samples, 900, 8, 0, SEED);
 		for (size_t i = 0; i < samples.count * samples.dim; i++)
-			samples.rows[i] *= 3e38f;
-		samples_index(&memory, 8, (IqdbMetric) metric, metric <= IQDB_METRIC_L2 ? coded : IQDB_QUANTIZATION_NONE, 4, 20);
+			samples.rows[i] *= samples_largest();
+		samples_index(&memory, &samples, (IqdbMetric) metric, coded, 4, 20);
 		for (size_t i = 0; i < samples.count; i++)
 			assert_int_equal(samples_put(&memory, &samples, i, true), IQDB_OK);
 		for (size_t i = 0; i < 20; i++)
-			assert_int_equal(samples_search(&memory, samples_row(&samples, i), 8, 16, hits, 10), 10);
+			assert_int_equal(samples_search(&memory, samples_row(&samples, i), 16, hits, 10), 10);
 		memory_index_destroy(&memory);
 		samples_free(&samples);
 	}
@@ -198,12 +199,12 @@ test_pending_rows_are_found(void **state)
 	IqdbHit        hits[3];
 
 	samples_make(&samples, 2000, 16, 10, SEED);
-	samples_index(&memory, 16, IQDB_METRIC_L2, coded, 8, 40);
+	samples_index(&memory, &samples, IQDB_METRIC_L2, coded, 8, 40);
 	for (size_t i = 0; i < samples.count; i++)
 		assert_int_equal(samples_put(&memory, &samples, i, i < 1900), IQDB_OK);
 	for (size_t i = 1900; i < 2000; i++)
 	{
-		assert_int_equal(samples_search(&memory, samples_row(&samples, i), 16, 8, hits, 1), 1);
+		assert_int_equal(samples_search(&memory, samples_row(&samples, i), 8, hits, 1), 1);
 		assert_int_equal(hits[0].id, i);
 	}
 	iqdb_index_stats(&memory.index, &stats);
@@ -291,7 +292,7 @@ test_filters(void **state)
 	Samples     samples;
 
 	samples_make(&samples, 3000, 16, 10, SEED);
-	samples_index(&memory, 16, IQDB_METRIC_L2, coded, 8, 40);
+	samples_index(&memory, &samples, IQDB_METRIC_L2, coded, 8, 40);
 	for (size_t i = 0; i < samples.count; i++)
 		put_with_metadata(&memory, &samples, i);
 	for (size_t f = 0; f < 3; f++)
@@ -307,7 +308,8 @@ test_filters(void **state)
 			IqdbHit     hits[10];
 			size_t      count;
 
-			assert_int_equal(iqdb_cursor_open(&memory.index, samples_row(&samples, i), 16, &params, &cursor, NULL),
+			assert_int_equal(iqdb_cursor_open(&memory.index, samples_row(&samples, i), samples.dim, &params, &cursor,
+											  NULL),
 							 IQDB_OK);
 			assert_int_equal(iqdb_cursor_next(cursor, hits, 10, &count, NULL), IQDB_OK);
 			assert_int_equal(count, f == 2 ? 0 : 10);
@@ -334,10 +336,11 @@ test_max_rows(void **state)
 	size_t           total = 0;
 
 	samples_make(&samples, 4000, 16, 10, SEED);
-	samples_index(&memory, 16, IQDB_METRIC_L2, coded, 8, 40);
+	samples_index(&memory, &samples, IQDB_METRIC_L2, coded, 8, 40);
 	for (size_t i = 0; i < samples.count; i++)
 		assert_int_equal(samples_put(&memory, &samples, i, true), IQDB_OK);
-	assert_int_equal(iqdb_cursor_open(&memory.index, samples_row(&samples, 0), 16, &params, &cursor, NULL), IQDB_OK);
+	assert_int_equal(iqdb_cursor_open(&memory.index, samples_row(&samples, 0), samples.dim, &params, &cursor, NULL),
+					 IQDB_OK);
 	while (count > 0)
 	{
 		assert_int_equal(iqdb_cursor_next(cursor, hits, 64, &count, NULL), IQDB_OK);
@@ -360,7 +363,7 @@ test_remove_everything(void **state)
 	IqdbIndexStats stats;
 
 	samples_make(&samples, 800, 16, 10, SEED);
-	samples_index(&memory, 16, IQDB_METRIC_L2, coded, 8, 40);
+	samples_index(&memory, &samples, IQDB_METRIC_L2, coded, 8, 40);
 	for (int round = 0; round < 3; round++)
 	{
 		for (size_t i = 0; i < samples.count; i++)
@@ -398,7 +401,7 @@ test_cursor_across_repair(void **state)
 
 	iqdb_rng_seed(&rng, SEED);
 	samples_make(&samples, 3000, 16, 10, SEED);
-	samples_index(&memory, 16, IQDB_METRIC_L2, coded, 8, 40);
+	samples_index(&memory, &samples, IQDB_METRIC_L2, coded, 8, 40);
 	for (size_t i = 0; i < 2000; i++)
 		assert_int_equal(samples_put(&memory, &samples, i, true), IQDB_OK);
 	for (size_t round = 0; round < 10; round++)
@@ -412,7 +415,8 @@ test_cursor_across_repair(void **state)
 		size_t           taken = 0;
 
 		memcpy(since_start, samples.present, sizeof(since_start));
-		assert_int_equal(iqdb_cursor_open(&memory.index, samples_row(&samples, round), 16, &params, &cursor, NULL),
+		assert_int_equal(iqdb_cursor_open(&memory.index, samples_row(&samples, round), samples.dim, &params, &cursor,
+										  NULL),
 						 IQDB_OK);
 		do
 		{
@@ -484,7 +488,7 @@ test_deterministic(void **state)
 			save(&memory[2], &snapshots[2]);
 			continue;
 		}
-		samples_index(&memory[run], 20, IQDB_METRIC_COSINE, coded, 8, 40);
+		samples_index(&memory[run], &samples, IQDB_METRIC_COSINE, coded, 8, 40);
 		for (size_t i = 0; i < samples.count; i++)
 			assert_int_equal(samples_put(&memory[run], &samples, i, i % 7 != 0), IQDB_OK);
 		for (size_t i = 0; i < samples.count; i += 5)
@@ -509,7 +513,7 @@ test_deterministic(void **state)
 
 		memset(hits, 0, sizeof(hits));
 		for (int run = 0; run < 3; run++)
-			assert_int_equal(samples_search(&memory[run], samples_row(&samples, i), 20, 20, hits[run], 20), 20);
+			assert_int_equal(samples_search(&memory[run], samples_row(&samples, i), 20, hits[run], 20), 20);
 		assert_memory_equal(hits[0], hits[1], sizeof(hits[0]));
 		assert_memory_equal(hits[0], hits[2], sizeof(hits[0]));
 	}
@@ -535,11 +539,12 @@ test_snapshot_of_two_moments(void **state)
 	samples_make(&samples, 1200, 16, 10, SEED);
 	/* some of them equal, so that chains of twins are of two moments, too */
 	for (size_t i = 0; i < samples.count; i += 4)
-		memcpy(samples.rows + i * 16, samples.rows + (i % 3 + 1) * 16, 16 * sizeof(float));
+		samples_copy(&samples, i, i % 3 + 1);
+	samples_settle(&samples);
 	then = samples;
 	then.present = calloc(samples.count, sizeof(bool));
 	assert_non_null(then.present);
-	samples_index(&memory, 16, IQDB_METRIC_L2, coded, 8, 40);
+	samples_index(&memory, &samples, IQDB_METRIC_L2, coded, 8, 40);
 	memory_snapshot_init(&rows);
 	memory_snapshot_init(&graph);
 	for (size_t i = 0; i < 1000; i++)
@@ -570,8 +575,8 @@ test_snapshot_of_two_moments(void **state)
 }
 
 /*
- * Most rows are gone, all of them from the last half of the slots: nodes there have no row, and there is no slot in use for
- * one. The lists around them are mended by searches.
+ * Most rows are gone, all of them from the last half of the slots: nodes there have no row, and there is no slot in use
+ * for one. The lists around them are mended by searches.
  */
 static void
 test_snapshot_without_last_rows(void **state)
@@ -584,7 +589,7 @@ test_snapshot_without_last_rows(void **state)
 		Samples        samples;
 
 		samples_make(&samples, 6000, 64, 10, SEED + 8);
-		samples_index(&memory, 64, IQDB_METRIC_COSINE, with_codes ? coded : IQDB_QUANTIZATION_NONE, 6, 40);
+		samples_index(&memory, &samples, IQDB_METRIC_COSINE, with_codes ? coded : IQDB_QUANTIZATION_NONE, 6, 40);
 		for (size_t i = 0; i < samples.count; i++)
 			assert_int_equal(samples_put(&memory, &samples, i, true), IQDB_OK);
 		for (size_t i = 0; i < samples.count; i++)
@@ -616,8 +621,8 @@ test_hostile_snapshot(void **state)
 	iqdb_rng_seed(&rng, SEED);
 	samples_make(&samples, 120, 4, 0, SEED);
 	for (size_t i = 0; i < samples.count; i += 3)
-		memcpy(samples.rows + i * 4, samples.rows + (i % 2 * 3 + 1) * 4, 4 * sizeof(float));
-	samples_index(&memory, 4, IQDB_METRIC_L2, coded, 3, 12);
+		samples_copy(&samples, i, i % 2 * 3 + 1);
+	samples_index(&memory, &samples, IQDB_METRIC_L2, coded, 3, 12);
 	memory_snapshot_init(&snapshot);
 	for (size_t i = 0; i < samples.count; i++)
 		assert_int_equal(samples_put(&memory, &samples, i, true), IQDB_OK);
@@ -662,7 +667,7 @@ test_snapshot_of_version_1(void **state)
 	unsigned char *bytes;
 
 	samples_make(&samples, 1500, 16, 10, SEED);
-	samples_index(&memory, 16, IQDB_METRIC_L2, coded, 8, 40);
+	samples_index(&memory, &samples, IQDB_METRIC_L2, coded, 8, 40);
 	for (size_t i = 0; i < samples.count; i++)
 		assert_int_equal(samples_put(&memory, &samples, i, true), IQDB_OK);
 	memory_snapshot_init(&snapshot);
@@ -682,8 +687,8 @@ test_snapshot_of_version_1(void **state)
 		IqdbHit hits[2][10];
 
 		memset(hits, 0, sizeof(hits));
-		assert_int_equal(samples_search(&memory, samples_row(&samples, i), 16, 40, hits[0], 10), 10);
-		assert_int_equal(samples_search(&loaded, samples_row(&samples, i), 16, 40, hits[1], 10), 10);
+		assert_int_equal(samples_search(&memory, samples_row(&samples, i), 40, hits[0], 10), 10);
+		assert_int_equal(samples_search(&loaded, samples_row(&samples, i), 40, hits[1], 10), 10);
 		assert_int_equal(hits[0][0].slot, hits[1][0].slot);
 	}
 	memory_index_destroy(&loaded);
@@ -704,7 +709,7 @@ test_out_of_memory(void **state)
 	size_t      next = 600;
 
 	samples_make(&samples, 1000, 16, 10, SEED);
-	samples_index(&memory, 16, IQDB_METRIC_L2, coded, 8, 40);
+	samples_index(&memory, &samples, IQDB_METRIC_L2, coded, 8, 40);
 	for (size_t i = 0; i < 600; i++)
 		assert_int_equal(samples_put(&memory, &samples, i, true), IQDB_OK);
 	alloc_fault_init(&fault);
@@ -719,14 +724,14 @@ test_out_of_memory(void **state)
 		uint32_t         slot;
 		bool             fired;
 
-		assert_int_equal(iqdb_index_put(&memory.index, iqdb_id_u64(next), samples_row(&samples, next), 16, NULL, 0,
-										&slot, NULL),
+		assert_int_equal(iqdb_index_put(&memory.index, iqdb_id_u64(next), samples_row(&samples, next), samples.dim,
+										NULL, 0, &slot, NULL),
 						 IQDB_OK);
 		samples.present[next++] = true;
 		alloc_fault_arm(&fault, n);
 		status = iqdb_index_link(&memory.index, slot, NULL);
 		if (status == IQDB_OK)
-			status = iqdb_cursor_open(&memory.index, samples_row(&samples, n), 16, &params, &cursor, NULL);
+			status = iqdb_cursor_open(&memory.index, samples_row(&samples, n), samples.dim, &params, &cursor, NULL);
 		while (status == IQDB_OK && count > 0)
 			status = iqdb_cursor_next(cursor, hits, 50, &count, NULL);
 		iqdb_cursor_close(cursor);
@@ -777,8 +782,8 @@ test_cancel(void **state)
 	/* a third of them equal to one of three rows, so that chains of twins are cut through as well */
 	for (size_t i = 0; i < samples.count; i++)
 		if (i % 6 < 2)
-			memcpy(samples.rows + i * 64, samples.rows + (i % 3 * 6 + 2) * 64, 64 * sizeof(float));
-	samples_index(&memory, 64, IQDB_METRIC_L1, IQDB_QUANTIZATION_NONE, 8, 100);
+			samples_copy(&samples, i, i % 3 * 6 + 2);
+	samples_index(&memory, &samples, IQDB_METRIC_L1, IQDB_QUANTIZATION_NONE, 8, 100);
 	memory.host.cancelled = count_down;
 	memory.host.cancel_arg = &countdown;
 	for (size_t i = 0; i < samples.count; i++)
@@ -822,7 +827,7 @@ test_levels_and_memory(void **state)
 	double         allowed;
 
 	samples_make(&samples, 6000, 128, 0, SEED);
-	samples_index(&memory, 128, IQDB_METRIC_L2, IQDB_QUANTIZATION_NONE, 16, 32);
+	samples_index(&memory, &samples, IQDB_METRIC_L2, IQDB_QUANTIZATION_NONE, 16, 32);
 	for (size_t i = 0; i < samples.count; i++)
 		assert_int_equal(samples_put(&memory, &samples, i, true), IQDB_OK);
 	iqdb_index_stats(&memory.index, &stats);
@@ -849,7 +854,7 @@ test_limits(void **state)
 		Samples     samples;
 
 		samples_make(&samples, 700, 6, 5, SEED);
-		samples_index(&memory, 6, IQDB_METRIC_L2, i != 1 ? coded : IQDB_QUANTIZATION_NONE, ms[i], 2 * ms[i]);
+		samples_index(&memory, &samples, IQDB_METRIC_L2, i != 1 ? coded : IQDB_QUANTIZATION_NONE, ms[i], 2 * ms[i]);
 		for (size_t r = 0; r < samples.count; r++)
 			assert_int_equal(samples_put(&memory, &samples, r, true), IQDB_OK);
 		assert_true(memory_index_sound(&memory.index));
@@ -861,6 +866,76 @@ test_limits(void **state)
 		memory_index_destroy(&memory);
 		samples_free(&samples);
 	}
+}
+
+/* Halves stay halves: what a row takes besides its vector and its links is a few bytes. */
+static void
+test_memory_of_halves(void **state)
+{
+	IqdbIndexOptions options = iqdb_index_options_default(IQDB_ENGINE_HNSW, 768, IQDB_METRIC_COSINE);
+	uint64_t         floats;
+	uint64_t         halves;
+
+	options.quantization = IQDB_QUANTIZATION_NONE;
+	floats = iqdb_index_estimate_memory(&options, 1000000);
+	iqdb_index_options_of_element(&options, IQDB_ELEMENT_F16);
+	halves = iqdb_index_estimate_memory(&options, 1000000);
+	assert_int_equal(floats - halves, UINT64_C(1000000) * 768 * 2);
+	assert_true((double) halves <= 0.55 * (double) floats);
+}
+
+/* ---- elements ---------------------------------------------------------------------------------------------------- */
+
+/* Vectors of the same numbers as floats and as halves: the same graph, the same answers. */
+static void
+test_halves_as_floats(void **state)
+{
+	static const IqdbQuantization codes[] = {IQDB_QUANTIZATION_NONE, IQDB_QUANTIZATION_SQ8, IQDB_QUANTIZATION_BQ};
+
+	for (uint32_t metric = 0; metric <= IQDB_METRIC_HAMMING; metric++)
+	{
+		for (int code = 0; code < 3; code++)
+		{
+			MemoryIndex    memory[2];
+			MemorySnapshot snapshots[2];
+			Samples        samples[2];
+			IqdbHit        hits[2][10];
+
+			for (int half = 0; half < 2; half++)
+			{
+				samples_element = half ? IQDB_ELEMENT_F16 : IQDB_ELEMENT_F32;
+				samples_make(&samples[half], 800, 24, 10, SEED);
+				for (size_t i = 0; i < 800 * 24; i++)
+					samples[half].rows[i] = iqdb_half_widen(iqdb_half_narrow(samples[half].rows[i]));
+				samples_index(&memory[half], &samples[half], (IqdbMetric) metric, codes[code], 8, 40);
+				for (size_t i = 0; i < 800; i++)
+					assert_int_equal(samples_put(&memory[half], &samples[half], i, true), IQDB_OK);
+				memory_snapshot_init(&snapshots[half]);
+				save(&memory[half], &snapshots[half]);
+			}
+			assert_int_equal(snapshots[0].length[2], snapshots[1].length[2]);
+			assert_true(snapshots[0].length[1] > snapshots[1].length[1]);
+			for (size_t i = 0; i < 40; i++)
+			{
+				memset(hits, 0, sizeof(hits));
+				for (int half = 0; half < 2; half++)
+				{
+					const void *query = samples_row(&samples[half], i);
+
+					assert_int_equal(samples_search(&memory[half], query, 24, hits[half], 10), 10);
+				}
+				for (size_t k = 0; k < 10; k++)
+					assert_int_equal(hits[0][k].id, hits[1][k].id);
+			}
+			for (int half = 0; half < 2; half++)
+			{
+				memory_index_destroy(&memory[half]);
+				memory_snapshot_free(&snapshots[half]);
+				samples_free(&samples[half]);
+			}
+		}
+	}
+	samples_element = IQDB_ELEMENT_F32;
 }
 
 int
@@ -880,16 +955,27 @@ main(void)
 		cmocka_unit_test(test_snapshot_of_two_moments),
 		cmocka_unit_test(test_snapshot_without_last_rows),
 		cmocka_unit_test(test_hostile_snapshot),
-		cmocka_unit_test(test_snapshot_of_version_1),
 		cmocka_unit_test(test_out_of_memory),
 		cmocka_unit_test(test_cancel),
-		cmocka_unit_test(test_levels_and_memory),
 		cmocka_unit_test(test_limits),
 	};
+	const struct CMUnitTest of_floats[] = {
+		cmocka_unit_test(test_snapshot_of_version_1),
+		cmocka_unit_test(test_levels_and_memory),
+		cmocka_unit_test(test_memory_of_halves),
+		cmocka_unit_test(test_halves_as_floats),
+	};
+	int failed = 0;
 
 	printf("# seed %llu\n", (unsigned long long) SEED);
-	if (cmocka_run_group_tests_name("hnsw, sq8", tests, NULL, NULL) != 0)
-		return 1;
+	failed += cmocka_run_group_tests_name("hnsw, sq8", tests, NULL, NULL);
+	failed += cmocka_run_group_tests_name("hnsw, floats", of_floats, NULL, NULL);
 	coded = IQDB_QUANTIZATION_BQ;
-	return cmocka_run_group_tests_name("hnsw, bq", tests, NULL, NULL);
+	failed += cmocka_run_group_tests_name("hnsw, bq", tests, NULL, NULL);
+	samples_element = IQDB_ELEMENT_F16;
+	coded = IQDB_QUANTIZATION_SQ8;
+	failed += cmocka_run_group_tests_name("hnsw, halves, sq8", tests, NULL, NULL);
+	samples_element = IQDB_ELEMENT_BIT;
+	failed += cmocka_run_group_tests_name("hnsw, bits", tests, NULL, NULL);
+	return failed != 0;
 }

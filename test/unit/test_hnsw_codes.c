@@ -86,7 +86,7 @@ moved(IqdbMetric metric, double sigmas)
 	gauss(&samples, &queries);
 	move(samples.rows, samples.count, sigmas);
 	move(queries.rows, queries.count, sigmas);
-	samples_index(&memory, DIM, metric, coded, 16, 100);
+	samples_index(&memory, &samples, metric, coded, 16, 100);
 	put_all(&memory, &samples, 0, ROWS);
 	assert_recall("row by row", metric, sigmas, samples_recall(&memory, &samples, &queries, EF), 0.97);
 	reload(&loaded, &memory);
@@ -132,7 +132,7 @@ test_other_rows_first(void **state)
 	gauss(&samples, &queries);
 	move(samples.rows + 280 * DIM, samples.count - 280, 1000.0);
 	move(queries.rows, queries.count, 1000.0);
-	samples_index(&memory, DIM, IQDB_METRIC_L2, coded, 16, 100);
+	samples_index(&memory, &samples, IQDB_METRIC_L2, coded, 16, 100);
 	put_all(&memory, &samples, 0, 1100);
 	for (size_t i = 0; i < 280; i++)
 		samples_remove(&memory, &samples, i);
@@ -163,7 +163,7 @@ test_mostly_zero(void **state)
 			samples.rows[i] = i % DIM < 8 ? 0.5f + 0.1f * samples.rows[i] : 0.0f;
 		for (size_t i = 0; i < queries.count * DIM; i++)
 			queries.rows[i] = i % DIM < 8 ? 0.5f + 0.1f * queries.rows[i] : 1.0f + 0.1f * queries.rows[i];
-		samples_index(&memory, DIM, metrics[m], coded, 16, 100);
+		samples_index(&memory, &samples, metrics[m], coded, 16, 100);
 		put_all(&memory, &samples, 0, ROWS);
 		assert_recall("mostly zero", metrics[m], 0.0, samples_recall(&memory, &samples, &queries, EF), 0.97);
 		memory_index_destroy(&memory);

@@ -102,7 +102,7 @@ found_by_themselves(MemoryIndex *memory, const Samples *samples)
 	{
 		IqdbHit hit;
 
-		assert_int_equal(samples_search(memory, samples_row(samples, i), samples->dim, 10, &hit, 1), 1);
+		assert_int_equal(samples_search(memory, samples_row(samples, i), 10, &hit, 1), 1);
 		found += hit.id == i;
 	}
 	return found;
@@ -118,7 +118,7 @@ assert_found(const char *what, Fill fill, IqdbMetric metric, IqdbQuantization qu
 	size_t self;
 
 	make(&samples, &queries, fill);
-	samples_index(&memory, DIM, metric, quantization, 16, 100);
+	samples_index(&memory, &samples, metric, quantization, 16, 100);
 	put_all(&memory, &samples);
 	recall = samples_recall(&memory, &samples, &queries, 100);
 	self = metric == IQDB_METRIC_DOT ? ROWS : found_by_themselves(&memory, &samples);
@@ -202,14 +202,14 @@ test_values_find_their_equals(void **state)
 		memset(samples.rows, 0, samples.count * samples.dim * sizeof(float));
 		for (size_t i = 0; i < samples.count; i++)
 			samples.rows[i * samples.dim + i % VALUES] = 1.0f;
-		samples_index(&memory, VALUES, metrics[m],
+		samples_index(&memory, &samples, metrics[m],
 					  metrics[m] <= IQDB_METRIC_L2 ? IQDB_QUANTIZATION_SQ8 : IQDB_QUANTIZATION_NONE, 8, 40);
 		put_all(&memory, &samples);
 		for (size_t e = 0; e < 5; e++)
 		{
 			for (size_t value = 0; value < VALUES; value++)
 			{
-				assert_int_equal(samples_search(&memory, samples_row(&samples, value), VALUES, efs[e], hits, EQUALS),
+				assert_int_equal(samples_search(&memory, samples_row(&samples, value), efs[e], hits, EQUALS),
 								 EQUALS);
 				for (size_t i = 0; i < EQUALS; i++)
 					assert_int_equal(hits[i].id % VALUES, value);
@@ -230,7 +230,7 @@ test_graph_that_leads_nowhere(void **state)
 	IqdbiHnsw graph;
 
 	make(&samples, &queries, fill_groups);
-	samples_index(&memory, DIM, IQDB_METRIC_L2, IQDB_QUANTIZATION_NONE, 16, 100);
+	samples_index(&memory, &samples, IQDB_METRIC_L2, IQDB_QUANTIZATION_NONE, 16, 100);
 	put_all(&memory, &samples);
 	iqdbi_hnsw_view(&graph, &memory.index.store);
 	for (uint32_t slot = 0; slot < ROWS; slot++)
@@ -278,6 +278,7 @@ test_unchanged_vectors_cost_no_search(void **state)
 	options.quantization = IQDB_QUANTIZATION_NONE;
 	memory_index_create(&memory, &options, &iqdb_locks_pthread, &kernels, SAMPLES_MEMORY_MAX);
 	make(&samples, &queries, fill_groups);
+	samples_settle(&samples);
 	put_all(&memory, &samples);
 	for (int round = 0; round < 3; round++)
 	{

@@ -13,7 +13,6 @@
 #include <cmocka.h>
 
 #include "unit/hnsw_samples.h"
-#include "harness/metrics.h"
 
 #define SEED UINT64_C(20261130)
 #define DIM 8
@@ -87,7 +86,8 @@ take_all(MemoryIndex *memory, const Samples *samples, const IqdbSearchParams *pa
 	assert_true(hits != NULL && seen != NULL);
 	/* a lock for each hit that is handed out alone, and a few for each search, of which there are few */
 	counters_set(2 * samples->count + 200, UINT64_MAX);
-	assert_int_equal(iqdb_cursor_open(&memory->index, samples_row(samples, 0), DIM, params, &cursor, NULL), IQDB_OK);
+	assert_int_equal(iqdb_cursor_open(&memory->index, samples_row(samples, 0), samples->dim, params, &cursor, NULL),
+					 IQDB_OK);
 	do
 	{
 		assert_int_equal(iqdb_cursor_next(cursor, hits, capacity, &count, NULL), IQDB_OK);
@@ -125,18 +125,18 @@ static void
 index_at_the_ends(size_t rows, IqdbMetric metric, IqdbQuantization quantization, uint32_t m, uint32_t ef_construction,
 				  uint32_t ef_search)
 {
-	IqdbIndexOptions options = iqdb_index_options_default(IQDB_ENGINE_HNSW, DIM, metric);
+	IqdbIndexOptions options;
 	MemoryIndex memory;
 	Samples samples;
 
-	options.quantization = quantization;
-	options.m = m;
-	options.ef_construction = ef_construction;
-	options.ef_search = ef_search;
 	samples_make(&samples, rows, DIM, rows > 100 ? 5 : 0, SEED);
 	/* equal rows among them */
 	for (size_t i = 3; i < rows; i += 4)
-		memcpy(samples.rows + i * DIM, samples.rows + i % 16 * DIM, DIM * sizeof(float));
+		samples_copy(&samples, i, i % 16);
+	options = samples_options(&samples, metric, quantization);
+	options.m = m;
+	options.ef_construction = ef_construction;
+	options.ef_search = ef_search;
 	counted_create(&memory, &options);
 	for (size_t i = 0; i < rows; i++)
 	{
@@ -156,16 +156,17 @@ index_at_the_ends(size_t rows, IqdbMetric metric, IqdbQuantization quantization,
 }
 
 static void
-test_options_at_their_ends(void **state)
+options_at_their_ends(const IqdbQuantization *codes, size_t code_count)
 {
 	static const size_t rows[] = {0, 1, 2, 17, 18, 40, 300};
 	static const uint32_t shapes[][3] = {{2, 4, 1}, {2, 4000, 100000}, {128, 256, 1}, {128, 4000, 100000}, {16, 64, 2}};
-	static const IqdbQuantization codes[] = {IQDB_QUANTIZATION_NONE, IQDB_QUANTIZATION_SQ8, IQDB_QUANTIZATION_BQ};
 
-	for (uint32_t metric = 0; metric < NUMBER_METRICS; metric++)
+	for (uint32_t metric = 0; metric < IQDB_METRIC_COUNT; metric++)
 	{
-		for (int code = 0; code < (metric <= IQDB_METRIC_L2 ? 3 : 1); code++)
+		for (size_t code = 0; samples_has_metric(metric) && code < code_count; code++)
 		{
+			if (samples_codes((IqdbMetric) metric, codes[code]) != codes[code])
+				continue;
 			for (size_t r = 0; r < sizeof(rows) / sizeof(rows[0]); r++)
 			{
 				for (size_t s = 0; s < sizeof(shapes) / sizeof(shapes[0]); s++)
@@ -176,6 +177,30 @@ test_options_at_their_ends(void **state)
 	}
 }
 
+static const IqdbQuantization every_code[] = {IQDB_QUANTIZATION_NONE, IQDB_QUANTIZATION_SQ8, IQDB_QUANTIZATION_BQ};
+
+static void
+test_options_at_their_ends(void **state)
+{
+	options_at_their_ends(every_code, 3);
+}
+
+static void
+test_options_at_their_ends_halves(void **state)
+{
+	samples_element = IQDB_ELEMENT_F16;
+	options_at_their_ends(every_code, 1);
+	samples_element = IQDB_ELEMENT_F32;
+}
+
+static void
+test_options_at_their_ends_bits(void **state)
+{
+	samples_element = IQDB_ELEMENT_BIT;
+	options_at_their_ends(every_code, 1);
+	samples_element = IQDB_ELEMENT_F32;
+}
+
 /* ---- stopped at any moment --------------------------------------------------------------------------------------- */
 
 #define MOMENT_ROWS 1500
@@ -184,15 +209,15 @@ test_options_at_their_ends(void **state)
 static void
 moment_create(MemoryIndex *memory, Samples *samples, IqdbQuantization quantization)
 {
-	IqdbIndexOptions options = iqdb_index_options_default(IQDB_ENGINE_HNSW, DIM, IQDB_METRIC_L2);
+	IqdbIndexOptions options;
 
-	options.quantization = quantization;
+	samples_make(samples, MOMENT_ROWS, DIM, 5, SEED);
+	/* numbers far from zero: the centre of the codes moves */
+	for (size_t i = 0; !samples_are_bits() && i < samples->count * samples->dim; i++)
+		samples->rows[i] += 50.0f;
+	options = samples_options(samples, IQDB_METRIC_L2, quantization);
 	options.m = 4;
 	options.ef_construction = 40;
-	samples_make(samples, MOMENT_ROWS, DIM, 5, SEED);
-	/* far from zero: the centre of the codes moves */
-	for (size_t i = 0; i < samples->count * DIM; i++)
-		samples->rows[i] += 50.0f;
 	counted_create(memory, &options);
 	for (size_t i = 0; i < samples->count; i++)
 		assert_int_equal(samples_put(memory, samples, i, i % 5 != 0), IQDB_OK);
@@ -209,7 +234,7 @@ do_search(MemoryIndex *memory, Samples *samples)
 	size_t           count = 1;
 	IqdbStatus       status = IQDB_OK;
 
-	if (iqdb_cursor_open(&memory->index, samples_row(samples, 1), DIM, &params, &cursor, NULL) != IQDB_OK)
+	if (iqdb_cursor_open(&memory->index, samples_row(samples, 1), samples->dim, &params, &cursor, NULL) != IQDB_OK)
 		abort();
 	while (status == IQDB_OK && count > 0)
 		status = iqdb_cursor_next(cursor, hits, 64, &count, NULL);
@@ -297,7 +322,8 @@ assert_whole(MemoryIndex *memory, const Samples *samples)
 	size_t           present = 0;
 
 	counters_set(UINT64_MAX, UINT64_MAX);
-	assert_int_equal(iqdb_cursor_open(&memory->index, samples_row(samples, 1), DIM, &params, &cursor, NULL), IQDB_OK);
+	assert_int_equal(iqdb_cursor_open(&memory->index, samples_row(samples, 1), samples->dim, &params, &cursor, NULL),
+					 IQDB_OK);
 	do
 	{
 		assert_int_equal(iqdb_cursor_next(cursor, hits, 64, &count, NULL), IQDB_OK);
@@ -344,19 +370,31 @@ stop_everywhere(const char *what, IqdbQuantization quantization, IqdbStatus (*wo
 }
 
 static void
+stop_everything(IqdbQuantization quantization)
+{
+	stop_everywhere("search", quantization, do_search);
+	stop_everywhere("links", quantization, do_link);
+	stop_everywhere("vacuum", quantization, do_vacuum);
+	stop_everywhere("optimize", quantization, do_optimize);
+	stop_everywhere("check", quantization, do_check);
+	stop_everywhere("save and load", quantization, do_copy);
+}
+
+static void
 test_stopped_at_any_moment(void **state)
 {
-	static const IqdbQuantization codes[] = {IQDB_QUANTIZATION_NONE, IQDB_QUANTIZATION_SQ8, IQDB_QUANTIZATION_BQ};
-
 	for (int code = 0; code < 3; code++)
-	{
-		stop_everywhere("search", codes[code], do_search);
-		stop_everywhere("links", codes[code], do_link);
-		stop_everywhere("vacuum", codes[code], do_vacuum);
-		stop_everywhere("optimize", codes[code], do_optimize);
-		stop_everywhere("check", codes[code], do_check);
-		stop_everywhere("save and load", codes[code], do_copy);
-	}
+		stop_everything(every_code[code]);
+}
+
+static void
+test_stopped_at_any_moment_elements(void **state)
+{
+	samples_element = IQDB_ELEMENT_F16;
+	stop_everything(IQDB_QUANTIZATION_SQ8);
+	samples_element = IQDB_ELEMENT_BIT;
+	stop_everything(IQDB_QUANTIZATION_NONE);
+	samples_element = IQDB_ELEMENT_F32;
 }
 
 /* ---- the last node of a repair ----------------------------------------------------------------------------------- */
@@ -385,13 +423,13 @@ come_late(void *arg)
 static void
 test_repair_leaves_a_way_in(void **state)
 {
-	IqdbIndexOptions options = iqdb_index_options_default(IQDB_ENGINE_HNSW, DIM, IQDB_METRIC_L2);
+	IqdbIndexOptions options;
 	MemoryIndex      memory;
 	Samples          samples;
 	Latecomer        late = {&memory, &samples};
 
-	options.quantization = IQDB_QUANTIZATION_NONE;
 	samples_make(&samples, 100, DIM, 0, SEED);
+	options = samples_options(&samples, IQDB_METRIC_L2, IQDB_QUANTIZATION_NONE);
 	counted_create(&memory, &options);
 	for (size_t i = 0; i < 99; i++)
 		assert_int_equal(samples_put(&memory, &samples, i, true), IQDB_OK);
@@ -410,7 +448,10 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_options_at_their_ends),
+		cmocka_unit_test(test_options_at_their_ends_halves),
+		cmocka_unit_test(test_options_at_their_ends_bits),
 		cmocka_unit_test(test_stopped_at_any_moment),
+		cmocka_unit_test(test_stopped_at_any_moment_elements),
 		cmocka_unit_test(test_repair_leaves_a_way_in),
 	};
 

@@ -43,7 +43,7 @@ uniform(IqdbMetric metric, IqdbQuantization quantization)
 	Samples     queries;
 
 	samples_make_with_queries(&samples, &queries, 2000, 60, 64, 0, SEED);
-	samples_index(&memory, 64, metric, quantization, 16, 120);
+	samples_index(&memory, &samples, metric, quantization, 16, 120);
 	build(&memory, &samples, 0, samples.count);
 	assert_true(memory_index_sound(&memory.index));
 	(void) snprintf(name, sizeof(name), "uniform, %s, %s", iqdb_metric_name(metric), samples_quantization(quantization));
@@ -78,7 +78,7 @@ test_hamming(void **state)
 		samples.rows[i] = samples.rows[i] < 0.0f ? 0.0f : 1.0f;
 	for (size_t i = 0; i < queries.count * queries.dim; i++)
 		queries.rows[i] = queries.rows[i] < 0.0f ? 0.0f : 1.0f;
-	samples_index(&memory, 64, IQDB_METRIC_HAMMING, IQDB_QUANTIZATION_NONE, 16, 120);
+	samples_index(&memory, &samples, IQDB_METRIC_HAMMING, IQDB_QUANTIZATION_NONE, 16, 120);
 	build(&memory, &samples, 0, samples.count);
 	assert_recall("hamming", samples_recall(&memory, &samples, &queries, 128), 0.95);
 	memory_index_destroy(&memory);
@@ -117,7 +117,7 @@ two_threads(IqdbQuantization quantization)
 	pthread_t   threads[2];
 
 	samples_make_with_queries(&samples, &queries, 3000, 100, 48, 40, SEED);
-	samples_index(&memory, 48, IQDB_METRIC_L2, quantization, 16, 100);
+	samples_index(&memory, &samples, IQDB_METRIC_L2, quantization, 16, 100);
 	for (size_t t = 0; t < 2; t++)
 	{
 		shares[t] = (Share){&memory, &samples, t, 2};
@@ -169,14 +169,18 @@ history(IqdbMetric metric, IqdbQuantization quantization)
 	Samples     samples;
 	Samples     kept;
 	Samples     queries;
+	Samples     unused;
 	IqdbRng     rng;
+	/* bits without clusters are all equally far from each other */
+	size_t      clusters = samples_are_bits() ? 300 : 0;
 	double      gate;
 	double      recall;
 
-	samples_make_with_queries(&samples, &queries, 3600, 200, 24, 0, SEED);
-	samples_make(&kept, 3600, 24, 0, SEED);
-	samples_index(&memory, 24, metric, quantization, 12, 80);
-	samples_index(&fresh, 24, metric, quantization, 12, 80);
+	samples_make_with_queries(&samples, &queries, 3600, 200, 24, clusters, SEED);
+	samples_make_with_queries(&kept, &unused, 3600, 200, 24, clusters, SEED);
+	samples_free(&unused);
+	samples_index(&memory, &samples, metric, quantization, 12, 80);
+	samples_index(&fresh, &kept, metric, quantization, 12, 80);
 	iqdb_rng_seed(&rng, SEED);
 
 	build(&memory, &samples, 0, 2700);
@@ -242,8 +246,8 @@ churn(IqdbQuantization quantization)
 	double      gate;
 
 	samples_make_with_queries(&samples, &queries, 2400, 200, 24, 0, SEED);
-	samples_index(&memory, 24, IQDB_METRIC_L2, quantization, 12, 80);
-	samples_index(&fresh, 24, IQDB_METRIC_L2, quantization, 12, 80);
+	samples_index(&memory, &samples, IQDB_METRIC_L2, quantization, 12, 80);
+	samples_index(&fresh, &samples, IQDB_METRIC_L2, quantization, 12, 80);
 	build(&fresh, &samples, 0, samples.count);
 	gate = samples_recall(&fresh, &samples, &queries, EF) - 0.01;
 	build(&memory, &samples, 0, samples.count);
@@ -268,6 +272,29 @@ test_churn(void **state)
 	churn(IQDB_QUANTIZATION_BQ);
 }
 
+/* ---- elements ---- */
+
+static void
+test_elements(void **state)
+{
+	samples_element = IQDB_ELEMENT_F16;
+	for (uint32_t metric = 0; metric <= IQDB_METRIC_L2; metric++)
+	{
+		uniform((IqdbMetric) metric, IQDB_QUANTIZATION_NONE);
+		uniform((IqdbMetric) metric, IQDB_QUANTIZATION_SQ8);
+		uniform((IqdbMetric) metric, IQDB_QUANTIZATION_BQ);
+	}
+	uniform(IQDB_METRIC_L1, IQDB_QUANTIZATION_NONE);
+	history(IQDB_METRIC_COSINE, IQDB_QUANTIZATION_NONE);
+	two_threads(IQDB_QUANTIZATION_SQ8);
+	churn(IQDB_QUANTIZATION_BQ);
+	samples_element = IQDB_ELEMENT_BIT;
+	history(IQDB_METRIC_HAMMING, IQDB_QUANTIZATION_NONE);
+	history(IQDB_METRIC_JACCARD, IQDB_QUANTIZATION_NONE);
+	two_threads(IQDB_QUANTIZATION_NONE);
+	samples_element = IQDB_ELEMENT_F32;
+}
+
 /* ---- dimensions ---- */
 
 static void
@@ -280,7 +307,7 @@ dimension(size_t dim, IqdbQuantization quantization)
 	Samples     queries;
 
 	samples_make_with_queries(&samples, &queries, count, 30, dim, 20, SEED);
-	samples_index(&memory, dim, IQDB_METRIC_L2, quantization, 8, 40);
+	samples_index(&memory, &samples, IQDB_METRIC_L2, quantization, 8, 40);
 	build(&memory, &samples, 0, count);
 	assert_true(memory_index_sound(&memory.index));
 	(void) snprintf(name, sizeof(name), "dimension %zu, %s", dim, samples_quantization(quantization));
@@ -301,6 +328,13 @@ test_dimensions(void **state)
 		dimension(dims[i], IQDB_QUANTIZATION_BQ);
 	}
 	dimension(IQDB_DIMENSION_MAX, IQDB_QUANTIZATION_BQ);
+	samples_element = IQDB_ELEMENT_F16;
+	dimension(17, IQDB_QUANTIZATION_NONE);
+	dimension(IQDB_DIMENSION_MAX, IQDB_QUANTIZATION_BQ);
+	samples_element = IQDB_ELEMENT_BIT;
+	dimension(17, IQDB_QUANTIZATION_NONE);
+	dimension(IQDB_DIMENSION_BITS_MAX / SAMPLES_BITS, IQDB_QUANTIZATION_NONE);
+	samples_element = IQDB_ELEMENT_F32;
 }
 
 int
@@ -309,7 +343,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_uniform_metrics), cmocka_unit_test(test_hamming),       cmocka_unit_test(test_two_threads),
 		cmocka_unit_test(test_history_coded),   cmocka_unit_test(test_history_plain), cmocka_unit_test(test_churn),
-		cmocka_unit_test(test_dimensions),
+		cmocka_unit_test(test_elements),        cmocka_unit_test(test_dimensions),
 	};
 
 	return cmocka_run_group_tests_name("hnsw_recall", tests, NULL, NULL);

@@ -60,8 +60,8 @@ writer(void *arg)
 
 		if (iqdb_rng_below(&rng, 3) == 0)
 			iqdb_index_remove(&mix->memory.index, iqdb_id_u64(row), NULL);
-		else if (iqdb_index_put(&mix->memory.index, iqdb_id_u64(row), samples_row(&mix->samples, row), DIM, NULL, 0,
-								&slot, NULL) != IQDB_OK ||
+		else if (iqdb_index_put(&mix->memory.index, iqdb_id_u64(row), samples_row(&mix->samples, row), mix->samples.dim,
+								NULL, 0, &slot, NULL) != IQDB_OK ||
 				 (i % 8 != 0 && iqdb_index_link(&mix->memory.index, slot, NULL) != IQDB_OK))
 			problem(mix, "a row could not be put");
 	}
@@ -88,10 +88,10 @@ searcher(void *arg)
 		size_t           count = 1;
 		size_t           stable = 0;
 		bool             to_the_end = iqdb_rng_below(&rng, 10) == 0;
-		const float     *query = samples_row(&mix->samples, iqdb_rng_below(&rng, ROWS));
+		const void      *query = samples_row(&mix->samples, iqdb_rng_below(&rng, ROWS));
 
 		memset(seen, 0, ROWS);
-		if (iqdb_cursor_open(&mix->memory.index, query, DIM, &params, &cursor, NULL) != IQDB_OK)
+		if (iqdb_cursor_open(&mix->memory.index, query, mix->samples.dim, &params, &cursor, NULL) != IQDB_OK)
 			abort();
 		for (int batch = 0; count > 0 && (batch < 3 || to_the_end); batch++)
 		{
@@ -158,7 +158,7 @@ mixed(IqdbMetric metric, IqdbQuantization quantization)
 
 	assert_non_null(mix);
 	samples_make(&mix->samples, ROWS, DIM, 20, SEED);
-	samples_index(&mix->memory, DIM, metric, quantization, 6, 24);
+	samples_index(&mix->memory, &mix->samples, metric, quantization, 6, 24);
 	for (size_t i = 0; i < STABLE; i++)
 		assert_int_equal(samples_put(&mix->memory, &mix->samples, i, i % 50 != 0), IQDB_OK);
 	mix->running = 3;
@@ -177,7 +177,7 @@ mixed(IqdbMetric metric, IqdbQuantization quantization)
 	/* the graph depends on how the threads took turns: a search may miss a row now and then, not more */
 	for (size_t i = 0; i < STABLE; i += 10)
 	{
-		assert_int_equal(samples_search(&mix->memory, samples_row(&mix->samples, i), DIM, 48, hits, 1), 1);
+		assert_int_equal(samples_search(&mix->memory, samples_row(&mix->samples, i), 48, hits, 1), 1);
 		missed += hits[0].id != i;
 	}
 	assert_in_range(missed, 0, STABLE / 10 / 20);
@@ -209,8 +209,8 @@ founder(void *arg)
 	{
 		uint32_t slot;
 
-		if (iqdb_index_put(&actor->mix->memory.index, iqdb_id_u64(i), samples_row(&actor->mix->samples, i), DIM, NULL,
-						   0, &slot, NULL) != IQDB_OK ||
+		if (iqdb_index_put(&actor->mix->memory.index, iqdb_id_u64(i), samples_row(&actor->mix->samples, i),
+						   actor->mix->samples.dim, NULL, 0, &slot, NULL) != IQDB_OK ||
 			iqdb_index_link(&actor->mix->memory.index, slot, NULL) != IQDB_OK)
 			problem(actor->mix, "a row could not be put");
 	}
@@ -232,18 +232,29 @@ test_from_nothing(void **state)
 
 		assert_non_null(mix);
 		samples_make(&mix->samples, 400, DIM, 0, SEED + round);
-		samples_index(&mix->memory, DIM, IQDB_METRIC_COSINE, quantizations[round % 3], 4, 16);
+		samples_index(&mix->memory, &mix->samples, IQDB_METRIC_COSINE, quantizations[round % 3], 4, 16);
 		for (uint64_t i = 0; i < 4; i++)
 			start(&threads[i], founder, &actors[i], mix, i);
 		for (int i = 0; i < 4; i++)
 			assert_int_equal(pthread_join(threads[i], NULL), 0);
 		assert_int_equal(mix->problems, 0);
 		assert_true(memory_index_sound(&mix->memory.index));
-		assert_int_equal(samples_search(&mix->memory, samples_row(&mix->samples, 0), DIM, 8, hits, 400), 400);
+		assert_int_equal(samples_search(&mix->memory, samples_row(&mix->samples, 0), 8, hits, 400), 400);
 		memory_index_destroy(&mix->memory);
 		samples_free(&mix->samples);
 		free(mix);
 	}
+}
+
+static void
+test_mixed_elements(void **state)
+{
+	samples_element = IQDB_ELEMENT_F16;
+	mixed(IQDB_METRIC_L2, IQDB_QUANTIZATION_SQ8);
+	mixed(IQDB_METRIC_COSINE, IQDB_QUANTIZATION_NONE);
+	samples_element = IQDB_ELEMENT_BIT;
+	mixed(IQDB_METRIC_HAMMING, IQDB_QUANTIZATION_NONE);
+	samples_element = IQDB_ELEMENT_F32;
 }
 
 int
@@ -253,6 +264,7 @@ main(void)
 		cmocka_unit_test(test_from_nothing),
 		cmocka_unit_test(test_mixed_coded),
 		cmocka_unit_test(test_mixed_plain),
+		cmocka_unit_test(test_mixed_elements),
 	};
 
 	printf("# seed %llu\n", (unsigned long long) SEED);

@@ -1,5 +1,6 @@
 /*
- * test_hnsw_twins.c - the hnsw engine where many rows are equal: they share a node of the graph, and cost next to nothing.
+ * test_hnsw_twins.c - the hnsw engine where many rows are equal: they share a node of the graph, and cost next to
+ * nothing.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -11,7 +12,6 @@
 #include <pthread.h>
 
 #include "unit/hnsw_samples.h"
-#include "harness/metrics.h"
 
 #define SEED UINT64_C(20260207)
 #define DIM 16
@@ -36,7 +36,7 @@ make(Samples *samples, size_t count, size_t kinds)
 {
 	samples_make(samples, count, DIM, 0, SEED);
 	for (size_t i = 0; i < count; i += 2)
-		memcpy(samples->rows + i * DIM, samples->rows + (i / 2 % kinds * 2 + 1) * DIM, DIM * sizeof(float));
+		samples_copy(samples, i, i / 2 % kinds * 2 + 1);
 }
 
 static void
@@ -48,7 +48,7 @@ put_all(MemoryIndex *memory, Samples *samples)
 
 /* Everything comes, once, in exact order but for what an approximate engine finds late, which is nothing here. */
 static void
-assert_stream(MemoryIndex *memory, const Samples *samples, const float *query, size_t capacity)
+assert_stream(MemoryIndex *memory, const Samples *samples, const void *query, size_t capacity)
 {
 	IqdbSearchParams params = {.ef = EF};
 	IqdbCursor      *cursor;
@@ -59,7 +59,7 @@ assert_stream(MemoryIndex *memory, const Samples *samples, const float *query, s
 	size_t           count;
 
 	assert_true(hits != NULL && seen != NULL);
-	assert_int_equal(iqdb_cursor_open(&memory->index, query, DIM, &params, &cursor, NULL), IQDB_OK);
+	assert_int_equal(iqdb_cursor_open(&memory->index, query, samples->dim, &params, &cursor, NULL), IQDB_OK);
 	do
 	{
 		assert_int_equal(iqdb_cursor_next(cursor, hits, capacity, &count, NULL), IQDB_OK);
@@ -88,14 +88,15 @@ assert_first(MemoryIndex *memory, const Samples *samples, size_t like, size_t wa
 	size_t           count;
 	size_t           row = 0;
 
-	assert_int_equal(iqdb_cursor_open(&memory->index, samples_row(samples, like), DIM, &params, &cursor, NULL), IQDB_OK);
+	assert_int_equal(iqdb_cursor_open(&memory->index, samples_row(samples, like), samples->dim, &params, &cursor, NULL),
+					 IQDB_OK);
 	for (size_t found = 0; found < wanted; found += count)
 	{
 		assert_int_equal(iqdb_cursor_next(cursor, hits, wanted - found, &count, NULL), IQDB_OK);
 		assert_true(count > 0);
 		for (size_t i = 0; i < count; i++, row++)
 		{
-			while (!samples->present[row] || memcmp(samples_row(samples, row), samples_row(samples, like), DIM * 4) != 0)
+			while (!samples->present[row] || !samples_equal(samples, row, like))
 				row++;
 			assert_int_equal(hits[i].id, row);
 		}
@@ -132,7 +133,7 @@ history(IqdbMetric metric, IqdbQuantization quantization, size_t kinds)
 	bool            easy = metric != IQDB_METRIC_DOT && metric != IQDB_METRIC_HAMMING;
 
 	make(&samples, ROWS, kinds);
-	samples_index(&memory, DIM, metric, quantization, 8, 40);
+	samples_index(&memory, &samples, metric, quantization, 8, 40);
 	put_all(&memory, &samples);
 	assert_true(memory_index_sound(&memory.index));
 	stats = stats_of(&memory);
@@ -178,16 +179,21 @@ history(IqdbMetric metric, IqdbQuantization quantization, size_t kinds)
 static void
 test_every_metric(void **state)
 {
-	for (uint32_t metric = 0; metric < NUMBER_METRICS; metric++)
+	for (uint32_t metric = 0; metric < IQDB_METRIC_COUNT; metric++)
 	{
+		if (!samples_has_metric(metric))
+			continue;
 		history((IqdbMetric) metric, IQDB_QUANTIZATION_NONE, 1);
-		if (metric <= IQDB_METRIC_L2)
+		if (samples_codes((IqdbMetric) metric, coded) == coded)
 			history((IqdbMetric) metric, coded, 1);
-		history((IqdbMetric) metric, metric <= IQDB_METRIC_L2 ? coded : IQDB_QUANTIZATION_NONE, 30);
+		history((IqdbMetric) metric, coded, 30);
 	}
 }
 
-/* One node whose row is removed again and again: its place goes from twin to twin, the other rows keep their way to them. */
+/*
+ * One node whose row is removed again and again: its place goes from twin to twin, the other rows keep their way to
+ * them.
+ */
 static void
 test_node_goes(void **state)
 {
@@ -195,7 +201,7 @@ test_node_goes(void **state)
 	Samples     samples;
 
 	make(&samples, 2000, 1);
-	samples_index(&memory, DIM, IQDB_METRIC_L2, coded, 8, 40);
+	samples_index(&memory, &samples, IQDB_METRIC_L2, coded, 8, 40);
 	put_all(&memory, &samples);
 	for (size_t round = 0; round < 30; round++)
 	{
@@ -214,16 +220,17 @@ test_node_goes(void **state)
 static void
 test_nothing_else(void **state)
 {
-	for (uint32_t metric = 0; metric < NUMBER_METRICS; metric++)
+	for (uint32_t metric = 0; metric < IQDB_METRIC_COUNT; metric++)
 	{
 		MemoryIndex memory;
 		Samples     samples;
 
+		if (!samples_has_metric(metric))
+			continue;
 		samples_make(&samples, ROWS, DIM, 0, SEED);
-		for (size_t i = 0; i < samples.count * DIM; i++)
+		for (size_t i = 0; i < samples.count * samples.dim; i++)
 			samples.rows[i] = metric % 2 == 0 ? 0.0f : 0.5f;
-		samples_index(&memory, DIM, (IqdbMetric) metric, metric <= IQDB_METRIC_L2 ? coded : IQDB_QUANTIZATION_NONE, 8,
-					  40);
+		samples_index(&memory, &samples, (IqdbMetric) metric, coded, 8, 40);
 		put_all(&memory, &samples);
 		assert_int_equal(stats_of(&memory).twins, samples.count - 1);
 		assert_true(memory_index_sound(&memory.index));
@@ -241,8 +248,8 @@ test_nothing_else(void **state)
 }
 
 /*
- * Rows changed again and again, but not in their vectors: each change is a new row beside the old one, which stays until a
- * vacuum (first half of the rounds), or is removed at once.
+ * Rows changed again and again, but not in their vectors: each change is a new row beside the old one, which stays
+ * until a vacuum (first half of the rounds), or is removed at once.
  */
 static void
 test_versions(void **state)
@@ -254,10 +261,11 @@ test_versions(void **state)
 	size_t          distinct = 400;
 	double          recall;
 
-	samples_make_with_queries(&samples, &queries, 12 * distinct, 50, DIM, 0, SEED);
+	/* bits without clusters are all equally far from each other */
+	samples_make_with_queries(&samples, &queries, 12 * distinct, 50, DIM, samples_are_bits() ? 40 : 0, SEED);
 	for (size_t i = distinct; i < samples.count; i++)
-		memcpy(samples.rows + i * DIM, samples.rows + i % distinct * DIM, DIM * sizeof(float));
-	samples_index(&memory, DIM, IQDB_METRIC_L2, coded, 8, 40);
+		samples_copy(&samples, i, i % distinct);
+	samples_index(&memory, &samples, IQDB_METRIC_L2, coded, 8, 40);
 	for (size_t i = 0; i < samples.count; i++)
 	{
 		assert_int_equal(samples_put(&memory, &samples, i, true), IQDB_OK);
@@ -287,21 +295,52 @@ test_one_row_again_and_again(void **state)
 	IqdbHit     hits[5];
 
 	samples_make(&samples, 3000, DIM, 0, SEED);
-	samples_index(&memory, DIM, IQDB_METRIC_L2, coded, 8, 40);
+	samples_index(&memory, &samples, IQDB_METRIC_L2, coded, 8, 40);
 	put_all(&memory, &samples);
 	for (size_t i = 0; i < 4000; i++)
 		assert_int_equal(samples_put(&memory, &samples, 7, true), IQDB_OK);
 	assert_true(stats_of(&memory).twins >= 3990);
 	for (size_t k = 1; k <= 5; k++)
 	{
-		assert_int_equal(samples_search(&memory, samples_row(&samples, 7), DIM, EF, hits, k), k);
+		assert_int_equal(samples_search(&memory, samples_row(&samples, 7), EF, hits, k), k);
 		assert_int_equal(hits[0].id, 7);
 	}
 	assert_int_equal(iqdb_index_maintain(&memory.index, IQDB_MAINTAIN_VACUUM, NULL), IQDB_OK);
 	assert_true(memory_index_sound(&memory.index));
 	assert_int_equal(stats_of(&memory).twins, 0);
-	assert_int_equal(samples_search(&memory, samples_row(&samples, 7), DIM, EF, hits, 1), 1);
+	assert_int_equal(samples_search(&memory, samples_row(&samples, 7), EF, hits, 1), 1);
 	assert_int_equal(hits[0].id, 7);
+	memory_index_destroy(&memory);
+	samples_free(&samples);
+}
+
+/*
+ * Rows of zeros that differ in their signs are no twins, but they are at no distance from each other, and both are
+ * found.
+ */
+static void
+test_zeros_of_both_signs(void **state)
+{
+	MemoryIndex memory;
+	Samples     samples;
+	IqdbHit     hits[2];
+
+	samples_make(&samples, 1000, DIM, 0, SEED);
+	for (size_t d = 0; d < samples.dim; d++)
+	{
+		samples.rows[d] = 0.0f;
+		samples.rows[samples.dim + d] = -0.0f;
+	}
+	samples_index(&memory, &samples, IQDB_METRIC_L2, coded, 8, 40);
+	put_all(&memory, &samples);
+	assert_int_equal(stats_of(&memory).twins, samples_are_bits() ? 1 : 0);
+	for (size_t i = 0; i < 2; i++)
+	{
+		assert_int_equal(samples_search(&memory, samples_row(&samples, i), EF, hits, 2), 2);
+		assert_int_equal(hits[0].id, 0);
+		assert_int_equal(hits[1].id, 1);
+		assert_true(hits[1].key == 0.0f);
+	}
 	memory_index_destroy(&memory);
 	samples_free(&samples);
 }
@@ -338,7 +377,7 @@ search_meanwhile(void *arg)
 	IqdbHit hits[50];
 
 	for (size_t i = 0; i < 400; i++)
-		(void) samples_search(share->memory, samples_row(share->samples, i % 100), DIM, EF, hits, 50);
+		(void) samples_search(share->memory, samples_row(share->samples, i % 100), EF, hits, 50);
 	return NULL;
 }
 
@@ -351,7 +390,7 @@ test_threads(void **state)
 	pthread_t   threads[3];
 
 	make(&samples, 6000, 3);
-	samples_index(&memory, DIM, IQDB_METRIC_L2, coded, 8, 40);
+	samples_index(&memory, &samples, IQDB_METRIC_L2, coded, 8, 40);
 	for (size_t t = 0; t < 3; t++)
 	{
 		shares[t] = (Share){&memory, &samples, t};
@@ -376,12 +415,18 @@ main(void)
 		cmocka_unit_test(test_nothing_else),
 		cmocka_unit_test(test_versions),
 		cmocka_unit_test(test_one_row_again_and_again),
+		cmocka_unit_test(test_zeros_of_both_signs),
 		cmocka_unit_test(test_threads),
 	};
+	int failed = 0;
 
 	printf("# seed %llu\n", (unsigned long long) SEED);
-	if (cmocka_run_group_tests_name("hnsw_twins, sq8", tests, NULL, NULL) != 0)
-		return 1;
+	failed += cmocka_run_group_tests_name("hnsw_twins, sq8", tests, NULL, NULL);
 	coded = IQDB_QUANTIZATION_BQ;
-	return cmocka_run_group_tests_name("hnsw_twins, bq", tests, NULL, NULL);
+	failed += cmocka_run_group_tests_name("hnsw_twins, bq", tests, NULL, NULL);
+	samples_element = IQDB_ELEMENT_F16;
+	failed += cmocka_run_group_tests_name("hnsw_twins, halves, bq", tests, NULL, NULL);
+	samples_element = IQDB_ELEMENT_BIT;
+	failed += cmocka_run_group_tests_name("hnsw_twins, bits", tests, NULL, NULL);
+	return failed != 0;
 }

@@ -1,12 +1,12 @@
 /*
  * index_cursor.c - the stream of hits as callers see it: what an engine finds, in order.
  *
- * Owns: the life of cursors, and the promise of order. An approximate engine that goes on searching finds now and then a
- * row that is nearer than one it has handed out already. Handed out at once it would break the order that the caller was
- * promised; dropped, it would break the promise that every row comes at last. Such rows are held back until the engine
- * has no more, and then come in their own order: whoever stops before that sees an ordered stream. How many there are is
- * how many the engine missed at first. The promise is about keys: of rows with equal keys, which the engine hands out by
- * sequence as far as it knows them, one that is found later is in order still.
+ * Owns: the life of cursors, and the promise of order. An approximate engine that goes on searching finds now and then
+ * a row that is nearer than one it has handed out already. Handed out at once it would break the order that the caller
+ * was promised; dropped, it would break the promise that every row comes at last. Such rows are held back until the
+ * engine has no more, and then come in their own order: whoever stops before that sees an ordered stream. How many
+ * there are is how many the engine missed at first. The promise is about keys: of rows with equal keys, which the
+ * engine hands out by sequence as far as it knows them, one that is found later is in order still.
  */
 #include "core/db/index_private.h"
 
@@ -28,25 +28,35 @@ round_up(size_t bytes)
 	return (bytes + QUERY_ALIGNMENT - 1) / QUERY_ALIGNMENT * QUERY_ALIGNMENT;
 }
 
-/* One allocation: the engine's cursor, then the prepared query, zero-padded, at a multiple of 64 bytes. */
+/*
+ * One allocation: the engine's cursor, then the prepared query, zero-padded, at a multiple of 64 bytes, then the query
+ * as rows are stored unless that is the same.
+ */
 static IqdbStatus
-cursor_allocate(IqdbIndex *index, IqdbCursor **cursor_out, void **query_out, IqdbError *err)
+cursor_allocate(IqdbIndex *index, const void *vector, IqdbCursor **cursor_out, IqdbError *err)
 {
-	const IqdbStore *store = &index->store;
-	size_t           query_bytes = iqdb_element_prepared_bytes(store->element, store->header->options.dimension);
-	size_t           size = index->engine->cursor_size + QUERY_ALIGNMENT + round_up(query_bytes);
-	unsigned char   *memory = iqdb_alloc(&index->host->allocator, size);
-	uintptr_t        query;
+	const IqdbStore   *store = &index->store;
+	const IqdbElement *element = store->element;
+	size_t             dim = store->header->options.dimension;
+	size_t             query_room = round_up(iqdb_element_prepared_bytes(element, dim));
+	size_t             vector_bytes = iqdb_element_bytes(element, dim);
+	size_t             size = index->engine->cursor_size + QUERY_ALIGNMENT + query_room +
+							  (element->is_prepared ? 0 : vector_bytes);
+	unsigned char     *memory = iqdb_alloc(&index->host->allocator, size);
+	unsigned char     *query;
+	IqdbCursor        *cursor;
 
-	*cursor_out = NULL;
-	*query_out = NULL;
 	if (memory == NULL)
 		return iqdb_fail(err, IQDB_ERR_NOMEM, "out of memory for a cursor of %zu bytes", size);
 	memset(memory, 0, size);
-	query = round_up((uintptr_t) memory + index->engine->cursor_size);
-	*query_out = memory + (query - (uintptr_t) memory);
-	*cursor_out = (IqdbCursor *) (void *) memory;
-	(*cursor_out)->size = size;
+	cursor = (IqdbCursor *) (void *) memory;
+	cursor->size = size;
+	query = memory + (round_up((uintptr_t) memory + index->engine->cursor_size) - (uintptr_t) memory);
+	cursor->query = query;
+	cursor->vector = element->is_prepared ? query : query + query_room;
+	memcpy(element->is_prepared ? query : query + query_room, vector, vector_bytes);
+	(void) iqdb_element_prepare(store->kernels, element, cursor->vector, dim, query);
+	*cursor_out = cursor;
 	return IQDB_OK;
 }
 
@@ -56,22 +66,18 @@ iqdb_cursor_open(IqdbIndex *index, const void *query, size_t dim, const IqdbSear
 {
 	const IqdbStore *store = &index->store;
 	IqdbCursor      *cursor = NULL;
-	void            *copy = NULL;
 	IqdbStatus       status;
 
 	*cursor_out = NULL;
 	IQDB_TRY(iqdbi_index_check_vector(index, query, dim, err));
-	IQDB_TRY(cursor_allocate(index, &cursor, &copy, err));
-	if (iqdb_element_prepare(store->kernels, store->element, query, dim, copy) != copy)
-		memcpy(copy, query, iqdb_element_bytes(store->element, dim));
+	IQDB_TRY(cursor_allocate(index, query, &cursor, err));
 	cursor->engine = index->engine;
 	cursor->store = &index->store;
-	cursor->query = copy;
 	cursor->query_norm2 = store->row_kernels->norm2(query, dim);
 	if (params != NULL)
 		cursor->params = *params;
 	iqdb_scorer_init(&cursor->scorer, cursor->store, cursor->params.filter, &cursor->stats.filtered);
-	iqdb_scorer_aim(&cursor->scorer, copy, cursor->query_norm2);
+	iqdb_scorer_aim(&cursor->scorer, cursor->query, cursor->query_norm2);
 	status = index->engine->cursor_start(cursor, err);
 	if (status != IQDB_OK)
 	{
@@ -156,7 +162,10 @@ sort_late(IqdbCursor *cursor)
 	}
 }
 
-/* Is the row nearer than one that was handed out before it? Equal keys are no disorder; a key that is no number is last. */
+/*
+ * Is the row nearer than one that was handed out before it? Equal keys are no disorder; a key that is no number is
+ * last.
+ */
 static bool
 is_late(const IqdbHit *hit, const IqdbHit *last)
 {

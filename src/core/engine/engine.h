@@ -55,6 +55,7 @@ typedef struct IqdbCursor
 	const struct IqdbEngine *engine;
 	IqdbStore               *store;
 	const void              *query;       /* owned by the cursor: prepared, 64-byte aligned, zero-padded to 64 bytes */
+	const void              *vector;      /* the same as rows are stored: the query itself where that is a prepared one */
 	float                    query_norm2;
 	IqdbSearchParams         params;
 	IqdbSearchStats          stats;

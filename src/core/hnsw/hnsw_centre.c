@@ -48,19 +48,23 @@ typedef struct Review
 	const IqdbiHnsw *graph;
 	double          *mean;                  /* per dimension */
 	double          *sum;                   /* per dimension */
+	void            *prepared;              /* room for a row's components, where the graph needs that; else not used */
 	double           distance2[SAMPLE_MAX]; /* of the rows of the sample to `mean` */
 	double           sorted[SAMPLE_MAX];
 	uint32_t         rows;                  /* in the sample */
 	uint32_t         looked_at;             /* components in this stretch */
 } Review;
 
-/* What a row is multiplied by before the centre is subtracted: under cosine 1 / its length. STRUCTURE is held. */
+/*
+ * What a row is multiplied by before the centre is subtracted: where directions are compared, 1 / its length. STRUCTURE
+ * is held.
+ */
 static double
 length_factor(const IqdbiHnsw *graph, uint32_t slot)
 {
 	double norm2;
 
-	if (graph->metric != IQDB_METRIC_COSINE)
+	if (graph->store->metric->space != IQDB_SPACE_UNIT)
 		return 1.0;
 	norm2 = (double) iqdb_store_norm2(graph->store, slot);
 	/* where the norm overflowed this is 0: such a row is compared by its vector */
@@ -141,7 +145,8 @@ sample_pass(Review *review, double limit, uint32_t *within_out, double *squares_
 	for (uint32_t slot = 0; (slot = next_coded(graph, slot, slot_count)) < slot_count && review->rows < SAMPLE_MAX;
 		 slot += step)
 	{
-		double squares = sum_row(review, iqdb_store_vector(graph->store, slot), length_factor(graph, slot), limit);
+		const float *vector = iqdb_store_floats(graph->store, slot, review->prepared);
+		double       squares = sum_row(review, vector, length_factor(graph, slot), limit);
 
 		review->distance2[review->rows++] = squares;
 		*within_out += squares <= limit;
@@ -251,7 +256,7 @@ recode_nodes(Review *review)
 	{
 		if (has_code(graph, slot))
 		{
-			iqdbi_hnsw_encode(graph, slot);
+			iqdbi_hnsw_encode(graph, slot, review->prepared);
 			status = pause_review(review, 4 * graph->dim);
 		}
 		atomic_store_explicit(&graph->header->recode, slot + 2, memory_order_relaxed);
@@ -292,7 +297,7 @@ IqdbStatus
 iqdbi_hnsw_centre_review(const IqdbiHnsw *graph)
 {
 	const IqdbAllocator *allocator = &graph->store->host->allocator;
-	size_t               bytes = sizeof(Review) + 2 * graph->dim * sizeof(double);
+	size_t               bytes = sizeof(Review) + 2 * graph->dim * sizeof(double) + graph->prepared_bytes;
 	Review              *review;
 	uint32_t             idle = 0;
 	IqdbStatus           status;
@@ -305,6 +310,7 @@ iqdbi_hnsw_centre_review(const IqdbiHnsw *graph)
 	review->graph = graph;
 	review->mean = (double *) (void *) (review + 1);
 	review->sum = review->mean + graph->dim;
+	review->prepared = review->sum + graph->dim;
 	review->looked_at = 0;
 	status = IQDB_OK;
 	/* one process at a time: a second one leaves the work to the first */

@@ -180,6 +180,7 @@ typedef struct Load
 	uint32_t  lost;       /* nodes whose row is not in the snapshot */
 	IqdbTopK  twins;      /* slots of twins, whose nodes are noted in their records */
 	uint32_t  centre;     /* components of the centre in the snapshot */
+	void     *prepared;   /* graph.prepared_bytes for iqdbi_hnsw_encode() */
 } Load;
 
 static IqdbStatus
@@ -231,7 +232,7 @@ begin_node(Load *load, uint32_t slot, uint32_t level, uint64_t sequence)
 	level = iqdbi_hnsw_blocks_take(graph, slot, level);
 	if (slot_holds(store, slot, sequence))
 	{
-		iqdbi_hnsw_encode(graph, slot);
+		iqdbi_hnsw_encode(graph, slot, load->prepared);
 		iqdbi_hnsw_twin_remember(graph, slot);
 		info = iqdbi_info_make(IQDBI_INFO_LINKED, level);
 		atomic_fetch_add_explicit(&graph->header->linked, 1, memory_order_relaxed);
@@ -473,17 +474,19 @@ static IqdbStatus
 load_nodes(Load *load, IqdbSource *source, IqdbError *err)
 {
 	const IqdbAllocator *allocator = &load->graph.store->host->allocator;
-	unsigned char       *bytes = iqdb_alloc(allocator, CHUNK_SIZE_MAX);
+	size_t               size = CHUNK_SIZE_MAX + load->graph.prepared_bytes;
+	unsigned char       *bytes = iqdb_alloc(allocator, size);
 	IqdbStatus           status;
 
 	if (bytes == NULL)
 		return iqdb_fail(err, IQDB_ERR_NOMEM, "out of memory for loading the graph");
+	load->prepared = bytes + CHUNK_SIZE_MAX;
 	status = load_centre(load, bytes, source, err);
 	for (uint32_t slot = 0; slot < load->end && status == IQDB_OK;)
 		status = iqdb_host_cancelled(load->graph.store->host)
 					 ? iqdb_fail(err, IQDB_ERR_CANCELLED, "loading the graph was cancelled")
 					 : load_node_chunk(load, &slot, bytes, source, err);
-	iqdb_free(allocator, bytes, CHUNK_SIZE_MAX);
+	iqdb_free(allocator, bytes, size);
 	return status;
 }
 

@@ -17,11 +17,10 @@
 #define BLOCKS_SPARE 64u
 
 /*
- * How much nearer a selected neighbour must be, as a factor on keys: README.md, "Choosing neighbours". It is about the
- * same on distances for all metrics, so larger where keys are squared distances. Keys of inner products have no ratio.
+ * How much nearer a selected neighbour must be, as a factor on keys: README.md, "Choosing neighbours". By the power of
+ * a distance that keys are (IqdbMetricTraits.prune_power); where no triangle inequality holds, a factor means nothing.
  */
-#define ALPHA_SQUARED 1.15f
-#define ALPHA_PLAIN 1.07f
+static const float alphas[] = {1.0f, 1.07f, 1.15f};
 
 _Static_assert(sizeof(IqdbiHnswHeader) <= IQDB_HEADERS_SIZE - IQDB_ENGINE_HEADER_OFFSET, "one page for the engine");
 _Static_assert(sizeof(IqdbiHnswNode) == 24, "a node's head is 24 bytes, its links follow");
@@ -93,7 +92,7 @@ centre_bytes(const IqdbIndexOptions *options)
 
 	if (code == IQDBI_HNSW_SIGNS)
 		floats += iqdb_signs_flips(options->dimension);
-	return floats * sizeof(float);
+	return iqdb_element_bytes(iqdb_element(IQDB_ELEMENT_F32), floats);
 }
 
 /*
@@ -215,6 +214,7 @@ void
 iqdbi_hnsw_view(IqdbiHnsw *graph_out, IqdbStore *store)
 {
 	const IqdbIndexOptions *options = &store->header->options;
+	size_t                  read;
 
 	graph_out->store = store;
 	graph_out->header = store->engine_header;
@@ -227,6 +227,9 @@ iqdbi_hnsw_view(IqdbiHnsw *graph_out, IqdbStore *store)
 	graph_out->record_size = graph_out->header->record_size;
 	graph_out->node_offset = graph_out->header->node_offset;
 	graph_out->dim = options->dimension;
+	graph_out->vector_bytes = iqdb_element_bytes(store->element, options->dimension);
+	graph_out->prepared_bytes =
+		store->element->is_prepared ? 0 : iqdb_element_prepared_bytes(store->element, options->dimension);
 	graph_out->metric = (IqdbMetric) options->metric;
 	graph_out->code = graph_code(options);
 	graph_out->signs.kernels = iqdb_signs_kernels(store->kernels);
@@ -234,12 +237,9 @@ iqdbi_hnsw_view(IqdbiHnsw *graph_out, IqdbStore *store)
 	graph_out->signs.dim = graph_out->dim;
 	graph_out->signs.centre = graph_out->centre;
 	graph_out->signs.flips = graph_out->centre + graph_out->dim;
-	graph_out->alpha = 1.0f;
-	if (graph_out->metric == IQDB_METRIC_L2 || graph_out->metric == IQDB_METRIC_COSINE)
-		graph_out->alpha = ALPHA_SQUARED;
-	else if (graph_out->metric != IQDB_METRIC_DOT)
-		graph_out->alpha = ALPHA_PLAIN;
-	graph_out->cost = 10 + options->dimension / (graph_out->code == IQDBI_HNSW_PLAIN ? 6 : 24);
+	graph_out->alpha = alphas[store->metric->prune_power];
+	read = graph_out->code == IQDBI_HNSW_PLAIN ? graph_out->vector_bytes : graph_out->dim;
+	graph_out->cost = 10 + (uint32_t) (read / 24);
 }
 
 /* ---- node locks -------------------------------------------------------------------------------------------------- */

@@ -124,7 +124,9 @@ typedef struct IqdbiHnsw
 	size_t            record_size;
 	size_t            node_offset;
 	size_t            dim;
-	IqdbMetric        metric;
+	size_t            vector_bytes;   /* of a row's vector, as it is stored */
+	size_t            prepared_bytes; /* of a row as a prepared query; 0 where it is one as it is stored */
+	IqdbMetric        metric;         /* for quant/; all else asks its traits, store->metric */
 	IqdbiHnswCode     code;
 	IqdbSigns         signs; /* graphs of signs */
 	float             alpha; /* how much nearer to a candidate a selected neighbour must be to make it superfluous */

@@ -192,7 +192,7 @@ publish_links(IqdbiLinker *linker, uint32_t slot, uint32_t level)
 static void
 prepare_target(IqdbiLinker *linker, uint32_t slot)
 {
-	iqdbi_hnsw_encode(linker->walk.graph, slot);
+	iqdbi_hnsw_encode(linker->walk.graph, slot, linker->walk.target.prepared);
 	iqdbi_target_row(linker->walk.graph, &linker->walk.target, slot);
 }
 

@@ -24,6 +24,8 @@
 /* Slots scored at a time: the list of one node fits. */
 #define BATCH 384
 
+#define CACHE_LINE 64u
+
 /*
  * Rows nearer than so many steps of their codes are compared by their vectors; squared, for the sum of both steps'
  * squares.
@@ -34,50 +36,92 @@
 static float
 norm2_of(const IqdbiHnsw *graph, uint32_t slot)
 {
-	return graph->metric == IQDB_METRIC_COSINE ? iqdb_store_norm2(graph->store, slot) : 0.0f;
+	return graph->store->metric->needs_norms ? iqdb_store_norm2(graph->store, slot) : 0.0f;
+}
+
+/* Can codes not bear the norm? They are made of vectors of length one where keys are those of cosine. */
+static bool
+norm2_is_unusual(const IqdbiHnsw *graph, float norm2)
+{
+	return graph->store->metric->form == IQDB_KEY_COSINE && !iqdb_norm2_is_usual(norm2);
+}
+
+/* ---- targets ----------------------------------------------------------------------------------------------------- */
+
+static size_t
+code_room(const IqdbiHnsw *graph)
+{
+	switch (graph->code)
+	{
+		case IQDBI_HNSW_BYTES:
+			return graph->dim;
+		case IQDBI_HNSW_SIGNS:
+			return iqdb_signs_query_bytes(graph->dim);
+		default:
+			return 0;
+	}
+}
+
+/* The prepared query stands first, then the code; both begin at a cache line. */
+static size_t
+prepared_room(const IqdbiHnsw *graph)
+{
+	return (graph->prepared_bytes + CACHE_LINE - 1) / CACHE_LINE * CACHE_LINE;
 }
 
 static size_t
-target_bytes(const IqdbiHnsw *graph)
+target_room(const IqdbiHnsw *graph)
 {
-	return graph->code == IQDBI_HNSW_SIGNS ? iqdb_signs_query_bytes(graph->dim) : graph->dim;
+	size_t room = prepared_room(graph) + code_room(graph);
+
+	return room > 0 ? room + CACHE_LINE : 0;
 }
 
 IqdbStatus
 iqdbi_target_init(const IqdbiHnsw *graph, IqdbiTarget *target)
 {
+	size_t         room = target_room(graph);
+	unsigned char *memory;
+
 	memset(target, 0, sizeof(*target));
 	iqdb_scorer_init(&target->exact, graph->store, NULL, NULL);
-	if (graph->code == IQDBI_HNSW_PLAIN)
+	if (room == 0)
 		return IQDB_OK;
-	target->code = iqdb_alloc(&graph->store->host->allocator, target_bytes(graph));
-	return target->code != NULL ? IQDB_OK : IQDB_ERR_NOMEM;
+	memory = iqdb_alloc(&graph->store->host->allocator, room);
+	if (memory == NULL)
+		return IQDB_ERR_NOMEM;
+	target->memory = memory;
+	memory += CACHE_LINE - (uintptr_t) memory % CACHE_LINE;
+	target->prepared = prepared_room(graph) > 0 ? memory : NULL;
+	target->code = code_room(graph) > 0 ? memory + prepared_room(graph) : NULL;
+	return IQDB_OK;
 }
 
 void
 iqdbi_target_free(const IqdbiHnsw *graph, IqdbiTarget *target)
 {
-	iqdb_free(&graph->store->host->allocator, target->code, target_bytes(graph));
-	target->code = NULL;
+	iqdb_free(&graph->store->host->allocator, target->memory, target_room(graph));
+	target->memory = NULL;
 }
 
+/* Codes are made of numbers, and a prepared query of numbers is an array of floats. */
 void
-iqdbi_target_query(const IqdbiHnsw *graph, IqdbiTarget *target, const float *vector, float norm2)
+iqdbi_target_query(const IqdbiHnsw *graph, IqdbiTarget *target, const void *query, float norm2)
 {
-	bool unusual = graph->metric == IQDB_METRIC_COSINE && !iqdb_norm2_is_usual(norm2);
+	bool unusual = norm2_is_unusual(graph, norm2);
 
-	iqdb_scorer_aim(&target->exact, vector, norm2);
+	iqdb_scorer_aim(&target->exact, query, norm2);
 	target->slot = IQDB_SLOT_NONE;
 	switch (iqdbi_hnsw_code_read(graph))
 	{
 		case IQDBI_HNSW_PLAIN:
 			break;
 		case IQDBI_HNSW_BYTES:
-			iqdb_sq8_query(graph->metric, graph->centre, vector, norm2, graph->dim, target->code, &target->query.bytes);
+			iqdb_sq8_query(graph->metric, graph->centre, query, norm2, graph->dim, target->code, &target->query.bytes);
 			target->query.bytes.base = unusual ? NAN : target->query.bytes.base;
 			break;
 		case IQDBI_HNSW_SIGNS:
-			iqdb_signs_query(&graph->signs, vector, norm2, target->code, &target->query.signs);
+			iqdb_signs_query(&graph->signs, query, norm2, target->code, &target->query.signs);
 			target->query.signs.base = unusual ? NAN : target->query.signs.base;
 			break;
 	}
@@ -90,20 +134,28 @@ iqdbi_target_row(const IqdbiHnsw *graph, IqdbiTarget *target, uint32_t slot)
 	if (iqdbi_hnsw_code_read(graph) == IQDBI_HNSW_BYTES)
 		iqdbi_target_code(graph, target, slot);
 	else
-		iqdbi_target_query(graph, target, iqdb_store_vector(graph->store, slot), norm2_of(graph, slot));
+		iqdbi_target_query(graph, target, iqdb_store_query(graph->store, slot, target->prepared),
+						   norm2_of(graph, slot));
+}
+
+/* Makes the row's vector what others are compared with. */
+static void
+aim_at_row(const IqdbiHnsw *graph, IqdbiTarget *target)
+{
+	iqdb_scorer_aim(&target->exact, iqdb_store_query(graph->store, target->slot, target->prepared),
+					norm2_of(graph, target->slot));
 }
 
 void
 iqdbi_target_code(const IqdbiHnsw *graph, IqdbiTarget *target, uint32_t slot)
 {
-	IqdbiHnswCode code = iqdbi_hnsw_code_read(graph);
-
-	iqdb_scorer_aim(&target->exact, iqdb_store_vector(graph->store, slot),
-					code == IQDBI_HNSW_PLAIN ? norm2_of(graph, slot) : NAN);
 	target->slot = slot;
-	switch (code)
+	/* the vector is not read unless codes do not tell rows apart: it may lie on disk */
+	target->exact.query = NULL;
+	switch (iqdbi_hnsw_code_read(graph))
 	{
 		case IQDBI_HNSW_PLAIN:
+			aim_at_row(graph, target);
 			break;
 		case IQDBI_HNSW_BYTES:
 			iqdb_sq8_query_of_row(graph->metric, iqdbi_hnsw_code(graph, slot), &graph->scalars[slot], graph->dim,
@@ -121,19 +173,22 @@ iqdbi_target_code(const IqdbiHnsw *graph, IqdbiTarget *target, uint32_t slot)
  * with, so that scoring notices and takes the vectors.
  */
 void
-iqdbi_hnsw_encode(const IqdbiHnsw *graph, uint32_t slot)
+iqdbi_hnsw_encode(const IqdbiHnsw *graph, uint32_t slot, void *prepared)
 {
-	const float *vector = iqdb_store_vector(graph->store, slot);
 	float        norm2 = norm2_of(graph, slot);
-	bool         unusual = graph->metric == IQDB_METRIC_COSINE && !iqdb_norm2_is_usual(norm2);
+	bool         unusual = norm2_is_unusual(graph, norm2);
+	const float *vector;
 
+	if (graph->code == IQDBI_HNSW_PLAIN)
+		return;
+	vector = iqdb_store_floats(graph->store, slot, prepared);
 	if (graph->code == IQDBI_HNSW_BYTES)
 	{
 		iqdb_sq8_encode(graph->metric, graph->centre, vector, norm2, graph->dim, iqdbi_hnsw_code(graph, slot),
 						&graph->scalars[slot]);
 		graph->scalars[slot].own = unusual ? NAN : graph->scalars[slot].own;
 	}
-	else if (graph->code == IQDBI_HNSW_SIGNS)
+	else
 	{
 		IqdbSignsRow *row = iqdbi_hnsw_signs_row(graph, slot);
 
@@ -146,32 +201,34 @@ iqdbi_hnsw_encode(const IqdbiHnsw *graph, uint32_t slot)
 
 /* Computes by vectors what codes do not tell apart: of slots[i] the key goes to keys[places[i]]. */
 static void
-score_closely(const IqdbiHnsw *graph, const IqdbiTarget *target, const uint32_t *slots, const uint16_t *places, size_t count,
+score_closely(const IqdbiHnsw *graph, IqdbiTarget *target, const uint32_t *slots, const uint16_t *places, size_t count,
 			  float *keys)
 {
-	IqdbScorer exact = target->exact;
-	float      exact_keys[BATCH];
+	float exact_keys[BATCH];
 
-	if (target->slot != IQDB_SLOT_NONE)
-		exact.query_norm2 = norm2_of(graph, target->slot);
-	iqdb_scorer_slots(&exact, slots, count, exact_keys);
+	if (target->exact.query == NULL)
+		aim_at_row(graph, target);
+	iqdb_scorer_slots(&target->exact, slots, count, exact_keys);
 	for (size_t i = 0; i < count; i++)
 		keys[places[i]] = exact_keys[i];
 }
 
 /* At most BATCH slots. */
 static void
-score_bytes(const IqdbiHnsw *graph, const IqdbiTarget *target, const uint32_t *slots, size_t count, float *keys)
+score_bytes(const IqdbiHnsw *graph, IqdbiTarget *target, const uint32_t *slots, size_t count, float *keys)
 {
 	const IqdbSq8Query *query = &target->query.bytes;
 	/*
-	 * What a key must be at least for codes to be trusted. It is in units of squared steps, of which a key of cosine is
-	 * half; keys of inner products say nothing of nearness, so all are trusted.
+	 * What a key must be at least for codes to be trusted, in squared steps of the two codes. Keys of L2 have each of
+	 * these squares once, those of cosine half of it, and those of inner products none: they say nothing of nearness,
+	 * so all are trusted. query->square is the same weight for a square over all dimensions; query->scale has it twice,
+	 * and the step.
 	 */
-	float    steps2 = NEAR_STEPS2 * query->square / (float) graph->dim;
-	float    step = graph->metric == IQDB_METRIC_L2 ? 0.5f * query->scale : query->scale;
+	float    weight = query->square / (float) graph->dim;
+	float    step = weight > 0.0f ? 0.5f * query->scale / weight : 0.0f;
+	float    steps2 = NEAR_STEPS2 * weight;
 	float    own2 = step * step;
-	float    low = graph->metric == IQDB_METRIC_DOT ? (float) -IQDB_KEY_LARGE : IQDB_VANISHING;
+	float    low = weight > 0.0f ? IQDB_VANISHING : (float) -IQDB_KEY_LARGE;
 	float    vanished = iqdb_store_has_tiny(graph->store) ? (float) IQDB_KEY_SMALL : 0.0f;
 	int32_t  dots[BATCH];
 	uint32_t again[BATCH];
@@ -200,7 +257,7 @@ score_bytes(const IqdbiHnsw *graph, const IqdbiTarget *target, const uint32_t *s
  * The same by signs. What they cannot tell apart is left as it is, unless it is no number: the vectors may lie on disk.
  */
 static void
-score_signs(const IqdbiHnsw *graph, const IqdbiTarget *target, const uint32_t *slots, size_t count, float *keys)
+score_signs(const IqdbiHnsw *graph, IqdbiTarget *target, const uint32_t *slots, size_t count, float *keys)
 {
 	const IqdbSignsQuery *query = &target->query.signs;
 	int32_t               sums[BATCH];
@@ -224,7 +281,7 @@ score_signs(const IqdbiHnsw *graph, const IqdbiTarget *target, const uint32_t *s
 }
 
 void
-iqdbi_hnsw_score(const IqdbiHnsw *graph, const IqdbiTarget *target, const uint32_t *slots, size_t count,
+iqdbi_hnsw_score(const IqdbiHnsw *graph, IqdbiTarget *target, const uint32_t *slots, size_t count,
 				 float *keys_out)
 {
 	IqdbiHnswCode code = iqdbi_hnsw_code_read(graph);

@@ -207,7 +207,7 @@ search_graph(IqdbiHnswCursor *cursor, IqdbiPause *pause_out)
 		return IQDB_OK;
 	IQDB_TRY(iqdbi_walk_begin(walk));
 	/* a search for a vector that is stored finds its row, also where no link leads to the node */
-	equal = iqdbi_hnsw_twin_find(&cursor->graph, cursor->base.query);
+	equal = iqdbi_hnsw_twin_find(&cursor->graph, cursor->base.vector);
 	if (equal != IQDB_SLOT_NONE)
 		IQDB_TRY(iqdbi_walk_offer(walk, equal));
 	for (;;)

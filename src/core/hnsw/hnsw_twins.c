@@ -35,10 +35,16 @@ store_word(_Atomic uint32_t *word, uint32_t value)
 	atomic_store_explicit(word, value, memory_order_release);
 }
 
+static bool
+has_vector(const IqdbiHnsw *graph, uint32_t slot, const void *vector)
+{
+	return memcmp(iqdb_store_vector(graph->store, slot), vector, graph->vector_bytes) == 0;
+}
+
 bool
 iqdbi_hnsw_equal(const IqdbiHnsw *graph, uint32_t a, uint32_t b)
 {
-	return memcmp(iqdb_store_vector(graph->store, a), iqdb_store_vector(graph->store, b), graph->dim * sizeof(float)) == 0;
+	return has_vector(graph, a, iqdb_store_vector(graph->store, b));
 }
 
 /*
@@ -120,9 +126,9 @@ cell_slot(uint64_t cell)
 }
 
 static uint32_t
-hash_of(const IqdbiHnsw *graph, const float *vector)
+hash_of(const IqdbiHnsw *graph, const void *vector)
 {
-	return iqdb_crc32c(0, vector, graph->dim * sizeof(float));
+	return iqdb_crc32c(0, vector, graph->vector_bytes);
 }
 
 /* Does the cell name a node that is still the one it was when the cell was written? */
@@ -134,7 +140,7 @@ is_current(const IqdbiHnsw *graph, uint64_t cell)
 }
 
 uint32_t
-iqdbi_hnsw_twin_find(const IqdbiHnsw *graph, const float *vector)
+iqdbi_hnsw_twin_find(const IqdbiHnsw *graph, const void *vector)
 {
 	uint32_t hash = hash_of(graph, vector);
 	uint32_t buckets[2];
@@ -145,7 +151,7 @@ iqdbi_hnsw_twin_find(const IqdbiHnsw *graph, const float *vector)
 		uint64_t cell = atomic_load_explicit(bucket_at(graph, buckets[i / CELLS]) + i % CELLS, memory_order_acquire);
 
 		if (cell != 0 && cell_hash(cell) == hash && is_node(graph, cell_slot(cell)) &&
-			memcmp(iqdb_store_vector(graph->store, cell_slot(cell)), vector, graph->dim * sizeof(float)) == 0)
+			has_vector(graph, cell_slot(cell), vector))
 			return cell_slot(cell);
 	}
 	return IQDB_SLOT_NONE;
@@ -374,8 +380,9 @@ link_to_heir(const IqdbiHnsw *graph, uint32_t node, uint32_t level, uint32_t to)
  * for it, and the rest of its chain. STRUCTURE is held, ROWS and ENGINE are not.
  */
 static void
-put_heir_in_place(const IqdbiHnsw *graph, uint32_t node, uint32_t heir)
+put_heir_in_place(const IqdbiWalk *walk, uint32_t node, uint32_t heir)
 {
+	const IqdbiHnsw *graph = walk->graph;
 	IqdbiHnswHeader *header = graph->header;
 	IqdbiHnswNode   *own = iqdbi_hnsw_node(graph, heir);
 	uint32_t         level = iqdbi_info_level(iqdbi_hnsw_info(graph, node));
@@ -385,7 +392,7 @@ put_heir_in_place(const IqdbiHnsw *graph, uint32_t node, uint32_t heir)
 
 	if (next != 0)
 		store_word(&iqdbi_hnsw_node(graph, next - 1)->links[0], last);
-	iqdbi_hnsw_encode(graph, heir);
+	iqdbi_hnsw_encode(graph, heir, walk->target.prepared);
 	level = iqdbi_hnsw_blocks_take(graph, heir, level);
 	for (uint32_t at = 0; at <= level; at++)
 	{
@@ -422,7 +429,7 @@ iqdbi_hnsw_twins_bequeath(IqdbiWalk *walk, uint32_t node)
 	heir = load_word(&iqdbi_hnsw_node(graph, node)->twin);
 	if (heir == 0)
 		return IQDB_OK;
-	put_heir_in_place(graph, node, heir - 1);
+	put_heir_in_place(walk, node, heir - 1);
 	/* done to its end even if cancelled: the next repair sees INHERITED and would not go on with it */
 	for (uint32_t at = load_word(&iqdbi_hnsw_node(graph, heir - 1)->twin); at != 0;)
 	{

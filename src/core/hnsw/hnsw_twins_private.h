@@ -11,13 +11,14 @@
 
 /* All of these are called with STRUCTURE held. */
 
-/* Are the vectors of two rows the same, byte by byte? */
+/* Are the vectors of two rows the same, byte by byte? So rows with zeros of different signs are not. */
 bool iqdbi_hnsw_equal(const IqdbiHnsw *graph, uint32_t a, uint32_t b);
 
 /*
- * Looks in the table for a node with that vector. IQDB_SLOT_NONE: the table does not know one, though there may be one.
+ * Looks in the table for a node with that vector, which is as rows are stored. IQDB_SLOT_NONE: the table does not know
+ * one, though there may be one.
  */
-uint32_t iqdbi_hnsw_twin_find(const IqdbiHnsw *graph, const float *vector);
+uint32_t iqdbi_hnsw_twin_find(const IqdbiHnsw *graph, const void *vector);
 /* Puts a node into the table, so that the next row with its vector finds it. */
 void iqdbi_hnsw_twin_remember(const IqdbiHnsw *graph, uint32_t node);
 /* Takes a node out of the table. Its vector is not read. */
