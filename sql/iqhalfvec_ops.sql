@@ -160,6 +160,18 @@ $$
 	SELECT replace(format('operator %s %s %s %s %s', oprname, oprleft::regtype, oprright::regtype, oprrest, oprjoin), name, 'TYPE')
 	FROM pg_operator WHERE oprleft = name::regtype
 	UNION ALL
+	SELECT replace(format('aggregate %s %s %s %s %s', aggfnoid::regprocedure, aggtransfn, aggcombinefn, aggfinalfn, agginitval), name,
+		'TYPE')
+	FROM pg_aggregate JOIN pg_proc p ON p.oid = aggfnoid WHERE name::regtype = ANY (proargtypes)
+	UNION ALL
+	SELECT replace(format('type %s %s %s %s %s %s %s %s %s', typlen, typalign, typstorage, typcategory, typinput, typoutput, typreceive,
+		typsend, typmodin), name, 'TYPE')
+	FROM pg_type WHERE oid = name::regtype
+	UNION ALL
+	SELECT replace(format('btree %s %s %s', opcname, o.amopstrategy, o.amopopr::regoperator), name, 'TYPE')
+	FROM pg_opclass JOIN pg_amop o ON amopfamily = opcfamily JOIN pg_am a ON a.oid = opcmethod AND amname = 'btree'
+	WHERE opcintype = name::regtype AND opcdefault
+	UNION ALL
 	SELECT replace(format('cast %s %s %s', castsource::regtype, casttarget::regtype,
 		CASE WHEN casttarget <> 'real[]'::regtype THEN castcontext END), name, 'TYPE')
 	FROM pg_cast WHERE name::regtype IN (castsource, casttarget)

@@ -17,9 +17,10 @@ push @patterns,
   ($pass eq 'vector')
   ? ([ qr/CREATE EXTENSION vector;/ =>
 		  "CREATE EXTENSION vector; CREATE EXTENSION iqdb; DO 'BEGIN PERFORM iqdb_create_pgvector_support(); END';" ])
-  : ([ qr/\bvector_(l2|ip|cosine|l1)_ops\b/ => 'iqvector_$1_ops' ],
+  : ([ qr/\b(vector|halfvec)_(l2|ip|cosine|l1)_ops\b/ => 'iq$1_$2_ops' ],
 	[ qr/\bCREATE EXTENSION vector\b/ => 'CREATE EXTENSION iqdb' ],
-	[ qr/\barray_to_vector\b/ => 'array_to_iqvector' ],
+	[ qr/\barray_to_(vector|halfvec)\b/ => 'array_to_iq$1' ],
+	[ qr/\bhalfvec(_(?:avg|accum|combine|cmp))?\b/ => 'iqhalfvec$1' ],
 	[ qr/\bvector_(avg|accum|combine|cmp)\b/ => 'iqvector_$1' ],
 	[ qr/\bvector\b/ => 'iqvector' ]);
 
@@ -28,7 +29,7 @@ while (my $line = <STDIN>)
 	for my $pattern (@patterns)
 	{
 		my ($from, $to) = @$pattern;
-		$line =~ s/$from/my $first = $1 \/\/ ''; $to =~ s{\$1}{$first}r/ge;
+		$line =~ s/$from/my @parts = ($1 \/\/ '', $2 \/\/ ''); $to =~ s{\$([12])}{$parts[$1 - 1]}gr/ge;
 	}
 	print $line;
 }
