@@ -14,6 +14,7 @@
 #include "core/base/rng.h"
 #include "core/engine/scorer.h"
 #include "core/meta/metadata.h"
+#include "harness/elements.h"
 #include "harness/memory_index.h"
 #include "harness/metrics.h"
 
@@ -23,28 +24,17 @@
 /* more than two calls of a gather kernel, and no multiple of anything */
 #define ROWS (2 * IQDB_SCORER_ROWS + 77)
 
-/* Ordinary numbers, and now and then some whose sums overflow or vanish in single precision. */
-static void
-make_vector(IqdbRng *rng, float *vector)
-{
-	uint64_t kind = iqdb_rng_below(rng, 8);
-	float    scale = kind == 0 ? 1e25f : kind == 1 ? 1e-25f : 1.0f;
-
-	for (int i = 0; i < DIM; i++)
-		vector[i] = scale * ((float) iqdb_rng_below(rng, 2001) - 1000.0f) / 100.0f;
-}
-
 /* Row i has the metadata {even: i % 2 == 0}, but every seventh has none. */
 static void
 put_rows(IqdbIndex *index, IqdbRng *rng)
 {
 	for (uint32_t i = 0; i < ROWS; i++)
 	{
+		_Alignas(4) unsigned char vector[ELEMENT_BYTES(DIM)];
 		IqdbMetadataBuilder builder;
 		IqdbValue           even = iqdb_value_bool(i % 2 == 0);
 		unsigned char      *bytes = NULL;
 		size_t              length = 0;
-		float               vector[DIM];
 		uint32_t            slot;
 
 		iqdb_metadata_builder_init(&builder, &iqdb_allocator_libc);
@@ -53,7 +43,7 @@ put_rows(IqdbIndex *index, IqdbRng *rng)
 			assert_int_equal(iqdb_metadata_put(&builder, "even", 4, &even, NULL), IQDB_OK);
 			assert_int_equal(iqdb_metadata_finish(&builder, &bytes, &length, NULL), IQDB_OK);
 		}
-		make_vector(rng, vector);
+		element_draw(rng, index->store.header->options.element, DIM, 6, vector);
 		assert_int_equal(iqdb_index_put(index, iqdb_id_u64(i), vector, DIM, bytes, length, &slot, NULL), IQDB_OK);
 		assert_int_equal(slot, i);
 		iqdb_free(&iqdb_allocator_libc, bytes, length);
@@ -61,17 +51,36 @@ put_rows(IqdbIndex *index, IqdbRng *rng)
 	}
 }
 
+/* The key says what the distance in double says, as exactly as single precision may. */
 static void
-compare_ways(MemoryIndex *memory, const float *query)
+compare_to_distance(const IqdbStore *store, const void *vector, uint32_t slot, float key)
+{
+	IqdbMetric metric = (IqdbMetric) store->header->options.metric;
+	double     expected = iqdb_element_distance(store->kernels, store->element, metric, vector,
+												iqdb_store_vector(store, slot), DIM);
+	double     lengths = 0.0;
+
+	/* inner products: what was added up may have cancelled out */
+	if (store->metric->form == IQDB_KEY_NEGATED)
+		lengths = sqrt(iqdb_element_distance(store->kernels, store->element, metric, vector, vector, DIM) *
+					   iqdb_element_distance(store->kernels, store->element, metric, iqdb_store_vector(store, slot),
+											 iqdb_store_vector(store, slot), DIM));
+	assert_true(fabs(iqdb_metric_distance(metric, key) - expected) <= 1e-4 + 1e-3 * fabs(expected) + 1e-5 * lengths);
+}
+
+static void
+compare_ways(MemoryIndex *memory, const void *vector)
 {
 	const IqdbStore *store = &memory->index.store;
 	IqdbScorer       scorer;
+	float            query[DIM];
 	uint32_t         slots[ROWS];
 	float            range[ROWS];
 	float            gathered[ROWS];
 
 	iqdb_scorer_init(&scorer, store, NULL, NULL);
-	iqdb_scorer_aim(&scorer, query, store->kernels->sums[IQDB_SUM_DOT].pair(query, query, DIM));
+	iqdb_scorer_aim(&scorer, iqdb_element_prepare(store->kernels, store->element, vector, DIM, query),
+					store->row_kernels->norm2(vector, DIM));
 	iqdb_scorer_range(&scorer, 0, ROWS, range);
 	/* every row, in an order in which no two neighbours follow each other */
 	for (uint32_t i = 0; i < ROWS; i++)
@@ -85,6 +94,7 @@ compare_ways(MemoryIndex *memory, const float *query)
 		assert_memory_equal(&gathered[i], &range[slots[i]], sizeof(float));
 		assert_memory_equal(&gathered[i], &single, sizeof(float));
 		assert_true(isfinite(single));
+		compare_to_distance(store, vector, slots[i], single);
 	}
 }
 
@@ -92,20 +102,21 @@ static void
 test_all_ways_give_the_same_keys(void **state)
 {
 	(void) state;
-	for (int metric = 0; metric < NUMBER_METRICS; metric++)
+	FOR_ELEMENTS(element, metric)
 	{
-		IqdbIndexOptions options = iqdb_index_options_default(IQDB_ENGINE_FLAT, DIM, (IqdbMetric) metric);
-		MemoryIndex      memory;
-		IqdbRng          rng;
-		float            query[DIM];
+		IqdbIndexOptions          options = iqdb_index_options_default(IQDB_ENGINE_FLAT, DIM, (IqdbMetric) metric);
+		_Alignas(4) unsigned char vector[ELEMENT_BYTES(DIM)];
+		MemoryIndex               memory;
+		IqdbRng                   rng;
 
-		iqdb_rng_seed(&rng, SEED + (uint64_t) metric);
+		iqdb_index_options_of_element(&options, (IqdbElementKind) element);
+		iqdb_rng_seed(&rng, SEED + 16 * element + metric);
 		memory_index_create(&memory, &options, &iqdb_locks_none, NULL, MEMORY_MAX);
 		put_rows(&memory.index, &rng);
 		for (int i = 0; i < 20; i++)
 		{
-			make_vector(&rng, query);
-			compare_ways(&memory, query);
+			element_draw(&rng, element, DIM, 6, vector);
+			compare_ways(&memory, vector);
 		}
 		memory_index_destroy(&memory);
 	}

@@ -138,9 +138,9 @@ test_the_clock_decides_where_there_is_one(void **state)
 		assert_in_range(seen.taken, 10, 22);
 		/* but for the first, which has nothing to go by, no hold is much longer than it should be */
 		if (lasting[i] <= 1000)
-			assert_true(seen.longest <= IQDB_STRETCH_NANOSECONDS + IQDB_STRETCH_NANOSECONDS / 7);
+			assert_true(seen.longest <= IQDB_STRETCH_NANOSECONDS + IQDB_STRETCH_NANOSECONDS / 3);
 		else
-			assert_true(seen.longest <= (IQDB_STRETCH_NANOSECONDS / 8 / 1000 + 1) * lasting[i]);
+			assert_true(seen.longest <= (IQDB_STRETCH_NANOSECONDS / 4 / 1000 + 1) * lasting[i]);
 		/* some looks in each stretch, and one when it begins */
 		assert_true(seen.looks <= seen.taken * 12);
 	}

@@ -48,8 +48,8 @@ key_in_double(const IqdbStore *store, const void *query, uint32_t slot)
 }
 
 /* Where vectors are mostly zeros, so are their products, and rightly: those cost no second look. */
-static bool
-products_may_vanish(const IqdbStore *store, const void *query)
+bool
+iqdb_store_products_may_vanish(const IqdbStore *store, const void *query)
 {
 	return iqdb_store_has_tiny(store) || iqdb_element_has_tiny(store->element, query, store->header->options.dimension);
 }
@@ -63,7 +63,7 @@ drop_vanished(const IqdbStore *store, const void *query, size_t count, float *ke
 
 	while (i < count && !(fabsf(keys[i]) < least))
 		i++;
-	if (i == count || !products_may_vanish(store, query))
+	if (i == count || !iqdb_store_products_may_vanish(store, query))
 		return;
 	for (; i < count; i++)
 		keys[i] = fabsf(keys[i]) < least ? NAN : keys[i];

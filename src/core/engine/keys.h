@@ -38,6 +38,12 @@ iqdb_store_has_tiny(const IqdbStore *store)
 	return atomic_load_explicit(&store->header->has_tiny, memory_order_relaxed) != 0;
 }
 
+/*
+ * May inner products of the query, a prepared one, with some row vanish, or be what is left of terms that cancel each other
+ * out? Then sums that are nearly zero say nothing, and such rows are compared in double.
+ */
+bool iqdb_store_products_may_vanish(const IqdbStore *store, const void *query);
+
 /* The squared length of a vector, and that of a row, whatever its numbers. */
 static inline double
 iqdb_store_length2(const IqdbStore *store, const float *vector)

@@ -3,7 +3,7 @@
  */
 #include "core/engine/stretch.h"
 
-#define LOOKS 8
+#define LOOKS 4
 
 /*
  * Charges between two looks at the clock: never less, or reading the clock would be what takes the time; and never more,
@@ -85,7 +85,7 @@ iqdb_stretch_look(IqdbStretch *stretch)
 		return true;
 	stretch->worked += (uint64_t) (stretch->slice - stretch->left);
 	lasted = host->clock(host->clock_arg) - stretch->begun;
-	/* charges that an eighth of a stretch takes, as the last ones did */
+	/* charges that a quarter of a stretch takes, as the last ones did */
 	slice = stretch->worked * (IQDB_STRETCH_NANOSECONDS / LOOKS) / (lasted + 1);
 	if (slice < SLICE_MIN)
 		slice = SLICE_MIN;

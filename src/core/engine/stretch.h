@@ -8,9 +8,9 @@
  * epoch for that, the stretch notices that the epoch has changed.
  *
  * How long a stretch has lasted is told by two measures together. The caller charges its work in estimated nanoseconds, which
- * costs an addition; and the host's clock is read each time when about an eighth of a stretch should have gone by. Estimates
+ * costs an addition; and the host's clock is read each time when about a quarter of a stretch should have gone by. Estimates
  * alone would not do: a vector on disk takes a hundred times as long as one in memory, and the processor may have been taken
- * away meanwhile. The clock alone would cost more than scoring a row. How much charged work an eighth is, is learned from
+ * away meanwhile. The clock alone would cost more than scoring a row. How much charged work a quarter is, is learned from
  * the looks before. A host without a clock goes by the charges, which makes a test repeatable.
  *
  *     iqdb_stretch_begin(&stretch, store, IQDB_LOCK_STRUCTURE, NULL);
@@ -47,7 +47,7 @@ typedef struct IqdbStretch
 	bool                    stale;  /* it has changed since */
 	bool                    held;
 	int64_t                 left;   /* charges until the next look at the clock */
-	int64_t                 slice;  /* charges between two looks: about an eighth of a stretch */
+	int64_t                 slice;  /* charges between two looks: about a quarter of a stretch */
 	uint64_t                worked; /* charges of this stretch up to the last look */
 	uint64_t                begun;  /* when this stretch began */
 } IqdbStretch;

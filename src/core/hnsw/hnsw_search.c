@@ -20,6 +20,7 @@
 
 #include <string.h>
 
+#include "core/engine/exact_pass.h"
 #include "core/hnsw/hnsw_twins_private.h"
 
 /* All rows are scanned when the beam, or the number of rows without links, is at least such a share of all rows. */
@@ -372,28 +373,19 @@ next_of_graph(IqdbiHnswCursor *cursor)
 
 /* ---- scanning all rows ------------------------------------------------------------------------------------------- */
 
-/* Scores the wanted rows among `count` slots from `first` on. */
-static IqdbStatus
-scan_slots(IqdbiHnswCursor *cursor, uint32_t first, uint32_t count)
+/* Leaves out what searches of the graph have handed out. */
+static size_t
+drop_emitted(const void *arg, uint32_t *slots, size_t count)
 {
-	uint32_t slots[BLOCK];
-	float    keys[BLOCK];
-	uint32_t chosen = 0;
+	const IqdbiSlotSet *emitted = arg;
+	size_t              left = 0;
 
-	for (uint32_t slot = first; slot < first + count; slot++)
+	for (size_t i = 0; i < count; i++)
 	{
-		if (!iqdbi_set_has(&cursor->emitted, slot) && is_wanted(cursor, slot))
-			slots[chosen++] = slot;
+		if (!iqdbi_set_has(emitted, slots[i]))
+			slots[left++] = slots[i];
 	}
-	cursor->base.stats.scored += chosen;
-	cursor->walk.budget -= (int64_t) (chosen * cursor->graph.cost);
-	if (chosen < count)
-		return offer_exact(cursor, slots, chosen);
-	iqdb_scorer_range(&cursor->base.scorer, first, count, keys);
-	cursor->base.stats.reranked += count;
-	for (uint32_t i = 0; i < count; i++)
-		IQDB_TRY(offer_candidate(cursor, slots[i], keys[i]));
-	return IQDB_OK;
+	return left;
 }
 
 /*
@@ -403,20 +395,20 @@ scan_slots(IqdbiHnswCursor *cursor, uint32_t first, uint32_t count)
 static IqdbStatus
 scan_pass(IqdbiHnswCursor *cursor)
 {
-	uint32_t   all = atomic_load_explicit(&cursor->base.store->header->slot_count, memory_order_acquire);
-	IqdbStatus status = IQDB_OK;
-	IqdbiPause pause;
+	IqdbCursor     *base = &cursor->base;
+	uint32_t        slots = atomic_load_explicit(&base->store->header->slot_count, memory_order_acquire);
+	uint64_t        scored = base->stats.scored;
+	IqdbExactSearch search;
 
-	iqdbi_walk_enter(&cursor->walk);
-	for (uint32_t first = 0; first < all && status == IQDB_OK && !cursor->last; first += BLOCK)
-	{
-		status = scan_slots(cursor, first, all - first < BLOCK ? all - first : BLOCK);
-		if (status == IQDB_OK && iqdbi_walk_spent(&cursor->walk))
-			status = iqdbi_walk_pause(&cursor->walk, &pause);
-		cursor->last = max_rows_scored(cursor);
-	}
-	iqdbi_walk_leave(&cursor->walk);
-	return status;
+	iqdb_exact_search_init(&search, &base->scorer, &cursor->found, &base->stats);
+	search.bound = cursor->bounded ? &cursor->bound : NULL;
+	search.max_rows = base->params.max_rows;
+	search.drop_seen = drop_emitted;
+	search.seen_arg = &cursor->emitted;
+	IQDB_TRY(iqdb_exact_pass_alone(&search, slots, NULL));
+	base->stats.reranked += base->stats.scored - scored;
+	cursor->last = search.ended;
+	return IQDB_OK;
 }
 
 /* The next batch by a pass that keeps the best rows behind the last one handed out. */

@@ -12,7 +12,7 @@
 #include "core/engine/finding.h"
 #include "core/ivf/ivf_coarse_private.h"
 #include "core/ivf/ivf_code_private.h"
-#include "core/ivf/ivf_exact_private.h"
+#include "core/ivf/ivf_seen_private.h"
 #include "core/ivf/ivf_list_private.h"
 #include "core/ivf/ivf_waiting_private.h"
 

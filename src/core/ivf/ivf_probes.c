@@ -9,8 +9,8 @@
 #include <string.h>
 
 #include "core/base/rng.h"
+#include "core/engine/exact_pass.h"
 #include "core/ivf/ivf_coarse_private.h"
-#include "core/ivf/ivf_exact_private.h"
 #include "core/ivf/ivf_home_private.h"
 #include "core/ivf/ivf_space_private.h"
 
@@ -24,15 +24,14 @@
 /* Queries are seldom rows: they lie farther from the middle of cells. */
 #define MARGIN 1.5
 
-/* Rows compared with one query after the other. */
-#define SLOTS_PER_STRETCH 256u
-
 /* A row that is asked, and the best so far. */
 typedef struct Query
 {
-	float    norm2;
-	uint32_t slot;
-	IqdbTopK top;
+	float           norm2;
+	uint32_t        slot;
+	IqdbTopK        top;
+	IqdbScorer      scorer;
+	IqdbExactSearch search;
 } Query;
 
 typedef struct Probing
@@ -137,35 +136,31 @@ probing_end(Probing *probing)
 	iqdb_carve_free(&probing->memory, &probing->ivf->store->host->allocator);
 }
 
-/* A stretch of rows stays in the cache while all queries are compared with it. */
+/* One pass for all queries together. */
 static IqdbStatus
 find_neighbours(Probing *probing, IqdbError *err)
 {
 	const IqdbStore *store = probing->ivf->store;
 	IqdbSearchStats  stats = {0};
+	IqdbExactSearch *searches[QUERIES_MAX];
+	IqdbExactPass    pass = {.store = store,
+							 .slots = probing->slots,
+							 .searches = searches,
+							 .count = probing->count,
+							 .row_bytes = store->row_stride};
+	IqdbStatus       status;
 
-	for (uint32_t from = 0; from < probing->slots; from += SLOTS_PER_STRETCH)
+	for (uint32_t i = 0; i < probing->count; i++)
 	{
-		uint32_t to = probing->slots - from < SLOTS_PER_STRETCH ? probing->slots : from + SLOTS_PER_STRETCH;
+		Query *query = &probing->queries[i];
 
-		if (iqdb_host_cancelled(store->host))
-			return iqdb_fail(err, IQDB_ERR_CANCELLED, "training was cancelled");
-		for (uint32_t i = 0; i < probing->count; i++)
-		{
-			Query     *query = &probing->queries[i];
-			bool       gave_up;
-			IqdbiExact exact = {.store = store,
-								.query = probing->vectors + i * probing->ivf->stride,
-								.query_norm2 = query->norm2,
-								.first = from,
-								.slots = to,
-								.stats = &stats,
-								.top = &query->top};
-
-			IQDB_TRY(iqdbi_exact_pass(&exact, &gave_up, err));
-		}
+		iqdb_scorer_init(&query->scorer, store, NULL, NULL);
+		iqdb_scorer_aim(&query->scorer, probing->vectors + i * probing->ivf->stride, query->norm2);
+		iqdb_exact_search_init(&query->search, &query->scorer, &query->top, &stats);
+		searches[i] = &query->search;
 	}
-	return IQDB_OK;
+	status = iqdb_exact_pass(&pass, err);
+	return status == IQDB_ERR_CANCELLED ? iqdb_fail(err, status, "training was cancelled") : status;
 }
 
 /* Counts, for each near neighbour of one row, how many lists must be probed to meet it. */

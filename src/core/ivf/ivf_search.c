@@ -10,7 +10,7 @@
 #include "core/ivf/ivf_search_private.h"
 
 #include "core/ivf/ivf_coarse_private.h"
-#include "core/ivf/ivf_exact_private.h"
+#include "core/ivf/ivf_seen_private.h"
 #include "core/ivf/ivf_list_private.h"
 #include "core/ivf/ivf_query_private.h"
 #include "core/ivf/ivf_space_private.h"

@@ -15,7 +15,8 @@
 #include <string.h>
 
 #include "core/engine/keys.h"
-#include "core/ivf/ivf_exact_private.h"
+#include "core/engine/exact_pass.h"
+#include "core/ivf/ivf_seen_private.h"
 
 /* A caller who wants such a share of all rows gets them by scans. */
 #define EXPECTED_SHARE 8u
@@ -156,25 +157,42 @@ widen(IqdbiIvfCursor *cursor, IqdbError *err)
 	return IQDB_OK;
 }
 
+/* Leaves out what earlier batches have handed out. */
+static size_t
+drop_handed_out(const void *arg, uint32_t *slots, size_t count)
+{
+	const unsigned char *seen = arg;
+	size_t               left = 0;
+
+	for (size_t i = 0; i < count; i++)
+	{
+		slots[left] = slots[i];
+		left += !iqdbi_seen(seen, slots[i]);
+	}
+	return left;
+}
+
 static IqdbStatus
 exact_batch(IqdbiIvfCursor *cursor, IqdbError *err)
 {
-	const IqdbStore *store = cursor->base.store;
-	bool             given_up;
-	IqdbiExact       exact = {.store = store,
-							  .query = cursor->base.query,
-							  .query_norm2 = cursor->base.query_norm2,
-							  .filter = cursor->base.params.filter,
-							  .seen = cursor->seen,
-							  .bound = cursor->bounded ? &cursor->bound : NULL,
-							  .max_rows = cursor->base.params.max_rows,
-							  .stats = &cursor->base.stats,
-							  .top = &cursor->top};
+	IqdbCursor     *base = &cursor->base;
+	uint32_t        slots = atomic_load_explicit(&base->store->header->slot_count, memory_order_acquire);
+	uint64_t        scored = base->stats.scored;
+	IqdbExactSearch search;
 
-	exact.slots = cursor->seen != NULL ? cursor->seen_slots
-									   : atomic_load_explicit(&store->header->slot_count, memory_order_acquire);
-	IQDB_TRY(iqdbi_exact_pass(&exact, &given_up, err));
-	cursor->exhausted = given_up || cursor->top.count < cursor->top.capacity;
+	iqdb_exact_search_init(&search, &base->scorer, &cursor->top, &base->stats);
+	search.bound = cursor->bounded ? &cursor->bound : NULL;
+	search.max_rows = base->params.max_rows;
+	if (cursor->seen != NULL)
+	{
+		/* rows of slots beyond the map came after the stream began */
+		slots = cursor->seen_slots;
+		search.drop_seen = drop_handed_out;
+		search.seen_arg = cursor->seen;
+	}
+	IQDB_TRY(iqdb_exact_pass_alone(&search, slots, err));
+	base->stats.reranked += base->stats.scored - scored;
+	cursor->exhausted = search.ended || cursor->top.count < cursor->top.capacity;
 	return IQDB_OK;
 }
 
