@@ -22,9 +22,6 @@ typedef struct IqdbIndex
 	IqdbStore         store;
 } IqdbIndex;
 
-/* The engine of a kind, or NULL. */
-const IqdbEngine *iqdb_engine_get(uint32_t kind);
-
 /* ---- making and joining ------------------------------------------------------------------------------------------ */
 
 /*
@@ -172,13 +169,6 @@ IqdbStatus iqdb_index_load(IqdbIndex *index, IqdbSectionSource *source, IqdbErro
  */
 IqdbStatus iqdb_index_load_options(IqdbSectionSource *source, IqdbIndexOptions *options_out,
 								   IqdbError *err) IQDB_MUST_CHECK;
-
-/*
- * Lets wanted options take the form of an index that was built with other ones: what decides the shape of stored rows and
- * of the engine's part is taken from `built`, all else stays as wanted where the two can go together. Dimension, metric
- * and engine must agree already: false if they do not.
- */
-bool iqdb_index_options_as_built(IqdbIndexOptions *wanted, const IqdbIndexOptions *built);
 
 /* Verifies store and engine: id map, chains, counts, sequences, padding, engine's invariants. One call per breach. */
 IqdbStatus iqdb_index_check(IqdbIndex *index, IqdbFinding finding, void *arg, IqdbError *err) IQDB_MUST_CHECK;

@@ -95,36 +95,6 @@ iqdb_index_options_decode(const unsigned char bytes[IQDB_OPTIONS_SIZE], IqdbInde
 	return IQDB_OK;
 }
 
-/* What decides the shape of what is stored. The rest may be changed from one opening to the next. */
-static bool
-same_shape(const IqdbIndexOptions *a, const IqdbIndexOptions *b)
-{
-	return a->element == b->element && a->dimension == b->dimension && a->metric == b->metric && a->engine == b->engine &&
-		   a->quantization == b->quantization && a->m == b->m && a->lists == b->lists &&
-		   a->pq_subvectors == b->pq_subvectors;
-}
-
-bool
-iqdb_index_options_as_built(IqdbIndexOptions *wanted, const IqdbIndexOptions *built)
-{
-	uint32_t vectors = wanted->vectors;
-
-	if (wanted->element != built->element || wanted->dimension != built->dimension || wanted->metric != built->metric ||
-		wanted->engine != built->engine)
-		return false;
-	wanted->quantization = built->quantization;
-	wanted->m = built->m;
-	wanted->lists = built->lists;
-	wanted->pq_subvectors = built->pq_subvectors;
-	if (iqdb_index_options_check(wanted, NULL) != IQDB_OK)
-	{
-		/* such as more probes than there are lists */
-		*wanted = *built;
-		wanted->vectors = vectors;
-	}
-	return true;
-}
-
 /* ---- saving ---- */
 
 typedef struct RowsSave
@@ -444,7 +414,7 @@ load_header(RowsLoad *load, IqdbError *err)
 
 	IQDB_TRY(read_header(load->source, bytes, &options, err));
 	load->at += IQDB_ROWS_HEADER_SIZE;
-	if (!same_shape(&options, &load->index->store.header->options))
+	if (!iqdb_index_options_same_shape(&options, &load->index->store.header->options))
 		return iqdb_fail(err, IQDB_ERR_CONFIG, "stored rows are of an index of another shape");
 	load->horizon = iqdb_load_u64(bytes + IQDB_ROWS_AT_NEXT_SEQUENCE);
 	load->slot_count = iqdb_load_u32(bytes + IQDB_ROWS_AT_SLOT_COUNT);

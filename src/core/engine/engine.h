@@ -117,10 +117,46 @@ typedef struct IqdbEngineStats
 	bool     outgrown;        /* ivf: the next VACUUM trains anew: grown, or drifted */
 } IqdbEngineStats;
 
+/* What part of a search takes, for a planner that prices it. Estimates, not promises. */
+typedef struct IqdbSearchWork
+{
+	double in_a_row; /* rows scored side by side, from memory that is read in order */
+	double alone;    /* rows scored each at a place of its own, which waits for memory */
+	double streamed; /* vectors read in order, and from anywhere, of an index that has them on disk */
+	double ranked;
+} IqdbSearchWork;
+
+/* Some of the engine's statistics under a name for users: one number, or several that belong together. */
+typedef void (*IqdbNumbersVisit)(void *arg, const char *name, const double *numbers, size_t count);
+
 typedef struct IqdbEngine
 {
 	IqdbEngineKind kind;
 	const char    *name;
+
+	/* ---- what a host tells its users ---- */
+
+	const IqdbOption *options; /* the engine's own */
+	size_t            option_count;
+	uint32_t          quantizations; /* the codes it can have, bits 1 << IqdbQuantization */
+	uint32_t          default_quantization; /* where the metric has such codes, else none */
+	uint32_t          signs_dimension;      /* the fewest dimensions of which bq tells rows apart */
+	bool              seeded;               /* something is random */
+
+	/* Do options, each in its range, go together? IQDB_ERR_CONFIG. NULL: they do. */
+	IqdbStatus (*check_options)(const IqdbIndexOptions *options, IqdbError *err);
+
+	/* What the first answers of a search among so many rows take, and each further one. */
+	void (*search_work)(const IqdbIndexOptions *options, const IqdbSearchParams *params, double rows,
+						IqdbSearchWork *first_out, IqdbSearchWork *further_out);
+
+	/* Distances between rows that wait for memory, or work that takes as long, to build an index, for each of its rows. */
+	double (*build_work)(const IqdbIndexOptions *options, double rows);
+
+	/* Visits what it has filled of the statistics. NULL: it has none of its own. */
+	void (*visit_stats)(const IqdbEngineStats *stats, IqdbNumbersVisit visit, void *arg);
+
+	/* ---- what the index asks of it ---- */
 
 	/* Reserve in bytes of each of the engine's regions for slots_max rows; unused entries stay 0. */
 	void (*reserves)(const IqdbIndexOptions *options, uint64_t slots_max, uint64_t reserves_out[IQDB_ENGINE_REGIONS_MAX]);
@@ -198,6 +234,9 @@ typedef struct IqdbEngine
 
 	void (*stats)(const IqdbStore *store, IqdbEngineStats *stats_out);
 } IqdbEngine;
+
+/* The engine of a kind, or NULL (db/engines.c has the list). */
+const IqdbEngine *iqdb_engine_get(uint32_t kind);
 
 /*
  * Hands out candidates from *at on, below end, up to capacity; returns how many hits, *at is behind the last that was looked

@@ -1,73 +1,58 @@
 /*
- * options.c - defaults and ranges of an index's options.
+ * options.c - defaults and ranges of an index's options, by what elements, metrics and engines say of themselves.
  *
- * Does not own: which engines a build has (db/engines.c), nor how options are written to disk (db/index_codec.c).
+ * Does not own: which engines a build has (db/engines.c) and what options each has (its table), nor how options are written
+ * to disk (db/index_codec.c).
  */
-#include "core/engine/options.h"
+#include "core/engine/engine.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #define DEFAULT_SEED UINT64_C(0xdeadbeefcafef00d)
 
-#define HNSW_M_MIN 2
-#define HNSW_M_MAX 128
-#define HNSW_EF_CONSTRUCTION_MAX 4000
-#define HNSW_EF_SEARCH_MAX 100000
-#define IVF_LISTS_MAX 1000000
-#define PQ_REFINE_MAX 10000
+static const char *const quantization_names[] = {
+	[IQDB_QUANTIZATION_NONE] = "none",
+	[IQDB_QUANTIZATION_SQ8] = "sq8",
+	[IQDB_QUANTIZATION_PQ] = "pq",
+	[IQDB_QUANTIZATION_BQ] = "bq",
+};
 
-/* Graphs have 448 signs of the fewest components, and rank all that the beam has kept; lists have one a component. */
-#define HNSW_SIGNS_DIMENSION 4
-#define IVF_SIGNS_DIMENSION 64
-
-/* Codes of 8 bits, and of signs, stand for sums of products; the metrics that rank by one. */
-static bool
-sq8_possible(uint32_t metric)
-{
-	return iqdb_metric_traits(metric) != NULL && iqdb_metric_traits(metric)->by_products;
-}
-
-/* Product codes need a metric that adds up over sub-vectors. */
-static bool
-pq_possible(uint32_t metric)
-{
-	return iqdb_metric_traits(metric) != NULL && iqdb_metric_traits(metric)->by_components;
-}
+#define QUANTIZATIONS (sizeof(quantization_names) / sizeof(quantization_names[0]))
 
 const char *
 iqdb_quantization_name(uint32_t quantization)
 {
-	static const char *const names[] = {"none", "sq8", "pq", "bq"};
+	return quantization < QUANTIZATIONS ? quantization_names[quantization] : "unknown";
+}
 
-	return quantization < sizeof(names) / sizeof(names[0]) ? names[quantization] : "unknown";
+/* Can such codes stand for distances of the metric? */
+static bool
+metric_has_codes(const IqdbMetricTraits *metric, uint32_t quantization)
+{
+	if (quantization == IQDB_QUANTIZATION_NONE)
+		return true;
+	return quantization == IQDB_QUANTIZATION_PQ ? metric->by_components : metric->by_products;
 }
 
 IqdbIndexOptions
 iqdb_index_options_default(IqdbEngineKind engine, uint32_t dimension, IqdbMetric metric)
 {
-	IqdbIndexOptions options;
+	const IqdbEngine       *of = iqdb_engine_get((uint32_t) engine);
+	const IqdbMetricTraits *traits = iqdb_metric_traits((uint32_t) metric);
+	IqdbIndexOptions        options;
 
 	memset(&options, 0, sizeof(options));
 	options.dimension = dimension;
 	options.metric = (uint32_t) metric;
 	options.engine = (uint32_t) engine;
-	options.quantization = IQDB_QUANTIZATION_NONE;
-	if (engine == IQDB_ENGINE_FLAT)
+	if (of == NULL)
 		return options;
-	options.seed = DEFAULT_SEED;
-	if (sq8_possible((uint32_t) metric))
-		options.quantization = IQDB_QUANTIZATION_SQ8;
-	if (engine == IQDB_ENGINE_HNSW)
-	{
-		options.m = 16;
-		options.ef_construction = 200;
-		options.ef_search = 64;
-	}
-	else
-	{
-		options.training_sample = 65536;
-		options.refine = 4;
-	}
+	options.seed = of->seeded ? DEFAULT_SEED : 0;
+	if (traits != NULL && metric_has_codes(traits, of->default_quantization))
+		options.quantization = of->default_quantization;
+	for (size_t i = 0; i < of->option_count; i++)
+		*iqdb_option_value(&options, &of->options[i]) = of->options[i].initial;
 	return options;
 }
 
@@ -82,9 +67,9 @@ iqdb_index_options_of_element(IqdbIndexOptions *options, IqdbElementKind element
 uint32_t
 iqdb_index_options_dimension_wanted(const IqdbIndexOptions *options)
 {
-	if (options->quantization != IQDB_QUANTIZATION_BQ)
-		return 0;
-	return options->engine == IQDB_ENGINE_HNSW ? HNSW_SIGNS_DIMENSION : IVF_SIGNS_DIMENSION;
+	const IqdbEngine *engine = iqdb_engine_get(options->engine);
+
+	return engine != NULL && options->quantization == IQDB_QUANTIZATION_BQ ? engine->signs_dimension : 0;
 }
 
 bool
@@ -95,8 +80,8 @@ iqdb_index_options_on_disk(const IqdbIndexOptions *options)
 	return options->quantization == IQDB_QUANTIZATION_PQ || options->quantization == IQDB_QUANTIZATION_BQ;
 }
 
-static IqdbStatus
-check_range(const char *name, uint64_t value, uint64_t min, uint64_t max, IqdbError *err)
+IqdbStatus
+iqdb_option_check_range(const char *name, uint64_t value, uint64_t min, uint64_t max, IqdbError *err)
 {
 	if (value < min || value > max)
 		return iqdb_fail(err, IQDB_ERR_CONFIG, "option %s is %llu, it must be between %llu and %llu", name,
@@ -105,97 +90,118 @@ check_range(const char *name, uint64_t value, uint64_t min, uint64_t max, IqdbEr
 }
 
 static IqdbStatus
-check_hnsw(const IqdbIndexOptions *options, IqdbError *err)
+check_vectors(const IqdbIndexOptions *options, const IqdbElement *element, const IqdbMetricTraits *metric, IqdbError *err)
 {
-	IQDB_TRY(check_range("m", options->m, HNSW_M_MIN, HNSW_M_MAX, err));
-	IQDB_TRY(check_range("ef_construction", options->ef_construction, 2 * (uint64_t) options->m,
-						 HNSW_EF_CONSTRUCTION_MAX, err));
-	return check_range("ef_search", options->ef_search, 1, HNSW_EF_SEARCH_MAX, err);
-}
-
-static IqdbStatus
-check_ivf(const IqdbIndexOptions *options, IqdbError *err)
-{
-	uint64_t probes_max = options->lists > 0 ? options->lists : IVF_LISTS_MAX;
-
-	IQDB_TRY(check_range("lists", options->lists, 0, IVF_LISTS_MAX, err));
-	IQDB_TRY(check_range("probes", options->probes, 0, probes_max, err));
-	return check_range("training_sample", options->training_sample, 1, UINT32_MAX, err);
-}
-
-static IqdbStatus
-check_vectors(const IqdbIndexOptions *options, IqdbError *err)
-{
-	const IqdbElement      *element = iqdb_element(options->element);
-	const IqdbMetricTraits *metric = iqdb_metric_traits(options->metric);
-
 	if (element == NULL)
 		return iqdb_fail(err, IQDB_ERR_CONFIG, "element %u is unknown", options->element);
-	IQDB_TRY(check_range("dimension", options->dimension, 1, element->dimension_max, err));
+	IQDB_TRY(iqdb_option_check_range("dimension", options->dimension, 1, element->dimension_max, err));
 	if (metric == NULL)
 		return iqdb_fail(err, IQDB_ERR_METRIC, "metric %u is unknown", options->metric);
 	if ((metric->elements & 1u << element->kind) == 0)
 		return iqdb_fail(err, IQDB_ERR_METRIC, "metric %s is not possible with vectors of %s", metric->name, element->name);
-	if (options->quantization != IQDB_QUANTIZATION_NONE && !element->has_numbers)
-		return iqdb_fail(err, IQDB_ERR_UNSUPPORTED, "quantization %s is not possible with vectors of %s, only none is",
-						 iqdb_quantization_name(options->quantization), element->name);
 	if (options->vectors > IQDB_VECTORS_DISK)
 		return iqdb_fail(err, IQDB_ERR_CONFIG, "place of vectors %u is unknown", options->vectors);
 	return IQDB_OK;
 }
 
-static IqdbStatus
-check_quantization(const IqdbIndexOptions *options, IqdbError *err)
+/* "none, sq8 and bq" */
+static void
+name_quantizations(uint32_t quantizations, char *text, size_t size)
 {
-	const char *metric = iqdb_metric_name((IqdbMetric) options->metric);
+	size_t used = 0;
 
-	switch (options->quantization)
+	text[0] = '\0';
+	for (uint32_t i = 0; i < QUANTIZATIONS && used < size; i++)
 	{
-		case IQDB_QUANTIZATION_NONE:
-			return IQDB_OK;
-		case IQDB_QUANTIZATION_SQ8:
-			if (!sq8_possible(options->metric))
-				return iqdb_fail(err, IQDB_ERR_METRIC, "quantization sq8 is not possible with metric %s", metric);
-			return IQDB_OK;
-		case IQDB_QUANTIZATION_PQ:
-			if (options->engine == IQDB_ENGINE_HNSW)
-				return iqdb_fail(err, IQDB_ERR_UNSUPPORTED,
-								 "quantization pq is possible with engine ivf only; hnsw has none, sq8 and bq");
-			if (options->engine != IQDB_ENGINE_IVF)
-				return iqdb_fail(err, IQDB_ERR_UNSUPPORTED, "quantization pq is possible with engine ivf only");
-			if (!pq_possible(options->metric))
-				return iqdb_fail(err, IQDB_ERR_METRIC, "quantization pq is not possible with metric %s", metric);
-			if (options->pq_subvectors != 0 && options->dimension % options->pq_subvectors != 0)
-				return iqdb_fail(err, IQDB_ERR_CONFIG, "option pq_subvectors is %u, it must divide the dimension %u",
-								 options->pq_subvectors, options->dimension);
-			return check_range("refine", options->refine, 0, PQ_REFINE_MAX, err);
-		case IQDB_QUANTIZATION_BQ:
-			if (options->engine == IQDB_ENGINE_FLAT)
-				return iqdb_fail(err, IQDB_ERR_UNSUPPORTED, "quantization bq is possible with engines hnsw and ivf only");
-			if (!sq8_possible(options->metric))
-				return iqdb_fail(err, IQDB_ERR_METRIC, "quantization bq is not possible with metric %s", metric);
-			return check_range("refine", options->refine, 0, PQ_REFINE_MAX, err);
-		default:
-			return iqdb_fail(err, IQDB_ERR_CONFIG, "quantization %u is unknown", options->quantization);
+		const char *between = used == 0 ? "" : (quantizations >> i) == 1 ? " and " : ", ";
+
+		if ((quantizations & 1u << i) != 0)
+			used += (size_t) snprintf(text + used, size - used, "%s%s", between, quantization_names[i]);
 	}
+}
+
+static IqdbStatus
+check_quantization(const IqdbIndexOptions *options, const IqdbEngine *engine, const IqdbElement *element,
+				   const IqdbMetricTraits *metric, IqdbError *err)
+{
+	const char *name = iqdb_quantization_name(options->quantization);
+	char        possible[40];
+
+	if (options->quantization >= QUANTIZATIONS)
+		return iqdb_fail(err, IQDB_ERR_CONFIG, "quantization %u is unknown", options->quantization);
+	if (options->quantization != IQDB_QUANTIZATION_NONE && !element->has_numbers)
+		return iqdb_fail(err, IQDB_ERR_UNSUPPORTED, "quantization %s is not possible with vectors of %s, only none is", name,
+						 element->name);
+	name_quantizations(engine->quantizations, possible, sizeof(possible));
+	if ((engine->quantizations & 1u << options->quantization) == 0)
+		return iqdb_fail(err, IQDB_ERR_UNSUPPORTED, "quantization %s is not possible with engine %s, which has %s", name,
+						 engine->name, possible);
+	if (!metric_has_codes(metric, options->quantization))
+		return iqdb_fail(err, IQDB_ERR_METRIC, "quantization %s is not possible with metric %s", name, metric->name);
+	return IQDB_OK;
 }
 
 IqdbStatus
 iqdb_index_options_check(const IqdbIndexOptions *options, IqdbError *err)
 {
-	IQDB_TRY(check_vectors(options, err));
-	switch (options->engine)
+	const IqdbEngine       *engine = iqdb_engine_get(options->engine);
+	const IqdbElement      *element = iqdb_element(options->element);
+	const IqdbMetricTraits *metric = iqdb_metric_traits(options->metric);
+	IqdbIndexOptions        values = *options;
+
+	IQDB_TRY(check_vectors(options, element, metric, err));
+	if (engine == NULL)
+		return iqdb_fail(err, IQDB_ERR_CONFIG, "engine %u is unknown", options->engine);
+	for (size_t i = 0; i < engine->option_count; i++)
+		IQDB_TRY(iqdb_option_check_range(engine->options[i].name, *iqdb_option_value(&values, &engine->options[i]),
+										 engine->options[i].min, engine->options[i].max, err));
+	IQDB_TRY(check_quantization(options, engine, element, metric, err));
+	return engine->check_options != NULL ? engine->check_options(options, err) : IQDB_OK;
+}
+
+/* ---- what is fixed when an index is built ---- */
+
+bool
+iqdb_index_options_same_shape(const IqdbIndexOptions *a, const IqdbIndexOptions *b)
+{
+	const IqdbEngine *engine = iqdb_engine_get(a->engine);
+	IqdbIndexOptions  values_a = *a;
+	IqdbIndexOptions  values_b = *b;
+
+	if (engine == NULL || a->element != b->element || a->dimension != b->dimension || a->metric != b->metric ||
+		a->engine != b->engine || a->quantization != b->quantization)
+		return false;
+	for (size_t i = 0; i < engine->option_count; i++)
 	{
-		case IQDB_ENGINE_FLAT:
-			break;
-		case IQDB_ENGINE_HNSW:
-			IQDB_TRY(check_hnsw(options, err));
-			break;
-		case IQDB_ENGINE_IVF:
-			IQDB_TRY(check_ivf(options, err));
-			break;
-		default:
-			return iqdb_fail(err, IQDB_ERR_CONFIG, "engine %u is unknown", options->engine);
+		const IqdbOption *option = &engine->options[i];
+
+		if (option->shapes && *iqdb_option_value(&values_a, option) != *iqdb_option_value(&values_b, option))
+			return false;
 	}
-	return check_quantization(options, err);
+	return true;
+}
+
+bool
+iqdb_index_options_as_built(IqdbIndexOptions *wanted, const IqdbIndexOptions *built)
+{
+	const IqdbEngine *engine = iqdb_engine_get(built->engine);
+	IqdbIndexOptions  values = *built;
+	uint32_t          vectors = wanted->vectors;
+
+	if (engine == NULL || wanted->element != built->element || wanted->dimension != built->dimension ||
+		wanted->metric != built->metric || wanted->engine != built->engine)
+		return false;
+	wanted->quantization = built->quantization;
+	for (size_t i = 0; i < engine->option_count; i++)
+	{
+		if (engine->options[i].shapes)
+			*iqdb_option_value(wanted, &engine->options[i]) = *iqdb_option_value(&values, &engine->options[i]);
+	}
+	if (iqdb_index_options_check(wanted, NULL) != IQDB_OK)
+	{
+		/* such as more probes than there are lists */
+		*wanted = *built;
+		wanted->vectors = vectors;
+	}
+	return true;
 }

@@ -222,9 +222,37 @@ flat_snapshot_bytes(const IqdbIndexOptions *options, uint64_t rows)
 	return 0;
 }
 
+/* ---- what planners are told ---- */
+
+/* The share of the bytes where codes are read first, and what each further row costs of a search of all of them. */
+#define CODE_SHARE 0.3
+#define SHARE_PER_ROW 0.005
+
+static void
+flat_search_work(const IqdbIndexOptions *options, const IqdbSearchParams *params, double rows, IqdbSearchWork *first_out,
+				 IqdbSearchWork *further_out)
+{
+	double scored = rows * (options->quantization == IQDB_QUANTIZATION_NONE ? 1 : CODE_SHARE);
+
+	(void) params;
+	*first_out = (IqdbSearchWork){.in_a_row = scored, .streamed = rows};
+	*further_out = (IqdbSearchWork){.in_a_row = scored * SHARE_PER_ROW, .streamed = rows * SHARE_PER_ROW};
+}
+
+static double
+flat_build_work(const IqdbIndexOptions *options, double rows)
+{
+	(void) options;
+	(void) rows;
+	return 1;
+}
+
 const IqdbEngine iqdb_flat_engine = {
 	.kind = IQDB_ENGINE_FLAT,
 	.name = "flat",
+	.quantizations = 1u << IQDB_QUANTIZATION_NONE | 1u << IQDB_QUANTIZATION_SQ8,
+	.search_work = flat_search_work,
+	.build_work = flat_build_work,
 	.reserves = flat_reserves,
 	.bytes_per_row = iqdbi_flat_codes_bytes_per_row,
 	.snapshot_bytes = flat_snapshot_bytes,

@@ -8,12 +8,26 @@
 #include "core/hnsw/hnsw_delete_private.h"
 #include "core/hnsw/hnsw_graph_private.h"
 #include "core/hnsw/hnsw_insert_private.h"
+#include "core/hnsw/hnsw_options_private.h"
 #include "core/hnsw/hnsw_pending_private.h"
 #include "core/hnsw/hnsw_search_private.h"
+
+/* Graphs have 448 signs of the fewest components, and rank all that the beam has kept. */
+#define SIGNS_DIMENSION 4
 
 const IqdbEngine iqdb_hnsw_engine = {
 	.kind = IQDB_ENGINE_HNSW,
 	.name = "hnsw",
+	.options = iqdbi_hnsw_options,
+	.option_count = IQDBI_HNSW_OPTIONS,
+	.quantizations = 1u << IQDB_QUANTIZATION_NONE | 1u << IQDB_QUANTIZATION_SQ8 | 1u << IQDB_QUANTIZATION_BQ,
+	.default_quantization = IQDB_QUANTIZATION_SQ8,
+	.signs_dimension = SIGNS_DIMENSION,
+	.seeded = true,
+	.check_options = iqdbi_hnsw_check_options,
+	.search_work = iqdbi_hnsw_search_work,
+	.build_work = iqdbi_hnsw_build_work,
+	.visit_stats = iqdbi_hnsw_visit_stats,
 	.reserves = iqdbi_hnsw_reserves,
 	.bytes_per_row = iqdbi_hnsw_bytes_per_row,
 	.snapshot_bytes = iqdbi_hnsw_snapshot_bytes,

@@ -7,9 +7,13 @@
 
 #include "core/ivf/ivf_contract_private.h"
 #include "core/ivf/ivf_edition_private.h"
+#include "core/ivf/ivf_options_private.h"
 #include "core/ivf/ivf_search_private.h"
 
 #define LAYOUT 2u
+
+/* Lists have one sign a component. */
+#define SIGNS_DIMENSION 64
 
 static IqdbStatus
 ivf_format(IqdbStore *store, IqdbError *err)
@@ -36,6 +40,17 @@ ivf_reserve(IqdbStore *store, uint32_t slot_count, IqdbError *err)
 const IqdbEngine iqdb_ivf_engine = {
 	.kind = IQDB_ENGINE_IVF,
 	.name = "ivf",
+	.options = iqdbi_ivf_options,
+	.option_count = IQDBI_IVF_OPTIONS,
+	.quantizations = 1u << IQDB_QUANTIZATION_NONE | 1u << IQDB_QUANTIZATION_SQ8 | 1u << IQDB_QUANTIZATION_PQ |
+					 1u << IQDB_QUANTIZATION_BQ,
+	.default_quantization = IQDB_QUANTIZATION_SQ8,
+	.signs_dimension = SIGNS_DIMENSION,
+	.seeded = true,
+	.check_options = iqdbi_ivf_check_options,
+	.search_work = iqdbi_ivf_search_work,
+	.build_work = iqdbi_ivf_build_work,
+	.visit_stats = iqdbi_ivf_visit_stats,
 	.reserves = iqdbi_ivf_reserves,
 	.bytes_per_row = iqdbi_ivf_bytes_per_row,
 	.bytes_beside = iqdbi_ivf_bytes_beside,
