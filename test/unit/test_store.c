@@ -70,7 +70,8 @@ defaults_pass_and_every_bound_is_checked(void **state)
 	assert_option((o = hnsw, o.ef_search = 0, o), IQDB_ERR_CONFIG, "ef_search");
 	assert_option((o = hnsw, o.ef_search = 100001, o), IQDB_ERR_CONFIG, "ef_search");
 	assert_option((o = hnsw, o.metric = IQDB_METRIC_HAMMING, o), IQDB_ERR_METRIC, "hamming");
-	assert_option((o = hnsw, o.quantization = IQDB_QUANTIZATION_PQ, o), IQDB_ERR_UNSUPPORTED, "hnsw, which has none, sq8 and bq");
+	assert_option((o = hnsw, o.quantization = IQDB_QUANTIZATION_PQ, o), IQDB_ERR_UNSUPPORTED,
+				  "hnsw, which has none, sq8 and bq");
 	for (int metric = 0; metric < NUMBER_METRICS; metric++)
 	{
 		bool possible = metric <= IQDB_METRIC_L2;
