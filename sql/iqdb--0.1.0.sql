@@ -981,47 +981,51 @@ COMMENT ON FUNCTION iqdb_jaccard_distance(bit, bit) IS
 -- pgvector
 -- --------------------------------------------------------------------------
 
--- iqvector has the bytes of pgvector's vector, so that a column changes its type without being rewritten. Only the
--- type that the extension "vector" owns is known to have them: another type of that name is not taken. The casts
--- belong to whoever calls, not to this extension: pg_dump writes them out, and dropping either extension asks for
--- CASCADE. That from vector is implicit, so that the two can be compared with each other; the other direction is not, or
--- no operator would be the best for both.
+-- iqvector has the bytes of pgvector's vector, and iqhalfvec those of its halfvec, so that a column changes its type without
+-- being rewritten. Only the types that the extension "vector" owns are known to have them: others of those names are not
+-- taken. The casts belong to whoever calls, not to this extension: pg_dump writes them out, and dropping either extension
+-- asks for CASCADE. Those from pgvector's types are implicit, so that the two can be compared with each other; the other
+-- direction is not, or no operator would be the best for both.
 
 CREATE FUNCTION iqdb_create_vector_casts() RETURNS void
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 	SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-	theirs oid;
-	ours oid;
+	pair record;
 BEGIN
-	SELECT t.oid INTO theirs
-	FROM pg_type t
-		JOIN pg_depend d ON d.classid = 'pg_type'::regclass AND d.objid = t.oid AND d.deptype = 'e'
-		JOIN pg_extension e ON d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid
-	WHERE e.extname = 'vector' AND t.typname = 'vector';
-
-	IF NOT FOUND THEN
+	IF NOT EXISTS (SELECT FROM pg_type t
+			JOIN pg_depend d ON d.classid = 'pg_type'::regclass AND d.objid = t.oid AND d.deptype = 'e'
+			JOIN pg_extension e ON d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid
+		WHERE e.extname = 'vector' AND t.typname = 'vector')
+	THEN
 		RAISE EXCEPTION 'type "vector" of extension "vector" does not exist'
 			USING ERRCODE = 'undefined_object', HINT = 'Install pgvector first: CREATE EXTENSION vector.';
 	END IF;
 
-	SELECT t.oid INTO STRICT ours
-	FROM pg_type t
-		JOIN pg_depend d ON d.classid = 'pg_type'::regclass AND d.objid = t.oid AND d.deptype = 'e'
-		JOIN pg_extension e ON d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid
-	WHERE e.extname = 'iqdb' AND t.typname = 'iqvector';
-
-	IF NOT EXISTS (SELECT FROM pg_cast WHERE castsource = theirs AND casttarget = ours) THEN
-		EXECUTE format('CREATE CAST (%s AS %s) WITHOUT FUNCTION AS IMPLICIT', theirs::regtype, ours::regtype);
-	END IF;
-	IF NOT EXISTS (SELECT FROM pg_cast WHERE castsource = ours AND casttarget = theirs) THEN
-		EXECUTE format('CREATE CAST (%s AS %s) WITHOUT FUNCTION AS ASSIGNMENT', ours::regtype, theirs::regtype);
-	END IF;
+	-- older versions of pgvector have no halfvec
+	FOR pair IN
+		WITH owned AS (
+			SELECT e.extname, t.typname, t.oid
+			FROM pg_type t
+				JOIN pg_depend d ON d.classid = 'pg_type'::regclass AND d.objid = t.oid AND d.deptype = 'e'
+				JOIN pg_extension e ON d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid)
+		SELECT theirs.oid AS theirs, ours.oid AS ours
+		FROM owned theirs JOIN owned ours ON ours.typname = 'iq' || theirs.typname
+		WHERE theirs.extname = 'vector' AND theirs.typname IN ('vector', 'halfvec') AND ours.extname = 'iqdb'
+	LOOP
+		IF NOT EXISTS (SELECT FROM pg_cast WHERE castsource = pair.theirs AND casttarget = pair.ours) THEN
+			EXECUTE format('CREATE CAST (%s AS %s) WITHOUT FUNCTION AS IMPLICIT', pair.theirs::regtype, pair.ours::regtype);
+		END IF;
+		IF NOT EXISTS (SELECT FROM pg_cast WHERE castsource = pair.ours AND casttarget = pair.theirs) THEN
+			EXECUTE format('CREATE CAST (%s AS %s) WITHOUT FUNCTION AS ASSIGNMENT', pair.ours::regtype, pair.theirs::regtype);
+		END IF;
+	END LOOP;
 END
 $$;
 
-COMMENT ON FUNCTION iqdb_create_vector_casts() IS 'create casts between iqvector and the vector of pgvector';
+COMMENT ON FUNCTION iqdb_create_vector_casts() IS
+	'create casts between iqvector and the vector of pgvector, and between iqhalfvec and its halfvec';
 
 -- ---------------------------------------------------------------------------------------------------------------------
 -- Access methods
@@ -1045,6 +1049,7 @@ CREATE FUNCTION iqdb_metric_ip() RETURNS integer LANGUAGE C IMMUTABLE PARALLEL S
 CREATE FUNCTION iqdb_metric_cosine() RETURNS integer LANGUAGE C IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME';
 CREATE FUNCTION iqdb_metric_l1() RETURNS integer LANGUAGE C IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME';
 CREATE FUNCTION iqdb_metric_hamming() RETURNS integer LANGUAGE C IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME';
+CREATE FUNCTION iqdb_metric_jaccard() RETURNS integer LANGUAGE C IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME';
 
 CREATE OPERATOR CLASS iqvector_l2_ops DEFAULT FOR TYPE iqvector USING iqdb_flat AS
 	OPERATOR 1 <-> (iqvector, iqvector) FOR ORDER BY float_ops, FUNCTION 1 iqdb_metric_l2();
@@ -1079,61 +1084,125 @@ CREATE OPERATOR CLASS iqvector_l1_ops FOR TYPE iqvector USING iqdb_ivf AS
 CREATE OPERATOR CLASS iqvector_hamming_ops FOR TYPE iqvector USING iqdb_ivf AS
 	OPERATOR 1 <~> (iqvector, iqvector) FOR ORDER BY float_ops, FUNCTION 1 iqdb_metric_hamming();
 
+CREATE OPERATOR CLASS iqhalfvec_l2_ops DEFAULT FOR TYPE iqhalfvec USING iqdb_flat AS
+	OPERATOR 1 <-> (iqhalfvec, iqhalfvec) FOR ORDER BY float_ops, FUNCTION 1 iqdb_metric_l2();
+CREATE OPERATOR CLASS iqhalfvec_ip_ops FOR TYPE iqhalfvec USING iqdb_flat AS
+	OPERATOR 1 <#> (iqhalfvec, iqhalfvec) FOR ORDER BY float_ops, FUNCTION 1 iqdb_metric_ip();
+CREATE OPERATOR CLASS iqhalfvec_cosine_ops FOR TYPE iqhalfvec USING iqdb_flat AS
+	OPERATOR 1 <=> (iqhalfvec, iqhalfvec) FOR ORDER BY float_ops, FUNCTION 1 iqdb_metric_cosine();
+CREATE OPERATOR CLASS iqhalfvec_l1_ops FOR TYPE iqhalfvec USING iqdb_flat AS
+	OPERATOR 1 <+> (iqhalfvec, iqhalfvec) FOR ORDER BY float_ops, FUNCTION 1 iqdb_metric_l1();
+CREATE OPERATOR CLASS iqhalfvec_hamming_ops FOR TYPE iqhalfvec USING iqdb_flat AS
+	OPERATOR 1 <~> (iqhalfvec, iqhalfvec) FOR ORDER BY float_ops, FUNCTION 1 iqdb_metric_hamming();
+
+CREATE OPERATOR CLASS iqhalfvec_l2_ops DEFAULT FOR TYPE iqhalfvec USING iqdb_hnsw AS
+	OPERATOR 1 <-> (iqhalfvec, iqhalfvec) FOR ORDER BY float_ops, FUNCTION 1 iqdb_metric_l2();
+CREATE OPERATOR CLASS iqhalfvec_ip_ops FOR TYPE iqhalfvec USING iqdb_hnsw AS
+	OPERATOR 1 <#> (iqhalfvec, iqhalfvec) FOR ORDER BY float_ops, FUNCTION 1 iqdb_metric_ip();
+CREATE OPERATOR CLASS iqhalfvec_cosine_ops FOR TYPE iqhalfvec USING iqdb_hnsw AS
+	OPERATOR 1 <=> (iqhalfvec, iqhalfvec) FOR ORDER BY float_ops, FUNCTION 1 iqdb_metric_cosine();
+CREATE OPERATOR CLASS iqhalfvec_l1_ops FOR TYPE iqhalfvec USING iqdb_hnsw AS
+	OPERATOR 1 <+> (iqhalfvec, iqhalfvec) FOR ORDER BY float_ops, FUNCTION 1 iqdb_metric_l1();
+CREATE OPERATOR CLASS iqhalfvec_hamming_ops FOR TYPE iqhalfvec USING iqdb_hnsw AS
+	OPERATOR 1 <~> (iqhalfvec, iqhalfvec) FOR ORDER BY float_ops, FUNCTION 1 iqdb_metric_hamming();
+
+CREATE OPERATOR CLASS iqhalfvec_l2_ops DEFAULT FOR TYPE iqhalfvec USING iqdb_ivf AS
+	OPERATOR 1 <-> (iqhalfvec, iqhalfvec) FOR ORDER BY float_ops, FUNCTION 1 iqdb_metric_l2();
+CREATE OPERATOR CLASS iqhalfvec_ip_ops FOR TYPE iqhalfvec USING iqdb_ivf AS
+	OPERATOR 1 <#> (iqhalfvec, iqhalfvec) FOR ORDER BY float_ops, FUNCTION 1 iqdb_metric_ip();
+CREATE OPERATOR CLASS iqhalfvec_cosine_ops FOR TYPE iqhalfvec USING iqdb_ivf AS
+	OPERATOR 1 <=> (iqhalfvec, iqhalfvec) FOR ORDER BY float_ops, FUNCTION 1 iqdb_metric_cosine();
+CREATE OPERATOR CLASS iqhalfvec_l1_ops FOR TYPE iqhalfvec USING iqdb_ivf AS
+	OPERATOR 1 <+> (iqhalfvec, iqhalfvec) FOR ORDER BY float_ops, FUNCTION 1 iqdb_metric_l1();
+CREATE OPERATOR CLASS iqhalfvec_hamming_ops FOR TYPE iqhalfvec USING iqdb_ivf AS
+	OPERATOR 1 <~> (iqhalfvec, iqhalfvec) FOR ORDER BY float_ops, FUNCTION 1 iqdb_metric_hamming();
+
 -- ---------------------------------------------------------------------------------------------------------------------
--- Operator classes for pgvector's own type
+-- Operator classes for pgvector's own types, and for bit strings
 -- ---------------------------------------------------------------------------------------------------------------------
 
 -- Under pgvector's operator a zero vector has no cosine distance, NaN, and stands behind all others.
 CREATE FUNCTION iqdb_metric_cosine_nan() RETURNS integer LANGUAGE C IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME';
 
--- With these classes a column of type "vector" is indexed as it is. They lie in the type's schema under pgvector's names,
--- and belong to whoever calls: pg_dump writes them out, and dropping either extension asks for CASCADE. A later call
--- makes what a newer pgvector has beyond the older one.
+-- With these classes columns of type "vector", "halfvec" and "bit" are indexed as they are. They lie in the schema of
+-- pgvector's operators under pgvector's names, and belong to whoever calls: pg_dump writes them out, and dropping either
+-- extension asks for CASCADE. A later call makes what a newer pgvector has beyond the older one.
+--
+-- bit is the server's own type. Where pgvector is not installed, its operators for bit are made here, in the schema of iqdb.
 CREATE FUNCTION iqdb_create_pgvector_support() RETURNS SETOF text
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 	SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-	theirs oid;
-	place oid;
 	home name;
 	wanted record;
 BEGIN
 	SELECT n.nspname INTO STRICT home
 	FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace
 	WHERE e.extname = 'iqdb';
-	EXECUTE format('SELECT %I.iqdb_create_vector_casts()', home);
 
-	SELECT t.oid, t.typnamespace INTO STRICT theirs, place
-	FROM pg_type t
-		JOIN pg_depend d ON d.classid = 'pg_type'::regclass AND d.objid = t.oid AND d.deptype = 'e'
-		JOIN pg_extension e ON d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid
-	WHERE e.extname = 'vector' AND t.typname = 'vector';
+	IF EXISTS (SELECT FROM pg_extension WHERE extname = 'vector') THEN
+		EXECUTE format('SELECT %I.iqdb_create_vector_casts()', home);
+	ELSE
+		FOR wanted IN
+			SELECT * FROM (VALUES ('<~>', 'iqdb_hamming_distance'), ('<%>', 'iqdb_jaccard_distance')) AS c (operator, function)
+			WHERE NOT EXISTS (
+				SELECT FROM pg_operator o
+				WHERE o.oprname = c.operator AND o.oprleft = 'bit'::regtype AND o.oprright = 'bit'::regtype AND
+					o.oprnamespace = home::text::regnamespace)
+		LOOP
+			EXECUTE format('CREATE OPERATOR %1$I.%2$s (LEFTARG = bit, RIGHTARG = bit, FUNCTION = %1$I.%3$I, '
+				'COMMUTATOR = OPERATOR(%1$I.%2$s))', home, wanted.operator, wanted.function);
+			RETURN NEXT format('operator %s (bit, bit)', wanted.operator);
+		END LOOP;
+	END IF;
 
 	FOR wanted IN
-		SELECT a.amname AS method, c.name AS class, o.oid::regoperator AS operator,
-			format('%I.%I()', home, c.metric) AS metric, place::regnamespace AS schema
-		FROM (VALUES ('vector_l2_ops', '<->', 'iqdb_metric_l2'),
-				('vector_ip_ops', '<#>', 'iqdb_metric_ip'),
-				('vector_cosine_ops', '<=>', 'iqdb_metric_cosine_nan'),
-				('vector_l1_ops', '<+>', 'iqdb_metric_l1')) AS c (name, operator, metric)
-			JOIN pg_operator o ON o.oprname = c.operator AND o.oprleft = theirs AND o.oprright = theirs
-				AND o.oprnamespace = place
+		WITH operators AS (
+			-- those of pgvector, or those for bit that were made above
+			SELECT o.oid, o.oprname, o.oprnamespace, o.oprleft, o.oprright
+			FROM pg_operator o
+				JOIN pg_depend d ON d.classid = 'pg_operator'::regclass AND d.objid = o.oid AND d.deptype = 'e'
+				JOIN pg_extension e ON d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid
+			WHERE e.extname = 'vector'
+			UNION ALL
+			SELECT o.oid, o.oprname, o.oprnamespace, o.oprleft, o.oprright
+			FROM pg_operator o
+				JOIN pg_depend d ON d.classid = 'pg_proc'::regclass AND d.objid = o.oprcode AND d.deptype = 'e'
+				JOIN pg_extension e ON d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid
+			WHERE e.extname = 'iqdb' AND o.oprleft = 'bit'::regtype AND o.oprnamespace = home::text::regnamespace AND
+				NOT EXISTS (SELECT FROM pg_extension WHERE extname = 'vector')
+		)
+		SELECT a.amname AS method, c.name AS class, t.oid::regtype AS type, o.oid::regoperator AS operator,
+			format('%I.%I()', home, c.metric) AS metric, o.oprnamespace::regnamespace AS schema
+		FROM (VALUES ('vector', 'vector_l2_ops', '<->', 'iqdb_metric_l2'),
+				('vector', 'vector_ip_ops', '<#>', 'iqdb_metric_ip'),
+				('vector', 'vector_cosine_ops', '<=>', 'iqdb_metric_cosine_nan'),
+				('vector', 'vector_l1_ops', '<+>', 'iqdb_metric_l1'),
+				('halfvec', 'halfvec_l2_ops', '<->', 'iqdb_metric_l2'),
+				('halfvec', 'halfvec_ip_ops', '<#>', 'iqdb_metric_ip'),
+				('halfvec', 'halfvec_cosine_ops', '<=>', 'iqdb_metric_cosine_nan'),
+				('halfvec', 'halfvec_l1_ops', '<+>', 'iqdb_metric_l1'),
+				('bit', 'bit_hamming_ops', '<~>', 'iqdb_metric_hamming'),
+				('bit', 'bit_jaccard_ops', '<%>', 'iqdb_metric_jaccard')) AS c (type, name, operator, metric)
+			JOIN operators o ON o.oprname = c.operator AND o.oprleft = o.oprright
+			JOIN pg_type t ON t.oid = o.oprleft AND t.typname = c.type
 			JOIN pg_am a ON a.amname IN ('iqdb_flat', 'iqdb_hnsw', 'iqdb_ivf')
 		WHERE NOT EXISTS (
-			SELECT FROM pg_opclass k WHERE k.opcmethod = a.oid AND k.opcname = c.name AND k.opcnamespace = place)
+			SELECT FROM pg_opclass k
+			WHERE k.opcmethod = a.oid AND k.opcname = c.name AND k.opcnamespace = o.oprnamespace)
 		ORDER BY a.amname, c.name
 	LOOP
 		EXECUTE format('CREATE OPERATOR CLASS %s.%I FOR TYPE %s USING %I AS '
 			'OPERATOR 1 %s FOR ORDER BY float_ops, FUNCTION 1 %s',
-			wanted.schema, wanted.class, theirs::regtype, wanted.method, wanted.operator, wanted.metric);
+			wanted.schema, wanted.class, wanted.type, wanted.method, wanted.operator, wanted.metric);
 		RETURN NEXT format('operator class %s for access method %s', wanted.class, wanted.method);
 	END LOOP;
 END
 $$;
 
 COMMENT ON FUNCTION iqdb_create_pgvector_support() IS
-	'let columns of pgvector''s type "vector" be indexed as they are, and be cast; what was made';
+	'let columns of pgvector''s types and of bit be indexed as they are, and be cast; what was made';
 
 -- ---------------------------------------------------------------------------------------------------------------------
 -- Functions on indexes
@@ -1248,7 +1317,7 @@ CREATE FUNCTION iqdb_recall(
 	index regclass,
 	k integer,
 	sample integer DEFAULT 100,
-	queries iqvector[] DEFAULT NULL,
+	queries anyarray DEFAULT NULL::iqvector[],
 	OUT query_count integer,
 	OUT mean_recall float8,
 	OUT p1_recall float8,
@@ -1263,7 +1332,7 @@ CREATE FUNCTION iqdb_recall(
 	OUT exact_p99_ms float8
 ) RETURNS record
 	LANGUAGE C STABLE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'iqdb_sql_recall';
-COMMENT ON FUNCTION iqdb_recall(regclass, integer, integer, iqvector[]) IS
+COMMENT ON FUNCTION iqdb_recall(regclass, integer, integer, anyarray) IS
 	'recall and latency of an index against exact search over the same rows; its own rows as queries flatter it, give real ones';
 
 CREATE FUNCTION iqdb_estimate(
@@ -1271,11 +1340,12 @@ CREATE FUNCTION iqdb_estimate(
 	rows bigint,
 	dimensions integer,
 	options text DEFAULT '',
+	type text DEFAULT 'iqvector',
 	OUT memory bigint,
 	OUT disk bigint,
 	OUT vectors_on_disk bigint,
 	OUT build_seconds float8
 ) RETURNS record
 	LANGUAGE C STABLE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'iqdb_sql_estimate';
-COMMENT ON FUNCTION iqdb_estimate(text, bigint, integer, text) IS
+COMMENT ON FUNCTION iqdb_estimate(text, bigint, integer, text, text) IS
 	'what an index would need: bytes in memory, bytes of own files, bytes of vectors on disk, seconds to build here';

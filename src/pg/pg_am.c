@@ -115,6 +115,13 @@ iqdb_metric_hamming(PG_FUNCTION_ARGS)
 	PG_RETURN_INT32(IQDB_METRIC_HAMMING);
 }
 
+PG_FUNCTION_INFO_V1(iqdb_metric_jaccard);
+Datum
+iqdb_metric_jaccard(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_INT32(IQDB_METRIC_JACCARD);
+}
+
 /* ---- amvalidate ---- */
 
 static bool

@@ -45,17 +45,4 @@ iqdb_pg_is_want_of_room(IqdbStatus status)
 /* SQLSTATE of a core status. */
 extern int iqdb_pg_sqlstate(IqdbStatus status);
 
-/* TIDs travel through the core as row numbers: block * 65536 + offset. */
-static inline uint64
-iqdb_pg_tid_number(ItemPointer tid)
-{
-	return ((uint64) ItemPointerGetBlockNumberNoCheck(tid) << 16) | ItemPointerGetOffsetNumberNoCheck(tid);
-}
-
-static inline void
-iqdb_pg_number_tid(uint64 number, ItemPointer tid_out)
-{
-	ItemPointerSet(tid_out, (BlockNumber) (number >> 16), (OffsetNumber) (number & 0xffff));
-}
-
 #endif

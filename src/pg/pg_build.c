@@ -32,7 +32,7 @@
 #include "pg/pg_lock.h"
 #include "pg/pg_open.h"
 #include "pg/pg_options.h"
-#include "pg/pg_type.h"
+#include "pg/pg_row.h"
 #include "pg/pg_worker.h"
 
 /* ---- one participant -------------------------------------------------------------------------------------------- */
@@ -42,7 +42,7 @@ typedef struct BuildState
 	Relation	index;
 	IqdbPgArena *arena;
 	IqdbPgView	view;
-	uint32		dimension;
+	IqdbPgRowForm form;
 	MemoryContext row_context;
 	double		rows;
 	bool		report;
@@ -54,7 +54,7 @@ build_state_init(BuildState *state, Relation index, IqdbPgArena *arena, bool rep
 	state->index = index;
 	state->arena = arena;
 	iqdb_pg_view(&state->view, arena);
-	state->dimension = arena->index.store.header->options.dimension;
+	state->form = iqdb_pg_row_form(index);
 	state->row_context = AllocSetContextCreate(CurrentMemoryContext, "iqdb build row", ALLOCSET_DEFAULT_SIZES);
 	state->rows = 0;
 	state->report = report;
@@ -66,20 +66,17 @@ build_row(Relation index, ItemPointer tid, Datum *values, bool *isnull, bool ali
 	BuildState *state = arg;
 	MemoryContext saved;
 	IqdbError	error = {0};
-	IqdbStatus	status;
-	uint32		slot;
+	IqdbPgRow	row;
 
 	/* a dead tuple may have lost its vector already; it is made known afterwards */
 	if (isnull[0] || (!alive && !iqdb_pg_datum_complete(values[0])))
 		return;
 	IQDB_PG_FAIL_POINT("build-row");
 	saved = MemoryContextSwitchTo(state->row_context);
-	status = iqdb_index_put(&state->view.index, iqdb_id_u64(iqdb_pg_tid_number(tid)),
-							iqdb_pg_datum_vector(index, values[0], state->dimension), state->dimension, NULL, 0,
-							&slot, &error);
-	iqdb_pg_check(status, &error, index);
+	row = iqdb_pg_row(iqdb_pg_tid_number(tid), iqdb_pg_row_vector(&state->form, values[0]));
+	iqdb_pg_check(iqdb_pg_row_put(&state->view.index, &row, &error), &error, index);
 	if (!state->view.index.engine->links_at_end)
-		iqdb_pg_link(index, state->arena, slot);
+		iqdb_pg_link(index, state->arena, row.slot);
 	MemoryContextSwitchTo(saved);
 	MemoryContextReset(state->row_context);
 	state->rows++;

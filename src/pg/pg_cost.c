@@ -68,11 +68,17 @@ rows_scored_by_lists(const IqdbIndexOptions *options, const IqdbSearchParams *pa
 	return lists > 0 ? lists / 2 + rows * Min(probes / lists, 1) : rows;
 }
 
+static double
+vector_bytes(const IqdbIndexOptions *options)
+{
+	return iqdb_element_bytes(iqdb_element(options->element), options->dimension);
+}
+
 /* Pages that must be read for one row's vector. */
 static double
 pages_per_row(const IqdbIndexOptions *options, double rows)
 {
-	double		pages = rows * options->dimension * sizeof(float) / BLCKSZ;
+	double		pages = rows * vector_bytes(options) / BLCKSZ;
 
 	if (!iqdb_index_options_on_disk(options))
 		return 0;
@@ -91,7 +97,7 @@ engine_costs(const IqdbIndexOptions *options, const IqdbSearchParams *params, do
 	if (options->engine == IQDB_ENGINE_FLAT)
 	{
 		*first_out = rows * in_a_row * (options->quantization == IQDB_QUANTIZATION_SQ8 ? CODE_SHARE : 1);
-		*first_out += read > 0 ? rows * options->dimension * sizeof(float) / BLCKSZ * seq_page_cost : 0;
+		*first_out += read > 0 ? rows * vector_bytes(options) / BLCKSZ * seq_page_cost : 0;
 		*further_out = *first_out * FLAT_SHARE_PER_ROW;
 		return;
 	}

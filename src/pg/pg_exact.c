@@ -27,24 +27,25 @@ struct IqdbPgExact
 {
 	IqdbMetric	metric;
 	bool		zero_last;		/* zero vectors stand behind all others */
-	uint32		dimension;
-	const float *query;
+	IqdbPgRowForm form;
+	const void *query;			/* in the form of the rows */
 	Tuplesortstate *sort;
 	TupleTableSlot *slot;		/* distance float8, row number int8 */
 };
 
 static IqdbStatus
-add_row(void *arg, uint64 id, const float *vector, IqdbError *error)
+add_row(void *arg, IqdbPgRow *row, IqdbError *error)
 {
 	IqdbPgExact *exact = arg;
-	double		distance = iqdb_metric_pair_distance(iqdb_pg_kernels(), exact->metric, exact->query, vector,
-													 exact->dimension);
+	const IqdbPgRowForm *form = &exact->form;
+	double		distance = iqdb_element_distance(iqdb_pg_kernels(), form->element, exact->metric, exact->query,
+												 row->vector, form->dimension);
 
-	if (exact->zero_last && iqdb_vector_is_zero(vector, exact->dimension))
+	if (exact->zero_last && iqdb_element_is_zero(form->element, row->vector, form->dimension))
 		distance = INFINITY;
 	ExecClearTuple(exact->slot);
 	exact->slot->tts_values[0] = Float8GetDatum(distance);
-	exact->slot->tts_values[1] = Int64GetDatum((int64) id);
+	exact->slot->tts_values[1] = Int64GetDatum((int64) row->number);
 	exact->slot->tts_isnull[0] = exact->slot->tts_isnull[1] = false;
 	ExecStoreVirtualTuple(exact->slot);
 	tuplesort_puttupleslot(exact->sort, exact->slot);
@@ -52,8 +53,8 @@ add_row(void *arg, uint64 id, const float *vector, IqdbError *error)
 }
 
 IqdbPgExact *
-iqdb_pg_exact_begin(Relation index, Relation heap, IqdbMetric metric, bool zero_last, uint32 dimension,
-					const float *query)
+iqdb_pg_exact_begin(Relation index, Relation heap, IqdbMetric metric, bool zero_last, const IqdbPgRowForm *form,
+					const void *query)
 {
 	IqdbPgExact *exact = palloc0(sizeof(IqdbPgExact));
 	TupleDesc	tupdesc = CreateTemplateTupleDesc(2);
@@ -68,7 +69,7 @@ iqdb_pg_exact_begin(Relation index, Relation heap, IqdbMetric metric, bool zero_
 	iqdb_pg_finish_tupdesc(tupdesc);
 	exact->metric = metric;
 	exact->zero_last = zero_last;
-	exact->dimension = dimension;
+	exact->form = *form;
 	exact->query = query;
 	exact->slot = MakeSingleTupleTableSlot(tupdesc, &TTSOpsVirtual);
 	exact->sort = tuplesort_begin_heap(tupdesc, 2, keys, operators, collations, nulls_first, work_mem, NULL, 0);

@@ -15,6 +15,7 @@
 #define IQDB_PG_FILES_H
 
 #include "pg/pg_arena.h"
+#include "pg/pg_row.h"
 
 typedef struct IqdbPgSnapshotInfo
 {
@@ -47,10 +48,10 @@ extern IqdbStatus iqdb_pg_snapshot_options(const IqdbPgSnapshotInfo *info, IqdbI
 /* Fills an empty arena, made with these options, from a snapshot file. On failure the arena is unusable. */
 extern IqdbStatus iqdb_pg_snapshot_load(IqdbPgArena *arena, const IqdbPgSnapshotInfo *info, IqdbError *error);
 
-/* Frame types of the log. */
-#define IQDB_PG_FRAME_PUT 1		/* id u64, dim floats */
-#define IQDB_PG_FRAME_KNOWN 2	/* id u64 */
-#define IQDB_PG_FRAME_REMOVE 3	/* id u64 */
+/* Frame types of the log; their bodies are those of pg_row.h. */
+#define IQDB_PG_FRAME_PUT 1		/* with a vector */
+#define IQDB_PG_FRAME_KNOWN 2	/* without */
+#define IQDB_PG_FRAME_REMOVE 3	/* without */
 
 /*
  * Calls visit for the frames of every log segment of this generation that begins at or behind `from`, in order.
@@ -59,11 +60,8 @@ extern IqdbStatus iqdb_pg_snapshot_load(IqdbPgArena *arena, const IqdbPgSnapshot
 extern IqdbStatus iqdb_pg_log_replay(Oid database, const IqdbPgGeneration *generation, uint64 from,
 									 IqdbLogVisit visit, void *visit_arg, IqdbError *error);
 
-/*
- * Notes an applied change, which the applied position is just behind; slot is that of the row for a PUT. Caller holds
- * IQDB_PG_LOCK_APPLY.
- */
-extern void iqdb_pg_log_note(IqdbPgArena *arena, uint32 type, uint64 id, uint32 slot);
+/* Notes an applied change, which the applied position is just behind. Caller holds IQDB_PG_LOCK_APPLY. */
+extern void iqdb_pg_log_note(IqdbPgArena *arena, uint32 type, const IqdbPgRow *row);
 
 /* Begins the first segment at the applied position, when an arena has become ready. Caller holds the open lock. */
 extern void iqdb_pg_log_begin(IqdbPgArena *arena);

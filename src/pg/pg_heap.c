@@ -23,25 +23,12 @@
 #include "utils/lsyscache.h"
 #include "utils/snapmgr.h"
 
-#include "pg/iqvector.h"
 #include "pg/pg_am.h"
 #include "pg/pg_compat.h"
 #include "pg/pg_fail.h"
 #include "pg/pg_heap.h"
 #include "pg/pg_open.h"
 #include "pg/pg_options.h"
-
-const float *
-iqdb_pg_datum_vector(Relation index, Datum datum, uint32 dimension)
-{
-	IqVector   *vector = (IqVector *) PG_DETOAST_DATUM(datum);
-
-	if ((uint32) vector->dim != dimension)
-		ereport(ERROR,
-				(errcode(ERRCODE_DATA_EXCEPTION),
-				 errmsg("expected %u dimensions, not %d", dimension, vector->dim)));
-	return vector->x;
-}
 
 double
 iqdb_pg_estimate_rows(Relation heap)
@@ -207,7 +194,7 @@ struct IqdbPgFetch
 	IqdbPgOwner owner;
 	Relation	index;
 	Relation	heap;
-	uint32		dimension;
+	IqdbPgRowForm form;
 	TransactionId oldest;		/* what was deleted before is dead to everybody */
 	BlockNumber blocks;			/* the table has at least so many */
 	TupleTableSlot *slot;
@@ -225,7 +212,7 @@ iqdb_pg_fetch_begin(Relation index, Relation heap)
 	iqdb_pg_become_owner(&fetch->owner, index, heap);
 	fetch->index = index;
 	fetch->heap = heap;
-	fetch->dimension = iqdb_pg_dimension(index);
+	fetch->form = iqdb_pg_row_form(index);
 	/* a parallel query may not take a new one, but has one */
 	fetch->registered = RegisterSnapshot(IsInParallelMode() ? GetActiveSnapshot() : GetLatestSnapshot());
 	fetch->oldest = GetOldestNonRemovableTransactionId(heap);
@@ -252,12 +239,12 @@ say_for_whom(void *arg)
 }
 
 /* The vector of a version, which is freed; NULL if it has none, or fails the predicate, or is dead and incomplete. */
-static const float *
+static const void *
 version_vector(IqdbPgFetch *fetch, HeapTuple tuple)
 {
 	Datum		values[INDEX_MAX_KEYS];
 	bool		isnull[INDEX_MAX_KEYS];
-	float	   *vector = NULL;
+	void	   *vector = NULL;
 	ErrorContextCallback callback = {.previous = error_context_stack, .callback = say_for_whom, .arg = fetch};
 
 	error_context_stack = &callback;
@@ -269,9 +256,8 @@ version_vector(IqdbPgFetch *fetch, HeapTuple tuple)
 		FormIndexDatum(fetch->info, fetch->slot, fetch->estate, values, isnull);
 		if (!isnull[0])
 		{
-			vector = palloc(fetch->dimension * sizeof(float));
-			memcpy(vector, iqdb_pg_datum_vector(fetch->index, values[0], fetch->dimension),
-				   fetch->dimension * sizeof(float));
+			vector = palloc(fetch->form.bytes);
+			memcpy(vector, iqdb_pg_row_vector(&fetch->form, values[0]), fetch->form.bytes);
 		}
 	}
 	ExecClearTuple(fetch->slot);
@@ -279,23 +265,29 @@ version_vector(IqdbPgFetch *fetch, HeapTuple tuple)
 	return vector;
 }
 
-const float *
-iqdb_pg_fetch(IqdbPgFetch *fetch, ItemPointer tid)
+IqdbPgRow
+iqdb_pg_fetch(IqdbPgFetch *fetch, uint64 number)
 {
-	BlockNumber block = ItemPointerGetBlockNumber(tid);
+	IqdbPgRow	row = iqdb_pg_row(number, NULL);
+	ItemPointerData tid;
+	BlockNumber block;
 	HeapTuple	tuple;
 	Buffer		buffer;
 
+	iqdb_pg_number_tid(number, &tid);
+	block = ItemPointerGetBlockNumber(&tid);
 	/* The table may be shorter than the journal remembers. */
 	if (block >= fetch->blocks)
 		fetch->blocks = RelationGetNumberOfBlocks(fetch->heap);
 	if (block >= fetch->blocks)
-		return NULL;
+		return row;
 	buffer = ReadBuffer(fetch->heap, block);
 	LockBuffer(buffer, BUFFER_LOCK_SHARE);
-	tuple = newest_version(fetch->heap, buffer, ItemPointerGetOffsetNumber(tid), fetch->oldest);
+	tuple = newest_version(fetch->heap, buffer, ItemPointerGetOffsetNumber(&tid), fetch->oldest);
 	UnlockReleaseBuffer(buffer);
-	return tuple != NULL ? version_vector(fetch, tuple) : NULL;
+	if (tuple != NULL)
+		row.vector = version_vector(fetch, tuple);
+	return row;
 }
 
 void
@@ -356,11 +348,10 @@ iqdb_pg_visit_table(Relation index, Relation heap, IqdbPgRowVisit visit, void *a
 		count = rows_of_page(fetch, block, strategy, roots, versions);
 		for (int i = 0; i < count && status == IQDB_OK; i++)
 		{
-			const float *vector = version_vector(fetch, versions[i]);
+			IqdbPgRow	row = iqdb_pg_row(((uint64) block << 16) | roots[i], version_vector(fetch, versions[i]));
 
-			if (vector == NULL)
-				continue;
-			status = visit(arg, ((uint64) block << 16) | roots[i], vector, error);
+			if (row.vector != NULL)
+				status = visit(arg, &row, error);
 		}
 		MemoryContextReset(context);
 	}

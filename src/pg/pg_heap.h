@@ -7,6 +7,7 @@
 #include "storage/buf.h"
 
 #include "pg/pg_arena.h"
+#include "pg/pg_row.h"
 
 /*
  * Expressions and the predicate of an index are its owner's code. Who evaluates them on behalf of a statement that did
@@ -29,10 +30,10 @@ typedef struct IqdbPgFetch IqdbPgFetch;
 extern IqdbPgFetch *iqdb_pg_fetch_begin(Relation index, Relation heap);
 
 /*
- * The vector that a fresh index would hold for this TID: dim floats, copied into the current memory context. NULL if the
- * tuple is gone or dead to everybody, has no vector, or fails the index's predicate.
+ * The row that a fresh index would hold of this number, its vector copied into the current memory context. It has none if
+ * the tuple is gone or dead to everybody, has no vector, or fails the index's predicate.
  */
-extern const float *iqdb_pg_fetch(IqdbPgFetch *fetch, ItemPointer tid);
+extern IqdbPgRow iqdb_pg_fetch(IqdbPgFetch *fetch, uint64 number);
 
 extern void iqdb_pg_fetch_end(IqdbPgFetch *fetch);
 
@@ -44,9 +45,9 @@ extern int	iqdb_pg_dead_items(Relation heap, BlockNumber block, BufferAccessStra
 
 /*
  * Calls visit for each row of the table that a fresh index would hold, whatever transaction it is of, until it fails. It
- * is called as the table's owner, with the row's number and its vector, which is gone afterwards.
+ * is called as the table's owner; the row's vector is gone afterwards.
  */
-typedef IqdbStatus (*IqdbPgRowVisit) (void *arg, uint64 id, const float *vector, IqdbError *error);
+typedef IqdbStatus (*IqdbPgRowVisit) (void *arg, IqdbPgRow *row, IqdbError *error);
 extern IqdbStatus iqdb_pg_visit_table(Relation index, Relation heap, IqdbPgRowVisit visit, void *arg, IqdbError *error);
 
 /*
@@ -54,8 +55,5 @@ extern IqdbStatus iqdb_pg_visit_table(Relation index, Relation heap, IqdbPgRowVi
  * has already taken its out-of-line values: reading them would be an error.
  */
 extern bool iqdb_pg_datum_complete(Datum datum);
-
-/* Floats of an index's datum, checked against the index's dimension; detoasted into the current context. */
-extern const float *iqdb_pg_datum_vector(Relation index, Datum datum, uint32 dimension);
 
 #endif

@@ -64,8 +64,8 @@ bool
 iqdb_am_insert(Relation index, Datum *values, bool *isnull, ItemPointer tid, Relation heap, IndexUniqueCheck unique,
 			   bool unchanged, IndexInfo *info)
 {
-	uint32		dimension = iqdb_pg_dimension(index);
-	IqdbPgChange change;
+	IqdbPgRowForm form;
+	IqdbPgRow	row;
 	IqdbPgArena *arena;
 	IqdbError	error = {0};
 	struct varlena *datum;
@@ -74,21 +74,20 @@ iqdb_am_insert(Relation index, Datum *values, bool *isnull, ItemPointer tid, Rel
 	if (isnull[0])
 		return false;
 
+	form = iqdb_pg_row_form(index);
 	datum = PG_DETOAST_DATUM(values[0]);
-	change.vector = iqdb_pg_datum_vector(index, PointerGetDatum(datum), dimension);
-	change.entry = iqdb_pg_entry(tid, IQDB_PG_OP_INSERT);
-	change.id = iqdb_pg_tid_number(tid);
+	row = iqdb_pg_row(iqdb_pg_tid_number(tid), iqdb_pg_row_vector(&form, PointerGetDatum(datum)));
 
 	arena = iqdb_pg_open(index, heap, IQDB_PG_OPEN_ASK, &error);
-	iqdb_pg_write(index, arena, &change, 1, &error);
+	iqdb_pg_write(index, arena, IQDB_PG_OP_INSERT, &row, 1, &error);
 	outgrown = arena != NULL && error.code == IQDB_ERR_LIMIT && iqdb_pg_arena_outgrown(arena);
 	if (error.code != IQDB_OK && !outgrown)
 		warn_behind(index, arena, &error);
 
 	if (arena != NULL)
 	{
-		if (change.slot != IQDB_SLOT_NONE)
-			iqdb_pg_link(index, arena, change.slot);
+		if (row.slot != IQDB_SLOT_NONE)
+			iqdb_pg_link(index, arena, row.slot);
 		else if (outgrown && arena->is_private)
 			/* there is no journal: the next who opens it reads the table, and finds this row there */
 			iqdb_pg_arena_discard(arena);

@@ -15,7 +15,6 @@
 #include "utils/timestamp.h"
 #include "utils/tuplestore.h"
 
-#include "pg/iqvector.h"
 #include "pg/pg_admin.h"
 #include "pg/pg_compat.h"
 #include "pg/pg_files.h"
@@ -236,7 +235,7 @@ typedef struct CheckState
 	Relation	index;
 	Relation	heap;
 	IqdbPgArena *arena;
-	uint32		dimension;
+	IqdbPgRowForm form;
 	MemoryContext row_context;
 	uint64		rows;
 	int			findings;
@@ -321,7 +320,7 @@ check_row(Relation index, ItemPointer tid, Datum *values, bool *isnull, bool ali
 	CheckState *state = arg;
 	MemoryContext saved;
 	IqdbId		id = iqdb_id_u64(iqdb_pg_tid_number(tid));
-	float	   *stored;
+	void	   *stored;
 	size_t		metadata_length;
 
 	CHECK_FOR_INTERRUPTS();
@@ -329,7 +328,7 @@ check_row(Relation index, ItemPointer tid, Datum *values, bool *isnull, bool ali
 		return;
 	state->rows++;
 	saved = MemoryContextSwitchTo(state->row_context);
-	stored = palloc(state->dimension * sizeof(float));
+	stored = palloc(state->form.bytes);
 	if (!iqdb_index_get(&state->arena->index, id, stored, NULL, 0, &metadata_length))
 	{
 		iqdb_pg_catch_up(index, state->heap, state->arena);
@@ -337,8 +336,7 @@ check_row(Relation index, ItemPointer tid, Datum *values, bool *isnull, bool ali
 			report(state, psprintf("row (%u,%u) of the table is missing in the index",
 								   ItemPointerGetBlockNumber(tid), ItemPointerGetOffsetNumber(tid)));
 	}
-	else if (memcmp(stored, iqdb_pg_datum_vector(index, values[0], state->dimension),
-					state->dimension * sizeof(float)) != 0)
+	else if (memcmp(stored, iqdb_pg_row_vector(&state->form, values[0]), state->form.bytes) != 0)
 		report(state, psprintf("the vector of row (%u,%u) differs from the table's",
 							   ItemPointerGetBlockNumber(tid), ItemPointerGetOffsetNumber(tid)));
 	MemoryContextSwitchTo(saved);
@@ -405,7 +403,7 @@ iqdb_sql_check(PG_FUNCTION_ARGS)
 	state.index = iqdb_pg_open_index(PG_GETARG_OID(0), AccessShareLock, IQDB_PG_MAY_READ);
 	state.heap = table_open(state.index->rd_index->indrelid, AccessShareLock);
 	state.arena = iqdb_pg_open_current(state.index, state.heap);
-	state.dimension = state.arena->index.store.header->options.dimension;
+	state.form = iqdb_pg_row_form(state.index);
 	state.row_context = AllocSetContextCreate(CurrentMemoryContext, "iqdb check", ALLOCSET_DEFAULT_SIZES);
 
 	check_core(&state);

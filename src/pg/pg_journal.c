@@ -20,6 +20,7 @@
 
 #include "pg/pg_fail.h"
 #include "pg/pg_journal.h"
+#include "pg/pg_memo.h"
 #include "pg/pg_registry.h"
 #include "pg/pg_settings.h"
 
@@ -204,11 +205,7 @@ iqdb_pg_journal_create(Relation index, ForkNumber fork, uint32 dimension, uint32
 		UnlockReleaseBuffer(buffer);
 	}
 	/* a build in the transaction that made the relation keeps its file */
-	if (index->rd_amcache != NULL)
-	{
-		pfree(index->rd_amcache);
-		index->rd_amcache = NULL;
-	}
+	iqdb_pg_memo(index)->has_generation = false;
 	*meta_out = meta;
 }
 
@@ -256,18 +253,17 @@ iqdb_pg_journal_generation(Relation index, IqdbPgGeneration *generation_out)
 {
 	IqdbPgMeta	meta;
 
-	/* The server drops rd_amcache whenever the relation gets another file or another definition. */
-	if (index->rd_amcache != NULL)
+	if (iqdb_pg_memo(index)->has_generation)
 	{
-		*generation_out = *(IqdbPgGeneration *) index->rd_amcache;
+		*generation_out = iqdb_pg_memo(index)->generation;
 		return true;
 	}
 	iqdb_pg_journal_meta(index, &meta);
 	*generation_out = meta.generation;
 	if (meta.flags & IQDB_PG_META_INIT)
 		return false;
-	index->rd_amcache = MemoryContextAlloc(index->rd_indexcxt, sizeof(IqdbPgGeneration));
-	*(IqdbPgGeneration *) index->rd_amcache = meta.generation;
+	iqdb_pg_memo(index)->generation = meta.generation;
+	iqdb_pg_memo(index)->has_generation = true;
 	return true;
 }
 

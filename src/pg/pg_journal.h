@@ -180,15 +180,23 @@ iqdb_pg_hash_step(uint64 hash, const IqdbPgEntry *entry)
 	return hash ^ (hash >> 29);
 }
 
+/* An entry about the row of this number (pg_row.h). */
 static inline IqdbPgEntry
-iqdb_pg_entry(ItemPointer tid, IqdbPgOp op)
+iqdb_pg_entry(uint64 number, IqdbPgOp op)
 {
 	IqdbPgEntry entry;
 
-	entry.block = ItemPointerGetBlockNumberNoCheck(tid);
-	entry.offset = ItemPointerGetOffsetNumberNoCheck(tid);
+	entry.block = (uint32) (number >> 16);
+	entry.offset = (uint16) number;
 	entry.op = (uint16) op;
 	return entry;
+}
+
+/* The row number that an entry is about (pg_row.h). */
+static inline uint64
+iqdb_pg_entry_id(const IqdbPgEntry *entry)
+{
+	return ((uint64) entry->block << 16) | entry->offset;
 }
 
 #endif

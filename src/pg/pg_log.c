@@ -47,21 +47,17 @@ unlock_apply(IqdbPgArena *arena)
 /* Notes for which room is made beyond those that were there a moment ago. */
 #define NOTES_AHEAD 256
 
-#define ID_BYTES 8
-
 /* ---- noting ---- */
 
 /* Bytes of a frame of this type. */
 static uint32
 frame_bytes(const IqdbPgArena *arena, uint32 type)
 {
-	size_t		row = type == IQDB_PG_FRAME_PUT ? arena->index.store.header->options.dimension * sizeof(float) : 0;
-
-	return (uint32) iqdb_log_frame_size(ID_BYTES + row);
+	return (uint32) iqdb_log_frame_size(iqdb_pg_row_body_size(&arena->index, type == IQDB_PG_FRAME_PUT));
 }
 
 void
-iqdb_pg_log_note(IqdbPgArena *arena, uint32 type, uint64 id, uint32 slot)
+iqdb_pg_log_note(IqdbPgArena *arena, uint32 type, const IqdbPgRow *row)
 {
 	IqdbPgShared *shared = arena->shared;
 	IqdbPgLogNote *note;
@@ -76,9 +72,9 @@ iqdb_pg_log_note(IqdbPgArena *arena, uint32 type, uint64 id, uint32 slot)
 	note = &shared->log_notes[shared->log_count++];
 	note->number = shared->applied.number;
 	note->hash = shared->applied.hash;
-	note->id = id;
-	note->sequence = type == IQDB_PG_FRAME_PUT ? iqdb_store_sequence(&arena->index.store, slot) : 0;
-	note->slot = slot;
+	note->id = row->number;
+	note->sequence = type == IQDB_PG_FRAME_PUT ? iqdb_store_sequence(&arena->index.store, row->slot) : 0;
+	note->slot = row->slot;
 	note->type = type;
 	shared->log_bytes += frame_bytes(arena, type);
 }
@@ -183,6 +179,7 @@ typedef struct Chunk
 	uint32		capacity;
 	uint32		fill;
 	uint32		seed;			/* of the segment's frame checksums */
+	unsigned char *body;		/* of one frame */
 } Chunk;
 
 /* The chunk that a batch begins with: room for any frame, and the segment's header if it has none yet. */
@@ -197,6 +194,7 @@ chunk_begin(Chunk *chunk, const IqdbPgArena *arena, const Batch *batch, IqdbErro
 	header.identity_length = iqdb_pg_identity(header.identity, arena->shared);
 	chunk->capacity = Max(CHUNK_BYTES, frame_bytes(arena, IQDB_PG_FRAME_PUT) + IQDB_LOG_HEADER_SIZE);
 	chunk->bytes = palloc(chunk->capacity);
+	chunk->body = palloc(iqdb_pg_row_body_size(&arena->index, true));
 	chunk->seed = iqdb_log_seed(&header);
 	chunk->fill = batch->offset == 0 ? IQDB_LOG_HEADER_SIZE : 0;
 	return batch->offset == 0 ? iqdb_log_encode_header(&header, chunk->bytes, error) : IQDB_OK;
@@ -204,24 +202,23 @@ chunk_begin(Chunk *chunk, const IqdbPgArena *arena, const Batch *batch, IqdbErro
 
 /* Adds the frame of a note. STRUCTURE is held, so that the slot is not used anew meanwhile. */
 static void
-add_frame(Chunk *chunk, const IqdbStore *store, const IqdbPgLogNote *note)
+add_frame(Chunk *chunk, const IqdbIndex *index, const IqdbPgLogNote *note)
 {
-	unsigned char id[ID_BYTES];
-	IqdbLogPiece pieces[2] = {{id, sizeof(id)}};
-	size_t		piece_count = 1;
+	bool		has_vector = note->type == IQDB_PG_FRAME_PUT;
+	IqdbPgRow	row = iqdb_pg_row(note->id, NULL);
+	IqdbLogPiece body = {chunk->body, iqdb_pg_row_body_size(index, has_vector)};
 	size_t		length;
 
-	if (note->type == IQDB_PG_FRAME_PUT)
+	if (has_vector)
 	{
-		if (!iqdb_store_holds(store, note->slot, note->sequence))
+		if (!iqdb_store_holds(&index->store, note->slot, note->sequence))
 			return;
-		pieces[piece_count++] = (IqdbLogPiece) {iqdb_store_vector(store, note->slot),
-			store->header->options.dimension * sizeof(float)};
+		row.vector = iqdb_store_vector(&index->store, note->slot);
 	}
-	iqdb_store_u64(id, note->id);
+	iqdb_pg_row_encode(index, &row, chunk->body);
 	/* a chunk has room for it; what cannot be encoded all the same is left out, as what had no place for a note */
 	if (iqdb_log_encode_frame(chunk->seed, chunk->bytes + chunk->fill, chunk->capacity - chunk->fill, note->number,
-							  note->hash, (uint8) note->type, pieces, piece_count, &length, NULL) == IQDB_OK)
+							  note->hash, (uint8) note->type, &body, 1, &length, NULL) == IQDB_OK)
 		chunk->fill += (uint32) length;
 }
 
@@ -233,7 +230,7 @@ fill_chunk(Chunk *chunk, const IqdbPgArena *arena, const Batch *batch, uint32 *a
 
 	iqdb_store_lock(store, IQDB_LOCK_STRUCTURE, false);
 	while (*at < batch->count && chunk->capacity - chunk->fill >= frame_bytes(arena, batch->notes[*at].type))
-		add_frame(chunk, store, &batch->notes[(*at)++]);
+		add_frame(chunk, &arena->index, &batch->notes[(*at)++]);
 	iqdb_store_unlock(store, IQDB_LOCK_STRUCTURE, false);
 }
 
@@ -254,6 +251,7 @@ write_frames(const IqdbPgArena *arena, const Batch *batch, IqdbFile *file, uint6
 		*end_out += chunk.fill;
 		chunk.fill = 0;
 	}
+	pfree(chunk.body);
 	pfree(chunk.bytes);
 	return status;
 }

@@ -58,54 +58,30 @@ advance(IqdbPgShared *shared, const IqdbPgEntry *entry, BlockNumber block)
 }
 
 /*
- * Applies one entry and logs it. vector NULL for an INSERT means that the row has none: its TID is only known. The
- * position moves only if it was applied. IQDB_PG_LOCK_APPLY is held.
+ * Applies one entry and notes it for the log. row is what an INSERT put there: without a vector its TID is only known.
+ * The position moves only if it was applied. IQDB_PG_LOCK_APPLY is held.
  */
 static IqdbStatus
-apply_entry(IqdbPgArena *arena, const IqdbPgEntry *entry, const float *vector, BlockNumber block, uint32 *slot_out,
-			IqdbError *error)
+apply_entry(IqdbPgArena *arena, const IqdbPgEntry *entry, IqdbPgRow *row, BlockNumber block, IqdbError *error)
 {
 	IqdbPgShared *shared = arena->shared;
-	uint32		dimension = arena->index.store.header->options.dimension;
-	uint64		id = iqdb_pg_entry_id(entry);
-	uint32		slot = IQDB_SLOT_NONE;
 	uint32		frame = 0;
 
-	if (slot_out != NULL)
-		*slot_out = IQDB_SLOT_NONE;
-	if (entry->op == IQDB_PG_OP_INSERT && vector != NULL)
+	if (entry->op == IQDB_PG_OP_INSERT)
 	{
-		IQDB_TRY(iqdb_index_put(&arena->index, iqdb_id_u64(id), vector, dimension, NULL, 0, &slot, error));
-		frame = IQDB_PG_FRAME_PUT;
-		if (slot_out != NULL)
-			*slot_out = slot;
-	}
-	else if (entry->op == IQDB_PG_OP_INSERT)
-	{
-		IQDB_TRY(iqdb_index_put_known(&arena->index, iqdb_id_u64(id), error));
-		frame = IQDB_PG_FRAME_KNOWN;
+		IQDB_TRY(iqdb_pg_row_put(&arena->index, row, error));
+		frame = row->vector != NULL ? IQDB_PG_FRAME_PUT : IQDB_PG_FRAME_KNOWN;
 	}
 	else if (entry->op == IQDB_PG_OP_DELETE)
 	{
-		iqdb_index_remove(&arena->index, iqdb_id_u64(id), NULL);
+		iqdb_index_remove(&arena->index, iqdb_id_u64(row->number), NULL);
 		frame = IQDB_PG_FRAME_REMOVE;
 	}
 	IQDB_PG_FAIL_RETURN("entry-put", error);
 	advance(shared, entry, block);
 	if (frame != 0 && shared->permanent)
-		iqdb_pg_log_note(arena, frame, id, slot);
+		iqdb_pg_log_note(arena, frame, row);
 	return IQDB_OK;
-}
-
-/* How many of these entries put a row. */
-static uint32
-rows_put(const IqdbPgEntry *entries, int count)
-{
-	uint32		rows = 0;
-
-	for (int i = 0; i < count; i++)
-		rows += entries[i].op == IQDB_PG_OP_INSERT;
-	return rows;
 }
 
 /* ---- following the journal -------------------------------------------------------------------------------------- */
@@ -120,12 +96,12 @@ iqdb_pg_is_behind(Relation index, IqdbPgArena *arena)
 }
 
 /*
- * Applies a batch of entries whose vectors have been fetched. false if somebody else has applied entries meanwhile: the
+ * Applies a batch of entries whose rows have been fetched. false if somebody else has applied entries meanwhile: the
  * caller looks again.
  */
 static bool
 apply_batch(IqdbPgArena *arena, const IqdbPgPosition *from, BlockNumber block, const IqdbPgEntry *entries,
-			const float **vectors, int count, IqdbStatus *status, IqdbError *error)
+			IqdbPgRow *rows, int count, IqdbStatus *status, IqdbError *error)
 {
 	bool		current;
 
@@ -133,7 +109,7 @@ apply_batch(IqdbPgArena *arena, const IqdbPgPosition *from, BlockNumber block, c
 	lock_apply(arena);
 	current = arena->shared->applied.number == from->number;
 	for (int i = 0; current && i < count && *status == IQDB_OK; i++)
-		*status = apply_entry(arena, &entries[i], vectors[i], block, NULL, error);
+		*status = apply_entry(arena, &entries[i], &rows[i], block, error);
 	unlock_apply(arena);
 	return current;
 }
@@ -154,13 +130,40 @@ iqdb_pg_note_lsn(Relation index, IqdbPgArena *arena, BlockNumber block)
 		raise_lsn(arena->shared, iqdb_pg_journal_page_lsn(index, block));
 }
 
+/*
+ * The rows of a batch of entries, their vectors from the table into the current context. *fetch is begun with the first,
+ * in the context `longer`. Returns how many were fetched.
+ */
+static uint32
+fetch_batch(Relation index, Relation heap, IqdbPgFetch **fetch, MemoryContext longer, const IqdbPgEntry *entries,
+			IqdbPgRow *rows, int count)
+{
+	uint32		fetched = 0;
+
+	for (int i = 0; i < count; i++)
+	{
+		rows[i] = iqdb_pg_row(iqdb_pg_entry_id(&entries[i]), NULL);
+		if (entries[i].op != IQDB_PG_OP_INSERT)
+			continue;
+		if (*fetch == NULL)
+		{
+			MemoryContext batch = MemoryContextSwitchTo(longer);
+
+			*fetch = iqdb_pg_fetch_begin(index, heap);
+			MemoryContextSwitchTo(batch);
+		}
+		rows[i] = iqdb_pg_fetch(*fetch, rows[i].number);
+		fetched++;
+	}
+	return fetched;
+}
+
 IqdbStatus
 iqdb_pg_follow(Relation index, Relation heap, IqdbPgArena *arena, uint64 *fetched_out, IqdbError *error)
 {
-	uint32		dimension = arena->index.store.header->options.dimension;
-	int			capacity = Min(BATCH_ENTRIES, Max(16, BATCH_BYTES / (int) (dimension * sizeof(float))));
+	int			capacity = Min(BATCH_ENTRIES, Max(16, BATCH_BYTES / (int) iqdb_pg_row_bytes(&arena->index)));
 	IqdbPgEntry *entries = palloc(capacity * sizeof(IqdbPgEntry));
-	const float **vectors = palloc(capacity * sizeof(float *));
+	IqdbPgRow  *rows = palloc(capacity * sizeof(IqdbPgRow));
 	MemoryContext batch = AllocSetContextCreate(CurrentMemoryContext, "iqdb catch-up", ALLOCSET_DEFAULT_SIZES);
 	MemoryContext saved;
 	IqdbPgFetch *fetch = NULL;
@@ -171,6 +174,7 @@ iqdb_pg_follow(Relation index, Relation heap, IqdbPgArena *arena, uint64 *fetche
 	{
 		IqdbPgPosition from;
 		IqdbPgPosition to;
+		uint32		fetched;
 		int			count;
 
 		CHECK_FOR_INTERRUPTS();
@@ -187,34 +191,19 @@ iqdb_pg_follow(Relation index, Relation heap, IqdbPgArena *arena, uint64 *fetche
 			break;
 
 		saved = MemoryContextSwitchTo(batch);
-		for (int i = 0; i < count; i++)
-		{
-			ItemPointerData tid;
-
-			vectors[i] = NULL;
-			if (entries[i].op != IQDB_PG_OP_INSERT)
-				continue;
-			if (fetch == NULL)
-			{
-				MemoryContextSwitchTo(saved);
-				fetch = iqdb_pg_fetch_begin(index, heap);
-				MemoryContextSwitchTo(batch);
-			}
-			iqdb_pg_number_tid(iqdb_pg_entry_id(&entries[i]), &tid);
-			vectors[i] = iqdb_pg_fetch(fetch, &tid);
-			(*fetched_out)++;
-		}
+		fetched = fetch_batch(index, heap, &fetch, saved, entries, rows, count);
 		MemoryContextSwitchTo(saved);
+		*fetched_out += fetched;
 		IQDB_PG_FAIL_POINT("follow-fetched");
-		iqdb_index_make_room(&arena->index, rows_put(entries, count));
+		iqdb_index_make_room(&arena->index, fetched);
 		iqdb_pg_note_lsn(index, arena, to.block);
-		(void) apply_batch(arena, &from, to.block, entries, vectors, count, &status, error);
+		(void) apply_batch(arena, &from, to.block, entries, rows, count, &status, error);
 		MemoryContextReset(batch);
 	}
 	if (fetch != NULL)
 		iqdb_pg_fetch_end(fetch);
 	MemoryContextDelete(batch);
-	pfree(vectors);
+	pfree(rows);
 	pfree(entries);
 	return status;
 }
@@ -708,7 +697,8 @@ iqdb_pg_open_current(Relation index, Relation heap)
  * held: the order of entries is the order in which they are applied.
  */
 static void
-apply_appended(IqdbPgArena *arena, const IqdbPgAppend *append, IqdbPgChange *changes, IqdbError *error)
+apply_appended(IqdbPgArena *arena, const IqdbPgAppend *append, const IqdbPgEntry *entries, IqdbPgRow *rows,
+			   IqdbError *error)
 {
 	IqdbPgShared *shared = arena->shared;
 	IqdbStatus	status = IQDB_OK;
@@ -720,7 +710,7 @@ apply_appended(IqdbPgArena *arena, const IqdbPgAppend *append, IqdbPgChange *cha
 		if (append->epoch)
 			advance(shared, &append->epoch_entry, append->block);
 		for (int i = 0; i < append->count && status == IQDB_OK; i++)
-			status = apply_entry(arena, &changes[i].entry, changes[i].vector, append->block, &changes[i].slot, error);
+			status = apply_entry(arena, &entries[i], &rows[i], append->block, error);
 	}
 	unlock_apply(arena);
 }
@@ -744,19 +734,19 @@ what_to_keep(const IqdbPgArena *arena)
 
 /* Temporary indexes have no journal. */
 static void
-write_private(IqdbPgArena *arena, IqdbPgChange *changes, int count, IqdbError *error)
+write_private(IqdbPgArena *arena, const IqdbPgEntry *entries, IqdbPgRow *rows, int count, IqdbError *error)
 {
 	for (int i = 0; i < count && error->code == IQDB_OK; i++)
 	{
 		lock_apply(arena);
-		(void) apply_entry(arena, &changes[i].entry, changes[i].vector, 0, &changes[i].slot, error);
+		(void) apply_entry(arena, &entries[i], &rows[i], 0, error);
 		unlock_apply(arena);
 	}
 }
 
-/* Journals the changes, and applies them in the same order under the same lock. */
+/* Journals the entries, and applies them in the same order under the same lock. */
 static void
-write_journaled(Relation index, IqdbPgArena *arena, IqdbPgChange *changes, const IqdbPgEntry *entries, int count,
+write_journaled(Relation index, IqdbPgArena *arena, const IqdbPgEntry *entries, IqdbPgRow *rows, int count,
 				IqdbError *error)
 {
 	BlockNumber hint = InvalidBlockNumber;
@@ -774,7 +764,7 @@ write_journaled(Relation index, IqdbPgArena *arena, IqdbPgChange *changes, const
 
 		iqdb_pg_journal_begin(index, entries + done, count - done, hint, &keep, &append);
 		if (arena != NULL)
-			apply_appended(arena, &append, changes + done, error);
+			apply_appended(arena, &append, entries + done, rows + done, error);
 		iqdb_pg_journal_finish(&append);
 		done += append.count;
 		hint = append.block;
@@ -782,24 +772,22 @@ write_journaled(Relation index, IqdbPgArena *arena, IqdbPgChange *changes, const
 }
 
 void
-iqdb_pg_write(Relation index, IqdbPgArena *arena, IqdbPgChange *changes, int count, IqdbError *error)
+iqdb_pg_write(Relation index, IqdbPgArena *arena, IqdbPgOp op, IqdbPgRow *rows, int count, IqdbError *error)
 {
 	IqdbPgEntry single;
 	IqdbPgEntry *entries = count == 1 ? &single : palloc(count * sizeof(IqdbPgEntry));
+	bool		puts = op == IQDB_PG_OP_INSERT && arena != NULL && pg_atomic_read_u32(&arena->shared->full) == 0;
 
 	error->code = IQDB_OK;
 	for (int i = 0; i < count; i++)
-	{
-		changes[i].slot = IQDB_SLOT_NONE;
-		entries[i] = changes[i].entry;
-	}
+		entries[i] = iqdb_pg_entry(rows[i].number, op);
 	/* before the tail page is locked: all writers, and all scans that look whether there is something new, wait for that */
 	if (arena != NULL)
-		iqdb_index_make_room(&arena->index, pg_atomic_read_u32(&arena->shared->full) == 0 ? rows_put(entries, count) : 0);
+		iqdb_index_make_room(&arena->index, puts ? (uint32) count : 0);
 	if (arena != NULL && arena->is_private)
-		write_private(arena, changes, count, error);
+		write_private(arena, entries, rows, count, error);
 	else
-		write_journaled(index, arena, changes, entries, count, error);
+		write_journaled(index, arena, entries, rows, count, error);
 	if (count > 1)
 		pfree(entries);
 }

@@ -15,6 +15,7 @@
 #define IQDB_PG_OPEN_H
 
 #include "pg/pg_arena.h"
+#include "pg/pg_row.h"
 
 /*
  * Who may take the time to recover an index. Statements that change rows never do: they journal them, and ask a worker
@@ -65,20 +66,12 @@ extern bool iqdb_pg_larger_possible(const IqdbPgArena *arena, IqdbStatus status)
 /* Is there anything to apply? One look at the journal's tail page. */
 extern bool iqdb_pg_is_behind(Relation index, IqdbPgArena *arena);
 
-/* Entries to be journaled with what the arena needs to apply them; see iqdb_pg_write. */
-typedef struct IqdbPgChange
-{
-	IqdbPgEntry entry;
-	uint64		id;
-	const float *vector;		/* INSERT only */
-	uint32		slot;			/* out: to be linked; IQDB_SLOT_NONE if not applied */
-} IqdbPgChange;
-
 /*
- * Journals the changes in order, and applies them if the arena (which may be NULL) has applied everything before.
- * Returns IQDB_OK even if they had to be left for later for want of room; *error then says why.
+ * Journals in order that rows came or went, and applies it if the arena (which may be NULL) has applied everything before:
+ * the slot of a row that was put is to be linked. If some had to be left for later for want of room, *error says why.
  */
-extern void iqdb_pg_write(Relation index, IqdbPgArena *arena, IqdbPgChange *changes, int count, IqdbError *error);
+extern void iqdb_pg_write(Relation index, IqdbPgArena *arena, IqdbPgOp op, IqdbPgRow *rows, int count,
+						  IqdbError *error);
 
 /*
  * The engine's long work, repeated after every interrupt that is no cancel; raises what fails. link: one row that was

@@ -6,13 +6,6 @@
 
 #include "pg/pg_arena.h"
 
-/* The row number that an entry is about. */
-static inline uint64
-iqdb_pg_entry_id(const IqdbPgEntry *entry)
-{
-	return ((uint64) entry->block << 16) | entry->offset;
-}
-
 /*
  * Makes an arena and fills it: the open lock is held, and no READY one exists. NULL if the core fails, *error filled;
  * raises a cancel, damage if it shall be an error, and what reading the table raises.

@@ -236,6 +236,15 @@ index_metric(Relation index)
 	return (IqdbMetric) (metric_proc(index) & ~IQDB_PG_METRIC_ZERO_IS_NAN);
 }
 
+static IqdbIndexOptions
+default_options(Relation index, uint32 dimension)
+{
+	IqdbIndexOptions options = iqdb_index_options_default(iqdb_pg_engine_kind(index), dimension, index_metric(index));
+
+	iqdb_index_options_of_element(&options, iqdb_pg_type(index)->element);
+	return options;
+}
+
 IqdbIndexOptions
 iqdb_pg_build_options(Relation index)
 {
@@ -248,10 +257,8 @@ iqdb_pg_build_options(Relation index)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("column does not have dimensions"),
 				 errhint("Give the column a type with dimensions, as in %s(3), or index an expression that has "
-						 "one: (column::%s(3)).", iqdb_pg_type_name(index), iqdb_pg_type_name(index))));
-	options = iqdb_pg_apply_options(iqdb_index_options_default(iqdb_pg_engine_kind(index), dimension,
-															   index_metric(index)),
-									(const IqdbPgOptions *) index->rd_options);
+						 "one: (column::%s(3)).", iqdb_pg_type(index)->name, iqdb_pg_type(index)->name)));
+	options = iqdb_pg_apply_options(default_options(index, dimension), (const IqdbPgOptions *) index->rd_options);
 	iqdb_pg_check(iqdb_index_options_check(&options, &error), &error, NULL);
 	/* a search is told by iqdb_pg_search_params; what an arena was made with would outlive an ALTER INDEX that takes it back */
 	options.probes = 0;
@@ -261,8 +268,7 @@ iqdb_pg_build_options(Relation index)
 IqdbIndexOptions
 iqdb_pg_index_options(Relation index)
 {
-	IqdbIndexOptions defaults = iqdb_index_options_default(iqdb_pg_engine_kind(index), iqdb_pg_dimension(index),
-														   index_metric(index));
+	IqdbIndexOptions defaults = default_options(index, iqdb_pg_dimension(index));
 	IqdbIndexOptions options = iqdb_pg_apply_options(defaults, (const IqdbPgOptions *) index->rd_options);
 
 	return iqdb_index_options_check(&options, NULL) == IQDB_OK ? options : defaults;

@@ -22,19 +22,19 @@
 #include "utils/array.h"
 #include "utils/builtins.h"
 
-#include "pg/iqvector.h"
 #include "pg/pg_admin.h"
 #include "pg/pg_compat.h"
 #include "pg/pg_kernels.h"
 #include "pg/pg_open.h"
 #include "pg/pg_options.h"
+#include "pg/pg_row.h"
 #include "pg/pg_settings.h"
 
 /* ---- recall ------------------------------------------------------------------------------------------------------ */
 
 /* One search from start to k-th hit. Returns the hits; milliseconds in *elapsed. */
 static int
-timed_search(IqdbIndex *index, const IqdbSearchParams *params, const float *query, uint32 dimension, int k, IqdbHit *hits,
+timed_search(IqdbIndex *index, const IqdbSearchParams *params, const void *query, uint32 dimension, int k, IqdbHit *hits,
 			 double *elapsed)
 {
 	IqdbError	error = {0};
@@ -94,39 +94,46 @@ percentile(const double *values, int count, double q)
 }
 
 /* Vectors given by the caller. */
-static const float **
-given_queries(ArrayType *array, uint32 dimension, int *count_out)
+static const void **
+given_queries(Relation index, ArrayType *array, int *count_out)
 {
+	IqdbPgRowForm form = iqdb_pg_row_form(index);
+	const IqdbPgType *type = iqdb_pg_type_of(ARR_ELEMTYPE(array));
 	Datum	   *values;
 	bool	   *nulls;
-	const float **queries;
+	const void **queries;
 
+	if (type == NULL || type->element != form.type->element)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATATYPE_MISMATCH),
+				 errmsg("queries of type %s do not fit an index on a column of type %s",
+						format_type_be(ARR_ELEMTYPE(array)), form.type->name),
+				 errhint("Cast them: ARRAY(SELECT query::%s FROM ...).", form.type->name)));
 	deconstruct_array(array, ARR_ELEMTYPE(array), -1, false, TYPALIGN_INT, &values, &nulls, count_out);
-	queries = palloc(Max(*count_out, 1) * sizeof(float *));
+	queries = palloc(Max(*count_out, 1) * sizeof(void *));
 	for (int i = 0; i < *count_out; i++)
 	{
-		IqVector   *vector;
+		uint32		dimension;
 
 		if (nulls[i])
 			ereport(ERROR,
 					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("queries must not contain nulls")));
-		vector = DatumGetIqVectorP(values[i]);
-		if ((uint32) vector->dim != dimension)
+		dimension = type->read(PG_DETOAST_DATUM(values[i]), &queries[i]);
+		if (dimension != form.dimension)
 			ereport(ERROR,
 					(errcode(ERRCODE_DATA_EXCEPTION),
-					 errmsg("different iqvector dimensions %u and %d", dimension, vector->dim)));
-		queries[i] = vector->x;
+					 errmsg("different %s dimensions %u and %u", form.type->name, form.dimension, dimension)));
 	}
 	return queries;
 }
 
 /* Rows of the index itself, evenly spread over it; and their ids. */
-static const float **
-sampled_queries(IqdbPgArena *arena, uint32 dimension, int sample, uint64 **ids_out, int *count_out)
+static const void **
+sampled_queries(IqdbPgArena *arena, int sample, uint64 **ids_out, int *count_out)
 {
 	uint64		live = iqdb_index_live_count(&arena->index);
 	uint64		wanted = Min((uint64) sample, live);
-	const float **queries = palloc(Max(wanted, 1) * sizeof(float *));
+	const void **queries = palloc(Max(wanted, 1) * sizeof(void *));
 	uint64		position = 0;
 	uint64		seen = 0;
 	uint64		ids[256];
@@ -141,11 +148,11 @@ sampled_queries(IqdbPgArena *arena, uint32 dimension, int sample, uint64 **ids_o
 		for (size_t i = 0; i < count && (uint64) *count_out < wanted; i++, seen++)
 		{
 			size_t		metadata_length;
-			float	   *vector;
+			void	   *vector;
 
 			if (seen * wanted / live < (uint64) *count_out)
 				continue;
-			vector = palloc(dimension * sizeof(float));
+			vector = palloc(iqdb_pg_row_bytes(&arena->index));
 			if (iqdb_index_get(&arena->index, iqdb_id_u64(ids[i]), vector, NULL, 0, &metadata_length))
 			{
 				(*ids_out)[*count_out] = ids[i];
@@ -160,7 +167,7 @@ sampled_queries(IqdbPgArena *arena, uint32 dimension, int sample, uint64 **ids_o
 typedef struct Measures
 {
 	int			count;
-	const float **queries;
+	const void **queries;
 	uint64	   *own_ids;		/* NULL: the queries are none of its rows */
 	double	   *recall;
 	double	   *mine;			/* milliseconds */
@@ -202,7 +209,7 @@ measure(IqdbPgArena *arena, IqdbSearchParams *params, int k, Measures *measures)
 	measures->theirs = palloc(size);
 	for (int i = 0; i < measures->count; i++)
 	{
-		const float *query = measures->queries[i];
+		const void *query = measures->queries[i];
 		int			found_count = timed_search(&view.index, params, query, dimension, asked, found, &measures->mine[i]);
 		int			exact_count = timed_search(&oracle, params, query, dimension, asked, exact, &measures->theirs[i]);
 
@@ -244,7 +251,6 @@ measure_recall(FunctionCallInfo fcinfo, Oid oid, int k, int sample, ArrayType *g
 {
 	Relation	relation = iqdb_pg_open_index(oid, AccessShareLock, IQDB_PG_MAY_READ);
 	IqdbPgArena *arena = iqdb_pg_open_current(relation, NULL);
-	uint32		dimension = arena->index.store.header->options.dimension;
 	IqdbSearchParams params = iqdb_pg_search_params(relation);
 	Measures	measures = {0};
 	TupleDesc	tupdesc;
@@ -259,9 +265,9 @@ measure_recall(FunctionCallInfo fcinfo, Oid oid, int k, int sample, ArrayType *g
 	if (get_call_result_type(fcinfo, NULL, &tupdesc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
 	if (given == NULL)
-		measures.queries = sampled_queries(arena, dimension, sample, &measures.own_ids, &measures.count);
+		measures.queries = sampled_queries(arena, sample, &measures.own_ids, &measures.count);
 	else
-		measures.queries = given_queries(given, dimension, &measures.count);
+		measures.queries = given_queries(relation, given, &measures.count);
 	measure(arena, &params, k, &measures);
 	index_close(relation, AccessShareLock);
 
@@ -354,11 +360,15 @@ parse_options(IqdbEngineKind kind, const char *text)
 
 /* Seconds one distance takes on this machine, for rows that wait for memory. */
 static double
-seconds_per_distance(uint32 dimension)
+seconds_per_distance(const IqdbIndexOptions *options)
 {
-	const IqdbSumKernels *kernels = &iqdb_pg_kernels()->sums[IQDB_SUM_L2];
-	int			rows = Max(16, Min(4096, (int) (32 * 1024 * 1024 / (dimension * sizeof(float)))));
-	float	   *data = palloc0((Size) rows * dimension * sizeof(float));
+	const IqdbElement *element = iqdb_element(options->element);
+	const IqdbSumKernels *kernels =
+		&iqdb_pg_kernels()->elements[options->element]->sums[iqdb_metric_sum((IqdbMetric) options->metric)];
+	Size		bytes = iqdb_element_bytes(element, options->dimension);
+	void	   *query = palloc0(iqdb_element_prepared_bytes(element, options->dimension));
+	int			rows = Max(16, Min(4096, (int) (32 * 1024 * 1024 / bytes)));
+	char	   *data = palloc0(rows * bytes);
 	int			done = 0;
 	instr_time	begin;
 	instr_time	now;
@@ -367,12 +377,13 @@ seconds_per_distance(uint32 dimension)
 	do
 	{
 		for (int i = 0; i < 64; i++)
-			(void) kernels->pair(data, data + (Size) ((done + i) * 97 % rows) * dimension, dimension);
+			(void) kernels->pair(query, data + (done + i) * 97 % rows * bytes, options->dimension);
 		done += 64;
 		INSTR_TIME_SET_CURRENT(now);
 		INSTR_TIME_SUBTRACT(now, begin);
 	} while (INSTR_TIME_GET_DOUBLE(now) < 0.005);
 	pfree(data);
+	pfree(query);
 	return INSTR_TIME_GET_DOUBLE(now) / done + 40e-9;
 }
 
@@ -402,6 +413,31 @@ distances_per_row(const IqdbIndexOptions *options, double rows)
 	}
 }
 
+/* What the vectors of a column type are made of. */
+static IqdbElementKind
+element_of(const char *type)
+{
+	const IqdbPgType *known = iqdb_pg_type_named(type);
+
+	if (known == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("columns of type \"%s\" cannot be indexed", type),
+				 errhint("Name one of iqvector, iqhalfvec, vector, halfvec, bit.")));
+	return known->element;
+}
+
+/* A metric of such vectors; L2 if it is one. */
+static IqdbMetric
+metric_of(IqdbElementKind element)
+{
+	IqdbMetric	metric = IQDB_METRIC_L2;
+
+	for (uint32 i = 0; (iqdb_metric_traits(metric)->elements & 1u << element) == 0; i++)
+		metric = (IqdbMetric) i;
+	return metric;
+}
+
 PG_FUNCTION_INFO_V1(iqdb_sql_estimate);
 Datum
 iqdb_sql_estimate(PG_FUNCTION_ARGS)
@@ -410,6 +446,7 @@ iqdb_sql_estimate(PG_FUNCTION_ARGS)
 	int64		rows = PG_GETARG_INT64(1);
 	int32		dimension = PG_GETARG_INT32(2);
 	const IqdbPgOptions *given = parse_options(kind, text_to_cstring(PG_GETARG_TEXT_PP(3)));
+	IqdbElementKind element = element_of(text_to_cstring(PG_GETARG_TEXT_PP(4)));
 	IqdbIndexOptions options;
 	IqdbError	error = {0};
 	TupleDesc	tupdesc;
@@ -420,19 +457,21 @@ iqdb_sql_estimate(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("rows must be between 0 and %u", (unsigned) IQDB_SLOTS_MAX)));
-	if (dimension < 1 || dimension > IQDB_DIMENSION_MAX)
+	if (dimension < 1 || (uint32) dimension > iqdb_element(element)->dimension_max)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("dimensions must be between 1 and %d", IQDB_DIMENSION_MAX)));
+				 errmsg("dimensions must be between 1 and %u", iqdb_element(element)->dimension_max)));
 	if (get_call_result_type(fcinfo, NULL, &tupdesc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
-	options = iqdb_pg_apply_options(iqdb_index_options_default(kind, (uint32) dimension, IQDB_METRIC_L2), given);
+	options = iqdb_index_options_default(kind, (uint32) dimension, metric_of(element));
+	iqdb_index_options_of_element(&options, element);
+	options = iqdb_pg_apply_options(options, given);
 	iqdb_pg_check(iqdb_index_options_check(&options, &error), &error, NULL);
 
 	values[0] = Int64GetDatum((int64) (iqdb_index_estimate_memory(&options, (uint64) rows) + sizeof(IqdbPgShared)));
 	values[1] = Int64GetDatum((int64) iqdb_index_estimate_snapshot(&options, (uint64) rows) + 4 * BLCKSZ);
 	values[2] = Int64GetDatum((int64) iqdb_index_estimate_vector_file(&options, (uint64) rows));
-	values[3] = Float8GetDatum(rows * (distances_per_row(&options, rows) * seconds_per_distance((uint32) dimension) +
+	values[3] = Float8GetDatum(rows * (distances_per_row(&options, rows) * seconds_per_distance(&options) +
 									   2e-6) / (1 + max_parallel_maintenance_workers));
 	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(tupdesc), values, nulls)));
 }

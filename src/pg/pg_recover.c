@@ -12,8 +12,6 @@
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
 
-#include "core/base/endian.h"
-
 #include "pg/pg_compat.h"
 #include "pg/pg_fail.h"
 #include "pg/pg_files.h"
@@ -45,7 +43,7 @@ typedef struct Replay
 	uint32		hashed;			/* entries hashed so far ... */
 	uint64		hash;			/* ... to this */
 	bool	   *covered;
-	float	   *vector;			/* where a frame's row is copied to, as its body is not aligned */
+	void	   *vector;			/* of the frame at hand, whose body is not aligned */
 	HTAB	   *last;
 	uint64		removed;		/* rows removed whose slots the engine may still hold */
 	uint64		replayed;
@@ -62,28 +60,34 @@ is_last(const Replay *replay, uint32 i)
 }
 
 /*
- * Puts a row, or makes it known (vector NULL). Want of room is no last word while removed rows hold slots: the engine lets
- * go of them first. Nobody else has the arena yet. No jumps here.
+ * Puts a row, or makes it known. Want of room is no last word while removed rows hold slots: the engine lets go of them
+ * first. Nobody else has the arena yet. No jumps here.
  */
 static IqdbStatus
-put_replayed(Replay *replay, uint64 id, const float *vector, IqdbError *error)
+put_replayed(Replay *replay, IqdbPgRow *row, IqdbError *error)
 {
 	IqdbIndex  *index = &replay->arena->index;
-	uint32		dimension = index->store.header->options.dimension;
 
 	for (;;)
 	{
 		IqdbStatus	status;
 
 		iqdb_index_make_room(index, 1);
-		status = vector != NULL ? iqdb_index_put(index, iqdb_id_u64(id), vector, dimension, NULL, 0, NULL, error) :
-			iqdb_index_put_known(index, iqdb_id_u64(id), error);
-
+		status = iqdb_pg_row_put(index, row, error);
 		if (!iqdb_pg_is_want_of_room(status) || replay->removed == 0)
 			return status;
 		replay->removed = 0;
 		IQDB_TRY(iqdb_index_maintain(index, IQDB_MAINTAIN_VACUUM, error));
 	}
+}
+
+/* Is a frame of this type what the entry left in the log? */
+static bool
+is_of_entry(uint8 type, const IqdbPgEntry *entry)
+{
+	if (type == IQDB_PG_FRAME_REMOVE)
+		return entry->op == IQDB_PG_OP_DELETE;
+	return (type == IQDB_PG_FRAME_PUT || type == IQDB_PG_FRAME_KNOWN) && entry->op == IQDB_PG_OP_INSERT;
 }
 
 /* One frame of the log: applied if the journal has the same entry at the same place of the same history. No jumps here. */
@@ -92,16 +96,16 @@ replay_frame(void *arg, const IqdbLogFrame *frame, IqdbError *error)
 {
 	Replay	   *replay = arg;
 	IqdbPgArena *arena = replay->arena;
-	uint32		dimension = arena->index.store.header->options.dimension;
 	const IqdbPgEntry *entry;
+	IqdbPgRow	row;
 	uint32		i;
-	uint64		id;
 
 	IQDB_PG_FAIL_RETURN("replay-frame", error);
 	if (iqdb_host_cancelled(&arena->host))
 		return iqdb_fail(error, IQDB_ERR_CANCELLED, "cancelled");
 	if (replay->parted || frame->position <= replay->base || frame->position > replay->base + replay->count ||
-		frame->length < 8)
+		!iqdb_pg_row_decode(&arena->index, frame->body, frame->length, frame->type == IQDB_PG_FRAME_PUT, replay->vector,
+							&row))
 		return IQDB_OK;
 	i = (uint32) (frame->position - replay->base - 1);
 	if (i < replay->hashed)
@@ -109,28 +113,15 @@ replay_frame(void *arg, const IqdbLogFrame *frame, IqdbError *error)
 	while (replay->hashed <= i)
 		replay->hash = iqdb_pg_hash_step(replay->hash, &replay->entries[replay->hashed++]);
 	entry = &replay->entries[i];
-	id = iqdb_load_u64(frame->body);
-	if (replay->hash != frame->hash || id != iqdb_pg_entry_id(entry))
+	if (replay->hash != frame->hash || row.number != iqdb_pg_entry_id(entry))
 	{
 		replay->parted = true;
 		return IQDB_OK;
 	}
-	if (frame->type == IQDB_PG_FRAME_PUT && entry->op == IQDB_PG_OP_INSERT &&
-		frame->length == 8 + dimension * sizeof(float))
-	{
-		if (is_last(replay, i))
-		{
-			memcpy(replay->vector, frame->body + 8, dimension * sizeof(float));
-			IQDB_TRY(put_replayed(replay, id, replay->vector, error));
-		}
-	}
-	else if (frame->type == IQDB_PG_FRAME_KNOWN && entry->op == IQDB_PG_OP_INSERT)
-	{
-		if (is_last(replay, i))
-			IQDB_TRY(put_replayed(replay, id, NULL, error));
-	}
-	else if (frame->type != IQDB_PG_FRAME_REMOVE || entry->op != IQDB_PG_OP_DELETE)
+	if (!is_of_entry(frame->type, entry))
 		return IQDB_OK;
+	if (entry->op == IQDB_PG_OP_INSERT && is_last(replay, i))
+		IQDB_TRY(put_replayed(replay, &row, error));
 	replay->covered[i] = true;
 	replay->replayed++;
 	return IQDB_OK;
@@ -223,16 +214,16 @@ fetch_uncovered(Relation index, Relation heap, Replay *replay, uint64 *fetched_o
 	{
 		const IqdbPgEntry *entry = &replay->entries[i];
 		MemoryContext saved;
-		ItemPointerData tid;
+		IqdbPgRow	fetched;
 
 		if (replay->covered[i] || entry->op != IQDB_PG_OP_INSERT || !is_last(replay, i))
 			continue;
 		CHECK_FOR_INTERRUPTS();
 		if (fetch == NULL)
 			fetch = iqdb_pg_fetch_begin(index, heap);
-		iqdb_pg_number_tid(iqdb_pg_entry_id(entry), &tid);
 		saved = MemoryContextSwitchTo(row);
-		status = put_replayed(replay, iqdb_pg_entry_id(entry), iqdb_pg_fetch(fetch, &tid), error);
+		fetched = iqdb_pg_fetch(fetch, iqdb_pg_entry_id(entry));
+		status = put_replayed(replay, &fetched, error);
 		MemoryContextSwitchTo(saved);
 		MemoryContextReset(row);
 		(*fetched_out)++;
@@ -261,7 +252,7 @@ replay_from(Relation index, Relation heap, IqdbPgArena *arena, const IqdbPgMeta 
 	replay.base = from->number;
 	replay.hash = from->hash;
 	replay.covered = palloc0(Max(replay.count, 1) * sizeof(bool));
-	replay.vector = palloc(arena->index.store.header->options.dimension * sizeof(float));
+	replay.vector = palloc(iqdb_pg_row_bytes(&arena->index));
 	replay.last = index_last_entries(replay.entries, replay.count);
 	iqdb_pg_note_lsn(index, arena, end.block);
 
@@ -422,15 +413,14 @@ recover_from_files(Relation index, Relation heap, const IqdbPgMeta *meta, const 
 }
 
 static IqdbStatus
-put_row(void *arg, uint64 id, const float *vector, IqdbError *error)
+put_row(void *arg, IqdbPgRow *row, IqdbError *error)
 {
 	IqdbPgArena *arena = arg;
 
 	IQDB_PG_FAIL_POINT("rebuild-row");
 	IQDB_PG_FAIL_RETURN("rebuild-put", error);
 	arena->shared->rebuilt_rows++;
-	return iqdb_index_put(&arena->index, iqdb_id_u64(id), vector, arena->index.store.header->options.dimension, NULL, 0,
-						  NULL, error);
+	return iqdb_pg_row_put(&arena->index, row, error);
 }
 
 /* Makes an arena from the table, with all rows in it, none of them linked. */

@@ -21,14 +21,13 @@
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 
-#include "pg/iqvector.h"
 #include "pg/pg_am.h"
 #include "pg/pg_compat.h"
 #include "pg/pg_exact.h"
 #include "pg/pg_open.h"
 #include "pg/pg_options.h"
 #include "pg/pg_settings.h"
-#include "pg/pg_type.h"
+#include "pg/pg_row.h"
 
 #define HITS_PER_CALL IQDB_RANKING_BATCH
 
@@ -83,26 +82,24 @@ iqdb_am_rescan(IndexScanDesc scan, ScanKey keys, int nkeys, ScanKey orderbys, in
 		memmove(scan->orderByData, orderbys, scan->numberOfOrderBys * sizeof(ScanKeyData));
 }
 
-/* The query's floats; zeros for NULL. */
-static const float *
-query_vector(IndexScanDesc scan, IqdbScan *state, uint32 dimension)
+/* The query's vector, in the form of the rows; zeros for NULL. Raises 22000 if its dimension is another one. */
+static const void *
+query_vector(IndexScanDesc scan, IqdbScan *state, const IqdbPgRowForm *form)
 {
 	ScanKey		key = &scan->orderByData[0];
+	const void *vector;
+	uint32		dimension;
 
 	state->null_query = (key->sk_flags & SK_ISNULL) != 0;
-	if (!state->null_query)
-	{
-		IqVector   *query = DatumGetIqVectorP(key->sk_argument);
-
-		if ((uint32) query->dim != dimension)
-			ereport(ERROR,
-					(errcode(ERRCODE_DATA_EXCEPTION),
-					 errmsg("different %s dimensions %u and %d", iqdb_pg_type_name(scan->indexRelation), dimension,
-							query->dim)));
-		state->zero_query = state->zero_is_nan && iqdb_vector_is_zero(query->x, dimension);
-		return query->x;
-	}
-	return palloc0(dimension * sizeof(float));
+	if (state->null_query)
+		return palloc0(form->bytes);
+	dimension = form->type->read(PG_DETOAST_DATUM(key->sk_argument), &vector);
+	if (dimension != form->dimension)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATA_EXCEPTION),
+				 errmsg("different %s dimensions %u and %u", form->type->name, form->dimension, dimension)));
+	state->zero_query = state->zero_is_nan && iqdb_element_is_zero(form->element, vector, dimension);
+	return vector;
 }
 
 /* The plan may be older than the want of room. */
@@ -110,23 +107,23 @@ static void
 start_exact(IndexScanDesc scan, IqdbScan *state)
 {
 	IqdbIndexOptions options = iqdb_pg_index_options(scan->indexRelation);
+	IqdbPgRowForm form = iqdb_pg_row_form(scan->indexRelation);
 
 	state->exact = iqdb_pg_exact_begin(scan->indexRelation, scan->heapRelation, (IqdbMetric) options.metric,
-									   state->zero_is_nan, options.dimension,
-									   query_vector(scan, state, options.dimension));
+									   state->zero_is_nan, &form, query_vector(scan, state, &form));
 	iqdb_ranking_start(&state->ranking, NULL);
 }
 
 static void
 start_cursor(IndexScanDesc scan, IqdbScan *state, IqdbPgArena *arena)
 {
-	uint32		dimension = arena->index.store.header->options.dimension;
+	IqdbPgRowForm form = iqdb_pg_row_form(scan->indexRelation);
 	IqdbSearchParams params = iqdb_pg_search_params(scan->indexRelation);
 	IqdbError	error = {0};
 
 	iqdb_pg_view(&state->view, arena);
 	params.zero_last = state->zero_is_nan;
-	iqdb_pg_check(iqdb_cursor_open(&state->view.index, query_vector(scan, state, dimension), dimension, &params,
+	iqdb_pg_check(iqdb_cursor_open(&state->view.index, query_vector(scan, state, &form), form.dimension, &params,
 								   &state->cursor, &error), &error, scan->indexRelation);
 	iqdb_ranking_start(&state->ranking, state->cursor);
 }

@@ -1,17 +1,34 @@
 /*
- * pg_type.h - which column types can be indexed, and how their values lie in memory.
+ * pg_type.h - the column types that can be indexed: who owns them, what their vectors are made of, and how a value lies in
+ * memory.
  *
  * A column of one of these types, or of a domain over one, can be indexed; anything else that an operator class leads to
  * these access methods is refused when the index is built, so that all other code may take the bytes for granted.
  *
- *   type       owner                 value
- *   iqvector   extension iqdb        IqVector (iqvector.h): a dimension, then floats
- *   vector     extension vector      the same bytes; checked against the type's own input function, never assumed
+ *   type       owner                 components         value
+ *   iqvector   extension iqdb        floats             a dimension, then the components (iqvector.h)
+ *   iqhalfvec  extension iqdb        halves             the same
+ *   vector     extension vector      floats             the same; checked against the type's own input function
+ *   halfvec    extension vector      halves             likewise
+ *   bit        the server            bits               a length, then the bits (utils/varbit.h)
+ *
+ * A column type more is a row of the table in pg_type.c, and SQL.
  */
 #ifndef IQDB_PG_TYPE_H
 #define IQDB_PG_TYPE_H
 
+#include "core/vec/element.h"
 #include "utils/rel.h"
+
+typedef struct IqdbPgType
+{
+	const char *name;			/* without its schema */
+	const char *extension;		/* that owns it; NULL: it is the server's own */
+	IqdbElementKind element;
+
+	/* Where the components of a detoasted value are; returns how many. */
+	uint32		(*read) (const struct varlena *value, const void **components_out);
+} IqdbPgType;
 
 /*
  * Raises 0A000 unless the type of the index's column is one of the table above and lays its values out as it says. Runs the
@@ -19,7 +36,16 @@
  */
 extern void iqdb_pg_type_check(Relation index);
 
-/* The bare name of that type, for messages: "iqvector" or "vector". Palloc'ed. */
-extern char *iqdb_pg_type_name(Relation index);
+/* The type of the column of an index that was once built, or is about to be and was checked. */
+extern const IqdbPgType *iqdb_pg_type(Relation index);
+
+/* The type of this name, or NULL. */
+extern const IqdbPgType *iqdb_pg_type_named(const char *name);
+
+/*
+ * The row of the table for a type, or for the one that a domain is over; NULL if it has none, or another owner or layout
+ * than the table says. For values that come from elsewhere than the index's column.
+ */
+extern const IqdbPgType *iqdb_pg_type_of(Oid type);
 
 #endif

@@ -36,13 +36,13 @@
 
 /* Journals the removal of a batch, and applies it where that can be done at once. Removing needs no room. */
 static void
-remove_batch(Relation index, IqdbPgArena *arena, IqdbPgChange *changes, int count)
+remove_batch(Relation index, IqdbPgArena *arena, IqdbPgRow *rows, int count)
 {
 	IqdbError	error = {0};
 
 	IQDB_PG_FAIL_POINT("delete-begin");
 	if (count > 0)
-		iqdb_pg_write(index, arena, changes, count, &error);
+		iqdb_pg_write(index, arena, IQDB_PG_OP_DELETE, rows, count, &error);
 	IQDB_PG_FAIL_POINT("delete-journaled");
 }
 
@@ -53,7 +53,7 @@ typedef struct Removal
 	IqdbPgArena *arena;			/* NULL if there is no room for one */
 	IndexBulkDeleteCallback callback;
 	void	   *callback_state;
-	IqdbPgChange *changes;
+	IqdbPgRow  *rows;
 	int			count;
 	uint64		kept;
 	uint64		removed;
@@ -62,26 +62,24 @@ typedef struct Removal
 static void
 remove_pending(Removal *removal)
 {
-	remove_batch(removal->index, removal->arena, removal->changes, removal->count);
+	remove_batch(removal->index, removal->arena, removal->rows, removal->count);
 	removal->count = 0;
 }
 
 static void
 ask(Removal *removal, ItemPointer tid)
 {
-	IqdbPgChange *change = &removal->changes[removal->count];
+	uint64		number = iqdb_pg_tid_number(tid);
 
 	if (!removal->callback(tid, removal->callback_state))
 	{
 		removal->kept++;
 		return;
 	}
-	change->entry = iqdb_pg_entry(tid, IQDB_PG_OP_DELETE);
-	change->id = iqdb_pg_tid_number(tid);
-	change->vector = NULL;
-	if (removal->arena == NULL || iqdb_index_contains(&removal->arena->index, iqdb_id_u64(change->id), NULL))
+	removal->rows[removal->count++] = iqdb_pg_row(number, NULL);
+	if (removal->arena == NULL || iqdb_index_contains(&removal->arena->index, iqdb_id_u64(number), NULL))
 		removal->removed++;
-	if (++removal->count == IDS_PER_BATCH)
+	if (removal->count == IDS_PER_BATCH)
 		remove_pending(removal);
 }
 
@@ -164,7 +162,7 @@ iqdb_am_bulkdelete(IndexVacuumInfo *info, IndexBulkDeleteResult *stats, IndexBul
 	Removal		removal = {index, NULL, callback, callback_state, NULL, 0, 0, 0};
 
 	removal.arena = iqdb_pg_try_current(index, heap, IQDB_PG_OPEN_VACUUM, &error);
-	removal.changes = palloc(IDS_PER_BATCH * sizeof(IqdbPgChange));
+	removal.rows = palloc(IDS_PER_BATCH * sizeof(IqdbPgRow));
 	/* nobody else can know rows of an index in private memory */
 	if (removal.arena == NULL || !removal.arena->is_private)
 		ask_for_dead_items(&removal, heap);
@@ -195,7 +193,7 @@ iqdb_am_bulkdelete(IndexVacuumInfo *info, IndexBulkDeleteResult *stats, IndexBul
 	stats->num_index_tuples = removal.arena != NULL ? (double) removal.kept : info->num_heap_tuples;
 	stats->estimated_count = removal.arena == NULL;
 	stats->num_pages = RelationGetNumberOfBlocks(index);
-	pfree(removal.changes);
+	pfree(removal.rows);
 	return stats;
 }
 
