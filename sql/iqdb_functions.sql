@@ -236,7 +236,7 @@ CREATE INDEX rows_of_3_v ON rows_of_3 USING iqdb_ivf (v) WITH (lists = 40, probe
 SELECT query_count, mean_recall = 1, p1_recall, min_recall, qps > 0, exact_qps > 0, p50_ms <= p95_ms AND p95_ms <= p99_ms
 FROM iqdb_recall('rows_of_3_v', 1, queries => ARRAY(SELECT v FROM rows_of_3));
 SELECT query_count, mean_recall > 0.5 AND mean_recall < 1 AS others, min_recall, p1_recall FROM iqdb_recall('rows_of_3_v', 1, 400);
-SELECT query_count, mean_recall, p1_recall, qps FROM iqdb_recall('rows_of_3_v', 1, queries => '{}');
+SELECT query_count, mean_recall, p1_recall, qps FROM iqdb_recall('rows_of_3_v', 1, queries => '{}'::iqvector[]);
 DROP TABLE rows_of_3;
 
 -- signs of few dimensions: who makes the index hears that they do not do

@@ -122,7 +122,8 @@ given_queries(Relation index, ArrayType *array, int *count_out)
 		if (dimension != form.dimension)
 			ereport(ERROR,
 					(errcode(ERRCODE_DATA_EXCEPTION),
-					 errmsg("different %s dimensions %u and %u", form.type->name, form.dimension, dimension)));
+					 errmsg("different %s %s %u and %u", form.type->name, form.type->sizes, form.dimension,
+							dimension)));
 	}
 	return queries;
 }

@@ -97,7 +97,8 @@ query_vector(IndexScanDesc scan, IqdbScan *state, const IqdbPgRowForm *form)
 	if (dimension != form->dimension)
 		ereport(ERROR,
 				(errcode(ERRCODE_DATA_EXCEPTION),
-				 errmsg("different %s dimensions %u and %u", form->type->name, form->dimension, dimension)));
+				 errmsg("different %s %s %u and %u", form->type->name, form->type->sizes, form->dimension,
+						dimension)));
 	state->zero_query = state->zero_is_nan && iqdb_element_is_zero(form->element, vector, dimension);
 	return vector;
 }

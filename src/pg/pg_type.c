@@ -42,11 +42,11 @@ read_bits(const struct varlena *value, const void **components_out)
 StaticAssertDecl(offsetof(IqHalfVec, x) == offsetof(IqVector, x), "values of both types begin alike");
 
 static const IqdbPgType types[] = {
-	{"iqvector", "iqdb", IQDB_ELEMENT_F32, read_vector},
-	{"iqhalfvec", "iqdb", IQDB_ELEMENT_F16, read_vector},
-	{"vector", "vector", IQDB_ELEMENT_F32, read_vector},
-	{"halfvec", "vector", IQDB_ELEMENT_F16, read_vector},
-	{"bit", NULL, IQDB_ELEMENT_BIT, read_bits},
+	{"iqvector", "dimensions", "iqdb", IQDB_ELEMENT_F32, read_vector},
+	{"iqhalfvec", "dimensions", "iqdb", IQDB_ELEMENT_F16, read_vector},
+	{"vector", "dimensions", "vector", IQDB_ELEMENT_F32, read_vector},
+	{"halfvec", "dimensions", "vector", IQDB_ELEMENT_F16, read_vector},
+	{"bit", "lengths", NULL, IQDB_ELEMENT_BIT, read_bits},
 };
 
 const IqdbPgType *

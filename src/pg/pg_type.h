@@ -23,6 +23,7 @@
 typedef struct IqdbPgType
 {
 	const char *name;			/* without its schema */
+	const char *sizes;			/* what messages call the dimensions of two values */
 	const char *extension;		/* that owns it; NULL: it is the server's own */
 	IqdbElementKind element;
 
