@@ -57,7 +57,7 @@ add_error(const IqdbiIvf *ivf, uint32_t edition, uint32_t slot, uint32_t list, I
 	centre = model.centres + (size_t) list * ivf->work_stride;
 	iqdbi_code_row(ivf, &model, list, slot, &scratch.code);
 	decode(ivf, &model, centre, &scratch.code, decoded);
-	iqdbi_work_query(ivf, iqdb_store_vector(ivf->store, slot), iqdb_store_norm2(ivf->store, slot), scratch.work);
+	iqdbi_work_row(ivf, 0.0f, slot, iqdb_store_norm2(ivf->store, slot), scratch.work);
 	spread = square_between(scratch.work, centre, ivf->dim);
 	square = square_between(scratch.work, decoded, ivf->dim);
 	square = spread > 0 ? square / spread : 0;

@@ -496,7 +496,7 @@ main(void)
 {
 	static Taken            flat = {IQDB_ENGINE_FLAT, 1};
 	static Taken            hnsw = {IQDB_ENGINE_HNSW, 1};
-	static Taken            ivf = {IQDB_ENGINE_IVF, 1};
+	static Taken            ivf = {IQDB_ENGINE_IVF, 3};
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(elements_have_their_metrics_and_codes),
 		cmocka_unit_test(what_no_vector_may_be_is_refused),

@@ -39,9 +39,9 @@ true_key(const IqdbiIvf *ivf, const float *query, const float *row)
 		norms[0] += (double) query[d] * (double) query[d];
 		norms[1] += (double) row[d] * (double) row[d];
 	}
-	if (ivf->metric == IQDB_METRIC_COSINE)
+	if (ivf->space == IQDB_SPACE_UNIT)
 		return 2 - 2 * dot / sqrt(norms[0] * norms[1]);
-	return ivf->metric == IQDB_METRIC_DOT ? -dot : square;
+	return ivf->space == IQDB_SPACE_LIFTED ? -dot : square;
 }
 
 static void

@@ -127,13 +127,13 @@ typedef struct IqdbiIvf
 	const IqdbiIvfKernels   *kernels;
 	const IqdbPackedKernels *packed;
 	const IqdbSignsKernels  *signs;
-	IqdbMetric               metric;
 	size_t                   dim;
-	size_t                   stride;
-	bool                     coded_centres; /* L2, DOT, COSINE: centres are compared by codes first */
-	IqdbSum                  sum;           /* in which rows are near to centres: L2, L1 or HAMMING */
-	size_t                   work_dim;      /* of the space in which cells are cells: dim, DOT one more */
-	size_t                   work_stride;
+	IqdbSpace                space;         /* in which cells are cells */
+	IqdbSum                  sum;           /* in which rows are near to centres: GRID that of the metric, else L2 */
+	bool                     coded_centres; /* all but GRID: centres are compared by codes first */
+	size_t                   work_dim;      /* of the space: dim, LIFTED one more */
+	size_t                   work_stride;   /* floats from one vector of the space to the next */
+	size_t                   work_bytes;    /* the same in bytes */
 	size_t                   code_stride;   /* floats of a vector that is being coded: a multiple of 64 */
 	IqdbiBlockLayout         rows;          /* blocks of lists */
 	IqdbiBlockLayout         centres;       /* blocks of packed centres */
@@ -148,7 +148,7 @@ typedef struct IqdbiIvf
 void iqdbi_ivf_view(IqdbiIvf *ivf_out, IqdbStore *store);
 
 /* The parts that follow from the options alone. */
-void iqdbi_ivf_shape(IqdbiIvf *ivf_out, const IqdbIndexOptions *options, size_t stride);
+void iqdbi_ivf_shape(IqdbiIvf *ivf_out, const IqdbIndexOptions *options);
 
 static inline IqdbiList *
 iqdbi_ivf_lists(const IqdbiIvf *ivf, uint32_t edition)

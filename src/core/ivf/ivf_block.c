@@ -15,7 +15,7 @@ IqdbiBlockLayout
 iqdbi_block_layout(IqdbiCoding coding, bool scales, bool offsets, bool short_scalars, size_t words)
 {
 	IqdbiBlockLayout layout = {.coding = coding, .words = words, .short_scalars = short_scalars};
-	size_t           scalar = short_scalars ? sizeof(uint16_t) : sizeof(float);
+	size_t           scalar = short_scalars ? sizeof(uint16_t) : sizeof(uint32_t);
 	size_t           at = IQDBI_BLOCK_ROWS * sizeof(uint32_t);
 
 	if (scales)

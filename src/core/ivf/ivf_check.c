@@ -138,7 +138,7 @@ check_list(Check *check, uint32_t number)
 		check->blocks++;
 		last = block;
 		block = iqdbi_block_next(ivf, check->current - 1, block);
-		IQDB_TRY(breathe(check, rows * (LOOK_BYTES + ivf->stride * sizeof(float)) + ivf->rows.size));
+		IQDB_TRY(breathe(check, rows * (LOOK_BYTES + ivf->store->row_stride) + ivf->rows.size));
 		if (check->stale || atomic_load_explicit(&list->moves, memory_order_relaxed) != moves)
 			return IQDB_OK;
 	}
@@ -165,7 +165,7 @@ check_packed(Check *check, const unsigned char *packed, const float *centres, ui
 		if (!iqdbi_block_holds(&ivf->centres, (unsigned char *) (uintptr_t) block, (id - first) % IQDBI_BLOCK_ROWS,
 							   &check->scratch.code))
 			iqdb_findings_add(&check->certain, "the packed code of centre %u is not the centre's", id);
-		IQDB_TRY(breathe(check, ivf->work_stride * sizeof(float)));
+		IQDB_TRY(breathe(check, ivf->work_bytes));
 	}
 	return IQDB_OK;
 }

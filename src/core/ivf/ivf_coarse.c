@@ -40,7 +40,7 @@ find_mean(const IqdbiIvf *ivf, IqdbiModel *model)
 {
 	uint32_t step = model->figures.lists / MEAN_CENTRES + 1;
 
-	memset(model->mean, 0, ivf->work_stride * sizeof(float));
+	memset(model->mean, 0, ivf->work_bytes);
 	for (size_t d = 0; d < ivf->work_dim; d++)
 	{
 		uint64_t  values[MEAN_CENTRES];
@@ -182,13 +182,13 @@ pick_exactly(IqdbiScratch *scratch, const float *centres, const float *work, uin
 		uint32_t count = end - first < EXACT_CENTRES ? end - first : EXACT_CENTRES;
 
 		ivf->store->kernels->sums[ivf->sum].batch(work, centres + (size_t) first * ivf->work_stride,
-												  ivf->work_stride * sizeof(float), count, ivf->work_dim, sums);
+												  ivf->work_bytes, count, ivf->work_dim, sums);
 		for (uint32_t i = 0; i < count; i++)
 		{
 			if (sums[i] <= pick->limit)
 				iqdbi_pick_push(pick, sums[i], first + i);
 		}
-		if (!step(pause, count * ivf->work_stride * sizeof(float)))
+		if (!step(pause, count * ivf->work_bytes))
 			return false;
 	}
 	return true;
@@ -267,9 +267,9 @@ compare_picked(IqdbiScratch *scratch, const IqdbiModel *model, const float *work
 	{
 		size_t part = count - at < EXACT_CENTRES ? count - at : EXACT_CENTRES;
 
-		ivf->store->kernels->sums[ivf->sum].gather(work, model->centres, ivf->work_stride * sizeof(float),
+		ivf->store->kernels->sums[ivf->sum].gather(work, model->centres, ivf->work_bytes,
 												   scratch->ids + at, part, ivf->work_dim, scratch->keys + at);
-		if (!step(pause, part * ivf->work_stride * sizeof(float)))
+		if (!step(pause, part * ivf->work_bytes))
 			return false;
 	}
 	pick->count = 0;

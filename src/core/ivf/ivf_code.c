@@ -97,7 +97,7 @@ iqdbi_code_rotate(const IqdbiIvf *ivf, const IqdbiModel *model, const float *vec
 				  float *out)
 {
 	ivf->signs->rotate(vector, factor, centre, model->codebook, ivf->dim, ivf->dim, out);
-	memset(out + ivf->dim, 0, (ivf->code_stride - ivf->dim) * sizeof(float));
+	memset(out + ivf->dim, 0, (ivf->code_stride - ivf->dim) * sizeof(*out));
 }
 
 static void
@@ -117,7 +117,7 @@ code_signs(const IqdbiIvf *ivf, const IqdbiModel *model, const float *centre, co
 	}
 	ivf->signs->signs(residual, ivf->code_stride / 64, (uint64_t *) (void *) code->bytes);
 	code->scale = iqdbi_code_shorten(size.square / size.absolute);
-	if (ivf->metric == IQDB_METRIC_DOT)
+	if (ivf->space == IQDB_SPACE_LIFTED)
 		return;
 	iqdbi_code_rotate(ivf, model, centre, 1.0f, model->mean, centred);
 	code->offset = size.square + 2.0f * code->scale * ivf->signs->along(residual, centred, ivf->code_stride);
@@ -177,9 +177,10 @@ code_product(const IqdbiIvf *ivf, const IqdbiModel *model, const float *centre, 
 void
 iqdbi_code_row(const IqdbiIvf *ivf, const IqdbiModel *model, uint32_t list, uint32_t slot, IqdbiCode *code)
 {
-	const float *row = iqdb_store_vector(ivf->store, slot);
+	const float *row;
 	const float *centre = model->centres + (size_t) list * ivf->work_stride;
-	float        norm2 = ivf->metric == IQDB_METRIC_COSINE ? iqdb_store_norm2(ivf->store, slot) : 0.0f;
+	bool         unit = ivf->space == IQDB_SPACE_UNIT;
+	float        norm2 = unit ? iqdb_store_norm2(ivf->store, slot) : 0.0f;
 	float        factor = 1.0f;
 	IqdbiByteCode     bytes;
 
@@ -191,9 +192,10 @@ iqdbi_code_row(const IqdbiIvf *ivf, const IqdbiModel *model, uint32_t list, uint
 		memset(code->bytes, 0, iqdbi_code_size(&ivf->rows));
 		return;
 	}
-	if (ivf->metric == IQDB_METRIC_COSINE && iqdb_norm2_is_usual(norm2))
+	row = iqdb_store_floats(ivf->store, slot, code->unit);
+	if (unit && iqdb_norm2_is_usual(norm2))
 		factor = (float) (1.0 / sqrt((double) norm2));
-	else if (ivf->metric == IQDB_METRIC_COSINE)
+	else if (unit)
 	{
 		iqdbi_scale_to_one(ivf, row, norm2, code->unit);
 		row = code->unit;
@@ -207,7 +209,7 @@ iqdbi_code_row(const IqdbiIvf *ivf, const IqdbiModel *model, uint32_t list, uint
 			bytes = code_bytes(ivf, row, factor, centre, ivf->dim, iqdbi_code_size(&ivf->rows), row_range(&ivf->rows),
 							   code->floats, code->bytes);
 			code->scale = bytes.scale;
-			if (ivf->metric != IQDB_METRIC_DOT)
+			if (ivf->space != IQDB_SPACE_LIFTED)
 				code->offset = bytes.square;
 			break;
 		case IQDBI_CODING_PRODUCT:

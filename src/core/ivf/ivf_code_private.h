@@ -10,7 +10,7 @@
 static inline bool
 iqdbi_codes_residuals(const IqdbiIvf *ivf)
 {
-	return ivf->metric != IQDB_METRIC_L1;
+	return ivf->sum != IQDB_SUM_L1;
 }
 
 /* Codes the row as a member of the list. */

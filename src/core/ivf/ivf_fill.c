@@ -127,8 +127,8 @@ assign_unit(Fill *fill, uint32_t unit, IqdbError *err)
 			fill->where[slot] = iqdbi_far_list(fill->model.figures.lists);
 			continue;
 		}
-		iqdbi_work_vector(ivf, fill->model.figures.radius2, iqdb_store_vector(store, slot), norms2[count],
-						  fill->scratch.work + count * ivf->work_stride);
+		iqdbi_work_row(ivf, fill->model.figures.radius2, slot, norms2[count],
+					   fill->scratch.work + count * ivf->work_stride);
 		slots[count++] = slot;
 		if (count < IQDBI_COARSE_ROWS)
 			continue;

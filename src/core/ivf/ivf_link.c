@@ -64,7 +64,7 @@ list_for_row(const IqdbiIvf *ivf, const IqdbiModel *model, uint32_t slot, IqdbiS
 	*key_out = model->figures.spread;
 	if (iqdbi_row_is_far(ivf, model->figures.radius2, slot, norm2))
 		return iqdbi_far_list(model->figures.lists);
-	iqdbi_work_vector(ivf, model->figures.radius2, iqdb_store_vector(ivf->store, slot), norm2, scratch->work);
+	iqdbi_work_row(ivf, model->figures.radius2, slot, norm2, scratch->work);
 	list = iqdbi_coarse_assign(scratch, model, scratch->work, key_out);
 	return iqdbi_row_is_fine(ivf, norm2, *key_out) ? iqdbi_far_list(model->figures.lists) : list;
 }

@@ -22,11 +22,11 @@ iqdbi_model_blocks(const uint32_t *super_lists, uint32_t supers, uint32_t *start
 static void
 lay_out(const IqdbiIvf *ivf, IqdbiModel *model, IqdbCarve *carve)
 {
-	size_t row = ivf->work_stride * sizeof(float);
+	size_t row = ivf->work_bytes;
 
 	model->centres = iqdb_carve(carve, model->figures.lists, row);
 	model->mean = iqdb_carve(carve, 1, row);
-	model->codebook = iqdb_carve(carve, ivf->codebook, sizeof(float));
+	model->codebook = iqdb_carve(carve, ivf->codebook, sizeof(*model->codebook));
 	model->super_centres = iqdb_carve(carve, model->figures.supers, row);
 	model->super_lists = iqdb_carve(carve, (size_t) model->figures.supers + 1, sizeof(uint32_t));
 	model->super_starts = iqdb_carve(carve, (size_t) model->figures.supers + 1, sizeof(uint32_t));

@@ -276,7 +276,7 @@ read_numbers(IqdbSource *source, uint32_t *values, size_t count, IqdbError *err)
 static IqdbStatus
 read_centres(const IqdbiIvf *ivf, uint32_t lists, IqdbSource *source, IqdbError *err)
 {
-	size_t row = ivf->work_stride * sizeof(float);
+	size_t row = ivf->work_bytes;
 
 	for (uint32_t list = 0; list < lists; list++)
 	{
@@ -288,7 +288,7 @@ read_centres(const IqdbiIvf *ivf, uint32_t lists, IqdbSource *source, IqdbError 
 		centre = (float *) (void *) ((unsigned char *) iqdb_store_engine_region(ivf->store, IQDBI_IVF_MODELS) +
 									 list * row);
 		IQDB_TRY(read_floats(source, centre, ivf->work_dim, err));
-		memset(centre + ivf->work_dim, 0, (ivf->work_stride - ivf->work_dim) * sizeof(float));
+		memset(centre + ivf->work_dim, 0, (ivf->work_stride - ivf->work_dim) * sizeof(*centre));
 	}
 	return IQDB_OK;
 }
@@ -298,7 +298,7 @@ static IqdbStatus
 read_supers(const IqdbiIvf *ivf, uint32_t lists, uint32_t supers, IqdbSource *source, float *centres,
 			uint32_t *super_lists, IqdbError *err)
 {
-	memset(centres, 0, supers * ivf->work_stride * sizeof(float));
+	memset(centres, 0, supers * ivf->work_bytes);
 	super_lists[0] = 0;
 	super_lists[1] = lists;
 	if (supers == 1)
@@ -372,7 +372,7 @@ read_rest_of_model(const IqdbiIvf *ivf, Head *head, IqdbSource *source, float *s
 	memset(iqdbi_ivf_lists(ivf, 0), 0, iqdbi_lists_size(figures->lists));
 	ivf->header->editions[0] = *figures;
 	iqdbi_model_view(ivf, 0, &model);
-	memcpy(model.super_centres, super_centres, head->figures.supers * ivf->work_stride * sizeof(float));
+	memcpy(model.super_centres, super_centres, head->figures.supers * ivf->work_bytes);
 	memcpy(model.super_lists, super_lists, ((size_t) head->figures.supers + 1) * sizeof(uint32_t));
 	IQDB_TRY(read_floats(source, model.codebook, ivf->codebook, err));
 	IQDB_TRY(iqdbi_scratch_init(&scratch, ivf, head->figures.supers, 1, err));
@@ -394,7 +394,7 @@ read_model(const IqdbiIvf *ivf, uint32_t version, Head *head, IqdbSource *source
 	IQDB_TRY(read_head(ivf, version, source, head, err));
 	IQDB_TRY(read_centres(ivf, head->figures.lists, source, err));
 	/* no more of them than lists, which were all there */
-	centres_size = head->figures.supers * ivf->work_stride * sizeof(float);
+	centres_size = head->figures.supers * ivf->work_bytes;
 	lists_size = ((size_t) head->figures.supers + 1) * sizeof(uint32_t);
 	super_centres = iqdb_alloc(allocator, centres_size);
 	super_lists = iqdb_alloc(allocator, lists_size);

@@ -41,7 +41,8 @@ typedef struct Probing
 	uint32_t        slots;   /* slots looked at: below this */
 	IqdbiModel      model;
 	IqdbCarve       memory;  /* of all that follows but the scratch */
-	float          *vectors; /* count times stride */
+	unsigned char  *vectors; /* count prepared queries */
+	size_t          stride;  /* bytes from one to the next */
 	Query          *queries;
 	uint32_t        count;
 	uint32_t       *ranks;   /* lists */
@@ -62,8 +63,8 @@ static bool
 draw_query(Probing *probing, IqdbRng *rng)
 {
 	const IqdbStore *store = probing->ivf->store;
-	size_t           stride = probing->ivf->stride;
 	Query           *query = &probing->queries[probing->count];
+	unsigned char   *copy = probing->vectors + probing->count * probing->stride;
 
 	for (int i = 0; i < 100; i++)
 	{
@@ -74,7 +75,10 @@ draw_query(Probing *probing, IqdbRng *rng)
 		good = iqdb_store_state(store, slot) == IQDB_ROW_LIVE && is_linked(probing, slot);
 		if (good)
 		{
-			memcpy(probing->vectors + probing->count * stride, iqdb_store_vector(store, slot), stride * sizeof(float));
+			const void *prepared = iqdb_store_query(store, slot, copy);
+
+			if (prepared != copy)
+				memcpy(copy, prepared, iqdb_element_prepared_bytes(store->element, probing->ivf->dim));
 			query->norm2 = iqdb_store_norm2(store, slot);
 			query->slot = slot;
 		}
@@ -88,7 +92,7 @@ draw_query(Probing *probing, IqdbRng *rng)
 static uint32_t
 queries_wanted(const Probing *probing)
 {
-	uint64_t row = probing->ivf->stride * sizeof(float);
+	uint64_t row = probing->ivf->store->row_stride;
 	uint64_t queries = QUERIES_BYTES / (row * ((uint64_t) probing->slots + 1));
 
 	if (queries < QUERIES_MIN)
@@ -101,7 +105,7 @@ lay_out(Probing *probing, uint32_t wanted)
 {
 	uint32_t lists = probing->model.figures.lists;
 
-	probing->vectors = iqdb_carve(&probing->memory, wanted, probing->ivf->stride * sizeof(float));
+	probing->vectors = iqdb_carve(&probing->memory, wanted, probing->stride);
 	probing->queries = iqdb_carve(&probing->memory, wanted, sizeof(Query));
 	probing->ranks = iqdb_carve(&probing->memory, lists, sizeof(uint32_t));
 	probing->histogram = iqdb_carve(&probing->memory, lists, sizeof(uint32_t));
@@ -116,6 +120,7 @@ probing_start(Probing *probing, IqdbError *err)
 	uint32_t             wanted = queries_wanted(probing);
 	IqdbRng              rng;
 
+	probing->stride = iqdb_carve_round(iqdb_element_prepared_bytes(ivf->store->element, ivf->dim));
 	lay_out(probing, wanted);
 	if (!iqdb_carve_alloc(&probing->memory, allocator))
 		return iqdb_fail(err, IQDB_ERR_NOMEM, "out of memory for measuring probes");
@@ -155,7 +160,7 @@ find_neighbours(Probing *probing, IqdbError *err)
 		Query *query = &probing->queries[i];
 
 		iqdb_scorer_init(&query->scorer, store, NULL, NULL);
-		iqdb_scorer_aim(&query->scorer, probing->vectors + i * probing->ivf->stride, query->norm2);
+		iqdb_scorer_aim(&query->scorer, probing->vectors + i * probing->stride, query->norm2);
 		iqdb_exact_search_init(&query->search, &query->scorer, &query->top, &stats);
 		searches[i] = &query->search;
 	}
@@ -173,7 +178,7 @@ count_ranks(Probing *probing, uint32_t number)
 	uint32_t        lists = probing->model.figures.lists;
 	uint32_t        count;
 
-	iqdbi_work_query(ivf, probing->vectors + number * ivf->stride, query->norm2, scratch->work);
+	iqdbi_work_query(ivf, probing->vectors + number * probing->stride, query->norm2, scratch->work);
 	count = iqdbi_coarse_nearest(scratch, &probing->model, scratch->work, lists, NULL);
 	for (uint32_t list = 0; list < lists; list++)
 		probing->ranks[list] = lists - 1;

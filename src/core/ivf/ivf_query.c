@@ -31,7 +31,7 @@ iqdbi_query_place(IqdbiQuery *query, const IqdbiIvf *ivf, IqdbCarve *carve)
 
 	query->bytes = scalar ? iqdb_carve(carve, iqdbi_code_size(&ivf->rows), 1) : NULL;
 	query->tables = scalar ? NULL : iqdb_carve(carve, tables, 1);
-	query->floats = iqdb_carve(carve, ivf->code_stride + tables, sizeof(float));
+	query->floats = iqdb_carve(carve, ivf->code_stride + tables, sizeof(*query->floats));
 }
 
 /* Rounds tables of floats to bytes with one step for all; sum of floats ~ weight * sum of bytes + shift. */
@@ -92,12 +92,12 @@ start_signs(IqdbiQuery *query)
 	float          *rotated = query->floats;
 	float          *tables = query->floats + ivf->code_stride;
 	size_t          count = (ivf->dim + 3) / 4;
-	bool            dot = ivf->metric == IQDB_METRIC_DOT;
+	bool            lifted = ivf->space == IQDB_SPACE_LIFTED;
 
-	iqdbi_code_rotate(ivf, query->model, query->work, 1.0f, dot ? NULL : query->model->mean, rotated);
+	iqdbi_code_rotate(ivf, query->model, query->work, 1.0f, lifted ? NULL : query->model->mean, rotated);
 	for (size_t table = 0; table < count; table++)
 		tabulate_signs(rotated + 4 * table, tables + table * NIBBLES);
-	round_tables(query, tables, count, dot ? -1.0f : -2.0f);
+	round_tables(query, tables, count, lifted ? -1.0f : -2.0f);
 	query->signs_shift = query->line.shift;
 }
 
@@ -116,14 +116,14 @@ start_product(IqdbiQuery *query)
 	IqdbPq          pq = ivf->pq;
 
 	pq.codebook = query->model->codebook;
-	if (ivf->metric == IQDB_METRIC_L2)
+	if (ivf->space == IQDB_SPACE_PLAIN)
 	{
 		(void) ivf->kernels->residual(query->vector, 1.0f, query->model->mean, ivf->dim, query->floats);
 		iqdb_pq_tabulate(&pq, IQDB_SUM_DOT, query->floats, tables);
 		round_tables(query, tables, pq.subvectors, 2.0f);
 		return;
 	}
-	iqdb_pq_tabulate(&pq, iqdb_metric_sum(ivf->metric), query->vector, tables);
+	iqdb_pq_tabulate(&pq, ivf->store->metric->sum, query->vector, tables);
 	round_tables(query, tables, pq.subvectors, 1.0f);
 }
 
@@ -154,7 +154,7 @@ iqdbi_query_start(IqdbiQuery *query, const IqdbiIvf *ivf, const IqdbiModel *mode
 		start_product(query);
 	else if (ivf->rows.coding == IQDBI_CODING_SIGNS)
 		start_signs(query);
-	else if (iqdbi_layout_scalar(&ivf->rows) && ivf->metric == IQDB_METRIC_DOT)
+	else if (iqdbi_layout_scalar(&ivf->rows) && ivf->space == IQDB_SPACE_LIFTED)
 		code_query(query, NULL, -1.0f);
 }
 
@@ -166,13 +166,13 @@ iqdbi_query_list(IqdbiQuery *query, uint32_t list)
 
 	if (ivf->rows.coding == IQDBI_CODING_PRODUCT && !iqdbi_codes_residuals(ivf))
 		return;
-	if (ivf->metric == IQDB_METRIC_DOT)
+	if (ivf->space == IQDB_SPACE_LIFTED)
 		query->line.base = -ivf->store->kernels->sums[IQDB_SUM_DOT].pair(centre, query->vector, ivf->dim);
 	else if (iqdbi_layout_scalar(&ivf->rows))
 		code_query(query, centre, -2.0f);
 	else
 		query->line.base = ivf->store->kernels->sums[IQDB_SUM_L2].pair(centre, query->work, ivf->dim);
-	if (ivf->rows.coding == IQDBI_CODING_SIGNS && ivf->metric == IQDB_METRIC_DOT)
+	if (ivf->rows.coding == IQDBI_CODING_SIGNS && ivf->space == IQDB_SPACE_LIFTED)
 		bound_signs(query, query->norm2, 1.0f);
 	else if (ivf->rows.coding == IQDBI_CODING_SIGNS)
 		bound_signs(query, query->line.base, 2.0f);

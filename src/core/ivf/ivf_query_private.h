@@ -15,7 +15,7 @@ typedef struct IqdbiQuery
 {
 	const IqdbiIvf   *ivf;
 	const IqdbiModel *model;
-	const float      *vector;      /* the caller's query, dim floats */
+	const float      *vector;      /* the caller's query as it is, dim floats */
 	const float      *work;        /* in the space of cells */
 	float             norm2;
 	int8_t           *bytes;       /* BYTES, HALVES: code relative to the list at hand (DOT: to nothing) */

@@ -13,13 +13,13 @@ lay_out(IqdbiScratch *scratch, size_t room, size_t super_room, IqdbCarve *carve)
 	size_t          row_code = iqdbi_code_size(&ivf->rows);
 	size_t          centre_code = iqdbi_code_size(&ivf->centres);
 
-	scratch->work = iqdb_carve(carve, IQDBI_COARSE_ROWS * ivf->work_stride, sizeof(float));
-	scratch->code.floats = iqdb_carve(carve, 2 * ivf->code_stride, sizeof(float));
-	scratch->code.unit = iqdb_carve(carve, ivf->work_stride, sizeof(float));
+	scratch->work = iqdb_carve(carve, IQDBI_COARSE_ROWS, ivf->work_bytes);
+	scratch->code.floats = iqdb_carve(carve, 2 * ivf->code_stride, sizeof(*scratch->code.floats));
+	scratch->code.unit = iqdb_carve(carve, 1, ivf->work_bytes);
 	scratch->code.bytes = iqdb_carve(carve, row_code > centre_code ? row_code : centre_code, 1);
 	scratch->query = iqdb_carve(carve, IQDBI_COARSE_ROWS, centre_code);
 	scratch->ids = iqdb_carve(carve, wanted, sizeof(uint32_t));
-	scratch->keys = iqdb_carve(carve, wanted, sizeof(float));
+	scratch->keys = iqdb_carve(carve, wanted, sizeof(*scratch->keys));
 	scratch->pick.entries = iqdb_carve(carve, room, sizeof(uint64_t));
 	scratch->super_pick.entries = iqdb_carve(carve, super_room, sizeof(uint64_t));
 }

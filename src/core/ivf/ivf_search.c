@@ -251,7 +251,7 @@ rank_waiting(Probe *probe)
 							 cursor->top.count);
 		}
 	}
-	return breathe(probe, count * (RANK_BYTES + probe->ivf.stride * sizeof(float)));
+	return breathe(probe, count * (RANK_BYTES + probe->store->row_stride));
 }
 
 /* To be ranked by its vector. */
@@ -558,7 +558,8 @@ nearest_limit(const Probe *probe)
 
 	if (nearest->count < nearest->capacity)
 		return INFINITY;
-	return probe->ivf.metric == IQDB_METRIC_COSINE ? 2.0f * nearest->items[0].key : nearest->items[0].key;
+	/* between vectors of length one, the squared distance is twice that of cosine */
+	return probe->ivf.space == IQDB_SPACE_UNIT ? 2.0f * nearest->items[0].key : nearest->items[0].key;
 }
 
 /*

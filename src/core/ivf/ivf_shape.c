@@ -47,7 +47,7 @@ shape_rows(IqdbiIvf *ivf, const IqdbIndexOptions *options)
 				ivf->rows = iqdbi_block_layout(IQDBI_CODING_HALVES, true, true, true, iqdb_packed_octets(dim));
 			break;
 		case IQDB_QUANTIZATION_PQ:
-			ivf->rows = iqdbi_block_layout(IQDBI_CODING_PRODUCT, false, options->metric == IQDB_METRIC_L2, true,
+			ivf->rows = iqdbi_block_layout(IQDBI_CODING_PRODUCT, false, ivf->space == IQDB_SPACE_PLAIN, true,
 									 (nibbles + 1) / 2);
 			(void) (iqdb_pq_init(dim, nibbles, 16, &ivf->pq, NULL) == IQDB_OK);
 			ivf->codebook = iqdb_pq_codebook_floats(&ivf->pq);
@@ -63,18 +63,32 @@ shape_rows(IqdbiIvf *ivf, const IqdbIndexOptions *options)
 	}
 }
 
-void
-iqdbi_ivf_shape(IqdbiIvf *ivf_out, const IqdbIndexOptions *options, size_t stride)
+/*
+ * The space of the metric. Of zeros and ones a squared distance is the number of components that differ, so their cells
+ * have means for centres instead of one of two patterns for each component.
+ */
+static IqdbSpace
+space_of(const IqdbIndexOptions *options, const IqdbMetricTraits *metric)
 {
+	bool numbers = iqdb_element(options->element)->has_numbers;
+
+	return metric->space == IQDB_SPACE_GRID && !numbers ? IQDB_SPACE_PLAIN : metric->space;
+}
+
+void
+iqdbi_ivf_shape(IqdbiIvf *ivf_out, const IqdbIndexOptions *options)
+{
+	const IqdbMetricTraits *metric = iqdb_metric_traits(options->metric);
+
 	memset(ivf_out, 0, sizeof(*ivf_out));
-	ivf_out->metric = (IqdbMetric) options->metric;
 	ivf_out->dim = options->dimension;
-	ivf_out->stride = stride;
-	ivf_out->coded_centres = ivf_out->metric == IQDB_METRIC_L2 || ivf_out->metric == IQDB_METRIC_DOT ||
-							 ivf_out->metric == IQDB_METRIC_COSINE;
-	ivf_out->sum = ivf_out->coded_centres ? IQDB_SUM_L2 : iqdb_metric_sum(ivf_out->metric);
-	ivf_out->work_dim = ivf_out->dim + (ivf_out->metric == IQDB_METRIC_DOT);
+	ivf_out->space = space_of(options, metric);
+	ivf_out->coded_centres = ivf_out->space != IQDB_SPACE_GRID;
+	ivf_out->sum = ivf_out->coded_centres ? IQDB_SUM_L2 : metric->sum;
+	ivf_out->work_dim = ivf_out->dim + (ivf_out->space == IQDB_SPACE_LIFTED);
 	ivf_out->work_stride = (ivf_out->work_dim + 15) / 16 * 16;
+	/* the space is one of floats, whatever rows are made of */
+	ivf_out->work_bytes = iqdb_element_bytes(iqdb_element(IQDB_ELEMENT_F32), ivf_out->work_stride);
 	ivf_out->code_stride = (ivf_out->work_dim + 63) / 64 * 64;
 	shape_rows(ivf_out, options);
 	if (ivf_out->coded_centres)
@@ -86,7 +100,7 @@ iqdbi_ivf_shape(IqdbiIvf *ivf_out, const IqdbIndexOptions *options, size_t strid
 void
 iqdbi_ivf_view(IqdbiIvf *ivf_out, IqdbStore *store)
 {
-	iqdbi_ivf_shape(ivf_out, &store->header->options, store->row_stride / sizeof(float));
+	iqdbi_ivf_shape(ivf_out, &store->header->options);
 	ivf_out->store = store;
 	ivf_out->header = store->engine_header;
 	ivf_out->kernels = iqdbi_ivf_kernels(store->kernels);

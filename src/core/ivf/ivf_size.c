@@ -20,6 +20,9 @@
 #define ROWS_MIN 1000u
 #define ROWS_PER_LIST 32u
 
+/* Bytes of a component of a centre in a snapshot. */
+#define SAVED_COMPONENT UINT64_C(4)
+
 uint32_t
 iqdb_ivf_wanted_lists(const IqdbIndexOptions *options, uint64_t rows)
 {
@@ -76,7 +79,7 @@ iqdbi_ivf_reserves(const IqdbIndexOptions *options, uint64_t slots_max, uint64_t
 	IqdbiIvf ivf;
 
 	memset(reserves_out, 0, IQDB_ENGINE_REGIONS_MAX * sizeof(*reserves_out));
-	iqdbi_ivf_shape(&ivf, options, 0);
+	iqdbi_ivf_shape(&ivf, options);
 	/* each list may end in an empty part of a block */
 	blocks = slots_max / IQDBI_BLOCK_ROWS + lists + 64;
 	for (uint32_t edition = 0; edition < 2; edition++)
@@ -96,7 +99,7 @@ iqdbi_ivf_bytes_per_row(const IqdbIndexOptions *options)
 {
 	IqdbiIvf ivf;
 
-	iqdbi_ivf_shape(&ivf, options, 0);
+	iqdbi_ivf_shape(&ivf, options);
 	/* a home word, and a share of a block with its link, and of a word of bits */
 	return iqdbi_home_size(0) + (ivf.rows.size + 2 * sizeof(uint32_t) + IQDBI_BLOCK_ROWS - 1) / IQDBI_BLOCK_ROWS;
 }
@@ -107,7 +110,7 @@ iqdbi_ivf_bytes_beside(const IqdbIndexOptions *options, uint64_t rows)
 	IqdbiIvf ivf;
 	uint32_t lists = iqdb_ivf_wanted_lists(options, rows);
 
-	iqdbi_ivf_shape(&ivf, options, 0);
+	iqdbi_ivf_shape(&ivf, options);
 	/* centres, of each list half a block that stays empty, and wider home words where there are many */
 	return lists == 0 ? 0 : model_bytes(&ivf, lists) + lists * (sizeof(IqdbiList) + ivf.rows.size / 2) +
 								rows * (iqdbi_home_size(lists) - iqdbi_home_size(0));
@@ -118,6 +121,6 @@ iqdbi_ivf_snapshot_bytes(const IqdbIndexOptions *options, uint64_t rows)
 {
 	IqdbiIvf ivf;
 
-	iqdbi_ivf_shape(&ivf, options, 0);
-	return rows * sizeof(uint32_t) + iqdb_ivf_wanted_lists(options, rows) * ivf.work_dim * sizeof(float);
+	iqdbi_ivf_shape(&ivf, options);
+	return rows * sizeof(uint32_t) + iqdb_ivf_wanted_lists(options, rows) * ivf.work_dim * SAVED_COMPONENT;
 }

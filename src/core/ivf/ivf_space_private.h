@@ -12,15 +12,18 @@ bool iqdbi_row_is_far(const IqdbiIvf *ivf, float radius2, uint32_t slot, float n
 /* The same of a row whose distance to the nearest centre is known: are codes relative to that centre too coarse for it? */
 bool iqdbi_row_is_fine(const IqdbiIvf *ivf, float norm2, float key);
 
-/* Into the space of cells: COSINE scales to length one, DOT adds a component. out: work_stride floats. */
-void iqdbi_work_vector(const IqdbiIvf *ivf, float radius2, const float *vector, float norm2, float *out);
-/* The same for a query: for DOT the additional component is 0. */
-void iqdbi_work_query(const IqdbiIvf *ivf, const float *vector, float norm2, float *out);
+/* A row in the space of cells. out: work_stride floats. radius2: of the model; 0: LIFTED does not add its component. */
+void iqdbi_work_row(const IqdbiIvf *ivf, float radius2, uint32_t slot, float norm2, float *out);
+/* The same of a prepared query, whose additional component is 0. */
+void iqdbi_work_query(const IqdbiIvf *ivf, const void *query, float norm2, float *out);
 
-/* Has the vector no direction? Only the zero vector under COSINE has none. */
+/* Do sums with this prepared query leave the range of single precision, so that no centre and no code tells what is near? */
+bool iqdbi_query_overflows(const IqdbStore *store, const void *query, float norm2);
+
+/* Has the vector no direction? Only the zero vector has none, and only UNIT asks. */
 bool iqdbi_has_no_direction(const IqdbiIvf *ivf, const float *vector, float norm2);
 
-/* Scales a vector to length one. Only COSINE has need of it. */
+/* Scales a vector to length one. out may be the vector itself. */
 void iqdbi_scale_to_one(const IqdbiIvf *ivf, const float *vector, float norm2, float *out);
 
 #endif

@@ -14,9 +14,9 @@
 
 #include <string.h>
 
-#include "core/engine/keys.h"
 #include "core/engine/exact_pass.h"
 #include "core/ivf/ivf_seen_private.h"
+#include "core/ivf/ivf_space_private.h"
 
 /* A caller who wants such a share of all rows gets them by scans. */
 #define EXPECTED_SHARE 8u
@@ -51,23 +51,6 @@ drop_waiting(IqdbiIvfCursor *cursor)
 	cursor->waiting_room = 0;
 }
 
-/* Sums with this query leave the range of single precision, so that no centre and no code tells what is near. */
-static bool
-overflows(const IqdbCursor *base)
-{
-	switch (base->store->header->options.metric)
-	{
-		case IQDB_METRIC_L2:
-		case IQDB_METRIC_L1:
-			return !(base->query_norm2 <= IQDB_USUAL_NORM2_MAX);
-		case IQDB_METRIC_DOT:
-			return !iqdb_norm2_is_usual(base->query_norm2) &&
-				   !iqdb_vector_is_zero(base->query, base->store->header->options.dimension);
-		default:
-			return false;
-	}
-}
-
 IqdbStatus
 iqdbi_ivf_cursor_start(IqdbCursor *base, IqdbError *err)
 {
@@ -75,7 +58,8 @@ iqdbi_ivf_cursor_start(IqdbCursor *base, IqdbError *err)
 	size_t          live = atomic_load_explicit(&base->store->header->live_count, memory_order_relaxed);
 
 	(void) err;
-	cursor->exact = iqdbi_rows_expected(cursor) > live / EXPECTED_SHARE || overflows(base);
+	cursor->exact = iqdbi_rows_expected(cursor) > live / EXPECTED_SHARE ||
+					iqdbi_query_overflows(base->store, base->query, base->query_norm2);
 	cursor->goal = iqdbi_rows_expected(cursor);
 	cursor->wanted = cursor->exact ? cursor->goal : iqdbi_rows_to_rank(cursor, cursor->goal);
 	iqdb_topk_init(&cursor->top, &base->store->host->allocator, cursor->wanted);

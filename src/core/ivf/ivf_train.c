@@ -92,7 +92,7 @@ typedef struct Training
 static size_t
 row_bytes(const Training *training)
 {
-	return training->ivf->work_stride * sizeof(float);
+	return training->ivf->work_bytes;
 }
 
 static void
@@ -134,7 +134,7 @@ static size_t
 sample_size(const IqdbiIvf *ivf, uint32_t lists, uint64_t live)
 {
 	uint64_t size = (uint64_t) lists * SAMPLE_PER_LIST;
-	uint64_t affordable = SAMPLE_BYTES_MAX / (ivf->work_stride * sizeof(float));
+	uint64_t affordable = SAMPLE_BYTES_MAX / ivf->work_bytes;
 
 	size = size < SAMPLE_MIN ? SAMPLE_MIN : size;
 	affordable = affordable < lists ? lists : affordable;
@@ -154,7 +154,7 @@ take_sample(Training *training, uint64_t live, IqdbError *err)
 	const IqdbiIvf  *ivf = training->ivf;
 	const IqdbStore *store = ivf->store;
 	uint32_t         slots = atomic_load_explicit(&store->header->slot_count, memory_order_acquire);
-	uint32_t         affordable = (uint32_t) (STRETCH_BYTES / (ivf->stride * sizeof(float))) + 1;
+	uint32_t         affordable = (uint32_t) (STRETCH_BYTES / store->row_stride) + 1;
 	uint32_t         stretch = affordable < SLOTS_PER_STRETCH ? affordable : SLOTS_PER_STRETCH;
 	uint64_t         left = live;
 	IqdbRng          rng;
@@ -179,8 +179,7 @@ take_sample(Training *training, uint64_t live, IqdbError *err)
 			/* no list is for those, nor may they draw a centre to them */
 			if (iqdbi_row_is_far(ivf, INFINITY, slot, norm2))
 				continue;
-			iqdbi_work_query(ivf, iqdb_store_vector(store, slot), norm2,
-							 training->points + training->count++ * ivf->work_stride);
+			iqdbi_work_row(ivf, 0.0f, slot, norm2, training->points + training->count++ * ivf->work_stride);
 			if (norm2 <= FLT_MAX && norm2 > training->radius2)
 				training->radius2 = norm2;
 		}
@@ -210,7 +209,7 @@ middle_length2(const Training *training, const float *rows, size_t count, size_t
 }
 
 /*
- * DOT: a few rows far longer than the others would make these all alike. So the length that all are brought to is at most
+ * LIFTED: a few rows far longer than the others would make these all alike. So the length that all are brought to is at most
  * some times that of the middle one; rows beyond it are far.
  */
 static void
@@ -223,14 +222,14 @@ limit_radius(Training *training)
 		training->radius2 = most;
 }
 
-/* DOT: the component that makes all rows as long as the longest. */
+/* LIFTED: the component that makes all rows as long as the longest. */
 static void
 lift_sample(Training *training)
 {
 	const IqdbiIvf *ivf = training->ivf;
 	IqdbPairKernel  dot = ivf->store->kernels->sums[IQDB_SUM_DOT].pair;
 
-	if (ivf->metric != IQDB_METRIC_DOT)
+	if (ivf->space != IQDB_SPACE_LIFTED)
 		return;
 	limit_radius(training);
 	for (size_t i = 0; i < training->count; i++)
@@ -251,7 +250,7 @@ kmeans_params(const Training *training, uint32_t iterations, uint64_t stream)
 	IqdbKmeans params = {.host = training->host,
 						 .kernels = training->ivf->store->kernels,
 						 .sum = training->ivf->sum,
-						 .spherical = training->ivf->metric == IQDB_METRIC_COSINE,
+						 .spherical = training->ivf->space == IQDB_SPACE_UNIT,
 						 .iterations = iterations};
 
 	params.seed = iqdb_splitmix64(&state);
@@ -283,7 +282,7 @@ assign_to_supers(Training *training, IqdbError *err)
 {
 	const IqdbiIvf *ivf = training->ivf;
 	IqdbBatchKernel batch = ivf->store->kernels->sums[ivf->sum].batch;
-	size_t          size = training->supers * sizeof(float);
+	size_t          size = training->supers * sizeof(*training->centres);
 	float          *sums = iqdb_alloc(&training->host->allocator, size);
 	IqdbStatus      status = IQDB_OK;
 
@@ -293,7 +292,7 @@ assign_to_supers(Training *training, IqdbError *err)
 	{
 		uint32_t best = 0;
 
-		batch(training->points + i * ivf->work_stride, training->super_centres, ivf->work_stride * sizeof(float),
+		batch(training->points + i * ivf->work_stride, training->super_centres, ivf->work_bytes,
 			  training->supers, ivf->work_dim, sums);
 		for (uint32_t super = 1; super < training->supers; super++)
 			best = sums[super] < sums[best] ? super : best;
@@ -390,7 +389,7 @@ find_centres_in_two_steps(Training *training, IqdbError *err)
 	/* centres come at the stride of the points: spread out first, then together */
 	if (step > 1)
 	{
-		size_t     size = training->supers_max * points.stride * sizeof(float);
+		size_t     size = training->supers_max * points.stride * sizeof(*points.rows);
 		float     *spread = iqdb_alloc(&training->host->allocator, size);
 		IqdbStatus status;
 
@@ -630,7 +629,7 @@ codebook_points(const Training *training, const IqdbiModel *model, IqdbiScratch 
 			centre = model->centres + (size_t) iqdbi_coarse_assign(scratch, model, point, NULL) * ivf->work_stride;
 		/* a difference that overflows is nothing to learn from */
 		if (!(ivf->kernels->residual(point, 1.0f, centre, ivf->dim, row) <= FLT_MAX))
-			memset(row, 0, ivf->dim * sizeof(float));
+			memset(row, 0, ivf->dim * sizeof(*row));
 	}
 	*count_out = drop_far_out(training, out, count);
 	return IQDB_OK;
