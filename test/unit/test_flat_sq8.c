@@ -16,6 +16,7 @@
 
 #include "core/meta/metadata.h"
 #include "core/quant/sq8_bound.h"
+#include "core/vec/half.h"
 #include "harness/memory_index.h"
 #include "harness/metrics.h"
 #include "harness/model.h"
@@ -80,20 +81,23 @@ fill_random(IqdbRng *rng, Kind kind, float *vector, size_t dim)
 
 typedef struct Twins
 {
-	MemoryIndex plain;
-	MemoryIndex coded;
-	IqdbMetric  metric;
-	size_t      dim;
-	uint64_t    reranked; /* by the searches compared so far */
-	uint64_t    scored;
+	MemoryIndex     plain;
+	MemoryIndex     coded;
+	IqdbElementKind element;
+	IqdbMetric      metric;
+	size_t          dim;
+	uint64_t        reranked; /* by the searches compared so far */
+	uint64_t        scored;
 } Twins;
 
 static void
-twins_open_with(Twins *twins, IqdbMetric metric, size_t dim, const IqdbKernels *kernels)
+twins_open_with(Twins *twins, IqdbElementKind element, IqdbMetric metric, size_t dim, const IqdbKernels *kernels)
 {
 	IqdbIndexOptions options = iqdb_index_options_default(IQDB_ENGINE_FLAT, (uint32_t) dim, metric);
 
+	iqdb_index_options_of_element(&options, element);
 	memset(twins, 0, sizeof(*twins));
+	twins->element = element;
 	twins->metric = metric;
 	twins->dim = dim;
 	memory_index_create(&twins->plain, &options, &iqdb_locks_none, kernels, MEMORY_MAX);
@@ -104,7 +108,7 @@ twins_open_with(Twins *twins, IqdbMetric metric, size_t dim, const IqdbKernels *
 static void
 twins_open(Twins *twins, IqdbMetric metric, size_t dim)
 {
-	twins_open_with(twins, metric, dim, NULL);
+	twins_open_with(twins, IQDB_ELEMENT_F32, metric, dim, NULL);
 }
 
 static void
@@ -114,15 +118,28 @@ twins_close(Twins *twins)
 	memory_index_destroy(&twins->coded);
 }
 
+/* The vector as the rows are; halves hold what they can. */
+static const void *
+as_element(const Twins *twins, const float *vector, IqdbHalf *halves)
+{
+	if (twins->element == IQDB_ELEMENT_F32)
+		return vector;
+	for (size_t i = 0; i < twins->dim; i++)
+		halves[i] = iqdb_half_narrow(fmaxf(fminf(vector[i], 6e4f), -6e4f));
+	return halves;
+}
+
 static void
 twins_put_with(Twins *twins, uint64_t id, const float *vector, const unsigned char *metadata, size_t length)
 {
-	uint32_t slots[2];
+	IqdbHalf    halves[DIM_MAX];
+	const void *row = as_element(twins, vector, halves);
+	uint32_t    slots[2];
 
-	assert_int_equal(iqdb_index_put(&twins->plain.index, iqdb_id_u64(id), vector, twins->dim, metadata, length, &slots[0],
+	assert_int_equal(iqdb_index_put(&twins->plain.index, iqdb_id_u64(id), row, twins->dim, metadata, length, &slots[0],
 									NULL),
 					 IQDB_OK);
-	assert_int_equal(iqdb_index_put(&twins->coded.index, iqdb_id_u64(id), vector, twins->dim, metadata, length, &slots[1],
+	assert_int_equal(iqdb_index_put(&twins->coded.index, iqdb_id_u64(id), row, twins->dim, metadata, length, &slots[1],
 									NULL),
 					 IQDB_OK);
 	assert_int_equal(slots[0], slots[1]);
@@ -186,13 +203,15 @@ take(IqdbCursor *cursor, IqdbHit *hits, size_t wanted)
 static void
 compare_with(Twins *twins, const float *query, const IqdbSearchParams *params, size_t wanted)
 {
+	IqdbHalf    halves[DIM_MAX];
+	const void *vector = as_element(twins, query, halves);
 	IqdbCursor *plain;
 	IqdbCursor *coded;
 	size_t      seen = 0;
 	size_t      count;
 
-	assert_int_equal(iqdb_cursor_open(&twins->plain.index, query, twins->dim, params, &plain, NULL), IQDB_OK);
-	assert_int_equal(iqdb_cursor_open(&twins->coded.index, query, twins->dim, params, &coded, NULL), IQDB_OK);
+	assert_int_equal(iqdb_cursor_open(&twins->plain.index, vector, twins->dim, params, &plain, NULL), IQDB_OK);
+	assert_int_equal(iqdb_cursor_open(&twins->coded.index, vector, twins->dim, params, &coded, NULL), IQDB_OK);
 	do
 	{
 		IqdbHit expected[HITS];
@@ -353,7 +372,7 @@ codes_are_the_same_everywhere(void **state)
 /* ---- the same answers ---- */
 
 static void
-compare_kind(IqdbMetric metric, size_t dim, Kind kind, size_t count, uint64_t seed)
+compare_kind(IqdbElementKind element, IqdbMetric metric, size_t dim, Kind kind, size_t count, uint64_t seed)
 {
 	static const Kind others[] = {KIND_ORDINARY, KIND_MIXED, KIND_GRID};
 	Twins             twins;
@@ -361,7 +380,7 @@ compare_kind(IqdbMetric metric, size_t dim, Kind kind, size_t count, uint64_t se
 	float             query[DIM_MAX];
 
 	iqdb_rng_seed(&rng, seed);
-	twins_open(&twins, metric, dim);
+	twins_open_with(&twins, element, metric, dim, NULL);
 	twins_fill(&twins, &rng, kind, count);
 	for (int i = 0; i < 8; i++)
 	{
@@ -369,7 +388,7 @@ compare_kind(IqdbMetric metric, size_t dim, Kind kind, size_t count, uint64_t se
 		if (i == 3)
 			memset(query, 0, sizeof(query));
 		if (i == 4)
-			memcpy(query, iqdb_store_vector(&twins.plain.index.store, 77), dim * sizeof(float));
+			twins.plain.index.store.row_kernels->widen(iqdb_store_vector(&twins.plain.index.store, 77), dim, query);
 		compare(&twins, query, 10, 10);
 	}
 	compare(&twins, query, 3, 200);
@@ -398,7 +417,10 @@ answers_are_those_without_codes(void **state)
 			{
 				/* every dimension and every kind, in half of their combinations */
 				if ((d + (size_t) kind + m) % 2 == 0)
-					compare_kind(coded_metrics[m], dims[d], (Kind) kind, dims[d] > 200 ? 350 : 1300,
+					compare_kind(IQDB_ELEMENT_F32, coded_metrics[m], dims[d], (Kind) kind, dims[d] > 200 ? 350 : 1300,
+								 SEED + d * 100 + (uint64_t) kind * 10 + m);
+				if ((d + (size_t) kind + m) % 6 == 1)
+					compare_kind(IQDB_ELEMENT_F16, coded_metrics[m], dims[d], (Kind) kind, dims[d] > 200 ? 350 : 1300,
 								 SEED + d * 100 + (uint64_t) kind * 10 + m);
 			}
 		}
@@ -410,10 +432,12 @@ every_table_of_kernels_gives_the_same_answers(void **state)
 {
 	static const char *const names[] = {"scalar", "avx2", "avx512bw", "avx512", "neon"};
 
+	const size_t names_count = sizeof(names) / sizeof(*names);
+
 	(void) state;
-	for (size_t i = 0; i < 3 * sizeof(names) / sizeof(*names); i++)
+	for (size_t i = 0; i < 2 * 3 * names_count; i++)
 	{
-		const IqdbKernels *kernels = iqdb_kernels_named(names[i / 3]);
+		const IqdbKernels *kernels = iqdb_kernels_named(names[i / 3 % names_count]);
 		Twins              twins;
 		IqdbRng            rng;
 		float              query[37];
@@ -421,7 +445,7 @@ every_table_of_kernels_gives_the_same_answers(void **state)
 		if (kernels == NULL)
 			continue;
 		iqdb_rng_seed(&rng, SEED);
-		twins_open_with(&twins, coded_metrics[i % 3], 37, kernels);
+		twins_open_with(&twins, i < 3 * names_count ? IQDB_ELEMENT_F32 : IQDB_ELEMENT_F16, coded_metrics[i % 3], 37, kernels);
 		twins_fill(&twins, &rng, KIND_ORDINARY, 2000);
 		for (int round = 0; round < 5; round++)
 		{

@@ -54,6 +54,15 @@ code_bytes(uint32_t dimension)
 	return (dimension + unit - 1) / unit * unit;
 }
 
+/* Centres are floats, whatever the rows are made of. */
+static uint64_t
+centres_bytes(const IqdbIndexOptions *options)
+{
+	const IqdbiFlatCodes *codes;
+
+	return 2 * (uint64_t) options->dimension * sizeof(*codes->centres);
+}
+
 bool
 iqdbi_flat_codes_view(IqdbiFlatCodes *codes_out, IqdbStore *store)
 {
@@ -88,7 +97,7 @@ iqdbi_flat_codes_reserves(const IqdbIndexOptions *options, uint64_t slots_max, u
 	reserves_out[IQDBI_FLAT_GROUPS] = groups_of(slots_max) * iqdb_bound_group_bytes(options->dimension);
 	reserves_out[IQDBI_FLAT_ROWS] = groups_of(slots_max) * sizeof(IqdbBoundRows);
 	reserves_out[IQDBI_FLAT_HOMES] = blocks_of(slots_max);
-	reserves_out[IQDBI_FLAT_CENTRES] = 2 * options->dimension * sizeof(float);
+	reserves_out[IQDBI_FLAT_CENTRES] = centres_bytes(options);
 }
 
 uint64_t
@@ -103,7 +112,7 @@ iqdbi_flat_codes_bytes_per_row(const IqdbIndexOptions *options)
 IqdbStatus
 iqdbi_flat_codes_format(IqdbStore *store, IqdbError *err)
 {
-	size_t           bytes = 2 * store->header->options.dimension * sizeof(float);
+	size_t           bytes = centres_bytes(&store->header->options);
 	IqdbiFlatHeader *header = store->engine_header;
 	IqdbiFlatCodes   codes;
 
@@ -149,13 +158,18 @@ place_of(const IqdbiFlatCodes *codes, uint32_t slot)
 							.lane = slot % IQDB_PACKED_ROWS};
 }
 
+/*
+ * The components are widened to floats first, on the stack: coding a row must not fail, and there is nobody who could have
+ * allocated memory before. Rows of floats are read where they are.
+ */
 static void
 encode_row(const IqdbiFlatCodes *codes, uint32_t slot, uint32_t home, const IqdbBoundPlace *place)
 {
 	const IqdbStore *store = codes->store;
 	IqdbBoundCentre  centre = iqdbi_flat_centre(codes, home);
+	float            floats[IQDB_DIMENSION_MAX];
 
-	codes->kernels.encode(codes->metric, &centre, iqdb_store_vector(store, slot), iqdb_store_norm2(store, slot),
+	codes->kernels.encode(codes->metric, &centre, iqdb_store_floats(store, slot, floats), iqdb_store_norm2(store, slot),
 						  codes->dim, place);
 }
 
@@ -182,7 +196,8 @@ row_charge(const IqdbiFlatCodes *codes)
 
 typedef struct Mean
 {
-	double *sums; /* dim */
+	double *sums;   /* dim */
+	float  *floats; /* dim: room for a row */
 	double  squares;
 	size_t  count;
 } Mean;
@@ -190,9 +205,9 @@ typedef struct Mean
 static void
 add_to_mean(Mean *mean, const IqdbiFlatCodes *codes, uint32_t slot)
 {
-	const float *vector = iqdb_store_vector(codes->store, slot);
+	const float *vector = iqdb_store_floats(codes->store, slot, mean->floats);
 	float        norm2 = iqdb_store_norm2(codes->store, slot);
-	double       factor = codes->metric == IQDB_METRIC_COSINE ? 1.0 / sqrt((double) norm2) : 1.0;
+	double       factor = codes->store->metric->space == IQDB_SPACE_UNIT ? 1.0 / sqrt((double) norm2) : 1.0;
 
 	for (size_t i = 0; i < codes->dim; i++)
 		mean->sums[i] += (double) vector[i] * factor;
@@ -332,6 +347,7 @@ iqdbi_flat_codes_centre(IqdbStore *store, bool all, IqdbError *err)
 	const IqdbAllocator *allocator = &store->host->allocator;
 	Mean                 mean = {0};
 	uint32_t             idle = 0;
+	size_t               size;
 	IqdbStatus           status;
 	IqdbiFlatCodes       codes;
 
@@ -339,10 +355,12 @@ iqdbi_flat_codes_centre(IqdbStore *store, bool all, IqdbError *err)
 		return IQDB_OK;
 	if (!atomic_compare_exchange_strong(&codes.header->busy, &idle, 1))
 		return IQDB_OK;
-	mean.sums = iqdb_alloc_zero(allocator, codes.dim * sizeof(double));
+	size = codes.dim * (sizeof(*mean.sums) + sizeof(*mean.floats));
+	mean.sums = iqdb_alloc_zero(allocator, size);
+	mean.floats = (float *) (void *) (mean.sums + codes.dim);
 	status = mean.sums != NULL ? centre_rows(&codes, all, &mean, err) :
 								 iqdb_fail(err, IQDB_ERR_NOMEM, "out of memory for the mean of the rows");
-	iqdb_free(allocator, mean.sums, codes.dim * sizeof(double));
+	iqdb_free(allocator, mean.sums, size);
 	atomic_store(&codes.header->busy, 0);
 	return status;
 }

@@ -39,7 +39,6 @@ typedef struct FlatScan
 	IqdbiFlatCursor      *cursor;
 	const IqdbStore      *store;
 	const IqdbiFlatCodes *codes; /* NULL: vectors are scored at once */
-	IqdbMetric            metric;
 
 	/* rows that their coarse codes have left */
 	size_t                judged;        /* rows judged by codes, and how many vectors were read, since the last account */
@@ -84,18 +83,18 @@ nearest_wanted(const FlatScan *scan)
 {
 	float key = scan->cursor->bounded ? scan->cursor->bound.key : -INFINITY;
 
-	if (scan->metric == IQDB_METRIC_DOT && fabsf(key) < (float) IQDB_KEY_SMALL)
+	if (scan->exact.form == IQDB_KEY_NEGATED && fabsf(key) < (float) IQDB_KEY_SMALL)
 		return (float) -IQDB_KEY_SMALL;
-	return scan->metric == IQDB_METRIC_L2 && key < IQDB_VANISHING ? -INFINITY : key;
+	return scan->store->metric->squared && key < IQDB_VANISHING ? -INFINITY : key;
 }
 
 /* Keys behind this one are too far. Codes do not tell the smallest apart. */
 static float
 farthest_wanted(const FlatScan *scan)
 {
-	if (scan->metric == IQDB_METRIC_DOT && fabsf(scan->exact.worst) < (float) IQDB_KEY_SMALL)
+	if (scan->exact.form == IQDB_KEY_NEGATED && fabsf(scan->exact.worst) < (float) IQDB_KEY_SMALL)
 		return (float) IQDB_KEY_SMALL;
-	return scan->metric == IQDB_METRIC_L2 && scan->exact.worst < IQDB_VANISHING ? IQDB_VANISHING : scan->exact.worst;
+	return scan->store->metric->squared && scan->exact.worst < IQDB_VANISHING ? IQDB_VANISHING : scan->exact.worst;
 }
 
 /* Of these LIVE rows those that their byte codes leave too, and that pass the filter. Returns how many. */
@@ -258,7 +257,6 @@ scan_init(FlatScan *scan, IqdbiFlatCursor *cursor, const IqdbiFlatCodes *codes)
 	scan->cursor = cursor;
 	scan->store = base->store;
 	scan->codes = codes;
-	scan->metric = (IqdbMetric) scan->store->header->options.metric;
 	iqdb_exact_search_init(&scan->exact, &base->scorer, &cursor->top, &base->stats);
 	scan->exact.bound = cursor->bounded ? &cursor->bound : NULL;
 	scan->exact.max_rows = base->params.max_rows;
