@@ -1245,6 +1245,7 @@ CREATE FUNCTION iqdb_index_stats(
 	OUT journal_lag bigint,
 	OUT snapshot_time timestamptz,
 	OUT snapshot_bytes bigint,
+	OUT generation text,
 	OUT levels bigint[],
 	OUT twins bigint,
 	OUT unreachable bigint,
@@ -1255,8 +1256,7 @@ CREATE FUNCTION iqdb_index_stats(
 	OUT trained boolean,
 	OUT trained_rows bigint,
 	OUT newcomers bigint,
-	OUT drift float8,
-	OUT generation text
+	OUT drift float8
 ) RETURNS record
 	LANGUAGE C STABLE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'iqdb_sql_index_stats';
 COMMENT ON FUNCTION iqdb_index_stats(regclass) IS 'numbers about an index';

@@ -45,29 +45,43 @@
 		.amendscan = iqdb_am_endscan \
 	}
 
-static const IndexAmRoutine flat_routine = ROUTINE(iqdb_pg_flat_options);
-static const IndexAmRoutine hnsw_routine = ROUTINE(iqdb_pg_hnsw_options);
-static const IndexAmRoutine ivf_routine = ROUTINE(iqdb_pg_ivf_options);
+/* The access methods, a line an engine. */
+#define METHODS(METHOD) \
+	METHOD(flat, IQDB_ENGINE_FLAT) \
+	METHOD(hnsw, IQDB_ENGINE_HNSW) \
+	METHOD(ivf, IQDB_ENGINE_IVF)
 
-PG_FUNCTION_INFO_V1(iqdb_flat_handler);
-Datum
-iqdb_flat_handler(PG_FUNCTION_ARGS)
-{
-	PG_RETURN_POINTER(iqdb_pg_handler_result(&flat_routine));
-}
+#define DEFINE_METHOD(method, engine) \
+	static bytea * \
+	method##_options(Datum reloptions, bool validate) \
+	{ \
+		return iqdb_pg_parse_options(engine, reloptions, validate); \
+	} \
+\
+	static const IndexAmRoutine method##_routine = ROUTINE(method##_options); \
+\
+	PG_FUNCTION_INFO_V1(iqdb_##method##_handler); \
+	Datum \
+	iqdb_##method##_handler(PG_FUNCTION_ARGS) \
+	{ \
+		PG_RETURN_POINTER(iqdb_pg_handler_result(&method##_routine)); \
+	}
 
-PG_FUNCTION_INFO_V1(iqdb_hnsw_handler);
-Datum
-iqdb_hnsw_handler(PG_FUNCTION_ARGS)
-{
-	PG_RETURN_POINTER(iqdb_pg_handler_result(&hnsw_routine));
-}
+METHODS(DEFINE_METHOD)
 
-PG_FUNCTION_INFO_V1(iqdb_ivf_handler);
-Datum
-iqdb_ivf_handler(PG_FUNCTION_ARGS)
+#define METHOD_OPTIONS(method, engine) [engine] = method##_options,
+
+IqdbEngineKind
+iqdb_pg_engine_kind(Relation index)
 {
-	PG_RETURN_POINTER(iqdb_pg_handler_result(&ivf_routine));
+	static const amoptions_function options[IQDB_ENGINE_COUNT] = {METHODS(METHOD_OPTIONS)};
+	uint32		kind = 0;
+
+	while (kind < IQDB_ENGINE_COUNT && options[kind] != index->rd_indam->amoptions)
+		kind++;
+	if (kind == IQDB_ENGINE_COUNT)
+		elog(ERROR, "index \"%s\" is of no access method of iqdb", RelationGetRelationName(index));
+	return (IqdbEngineKind) kind;
 }
 
 /* ---- metrics of operator classes: support function 1 ---- */

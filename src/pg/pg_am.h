@@ -1,6 +1,6 @@
 /*
  * pg_am.h - the callbacks of the access methods, one file each family: pg_build.c, pg_insert.c, pg_scan.c, pg_vacuum.c,
- * pg_cost.c. All three methods share them; the engine is found through the index's options (pg_options.h).
+ * pg_cost.c. All methods share them but for their options, by which an index knows its engine.
  */
 #ifndef IQDB_PG_AM_H
 #define IQDB_PG_AM_H
@@ -9,12 +9,18 @@
 #include "access/genam.h"
 #include "nodes/execnodes.h"
 #include "nodes/pathnodes.h"
+#include "utils/rel.h"
+
+#include "core/db/iqdb.h"
 
 /* Support function of an operator class: its metric's number, () returns integer. */
 #define IQDB_PG_METRIC_PROC 1
 
 /* Flag in that number: the operator has no distance for a zero vector, and returns NaN. */
 #define IQDB_PG_METRIC_ZERO_IS_NAN 0x100
+
+/* Which engine an index of one of the access methods has. */
+extern IqdbEngineKind iqdb_pg_engine_kind(Relation index);
 
 extern IndexBuildResult *iqdb_am_build(Relation heap, Relation index, IndexInfo *info);
 extern void iqdb_am_buildempty(Relation index);

@@ -34,39 +34,9 @@
 /* Microseconds to score a row: one of many side by side, and one at a place of its own, which waits for memory. */
 #define SCORE_IN_A_ROW 0.012
 #define SCORE_ALONE 0.1
-/* More for each component. */
+/* More for each component of four bytes. */
 #define COMPONENT_IN_A_ROW 0.0003
 #define COMPONENT_ALONE 0.0013
-/* The share of it where a scan of all rows reads codes of a quarter of the size first. */
-#define CODE_SHARE 0.3
-
-/* Of one search of all rows, the part that each further row costs; of approximate engines, the rows they score for it. */
-#define FLAT_SHARE_PER_ROW 0.005
-#define ROWS_SCORED_PER_ROW 40
-/* Probes of lists that nobody has named or measured. */
-#define PROBES_NOT_MEASURED 8
-/* Rows ranked by their vectors for the first answer, and for each further row: those are read where they are on disk. */
-#define RANKED_AT_FIRST 64
-#define RANKED_PER_ROW 4
-
-/* Greedy descent through the layers, then the beam; neighbours seen before are not scored again. */
-static double
-rows_scored_by_graph(const IqdbIndexOptions *options, const IqdbSearchParams *params, double rows)
-{
-	double		layers = log(Max(rows, 2)) / log(Max(options->m, 2));
-
-	return layers * options->m + params->ef * options->m * 1.2 + params->ef;
-}
-
-/* The centres, of which about half are looked at in two steps, and the rows of the lists that are opened. */
-static double
-rows_scored_by_lists(const IqdbIndexOptions *options, const IqdbSearchParams *params, double rows)
-{
-	double		lists = iqdb_index_estimate_lists(options, (uint64) rows);
-	double		probes = params->probes > 0 ? params->probes : PROBES_NOT_MEASURED;
-
-	return lists > 0 ? lists / 2 + rows * Min(probes / lists, 1) : rows;
-}
 
 static double
 vector_bytes(const IqdbIndexOptions *options)
@@ -85,29 +55,17 @@ pages_per_row(const IqdbIndexOptions *options, double rows)
 	return Max(1 - effective_cache_size / Max(pages, 1), 0);
 }
 
-/* Cost of the first answer and of each further row. */
-static void
-engine_costs(const IqdbIndexOptions *options, const IqdbSearchParams *params, double rows, Cost *first_out,
-			 Cost *further_out)
+/* The price of what an engine says that it will do. */
+static Cost
+work_cost(const IqdbIndexOptions *options, const IqdbSearchWork *work, double rows)
 {
-	double		alone = (SCORE_ALONE + COMPONENT_ALONE * options->dimension) * MICROSECOND;
-	double		in_a_row = (SCORE_IN_A_ROW + COMPONENT_IN_A_ROW * options->dimension) * MICROSECOND;
-	double		read = pages_per_row(options, rows) * random_page_cost;
+	double		components = vector_bytes(options) / sizeof(float);
+	double		alone = (SCORE_ALONE + COMPONENT_ALONE * components) * MICROSECOND;
+	double		in_a_row = (SCORE_IN_A_ROW + COMPONENT_IN_A_ROW * components) * MICROSECOND;
+	double		read = pages_per_row(options, rows);
 
-	if (options->engine == IQDB_ENGINE_FLAT)
-	{
-		*first_out = rows * in_a_row * (options->quantization == IQDB_QUANTIZATION_SQ8 ? CODE_SHARE : 1);
-		*first_out += read > 0 ? rows * vector_bytes(options) / BLCKSZ * seq_page_cost : 0;
-		*further_out = *first_out * FLAT_SHARE_PER_ROW;
-		return;
-	}
-	if (options->engine == IQDB_ENGINE_HNSW)
-		*first_out = Min(rows_scored_by_graph(options, params, rows), rows) * alone;
-	else
-		*first_out = Min(rows_scored_by_lists(options, params, rows), rows) * in_a_row +
-			Min(RANKED_AT_FIRST, rows) * alone;
-	*first_out += Min(RANKED_AT_FIRST, rows) * read;
-	*further_out = Min(ROWS_SCORED_PER_ROW, rows) * alone + RANKED_PER_ROW * read;
+	return work->in_a_row * in_a_row + work->alone * alone + work->ranked * read * random_page_cost +
+		(read > 0 ? work->streamed * vector_bytes(options) / BLCKSZ * seq_page_cost : 0);
 }
 
 /* ---- scans that are out of the question ---------------------------------------------------------------------------- */
@@ -128,7 +86,7 @@ is_unusable(Relation index, IqdbSearchParams *params)
 	arena = iqdb_pg_open(index, NULL, IQDB_PG_OPEN_IF_READY, &error);
 	if (arena == NULL)
 		return iqdb_pg_is_recovering(index);
-	if (params->probes == 0 && arena->index.engine->kind == IQDB_ENGINE_IVF)
+	if (params->probes == 0)
 	{
 		IqdbIndexStats stats;
 
@@ -161,7 +119,8 @@ iqdb_am_costestimate(PlannerInfo *root, IndexPath *path, double loop_count, Cost
 	Relation	index;
 	/* of a partial index, the server's guess grows with the journal's pages */
 	double		rows = Max(Min(path->indexinfo->tuples, path->indexinfo->rel->tuples), 1);
-	Cost		further;
+	IqdbSearchWork first;
+	IqdbSearchWork further;
 
 	/* without an order to deliver there is no use for the index, and it can deliver one only (pg_paths.c) */
 	if (list_length(path->indexorderbys) != 1)
@@ -183,8 +142,9 @@ iqdb_am_costestimate(PlannerInfo *root, IndexPath *path, double loop_count, Cost
 	MemSet(&costs, 0, sizeof(costs));
 	genericcostestimate(root, path, loop_count, &costs);
 
-	engine_costs(&options, &params, rows, startup_cost, &further);
-	*total_cost = *startup_cost + rows * further;
+	iqdb_engine_get(options.engine)->search_work(&options, &params, rows, &first, &further);
+	*startup_cost = work_cost(&options, &first, rows);
+	*total_cost = *startup_cost + rows * work_cost(&options, &further, rows);
 	*selectivity = costs.indexSelectivity;
 	*correlation = 0;
 	*pages = 0;

@@ -56,11 +56,13 @@ state_name(Relation index, const IqdbPgArena *arena, const JournalLook *journal)
 	return pg_atomic_read_u32(&arena->shared->unbuilt) != 0 ? "building" : "ready";
 }
 
+#define STATS_COLUMNS_MAX 64
+
 /* A result row, filled from left to right in the order of the function's OUT arguments. */
 typedef struct StatsRow
 {
-	Datum		values[32];
-	bool		nulls[32];
+	Datum		values[STATS_COLUMNS_MAX];
+	bool		nulls[STATS_COLUMNS_MAX];
 	int			count;
 } StatsRow;
 
@@ -130,33 +132,77 @@ put_files(StatsRow *row, const IqdbPgArena *arena, const IqdbPgGeneration *gener
 			   shared != NULL ? pg_atomic_read_u64(&shared->snapshot_bytes) : 0);
 }
 
-/* levels, twins, unreachable */
-static void
-put_graph(StatsRow *row, bool known, const IqdbEngineStats *stats)
+/* What the engine says of itself, by name. */
+typedef struct Named
 {
-	Datum		levels[lengthof(stats->level_count)];
-	int			count = (int) Min(stats->levels, lengthof(stats->level_count));
+	const char *name;
+	double		numbers[16];
+	size_t		count;
+} Named;
 
-	for (int i = 0; i < count; i++)
-		levels[i] = Int64GetDatum((int64) stats->level_count[i]);
-	put(row, known, PointerGetDatum(construct_array(levels, count, INT8OID, sizeof(int64), FLOAT8PASSBYVAL,
-													TYPALIGN_DOUBLE)));
-	put_number(row, known, stats->twins);
-	put_number(row, known, stats->unreachable);
+typedef struct NamedList
+{
+	Named		named[16];
+	int			count;
+} NamedList;
+
+static void
+remember(void *arg, const char *name, const double *numbers, size_t count)
+{
+	NamedList  *list = arg;
+	Named	   *named = &list->named[list->count];
+
+	if (list->count == lengthof(list->named))
+		return;
+	named->name = name;
+	named->count = Min(count, lengthof(named->numbers));
+	memcpy(named->numbers, numbers, named->count * sizeof(*numbers));
+	list->count++;
 }
 
-/* lists, list_min, list_max, list_mean, trained, trained_rows, newcomers, drift */
-static void
-put_lists(StatsRow *row, bool known, const IqdbEngineStats *stats)
+/* A number as the column's type wants it. */
+static Datum
+number_datum(const Named *named, Oid type)
 {
-	put(row, known, Int32GetDatum((int32) stats->lists));
-	put_number(row, known, stats->list_min);
-	put_number(row, known, stats->list_max);
-	put(row, known, Float8GetDatum(stats->list_mean));
-	put(row, known, BoolGetDatum(stats->trained != 0));
-	put_number(row, known, stats->trained_rows);
-	put_number(row, known, stats->newcomers);
-	put(row, known, Float8GetDatum(stats->drift));
+	Datum		elements[lengthof(named->numbers)];
+
+	switch (type)
+	{
+		case BOOLOID:
+			return BoolGetDatum(named->numbers[0] != 0);
+		case INT4OID:
+			return Int32GetDatum((int32) named->numbers[0]);
+		case INT8OID:
+			return Int64GetDatum((int64) named->numbers[0]);
+		case FLOAT8OID:
+			return Float8GetDatum(named->numbers[0]);
+		case INT8ARRAYOID:
+			for (size_t i = 0; i < named->count; i++)
+				elements[i] = Int64GetDatum((int64) named->numbers[i]);
+			return PointerGetDatum(construct_array(elements, (int) named->count, INT8OID, sizeof(int64), FLOAT8PASSBYVAL,
+												   TYPALIGN_DOUBLE));
+		default:
+			elog(ERROR, "statistic \"%s\" has a column of type %u", named->name, type);
+	}
+}
+
+/* The columns of engines: each is filled by the engine that has a number of its name. */
+static void
+put_engine(StatsRow *row, TupleDesc tupdesc, const IqdbEngine *engine, const IqdbEngineStats *stats)
+{
+	NamedList	list = {.count = 0};
+
+	if (engine != NULL && engine->visit_stats != NULL)
+		engine->visit_stats(stats, remember, &list);
+	for (int column = row->count; column < tupdesc->natts; column++)
+	{
+		Form_pg_attribute attribute = TupleDescAttr(tupdesc, column);
+		int			at = 0;
+
+		while (at < list.count && strcmp(list.named[at].name, NameStr(attribute->attname)) != 0)
+			at++;
+		put(row, at < list.count, at < list.count ? number_datum(&list.named[at], attribute->atttypid) : (Datum) 0);
+	}
 }
 
 PG_FUNCTION_INFO_V1(iqdb_sql_index_stats);
@@ -175,6 +221,8 @@ iqdb_sql_index_stats(PG_FUNCTION_ARGS)
 
 	if (get_call_result_type(fcinfo, NULL, &tupdesc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
+	if (tupdesc->natts > STATS_COLUMNS_MAX)
+		elog(ERROR, "there are %d columns, %d at most are possible", tupdesc->natts, STATS_COLUMNS_MAX);
 	(void) iqdb_pg_journal_generation(index, &generation);
 	if (index->rd_rel->relpersistence != RELPERSISTENCE_TEMP)
 		journal.known = iqdb_pg_journal_glance(index, &journal.oldest, &journal.end);
@@ -183,12 +231,9 @@ iqdb_sql_index_stats(PG_FUNCTION_ARGS)
 	put_kind(&row, index, arena, &options, &journal);
 	put_contents(&row, arena, &stats);
 	put_files(&row, arena, &generation, &journal);
-	put_graph(&row, arena != NULL && options.engine == IQDB_ENGINE_HNSW, &stats.engine);
-	put_lists(&row, arena != NULL && options.engine == IQDB_ENGINE_IVF, &stats.engine);
 	put_text(&row, true, psprintf("%016llx%016llx", (unsigned long long) generation.high, (unsigned long long) generation.low));
+	put_engine(&row, tupdesc, arena != NULL ? arena->index.engine : NULL, &stats.engine);
 	index_close(index, AccessShareLock);
-	if (row.count != tupdesc->natts)
-		elog(ERROR, "iqdb_index_stats has %d columns, not %d", row.count, tupdesc->natts);
 	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(tupdesc), row.values, row.nulls)));
 }
 

@@ -3,7 +3,6 @@
  */
 #include "postgres.h"
 
-#include "access/amapi.h"
 #include "access/genam.h"
 #include "access/reloptions.h"
 #include "commands/defrem.h"
@@ -18,9 +17,15 @@
 #include "pg/pg_settings.h"
 #include "pg/pg_type.h"
 
-static relopt_kind flat_kind;
-static relopt_kind hnsw_kind;
-static relopt_kind ivf_kind;
+/* What WITH accepts for each engine's method. */
+typedef struct Method
+{
+	relopt_kind kind;
+	relopt_parse_elt table[IQDB_PG_COMMON_OPTIONS + IQDB_PG_OWN_OPTIONS];
+	int			count;
+} Method;
+
+static Method methods[IQDB_ENGINE_COUNT];
 
 static relopt_enum_elt_def compression_values[] = {
 	{"none", IQDB_COMPRESSION_NONE},
@@ -46,148 +51,96 @@ static relopt_enum_elt_def vectors_values[] = {
 };
 
 static void
-add_common(relopt_kind kind)
+add_parse(Method *method, const char *name, relopt_type type, Size offset)
 {
-	add_enum_reloption(kind, "vectors", "Where full vectors lie while the index is in use", vectors_values,
-					   IQDB_VECTORS_AUTO, "Valid values are \"auto\", \"memory\" and \"disk\".", AccessExclusiveLock);
-	add_enum_reloption(kind, "compression", "Compression of snapshots", compression_values, IQDB_COMPRESSION_NONE,
-					   "Valid values are \"none\", \"lz4\" and \"zstd\".", AccessExclusiveLock);
-	add_int_reloption(kind, "compression_level", "Level of zstd compression", IQDB_ZSTD_LEVEL_DEFAULT, 1,
-					  IQDB_ZSTD_LEVEL_MAX, AccessExclusiveLock);
-	add_enum_reloption(kind, "quantization", "Codes that a search reads before full vectors", quantization_values, -1,
-					   "Valid values are \"auto\", \"none\", \"sq8\", \"pq\" and \"bq\".", AccessExclusiveLock);
+	method->table[method->count++] = (relopt_parse_elt) {.optname = name, .opttype = type, .offset = (int) offset};
 }
 
 static void
-add_seed(relopt_kind kind)
+add_enum(Method *method, const char *name, const char *help, relopt_enum_elt_def *values, int initial, const char *valid,
+		 Size offset)
 {
-	add_int_reloption(kind, "seed", "Seed of everything random in the index", 0, PG_INT32_MIN, PG_INT32_MAX,
-					  AccessExclusiveLock);
+	add_enum_reloption(method->kind, name, help, values, initial, valid, AccessExclusiveLock);
+	add_parse(method, name, RELOPT_TYPE_ENUM, offset);
+}
+
+static void
+add_integer(Method *method, const char *name, const char *help, int initial, int min, int max, Size offset)
+{
+	add_int_reloption(method->kind, name, help, initial, min, max, AccessExclusiveLock);
+	add_parse(method, name, RELOPT_TYPE_INT, offset);
+}
+
+static void
+define_method(Method *method, const IqdbEngine *engine)
+{
+	method->kind = add_reloption_kind();
+	add_enum(method, "vectors", "Where full vectors lie while the index is in use", vectors_values, IQDB_VECTORS_AUTO,
+			 "Valid values are \"auto\", \"memory\" and \"disk\".", offsetof(IqdbPgOptions, vectors));
+	add_enum(method, "compression", "Compression of snapshots", compression_values, IQDB_COMPRESSION_NONE,
+			 "Valid values are \"none\", \"lz4\" and \"zstd\".", offsetof(IqdbPgOptions, compression));
+	add_integer(method, "compression_level", "Level of zstd compression", IQDB_ZSTD_LEVEL_DEFAULT, 1, IQDB_ZSTD_LEVEL_MAX,
+				offsetof(IqdbPgOptions, compression_level));
+	add_enum(method, "quantization", "Codes that a search reads before full vectors", quantization_values, -1,
+			 "Valid values are \"auto\", \"none\", \"sq8\", \"pq\" and \"bq\".", offsetof(IqdbPgOptions, quantization));
+	if (engine->seeded)
+		add_integer(method, "seed", "Seed of everything random in the index", 0, PG_INT32_MIN, PG_INT32_MAX,
+					offsetof(IqdbPgOptions, seed));
+	for (size_t i = 0; i < engine->option_count; i++)
+	{
+		const IqdbOption *option = &engine->options[i];
+
+		add_integer(method, option->name, option->help, (int) option->initial, (int) option->min, (int) option->max,
+					offsetof(IqdbPgOptions, own) + i * sizeof(int));
+	}
 }
 
 void
 iqdb_pg_define_options(void)
 {
-	flat_kind = add_reloption_kind();
-	add_common(flat_kind);
+	for (uint32 kind = 0; kind < IQDB_ENGINE_COUNT; kind++)
+	{
+		const IqdbEngine *engine = iqdb_engine_get(kind);
 
-	hnsw_kind = add_reloption_kind();
-	add_common(hnsw_kind);
-	add_seed(hnsw_kind);
-	add_int_reloption(hnsw_kind, "m", "Max number of connections", 16, 2, 128, AccessExclusiveLock);
-	add_int_reloption(hnsw_kind, "ef_construction", "Size of the dynamic candidate list for construction", 200, 4, 4000,
-					  AccessExclusiveLock);
-	add_int_reloption(hnsw_kind, "ef_search", "Size of the dynamic candidate list for search", 64, 1, 100000,
-					  AccessExclusiveLock);
-
-	ivf_kind = add_reloption_kind();
-	add_common(ivf_kind);
-	add_seed(ivf_kind);
-	add_int_reloption(ivf_kind, "lists", "Number of lists, 0 = automatic", 0, 0, 1000000, AccessExclusiveLock);
-	add_int_reloption(ivf_kind, "probes", "Lists that a search opens first, 0 = automatic", 0, 0, 1000000,
-					  AccessExclusiveLock);
-	add_int_reloption(ivf_kind, "training_sample", "Rows that lists are trained on", 65536, 1, PG_INT32_MAX,
-					  AccessExclusiveLock);
-	add_int_reloption(ivf_kind, "pq_subvectors", "Parts a vector is cut into by pq, 0 = automatic", 0, 0, 16000,
-					  AccessExclusiveLock);
-	add_int_reloption(ivf_kind, "refine", "Rows re-ranked exactly per row wanted", 4, 0, 10000, AccessExclusiveLock);
-}
-
-#define OPTION(name, type) {#name, type, offsetof(IqdbPgOptions, name)}
-#define COMMON_OPTIONS \
-	OPTION(vectors, RELOPT_TYPE_ENUM), \
-	OPTION(compression, RELOPT_TYPE_ENUM), \
-	OPTION(compression_level, RELOPT_TYPE_INT), \
-	OPTION(quantization, RELOPT_TYPE_ENUM)
-
-bytea *
-iqdb_pg_flat_options(Datum reloptions, bool validate)
-{
-	static const relopt_parse_elt table[] = {COMMON_OPTIONS};
-
-	return (bytea *) build_reloptions(reloptions, validate, flat_kind, sizeof(IqdbPgOptions), table, lengthof(table));
-}
-
-static void
-check_graph_options(const IqdbPgOptions *options)
-{
-	if (options->ef_construction < 2 * options->m)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("ef_construction must be greater than or equal to 2 * m")));
+		if (engine->option_count > IQDB_PG_OWN_OPTIONS)
+			elog(ERROR, "engine %s has %zu options, there is room for %d", engine->name, engine->option_count,
+				 IQDB_PG_OWN_OPTIONS);
+		define_method(&methods[kind], engine);
+	}
 }
 
 bytea *
-iqdb_pg_hnsw_options(Datum reloptions, bool validate)
+iqdb_pg_parse_options(IqdbEngineKind kind, Datum reloptions, bool validate)
 {
-	static const relopt_parse_elt table[] = {
-		COMMON_OPTIONS,
-		OPTION(m, RELOPT_TYPE_INT),
-		OPTION(ef_construction, RELOPT_TYPE_INT),
-		OPTION(ef_search, RELOPT_TYPE_INT),
-		OPTION(seed, RELOPT_TYPE_INT),
-	};
-
-	bytea	   *options = (bytea *) build_reloptions(reloptions, validate, hnsw_kind, sizeof(IqdbPgOptions), table,
-													 lengthof(table));
+	const IqdbEngine *engine = iqdb_engine_get(kind);
+	IqdbPgOptions *given = (IqdbPgOptions *) build_reloptions(reloptions, validate, methods[kind].kind,
+															  sizeof(IqdbPgOptions), methods[kind].table,
+															  methods[kind].count);
+	IqdbIndexOptions options;
+	IqdbError	error = {0};
 
 	/* what CREATE INDEX would refuse, ALTER INDEX does as well */
-	if (validate && options != NULL)
-		check_graph_options((const IqdbPgOptions *) options);
-	return options;
-}
-
-bytea *
-iqdb_pg_ivf_options(Datum reloptions, bool validate)
-{
-	static const relopt_parse_elt table[] = {
-		COMMON_OPTIONS,
-		OPTION(lists, RELOPT_TYPE_INT),
-		OPTION(probes, RELOPT_TYPE_INT),
-		OPTION(training_sample, RELOPT_TYPE_INT),
-		OPTION(pq_subvectors, RELOPT_TYPE_INT),
-		OPTION(refine, RELOPT_TYPE_INT),
-		OPTION(seed, RELOPT_TYPE_INT),
-	};
-
-	return (bytea *) build_reloptions(reloptions, validate, ivf_kind, sizeof(IqdbPgOptions), table, lengthof(table));
-}
-
-IqdbEngineKind
-iqdb_pg_engine_kind(Relation index)
-{
-	amoptions_function amoptions = index->rd_indam->amoptions;
-
-	if (amoptions == iqdb_pg_hnsw_options)
-		return IQDB_ENGINE_HNSW;
-	if (amoptions == iqdb_pg_ivf_options)
-		return IQDB_ENGINE_IVF;
-	return IQDB_ENGINE_FLAT;
+	if (validate && given != NULL && engine->check_options != NULL)
+	{
+		options = iqdb_pg_apply_options(iqdb_index_options_default(kind, 0, IQDB_METRIC_L2), given);
+		iqdb_pg_check(engine->check_options(&options, &error), &error, NULL);
+	}
+	return (bytea *) given;
 }
 
 IqdbIndexOptions
 iqdb_pg_apply_options(IqdbIndexOptions options, const IqdbPgOptions *given)
 {
+	const IqdbEngine *engine = iqdb_engine_get(options.engine);
+
 	if (given == NULL)
 		return options;
 	options.vectors = (uint32) given->vectors;
-	if (options.engine == IQDB_ENGINE_HNSW)
-	{
-		options.m = (uint32) given->m;
-		options.ef_construction = (uint32) given->ef_construction;
-		options.ef_search = (uint32) given->ef_search;
-	}
-	if (options.engine == IQDB_ENGINE_IVF)
-	{
-		options.lists = (uint32) given->lists;
-		options.probes = (uint32) given->probes;
-		options.training_sample = (uint32) given->training_sample;
-		options.pq_subvectors = (uint32) given->pq_subvectors;
-		options.refine = (uint32) given->refine;
-	}
+	for (size_t i = 0; i < engine->option_count; i++)
+		*iqdb_option_value(&options, &engine->options[i]) = (uint32) given->own[i];
 	if (given->quantization >= 0)
 		options.quantization = (uint32) given->quantization;
-	if (options.engine != IQDB_ENGINE_FLAT && given->seed != 0)
+	if (engine->seeded && given->seed != 0)
 		options.seed = (uint64) (int64) given->seed;
 	return options;
 }

@@ -7,34 +7,27 @@
 #include "core/db/iqdb.h"
 #include "utils/rel.h"
 
-/* What rd_options holds; one struct for all methods, each accepts only its own options. */
+/* Options that every method has, and the most that an engine may have of its own. */
+#define IQDB_PG_COMMON_OPTIONS 5
+#define IQDB_PG_OWN_OPTIONS 8
+
+/* What rd_options holds, for all methods. */
 typedef struct IqdbPgOptions
 {
 	int32		vl_len_;
-	int			m;
-	int			ef_construction;
-	int			ef_search;
 	int			seed;
-	int			lists;
-	int			probes;
-	int			training_sample;
 	int			quantization;	/* IqdbQuantization, or -1 = automatic */
-	int			pq_subvectors;
-	int			refine;
 	int			vectors;		/* IqdbVectors */
 	int			compression;	/* IqdbCompression */
 	int			compression_level;
+	int			own[IQDB_PG_OWN_OPTIONS];	/* in the order of IqdbEngine.options */
 } IqdbPgOptions;
 
-/* Registers the options' kinds. Called once, from _PG_init. */
+/* Registers the options of all engines. Called once, from _PG_init. */
 extern void iqdb_pg_define_options(void);
 
-extern bytea *iqdb_pg_flat_options(Datum reloptions, bool validate);
-extern bytea *iqdb_pg_hnsw_options(Datum reloptions, bool validate);
-extern bytea *iqdb_pg_ivf_options(Datum reloptions, bool validate);
-
-/* Which engine the index's access method is. */
-extern IqdbEngineKind iqdb_pg_engine_kind(Relation index);
+/* IqdbPgOptions from what stands in a WITH clause, NULL if there is none; ERROR where it is wrong and validate is set. */
+extern bytea *iqdb_pg_parse_options(IqdbEngineKind kind, Datum reloptions, bool validate);
 
 /*
  * The dimension of an index's column, which may be of a domain; if ALTER TABLE has taken it from the column since the index

@@ -64,7 +64,7 @@ is_approximate(const IndexOptInfo *info)
 	if (!is_ours(info) || info->hypothetical)
 		return false;
 	index = index_open(info->indexoid, NoLock);
-	answer = iqdb_pg_engine_kind(index) != IQDB_ENGINE_FLAT;
+	answer = !iqdb_engine_get(iqdb_pg_engine_kind(index))->is_exact;
 	index_close(index, NoLock);
 	return answer;
 }

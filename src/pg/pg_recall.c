@@ -353,10 +353,7 @@ parse_options(IqdbEngineKind kind, const char *text)
 		array = accumArrayResult(array, CStringGetTextDatum(word), false, TEXTOID, CurrentMemoryContext);
 	if (array != NULL)
 		reloptions = makeArrayResult(array, CurrentMemoryContext);
-	return (const IqdbPgOptions *)
-		(kind == IQDB_ENGINE_HNSW ? iqdb_pg_hnsw_options(reloptions, true) :
-		 kind == IQDB_ENGINE_IVF ? iqdb_pg_ivf_options(reloptions, true) :
-		 iqdb_pg_flat_options(reloptions, true));
+	return (const IqdbPgOptions *) iqdb_pg_parse_options(kind, reloptions, true);
 }
 
 /* Seconds one distance takes on this machine, for rows that wait for memory. */
@@ -386,32 +383,6 @@ seconds_per_distance(const IqdbIndexOptions *options)
 	pfree(data);
 	pfree(query);
 	return INSTR_TIME_GET_DOUBLE(now) / done + 40e-9;
-}
-
-/* A comparison of codes with centres that lie packed in cache, in distances to rows that wait for memory. */
-#define CENTRE_COST (1.0 / 40)
-
-/* Distances that building takes per row. */
-static double
-distances_per_row(const IqdbIndexOptions *options, double rows)
-{
-	switch (options->engine)
-	{
-		case IQDB_ENGINE_HNSW:
-			/* a beam of ef_construction, most neighbours of which were seen before, and the choice among them */
-			return Min(rows, options->ef_construction * (2.0 + options->m * 0.35)) + options->m * 16.0;
-		case IQDB_ENGINE_IVF:
-			{
-				double		lists = iqdb_index_estimate_lists(options, (uint64) rows);
-				double		compared = lists <= 2048 ? lists : 512 + sqrt(lists);
-				double		sample = Min(options->training_sample, 48.0 * lists) / Max(rows, 1);
-
-				/* once to find its list, and some rounds for those that centres are trained on */
-				return 10 + compared * CENTRE_COST * (1 + 5 * Min(sample, 1));
-			}
-		default:
-			return 1;
-	}
 }
 
 /* What the vectors of a column type are made of. */
@@ -472,7 +443,7 @@ iqdb_sql_estimate(PG_FUNCTION_ARGS)
 	values[0] = Int64GetDatum((int64) (iqdb_index_estimate_memory(&options, (uint64) rows) + sizeof(IqdbPgShared)));
 	values[1] = Int64GetDatum((int64) iqdb_index_estimate_snapshot(&options, (uint64) rows) + 4 * BLCKSZ);
 	values[2] = Int64GetDatum((int64) iqdb_index_estimate_vector_file(&options, (uint64) rows));
-	values[3] = Float8GetDatum(rows * (distances_per_row(&options, rows) * seconds_per_distance(&options) +
+	values[3] = Float8GetDatum(rows * (iqdb_engine_get(kind)->build_work(&options, rows) * seconds_per_distance(&options) +
 									   2e-6) / (1 + max_parallel_maintenance_workers));
 	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(tupdesc), values, nulls)));
 }

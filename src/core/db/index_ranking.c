@@ -173,7 +173,7 @@ is_settled(const IqdbRanking *ranking)
 
 	if (ranking->ended || held >= WAITING_MAX || first->distance <= least_distance(ranking, ranking->last_key))
 		return true;
-	return ranking->store->header->options.engine != IQDB_ENGINE_FLAT && held >= TIES_BELIEVED &&
+	return !iqdb_engine_get(ranking->store->header->options.engine)->is_exact && held >= TIES_BELIEVED &&
 		   first->distance == last->distance;
 }
 

@@ -142,6 +142,7 @@ typedef struct IqdbEngine
 	uint32_t          default_quantization; /* where the metric has such codes, else none */
 	uint32_t          signs_dimension;      /* the fewest dimensions of which bq tells rows apart */
 	bool              seeded;               /* something is random */
+	bool              is_exact;             /* a cursor's first rows are the nearest, whatever there is */
 
 	/* Do options, each in its range, go together? IQDB_ERR_CONFIG. NULL: they do. */
 	IqdbStatus (*check_options)(const IqdbIndexOptions *options, IqdbError *err);

@@ -251,6 +251,7 @@ const IqdbEngine iqdb_flat_engine = {
 	.kind = IQDB_ENGINE_FLAT,
 	.name = "flat",
 	.quantizations = 1u << IQDB_QUANTIZATION_NONE | 1u << IQDB_QUANTIZATION_SQ8,
+	.is_exact = true,
 	.search_work = flat_search_work,
 	.build_work = flat_build_work,
 	.reserves = flat_reserves,
