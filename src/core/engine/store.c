@@ -73,8 +73,9 @@ static uint64_t
 norm_bytes(const IqdbIndexOptions *options)
 {
 	const IqdbMetricTraits *metric = iqdb_metric_traits(options->metric);
+	const IqdbStore        *store;
 
-	return metric != NULL && metric->needs_norms ? sizeof(float) : 0;
+	return metric != NULL && metric->needs_norms ? sizeof(*store->norms) : 0;
 }
 
 uint64_t
