@@ -31,16 +31,32 @@ iqdb_halves_narrow(const float *values, size_t count, IqdbHalf *halves)
 	return i;
 }
 
+/* The same half four times. */
+#define FOUR_TIMES(half) ((uint64_t) (half) * UINT64_C(0x0001000100010001))
+
+/* The sign's bit of each of four halves is set where the exponent is all ones: that, and no other, carries into its place. */
+static inline uint64_t
+mark_not_finite(uint64_t four)
+{
+	return (four & ~FOUR_TIMES(IQDB_HALF_SIGN)) + FOUR_TIMES(0x0400u);
+}
+
 size_t
 iqdb_halves_first_not_finite(const IqdbHalf *halves, size_t count)
 {
-	uint32_t bad = 0;
+	uint64_t marks = 0;
+	uint64_t four;
 	size_t   i;
 
-	/* an exponent of all ones carries into the sign bit */
-	for (i = 0; i < count; i++)
-		bad |= (halves[i] & ~IQDB_HALF_SIGN) + 0x0400u;
-	if ((bad & IQDB_HALF_SIGN) == 0)
+	for (i = 0; i + 4 <= count; i += 4)
+	{
+		memcpy(&four, &halves[i], sizeof(four));
+		marks |= mark_not_finite(four);
+	}
+	four = 0;
+	memcpy(&four, &halves[i], (count - i) * sizeof(IqdbHalf));
+	marks |= mark_not_finite(four);
+	if ((marks & FOUR_TIMES(IQDB_HALF_SIGN)) == 0)
 		return count;
 	for (i = 0; iqdb_half_is_finite(halves[i]); i++)
 		continue;
