@@ -58,6 +58,15 @@ element_set(uint32_t element, void *vector, size_t at, float value)
 	}
 }
 
+/* A whole vector of small numbers; of bits, those above zero are set. */
+static inline void
+element_of_floats(uint32_t element, const float *values, size_t dim, void *vector)
+{
+	memset(vector, 0, iqdb_element_bytes(iqdb_element(element), dim));
+	for (size_t i = 0; i < dim; i++)
+		element_set(element, vector, i, values[i]);
+}
+
 /* Few values, so that there are ties; never all zeros. One vector in so many (0 = none) has numbers near the element's ends. */
 static inline void
 element_draw(IqdbRng *rng, uint32_t element, size_t dim, uint64_t extreme, void *vector)

@@ -180,6 +180,8 @@ model_key(IqdbMetric metric, const float *a, const float *b, size_t dim)
 			return (float) l2;
 		case IQDB_METRIC_L1:
 			return (float) l1;
+		case IQDB_METRIC_JACCARD:
+			return dot > 0 ? (float) (1 - dot / (aa + bb - dot)) : 1.0f;
 		default:
 			return (float) differing;
 	}

@@ -11,6 +11,7 @@
 
 #include "core/base/rng.h"
 #include "core/ivf/ivf.h"
+#include "harness/elements.h"
 #include "harness/memory_index.h"
 #include "harness/model.h"
 
@@ -74,18 +75,31 @@ samples_free(Samples *samples)
 	samples->rows = NULL;
 }
 
+/* A row or a query as the index has its vectors. The caller frees it. */
+static inline void *
+samples_vector(const IqdbIndex *index, const float *values, size_t dim)
+{
+	void *vector = malloc(ELEMENT_BYTES(dim));
+
+	if (vector == NULL)
+		abort();
+	element_of_floats((uint32_t) index->store.element->kind, values, dim, vector);
+	return vector;
+}
+
 /* Rows from first on get their number as id. link: one by one. */
 static inline void
 samples_put(const Samples *samples, IqdbIndex *index, size_t first, size_t end, bool link)
 {
 	for (size_t row = first; row < end; row++)
 	{
+		void    *vector = samples_vector(index, samples_row(samples, row), samples->dim);
 		uint32_t slot;
 
-		if (iqdb_index_put(index, iqdb_id_u64(row), samples_row(samples, row), samples->dim, NULL, 0, &slot, NULL) !=
-				IQDB_OK ||
+		if (iqdb_index_put(index, iqdb_id_u64(row), vector, samples->dim, NULL, 0, &slot, NULL) != IQDB_OK ||
 			(link && iqdb_index_link(index, slot, NULL) != IQDB_OK))
 			abort();
+		free(vector);
 	}
 }
 
@@ -94,12 +108,14 @@ static inline size_t
 samples_search(IqdbIndex *index, const float *query, size_t dim, const IqdbSearchParams *params, size_t k,
 			   IqdbHit *hits)
 {
+	void       *vector = samples_vector(index, query, dim);
 	IqdbCursor *cursor;
 	size_t      total = 0;
 	size_t      count = 1;
 
-	if (iqdb_cursor_open(index, query, dim, params, &cursor, NULL) != IQDB_OK)
+	if (iqdb_cursor_open(index, vector, dim, params, &cursor, NULL) != IQDB_OK)
 		abort();
+	free(vector);
 	while (total < k && count > 0)
 	{
 		if (iqdb_cursor_next(cursor, hits + total, k - total, &count, NULL) != IQDB_OK)

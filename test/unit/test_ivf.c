@@ -41,6 +41,15 @@ world_open(World *world, const IqdbIndexOptions *options, uint64_t seed, uint64_
 	world->space = space;
 }
 
+/* Few values, so that there are ties; of bits, zeros and ones. */
+static void
+draw_vector(World *world, float *vector)
+{
+	model_random_vector(&world->rng, vector, DIM);
+	for (int d = 0; d < DIM && !world->memory.index.store.element->has_numbers; d++)
+		vector[d] = vector[d] > 0 ? 1.0f : 0.0f;
+}
+
 static void
 world_close(World *world)
 {
@@ -60,15 +69,17 @@ ivf_options(IqdbMetric metric, uint32_t lists)
 static void
 put_vector(World *world, IqdbId id, const float *vector, bool link)
 {
+	IqdbIndex     *index = &world->memory.index;
+	void          *stored = samples_vector(index, vector, world->model.dim);
 	size_t         length;
 	unsigned char *metadata = model_random_metadata(&world->rng, &length);
 	uint32_t       slot;
 
-	assert_int_equal(iqdb_index_put(&world->memory.index, id, vector, world->model.dim, metadata, length, &slot, NULL),
-					 IQDB_OK);
+	assert_int_equal(iqdb_index_put(index, id, stored, world->model.dim, metadata, length, &slot, NULL), IQDB_OK);
+	free(stored);
 	model_put(&world->model, id, vector, metadata, length);
 	if (link)
-		assert_int_equal(iqdb_index_link(&world->memory.index, slot, NULL), IQDB_OK);
+		assert_int_equal(iqdb_index_link(index, slot, NULL), IQDB_OK);
 	free(metadata);
 }
 
@@ -77,7 +88,7 @@ put(World *world, IqdbId id, bool link)
 {
 	float vector[DIM];
 
-	model_random_vector(&world->rng, vector, DIM);
+	draw_vector(world, vector);
 	put_vector(world, id, vector, link);
 }
 
@@ -120,6 +131,7 @@ static void
 compare_stream(World *world, IqdbIndex *index, const IqdbSearchParams *params, bool in_order)
 {
 	float          query[DIM];
+	unsigned char  stored[ELEMENT_BYTES(DIM)];
 	IqdbCursor    *cursor;
 	IqdbHit        hits[70];
 	size_t         expected_count;
@@ -128,10 +140,11 @@ compare_stream(World *world, IqdbIndex *index, const IqdbSearchParams *params, b
 	size_t         seen = 0;
 	size_t         count;
 
-	model_random_vector(&world->rng, query, DIM);
+	draw_vector(world, query);
+	element_of_floats((uint32_t) index->store.element->kind, query, DIM, stored);
 	expected = model_search(&world->model, query, params->filter, &expected_count);
 	met = calloc(expected_count + 1, 1);
-	assert_int_equal(iqdb_cursor_open(index, query, DIM, params, &cursor, NULL), IQDB_OK);
+	assert_int_equal(iqdb_cursor_open(index, stored, DIM, params, &cursor, NULL), IQDB_OK);
 	do
 	{
 		assert_int_equal(iqdb_cursor_next(cursor, hits, 1 + iqdb_rng_below(&world->rng, 70), &count, NULL), IQDB_OK);
@@ -252,18 +265,19 @@ static void
 every_metric_matches_the_model(void **state)
 {
 	(void) state;
-	for (int metric = 0; metric < NUMBER_METRICS; metric++)
+	FOR_ELEMENTS(element, metric)
 	{
 		for (uint32_t quantization = 0; quantization <= IQDB_QUANTIZATION_BQ; quantization++)
 		{
 			IqdbIndexOptions options = ivf_options((IqdbMetric) metric, 9);
 
+			options.element = element;
 			options.quantization = quantization;
 			if (iqdb_index_options_check(&options, NULL) != IQDB_OK)
 				continue;
-			print_message("metric %s, quantization %u, seed %llu\n", iqdb_metric_name((IqdbMetric) metric),
-						  quantization, (unsigned long long) SEED);
-			random_operations(&options, SEED + (uint64_t) metric);
+			print_message("vectors of %s, metric %s, quantization %u, seed %llu\n", iqdb_element(element)->name,
+						  iqdb_metric_name((IqdbMetric) metric), quantization, (unsigned long long) SEED);
+			random_operations(&options, SEED + metric);
 		}
 	}
 }
@@ -297,6 +311,51 @@ streams_of_unknown_length_are_complete(void **state)
 	}
 }
 
+/* Sums over codes of so many components are near the largest that 32 bits hold. */
+static void
+bits_of_most_dimensions_are_sorted_into_lists(void **state)
+{
+	enum
+	{
+		ROWS = 64,
+		STEP = IQDB_DIMENSION_BITS_MAX / ROWS
+	};
+	IqdbIndexOptions options = iqdb_index_options_default(IQDB_ENGINE_IVF, IQDB_DIMENSION_BITS_MAX, IQDB_METRIC_HAMMING);
+	IqdbSearchParams params = {.expected = 1, .probes = 1};
+	unsigned char   *vector = calloc(IQDB_DIMENSION_BITS_MAX / 8, 1);
+	MemoryIndex      memory;
+	IqdbHit          hit;
+
+	(void) state;
+	iqdb_index_options_of_element(&options, IQDB_ELEMENT_BIT);
+	options.lists = 8;
+	memory_index_create(&memory, &options, &iqdb_locks_none, NULL, MEMORY_MAX);
+	/* row r: so many times STEP ones, then zeros */
+	for (uint64_t row = 0; row < ROWS; row++)
+	{
+		assert_int_equal(iqdb_index_put(&memory.index, iqdb_id_u64(row), vector, options.dimension, NULL, 0, NULL, NULL),
+						 IQDB_OK);
+		memset(vector + row * STEP / 8, 0xff, STEP / 8);
+	}
+	assert_int_equal(iqdb_index_maintain(&memory.index, IQDB_MAINTAIN_BUILD, NULL), IQDB_OK);
+	assert_in_range(samples_stats(&memory.index).lists, 2, 8);
+	assert_true(memory_index_sound(&memory.index));
+	memset(vector, 0, IQDB_DIMENSION_BITS_MAX / 8);
+	for (uint64_t row = 0; row < ROWS; row++)
+	{
+		IqdbCursor *cursor;
+		size_t      count;
+
+		assert_int_equal(iqdb_cursor_open(&memory.index, vector, options.dimension, &params, &cursor, NULL), IQDB_OK);
+		assert_int_equal(iqdb_cursor_next(cursor, &hit, 1, &count, NULL), IQDB_OK);
+		iqdb_cursor_close(cursor);
+		assert_true(count == 1 && hit.id == row && hit.key == 0.0f);
+		memset(vector + row * STEP / 8, 0xff, STEP / 8);
+	}
+	memory_index_destroy(&memory);
+	free(vector);
+}
+
 /* Probing all lists is the exact engine, bit for bit, whatever the codes. */
 static void
 full_probe_matches_flat_oracle(void **state)
@@ -305,7 +364,7 @@ full_probe_matches_flat_oracle(void **state)
 
 	(void) state;
 	samples_make(&samples, 3000, 5, 20, 30, 0.4, SEED);
-	for (int metric = 0; metric < NUMBER_METRICS; metric++)
+	FOR_ELEMENTS(element, metric)
 	{
 		IqdbIndexOptions flat_options = iqdb_index_options_default(IQDB_ENGINE_FLAT, 20, (IqdbMetric) metric);
 		IqdbIndexOptions options = iqdb_index_options_default(IQDB_ENGINE_IVF, 20, (IqdbMetric) metric);
@@ -315,6 +374,8 @@ full_probe_matches_flat_oracle(void **state)
 		IqdbHit         *expected = malloc(3000 * sizeof(*expected));
 		IqdbHit         *hits = malloc(3000 * sizeof(*hits));
 
+		iqdb_index_options_of_element(&flat_options, (IqdbElementKind) element);
+		iqdb_index_options_of_element(&options, (IqdbElementKind) element);
 		options.lists = 40;
 		memory_index_create(&flat, &flat_options, &iqdb_locks_none, NULL, MEMORY_MAX);
 		memory_index_create(&ivf, &options, &iqdb_locks_none, NULL, MEMORY_MAX);
@@ -1475,6 +1536,7 @@ main(void)
 		cmocka_unit_test(the_front_of_a_pick_is_its_least),
 		cmocka_unit_test(every_metric_matches_the_model),
 		cmocka_unit_test(streams_of_unknown_length_are_complete),
+		cmocka_unit_test(bits_of_most_dimensions_are_sorted_into_lists),
 		cmocka_unit_test(full_probe_matches_flat_oracle),
 		cmocka_unit_test(any_number_of_rows_works),
 		cmocka_unit_test(strange_rows_are_kept),

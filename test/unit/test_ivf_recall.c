@@ -191,17 +191,39 @@ automatic_lists_and_probes_meet_their_floor(void **state)
 
 	(void) state;
 	samples_make(&samples, 8000, 60, 32, 200, 0.8, SEED);
-	for (int metric = 0; metric < IQDB_METRIC_HAMMING; metric++)
+	FOR_ELEMENTS(element, metric)
 	{
 		for (uint32_t quantization = 0; quantization <= IQDB_QUANTIZATION_BQ; quantization++)
 		{
 			IqdbIndexOptions options = iqdb_index_options_default(IQDB_ENGINE_IVF, 32, (IqdbMetric) metric);
 
+			/* of no two of these rows any component is equal, and of bits there is a test below */
+			options.element = element;
 			options.quantization = quantization;
-			if (iqdb_index_options_check(&options, NULL) != IQDB_OK)
+			if (iqdb_metric_sum((IqdbMetric) metric) == IQDB_SUM_HAMMING || !iqdb_element(element)->has_numbers ||
+				iqdb_index_options_check(&options, NULL) != IQDB_OK)
 				continue;
 			assert_true(recall_of(&samples, &options, 0) >= (quantization <= IQDB_QUANTIZATION_SQ8 ? 0.95 : 0.85));
 		}
+	}
+	samples_free(&samples);
+}
+
+/* Rows of bits: the lists and probes that are chosen by themselves, and no codes. */
+static void
+cells_of_bits_hold_what_is_alike(void **state)
+{
+	static const IqdbMetric metrics[] = {IQDB_METRIC_HAMMING, IQDB_METRIC_JACCARD};
+	Samples                 samples;
+
+	(void) state;
+	samples_make(&samples, 6000, 50, 256, 150, 0.6, SEED);
+	for (int i = 0; i < 2; i++)
+	{
+		IqdbIndexOptions options = iqdb_index_options_default(IQDB_ENGINE_IVF, 256, metrics[i]);
+
+		iqdb_index_options_of_element(&options, IQDB_ELEMENT_BIT);
+		assert_true(recall_of(&samples, &options, 0) >= 0.9);
 	}
 	samples_free(&samples);
 }
@@ -850,6 +872,7 @@ main(void)
 		cmocka_unit_test(pq_recall_overlap_with_flat_baseline_above_threshold),
 		cmocka_unit_test(the_top_hit_under_dot_product_is_the_true_one),
 		cmocka_unit_test(automatic_lists_and_probes_meet_their_floor),
+		cmocka_unit_test(cells_of_bits_hold_what_is_alike),
 		cmocka_unit_test(hamming_cells_hold_what_is_alike),
 		cmocka_unit_test(cosine_cells_ignore_lengths),
 		cmocka_unit_test(codes_do_not_mind_where_rows_lie),

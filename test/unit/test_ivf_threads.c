@@ -16,7 +16,8 @@
 #include "unit/ivf_samples.h"
 
 #define SEED UINT64_C(20250521)
-#define DIM 8
+#define DIM 16
+#define ID_BITS 11
 #define STABLE 400u
 #define MOVING 900u
 #define WRITERS 2
@@ -40,13 +41,31 @@ typedef struct Worker
 	pthread_t thread;
 } Worker;
 
-/* The first component is the id, the others are anything: the key of a query of zeros but for that one tells all. */
+/*
+ * The first component is the id, of bits as many components are as ids have bits; the others are anything. So the ids of a
+ * query and of a row say how far from each other the two are at least.
+ */
 static void
-make_vector(IqdbRng *rng, uint64_t id, float *vector)
+make_vector(IqdbRng *rng, const IqdbIndex *index, uint64_t id, void *vector)
 {
-	vector[0] = (float) id;
-	for (int d = 1; d < DIM; d++)
-		vector[d] = (float) iqdb_rng_below(rng, 100);
+	bool  numbers = index->store.element->has_numbers;
+	float values[DIM];
+
+	for (int d = 0; d < DIM; d++)
+		values[d] = (float) iqdb_rng_below(rng, numbers ? 100 : 2);
+	if (numbers)
+		values[0] = (float) id;
+	for (int d = 0; d < ID_BITS && !numbers; d++)
+		values[d] = (float) (id >> d & 1);
+	element_of_floats((uint32_t) index->store.element->kind, values, DIM, vector);
+}
+
+static float
+least_key(const IqdbIndex *index, uint64_t query, uint64_t row)
+{
+	if (!index->store.element->has_numbers)
+		return (float) __builtin_popcountll(query ^ row);
+	return ((float) query - (float) row) * ((float) query - (float) row);
 }
 
 static void
@@ -68,14 +87,15 @@ write_rows(void *arg)
 	{
 		uint64_t id = STABLE + iqdb_rng_below(&rng, MOVING);
 		uint64_t what = iqdb_rng_below(&rng, 10);
-		float    vector[DIM];
 		uint32_t slot;
+
+		_Alignas(8) unsigned char vector[ELEMENT_BYTES(DIM)];
 
 		if (what < 3)
 			iqdb_index_remove(shared->index, iqdb_id_u64(id), NULL);
 		else
 		{
-			make_vector(&rng, id, vector);
+			make_vector(&rng, shared->index, id, vector);
 			if (iqdb_index_put(shared->index, iqdb_id_u64(id), vector, DIM, NULL, 0, &slot, NULL) != IQDB_OK)
 				fault(shared, "a put failed");
 			else if (what < 8 && iqdb_index_link(shared->index, slot, NULL) != IQDB_OK)
@@ -91,13 +111,15 @@ static void
 search_once(Shared *shared, IqdbRng *rng, unsigned char *met)
 {
 	IqdbSearchParams params = {.expected = 1 + iqdb_rng_below(rng, 8), .probes = 1 + (uint32_t) iqdb_rng_below(rng, 4)};
-	float            query[DIM];
+	uint64_t         id = iqdb_rng_below(rng, STABLE + MOVING);
 	IqdbCursor      *cursor;
 	IqdbHit          hits[64];
 	size_t           count = 1;
 
+	_Alignas(8) unsigned char query[ELEMENT_BYTES(DIM)];
+
 	memset(met, 0, STABLE);
-	make_vector(rng, iqdb_rng_below(rng, STABLE + MOVING), query);
+	make_vector(rng, shared->index, id, query);
 	if (iqdb_cursor_open(shared->index, query, DIM, &params, &cursor, NULL) != IQDB_OK)
 	{
 		fault(shared, "a search could not start");
@@ -112,18 +134,16 @@ search_once(Shared *shared, IqdbRng *rng, unsigned char *met)
 		}
 		for (size_t i = 0; i < count; i++)
 		{
-			float least = (query[0] - (float) hits[i].id) * (query[0] - (float) hits[i].id);
-
-			if (hits[i].id >= STABLE + MOVING || hits[i].key < least)
+			if (hits[i].id >= STABLE + MOVING || hits[i].key < least_key(shared->index, id, hits[i].id))
 				fault(shared, "a hit is not the row it says");
 			else if (hits[i].id < STABLE && met[hits[i].id]++ != 0)
 				fault(shared, "a row came twice");
 		}
 	}
 	iqdb_cursor_close(cursor);
-	for (uint64_t id = 0; id < STABLE; id++)
+	for (uint64_t row = 0; row < STABLE; row++)
 	{
-		if (met[id] == 0)
+		if (met[row] == 0)
 			fault(shared, "a row was missed");
 	}
 	atomic_fetch_add(&shared->searches, 1);
@@ -165,9 +185,9 @@ maintain_rows(void *arg)
 }
 
 static void
-mixed_work(uint32_t quantization)
+mixed_work(uint32_t element, IqdbMetric metric, uint32_t quantization)
 {
-	IqdbIndexOptions options = iqdb_index_options_default(IQDB_ENGINE_IVF, DIM, IQDB_METRIC_L2);
+	IqdbIndexOptions options = iqdb_index_options_default(IQDB_ENGINE_IVF, DIM, metric);
 	MemoryIndex      memory;
 	Shared           shared = {.writers = WRITERS};
 	Worker           workers[WRITERS + SEARCHERS + 1];
@@ -176,15 +196,16 @@ mixed_work(uint32_t quantization)
 	IqdbIndexStats   stats;
 	IqdbRng          rng;
 
+	options.element = element;
 	options.lists = 12;
 	options.quantization = quantization;
 	memory_index_create(&memory, &options, &iqdb_locks_pthread, NULL, MEMORY_MAX);
 	iqdb_rng_seed(&rng, SEED);
 	for (uint64_t id = 0; id < STABLE; id++)
 	{
-		float vector[DIM];
+		_Alignas(8) unsigned char vector[ELEMENT_BYTES(DIM)];
 
-		make_vector(&rng, id, vector);
+		make_vector(&rng, &memory.index, id, vector);
 		assert_int_equal(iqdb_index_put(&memory.index, iqdb_id_u64(id), vector, DIM, NULL, 0, NULL, NULL), IQDB_OK);
 	}
 	shared.index = &memory.index;
@@ -224,8 +245,10 @@ searches_see_every_row_whatever_the_others_do(void **state)
 	for (uint32_t quantization = 0; quantization <= IQDB_QUANTIZATION_BQ; quantization++)
 	{
 		print_message("quantization %u, seed %llu\n", quantization, (unsigned long long) SEED);
-		mixed_work(quantization);
+		mixed_work(IQDB_ELEMENT_F32, IQDB_METRIC_L2, quantization);
 	}
+	mixed_work(IQDB_ELEMENT_F16, IQDB_METRIC_L2, IQDB_QUANTIZATION_SQ8);
+	mixed_work(IQDB_ELEMENT_BIT, IQDB_METRIC_HAMMING, IQDB_QUANTIZATION_NONE);
 }
 
 /* ---- one build, several at work ---- */
