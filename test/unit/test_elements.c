@@ -494,8 +494,8 @@ files_of_version_2_are_read_and_written(void **state)
 int
 main(void)
 {
-	static Taken            flat = {IQDB_ENGINE_FLAT, 1};
-	static Taken            hnsw = {IQDB_ENGINE_HNSW, 1};
+	static Taken            flat = {IQDB_ENGINE_FLAT, 3};
+	static Taken            hnsw = {IQDB_ENGINE_HNSW, 3};
 	static Taken            ivf = {IQDB_ENGINE_IVF, 3};
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(elements_have_their_metrics_and_codes),
