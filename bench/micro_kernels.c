@@ -3,10 +3,10 @@
  *
  * Usage: micro_kernels [table ...]     tables by name, or "all"; the best one when none is given
  *
- * Prints, per table: time per vector and bytes read per second, for rows that stay in cache, for contiguous rows out of
- * cache beside the streaming-read bandwidth measured in the same rounds, and for rows at random places. Every figure is
- * the best of some rounds on one thread; the rounds of one line are taken in turn, so that a slow moment of the machine
- * hits all of them.
+ * Prints, per table and element: time per vector and bytes read per second, for rows that stay in cache, for contiguous
+ * rows out of cache beside the streaming-read bandwidth measured in the same rounds, and for rows at random places. Every
+ * figure is the best of some rounds on one thread; the rounds of one line are taken in turn, so that a slow moment of the
+ * machine hits all of them.
  */
 #define _GNU_SOURCE
 
@@ -27,10 +27,25 @@
 #define ROUNDS 5
 #define PARTS 4              /* the big set is visited part by part, so that no round finds its bytes in cache */
 #define DIMENSION_LARGEST 1536
+#define QUERY_BYTES 8192     /* of the longest prepared query: floats, or 64000 bits */
+#define DIMS 6
 #define GATHER_COUNT 20000   /* rows fetched in one round of the random test */
 #define GATHER_BATCH 32      /* rows per call there, the order of a graph node's neighbours */
 
 static const char *const sum_names[IQDB_SUM_COUNT] = {"dot", "l2", "l1", "hamming"};
+
+static const size_t dims_of[IQDB_ELEMENT_COUNT][DIMS] = {
+	[IQDB_ELEMENT_F32] = {64, 128, 256, 384, 768, 1536},
+	[IQDB_ELEMENT_F16] = {64, 128, 256, 384, 768, 1536},
+	[IQDB_ELEMENT_BIT] = {64, 256, 1024, 4096, 16384, 64000},
+};
+
+/* The sums that are different ones: single bits have but two. */
+static bool
+is_own_sum(const IqdbElement *element, int sum)
+{
+	return element->kind != IQDB_ELEMENT_BIT || sum == IQDB_SUM_DOT || sum == IQDB_SUM_HAMMING;
+}
 
 typedef struct Bench
 {
@@ -40,7 +55,7 @@ typedef struct Bench
 	uint32_t      *slots;
 	float         *out;
 	int32_t       *out_codes;
-	float          query[DIMENSION_LARGEST];
+	float          query[QUERY_BYTES / sizeof(float)];
 	int8_t         code_query[DIMENSION_LARGEST];
 } Bench;
 
@@ -210,46 +225,55 @@ read_round(Bench *bench)
 /* ---- rows in cache ---- */
 
 static void
-bench_cached(Bench *bench, const IqdbKernels *kernels)
+print_header(const IqdbElement *element, const char *before, const char *columns)
 {
-	static const size_t dims[] = {16, 64, 100, 128, 256, 384, 768, 1536};
-	const float        *rows = (const float *) (const void *) bench->set;
-	size_t              d;
-	int                 sum;
-
-	printf("\nin cache, batch of up to 1000 rows (at most 512 kB); pair = one call per row\n");
-	printf("%6s %6s |", "dims", "rows");
-	for (sum = 0; sum < IQDB_SUM_COUNT; sum++)
-		printf("  %7s ns   GB/s  pair ns |", sum_names[sum]);
-	printf("\n");
-	for (d = 0; d < sizeof(dims) / sizeof(dims[0]); d++)
+	printf("%s", before);
+	for (int sum = 0; sum < IQDB_SUM_COUNT; sum++)
 	{
-		size_t dim = dims[d];
-		size_t count = MB / 2 / (dim * sizeof(float)) < 1000 ? MB / 2 / (dim * sizeof(float)) : 1000;
+		if (is_own_sum(element, sum))
+			printf("  %7s ns   %s |", sum_names[sum], columns);
+	}
+	printf("\n");
+}
+
+static void
+bench_cached_sum(Bench *bench, const IqdbSumKernels *k, size_t row_bytes, size_t count, size_t dim)
+{
+	double batch = 1e9;
+	double pair = 1e9;
+
+	for (int round = 0; round < 200; round++)
+	{
+		double start = now();
+		double middle;
+
+		k->batch(bench->query, bench->set, row_bytes, count, dim, bench->out);
+		middle = now();
+		for (size_t i = 0; i < count; i++)
+			bench->out[i] = k->pair(bench->query, bench->set + i * row_bytes, dim);
+		batch = smaller(batch, middle - start);
+		pair = smaller(pair, now() - middle);
+	}
+	printf("  %10.2f %6.1f %8.2f |", batch / (double) count * 1e9, (double) (count * row_bytes) / batch / 1e9,
+		   pair / (double) count * 1e9);
+}
+
+static void
+bench_cached(Bench *bench, const IqdbKernels *kernels, const IqdbElement *element)
+{
+	printf("\n%s in cache, batch of up to 1000 rows (at most 512 kB); pair = one call per row\n", element->name);
+	print_header(element, "  dims   rows |", "GB/s  pair ns");
+	for (size_t d = 0; d < DIMS; d++)
+	{
+		size_t dim = dims_of[element->kind][d];
+		size_t row_bytes = iqdb_element_bytes(element, dim);
+		size_t count = MB / 2 / row_bytes < 1000 ? MB / 2 / row_bytes : 1000;
 
 		printf("%6zu %6zu |", dim, count);
-		for (sum = 0; sum < IQDB_SUM_COUNT; sum++)
+		for (int sum = 0; sum < IQDB_SUM_COUNT; sum++)
 		{
-			const IqdbSumKernels *k = &kernels->sums[sum];
-			double                batch = 1e9;
-			double                pair = 1e9;
-			size_t                i;
-			int                   round;
-
-			for (round = 0; round < 200; round++)
-			{
-				double start = now();
-				double middle;
-
-				k->batch(bench->query, rows, dim, count, dim, bench->out);
-				middle = now();
-				for (i = 0; i < count; i++)
-					bench->out[i] = k->pair(bench->query, rows + i * dim, dim);
-				batch = smaller(batch, middle - start);
-				pair = smaller(pair, now() - middle);
-			}
-			printf("  %10.2f %6.1f %8.2f |", batch / (double) count * 1e9,
-				   (double) (count * dim * sizeof(float)) / batch / 1e9, pair / (double) count * 1e9);
+			if (is_own_sum(element, sum))
+				bench_cached_sum(bench, &kernels->elements[element->kind]->sums[sum], row_bytes, count, dim);
 		}
 		printf("\n");
 	}
@@ -258,120 +282,127 @@ bench_cached(Bench *bench, const IqdbKernels *kernels)
 /* ---- contiguous rows out of cache ---- */
 
 static void
-bench_streaming(Bench *bench, const IqdbKernels *kernels)
+bench_streaming_line(Bench *bench, const IqdbKernels *kernels, const IqdbElement *element, size_t dim)
 {
-	static const size_t dims[] = {64, 128, 256, 384, 768, 1536};
-	size_t              bytes = bench->set_bytes / PARTS;
-	size_t              d;
-	int                 sum;
+	const IqdbSumKernels *sums = kernels->elements[element->kind]->sums;
+	size_t                row_bytes = iqdb_element_bytes(element, dim);
+	size_t                count = bench->set_bytes / PARTS / row_bytes;
+	double                best[IQDB_SUM_COUNT] = {1e9, 1e9, 1e9, 1e9};
+	double                read = 0;
 
-	printf("\nout of cache, batch over %zu MB of contiguous rows; share = of the streaming read beside it\n",
-		   bytes / MB);
-	printf("%6s  read GB/s |", "dims");
-	for (sum = 0; sum < IQDB_SUM_COUNT; sum++)
-		printf("  %7s ns   GB/s  share |", sum_names[sum]);
-	printf("\n");
-	for (d = 0; d < sizeof(dims) / sizeof(dims[0]); d++)
+	for (int round = 0; round < ROUNDS; round++)
 	{
-		size_t dim = dims[d];
-		size_t count = bytes / (dim * sizeof(float));
-		double best[IQDB_SUM_COUNT] = {1e9, 1e9, 1e9, 1e9};
-		double read = 0;
-		int    round;
-
-		for (round = 0; round < ROUNDS; round++)
+		read = -smaller(-read, -read_round(bench));
+		for (int sum = 0; sum < IQDB_SUM_COUNT; sum++)
 		{
-			read = -smaller(-read, -read_round(bench));
-			for (sum = 0; sum < IQDB_SUM_COUNT; sum++)
-			{
-				const float *rows = (const float *) (const void *) next_part(bench);
-				double       start = now();
+			const unsigned char *rows = next_part(bench);
+			double               start = now();
 
-				kernels->sums[sum].batch(bench->query, rows, dim * sizeof(float), count, dim, bench->out);
-				best[sum] = smaller(best[sum], now() - start);
-			}
+			sums[sum].batch(bench->query, rows, row_bytes, count, dim, bench->out);
+			best[sum] = smaller(best[sum], now() - start);
 		}
-		printf("%6zu %10.1f |", dim, read / 1e9);
-		for (sum = 0; sum < IQDB_SUM_COUNT; sum++)
-		{
-			double rate = (double) (count * dim * sizeof(float)) / best[sum];
-
-			printf("  %10.2f %6.1f  %4.0f%% |", best[sum] / (double) count * 1e9, rate / 1e9, 100 * rate / read);
-		}
-		printf("\n");
 	}
+	printf("%6zu %10.1f |", dim, read / 1e9);
+	for (int sum = 0; sum < IQDB_SUM_COUNT; sum++)
+	{
+		double rate = (double) (count * row_bytes) / best[sum];
+
+		if (is_own_sum(element, sum))
+			printf("  %10.2f %6.1f  %4.0f%% |", best[sum] / (double) count * 1e9, rate / 1e9, 100 * rate / read);
+	}
+	printf("\n");
+}
+
+static void
+bench_streaming(Bench *bench, const IqdbKernels *kernels, const IqdbElement *element)
+{
+	printf("\n%s out of cache, batch over %zu MB of contiguous rows; share = of the streaming read beside it\n",
+		   element->name, bench->set_bytes / PARTS / MB);
+	print_header(element, "  dims  read GB/s |", "GB/s  share");
+	for (size_t d = 0; d < DIMS; d++)
+		bench_streaming_line(bench, kernels, element, dims_of[element->kind][d]);
 }
 
 /* ---- rows at random places ---- */
 
-/* Seconds of one round of GATHER_COUNT fresh random rows of row_bytes: l2 on floats, or codes. */
-static double
-gather_round(Bench *bench, const IqdbKernels *kernels, size_t row_bytes, bool codes, bool one_by_one, uint64_t *seed)
+/* What one line of the random test reads: rows of an element, or codes (element NULL). */
+typedef struct RandomRows
 {
-	size_t rows = bench->set_bytes / row_bytes;
-	double start;
-	size_t i;
-	size_t k;
+	const IqdbElement *element;
+	IqdbSumKernels     kernels;
+	size_t             dim;
+	size_t             row_bytes;
+} RandomRows;
 
-	for (i = 0; i < GATHER_COUNT; i++)
-		bench->slots[i] = (uint32_t) (next_random(seed) % rows);
-	start = now();
-	for (i = 0; i < GATHER_COUNT; i += GATHER_BATCH)
+static void
+gather_batch(Bench *bench, const IqdbKernels *kernels, const RandomRows *rows, size_t first, bool one_by_one)
+{
+	const uint32_t *slots = bench->slots + first;
+	float          *out = bench->out + first;
+	int32_t        *out_codes = bench->out_codes + first;
+
+	if (rows->element == NULL && !one_by_one)
+		kernels->dot_u8i8_gather(bench->code_query, bench->set, rows->row_bytes, slots, GATHER_BATCH, rows->dim, out_codes);
+	else if (!one_by_one)
+		rows->kernels.gather(bench->query, bench->set, rows->row_bytes, slots, GATHER_BATCH, rows->dim, out);
+	for (size_t k = 0; one_by_one && k < GATHER_BATCH; k++)
 	{
-		const uint32_t *slots = bench->slots + i;
-		const float    *floats = (const float *) (const void *) bench->set;
-		size_t          dim = codes ? row_bytes : row_bytes / sizeof(float);
+		const unsigned char *row = bench->set + slots[k] * rows->row_bytes;
 
-		if (codes && one_by_one)
-		{
-			for (k = 0; k < GATHER_BATCH; k++)
-				bench->out_codes[i + k] = kernels->dot_u8i8(bench->set + slots[k] * row_bytes, bench->code_query, dim);
-		}
-		else if (codes)
-			kernels->dot_u8i8_gather(bench->code_query, bench->set, row_bytes, slots, GATHER_BATCH, dim,
-									 bench->out_codes + i);
-		else if (one_by_one)
-		{
-			for (k = 0; k < GATHER_BATCH; k++)
-				bench->out[i + k] = kernels->sums[IQDB_SUM_L2].pair(bench->query, floats + slots[k] * dim, dim);
-		}
+		if (rows->element == NULL)
+			out_codes[k] = kernels->dot_u8i8(row, bench->code_query, rows->dim);
 		else
-			kernels->sums[IQDB_SUM_L2].gather(bench->query, floats, dim * sizeof(float), slots, GATHER_BATCH, dim,
-											   bench->out + i);
+			out[k] = rows->kernels.pair(bench->query, row, rows->dim);
 	}
+}
+
+/* Seconds of one round of GATHER_COUNT fresh random rows. */
+static double
+gather_round(Bench *bench, const IqdbKernels *kernels, const RandomRows *rows, bool one_by_one, uint64_t *seed)
+{
+	size_t count = bench->set_bytes / rows->row_bytes;
+	double start;
+
+	for (size_t i = 0; i < GATHER_COUNT; i++)
+		bench->slots[i] = (uint32_t) (next_random(seed) % count);
+	start = now();
+	for (size_t i = 0; i < GATHER_COUNT; i += GATHER_BATCH)
+		gather_batch(bench, kernels, rows, i, one_by_one);
 	return now() - start;
 }
 
 static void
-bench_random(Bench *bench, const IqdbKernels *kernels)
+bench_random_line(Bench *bench, const IqdbKernels *kernels, const RandomRows *rows, uint64_t *seed)
 {
-	static const size_t dims[] = {64, 128, 256, 384, 768, 1536};
-	uint64_t            seed = 1;
-	size_t              d;
-	int                 codes;
+	double gather = 1e9;
+	double alone = 1e9;
 
-	printf("\nrandom rows out of %zu MB, %d per call; alone = one pair call per row\n", bench->set_bytes / MB,
-		   GATHER_BATCH);
-	printf("%6s |  gather l2 ns   GB/s  alone ns |  gather u8i8 ns   GB/s  alone ns |\n", "dims");
-	for (d = 0; d < sizeof(dims) / sizeof(dims[0]); d++)
+	for (int round = 0; round < ROUNDS; round++)
 	{
-		printf("%6zu |", dims[d]);
-		for (codes = 0; codes < 2; codes++)
-		{
-			size_t row_bytes = codes ? dims[d] : dims[d] * sizeof(float);
-			double gather = 1e9;
-			double alone = 1e9;
-			int    round;
+		gather = smaller(gather, gather_round(bench, kernels, rows, false, seed));
+		alone = smaller(alone, gather_round(bench, kernels, rows, true, seed));
+	}
+	printf("%6zu |  %9.1f %6.1f  %8.1f |\n", rows->dim, gather / GATHER_COUNT * 1e9,
+		   (double) rows->row_bytes * GATHER_COUNT / gather / 1e9, alone / GATHER_COUNT * 1e9);
+}
 
-			for (round = 0; round < ROUNDS; round++)
-			{
-				gather = smaller(gather, gather_round(bench, kernels, row_bytes, codes, false, &seed));
-				alone = smaller(alone, gather_round(bench, kernels, row_bytes, codes, true, &seed));
-			}
-			printf("  %*.1f %6.1f  %8.1f |", codes ? 14 : 12, gather / GATHER_COUNT * 1e9,
-				   (double) row_bytes * GATHER_COUNT / gather / 1e9, alone / GATHER_COUNT * 1e9);
-		}
-		printf("\n");
+/* The rows of an element by L2 (of bits: the count of different ones), or codes (element NULL). */
+static void
+bench_random(Bench *bench, const IqdbKernels *kernels, const IqdbElement *element)
+{
+	const IqdbElementKind kind = element == NULL ? IQDB_ELEMENT_F32 : element->kind;
+	uint64_t              seed = 1;
+
+	printf("\nrandom rows of %s out of %zu MB, %d per call; alone = one pair call per row\n",
+		   element == NULL ? "8-bit codes" : element->name, bench->set_bytes / MB, GATHER_BATCH);
+	printf("%6s |  gather ns   GB/s  alone ns |\n", "dims");
+	for (size_t d = 0; d < DIMS; d++)
+	{
+		RandomRows rows = {.element = element, .kernels = kernels->elements[kind]->sums[IQDB_SUM_L2]};
+
+		rows.dim = dims_of[kind][d];
+		rows.row_bytes = element == NULL ? rows.dim : iqdb_element_bytes(element, rows.dim);
+		bench_random_line(bench, kernels, &rows, &seed);
 	}
 }
 
@@ -433,6 +464,32 @@ bench_finish(Bench *bench)
 	printf("\nsums to cosine keys: %.2f ns a row\n", best / 1000 * 1e9);
 }
 
+/* Rows of the element everywhere, and a prepared query. */
+static void
+fill_set(Bench *bench, const IqdbElement *element)
+{
+	unsigned char piece[251 * 8]; /* repeated without end, and not in step with any row */
+	uint64_t      seed = 7;
+	size_t        i;
+
+	for (i = 0; i < sizeof(piece) / sizeof(uint64_t); i++)
+	{
+		uint64_t bits = next_random(&seed);
+		float    floats[2] = {(float) (bits % 1000) * 0.001f, (float) (bits >> 32) * 0x1p-32f};
+
+		/* of four halves each a number below 2 */
+		if (element->kind == IQDB_ELEMENT_F16)
+			bits &= UINT64_C(0x3fff3fff3fff3fff);
+		else if (element->kind == IQDB_ELEMENT_F32)
+			memcpy(&bits, floats, sizeof(bits));
+		memcpy(piece + i * sizeof(bits), &bits, sizeof(bits));
+	}
+	for (i = 0; i < bench->set_bytes; i += sizeof(piece))
+		memcpy(bench->set + i, piece, bench->set_bytes - i < sizeof(piece) ? bench->set_bytes - i : sizeof(piece));
+	for (i = 0; i < sizeof(bench->query) / sizeof(bench->query[0]); i++)
+		bench->query[i] = (float) (next_random(&seed) % 1000) * 0.001f;
+}
+
 static bool
 bench_prepare(Bench *bench)
 {
@@ -453,17 +510,11 @@ bench_prepare(Bench *bench)
 	area += (align - (uintptr_t) area % align) % align;
 	bench->set = (unsigned char *) area;
 	(void) madvise(area, bench->set_bytes, MADV_HUGEPAGE);
-	for (i = 0; i < bench->set_bytes / sizeof(float); i++)
-		((float *) (void *) area)[i] = (float) (i % 251) * 0.01f;
-
-	bench->out = calloc(bench->set_bytes / PARTS / (64 * sizeof(float)), sizeof(float));
+	bench->out = calloc(bench->set_bytes / PARTS / 8, sizeof(float));
 	bench->out_codes = calloc(GATHER_COUNT, sizeof(int32_t));
 	bench->slots = calloc(GATHER_COUNT, sizeof(uint32_t));
 	for (i = 0; i < DIMENSION_LARGEST; i++)
-	{
-		bench->query[i] = (float) (next_random(&seed) % 1000) * 0.001f;
 		bench->code_query[i] = (int8_t) (next_random(&seed) % 255 - 127);
-	}
 	return bench->out != NULL && bench->out_codes != NULL && bench->slots != NULL;
 }
 
@@ -471,16 +522,23 @@ static void
 bench_table(Bench *bench, const IqdbKernels *kernels)
 {
 	printf("\n==== table %s ====\n", kernels->name);
-	bench_cached(bench, kernels);
+	for (uint32_t kind = 0; kind < IQDB_ELEMENT_COUNT; kind++)
+	{
+		const IqdbElement *element = iqdb_element(kind);
+
+		fill_set(bench, element);
+		bench_cached(bench, kernels, element);
+		bench_streaming(bench, kernels, element);
+		bench_random(bench, kernels, element);
+	}
 	bench_codes(bench, kernels);
-	bench_streaming(bench, kernels);
-	bench_random(bench, kernels);
+	bench_random(bench, kernels, NULL);
 }
 
 int
 main(int argc, char **argv)
 {
-	static const char *const every[] = {"scalar", "avx2", "avx512bw", "avx512", "neon"};
+	static const char *const every[] = {"scalar", "avx2", "avx512bw", "avx512vnni", "avx512", "neon"};
 	static Bench             bench;
 	int                      i;
 

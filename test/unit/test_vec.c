@@ -1,8 +1,6 @@
 /*
  * test_vec.c - metrics and kernels: every table this processor can run, against sums in double precision.
  */
-#define _GNU_SOURCE
-
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -15,13 +13,12 @@
 
 #include <float.h>
 #include <math.h>
-#include <sys/mman.h>
-#include <unistd.h>
 
 #include "core/base/rng.h"
 #include "core/base/status.h"
 #include "core/vec/kernels.h"
 #include "core/vec/metric.h"
+#include "harness/guarded.h"
 #include "harness/metrics.h"
 
 #define SEED UINT64_C(20240612)
@@ -30,7 +27,7 @@
 #define ROWS 9
 #define ROWS_MANY 70
 
-static const char *const table_names[] = {"scalar", "avx2", "avx512bw", "avx512", "neon"};
+static const char *const table_names[] = {"scalar", "avx2", "avx512bw", "avx512vnni", "avx512", "neon"};
 
 #define TABLES ((int) (sizeof(table_names) / sizeof(table_names[0])))
 
@@ -314,42 +311,6 @@ padding_is_not_read(void **state)
 	}
 	free(query);
 	free(rows);
-}
-
-/* Memory that ends where an unreadable page begins, and begins where one ends. */
-typedef struct Guarded
-{
-	unsigned char *area;
-	size_t         page;
-	size_t         bytes; /* readable, a multiple of the page */
-} Guarded;
-
-static Guarded
-guarded_create(size_t bytes)
-{
-	Guarded guarded;
-
-	guarded.page = (size_t) sysconf(_SC_PAGESIZE);
-	guarded.bytes = (bytes + guarded.page - 1) / guarded.page * guarded.page;
-	guarded.area = mmap(NULL, guarded.bytes + 2 * guarded.page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
-						-1, 0);
-	assert_true(guarded.area != MAP_FAILED);
-	assert_int_equal(mprotect(guarded.area, guarded.page, PROT_NONE), 0);
-	assert_int_equal(mprotect(guarded.area + guarded.page + guarded.bytes, guarded.page, PROT_NONE), 0);
-	return guarded;
-}
-
-static void
-guarded_destroy(const Guarded *guarded)
-{
-	assert_int_equal(munmap(guarded->area, guarded->bytes + 2 * guarded->page), 0);
-}
-
-/* `bytes` bytes that end at the upper border, or begin at the lower one. */
-static void *
-guarded_place(const Guarded *guarded, size_t bytes, bool upper)
-{
-	return guarded->area + guarded->page + (upper ? guarded->bytes - bytes : 0);
 }
 
 /* A wrong read here is a crash. */

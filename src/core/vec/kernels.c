@@ -12,11 +12,31 @@
 #ifdef IQDBI_HAVE_X86
 
 #include <emmintrin.h>
+#ifdef __clang__
+#include <cpuid.h>
+#endif
+
+/*
+ * Not every clang knows "f16c" as a question to the run-time library, so there the processor is asked: on every call, which
+ * under a hypervisor takes microseconds; tables are chosen seldom. That the operating system keeps the wide registers is
+ * part of the answer about AVX2.
+ */
+static bool
+runs_f16c(void)
+{
+#ifdef __clang__
+	unsigned int eax, ebx, ecx, edx;
+
+	return __get_cpuid(1, &eax, &ebx, &ecx, &edx) != 0 && (ecx & bit_F16C) != 0;
+#else
+	return __builtin_cpu_supports("f16c");
+#endif
+}
 
 static bool
 runs_avx2(void)
 {
-	return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+	return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && runs_f16c();
 }
 
 static bool

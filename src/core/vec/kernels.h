@@ -4,7 +4,8 @@
  * Every table holds the same functions. Within one table the batch and gather forms give bit for bit what the single
  * form gives for each row. Between tables results may differ by rounding (absolute 1e-3 or relative 1e-4); the sums in
  * double do not differ.
- * Components behind dim are never read. Rows need 4-byte alignment only; 64-byte aligned rows are fastest.
+ * Bytes behind a row's last one are never read. Rows need the alignment of one component only (floats 4 bytes, halves 2,
+ * bits none); 64-byte aligned rows are fastest.
  */
 #ifndef IQDB_VEC_KERNELS_H
 #define IQDB_VEC_KERNELS_H

@@ -1,5 +1,7 @@
 /*
- * kernels_avx2.c - kernels for AVX2 with FMA.
+ * kernels_avx2.c - kernels for AVX2 with FMA and F16C.
+ *
+ * Halves are widened as they are loaded, eight at a time, and added up as floats are.
  *
  * A row has four partial sums of 8 lanes: four independent chains hide the latency of the multiply-add. With 16
  * registers that leaves room for two rows side by side, so a group is done as two halves, each two rows wide.
@@ -10,7 +12,7 @@
 
 #include <immintrin.h>
 
-#define TARGET __attribute__((target("avx2,fma")))
+#define TARGET __attribute__((target("avx2,fma,f16c")))
 
 #define LANES 8
 #define BLOCK (4 * LANES)
@@ -22,7 +24,7 @@
 
 #include "core/vec/kernels_double_private.h"
 
-/* The partial sums of one row. */
+/* Four vectors: a block of the query, or the partial sums of one row. */
 typedef struct Quad
 {
 	__m256 v0;
@@ -62,31 +64,84 @@ quad_zero(void)
 	return quad;
 }
 
-/* The first `left` components at p, at most 8, the rest zero and not read. */
+/* Components i to i + 7 of a vector. */
 TARGET IQDBI_INLINE __m256
-load_part(const float *p, size_t left)
+load(const IqdbiForm form, const void *vector, size_t i)
+{
+	if (form == IQDBI_HALVES)
+		return _mm256_cvtph_ps(_mm_loadu_si128((const void *) ((const uint16_t *) vector + i)));
+	return _mm256_loadu_ps((const float *) vector + i);
+}
+
+TARGET IQDBI_INLINE Quad
+quad_load(const IqdbiForm form, const void *vector, size_t i)
+{
+	Quad quad = {load(form, vector, i), load(form, vector, i + LANES), load(form, vector, i + 2 * LANES),
+				 load(form, vector, i + 3 * LANES)};
+
+	return quad;
+}
+
+TARGET IQDBI_INLINE void
+add_block(const IqdbSum sum, const IqdbiForm form, Quad *acc, const Quad *query, const void *row, size_t i)
+{
+	acc->v0 = add_term(sum, acc->v0, query->v0, load(form, row, i));
+	acc->v1 = add_term(sum, acc->v1, query->v1, load(form, row, i + LANES));
+	acc->v2 = add_term(sum, acc->v2, query->v2, load(form, row, i + 2 * LANES));
+	acc->v3 = add_term(sum, acc->v3, query->v3, load(form, row, i + 3 * LANES));
+}
+
+/*
+ * The last halves of a vector, `left` of them, at most 7; the rest zero. There is no masked load of 16-bit lanes: a vector
+ * of at least 8 has others before its end that are shifted out, a shorter one is copied.
+ */
+TARGET IQDBI_INLINE __m128i
+load_last_halves(const uint16_t *halves, size_t i, size_t left)
+{
+	static const uint8_t order[4 * LANES] = {
+		0,    1,    2,    3,    4,    5,    6,    7,    8,    9,    10,   11,   12,   13,   14,   15,
+		0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80};
+	uint16_t whole[LANES] = {0};
+
+	if (i + left >= LANES)
+		return _mm_shuffle_epi8(_mm_loadu_si128((const void *) (halves + i + left - LANES)),
+								_mm_loadu_si128((const void *) (order + 2 * (LANES - left))));
+	for (size_t lane = 0; lane < left; lane++)
+		whole[lane] = halves[lane];
+	return _mm_loadu_si128((const void *) whole);
+}
+
+/* The first `left` components from i on, at most 8, the rest zero and not read. */
+TARGET IQDBI_INLINE __m256
+load_part(const IqdbiForm form, const void *vector, size_t i, size_t left)
 {
 	__m256i lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
 
-	return _mm256_maskload_ps(p, _mm256_cmpgt_epi32(_mm256_set1_epi32(left > LANES ? LANES : (int) left), lane));
+	if (form == IQDBI_HALVES)
+		return left >= LANES ? load(form, vector, i) : _mm256_cvtph_ps(load_last_halves(vector, i, left));
+	return _mm256_maskload_ps((const float *) vector + i,
+							  _mm256_cmpgt_epi32(_mm256_set1_epi32(left > LANES ? LANES : (int) left), lane));
 }
 
-/* The last 1 to 31 components. Lanes behind the end are zero on both sides and add nothing to any of the sums. */
+/* The last 1 to 31 components, from i on. Lanes behind the end are zero on both sides and add nothing to any of the sums. */
 TARGET IQDBI_INLINE void
-add_tail(const IqdbSum sum, Quad *acc, const float *query, const float *row, size_t left)
+add_tail(const IqdbSum sum, const IqdbiPairForms forms, Quad *acc, const void *query, const void *row, size_t i, size_t end)
 {
-	acc->v0 = add_term(sum, acc->v0, load_part(query, left), load_part(row, left));
+	const size_t left = end - i;
+
+	acc->v0 = add_term(sum, acc->v0, load_part(forms.query, query, i, left), load_part(forms.row, row, i, left));
 	if (left <= LANES)
 		return;
-	acc->v1 = add_term(sum, acc->v1, load_part(query + LANES, left - LANES), load_part(row + LANES, left - LANES));
+	acc->v1 = add_term(sum, acc->v1, load_part(forms.query, query, i + LANES, left - LANES),
+					   load_part(forms.row, row, i + LANES, left - LANES));
 	if (left <= 2 * LANES)
 		return;
-	acc->v2 = add_term(sum, acc->v2, load_part(query + 2 * LANES, left - 2 * LANES),
-					   load_part(row + 2 * LANES, left - 2 * LANES));
+	acc->v2 = add_term(sum, acc->v2, load_part(forms.query, query, i + 2 * LANES, left - 2 * LANES),
+					   load_part(forms.row, row, i + 2 * LANES, left - 2 * LANES));
 	if (left <= 3 * LANES)
 		return;
-	acc->v3 = add_term(sum, acc->v3, load_part(query + 3 * LANES, left - 3 * LANES),
-					   load_part(row + 3 * LANES, left - 3 * LANES));
+	acc->v3 = add_term(sum, acc->v3, load_part(forms.query, query, i + 3 * LANES, left - 3 * LANES),
+					   load_part(forms.row, row, i + 3 * LANES, left - 3 * LANES));
 }
 
 /* A row's partial sums added up to four lanes. */
@@ -120,22 +175,21 @@ reduce_two(const Quad *acc0, const Quad *acc1)
 }
 
 TARGET IQDBI_INLINE float
-f32_sum_pair(const IqdbSum sum, const bool stream, const float *a, const float *b, size_t dim)
+sum_pair(const IqdbSum sum, const IqdbiPairForms forms, const bool stream, const void *query, const void *row, size_t dim)
 {
 	Quad   acc = quad_zero();
 	size_t i;
 
 	for (i = 0; i + BLOCK <= dim; i += BLOCK)
 	{
+		Quad block = quad_load(forms.query, query, i);
+
 		if (stream)
-			iqdbi_prefetch_stream(b, i * sizeof(float));
-		acc.v0 = add_term(sum, acc.v0, _mm256_loadu_ps(a + i), _mm256_loadu_ps(b + i));
-		acc.v1 = add_term(sum, acc.v1, _mm256_loadu_ps(a + i + LANES), _mm256_loadu_ps(b + i + LANES));
-		acc.v2 = add_term(sum, acc.v2, _mm256_loadu_ps(a + i + 2 * LANES), _mm256_loadu_ps(b + i + 2 * LANES));
-		acc.v3 = add_term(sum, acc.v3, _mm256_loadu_ps(a + i + 3 * LANES), _mm256_loadu_ps(b + i + 3 * LANES));
+			iqdbi_prefetch_stream(row, iqdbi_form_bytes(forms.row, i));
+		add_block(sum, forms.row, &acc, &block, row, i);
 	}
 	if (i < dim)
-		add_tail(sum, &acc, a + i, b + i, dim - i);
+		add_tail(sum, forms, &acc, query, row, i, dim);
 	return reduce_row(&acc);
 }
 
@@ -152,8 +206,8 @@ prefetch_two(const void *next0, const void *next1, size_t i, size_t end)
 
 /* Two rows side by side, fetching as many ahead. */
 TARGET IQDBI_INLINE __m128
-sum_two(const IqdbSum sum, const bool fetch, const float *query, const float *row0, const float *row1,
-		const float *next0, const float *next1, size_t dim)
+sum_two(const IqdbSum sum, const IqdbiPairForms forms, const bool fetch, const void *query, const void *row0,
+		const void *row1, const void *next0, const void *next1, size_t dim)
 {
 	Quad   acc0 = quad_zero();
 	Quad   acc1 = quad_zero();
@@ -161,50 +215,60 @@ sum_two(const IqdbSum sum, const bool fetch, const float *query, const float *ro
 
 	for (i = 0; i + BLOCK <= dim; i += BLOCK)
 	{
-		__m256 part = _mm256_loadu_ps(query + i);
+		Quad block = quad_load(forms.query, query, i);
 
 		if (fetch)
 		{
-			iqdbi_prefetch(next0 + i);
-			iqdbi_prefetch(next1 + i);
-			iqdbi_prefetch(next0 + i + 2 * LANES);
-			iqdbi_prefetch(next1 + i + 2 * LANES);
+			iqdbi_prefetch((const char *) next0 + iqdbi_form_bytes(forms.row, i));
+			iqdbi_prefetch((const char *) next1 + iqdbi_form_bytes(forms.row, i));
 		}
-		acc0.v0 = add_term(sum, acc0.v0, part, _mm256_loadu_ps(row0 + i));
-		acc1.v0 = add_term(sum, acc1.v0, part, _mm256_loadu_ps(row1 + i));
-		part = _mm256_loadu_ps(query + i + LANES);
-		acc0.v1 = add_term(sum, acc0.v1, part, _mm256_loadu_ps(row0 + i + LANES));
-		acc1.v1 = add_term(sum, acc1.v1, part, _mm256_loadu_ps(row1 + i + LANES));
-		part = _mm256_loadu_ps(query + i + 2 * LANES);
-		acc0.v2 = add_term(sum, acc0.v2, part, _mm256_loadu_ps(row0 + i + 2 * LANES));
-		acc1.v2 = add_term(sum, acc1.v2, part, _mm256_loadu_ps(row1 + i + 2 * LANES));
-		part = _mm256_loadu_ps(query + i + 3 * LANES);
-		acc0.v3 = add_term(sum, acc0.v3, part, _mm256_loadu_ps(row0 + i + 3 * LANES));
-		acc1.v3 = add_term(sum, acc1.v3, part, _mm256_loadu_ps(row1 + i + 3 * LANES));
+		if (fetch && forms.row == IQDBI_FLOATS)
+		{
+			iqdbi_prefetch((const char *) next0 + iqdbi_form_bytes(forms.row, i + 2 * LANES));
+			iqdbi_prefetch((const char *) next1 + iqdbi_form_bytes(forms.row, i + 2 * LANES));
+		}
+		/* in turn: both rows' lines are asked for at once */
+		acc0.v0 = add_term(sum, acc0.v0, block.v0, load(forms.row, row0, i));
+		acc1.v0 = add_term(sum, acc1.v0, block.v0, load(forms.row, row1, i));
+		acc0.v1 = add_term(sum, acc0.v1, block.v1, load(forms.row, row0, i + LANES));
+		acc1.v1 = add_term(sum, acc1.v1, block.v1, load(forms.row, row1, i + LANES));
+		acc0.v2 = add_term(sum, acc0.v2, block.v2, load(forms.row, row0, i + 2 * LANES));
+		acc1.v2 = add_term(sum, acc1.v2, block.v2, load(forms.row, row1, i + 2 * LANES));
+		acc0.v3 = add_term(sum, acc0.v3, block.v3, load(forms.row, row0, i + 3 * LANES));
+		acc1.v3 = add_term(sum, acc1.v3, block.v3, load(forms.row, row1, i + 3 * LANES));
 	}
 	if (i < dim)
 	{
 		if (fetch)
-			prefetch_two(next0, next1, i * sizeof(float), dim * sizeof(float));
-		add_tail(sum, &acc0, query + i, row0 + i, dim - i);
-		add_tail(sum, &acc1, query + i, row1 + i, dim - i);
+			prefetch_two(next0, next1, iqdbi_form_bytes(forms.row, i), iqdbi_form_bytes(forms.row, dim));
+		add_tail(sum, forms, &acc0, query, row0, i, dim);
+		add_tail(sum, forms, &acc1, query, row1, i, dim);
 	}
 	return reduce_two(&acc0, &acc1);
 }
 
 TARGET IQDBI_INLINE void
-f32_sum_group(const IqdbSum sum, const bool fetch, const float *query, IqdbiRows rows, IqdbiRows next, size_t dim,
-		  float *out)
+sum_group(const IqdbSum sum, const IqdbiPairForms forms, const bool fetch, const void *query, IqdbiRows rows,
+		  IqdbiRows next, size_t dim, float *out)
 {
-	__m128 first = sum_two(sum, fetch, query, rows.r0, rows.r1, next.r0, next.r1, dim);
-	__m128 second = sum_two(sum, fetch, query, rows.r2, rows.r3, next.r2, next.r3, dim);
+	__m128 first = sum_two(sum, forms, fetch, query, rows.r0, rows.r1, next.r0, next.r1, dim);
+	__m128 second = sum_two(sum, forms, fetch, query, rows.r2, rows.r3, next.r2, next.r3, dim);
 
 	_mm_storeu_ps(out, _mm_movelh_ps(first, second));
 }
 
-IQDBI_DEFINE_SUMS(TARGET, f32)
+TARGET static void
+f16_widen(const void *row, size_t dim, float *out)
+{
+	size_t i;
 
-IQDBI_DEFINE_FLOATS(TARGET)
+	for (i = 0; i + LANES <= dim; i += LANES)
+		_mm256_storeu_ps(out + i, load(IQDBI_HALVES, row, i));
+	for (; i < dim; i++)
+		out[i] = _cvtsh_ss(((const uint16_t *) row)[i]);
+}
+
+IQDBI_DEFINE_NUMBERS(TARGET)
 
 /* ---- codes ---- */
 
@@ -332,7 +396,7 @@ IQDBI_DEFINE_CODES(TARGET, avx2, code_pair, code_group)
 const IqdbKernels iqdbi_kernels_avx2 = {
 	.name = "avx2",
 	.sums = IQDBI_SUMS_TABLE(f32),
-	.elements = {&f32_kernels, &iqdbi_f16_scalar, &iqdbi_bit_scalar},
+	.elements = {&f32_kernels, &f16_kernels, &iqdbi_bit_scalar},
 	.doubles = &double_kernels,
 	.dot_u8i8 = dot_u8i8_avx2,
 	.dot_u8i8_gather = dot_u8i8_gather_avx2,

@@ -2,8 +2,13 @@
  * kernels_avx512.c - kernels for AVX-512: two tables, which differ in how they multiply bytes.
  *
  * "avx512" needs F, BW, DQ, VL and VNNI; "avx512bw" is for processors without VNNI. Which one runs is decided in
- * kernels.c. A row has four partial sums of 16 lanes: four independent chains hide the latency of the multiply-add, and
- * with four rows side by side a load of the query serves four rows.
+ * kernels.c.
+ *
+ * Halves are widened as they are loaded, sixteen at a time, and added up as floats are. AVX-512-FP16 would multiply and add
+ * them as they are, but round every product and sum to the eleven digits of a half; its own conversions are no faster.
+ *
+ * A row has four partial sums of 16 lanes: four independent chains hide the latency of the multiply-add, and with four
+ * rows side by side a load of the query serves four rows.
  */
 #include "core/vec/kernels_private.h"
 
@@ -61,47 +66,63 @@ quad_zero(void)
 	return quad;
 }
 
-TARGET IQDBI_INLINE Quad
-quad_load(const float *p)
+/* Components i to i + 15 of a vector. */
+TARGET IQDBI_INLINE __m512
+load(const IqdbiForm form, const void *vector, size_t i)
 {
-	Quad quad = {_mm512_loadu_ps(p), _mm512_loadu_ps(p + LANES), _mm512_loadu_ps(p + 2 * LANES),
-				 _mm512_loadu_ps(p + 3 * LANES)};
+	if (form == IQDBI_HALVES)
+		return _mm512_cvtph_ps(_mm256_loadu_si256((const void *) ((const uint16_t *) vector + i)));
+	return _mm512_loadu_ps((const float *) vector + i);
+}
+
+/* The first `left` components from i on, at most 16, the rest zero and not read. */
+TARGET IQDBI_INLINE __m512
+load_part(const IqdbiForm form, const void *vector, size_t i, size_t left)
+{
+	__mmask16 mask = left >= LANES ? (__mmask16) 0xffff : (__mmask16) ((1u << left) - 1);
+
+	if (form == IQDBI_HALVES)
+		return _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(mask, (const uint16_t *) vector + i));
+	return _mm512_maskz_loadu_ps(mask, (const float *) vector + i);
+}
+
+TARGET IQDBI_INLINE Quad
+quad_load(const IqdbiForm form, const void *vector, size_t i)
+{
+	Quad quad = {load(form, vector, i), load(form, vector, i + LANES), load(form, vector, i + 2 * LANES),
+				 load(form, vector, i + 3 * LANES)};
 
 	return quad;
 }
 
-/* The first `left` components at p, at most 16, the rest zero and not read. */
-TARGET IQDBI_INLINE __m512
-load_part(const float *p, size_t left)
+TARGET IQDBI_INLINE void
+add_block(const IqdbSum sum, const IqdbiForm form, Quad *acc, const Quad *query, const void *row, size_t i)
 {
-	return _mm512_maskz_loadu_ps(left >= LANES ? (__mmask16) 0xffff : (__mmask16) ((1u << left) - 1), p);
+	acc->v0 = add_term(sum, acc->v0, query->v0, load(form, row, i));
+	acc->v1 = add_term(sum, acc->v1, query->v1, load(form, row, i + LANES));
+	acc->v2 = add_term(sum, acc->v2, query->v2, load(form, row, i + 2 * LANES));
+	acc->v3 = add_term(sum, acc->v3, query->v3, load(form, row, i + 3 * LANES));
 }
 
+/* The last 1 to 63 components, from i on. Lanes behind the end are zero on both sides and add nothing to any of the sums. */
 TARGET IQDBI_INLINE void
-add_block(const IqdbSum sum, Quad *acc, const Quad *query, const float *row)
+add_tail(const IqdbSum sum, const IqdbiPairForms forms, Quad *acc, const void *query, const void *row, size_t i, size_t end)
 {
-	acc->v0 = add_term(sum, acc->v0, query->v0, _mm512_loadu_ps(row));
-	acc->v1 = add_term(sum, acc->v1, query->v1, _mm512_loadu_ps(row + LANES));
-	acc->v2 = add_term(sum, acc->v2, query->v2, _mm512_loadu_ps(row + 2 * LANES));
-	acc->v3 = add_term(sum, acc->v3, query->v3, _mm512_loadu_ps(row + 3 * LANES));
-}
+	const size_t left = end - i;
 
-/* The last 1 to 63 components. Lanes behind the end are zero on both sides and add nothing to any of the sums. */
-TARGET IQDBI_INLINE void
-add_tail(const IqdbSum sum, Quad *acc, const float *query, const float *row, size_t left)
-{
-	acc->v0 = add_term(sum, acc->v0, load_part(query, left), load_part(row, left));
+	acc->v0 = add_term(sum, acc->v0, load_part(forms.query, query, i, left), load_part(forms.row, row, i, left));
 	if (left <= LANES)
 		return;
-	acc->v1 = add_term(sum, acc->v1, load_part(query + LANES, left - LANES), load_part(row + LANES, left - LANES));
+	acc->v1 = add_term(sum, acc->v1, load_part(forms.query, query, i + LANES, left - LANES),
+					   load_part(forms.row, row, i + LANES, left - LANES));
 	if (left <= 2 * LANES)
 		return;
-	acc->v2 = add_term(sum, acc->v2, load_part(query + 2 * LANES, left - 2 * LANES),
-					   load_part(row + 2 * LANES, left - 2 * LANES));
+	acc->v2 = add_term(sum, acc->v2, load_part(forms.query, query, i + 2 * LANES, left - 2 * LANES),
+					   load_part(forms.row, row, i + 2 * LANES, left - 2 * LANES));
 	if (left <= 3 * LANES)
 		return;
-	acc->v3 = add_term(sum, acc->v3, load_part(query + 3 * LANES, left - 3 * LANES),
-					   load_part(row + 3 * LANES, left - 3 * LANES));
+	acc->v3 = add_term(sum, acc->v3, load_part(forms.query, query, i + 3 * LANES, left - 3 * LANES),
+					   load_part(forms.row, row, i + 3 * LANES, left - 3 * LANES));
 }
 
 TARGET IQDBI_INLINE __m512
@@ -142,69 +163,69 @@ reduce_group(const Quad *acc0, const Quad *acc1, const Quad *acc2, const Quad *a
 }
 
 TARGET IQDBI_INLINE float
-f32_sum_pair(const IqdbSum sum, const bool stream, const float *a, const float *b, size_t dim)
+sum_pair(const IqdbSum sum, const IqdbiPairForms forms, const bool stream, const void *query, const void *row, size_t dim)
 {
 	Quad   acc = quad_zero();
 	size_t i;
 
 	for (i = 0; i + BLOCK <= dim; i += BLOCK)
 	{
-		Quad block = quad_load(a + i);
+		Quad block = quad_load(forms.query, query, i);
 
 		if (stream)
-			iqdbi_prefetch_stream(b, i * sizeof(float));
-		add_block(sum, &acc, &block, b + i);
+			iqdbi_prefetch_stream(row, iqdbi_form_bytes(forms.row, i));
+		add_block(sum, forms.row, &acc, &block, row, i);
 	}
 	if (i < dim)
-		add_tail(sum, &acc, a + i, b + i, dim - i);
+		add_tail(sum, forms, &acc, query, row, i, dim);
 	return reduce_row(&acc);
 }
 
 TARGET IQDBI_INLINE void
-f32_sum_group(const IqdbSum sum, const bool fetch, const float *query, IqdbiRows rows, IqdbiRows next, size_t dim,
-		  float *out)
+sum_group(const IqdbSum sum, const IqdbiPairForms forms, const bool fetch, const void *query, IqdbiRows rows,
+		  IqdbiRows next, size_t dim, float *out)
 {
-	const float *row0 = rows.r0;
-	const float *row1 = rows.r1;
-	const float *row2 = rows.r2;
-	const float *row3 = rows.r3;
-	Quad         acc0 = quad_zero();
-	Quad         acc1 = quad_zero();
-	Quad         acc2 = quad_zero();
-	Quad         acc3 = quad_zero();
-	size_t       i;
+	Quad   acc0 = quad_zero();
+	Quad   acc1 = quad_zero();
+	Quad   acc2 = quad_zero();
+	Quad   acc3 = quad_zero();
+	size_t i;
 
 	for (i = 0; i + BLOCK <= dim; i += BLOCK)
 	{
-		Quad block = quad_load(query + i);
+		Quad block = quad_load(forms.query, query, i);
 
 		if (fetch)
-		{
-			iqdbi_prefetch_line(next, i * sizeof(float));
-			iqdbi_prefetch_line(next, i * sizeof(float) + IQDBI_CACHE_LINE);
-			iqdbi_prefetch_line(next, i * sizeof(float) + 2 * IQDBI_CACHE_LINE);
-			iqdbi_prefetch_line(next, i * sizeof(float) + 3 * IQDBI_CACHE_LINE);
-		}
-		add_block(sum, &acc0, &block, row0 + i);
-		add_block(sum, &acc1, &block, row1 + i);
-		add_block(sum, &acc2, &block, row2 + i);
-		add_block(sum, &acc3, &block, row3 + i);
+			iqdbi_prefetch_lines(next, iqdbi_form_bytes(forms.row, i), forms.row == IQDBI_HALVES ? 2 : 4);
+		add_block(sum, forms.row, &acc0, &block, rows.r0, i);
+		add_block(sum, forms.row, &acc1, &block, rows.r1, i);
+		add_block(sum, forms.row, &acc2, &block, rows.r2, i);
+		add_block(sum, forms.row, &acc3, &block, rows.r3, i);
 	}
 	if (i < dim)
 	{
 		if (fetch)
-			iqdbi_prefetch_rest(next, i * sizeof(float), dim * sizeof(float));
-		add_tail(sum, &acc0, query + i, row0 + i, dim - i);
-		add_tail(sum, &acc1, query + i, row1 + i, dim - i);
-		add_tail(sum, &acc2, query + i, row2 + i, dim - i);
-		add_tail(sum, &acc3, query + i, row3 + i, dim - i);
+			iqdbi_prefetch_rest(next, iqdbi_form_bytes(forms.row, i), iqdbi_form_bytes(forms.row, dim));
+		add_tail(sum, forms, &acc0, query, rows.r0, i, dim);
+		add_tail(sum, forms, &acc1, query, rows.r1, i, dim);
+		add_tail(sum, forms, &acc2, query, rows.r2, i, dim);
+		add_tail(sum, forms, &acc3, query, rows.r3, i, dim);
 	}
 	_mm_storeu_ps(out, reduce_group(&acc0, &acc1, &acc2, &acc3));
 }
 
-IQDBI_DEFINE_SUMS(TARGET, f32)
+TARGET static void
+f16_widen(const void *row, size_t dim, float *out)
+{
+	size_t i;
 
-IQDBI_DEFINE_FLOATS(TARGET)
+	for (i = 0; i + LANES <= dim; i += LANES)
+		_mm512_storeu_ps(out + i, load(IQDBI_HALVES, row, i));
+	if (i < dim)
+		_mm512_mask_storeu_ps(out + i, (__mmask16) ((1u << (dim - i)) - 1), load_part(IQDBI_HALVES, row, i, dim - i));
+}
+
+IQDBI_DEFINE_NUMBERS(TARGET)
 
 /* ---- codes ---- */
 
@@ -370,7 +391,7 @@ IQDBI_DEFINE_CODES(TARGET, split, split_pair, split_group)
 const IqdbKernels iqdbi_kernels_avx512 = {
 	.name = "avx512",
 	.sums = IQDBI_SUMS_TABLE(f32),
-	.elements = {&f32_kernels, &iqdbi_f16_scalar, &iqdbi_bit_scalar},
+	.elements = {&f32_kernels, &f16_kernels, &iqdbi_bit_scalar},
 	.doubles = &double_kernels,
 	.dot_u8i8 = dot_u8i8_vnni,
 	.dot_u8i8_gather = dot_u8i8_gather_vnni,
@@ -379,7 +400,7 @@ const IqdbKernels iqdbi_kernels_avx512 = {
 const IqdbKernels iqdbi_kernels_avx512bw = {
 	.name = "avx512bw",
 	.sums = IQDBI_SUMS_TABLE(f32),
-	.elements = {&f32_kernels, &iqdbi_f16_scalar, &iqdbi_bit_scalar},
+	.elements = {&f32_kernels, &f16_kernels, &iqdbi_bit_scalar},
 	.doubles = &double_kernels,
 	.dot_u8i8 = dot_u8i8_split,
 	.dot_u8i8_gather = dot_u8i8_gather_split,

@@ -1,6 +1,8 @@
 /*
  * kernels_neon.c - kernels for 64-bit ARM, whose baseline includes NEON.
  *
+ * Halves are widened as they are loaded, sixteen at a time, and added up as floats are.
+ *
  * A row has four partial sums of 4 lanes; 32 registers hold four rows side by side. Bytes are multiplied without the
  * dot-product extension, so that the table runs on every such processor.
  */
@@ -58,22 +60,43 @@ quad_zero(void)
 	return quad;
 }
 
-IQDBI_INLINE Quad
-quad_load(const float *p)
+IQDBI_INLINE float32x4_t
+widen_halves(uint16x4_t halves)
 {
-	Quad quad = {vld1q_f32(p), vld1q_f32(p + LANES), vld1q_f32(p + 2 * LANES), vld1q_f32(p + 3 * LANES)};
-
-	return quad;
+	return vcvt_f32_f16(vreinterpret_f16_u16(halves));
 }
 
-/* The first `left` components at p, at most 16, the rest zero and not read. */
+/* Components i to i + 15 of a vector. */
 IQDBI_INLINE Quad
-quad_load_part(const float *p, size_t left)
+quad_load(const IqdbiForm form, const void *vector, size_t i)
+{
+	if (form == IQDBI_HALVES)
+	{
+		const uint16_t *p = (const uint16_t *) vector + i;
+		uint16x8_t      low = vld1q_u16(p);
+		uint16x8_t      high = vld1q_u16(p + 2 * LANES);
+		Quad            wide = {widen_halves(vget_low_u16(low)), widen_halves(vget_high_u16(low)),
+								widen_halves(vget_low_u16(high)), widen_halves(vget_high_u16(high))};
+
+		return wide;
+	}
+	else
+	{
+		const float *p = (const float *) vector + i;
+		Quad quad = {vld1q_f32(p), vld1q_f32(p + LANES), vld1q_f32(p + 2 * LANES), vld1q_f32(p + 3 * LANES)};
+
+		return quad;
+	}
+}
+
+/* Components i to end - 1, at most 16, the rest zero and not read. */
+IQDBI_INLINE Quad
+quad_load_part(const IqdbiForm form, const void *vector, size_t i, size_t end)
 {
 	float part[BLOCK] = {0};
 
-	memcpy(part, p, left * sizeof(float));
-	return quad_load(part);
+	memcpy(part, (const char *) vector + iqdbi_form_bytes(form, i), iqdbi_form_bytes(form, end - i));
+	return quad_load(form, part, 0);
 }
 
 IQDBI_INLINE void
@@ -86,18 +109,18 @@ add_block(const IqdbSum sum, Quad *acc, const Quad *query, const Quad *row)
 }
 
 IQDBI_INLINE void
-add_row(const IqdbSum sum, Quad *acc, const Quad *query, const float *row)
+add_row(const IqdbSum sum, const IqdbiForm form, Quad *acc, const Quad *query, const void *row, size_t i)
 {
-	Quad block = quad_load(row);
+	Quad block = quad_load(form, row, i);
 
 	add_block(sum, acc, query, &block);
 }
 
-/* The last 1 to 15 components. Lanes behind the end are zero on both sides and add nothing to any of the sums. */
+/* The last 1 to 15 components, from i on. Lanes behind the end are zero on both sides and add nothing to any of the sums. */
 IQDBI_INLINE void
-add_tail(const IqdbSum sum, Quad *acc, const Quad *query, const float *row, size_t left)
+add_tail(const IqdbSum sum, const IqdbiForm form, Quad *acc, const Quad *query, const void *row, size_t i, size_t end)
 {
-	Quad block = quad_load_part(row, left);
+	Quad block = quad_load_part(form, row, i, end);
 
 	add_block(sum, acc, query, &block);
 }
@@ -120,71 +143,90 @@ reduce_row(const Quad *acc)
 }
 
 IQDBI_INLINE float
-f32_sum_pair(const IqdbSum sum, const bool stream, const float *a, const float *b, size_t dim)
+sum_pair(const IqdbSum sum, const IqdbiPairForms forms, const bool stream, const void *query, const void *row, size_t dim)
 {
 	Quad   acc = quad_zero();
 	size_t i;
 
 	for (i = 0; i + BLOCK <= dim; i += BLOCK)
 	{
-		Quad block = quad_load(a + i);
+		Quad block = quad_load(forms.query, query, i);
 
 		if (stream)
-			iqdbi_prefetch_stream(b, i * sizeof(float));
-		add_row(sum, &acc, &block, b + i);
+			iqdbi_prefetch_stream(row, iqdbi_form_bytes(forms.row, i));
+		add_row(sum, forms.row, &acc, &block, row, i);
 	}
 	if (i < dim)
 	{
-		Quad block = quad_load_part(a + i, dim - i);
+		Quad block = quad_load_part(forms.query, query, i, dim);
 
-		add_tail(sum, &acc, &block, b + i, dim - i);
+		add_tail(sum, forms.row, &acc, &block, row, i, dim);
 	}
 	return reduce_row(&acc);
 }
 
 IQDBI_INLINE void
-f32_sum_group(const IqdbSum sum, const bool fetch, const float *query, IqdbiRows rows, IqdbiRows next, size_t dim,
-		  float *out)
+sum_group(const IqdbSum sum, const IqdbiPairForms forms, const bool fetch, const void *query, IqdbiRows rows,
+		  IqdbiRows next, size_t dim, float *out)
 {
-	const float *row0 = rows.r0;
-	const float *row1 = rows.r1;
-	const float *row2 = rows.r2;
-	const float *row3 = rows.r3;
-	Quad         acc0 = quad_zero();
-	Quad         acc1 = quad_zero();
-	Quad         acc2 = quad_zero();
-	Quad         acc3 = quad_zero();
-	size_t       i;
+	Quad   acc0 = quad_zero();
+	Quad   acc1 = quad_zero();
+	Quad   acc2 = quad_zero();
+	Quad   acc3 = quad_zero();
+	size_t i;
 
 	for (i = 0; i + BLOCK <= dim; i += BLOCK)
 	{
-		Quad block = quad_load(query + i);
+		Quad block = quad_load(forms.query, query, i);
 
-		if (fetch)
-			iqdbi_prefetch_line(next, i * sizeof(float));
-		add_row(sum, &acc0, &block, row0 + i);
-		add_row(sum, &acc1, &block, row1 + i);
-		add_row(sum, &acc2, &block, row2 + i);
-		add_row(sum, &acc3, &block, row3 + i);
+		/* a block of halves is half a line */
+		if (fetch && iqdbi_form_bytes(forms.row, i) % IQDBI_CACHE_LINE == 0)
+			iqdbi_prefetch_line(next, iqdbi_form_bytes(forms.row, i));
+		add_row(sum, forms.row, &acc0, &block, rows.r0, i);
+		add_row(sum, forms.row, &acc1, &block, rows.r1, i);
+		add_row(sum, forms.row, &acc2, &block, rows.r2, i);
+		add_row(sum, forms.row, &acc3, &block, rows.r3, i);
 	}
 	if (i < dim)
 	{
-		Quad block = quad_load_part(query + i, dim - i);
+		Quad block = quad_load_part(forms.query, query, i, dim);
 
 		if (fetch)
-			iqdbi_prefetch_rest(next, i * sizeof(float), dim * sizeof(float));
-		add_tail(sum, &acc0, &block, row0 + i, dim - i);
-		add_tail(sum, &acc1, &block, row1 + i, dim - i);
-		add_tail(sum, &acc2, &block, row2 + i, dim - i);
-		add_tail(sum, &acc3, &block, row3 + i, dim - i);
+			iqdbi_prefetch_rest(next, iqdbi_form_bytes(forms.row, i), iqdbi_form_bytes(forms.row, dim));
+		add_tail(sum, forms.row, &acc0, &block, rows.r0, i, dim);
+		add_tail(sum, forms.row, &acc1, &block, rows.r1, i, dim);
+		add_tail(sum, forms.row, &acc2, &block, rows.r2, i, dim);
+		add_tail(sum, forms.row, &acc3, &block, rows.r3, i, dim);
 	}
 	vst1q_f32(out, vpaddq_f32(vpaddq_f32(quad_fold(&acc0), quad_fold(&acc1)),
 							  vpaddq_f32(quad_fold(&acc2), quad_fold(&acc3))));
 }
 
-IQDBI_DEFINE_SUMS(TARGET, f32)
+IQDBI_INLINE void
+store_block(float *out, Quad block)
+{
+	vst1q_f32(out, block.v0);
+	vst1q_f32(out + LANES, block.v1);
+	vst1q_f32(out + 2 * LANES, block.v2);
+	vst1q_f32(out + 3 * LANES, block.v3);
+}
 
-IQDBI_DEFINE_FLOATS(TARGET)
+static void
+f16_widen(const void *row, size_t dim, float *out)
+{
+	float  part[BLOCK];
+	size_t i;
+
+	for (i = 0; i + BLOCK <= dim; i += BLOCK)
+		store_block(out + i, quad_load(IQDBI_HALVES, row, i));
+	if (i < dim)
+	{
+		store_block(part, quad_load_part(IQDBI_HALVES, row, i, dim));
+		memcpy(out + i, part, (dim - i) * sizeof(*out));
+	}
+}
+
+IQDBI_DEFINE_NUMBERS(TARGET)
 
 /* ---- codes ---- */
 
@@ -298,7 +340,7 @@ IQDBI_DEFINE_CODES(TARGET, neon, code_pair, code_group)
 const IqdbKernels iqdbi_kernels_neon = {
 	.name = "neon",
 	.sums = IQDBI_SUMS_TABLE(f32),
-	.elements = {&f32_kernels, &iqdbi_f16_scalar, &iqdbi_bit_scalar},
+	.elements = {&f32_kernels, &f16_kernels, &iqdbi_bit_scalar},
 	.doubles = &double_kernels,
 	.dot_u8i8 = dot_u8i8_neon,
 	.dot_u8i8_gather = dot_u8i8_gather_neon,

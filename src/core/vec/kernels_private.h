@@ -23,7 +23,6 @@
 
 void iqdbi_f32_widen(const void *row, size_t dim, float *out);
 
-extern const IqdbElementKernels iqdbi_f16_scalar;
 extern const IqdbElementKernels iqdbi_bit_scalar;
 extern const IqdbKernels        iqdbi_kernels_scalar;
 #ifdef IQDBI_HAVE_X86
@@ -95,6 +94,31 @@ iqdbi_prefetch_stream(const void *row, size_t i)
 		iqdbi_prefetch((const void *) (at + (uintptr_t) line * IQDBI_CACHE_LINE));
 }
 
+/*
+ * The elements that are numbers share the kernels: halves are widened as they are loaded, and what follows is the same.
+ * Which form the two sides of a pair have is a constant wherever these are used.
+ */
+typedef enum IqdbiForm
+{
+	IQDBI_FLOATS,
+	IQDBI_HALVES
+} IqdbiForm;
+
+typedef struct IqdbiPairForms
+{
+	IqdbiForm query;
+	IqdbiForm row;
+} IqdbiPairForms;
+
+#define IQDBI_FORMS(query, row) ((IqdbiPairForms) {query, row})
+
+/* The byte at which component i begins. */
+IQDBI_INLINE size_t
+iqdbi_form_bytes(const IqdbiForm form, size_t i)
+{
+	return i * (form == IQDBI_HALVES ? sizeof(uint16_t) : sizeof(float));
+}
+
 /* IQDBI_GROUP rows of vectors or of codes. Four scalars: an array of pointers would live in memory. */
 typedef struct IqdbiRows
 {
@@ -120,6 +144,15 @@ iqdbi_prefetch_rest(IqdbiRows rows, size_t i, size_t end)
 {
 	for (; i < end; i += IQDBI_CACHE_LINE)
 		iqdbi_prefetch_line(rows, i);
+}
+
+/* `lines` lines from byte i on of each of the rows; a constant, so that no loop is left. */
+IQDBI_INLINE void
+iqdbi_prefetch_lines(IqdbiRows rows, size_t i, const int lines)
+{
+#pragma GCC unroll 4
+	for (int line = 0; line < lines; line++)
+		iqdbi_prefetch_line(rows, i + (size_t) line * IQDBI_CACHE_LINE);
 }
 
 IQDBI_INLINE IqdbiRows
@@ -258,18 +291,42 @@ code_row_bytes(size_t dim)
 	IQDBI_DEFINE_SUM(target, E, l1, IQDB_SUM_L1) \
 	IQDBI_DEFINE_SUM(target, E, hamming, IQDB_SUM_HAMMING)
 
-/* The kernels of floats, of the sums defined before. */
-#define IQDBI_DEFINE_FLOATS(target) \
-	target static float \
-	f32_norm2(const void *row, size_t dim) \
+/*
+ * All kernels of floats (f32_kernels) and of halves (f16_kernels) from the file's
+ * sum_pair(sum, forms, stream, query, row, dim), sum_group(sum, forms, fetch, query, rows, next, dim, out) and
+ * f16_widen(row, dim, out). A squared norm is the sum of the row and itself, so it goes the way of a pair of floats to
+ * the last bit.
+ */
+#define IQDBI_DEFINE_NUMBERS(target) \
+	IQDBI_DEFINE_FORM(target, f32, IQDBI_FLOATS, iqdbi_f32_widen) \
+	IQDBI_DEFINE_FORM(target, f16, IQDBI_HALVES, f16_widen)
+
+#define IQDBI_DEFINE_FORM(target, E, form, widen_row) \
+	target IQDBI_INLINE float \
+	E##_sum_pair(const IqdbSum sum, const bool stream, const void *query, const void *row, size_t dim) \
 	{ \
-		return pair_f32_dot(row, row, dim); \
+		return sum_pair(sum, IQDBI_FORMS(IQDBI_FLOATS, form), stream, query, row, dim); \
 	} \
 \
-	static const IqdbElementKernels f32_kernels = { \
-		.sums = IQDBI_SUMS_TABLE(f32), \
-		.norm2 = f32_norm2, \
-		.widen = iqdbi_f32_widen, \
+	target IQDBI_INLINE void \
+	E##_sum_group(const IqdbSum sum, const bool fetch, const void *query, IqdbiRows rows, IqdbiRows next, size_t dim, \
+				  float *out) \
+	{ \
+		sum_group(sum, IQDBI_FORMS(IQDBI_FLOATS, form), fetch, query, rows, next, dim, out); \
+	} \
+\
+	IQDBI_DEFINE_SUMS(target, E) \
+\
+	target static float \
+	E##_norm2(const void *row, size_t dim) \
+	{ \
+		return sum_pair(IQDB_SUM_DOT, IQDBI_FORMS(form, form), false, row, row, dim); \
+	} \
+\
+	static const IqdbElementKernels E##_kernels = { \
+		.sums = IQDBI_SUMS_TABLE(E), \
+		.norm2 = E##_norm2, \
+		.widen = widen_row, \
 	};
 
 #define IQDBI_DEFINE_BIT_SUMS(target) \

@@ -2,7 +2,7 @@
  * kernels_scalar.c - kernels in plain C, for every processor, and the reference for the others.
  *
  * Eight partial sums, so that a compiler may put them into vectors of whatever width the baseline has. All forms call
- * one compiled body (hence noinline): whether a compiler contracts a multiplication and an addition into one
+ * one compiled body for each sum (hence noinline): whether a compiler contracts a multiplication and an addition into one
  * instruction then cannot differ between forms.
  */
 #include "core/vec/half.h"
@@ -45,7 +45,13 @@ term(const IqdbSum sum, float acc, float a, float b)
 }
 
 IQDBI_INLINE float
-row_sum(const IqdbSum sum, const float *a, const float *b, size_t dim)
+component(const IqdbiForm form, const void *vector, size_t i)
+{
+	return form == IQDBI_HALVES ? iqdb_half_widen(((const IqdbHalf *) vector)[i]) : ((const float *) vector)[i];
+}
+
+IQDBI_INLINE float
+row_sum(const IqdbSum sum, const IqdbiPairForms forms, const void *a, const void *b, size_t dim)
 {
 	float  acc[LANES] = {0};
 	size_t i;
@@ -54,74 +60,65 @@ row_sum(const IqdbSum sum, const float *a, const float *b, size_t dim)
 	for (i = 0; i + LANES <= dim; i += LANES)
 	{
 		for (lane = 0; lane < LANES; lane++)
-			acc[lane] = term(sum, acc[lane], a[i + lane], b[i + lane]);
+			acc[lane] = term(sum, acc[lane], component(forms.query, a, i + lane), component(forms.row, b, i + lane));
 	}
 	for (lane = 0; i + lane < dim; lane++)
-		acc[lane] = term(sum, acc[lane], a[i + lane], b[i + lane]);
+		acc[lane] = term(sum, acc[lane], component(forms.query, a, i + lane), component(forms.row, b, i + lane));
 	return fold(acc);
 }
 
-static NOINLINE float
-row_dot(const float *a, const float *b, size_t dim)
-{
-	return row_sum(IQDB_SUM_DOT, a, b, dim);
-}
+/* The compiled bodies. */
+#define DEFINE_BODY(name, sum, query, row) \
+	static NOINLINE float \
+	name(const void *a, const void *b, size_t dim) \
+	{ \
+		return row_sum(sum, IQDBI_FORMS(query, row), a, b, dim); \
+	}
 
-static NOINLINE float
-row_l2(const float *a, const float *b, size_t dim)
-{
-	return row_sum(IQDB_SUM_L2, a, b, dim);
-}
-
-static NOINLINE float
-row_l1(const float *a, const float *b, size_t dim)
-{
-	return row_sum(IQDB_SUM_L1, a, b, dim);
-}
-
-static NOINLINE float
-row_hamming(const float *a, const float *b, size_t dim)
-{
-	return row_sum(IQDB_SUM_HAMMING, a, b, dim);
-}
+DEFINE_BODY(floats_dot, IQDB_SUM_DOT, IQDBI_FLOATS, IQDBI_FLOATS)
+DEFINE_BODY(floats_l2, IQDB_SUM_L2, IQDBI_FLOATS, IQDBI_FLOATS)
+DEFINE_BODY(floats_l1, IQDB_SUM_L1, IQDBI_FLOATS, IQDBI_FLOATS)
+DEFINE_BODY(floats_hamming, IQDB_SUM_HAMMING, IQDBI_FLOATS, IQDBI_FLOATS)
+DEFINE_BODY(halves_dot, IQDB_SUM_DOT, IQDBI_FLOATS, IQDBI_HALVES)
+DEFINE_BODY(halves_l2, IQDB_SUM_L2, IQDBI_FLOATS, IQDBI_HALVES)
+DEFINE_BODY(halves_l1, IQDB_SUM_L1, IQDBI_FLOATS, IQDBI_HALVES)
+DEFINE_BODY(halves_hamming, IQDB_SUM_HAMMING, IQDBI_FLOATS, IQDBI_HALVES)
+DEFINE_BODY(halves_square, IQDB_SUM_DOT, IQDBI_HALVES, IQDBI_HALVES)
 
 IQDBI_INLINE float
-f32_sum_pair(const IqdbSum sum, const bool stream, const float *a, const float *b, size_t dim)
+sum_pair(const IqdbSum sum, const IqdbiPairForms forms, const bool stream, const void *query, const void *row, size_t dim)
 {
-	size_t i;
+	const bool halves = forms.row == IQDBI_HALVES;
+	size_t     i;
 
-	for (i = 0; stream && i < dim; i += IQDBI_STREAM_PIECE / sizeof(float))
-		iqdbi_prefetch_stream(b, i * sizeof(float));
+	for (i = 0; stream && i < iqdbi_form_bytes(forms.row, dim); i += IQDBI_STREAM_PIECE)
+		iqdbi_prefetch_stream(row, i);
+	if (forms.query == IQDBI_HALVES)
+		return halves_square(query, row, dim);
 	switch (sum)
 	{
 		case IQDB_SUM_DOT:
-			return row_dot(a, b, dim);
+			return halves ? halves_dot(query, row, dim) : floats_dot(query, row, dim);
 		case IQDB_SUM_L2:
-			return row_l2(a, b, dim);
+			return halves ? halves_l2(query, row, dim) : floats_l2(query, row, dim);
 		case IQDB_SUM_L1:
-			return row_l1(a, b, dim);
+			return halves ? halves_l1(query, row, dim) : floats_l1(query, row, dim);
 		default:
-			return row_hamming(a, b, dim);
+			return halves ? halves_hamming(query, row, dim) : floats_hamming(query, row, dim);
 	}
 }
 
 IQDBI_INLINE void
-f32_sum_group(const IqdbSum sum, const bool fetch, const float *query, IqdbiRows rows, IqdbiRows next, size_t dim,
-		  float *out)
+sum_group(const IqdbSum sum, const IqdbiPairForms forms, const bool fetch, const void *query, IqdbiRows rows,
+		  IqdbiRows next, size_t dim, float *out)
 {
 	if (fetch)
-		iqdbi_prefetch_rest(next, 0, dim * sizeof(float));
-	out[0] = f32_sum_pair(sum, false, query, rows.r0, dim);
-	out[1] = f32_sum_pair(sum, false, query, rows.r1, dim);
-	out[2] = f32_sum_pair(sum, false, query, rows.r2, dim);
-	out[3] = f32_sum_pair(sum, false, query, rows.r3, dim);
+		iqdbi_prefetch_rest(next, 0, iqdbi_form_bytes(forms.row, dim));
+	out[0] = sum_pair(sum, forms, false, query, rows.r0, dim);
+	out[1] = sum_pair(sum, forms, false, query, rows.r1, dim);
+	out[2] = sum_pair(sum, forms, false, query, rows.r2, dim);
+	out[3] = sum_pair(sum, forms, false, query, rows.r3, dim);
 }
-
-IQDBI_DEFINE_SUMS(TARGET, f32)
-
-IQDBI_DEFINE_FLOATS(TARGET)
-
-/* ---- halves ---- */
 
 static void
 f16_widen(const void *row, size_t dim, float *out)
@@ -129,66 +126,7 @@ f16_widen(const void *row, size_t dim, float *out)
 	iqdb_halves_widen(row, dim, out);
 }
 
-/* query NULL: the row itself */
-IQDBI_INLINE float
-half_sum(const IqdbSum sum, const float *query, const IqdbHalf *row, size_t dim)
-{
-	float  acc[LANES] = {0};
-	float  wide[LANES];
-	size_t i;
-
-	for (i = 0; i < dim; i += LANES)
-	{
-		size_t count = dim - i < LANES ? dim - i : LANES;
-
-		f16_widen(row + i, count, wide);
-		for (size_t lane = 0; lane < count; lane++)
-			acc[lane] = term(sum, acc[lane], query != NULL ? query[i + lane] : wide[lane], wide[lane]);
-	}
-	return fold(acc);
-}
-
-static NOINLINE float
-half_dot(const float *query, const IqdbHalf *row, size_t dim)
-{
-	return half_sum(IQDB_SUM_DOT, query, row, dim);
-}
-
-static float
-f16_norm2(const void *row, size_t dim)
-{
-	return half_dot(NULL, row, dim);
-}
-
-IQDBI_INLINE float
-f16_sum_pair(const IqdbSum sum, const bool stream, const float *query, const IqdbHalf *row, size_t dim)
-{
-	size_t i;
-
-	for (i = 0; stream && i < f16_row_bytes(dim); i += IQDBI_STREAM_PIECE)
-		iqdbi_prefetch_stream(row, i);
-	return sum == IQDB_SUM_DOT ? half_dot(query, row, dim) : half_sum(sum, query, row, dim);
-}
-
-IQDBI_INLINE void
-f16_sum_group(const IqdbSum sum, const bool fetch, const float *query, IqdbiRows rows, IqdbiRows next, size_t dim,
-			  float *out)
-{
-	if (fetch)
-		iqdbi_prefetch_rest(next, 0, f16_row_bytes(dim));
-	out[0] = f16_sum_pair(sum, false, query, rows.r0, dim);
-	out[1] = f16_sum_pair(sum, false, query, rows.r1, dim);
-	out[2] = f16_sum_pair(sum, false, query, rows.r2, dim);
-	out[3] = f16_sum_pair(sum, false, query, rows.r3, dim);
-}
-
-IQDBI_DEFINE_SUMS(TARGET, f16)
-
-const IqdbElementKernels iqdbi_f16_scalar = {
-	.sums = IQDBI_SUMS_TABLE(f16),
-	.norm2 = f16_norm2,
-	.widen = f16_widen,
-};
+IQDBI_DEFINE_NUMBERS(TARGET)
 
 /* ---- bits ---- */
 
@@ -289,7 +227,7 @@ IQDBI_DEFINE_CODES(TARGET, scalar, code_pair, code_group)
 const IqdbKernels iqdbi_kernels_scalar = {
 	.name = "scalar",
 	.sums = IQDBI_SUMS_TABLE(f32),
-	.elements = {&f32_kernels, &iqdbi_f16_scalar, &iqdbi_bit_scalar},
+	.elements = {&f32_kernels, &f16_kernels, &iqdbi_bit_scalar},
 	.doubles = &double_kernels,
 	.dot_u8i8 = dot_u8i8_scalar,
 	.dot_u8i8_gather = dot_u8i8_gather_scalar,
