@@ -222,10 +222,11 @@ write_query(char *query, size_t size, const Index *index, const char *target, bo
 
 	if (limit > 0)
 		snprintf(bound, sizeof(bound), " LIMIT %d", limit);
-	snprintf(query, size, "SELECT id, %s %s '%s'::iqvector AS d FROM %s%s%s%s%s ORDER BY %s %s '%s'::iqvector%s",
-			 index->expression, index->op, target, index->table->name,
+	snprintf(query, size, "SELECT id, %s %s '%s'::%s AS d FROM %s%s%s%s%s ORDER BY %s %s '%s'::%s%s",
+			 index->expression, index->op, target, index->table->type, index->table->name,
 			 index->predicate != NULL || !by_index ? " WHERE " : "", index->predicate != NULL ? index->predicate : "",
-			 index->predicate != NULL && !by_index ? " AND " : "", "", index->expression, index->op, target, bound);
+			 index->predicate != NULL && !by_index ? " AND " : "", "", index->expression, index->op, target,
+			 index->table->type, bound);
 	if (!by_index)
 	{
 		/* the same, without the rows that no index has */

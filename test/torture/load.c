@@ -248,8 +248,8 @@ search(Worker *w)
 		if (session_run(&w->session, "SET plan_cache_mode = force_generic_plan") != DONE)
 			return REFUSED;
 		(void) session_run(&w->session, "DEALLOCATE ALL");
-		if (session_run(&w->session, "PREPARE kept_%s (iqvector) AS SELECT id FROM %s%s%s ORDER BY %s %s $1 LIMIT %u",
-						i->name, i->table->name, i->predicate != NULL ? " WHERE " : "",
+		if (session_run(&w->session, "PREPARE kept_%s (%s) AS SELECT id FROM %s%s%s ORDER BY %s %s $1 LIMIT %u",
+						i->name, i->table->type, i->table->name, i->predicate != NULL ? " WHERE " : "",
 						i->predicate != NULL ? i->predicate : "", i->expression, i->op,
 						random_between(&w->random, 1, 20)) != DONE)
 			return REFUSED;

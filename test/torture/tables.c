@@ -1,6 +1,6 @@
 /*
  * tables.c - the tables and their indexes: plain vectors, NULLs, a partial index, an index on an expression, wide vectors
- * kept out of line, and vectors of which there are only a few.
+ * kept out of line, vectors of which there are only a few, half vectors, and bit strings.
  */
 #define _GNU_SOURCE
 
@@ -10,14 +10,16 @@
 #include <string.h>
 
 const Table tables[] = {
-	{"plain", "v iqvector(8)", "torture_vector(8, 1000)", "v", 8, 1000, 0, false, 900},
-	{"holes", "v iqvector(6)", "CASE WHEN random() < 0.3 THEN NULL ELSE torture_vector(6, 1000) END", "v", 6, 1000, 30,
-	false, 700},
-	{"part", "v iqvector(8)", "torture_vector(8, 50)", "v", 8, 50, 0, false, 700},
-	{"expr", "r real[]", "CASE WHEN random() < 0.1 THEN NULL ELSE torture_vector(4, 100)::real[] END", "r", 4, 100, 10, true,
-	700},
-	{"wide", "v iqvector(800)", "torture_vector(800, 1000)", "v", 800, 1000, 0, false, 150},
-	{"dups", "v iqvector(3)", "torture_vector(3, 2)", "v", 3, 2, 0, false, 600},
+	{"plain", "iqvector", "v iqvector(8)", "torture_vector(8, 1000)", "v", 8, 1000, 0, FORM_VECTOR, 900},
+	{"holes", "iqvector", "v iqvector(6)", "CASE WHEN random() < 0.3 THEN NULL ELSE torture_vector(6, 1000) END", "v", 6, 1000,
+	30, FORM_VECTOR, 700},
+	{"part", "iqvector", "v iqvector(8)", "torture_vector(8, 50)", "v", 8, 50, 0, FORM_VECTOR, 700},
+	{"expr", "iqvector", "r real[]", "CASE WHEN random() < 0.1 THEN NULL ELSE torture_vector(4, 100)::real[] END", "r", 4, 100,
+	10, FORM_ARRAY, 700},
+	{"wide", "iqvector", "v iqvector(800)", "torture_vector(800, 1000)", "v", 800, 1000, 0, FORM_VECTOR, 150},
+	{"dups", "iqvector", "v iqvector(3)", "torture_vector(3, 2)", "v", 3, 2, 0, FORM_VECTOR, 600},
+	{"halves", "iqhalfvec", "v iqhalfvec(8)", "torture_vector(8, 1000)::iqhalfvec", "v", 8, 1000, 0, FORM_VECTOR, 700},
+	{"bits", "bit(48)", "v bit(48)", "torture_bits(48)::bit(48)", "v", 48, 2, 0, FORM_BITS, 700},
 };
 const int	table_count = COUNT_OF(tables);
 
@@ -29,6 +31,10 @@ const Index indexes[] = {
 	{"expr_l2", &tables[3], "(r::iqvector(4))", "iqvector_l2_ops", "<->", NULL},
 	{"wide_l2", &tables[4], "v", "iqvector_l2_ops", "<->", NULL},
 	{"dups_l1", &tables[5], "v", "iqvector_l1_ops", "<+>", NULL},
+	{"halves_l2", &tables[6], "v", "iqhalfvec_l2_ops", "<->", NULL},
+	{"halves_cosine", &tables[6], "v", "iqhalfvec_cosine_ops", "<=>", "g < 5"},
+	{"bits_hamming", &tables[7], "v", "bit_hamming_ops", "<~>", NULL},
+	{"bits_jaccard", &tables[7], "v", "bit_jaccard_ops", "<%>", NULL},
 };
 const int	index_count = COUNT_OF(indexes);
 
@@ -122,6 +128,12 @@ tables_create(const Node *node, Random *random)
 					"'SELECT array_agg(floor(random() * steps))::real[]::iqvector FROM generate_series(1, dimension)'") !=
 		DONE ||
 		session_run(&session,
+					"CREATE FUNCTION torture_bits(length int) RETURNS text LANGUAGE sql VOLATILE AS "
+					"'SELECT string_agg(CASE WHEN random() < 0.5 THEN ''0'' ELSE ''1'' END, '''') FROM generate_series(1, length)'")
+		!= DONE ||
+		/* operators and operator classes of bit strings */
+		session_run(&session, "SELECT iqdb_create_pgvector_support()") != DONE ||
+		session_run(&session,
 					"CREATE FUNCTION torture_suits(definition text) RETURNS boolean LANGUAGE plpgsql AS "
 					"'BEGIN EXECUTE definition; DROP INDEX trial; RETURN true; "
 					"EXCEPTION WHEN feature_not_supported OR invalid_parameter_value THEN RETURN false; END'") != DONE)
@@ -155,16 +167,19 @@ tables_create(const Node *node, Random *random)
 	return true;
 }
 
-/* "[1,2,3]" or "{1,2,3}". */
 static void
-components(uint32_t dimension, uint32_t steps, bool array, Random *random, char *text, size_t size)
+components(uint32_t dimension, uint32_t steps, Form form, Random *random, char *text, size_t size)
 {
+	static const char *const marks[][3] = {
+		[FORM_VECTOR] = {"[", ",", "]"},
+		[FORM_ARRAY] = {"{", ",", "}"},
+		[FORM_BITS] = {"", "", ""},
+	};
 	size_t		used = 0;
 
 	for (uint32_t i = 0; i < dimension && used + 16 < size; i++)
-		used += (size_t) snprintf(text + used, size - used, "%s%u", i > 0 ? "," : array ? "{" : "[",
-								  random_below(random, steps));
-	snprintf(text + used, size - used, array ? "}" : "]");
+		used += (size_t) snprintf(text + used, size - used, "%s%u", marks[form][i > 0], random_below(random, steps));
+	snprintf(text + used, size - used, "%s", marks[form][2]);
 }
 
 void
@@ -173,11 +188,11 @@ random_value(const Table *table, Random *random, char *text, size_t size)
 	if (random_chance(random, table->nulls))
 		snprintf(text, size, "\\N");
 	else
-		components(table->dimension, table->steps, table->array, random, text, size);
+		components(table->dimension, table->steps, table->form, random, text, size);
 }
 
 void
 random_query(const Table *table, Random *random, char *text, size_t size)
 {
-	components(table->dimension, table->steps, false, random, text, size);
+	components(table->dimension, table->steps, table->form == FORM_ARRAY ? FORM_VECTOR : table->form, random, text, size);
 }

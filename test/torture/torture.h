@@ -154,16 +154,25 @@ extern bool ask(const Node *node, char *answer, size_t size, const char *format,
 
 /* ---- tables.c ---------------------------------------------------------------------------------------------------- */
 
+/* How values of a column are written. */
+typedef enum Form
+{
+	FORM_VECTOR,				/* "[1,2,3]" */
+	FORM_ARRAY,					/* "{1,2,3}" */
+	FORM_BITS					/* "011" */
+} Form;
+
 typedef struct Table
 {
 	const char *name;
+	const char *type;			/* of what its indexes hold */
 	const char *column;			/* its definition */
 	const char *value;			/* SQL for a new value */
-	const char *literal;		/* the same, as text for COPY, made by the program: "dimension steps nulls braces" */
+	const char *literal;		/* the same, as text for COPY, made by the program: "dimension steps nulls form" */
 	uint32_t	dimension;
 	uint32_t	steps;
 	uint32_t	nulls;			/* percent */
-	bool		array;			/* the column is real[] */
+	Form		form;
 	uint32_t	rows;			/* about as many as there should be at most */
 } Table;
 

@@ -22,8 +22,6 @@ usual_keys(const IqdbMetricTraits *metric)
 			return (Usual){(float) -IQDB_KEY_LARGE, (float) IQDB_KEY_LARGE};
 		case IQDB_KEY_COSINE:
 			return (Usual){COSINE_NEAR, INFINITY};
-		case IQDB_KEY_JACCARD:
-			return (Usual){-INFINITY, INFINITY};
 		default:
 			break;
 	}
