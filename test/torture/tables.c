@@ -129,7 +129,8 @@ tables_create(const Node *node, Random *random)
 		DONE ||
 		session_run(&session,
 					"CREATE FUNCTION torture_bits(length int) RETURNS text LANGUAGE sql VOLATILE AS "
-					"'SELECT string_agg(CASE WHEN random() < 0.5 THEN ''0'' ELSE ''1'' END, '''') FROM generate_series(1, length)'")
+					"'SELECT string_agg(CASE WHEN random() < 0.5 THEN ''0'' ELSE ''1'' END, '''') "
+					"FROM generate_series(1, length)'")
 		!= DONE ||
 		/* operators and operator classes of bit strings */
 		session_run(&session, "SELECT iqdb_create_pgvector_support()") != DONE ||
