@@ -2,6 +2,7 @@
 #
 #   make                    builds iqdb.so for the server that pg_config belongs to
 #   make install            installs it there (as root)
+#   make install-lib        installs the C library (docs/library.md); needs no server. PREFIX=/usr/local, DESTDIR
 #   make check              installs what is missing, builds, runs every test, prints a table of results
 #   make demo               shows the extension at work on a throw-away server
 #   make bench BENCH="sql --base FILE --queries FILE"      measures (bench/README.md)
@@ -36,18 +37,21 @@ ifeq ($(origin CC),default)
 CC = gcc
 endif
 
-CORE_FOLDERS = base vec meta quant engine flat hnsw ivf persist cache db
+CORE_FOLDERS = public base vec meta quant engine flat hnsw ivf persist cache db
 CORE_SOURCES = $(sort $(foreach folder,$(if $(ONLY),$(ONLY),$(CORE_FOLDERS)),$(wildcard src/core/$(folder)/*.c)))
 HARNESS_SOURCES = $(sort $(wildcard test/harness/*.c))
 
-CORE_CFLAGS = -std=c11 -O2 -g -fPIC -Wall -Wextra -Werror -pedantic -fvisibility=hidden -fno-math-errno \
+CORE_CFLAGS = -std=c11 -O2 -g -fPIC -Wall -Wextra -Werror -pedantic -fvisibility=hidden -fno-semantic-interposition -fno-math-errno \
               -ffp-contract=off -Isrc
 TEST_CFLAGS = -std=c11 -O1 -g -Wall -Wextra -Werror -Wno-unused-parameter -Isrc -Itest
 TEST_LIBS   = -lzstd -llz4 -lm -lpthread
 
-# plain is what goes into iqdb.so; the others are for tests.
+# plain is what goes into iqdb.so, lib into the C library; the others are for tests.
 VARIANT_CC_plain     = $(CC)
 VARIANT_CFLAGS_plain =
+VARIANT_CC_lib       = $(CC)
+VARIANT_CFLAGS_lib   = -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2 -fstack-protector-strong -fstack-clash-protection \
+                       $(if $(filter x86_64%,$(shell $(CC) -dumpmachine)),-fcf-protection)
 VARIANT_CC_asan      = $(CC)
 VARIANT_CFLAGS_asan  = -O1 -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all
 VARIANT_CC_tsan      = $(CC)
@@ -69,7 +73,6 @@ UNIT_PROGRAMS   = $(patsubst %.c,$(V)/%,$(sort $(wildcard test/unit/test_*.c)))
 FAULT_PROGRAMS  = $(patsubst %.c,$(V)/%,$(sort $(wildcard test/fault/test_*.c)))
 STEPS_PROGRAMS  = $(patsubst %.c,$(V)/%,$(sort $(wildcard test/steps/test_*.c)))
 CRASH_PROGRAMS  = $(patsubst %.c,$(V)/%,$(sort $(wildcard test/crash/test_*.c)))
-EXAMPLES        = $(patsubst %.c,$(V)/%,$(sort $(wildcard test/examples/*.c)))
 REPLAY_PROGRAMS = $(patsubst %.c,$(V)/%,$(sort $(wildcard test/fuzz/fuzz_*.c)))
 BENCH_PROGRAMS  = $(patsubst %.c,$(V)/%,$(sort $(wildcard bench/*.c)))
 TORTURE_PROGRAM = $(V)/test/torture/torture
@@ -78,14 +81,13 @@ FUZZ_PROGRAMS   = $(patsubst %.c,$(V)/%_live,$(sort $(wildcard test/fuzz/fuzz_*.
 # "make" alone must mean what PGXS means by it.
 all:
 
-.PHONY: torture-program libiqdb unit-programs fault-programs crash-programs steps-programs examples replay-programs fuzz-programs bench-programs FORCE
+.PHONY: torture-program libiqdb unit-programs fault-programs crash-programs steps-programs replay-programs fuzz-programs bench-programs FORCE
 .SECONDARY:
 libiqdb: $(LIB)
 unit-programs: $(UNIT_PROGRAMS)
 fault-programs: $(FAULT_PROGRAMS)
 crash-programs: $(CRASH_PROGRAMS)
 steps-programs: $(STEPS_PROGRAMS)
-examples: $(EXAMPLES)
 replay-programs: $(REPLAY_PROGRAMS)
 fuzz-programs: $(FUZZ_PROGRAMS)
 torture-program: $(TORTURE_PROGRAM)
@@ -134,10 +136,6 @@ $(V)/test/crash/%: test/crash/%.c $(LIB) $(V)/libharness.a
 	@mkdir -p $(@D)
 	$(VCC) $(TEST_CFLAGS) -MMD -MP -MT $@ $< -o $@ $(V)/libharness.a $(LIB) -lcmocka $(TEST_LIBS)
 
-$(V)/test/examples/%: test/examples/%.c $(LIB)
-	@mkdir -p $(@D)
-	$(VCC) $(TEST_CFLAGS) -MMD -MP -MT $@ $< -o $@ $(LIB) $(TEST_LIBS)
-
 $(V)/bench/%: bench/%.c $(LIB) $(V)/libharness.a
 	@mkdir -p $(@D)
 	$(VCC) $(TEST_CFLAGS) -O2 -MMD -MP -MT $@ $< -o $@ $(V)/libharness.a $(LIB) $(TEST_LIBS)
@@ -158,14 +156,45 @@ $(V)/test/fuzz/%: test/fuzz/%.c test/fuzz/replay.c $(LIB) $(V)/libharness.a
 -include $(sort $(wildcard $(V)/core/*/*.d $(V)/test/*/*.d $(V)/bench/*.d))
 
 # ---------------------------------------------------------------------------------------------------------------------
+# The C library: what install-lib puts into $(DESTDIR)$(PREFIX). Both forms export what is IQDB_API in the public header, and
+# nothing else.
+# ---------------------------------------------------------------------------------------------------------------------
+
+PREFIX     ?= /usr/local
+LIBDIR     ?= $(PREFIX)/lib
+INCLUDEDIR ?= $(PREFIX)/include
+
+LIBRARY_HEADER  = src/core/public/iqdb.h
+LIBRARY_VERSION = $(shell sed -n 's/^.define IQDB_VERSION "\(.*\)"/\1/p' $(LIBRARY_HEADER))
+# Programs that were linked with one library run with every other of the same name.
+LIBRARY_SONAME  = libiqdb.so.0
+LIBRARY_LIBS    = -lzstd -llz4 -lm -lpthread
+LIBRARY_FILES   = $(V)/libiqdb.so.$(LIBRARY_VERSION) $(V)/static/libiqdb.a
+
+library-files: $(LIBRARY_FILES)
+
+$(V)/libiqdb.so.$(LIBRARY_VERSION): $(CORE_OBJECTS) $(LIB:.a=.list)
+	@echo 'IQDB_0 { global: iqdb_*; local: *; };' > $(V)/library.map
+	$(VCC) -shared -Wl,-soname,$(LIBRARY_SONAME) -Wl,--version-script=$(V)/library.map -Wl,-z,relro,-z,now,-z,noexecstack,-z,defs \
+		$(CORE_OBJECTS) -o $@ $(LIBRARY_LIBS)
+
+# One object, in which the names that are not public are local to it.
+$(V)/static/libiqdb.a: $(CORE_OBJECTS) $(LIB:.a=.list)
+	@mkdir -p $(@D)
+	$(LD) -r $(CORE_OBJECTS) -o $(@D)/iqdb.o
+	objcopy --localize-hidden $(@D)/iqdb.o
+	@rm -f $@
+	$(AR) rcs $@ $(@D)/iqdb.o
+
+# ---------------------------------------------------------------------------------------------------------------------
 # Checks: the work is done by scripts, which call back for what is to be built.
 # ---------------------------------------------------------------------------------------------------------------------
 
 TOOL_GOALS = torture torture-program check check-server check-core check-pg unit lint demo fuzz format libiqdb unit-programs fault-programs crash-programs steps-programs \
-             examples replay-programs fuzz-programs bench-programs bench print-REGRESS print-CORE_CFLAGS print-CORE_SOURCES \
+             replay-programs fuzz-programs bench-programs bench install-lib uninstall-lib library-files print-REGRESS print-CORE_CFLAGS print-CORE_SOURCES \
              print-FOLDERS
 
-CORE_SUITES = lint unit asan fault crash steps fuzz examples
+CORE_SUITES = lint unit asan fault crash steps fuzz library
 PG_SUITES   = regress isolation tap torture
 SUITES     ?=
 TESTS      ?=
@@ -203,6 +232,23 @@ demo:
 
 bench:
 	@BUILD='$(BUILD)' CC='$(CC)' MAKE='$(MAKE)' PG_CONFIG='$(PG_CONFIG)' bench/run.sh $(BENCH)
+
+install-lib:
+	@$(MAKE) --no-print-directory VARIANT=lib library-files
+	install -d '$(DESTDIR)$(INCLUDEDIR)' '$(DESTDIR)$(LIBDIR)/pkgconfig'
+	install -m 644 $(LIBRARY_HEADER) '$(DESTDIR)$(INCLUDEDIR)/iqdb.h'
+	install -m 644 $(BUILD)/lib/static/libiqdb.a '$(DESTDIR)$(LIBDIR)/libiqdb.a'
+	install -m 755 $(BUILD)/lib/libiqdb.so.$(LIBRARY_VERSION) '$(DESTDIR)$(LIBDIR)/libiqdb.so.$(LIBRARY_VERSION)'
+	ln -sf libiqdb.so.$(LIBRARY_VERSION) '$(DESTDIR)$(LIBDIR)/$(LIBRARY_SONAME)'
+	ln -sf $(LIBRARY_SONAME) '$(DESTDIR)$(LIBDIR)/libiqdb.so'
+	@printf '%s\n' 'prefix=$(PREFIX)' 'libdir=$(LIBDIR)' 'includedir=$(INCLUDEDIR)' '' 'Name: iqdb' \
+		'Description: embedded vector database' 'Version: $(LIBRARY_VERSION)' 'Cflags: -I$${includedir}' \
+		'Libs: -L$${libdir} -liqdb' 'Libs.private: $(LIBRARY_LIBS)' > '$(DESTDIR)$(LIBDIR)/pkgconfig/iqdb.pc'
+
+uninstall-lib:
+	rm -f '$(DESTDIR)$(INCLUDEDIR)/iqdb.h' '$(DESTDIR)$(LIBDIR)/pkgconfig/iqdb.pc' '$(DESTDIR)$(LIBDIR)/libiqdb.a' \
+		'$(DESTDIR)$(LIBDIR)/libiqdb.so' '$(DESTDIR)$(LIBDIR)/$(LIBRARY_SONAME)' \
+		'$(DESTDIR)$(LIBDIR)/libiqdb.so.$(LIBRARY_VERSION)'
 
 format:
 	clang-format -i $(sort $(wildcard src/core/*/*.[ch] src/pg/*.[ch] test/*/*.[ch] bench/*/*.[ch] bench/*.[ch]))

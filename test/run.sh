@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # run.sh - runs test suites, counts, prints a table. Called by "make check" and its relatives.
 #
-#   test/run.sh SUITE...      suites: lint unit asan fault crash steps fuzz examples regress isolation tap tsan
+#   test/run.sh SUITE...      suites: lint unit asan fault crash steps fuzz library regress isolation tap tsan
 #                             torture torture=SECONDS (for each access method; METHOD and SEED choose)
 #                             fuzz-live=SECONDS (searches for new inputs with libFuzzer)
 #
@@ -27,7 +27,7 @@ PROGRAM_SECONDS=900
 export LC_ALL=C.UTF-8 CMOCKA_MESSAGE_OUTPUT=TAP
 unset MAKEFLAGS MAKELEVEL PGHOST PGPORT PGUSER PGDATABASE PGDATA PGOPTIONS PGSERVICE
 
-ALL_SUITES="lint unit asan fault crash steps fuzz examples regress isolation tap torture tsan"
+ALL_SUITES="lint unit asan fault crash steps fuzz library regress isolation tap torture tsan"
 TABLE=()
 TOTAL_PASSED=0
 TOTAL_FAILED=0
@@ -206,20 +206,30 @@ suite_fuzz-live() {
     collect "$folder"
 }
 
-suite_examples() {
-    local folder=$1 source name
-    build examples >"$folder/build.log" 2>&1 ||
-        { say "  building failed:"; tail -n 60 "$folder/build.log"; FAILED=1; PASSED=0; return; }
-    for source in test/examples/*.c; do
-        [ -e "$source" ] || continue
-        name=$(basename "$source" .c)
+# Installs the C library into a folder of its own, and uses it there as a program would that knows nothing of this tree.
+suite_library() {
+    local folder=$1 source name root=$WORK/library
+    build install-lib PREFIX=/opt/iqdb DESTDIR="$root" >"$folder/build.log" 2>&1 ||
+        { say "  installing failed:"; tail -n 60 "$folder/build.log"; FAILED=1; PASSED=0; return; }
+    export PKG_CONFIG_PATH=$root/opt/iqdb/lib/pkgconfig PKG_CONFIG_SYSROOT_DIR=$root
+    export LD_LIBRARY_PATH=$root/opt/iqdb/lib LIBRARY_ROOT=$root/opt/iqdb
+    for source in test/library/*.sh docs/examples/*.c; do
+        name=$(basename "${source%.*}")
         wanted "$name" || continue
         mkdir -p "$folder/tmp/$name"
-        TMPDIR="$folder/tmp/$name" start "$folder" "$name" \
-            test/lib/as_tap.sh "$name" \
-            test/lib/same_output.sh "test/examples/$name.out" "$BUILD/plain/test/examples/$name"
+        case $source in
+            *.sh) TMPDIR="$folder/tmp/$name" start "$folder" "$name" test/lib/as_tap.sh "$name" "$source" ;;
+            *)
+                # shellcheck disable=SC2046
+                "${CC:-gcc}" -std=c11 -Wall -Wextra -Werror -pedantic "$source" $(pkg-config --cflags --libs iqdb) \
+                    -o "$folder/tmp/$name.program" 2>"$folder/$name.build.err" || cat "$folder/$name.build.err"
+                TMPDIR="$folder/tmp/$name" start "$folder" "$name" test/lib/as_tap.sh "$name" \
+                    test/lib/same_output.sh "docs/examples/$name.out" "$folder/tmp/$name.program"
+                ;;
+        esac
     done
     collect "$folder"
+    unset LD_LIBRARY_PATH PKG_CONFIG_PATH PKG_CONFIG_SYSROOT_DIR
 }
 
 # ---- with a server ---------------------------------------------------------------------------------------------------

@@ -9,6 +9,8 @@ missing_packages() {
     command -v gcc >/dev/null || echo gcc
     command -v make >/dev/null || echo make
     command -v nm >/dev/null || echo binutils
+    command -v g++ >/dev/null || echo g++
+    command -v pkg-config >/dev/null || echo pkg-config
     [ -e /usr/include/stdio.h ] || echo libc6-dev
     for header in zstd.h:libzstd-dev lz4.h:liblz4-dev cmocka.h:libcmocka-dev; do
         find /usr/include /usr/local/include -maxdepth 2 -name "${header%%:*}" 2>/dev/null | grep -q . ||

@@ -5,14 +5,15 @@
 # What a folder's files may name in an #include, besides their own folder.
 may_include() {
     case $1 in
-        base) echo "" ;;
-        vec | meta) echo "base" ;;
-        quant) echo "base vec" ;;
-        engine) echo "base vec meta" ;;
-        flat | hnsw | ivf) echo "base vec meta quant engine" ;;
-        persist) echo "base meta engine" ;;
-        cache) echo "base vec meta" ;;
-        db) echo "base vec meta quant engine flat hnsw ivf persist cache" ;;
+        public) echo "" ;;
+        base) echo "public" ;;
+        vec | meta) echo "public base" ;;
+        quant) echo "public base vec" ;;
+        engine) echo "public base vec meta" ;;
+        flat | hnsw | ivf) echo "public base vec meta quant engine" ;;
+        persist) echo "public base meta engine" ;;
+        cache) echo "public base vec meta" ;;
+        db) echo "public base vec meta quant engine flat hnsw ivf persist cache" ;;
         *) echo "?" ;;
     esac
 }

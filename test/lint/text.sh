@@ -17,5 +17,5 @@ while read -r file; do
         *.[ch]) head -n 1 "$file" | grep -q '^/\*' || complain "$file: does not begin with a comment" ;;
         *.sh) bash -n "$file" || complain "$file: does not parse" ;;
     esac
-done < <(find src test bench -name '*.[ch]' -o -name '*.sh' | sort)
+done < <(find src test bench docs -name '*.[ch]' -o -name '*.sh' | sort)
 exit $status

@@ -11,8 +11,9 @@ while read -r file; do
         test/harness/README.md) ;;
         test/unit/test_*.c | test/fault/test_*.c | test/crash/test_*.c | test/steps/test_*.c) ;;
         test/unit/*.h | test/fault/*.h | test/crash/*.h) ;;
-        test/examples/*.c) [ -e "${file%.c}.out" ] || complain "$file: has no expected output ${file%.c}.out" ;;
-        test/examples/*.out) [ -e "${file%.out}.c" ] || complain "$file: belongs to no program" ;;
+        docs/examples/*.c) [ -e "${file%.c}.out" ] || complain "$file: has no expected output ${file%.c}.out" ;;
+        docs/examples/*.out) [ -e "${file%.out}.c" ] || complain "$file: belongs to no program" ;;
+        test/library/*.sh) [ -x "$file" ] || complain "$file: is not executable" ;;
         test/fuzz/replay.c | test/fuzz/README.md | test/fuzz/*.dict | test/fuzz/*.h) ;;
         test/fuzz/fuzz_*.c)
             corpus=$(basename "$file" .c)
@@ -43,7 +44,7 @@ while read -r file; do
             ;;
         *) complain "$file: no suite runs this, or its name is not what the suite looks for" ;;
     esac
-done < <(find test -type f ! -name '*~' ! -name '.gitkeep' | sort)
+done < <(find test docs/examples -type f ! -name '*~' ! -name '.gitkeep' | sort)
 
 for name in $(sed -n 's/^- `\([a-z_]*\.sh\)`.*/\1/p' test/lint/README.md); do
     [ -e "test/lint/$name" ] || complain "test/lint/README.md describes $name, which does not exist"

@@ -25,9 +25,6 @@ extern const IqdbLockOps iqdb_locks_none;
 /* pthread read-write locks, for threads of one process. */
 extern const IqdbLockOps iqdb_locks_pthread;
 
-/* Reads a flag, nothing else: true asks a long loop to return IQDB_ERR_CANCELLED soon. May be NULL. */
-typedef bool (*IqdbCancel)(void *arg);
-
 /* Nanoseconds since some moment; never goes back. */
 typedef uint64_t (*IqdbClock)(void *arg);
 

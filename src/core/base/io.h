@@ -1,8 +1,8 @@
 /*
  * io.h - files as the core sees them: a table of calls the host lends, and named files on top of it.
  *
- * Owns: the interface IqdbIo, which a server, a test or io_posix.c fills in, and the small functions that turn its
- * errno values into statuses naming file and action. Does not own: buffers, formats, retries, policy. Tests put their
+ * Owns: the small functions that turn the errno values of an IqdbIo (public/iqdb.h), which a program, a server, a test or
+ * io_posix.c fills in, into statuses naming file and action. Does not own: buffers, formats, retries, policy. Tests put their
  * own tables here: one that fails call number N, one that loses power.
  *
  * A failed sync is final: the kernel may have dropped the pages it could not write, so a second sync that succeeds
@@ -11,49 +11,10 @@
 #ifndef IQDB_BASE_IO_H
 #define IQDB_BASE_IO_H
 
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
-
 #include "core/base/status.h"
-
-/* Open flags. Without IQDB_IO_WRITE the file is opened for reading only. */
-#define IQDB_IO_WRITE 1u     /* reading and writing */
-#define IQDB_IO_CREATE 2u    /* create an empty file when there is none; needs IQDB_IO_WRITE */
-#define IQDB_IO_EXCLUSIVE 4u /* with IQDB_IO_CREATE: fail when the file is there already */
 
 /* Longest path a core function takes apart (folder of a file). */
 #define IQDB_IO_PATH_MAX 1024
-
-/*
- * The calls. Each returns 0 or an errno value, never jumps, restarts by itself after EINTR. A handle is a number of the
- * host's choice that is never 0. Paths are what the core was given, unchanged. Calls on one handle may come from
- * several threads at once; the core serialises those that conflict.
- */
-typedef struct IqdbIo
-{
-	int (*open)(void *arg, const char *path, unsigned flags, intptr_t *handle_out);
-	/* The handle is gone even when this returns an error. */
-	int (*close)(void *arg, intptr_t handle);
-	/* Reads size bytes at offset, fewer only at the end of the file; *read_out = how many. */
-	int (*read)(void *arg, intptr_t handle, void *buffer, size_t size, uint64_t offset, size_t *read_out);
-	/* Writes all size bytes at offset, or fails; what a failed call left in the file is undefined. */
-	int (*write)(void *arg, intptr_t handle, const void *buffer, size_t size, uint64_t offset);
-	int (*size)(void *arg, intptr_t handle, uint64_t *size_out);
-	int (*truncate)(void *arg, intptr_t handle, uint64_t size);
-	/* Content and size are on stable storage when this returns 0. The name of a new file is not: see sync_dir. */
-	int (*sync)(void *arg, intptr_t handle);
-	/* Advisory lock on the open file, until close; EWOULDBLOCK when somebody else, in any process, is in the way. */
-	int (*try_lock)(void *arg, intptr_t handle, bool exclusive);
-	/* Replaces to if it is there, atomically. */
-	int (*rename)(void *arg, const char *from, const char *to);
-	int (*unlink)(void *arg, const char *path);
-	/* Names created, renamed or removed in the folder are on stable storage when this returns 0. */
-	int (*sync_dir)(void *arg, const char *folder);
-	/* Calls found(found_arg, name) for each entry but "." and ".." in no order; stops when it returns false. */
-	int (*list)(void *arg, const char *folder, bool (*found)(void *found_arg, const char *name), void *found_arg);
-	void *arg;
-} IqdbIo;
 
 /* An open file with the name its errors carry. All zero = not open. Copying it does not open it again. */
 typedef struct IqdbFile

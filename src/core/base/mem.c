@@ -23,12 +23,20 @@ libc_resize(void *arg, void *pointer, size_t old_size, size_t new_size)
 
 const IqdbAllocator iqdb_allocator_libc = {libc_resize, NULL};
 
+static void *
+resize(const IqdbAllocator *allocator, void *pointer, size_t old_size, size_t new_size)
+{
+	if (allocator == NULL)
+		allocator = &iqdb_allocator_libc;
+	return allocator->resize(allocator->arg, pointer, old_size, new_size);
+}
+
 void *
 iqdb_alloc(const IqdbAllocator *allocator, size_t size)
 {
 	if (size == 0)
 		return NULL;
-	return allocator->resize(allocator->arg, NULL, 0, size);
+	return resize(allocator, NULL, 0, size);
 }
 
 void *
@@ -49,12 +57,12 @@ iqdb_realloc(const IqdbAllocator *allocator, void *pointer, size_t old_size, siz
 		iqdb_free(allocator, pointer, old_size);
 		return NULL;
 	}
-	return allocator->resize(allocator->arg, pointer, old_size, new_size);
+	return resize(allocator, pointer, old_size, new_size);
 }
 
 void
 iqdb_free(const IqdbAllocator *allocator, void *pointer, size_t size)
 {
 	if (pointer != NULL)
-		allocator->resize(allocator->arg, pointer, size, 0);
+		(void) resize(allocator, pointer, size, 0);
 }

@@ -7,29 +7,15 @@
 #ifndef IQDB_BASE_MEM_H
 #define IQDB_BASE_MEM_H
 
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
+#include "core/public/iqdb.h"
 
-/*
- * One function does it all: resize(arg, NULL, 0, n) allocates, resize(arg, p, old, n) moves, resize(arg, p, old, 0)
- * frees and returns NULL. Returns NULL on failure, p then stays valid. Must never jump. Alignment: 16 bytes.
- */
-typedef struct IqdbAllocator
-{
-	void *(*resize)(void *arg, void *pointer, size_t old_size, size_t new_size);
-	void *arg;
-} IqdbAllocator;
-
-/* The C library's allocator, for programs and tests. */
+/* The C library's allocator, for programs and tests: what a public function takes for NULL. */
 extern const IqdbAllocator iqdb_allocator_libc;
 
-/* NULL on failure; size 0 gives NULL. */
+/* NULL on failure; size 0 gives NULL. An allocator that is NULL is the C library's. */
 void *iqdb_alloc(const IqdbAllocator *allocator, size_t size);
 void *iqdb_alloc_zero(const IqdbAllocator *allocator, size_t size);
 void *iqdb_realloc(const IqdbAllocator *allocator, void *pointer, size_t old_size, size_t new_size);
-/* pointer may be NULL; size is the size it was allocated with. */
-void iqdb_free(const IqdbAllocator *allocator, void *pointer, size_t size);
 
 /* false when the result does not fit, *out is then untouched. */
 static inline bool

@@ -20,24 +20,6 @@
 #include "core/base/status.h"
 #include "core/meta/filter.h"
 
-typedef enum IqdbCachePolicy
-{
-	IQDB_CACHE_LRU = 0,
-	IQDB_CACHE_LFU = 1,
-	IQDB_CACHE_FIFO = 2,
-	IQDB_CACHE_ARC = 3
-} IqdbCachePolicy;
-
-#define IQDB_CACHE_CAPACITY_DEFAULT 1024
-#define IQDB_CACHE_CAPACITY_MAX 100000000
-
-typedef struct IqdbCacheConfig
-{
-	uint64_t        capacity; /* answers kept; 0 = none: every search is a miss */
-	IqdbCachePolicy policy;
-	uint64_t        ttl_ms;   /* an answer this old is a miss; 0 = never too old */
-} IqdbCacheConfig;
-
 typedef struct IqdbCacheKey
 {
 	const void       *query;
@@ -56,16 +38,6 @@ typedef struct IqdbCacheValueOps
 	void (*retain)(void *value);
 	void (*release)(void *value);
 } IqdbCacheValueOps;
-
-typedef struct IqdbCacheStats
-{
-	uint64_t hits;
-	uint64_t misses;
-	uint64_t evictions; /* for want of capacity; answers forgotten because the data changed are not counted */
-	uint64_t len;       /* answers held, those too old included */
-	uint64_t capacity;
-	double   hit_rate;  /* hits of all look-ups; 0 when there were none */
-} IqdbCacheStats;
 
 typedef struct IqdbCache IqdbCache;
 

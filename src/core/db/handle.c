@@ -13,6 +13,18 @@
 #define CHECKPOINT_BYTES_DEFAULT (UINT64_C(64) * 1024 * 1024)
 #define FSYNC_INTERVAL_DEFAULT_MS 1000
 
+const char *
+iqdb_library_version(void)
+{
+	return IQDB_VERSION;
+}
+
+const char *
+iqdb_kernels_name(const IqdbKernels *kernels)
+{
+	return kernels != NULL ? kernels->name : iqdb_kernels_best()->name;
+}
+
 IqdbConfig
 iqdb_config_default(IqdbEngineKind engine, uint32_t dimension, IqdbMetric metric)
 {
@@ -174,6 +186,18 @@ const IqdbIndexOptions *
 iqdb_options(const Iqdb *db)
 {
 	return &db->options;
+}
+
+IqdbStatus
+iqdb_suggest_probes(Iqdb *db, double coverage, uint32_t *probes_out, IqdbError *err)
+{
+	IqdbStatus status;
+
+	*probes_out = 0;
+	pthread_mutex_lock(&db->writer);
+	status = iqdb_index_suggest_probes(&db->index, coverage, probes_out, err);
+	pthread_mutex_unlock(&db->writer);
+	return status;
 }
 
 void

@@ -21,8 +21,12 @@
 
 #include <pthread.h>
 
-#include "core/db/handle.h"
+#include "core/base/io.h"
+#include "core/cache/cache.h"
 #include "core/db/handle_format.h"
+#include "core/db/index.h"
+#include "core/persist/log.h"
+#include "core/persist/snapshot.h"
 
 /*
  * Bytes of memory that a new arena's address space is for; and from how many on the next move reserves for all that

@@ -6,6 +6,8 @@
  */
 #include "core/db/handle_private.h"
 
+#include <stdatomic.h>
+#include <stddef.h>
 #include <string.h>
 
 /* Hits of a usual search are collected on the stack. */
@@ -14,6 +16,31 @@
 /* Queries of a batch that are answered in one moment, and, where the engine can, in one pass over the rows. */
 #define BATCH_TOGETHER 16
 
+/*
+ * What a record or a result is allocated with. A result may be shared with the cache and with other callers, and is never
+ * written to but for the count.
+ */
+typedef struct HeldRecord
+{
+	IqdbAllocator allocator;
+	size_t        size;
+	IqdbRecord    record;
+} HeldRecord;
+
+typedef struct HeldResult
+{
+	_Atomic uint32_t references;
+	IqdbAllocator    allocator;
+	size_t           size;
+	IqdbResult       result;
+} HeldResult;
+
+static HeldResult *
+held_result(IqdbResult *result)
+{
+	return (HeldResult *) (void *) ((unsigned char *) result - offsetof(HeldResult, result));
+}
+
 /* ---- look-up ---- */
 
 static IqdbRecord *
@@ -21,20 +48,20 @@ make_record(const Iqdb *db, size_t metadata_length, unsigned char **metadata_out
 {
 	size_t      dim = iqdb_options(db)->dimension;
 	size_t      vector_size = iqdb_element_bytes(db->index.store.element, dim);
-	size_t      size = sizeof(IqdbRecord) + vector_size + metadata_length;
-	IqdbRecord *record = iqdb_alloc_zero(&db->host.allocator, size);
+	size_t      size = sizeof(HeldRecord) + vector_size + metadata_length;
+	HeldRecord *held = iqdb_alloc_zero(&db->host.allocator, size);
 
-	if (record == NULL)
+	if (held == NULL)
 		return NULL;
-	*vector_out = record + 1;
-	*metadata_out = (unsigned char *) (record + 1) + vector_size;
-	record->dim = dim;
-	record->vector = *vector_out;
-	record->metadata = metadata_length > 0 ? *metadata_out : NULL;
-	record->metadata_length = metadata_length;
-	record->allocator = db->host.allocator;
-	record->size = size;
-	return record;
+	*vector_out = held + 1;
+	*metadata_out = (unsigned char *) (held + 1) + vector_size;
+	held->record.dim = dim;
+	held->record.vector = *vector_out;
+	held->record.metadata = metadata_length > 0 ? *metadata_out : NULL;
+	held->record.metadata_length = metadata_length;
+	held->allocator = db->host.allocator;
+	held->size = size;
+	return &held->record;
 }
 
 IqdbStatus
@@ -62,12 +89,14 @@ iqdb_get(Iqdb *db, IqdbId id, IqdbRecord **record_out, IqdbError *err)
 void
 iqdb_record_free(IqdbRecord *record)
 {
+	HeldRecord   *held;
 	IqdbAllocator allocator;
 
 	if (record == NULL)
 		return;
-	allocator = record->allocator;
-	iqdb_free(&allocator, record, record->size);
+	held = (HeldRecord *) (void *) ((unsigned char *) record - offsetof(HeldRecord, record));
+	allocator = held->allocator;
+	iqdb_free(&allocator, held, held->size);
 }
 
 /* ---- results ---- */
@@ -78,7 +107,7 @@ result_size(const IqdbStore *store, const IqdbHit *hits, size_t count, size_t *s
 {
 	size_t size;
 
-	if (!iqdb_mul_size(count, sizeof(IqdbFound), &size) || !iqdb_add_size(size, sizeof(IqdbResult), &size))
+	if (!iqdb_mul_size(count, sizeof(IqdbFound), &size) || !iqdb_add_size(size, sizeof(HeldResult), &size))
 		return false;
 	for (size_t i = 0; i < count; i++)
 	{
@@ -125,35 +154,39 @@ make_result(const Iqdb *db, const IqdbHit *hits, size_t count, const IqdbSearchS
 {
 	const IqdbStore *store = &db->index.store;
 	size_t           size;
-	IqdbResult      *result;
+	HeldResult      *held;
 	IqdbFound       *found;
 	unsigned char   *at;
 
-	if (!result_size(store, hits, count, &size) || (result = iqdb_alloc(&db->host.allocator, size)) == NULL)
+	if (!result_size(store, hits, count, &size) || (held = iqdb_alloc(&db->host.allocator, size)) == NULL)
 		return iqdb_fail(err, IQDB_ERR_NOMEM, "out of memory for a result of %zu rows", count);
-	found = (IqdbFound *) (void *) (result + 1);
+	found = (IqdbFound *) (void *) (held + 1);
 	at = (unsigned char *) (found + count);
 	for (size_t i = 0; i < count; i++)
 		copy_found(store, &hits[i], &found[i], &at);
-	result->count = count;
-	result->found = found;
-	result->stats = *stats;
-	atomic_init(&result->references, 1);
-	result->allocator = db->host.allocator;
-	result->size = size;
-	*result_out = result;
+	held->result.count = count;
+	held->result.found = found;
+	held->result.stats = *stats;
+	atomic_init(&held->references, 1);
+	held->allocator = db->host.allocator;
+	held->size = size;
+	*result_out = &held->result;
 	return IQDB_OK;
 }
 
 void
 iqdb_result_free(IqdbResult *result)
 {
+	HeldResult   *held;
 	IqdbAllocator allocator;
 
-	if (result == NULL || atomic_fetch_sub_explicit(&result->references, 1, memory_order_acq_rel) > 1)
+	if (result == NULL)
 		return;
-	allocator = result->allocator;
-	iqdb_free(&allocator, result, result->size);
+	held = held_result(result);
+	if (atomic_fetch_sub_explicit(&held->references, 1, memory_order_acq_rel) > 1)
+		return;
+	allocator = held->allocator;
+	iqdb_free(&allocator, held, held->size);
 }
 
 /* ---- cache ---- */
@@ -161,9 +194,7 @@ iqdb_result_free(IqdbResult *result)
 static void
 retain_result(void *value)
 {
-	IqdbResult *result = value;
-
-	atomic_fetch_add_explicit(&result->references, 1, memory_order_relaxed);
+	atomic_fetch_add_explicit(&held_result(value)->references, 1, memory_order_relaxed);
 }
 
 static void

@@ -3,7 +3,7 @@
  *
  * The host owns the arena (who maps it, when it is made and thrown away), decides the order of changes, and says when
  * files are written. The index joins the row store with one engine and nothing else: no files of its own, no threads.
- * The embedded handle (handle.h) is one such host; PostgreSQL's access methods are another.
+ * The embedded handle (public/iqdb.h) is one such host; PostgreSQL's access methods are another.
  *
  * An IqdbIndex is a process's view of the arena: pointers into this process's mapping, valid as long as the mapping.
  * Making one costs nothing; there is nothing to close. Concurrent calls from threads or processes are allowed as each
@@ -172,19 +172,6 @@ IqdbStatus iqdb_index_load_options(IqdbSectionSource *source, IqdbIndexOptions *
 
 /* Verifies store and engine: id map, chains, counts, sequences, padding, engine's invariants. One call per breach. */
 IqdbStatus iqdb_index_check(IqdbIndex *index, IqdbFinding finding, void *arg, IqdbError *err) IQDB_MUST_CHECK;
-
-typedef struct IqdbIndexStats
-{
-	IqdbIndexOptions options;
-	uint64_t         live;
-	uint64_t         known;
-	uint64_t         dead;      /* removed, slot not reusable yet */
-	uint64_t         free;
-	uint64_t         memory;    /* bytes of the arena in use */
-	uint64_t         vector_file; /* bytes of the file that vectors lie in; 0 = they are in memory */
-	uint64_t         changes;
-	IqdbEngineStats  engine;
-} IqdbIndexStats;
 
 void iqdb_index_stats(const IqdbIndex *index, IqdbIndexStats *stats_out);
 

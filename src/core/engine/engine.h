@@ -41,14 +41,6 @@ typedef struct IqdbSearchParams
 	bool              zero_last; /* cosine: a zero vector has no distance; it comes behind all others, its key infinite */
 } IqdbSearchParams;
 
-/* What a search did, for EXPLAIN-like output and for tests. */
-typedef struct IqdbSearchStats
-{
-	uint64_t scored;   /* distances computed, codes included */
-	uint64_t reranked; /* full vectors read */
-	uint64_t filtered; /* rows turned away by the filter */
-} IqdbSearchStats;
-
 /* An engine's cursor begins with this. */
 typedef struct IqdbCursor
 {
@@ -86,36 +78,12 @@ typedef struct IqdbSource
 	void *arg;
 } IqdbSource;
 
-/* Called by check() for each thing found wrong; text without row content. */
-typedef void (*IqdbFinding)(void *arg, const char *what);
-
 typedef enum IqdbMaintain
 {
 	IQDB_MAINTAIN_VACUUM,   /* repair what removed rows left behind, let go of their slots */
 	IQDB_MAINTAIN_BUILD,    /* all rows of a fresh index have been put, and linked unless links_at_end: finish */
 	IQDB_MAINTAIN_OPTIMIZE  /* retrain, compact, repair: online */
 } IqdbMaintain;
-
-/* Numbers for the user; engines fill what they have. */
-typedef struct IqdbEngineStats
-{
-	uint64_t unlinked;        /* rows that are found by exact scan only */
-	uint64_t unrepaired;      /* removed rows an engine still holds */
-	uint64_t unreachable;     /* hnsw: nodes out of reach when last checked or repaired: found by the scan of all rows */
-	uint64_t twins;           /* hnsw: rows that share the node of an equal row */
-	uint32_t levels;          /* hnsw */
-	uint64_t level_count[16]; /* hnsw: nodes whose top level is i; the last entry collects the rest */
-	uint32_t lists;           /* ivf */
-	uint32_t probes;          /* ivf: lists that a search opens first if none are named */
-	uint64_t list_min;
-	uint64_t list_max;
-	double   list_mean;
-	uint32_t trained;         /* ivf: 1 when trained */
-	uint64_t trained_rows;    /* ivf: rows there were when the lists were trained */
-	uint64_t newcomers;       /* ivf: rows linked since, except by training anew */
-	double   drift;           /* ivf: mean square distance of those to their centres, relative to the rows trained with */
-	bool     outgrown;        /* ivf: the next VACUUM trains anew: grown, or drifted */
-} IqdbEngineStats;
 
 /* What part of a search takes, for a planner that prices it. Estimates, not promises. */
 typedef struct IqdbSearchWork

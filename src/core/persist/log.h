@@ -100,19 +100,6 @@ IqdbStatus iqdb_log_read_header(const IqdbIo *io, const char *path, IqdbLogHeade
 
 /* ---- appending --------------------------------------------------------------------------------------------------- */
 
-typedef enum IqdbFsync
-{
-	IQDB_FSYNC_ALWAYS = 0,   /* before a change is acknowledged */
-	IQDB_FSYNC_PERIODIC = 1, /* by a timer */
-	IQDB_FSYNC_NEVER = 2     /* left to the operating system */
-} IqdbFsync;
-
-typedef struct IqdbFsyncPolicy
-{
-	IqdbFsync mode;
-	uint32_t  interval_ms; /* PERIODIC: longest time a written frame stays unsynced, less the timer's own step */
-} IqdbFsyncPolicy;
-
 typedef struct IqdbLog IqdbLog;
 
 /*

@@ -20,14 +20,6 @@
 /* Section number that stands for the end; hosts number theirs from 1. */
 #define IQDB_SNAPSHOT_SECTION_END 0
 
-/* The numbers are written to disk: never change one. */
-typedef enum IqdbCompression
-{
-	IQDB_COMPRESSION_NONE = 0,
-	IQDB_COMPRESSION_LZ4 = 1,
-	IQDB_COMPRESSION_ZSTD = 2
-} IqdbCompression;
-
 #define IQDB_ZSTD_LEVEL_DEFAULT 3
 #define IQDB_ZSTD_LEVEL_MAX 22
 

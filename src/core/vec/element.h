@@ -17,21 +17,7 @@
 
 #include "core/vec/metric.h"
 
-/* vec/kernels.h */
-typedef struct IqdbKernels IqdbKernels;
-
-/* The numbers are written to disk: never change one. */
-typedef enum IqdbElementKind
-{
-	IQDB_ELEMENT_F32 = 0,
-	IQDB_ELEMENT_F16 = 1,
-	IQDB_ELEMENT_BIT = 2
-} IqdbElementKind;
-
 #define IQDB_ELEMENT_COUNT 3
-
-/* IQDB_DIMENSION_MAX of bits. */
-#define IQDB_DIMENSION_BITS_MAX 64000
 
 typedef struct IqdbElement
 {

@@ -83,9 +83,6 @@ struct IqdbKernels
 /* The best table this CPU can run. The same pointer on every call; no state. */
 const IqdbKernels *iqdb_kernels_best(void);
 
-/* The table of that name, or NULL when unknown here or not runnable on this CPU. */
-const IqdbKernels *iqdb_kernels_named(const char *name);
-
 /* Which sum a metric ranks by. */
 static inline IqdbSum
 iqdb_metric_sum(IqdbMetric metric)

@@ -27,19 +27,7 @@
 #include <math.h>
 #include <stdbool.h>
 
-/* The numbers are written to disk: never change one. */
-typedef enum IqdbMetric
-{
-	IQDB_METRIC_COSINE = 0,
-	IQDB_METRIC_DOT = 1,
-	IQDB_METRIC_L2 = 2,
-	IQDB_METRIC_L1 = 3,
-	IQDB_METRIC_HAMMING = 4,
-	IQDB_METRIC_JACCARD = 5
-} IqdbMetric;
-
 #define IQDB_METRIC_COUNT 6
-#define IQDB_DIMENSION_MAX 16000
 
 /* What kernels add up over the components of a pair. */
 typedef enum IqdbSum
@@ -83,11 +71,8 @@ typedef struct IqdbMetricTraits
 	uint32_t    elements;      /* bits 1 << IqdbElementKind: of which vectors (vec/element.h) */
 } IqdbMetricTraits;
 
-/* NULL for an unknown number. */
+/* NULL for an unknown number; iqdb_metric_name() gives the name among them. */
 const IqdbMetricTraits *iqdb_metric_traits(uint32_t metric);
-
-/* The name among the traits; NULL for an unknown number. */
-const char *iqdb_metric_name(IqdbMetric metric);
 
 /* The key of cosine from its three float sums. */
 float iqdb_cosine_key(float dot, float norm2_a, float norm2_b);
