@@ -34,9 +34,9 @@
 /* Microseconds to score a row: one of many side by side, and one at a place of its own, which waits for memory. */
 #define SCORE_IN_A_ROW 0.012
 #define SCORE_ALONE 0.1
-/* More for each component of four bytes. */
-#define COMPONENT_IN_A_ROW 0.0003
-#define COMPONENT_ALONE 0.0013
+/* More for each byte of its vector. */
+#define BYTE_IN_A_ROW 0.000075
+#define BYTE_ALONE 0.000325
 
 static double
 vector_bytes(const IqdbIndexOptions *options)
@@ -59,13 +59,13 @@ pages_per_row(const IqdbIndexOptions *options, double rows)
 static Cost
 work_cost(const IqdbIndexOptions *options, const IqdbSearchWork *work, double rows)
 {
-	double		components = vector_bytes(options) / sizeof(float);
-	double		alone = (SCORE_ALONE + COMPONENT_ALONE * components) * MICROSECOND;
-	double		in_a_row = (SCORE_IN_A_ROW + COMPONENT_IN_A_ROW * components) * MICROSECOND;
+	double		bytes = vector_bytes(options);
+	double		alone = (SCORE_ALONE + BYTE_ALONE * bytes) * MICROSECOND;
+	double		in_a_row = (SCORE_IN_A_ROW + BYTE_IN_A_ROW * bytes) * MICROSECOND;
 	double		read = pages_per_row(options, rows);
 
 	return work->in_a_row * in_a_row + work->alone * alone + work->ranked * read * random_page_cost +
-		(read > 0 ? work->streamed * vector_bytes(options) / BLCKSZ * seq_page_cost : 0);
+		(read > 0 ? work->streamed * bytes / BLCKSZ * seq_page_cost : 0);
 }
 
 /* ---- scans that are out of the question ---------------------------------------------------------------------------- */
