@@ -23,6 +23,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "core/engine/stretch.h"
 #include "core/hnsw/hnsw_score_private.h"
 
 #define FIRST_REVIEW 256u
@@ -40,9 +41,6 @@
  */
 #define TOLERATED 0.0625
 
-/* A stretch, in components looked at or rows coded; some half a millisecond. */
-#define STRETCH_COMPONENTS 500000u
-
 typedef struct Review
 {
 	const IqdbiHnsw *graph;
@@ -52,7 +50,7 @@ typedef struct Review
 	double           distance2[SAMPLE_MAX]; /* of the rows of the sample to `mean` */
 	double           sorted[SAMPLE_MAX];
 	uint32_t         rows;                  /* in the sample */
-	uint32_t         looked_at;             /* components in this stretch */
+	IqdbStretch      stretch;               /* of STRUCTURE; a component that is looked at costs about a nanosecond */
 } Review;
 
 /*
@@ -87,23 +85,6 @@ next_coded(const IqdbiHnsw *graph, uint32_t slot, uint32_t slot_count)
 	while (slot < slot_count && !has_code(graph, slot))
 		slot++;
 	return slot;
-}
-
-/* When a stretch is over: releases STRUCTURE, which is held, and takes it again. IQDB_ERR_CANCELLED. */
-static IqdbStatus
-pause_review(Review *review, size_t components)
-{
-	const IqdbStore *store = review->graph->store;
-	bool             cancelled;
-
-	review->looked_at += (uint32_t) components;
-	if (review->looked_at < STRETCH_COMPONENTS)
-		return IQDB_OK;
-	review->looked_at = 0;
-	iqdb_store_unlock(store, IQDB_LOCK_STRUCTURE, false);
-	cancelled = iqdb_host_cancelled(store->host);
-	iqdb_store_lock(store, IQDB_LOCK_STRUCTURE, false);
-	return cancelled ? IQDB_ERR_CANCELLED : IQDB_OK;
 }
 
 /*
@@ -151,7 +132,7 @@ sample_pass(Review *review, double limit, uint32_t *within_out, double *squares_
 		review->distance2[review->rows++] = squares;
 		*within_out += squares <= limit;
 		*squares_out += squares <= limit ? squares : 0.0;
-		IQDB_TRY(pause_review(review, 2 * graph->dim));
+		IQDB_TRY(iqdb_stretch_step(&review->stretch, 2 * graph->dim));
 	}
 	return IQDB_OK;
 }
@@ -251,17 +232,17 @@ recode_nodes(Review *review)
 	uint32_t         first = atomic_load_explicit(&graph->header->recode, memory_order_relaxed) - 1;
 	IqdbStatus       status = IQDB_OK;
 
-	iqdb_store_lock(graph->store, IQDB_LOCK_STRUCTURE, false);
+	iqdb_stretch_begin(&review->stretch, graph->store, IQDB_LOCK_STRUCTURE, NULL);
 	for (uint32_t slot = first; slot < slot_count && status == IQDB_OK; slot++)
 	{
 		if (has_code(graph, slot))
 		{
 			iqdbi_hnsw_encode(graph, slot, review->prepared);
-			status = pause_review(review, 4 * graph->dim);
+			status = iqdb_stretch_step(&review->stretch, 4 * graph->dim);
 		}
 		atomic_store_explicit(&graph->header->recode, slot + 2, memory_order_relaxed);
 	}
-	iqdb_store_unlock(graph->store, IQDB_LOCK_STRUCTURE, false);
+	iqdb_stretch_end(&review->stretch);
 	if (status != IQDB_OK)
 		return status;
 	iqdb_store_lock(graph->store, IQDB_LOCK_STRUCTURE, true);
@@ -284,9 +265,9 @@ review_or_go_on(Review *review)
 
 	if (atomic_load_explicit(&graph->header->recode, memory_order_relaxed) != 0)
 		return recode_nodes(review);
-	iqdb_store_lock(graph->store, IQDB_LOCK_STRUCTURE, false);
+	iqdb_stretch_begin(&review->stretch, graph->store, IQDB_LOCK_STRUCTURE, NULL);
 	status = learn_mean(review, &spread);
-	iqdb_store_unlock(graph->store, IQDB_LOCK_STRUCTURE, false);
+	iqdb_stretch_end(&review->stretch);
 	if (status != IQDB_OK || !(mean_offset2(review) > TOLERATED * spread))
 		return status;
 	move_centre(review);
@@ -311,7 +292,6 @@ iqdbi_hnsw_centre_review(const IqdbiHnsw *graph)
 	review->mean = (double *) (void *) (review + 1);
 	review->sum = review->mean + graph->dim;
 	review->prepared = review->sum + graph->dim;
-	review->looked_at = 0;
 	status = IQDB_OK;
 	/* one process at a time: a second one leaves the work to the first */
 	if (atomic_compare_exchange_strong_explicit(&graph->header->reviewing, &idle, 1, memory_order_acquire,

@@ -16,17 +16,14 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "core/engine/stretch.h"
 #include "core/hnsw/hnsw_bitmap_private.h"
 #include "core/hnsw/hnsw_graph_private.h"
 #include "core/hnsw/hnsw_reach_private.h"
 #include "core/hnsw/hnsw_twins_private.h"
 
-/*
- * What is looked at in one stretch. A link counts one, and so does each pair of links of a list, because pairs are
- * compared; a node counts NODE_LOOKS, because it has to come from memory first.
- */
-#define STRETCH_LOOKS 300000
-#define NODE_LOOKS 100
+/* What a look at a link costs, and so does each pair of links of a list, because pairs are compared; in nanoseconds. */
+#define LINK_COST 2
 
 /* Breaches of one kind reported one by one; the rest is counted. */
 #define REPORTED_MAX 20
@@ -38,7 +35,7 @@ typedef struct Check
 	void            *arg;
 	uint32_t         slot_count;
 	uint32_t         reported;
-	uint64_t         looks; /* of this stretch */
+	uint64_t         cost; /* of the looks at one node, in nanoseconds */
 	uint64_t         levels[IQDBI_HNSW_LEVELS];
 	uint64_t         linked;
 	uint64_t         dead;
@@ -74,7 +71,7 @@ check_links(Check *check, uint32_t slot, uint32_t level)
 	if (atomic_load_explicit(&list[0], memory_order_acquire) > iqdbi_hnsw_room(graph, level))
 		report_breach(check, "list is longer than its room", slot, level);
 	count = iqdbi_list_read(graph, list, level, slots);
-	check->looks += count + (uint64_t) count * count / 2;
+	check->cost += ((uint64_t) count + (uint64_t) count * count / 2) * LINK_COST;
 	for (uint32_t i = 0; i < count; i++)
 	{
 		uint32_t info;
@@ -114,7 +111,7 @@ check_twins(Check *check, uint32_t node)
 	{
 		uint32_t info = iqdbi_hnsw_info(graph, slot);
 
-		check->looks += NODE_LOOKS + graph->dim / 4;
+		check->cost += IQDB_CHARGE_AT_RANDOM + iqdb_charge_bytes(graph->vector_bytes);
 		if (iqdbi_info_status(info) == IQDBI_INFO_TWIN)
 			check->chained++;
 		else if ((info & IQDBI_INFO_WAS_TWIN) == 0)
@@ -180,20 +177,18 @@ static IqdbStatus
 check_nodes(Check *check)
 {
 	const IqdbStore *store = check->graph->store;
+	IqdbStatus       status = IQDB_OK;
+	IqdbStretch      stretch;
 
-	for (uint32_t slot = 0; slot < check->slot_count;)
+	iqdb_stretch_begin(&stretch, store, IQDB_LOCK_STRUCTURE, NULL);
+	for (uint32_t slot = 0; slot < check->slot_count && status == IQDB_OK; slot++)
 	{
-		if (iqdb_host_cancelled(store->host))
-			return IQDB_ERR_CANCELLED;
-		iqdb_store_lock(store, IQDB_LOCK_STRUCTURE, false);
-		for (check->looks = 0; check->looks < STRETCH_LOOKS && slot < check->slot_count; slot++)
-		{
-			check->looks += NODE_LOOKS;
-			check_node(check, slot);
-		}
-		iqdb_store_unlock(store, IQDB_LOCK_STRUCTURE, false);
+		check->cost = IQDB_CHARGE_AT_RANDOM;
+		check_node(check, slot);
+		status = iqdb_stretch_step(&stretch, check->cost);
 	}
-	return IQDB_OK;
+	iqdb_stretch_end(&stretch);
+	return status;
 }
 
 /* ---- region PENDING, entry, counts ------------------------------------------------------------------------------- */

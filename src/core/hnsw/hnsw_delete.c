@@ -38,9 +38,6 @@
 /* Slots released between two looks at cancel. */
 #define LET_GO_BATCH 65536u
 
-/* What looking at one node's lists costs, in the nanoseconds of IqdbiHnsw.cost. */
-#define LOOK_COST 60
-
 /* One repair, and its memory. */
 typedef struct Repair
 {
@@ -98,33 +95,22 @@ static IqdbStatus
 condemn_removed(Repair *repair)
 {
 	const IqdbiHnsw *graph = repair->graph;
-	IqdbStore       *store = graph->store;
-	IqdbiPause       pause;
+	IqdbiWalk       *walk = &repair->linker.walk;
+	IqdbStatus       status = IQDB_OK;
 
-	iqdbi_walk_enter(&repair->linker.walk);
-	for (uint32_t slot = 0; slot < repair->slot_count; slot++)
+	iqdbi_walk_enter(walk);
+	for (uint32_t slot = 0; slot < repair->slot_count && status == IQDB_OK; slot++)
 	{
-		if (iqdb_store_state(store, slot) == IQDB_ROW_DEAD && condemn_row(graph, slot))
+		if (iqdb_store_state(graph->store, slot) == IQDB_ROW_DEAD && condemn_row(graph, slot))
 		{
 			(void) iqdbi_bitmap_add(repair->condemned, slot);
 			repair->condemned_count++;
-			repair->linker.walk.budget -= LOOK_COST;
+			iqdb_stretch_charge(&walk->stretch, IQDB_CHARGE_AT_RANDOM);
 		}
-		if (slot % 4096 == 4095)
-			repair->linker.walk.budget -= 4096;
-		if (iqdbi_walk_spent(&repair->linker.walk))
-		{
-			IqdbStatus status = iqdbi_walk_pause(&repair->linker.walk, &pause);
-
-			if (status != IQDB_OK)
-			{
-				iqdbi_walk_leave(&repair->linker.walk);
-				return status;
-			}
-		}
+		status = iqdb_stretch_step(&walk->stretch, IQDB_CHARGE_SLOT);
 	}
-	iqdbi_walk_leave(&repair->linker.walk);
-	return IQDB_OK;
+	iqdbi_walk_leave(walk);
+	return status;
 }
 
 /* Waits until every stretch that has begun is over, by holding STRUCTURE exclusively for an instant. */
@@ -253,7 +239,8 @@ choose_links(Repair *repair, const Gathered *gathered, uint32_t owner, uint32_t 
 		done += part;
 	}
 	/* the selection compares each candidate with a few selected ones, and with more the more are wanted */
-	linker->walk.budget -= (int64_t) gathered->count * (6 + iqdbi_hnsw_degree(graph, level) / 8) * graph->cost;
+	iqdb_stretch_charge(&linker->walk.stretch,
+						(uint64_t) gathered->count * (6 + iqdbi_hnsw_degree(graph, level) / 8) * graph->cost);
 	iqdbi_pairs_sort(linker->candidates, gathered->count);
 	return iqdbi_hnsw_select(linker, linker->candidates, gathered->count, iqdbi_hnsw_degree(graph, level),
 							 IQDB_SLOT_NONE, slots);
@@ -337,7 +324,7 @@ repair_node(Repair *repair, uint32_t slot)
 	uint32_t         level = iqdbi_info_level(info);
 	uint32_t         slots[IQDBI_HNSW_LIST_MAX];
 
-	repair->linker.walk.budget -= LOOK_COST;
+	iqdb_stretch_charge(&repair->linker.walk.stretch, IQDB_CHARGE_AT_RANDOM);
 	if (iqdbi_info_status(info) != IQDBI_INFO_LINKED)
 		return IQDB_OK;
 	if (iqdbi_hnsw_twin_next(graph, slot) != IQDB_SLOT_NONE)
@@ -363,17 +350,15 @@ bequeath_all(Repair *repair)
 {
 	IqdbiWalk *walk = &repair->linker.walk;
 	IqdbStatus status = IQDB_OK;
-	IqdbiPause pause;
 
 	iqdbi_walk_enter(walk);
 	for (uint32_t slot = 0; slot < repair->slot_count && status == IQDB_OK; slot++)
 	{
 		if (!in_repair(repair, slot))
 			continue;
-		walk->budget -= LOOK_COST;
 		status = iqdbi_hnsw_twins_bequeath(walk, slot);
-		if (status == IQDB_OK && iqdbi_walk_spent(walk))
-			status = iqdbi_walk_pause(walk, &pause);
+		if (status == IQDB_OK)
+			status = iqdb_stretch_step(&walk->stretch, IQDB_CHARGE_AT_RANDOM);
 	}
 	iqdbi_walk_leave(walk);
 	return status;
@@ -385,7 +370,6 @@ repair_pass(Repair *repair)
 {
 	IqdbiWalk *walk = &repair->linker.walk;
 	IqdbStatus status = IQDB_OK;
-	IqdbiPause pause;
 
 	iqdbi_walk_enter(walk);
 	for (uint32_t slot = 0; slot < repair->pass_count && status == IQDB_OK; slot++)
@@ -394,8 +378,8 @@ repair_pass(Repair *repair)
 			__builtin_prefetch(iqdbi_hnsw_node(repair->graph, slot + FETCH_AHEAD));
 		if (!in_repair(repair, slot))
 			status = repair_node(repair, slot);
-		if (status == IQDB_OK && iqdbi_walk_spent(walk))
-			status = iqdbi_walk_pause(walk, &pause);
+		if (status == IQDB_OK)
+			status = iqdb_stretch_step(&walk->stretch, IQDB_CHARGE_SLOT);
 	}
 	iqdbi_walk_leave(walk);
 	return status;
@@ -415,7 +399,6 @@ find_living_entry(Repair *repair)
 	IqdbiWalk       *walk = &repair->linker.walk;
 	uint32_t         end = atomic_load_explicit(&graph->store->header->slot_count, memory_order_acquire);
 	IqdbStatus       status = IQDB_OK;
-	IqdbiPause       pause;
 
 	iqdbi_walk_enter(walk);
 	for (uint32_t slot = 0; slot < end && status == IQDB_OK; slot++)
@@ -423,12 +406,10 @@ find_living_entry(Repair *repair)
 		uint32_t info = iqdbi_hnsw_info(graph, slot);
 		uint32_t level = iqdbi_info_level(info);
 
-		walk->budget -= LOOK_COST;
 		if (iqdbi_info_status(info) == IQDBI_INFO_LINKED &&
 			(repair->entry == 0 || level > iqdbi_entry_level(repair->entry)))
 			repair->entry = iqdbi_entry_make(slot, level);
-		if (iqdbi_walk_spent(walk))
-			status = iqdbi_walk_pause(walk, &pause);
+		status = iqdb_stretch_step(&walk->stretch, IQDB_CHARGE_AT_RANDOM);
 	}
 	iqdbi_walk_leave(walk);
 	return status;

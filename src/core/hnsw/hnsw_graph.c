@@ -214,7 +214,7 @@ void
 iqdbi_hnsw_view(IqdbiHnsw *graph_out, IqdbStore *store)
 {
 	const IqdbIndexOptions *options = &store->header->options;
-	size_t                  read;
+	size_t                  read; /* bytes, of scoring one row */
 
 	graph_out->store = store;
 	graph_out->header = store->engine_header;
@@ -238,7 +238,10 @@ iqdbi_hnsw_view(IqdbiHnsw *graph_out, IqdbStore *store)
 	graph_out->signs.centre = graph_out->centre;
 	graph_out->signs.flips = graph_out->centre + graph_out->dim;
 	graph_out->alpha = alphas[store->metric->prune_power];
-	read = graph_out->code == IQDBI_HNSW_PLAIN ? graph_out->vector_bytes : graph_out->dim;
+	read = graph_out->code == IQDBI_HNSW_PLAIN ? graph_out->vector_bytes : graph_out->node_offset;
+	/* bits are compared with several planes of a query */
+	if (graph_out->code == IQDBI_HNSW_SIGNS)
+		read *= IQDB_SIGNS_PLANES / 2;
 	graph_out->cost = 10 + (uint32_t) (read / 24);
 }
 

@@ -104,51 +104,34 @@ find_equal(IqdbiLinker *linker, uint32_t slot)
 }
 
 /*
- * Finds and notes neighbours on every level, and an equal node. *stale_out: a pause was stale, and nothing of that is
- * good. STRUCTURE is held, but for pauses.
+ * Finds and notes neighbours on every level, and an equal node. STRUCTURE is held, but for pauses; nothing of that is
+ * good when the stretch is stale.
  */
 static IqdbStatus
-choose_neighbours(IqdbiLinker *linker, uint32_t slot, uint64_t entry, uint32_t level, bool *stale_out)
+choose_neighbours(IqdbiLinker *linker, uint32_t slot, uint64_t entry, uint32_t level)
 {
 	IqdbiWalk       *walk = &linker->walk;
 	const IqdbiHnsw *graph = walk->graph;
 	uint32_t         top = iqdbi_entry_level(entry);
 	uint32_t         highest = level < top ? level : top;
-	IqdbiPause       pause = IQDBI_PAUSE_CONTINUE;
 
-	*stale_out = false;
 	linker->equal = IQDB_SLOT_NONE;
 	memset(linker->chosen_count, 0, sizeof(linker->chosen_count));
-	IQDB_TRY(iqdbi_walk_descend(walk, entry, highest, graph->store->header->options.ef_construction, &pause));
-	*stale_out = pause == IQDBI_PAUSE_STALE;
-	if (*stale_out)
-		return IQDB_OK;
-	for (uint32_t at = highest + 1; at-- > 0;)
+	IQDB_TRY(iqdbi_walk_descend(walk, entry, highest, graph->store->header->options.ef_construction));
+	for (uint32_t at = highest + 1; at-- > 0 && !walk->stretch.stale;)
 	{
-		bool done;
-
 		IQDB_TRY(iqdbi_walk_begin(walk));
-		for (;;)
-		{
-			IQDB_TRY(iqdbi_walk_level(walk, at, &done));
-			if (done)
-				break;
-			IQDB_TRY(iqdbi_walk_pause(walk, &pause));
-			if (pause == IQDBI_PAUSE_STALE)
-			{
-				*stale_out = true;
-				return IQDB_OK;
-			}
-		}
-		iqdbi_beam_finish(&walk->beam);
+		IQDB_TRY(iqdbi_walk_level(walk, at));
 		/* the selection compares each candidate with a few others */
-		walk->budget -= (int64_t) walk->beam.count * 6 * graph->cost;
+		iqdb_stretch_charge(&walk->stretch, walk->beam.count * 6 * graph->cost);
 		memcpy(linker->candidates, walk->beam.results, walk->beam.count * sizeof(IqdbiPair));
-		linker->chosen_count[at] = iqdbi_hnsw_select(linker, linker->candidates, walk->beam.count,
-													  graph->store->header->options.m,
-													 IQDB_SLOT_NONE, chosen_at(linker, at));
+		if (!walk->stretch.stale)
+			linker->chosen_count[at] = iqdbi_hnsw_select(linker, linker->candidates, walk->beam.count,
+														 graph->store->header->options.m, IQDB_SLOT_NONE,
+														 chosen_at(linker, at));
 	}
-	linker->equal = find_equal(linker, slot);
+	if (!walk->stretch.stale)
+		linker->equal = find_equal(linker, slot);
 	return IQDB_OK;
 }
 
@@ -209,13 +192,13 @@ link_claimed(IqdbiLinker *linker, uint32_t slot, uint32_t level, bool *joined_ou
 	for (;;)
 	{
 		uint64_t entry = iqdbi_hnsw_entry(graph);
-		bool     stale = false;
 
+		iqdb_stretch_refresh(&walk->stretch);
 		prepare_target(linker, slot);
 		if (entry != 0)
 		{
-			IQDB_TRY(choose_neighbours(linker, slot, entry, level, &stale));
-			if (stale)
+			IQDB_TRY(choose_neighbours(linker, slot, entry, level));
+			if (walk->stretch.stale)
 				continue;
 			*joined_out = linker->equal != IQDB_SLOT_NONE && iqdbi_hnsw_twin_join(graph, linker->equal, slot);
 			if (*joined_out)

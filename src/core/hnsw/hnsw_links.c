@@ -163,7 +163,7 @@ cut_back(IqdbiLinker *linker, uint32_t slot, uint32_t level, uint32_t to, uint32
 	slots[count++] = to;
 	iqdbi_target_code(graph, &linker->owner, slot);
 	iqdbi_hnsw_score(graph, &linker->owner, slots, count, keys);
-	linker->walk.budget -= (int64_t) count * 4 * graph->cost;
+	iqdb_stretch_charge(&linker->walk.stretch, (uint64_t) count * 4 * graph->cost);
 	for (uint32_t i = 0; i < count; i++)
 		linker->candidates[i] = (IqdbiPair){keys[i], slots[i]};
 	iqdbi_pairs_sort(linker->candidates, count);

@@ -9,9 +9,6 @@
 
 #include "core/hnsw/hnsw_links_private.h"
 
-/* Nodes looked at in one stretch. */
-#define STRETCH_NODES 1024
-
 /*
  * Among rows of equal distance to all others, and under inner product, most nodes may be lost and stay so, because the
  * few that can be reached have no room for links to them all. So one run attaches at most this share of the nodes, and
@@ -64,30 +61,23 @@ reach_slot(IqdbiReach *reach, uint32_t slot)
 		reach->queue[reach->tail++] = slot;
 }
 
-/* Follows the links of one level from queue entry `head` on, until the queue ends. No lock is held by the caller. */
+/* Follows the links of one level from queue entry `head` on, until the queue ends. STRUCTURE is held, in stretches. */
 static IqdbStatus
-reach_level(IqdbiReach *reach, uint32_t head, uint32_t level)
+reach_level(IqdbiReach *reach, IqdbStretch *stretch, uint32_t head, uint32_t level)
 {
 	const IqdbiHnsw *graph = reach->graph;
 
 	while (head < reach->tail)
 	{
-		if (iqdb_host_cancelled(graph->store->host))
-			return IQDB_ERR_CANCELLED;
-		iqdb_store_lock(graph->store, IQDB_LOCK_STRUCTURE, false);
-		for (uint32_t i = 0; i < STRETCH_NODES && head < reach->tail; i++)
-		{
-			uint32_t slot = reach->queue[head++];
-			uint32_t slots[IQDBI_HNSW_LIST_MAX];
-			uint32_t count;
+		uint32_t slot = reach->queue[head++];
+		uint32_t slots[IQDBI_HNSW_LIST_MAX];
+		uint32_t count = 0;
 
-			if (iqdbi_info_level(iqdbi_hnsw_info(graph, slot)) < level)
-				continue;
+		if (iqdbi_info_level(iqdbi_hnsw_info(graph, slot)) >= level)
 			count = iqdbi_list_read(graph, iqdbi_hnsw_list(graph, slot, level), level, slots);
-			for (uint32_t j = 0; j < count; j++)
-				reach_slot(reach, slots[j]);
-		}
-		iqdb_store_unlock(graph->store, IQDB_LOCK_STRUCTURE, false);
+		for (uint32_t i = 0; i < count; i++)
+			reach_slot(reach, slots[i]);
+		IQDB_TRY(iqdb_stretch_step(stretch, IQDB_CHARGE_AT_RANDOM + count * IQDB_CHARGE_SLOT));
 	}
 	return IQDB_OK;
 }
@@ -99,14 +89,20 @@ reach_level(IqdbiReach *reach, uint32_t head, uint32_t level)
 IqdbStatus
 iqdbi_reach_all(IqdbiReach *reach)
 {
-	uint64_t entry = iqdbi_hnsw_entry(reach->graph);
+	const IqdbiHnsw *graph = reach->graph;
+	uint64_t         entry = iqdbi_hnsw_entry(graph);
+	IqdbStatus       status = IQDB_OK;
+	IqdbStretch      stretch;
 
 	if (entry == 0)
 		return IQDB_OK;
 	reach_slot(reach, iqdbi_entry_slot(entry));
-	for (uint32_t level = iqdbi_entry_level(entry) + 1; level-- > 0;)
-		IQDB_TRY(reach_level(reach, 0, level));
-	return IQDB_OK;
+	/* what becomes of slots in a pause does not matter: they are numbers here */
+	iqdb_stretch_begin(&stretch, graph->store, IQDB_LOCK_STRUCTURE, NULL);
+	for (uint32_t level = iqdbi_entry_level(entry) + 1; level-- > 0 && status == IQDB_OK;)
+		status = reach_level(reach, &stretch, 0, level);
+	iqdb_stretch_end(&stretch);
+	return status;
 }
 
 /* Is the slot a node that a new link may lead to: part of the graph, and not removed? */
@@ -146,32 +142,33 @@ attach_node(IqdbiLinker *linker, uint32_t slot)
 	return IQDB_OK;
 }
 
+/* Attaches lost nodes one after the other; what such a node leads to is not lost any more either. */
 static IqdbStatus
 attach_lost_nodes(IqdbiReach *reach, IqdbiLinker *linker)
 {
 	const IqdbiHnsw *graph = reach->graph;
+	IqdbStretch     *stretch = &linker->walk.stretch;
 	IqdbStatus       status = IQDB_OK;
 	uint32_t         left = reach->slot_count / ATTACHED_SHARE + ATTACHED_MIN;
 
 	atomic_store_explicit(&graph->header->unreachable, 0, memory_order_relaxed);
+	iqdbi_walk_enter(&linker->walk);
 	for (uint32_t slot = 0; slot < reach->slot_count && left > 0 && status == IQDB_OK; slot++)
 	{
 		uint32_t before = reach->tail;
 
-		if (iqdbi_reach_has(reach, slot))
-			continue;
-		iqdbi_walk_enter(&linker->walk);
-		if (is_alive(graph, slot))
+		if (!iqdbi_reach_has(reach, slot) && is_alive(graph, slot))
 		{
 			status = attach_node(linker, slot);
 			reach_slot(reach, slot);
 			left--;
 		}
-		iqdbi_walk_leave(&linker->walk);
-		/* nodes that this one leads to are not lost any more either */
 		if (status == IQDB_OK)
-			status = reach_level(reach, before, 0);
+			status = reach_level(reach, stretch, before, 0);
+		if (status == IQDB_OK)
+			status = iqdb_stretch_step(stretch, IQDB_CHARGE_SLOT);
 	}
+	iqdbi_walk_leave(&linker->walk);
 	return status;
 }
 

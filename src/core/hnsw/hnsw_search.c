@@ -160,14 +160,13 @@ graph_exhausted(const IqdbiHnswCursor *cursor)
  * see iqdbi_hnsw_pending_add(). STRUCTURE is held, but for pauses, as in all that follows up to graph_attempt().
  */
 static IqdbStatus
-score_unlinked(IqdbiHnswCursor *cursor, IqdbiPause *pause_out)
+score_unlinked(IqdbiHnswCursor *cursor)
 {
 	const IqdbiHnsw *graph = &cursor->graph;
 	uint32_t         left = atomic_load_explicit(&graph->header->pending, memory_order_acquire);
 	uint32_t         slots[BLOCK];
 
-	*pause_out = IQDBI_PAUSE_CONTINUE;
-	while (left > 0)
+	while (left > 0 && !cursor->walk.stretch.stale)
 	{
 		size_t count = 0;
 
@@ -180,53 +179,37 @@ score_unlinked(IqdbiHnswCursor *cursor, IqdbiPause *pause_out)
 		}
 		IQDB_TRY(offer_exact(cursor, slots, count));
 		cursor->base.stats.scored += count;
-		cursor->walk.budget -= (int64_t) (BLOCK * graph->cost);
-		if (iqdbi_walk_spent(&cursor->walk))
-			IQDB_TRY(iqdbi_walk_pause(&cursor->walk, pause_out));
-		if (*pause_out == IQDBI_PAUSE_STALE)
-			return IQDB_OK;
+		IQDB_TRY(iqdb_stretch_step(&cursor->walk.stretch, (uint64_t) BLOCK * graph->cost));
 	}
 	return IQDB_OK;
 }
 
 /* Searches the graph: the beam holds what was found. */
 static IqdbStatus
-search_graph(IqdbiHnswCursor *cursor, IqdbiPause *pause_out)
+search_graph(IqdbiHnswCursor *cursor)
 {
 	IqdbiWalk *walk = &cursor->walk;
 	uint64_t   entry = iqdbi_hnsw_entry(&cursor->graph);
 	uint32_t   equal;
-	bool       done = false;
 
-	*pause_out = IQDBI_PAUSE_CONTINUE;
 	IQDB_TRY(iqdbi_beam_reset(&walk->beam, cursor->beam));
 	if (entry == 0)
 		return IQDB_OK;
 	iqdbi_target_query(&cursor->graph, &walk->target, cursor->base.query, cursor->base.query_norm2);
-	IQDB_TRY(iqdbi_walk_descend(walk, entry, 0, cursor->beam, pause_out));
-	if (*pause_out == IQDBI_PAUSE_STALE)
+	IQDB_TRY(iqdbi_walk_descend(walk, entry, 0, cursor->beam));
+	if (walk->stretch.stale)
 		return IQDB_OK;
 	IQDB_TRY(iqdbi_walk_begin(walk));
 	/* a search for a vector that is stored finds its row, also where no link leads to the node */
 	equal = iqdbi_hnsw_twin_find(&cursor->graph, cursor->base.vector);
 	if (equal != IQDB_SLOT_NONE)
 		IQDB_TRY(iqdbi_walk_offer(walk, equal));
-	for (;;)
-	{
-		IQDB_TRY(iqdbi_walk_level(walk, 0, &done));
-		if (done)
-			break;
-		IQDB_TRY(iqdbi_walk_pause(walk, pause_out));
-		if (*pause_out == IQDBI_PAUSE_STALE)
-			return IQDB_OK;
-	}
-	iqdbi_beam_finish(&walk->beam);
-	return IQDB_OK;
+	return iqdbi_walk_level(walk, 0);
 }
 
 /* Offers a node and its twins, which all have the same key, until there are `ranks` rows. */
 static IqdbStatus
-offer_chain(IqdbiHnswCursor *cursor, const IqdbiPair *node, size_t ranks, size_t *offered, IqdbiPause *pause_out)
+offer_chain(IqdbiHnswCursor *cursor, const IqdbiPair *node, size_t ranks, size_t *offered)
 {
 	IqdbiWalk *walk = &cursor->walk;
 
@@ -243,10 +226,8 @@ offer_chain(IqdbiHnswCursor *cursor, const IqdbiPair *node, size_t ranks, size_t
 			(*offered)++;
 		}
 		cursor->base.stats.scored += slot != node->slot;
-		walk->budget -= IQDBI_TWIN_COST;
-		if (iqdbi_walk_spent(walk))
-			IQDB_TRY(iqdbi_walk_pause(walk, pause_out));
-		if (*pause_out == IQDBI_PAUSE_STALE)
+		IQDB_TRY(iqdb_stretch_step(&walk->stretch, IQDBI_TWIN_COST));
+		if (walk->stretch.stale)
 			return IQDB_OK;
 	}
 	return IQDB_OK;
@@ -258,7 +239,7 @@ offer_chain(IqdbiHnswCursor *cursor, const IqdbiPair *node, size_t ranks, size_t
  * the way; of a node with twins, any one of them may have.
  */
 static IqdbStatus
-rank_exactly(IqdbiHnswCursor *cursor, size_t ranks, IqdbiPause *pause_out)
+rank_exactly(IqdbiHnswCursor *cursor, size_t ranks)
 {
 	const IqdbiHnsw *graph = &cursor->graph;
 	IqdbiBeam       *beam = &cursor->walk.beam;
@@ -281,17 +262,15 @@ rank_exactly(IqdbiHnswCursor *cursor, size_t ranks, IqdbiPause *pause_out)
 				slots[count++] = slot;
 		}
 		IQDB_TRY(offer_exact(cursor, slots, count));
-		cursor->walk.budget -= (int64_t) (count * graph->cost);
-		if (iqdbi_walk_spent(&cursor->walk))
-			IQDB_TRY(iqdbi_walk_pause(&cursor->walk, pause_out));
-		if (*pause_out == IQDBI_PAUSE_STALE)
+		IQDB_TRY(iqdb_stretch_step(&cursor->walk.stretch, count * graph->cost));
+		if (cursor->walk.stretch.stale)
 			return IQDB_OK;
 	}
 	for (size_t i = 0; i < chains; i++)
 		iqdb_scorer_slots(&cursor->base.scorer, &beam->results[i].slot, 1, &beam->results[i].key);
 	iqdbi_pairs_sort(beam->results, chains);
-	for (size_t i = 0; i < chains && *pause_out == IQDBI_PAUSE_CONTINUE; i++)
-		IQDB_TRY(offer_chain(cursor, &beam->results[i], ranks, &offered, pause_out));
+	for (size_t i = 0; i < chains && !cursor->walk.stretch.stale; i++)
+		IQDB_TRY(offer_chain(cursor, &beam->results[i], ranks, &offered));
 	return IQDB_OK;
 }
 
@@ -311,13 +290,12 @@ ranks_answered(const IqdbiHnswCursor *cursor)
 
 /* One search of the graph, or the decision that all rows are scanned. STRUCTURE is held, but for pauses. */
 static IqdbStatus
-graph_attempt(IqdbiHnswCursor *cursor, IqdbiPause *pause_out)
+graph_attempt(IqdbiHnswCursor *cursor)
 {
 	size_t live = atomic_load_explicit(&cursor->base.store->header->live_count, memory_order_relaxed);
 	size_t pending = atomic_load_explicit(&cursor->graph.header->pending, memory_order_relaxed);
 	size_t ranks = ranks_answered(cursor);
 
-	*pause_out = IQDBI_PAUSE_CONTINUE;
 	iqdb_topk_clear(&cursor->found);
 	cursor->found.capacity = SIZE_MAX;
 	if (cursor->beam >= live / BEAM_SHARE || pending > live / PENDING_SHARE)
@@ -327,19 +305,19 @@ graph_attempt(IqdbiHnswCursor *cursor, IqdbiPause *pause_out)
 	}
 	set_search_limit(cursor, live);
 	cursor->found.capacity = cursor->beam;
-	IQDB_TRY(score_unlinked(cursor, pause_out));
-	if (*pause_out == IQDBI_PAUSE_STALE)
+	IQDB_TRY(score_unlinked(cursor));
+	if (cursor->walk.stretch.stale)
 		return IQDB_OK;
 	cursor->found.capacity = SIZE_MAX;
-	IQDB_TRY(search_graph(cursor, pause_out));
-	if (*pause_out == IQDBI_PAUSE_STALE)
+	IQDB_TRY(search_graph(cursor));
+	if (cursor->walk.stretch.stale)
 		return IQDB_OK;
 	cursor->last = max_rows_scored(cursor);
 	if (cursor->last)
 		ranks = cursor->beam;
 	if (!search_used_up(cursor))
-		IQDB_TRY(rank_exactly(cursor, ranks, pause_out));
-	if (*pause_out == IQDBI_PAUSE_STALE)
+		IQDB_TRY(rank_exactly(cursor, ranks));
+	if (cursor->walk.stretch.stale)
 		return IQDB_OK;
 	cursor->last = max_rows_scored(cursor);
 	if (search_used_up(cursor) || (graph_exhausted(cursor) && !cursor->last))
@@ -353,11 +331,10 @@ graph_attempt(IqdbiHnswCursor *cursor, IqdbiPause *pause_out)
 	return IQDB_OK;
 }
 
-/* The next batch by a search of the graph, which begins again when a pause was stale. No lock is held. */
+/* The next batch by a search of the graph, which begins again when its stretch was stale. No lock is held. */
 static IqdbStatus
 next_of_graph(IqdbiHnswCursor *cursor)
 {
-	IqdbiPause pause;
 	IqdbStatus status;
 
 	IQDB_TRY(remember_emitted(cursor));
@@ -365,9 +342,9 @@ next_of_graph(IqdbiHnswCursor *cursor)
 	do
 	{
 		iqdbi_walk_enter(&cursor->walk);
-		status = graph_attempt(cursor, &pause);
+		status = graph_attempt(cursor);
 		iqdbi_walk_leave(&cursor->walk);
-	} while (status == IQDB_OK && pause == IQDBI_PAUSE_STALE);
+	} while (status == IQDB_OK && cursor->walk.stretch.stale);
 	return status;
 }
 

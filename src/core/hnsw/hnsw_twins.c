@@ -336,8 +336,6 @@ iqdbi_hnsw_twins_drop(IqdbiWalk *walk, uint32_t node)
 
 	while ((at = load_word(&iqdbi_hnsw_node(graph, before)->twin)) != 0)
 	{
-		IqdbiPause pause;
-
 		if (is_condemned(graph, at - 1))
 		{
 			uint32_t word = iqdbi_hnsw_lock(head);
@@ -347,9 +345,7 @@ iqdbi_hnsw_twins_drop(IqdbiWalk *walk, uint32_t node)
 		}
 		else
 			before = at - 1;
-		walk->budget -= IQDBI_TWIN_COST;
-		if (iqdbi_walk_spent(walk))
-			IQDB_TRY(iqdbi_walk_pause(walk, &pause));
+		IQDB_TRY(iqdb_stretch_step(&walk->stretch, IQDBI_TWIN_COST));
 	}
 	return IQDB_OK;
 }
@@ -433,13 +429,11 @@ iqdbi_hnsw_twins_bequeath(IqdbiWalk *walk, uint32_t node)
 	/* done to its end even if cancelled: the next repair sees INHERITED and would not go on with it */
 	for (uint32_t at = load_word(&iqdbi_hnsw_node(graph, heir - 1)->twin); at != 0;)
 	{
-		IqdbiPause pause;
-
 		store_word(&iqdbi_hnsw_node(graph, at - 1)->block, heir - 1);
 		at = load_word(&iqdbi_hnsw_node(graph, at - 1)->twin);
-		walk->budget -= IQDBI_TWIN_COST;
-		if (iqdbi_walk_spent(walk))
-			status = iqdbi_walk_pause(walk, &pause);
+		iqdb_stretch_charge(&walk->stretch, IQDBI_TWIN_COST);
+		if (iqdb_stretch_is_over(&walk->stretch))
+			status = iqdb_stretch_pause(&walk->stretch);
 	}
 	return status;
 }

@@ -7,12 +7,6 @@
  */
 #include "core/hnsw/hnsw_walk_private.h"
 
-/* The work of one stretch, in the nanoseconds of IqdbiHnsw.cost. */
-#define STRETCH 500000
-
-/* What evaluating a filter on one row costs, in the same unit. */
-#define FILTER_COST 150
-
 #define CACHE_LINE 64
 
 /* So many bytes of a sign code are fetched ahead. */
@@ -49,8 +43,6 @@ iqdbi_walk_init(IqdbiWalk *walk, const IqdbiHnsw *graph, IqdbSearchStats *stats)
 	walk->twins = false;
 	walk->self = IQDB_SLOT_NONE;
 	walk->scored_max = UINT64_MAX;
-	walk->budget = 0;
-	walk->epoch = 0;
 	iqdbi_beam_init(&walk->beam, allocator);
 	iqdbi_set_init(&walk->visited, allocator);
 	return iqdbi_target_init(graph, &walk->target);
@@ -69,35 +61,20 @@ iqdbi_walk_free(IqdbiWalk *walk)
 void
 iqdbi_walk_enter(IqdbiWalk *walk)
 {
-	iqdb_store_lock(walk->graph->store, IQDB_LOCK_STRUCTURE, false);
-	walk->budget = STRETCH;
-	walk->epoch = atomic_load_explicit(&walk->graph->header->epoch, memory_order_acquire);
+	iqdb_stretch_begin(&walk->stretch, walk->graph->store, IQDB_LOCK_STRUCTURE, &walk->graph->header->epoch);
 }
 
 void
 iqdbi_walk_leave(IqdbiWalk *walk)
 {
-	iqdb_store_unlock(walk->graph->store, IQDB_LOCK_STRUCTURE, false);
-}
-
-IqdbStatus
-iqdbi_walk_pause(IqdbiWalk *walk, IqdbiPause *pause_out)
-{
-	uint64_t epoch = walk->epoch;
-	bool     cancelled;
-
-	iqdbi_walk_leave(walk);
-	cancelled = iqdb_host_cancelled(walk->graph->store->host);
-	iqdbi_walk_enter(walk);
-	*pause_out = walk->epoch == epoch ? IQDBI_PAUSE_CONTINUE : IQDBI_PAUSE_STALE;
-	return cancelled ? IQDB_ERR_CANCELLED : IQDB_OK;
+	iqdb_stretch_end(&walk->stretch);
 }
 
 /* Counts rows that were scored, and takes their cost from the stretch. */
 static inline void
 charge_scored(IqdbiWalk *walk, size_t scored)
 {
-	walk->budget -= (int64_t) scored * walk->graph->cost;
+	iqdb_stretch_charge(&walk->stretch, scored * walk->graph->cost);
 	walk->stats->scored += scored;
 }
 
@@ -182,7 +159,7 @@ unvisited(IqdbiWalk *walk, uint32_t slot, uint32_t level, uint32_t *slots_out)
 }
 
 IqdbStatus
-iqdbi_walk_descend(IqdbiWalk *walk, uint64_t entry, uint32_t level, size_t capacity, IqdbiPause *pause_out)
+iqdbi_walk_descend(IqdbiWalk *walk, uint64_t entry, uint32_t level, size_t capacity)
 {
 	const IqdbiHnsw *graph = walk->graph;
 	IqdbiBeam       *beam = &walk->beam;
@@ -191,7 +168,6 @@ iqdbi_walk_descend(IqdbiWalk *walk, uint64_t entry, uint32_t level, size_t capac
 	IqdbiPair        nearest = {0.0f, iqdbi_entry_slot(entry)};
 	uint32_t         node;
 
-	*pause_out = IQDBI_PAUSE_CONTINUE;
 	IQDB_TRY(iqdbi_set_reset(&walk->visited, DESCENT_EXPECTED));
 	IQDB_TRY(iqdbi_beam_reset(beam, capacity > DESCENT_SHARE ? capacity / DESCENT_SHARE : 1));
 	(void) iqdbi_set_add(&walk->visited, nearest.slot);
@@ -213,9 +189,8 @@ iqdbi_walk_descend(IqdbiWalk *walk, uint64_t entry, uint32_t level, size_t capac
 				if (keys[i] < beam->bound)
 					IQDB_TRY(iqdbi_beam_result(beam, keys[i], slots[i]));
 			}
-			if (iqdbi_walk_spent(walk))
-				IQDB_TRY(iqdbi_walk_pause(walk, pause_out));
-			if (*pause_out == IQDBI_PAUSE_STALE)
+			IQDB_TRY(iqdb_stretch_step(&walk->stretch, 0));
+			if (walk->stretch.stale)
 				return IQDB_OK;
 		}
 		iqdbi_beam_finish(beam);
@@ -232,7 +207,7 @@ filter_matches(IqdbiWalk *walk, uint32_t slot)
 {
 	if (walk->filtering == NULL)
 		return true;
-	walk->budget -= FILTER_COST;
+	iqdb_stretch_charge(&walk->stretch, IQDB_CHARGE_FILTER);
 	return iqdb_scorer_admits(walk->filtering, slot);
 }
 
@@ -330,12 +305,11 @@ iqdbi_walk_offer(IqdbiWalk *walk, uint32_t slot)
 }
 
 IqdbStatus
-iqdbi_walk_level(IqdbiWalk *walk, uint32_t level, bool *done_out)
+iqdbi_walk_level(IqdbiWalk *walk, uint32_t level)
 {
 	uint32_t nodes[WIDTH];
 
-	*done_out = false;
-	while (iqdbi_beam_pop(&walk->beam, &nodes[0]))
+	while (!walk->stretch.stale && iqdbi_beam_pop(&walk->beam, &nodes[0]))
 	{
 		uint32_t width = 1;
 
@@ -344,10 +318,9 @@ iqdbi_walk_level(IqdbiWalk *walk, uint32_t level, bool *done_out)
 		IQDB_TRY(visit_nodes(walk, nodes, width, level));
 		if (walk->stats->scored >= walk->scored_max)
 			break;
-		if (iqdbi_walk_spent(walk))
-			return IQDB_OK;
+		IQDB_TRY(iqdb_stretch_step(&walk->stretch, 0));
 	}
-	*done_out = true;
+	iqdbi_beam_finish(&walk->beam);
 	return IQDB_OK;
 }
 
@@ -355,28 +328,21 @@ IqdbStatus
 iqdbi_walk_whole(IqdbiWalk *walk, uint32_t row, uint32_t level, size_t capacity)
 {
 	const IqdbiHnsw *graph = walk->graph;
-	IqdbiPause       pause = IQDBI_PAUSE_STALE;
-	bool             done = false;
 
-	while (!done)
+	do
 	{
-		if (pause == IQDBI_PAUSE_STALE)
-		{
-			uint64_t entry = iqdbi_hnsw_entry(graph);
+		uint64_t entry = iqdbi_hnsw_entry(graph);
 
-			IQDB_TRY(iqdbi_beam_reset(&walk->beam, capacity));
-			if (entry == 0 || iqdbi_entry_level(entry) < level)
-				return IQDB_OK;
-			iqdbi_target_row(graph, &walk->target, row);
-			IQDB_TRY(iqdbi_walk_descend(walk, entry, level, capacity, &pause));
-			if (pause == IQDBI_PAUSE_STALE)
-				continue;
-			IQDB_TRY(iqdbi_walk_begin(walk));
-		}
-		IQDB_TRY(iqdbi_walk_level(walk, level, &done));
-		if (!done)
-			IQDB_TRY(iqdbi_walk_pause(walk, &pause));
-	}
-	iqdbi_beam_finish(&walk->beam);
+		iqdb_stretch_refresh(&walk->stretch);
+		IQDB_TRY(iqdbi_beam_reset(&walk->beam, capacity));
+		if (entry == 0 || iqdbi_entry_level(entry) < level)
+			return IQDB_OK;
+		iqdbi_target_row(graph, &walk->target, row);
+		IQDB_TRY(iqdbi_walk_descend(walk, entry, level, capacity));
+		if (walk->stretch.stale)
+			continue;
+		IQDB_TRY(iqdbi_walk_begin(walk));
+		IQDB_TRY(iqdbi_walk_level(walk, level));
+	} while (walk->stretch.stale);
 	return IQDB_OK;
 }
