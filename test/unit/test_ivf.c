@@ -540,11 +540,11 @@ lists_are_as_many_as_estimated(void **state)
 		samples_put(&samples, &memory.index, 0, 16000, true);
 		assert_int_equal(iqdb_index_maintain(&memory.index, IQDB_MAINTAIN_BUILD, NULL), IQDB_OK);
 		lists[i] = samples_stats(&memory.index).lists;
-		assert_int_equal(lists[i], iqdb_index_estimate_lists(&options, 16000));
+		assert_int_equal(lists[i], iqdb_ivf_wanted_lists(&options, 16000));
 		memory_index_destroy(&memory);
 	}
 	assert_true(lists[1] < lists[0]);
-	assert_int_equal(iqdb_index_estimate_lists(&options, 10), 0);
+	assert_int_equal(iqdb_ivf_wanted_lists(&options, 10), 0);
 	samples_free(&samples);
 }
 

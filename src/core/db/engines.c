@@ -29,9 +29,3 @@ iqdb_index_suggest_probes(IqdbIndex *index, double coverage, uint32_t *probes_ou
 		return iqdb_fail(err, IQDB_ERR_CONFIG, "an index of engine %s has no lists", index->engine->name);
 	return iqdb_ivf_suggest_probes(&index->store, coverage, probes_out, err);
 }
-
-uint32_t
-iqdb_index_estimate_lists(const IqdbIndexOptions *options, uint64_t rows)
-{
-	return options->engine == IQDB_ENGINE_IVF ? iqdb_ivf_wanted_lists(options, rows) : 0;
-}

@@ -190,7 +190,4 @@ uint64_t iqdb_index_estimate_memory(const IqdbIndexOptions *options, uint64_t ro
 uint64_t iqdb_index_estimate_snapshot(const IqdbIndexOptions *options, uint64_t rows);
 uint64_t iqdb_index_estimate_vector_file(const IqdbIndexOptions *options, uint64_t rows);
 
-/* Lists that so many rows are parted into; 0: none, searches look at every row. */
-uint32_t iqdb_index_estimate_lists(const IqdbIndexOptions *options, uint64_t rows);
-
 #endif
