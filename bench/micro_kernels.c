@@ -538,7 +538,7 @@ bench_table(Bench *bench, const IqdbKernels *kernels)
 int
 main(int argc, char **argv)
 {
-	static const char *const every[] = {"scalar", "avx2", "avx512bw", "avx512vnni", "avx512", "neon"};
+	static const char *const every[] = {"scalar", "avx2", "avx512bw", "avx512", "neon"};
 	static Bench             bench;
 	int                      i;
 

@@ -27,7 +27,7 @@
 #define ROWS 9
 #define ROWS_MANY 70
 
-static const char *const table_names[] = {"scalar", "avx2", "avx512bw", "avx512vnni", "avx512", "neon"};
+static const char *const table_names[] = {"scalar", "avx2", "avx512bw", "avx512", "neon"};
 
 #define TABLES ((int) (sizeof(table_names) / sizeof(table_names[0])))
 

@@ -36,13 +36,13 @@ runs_f16c(void)
 static bool
 runs_avx2(void)
 {
-	return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && runs_f16c();
+	return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("popcnt") && runs_f16c();
 }
 
 static bool
 runs_avx512bw(void)
 {
-	return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+	return runs_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
 		   __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
 }
 
@@ -52,6 +52,13 @@ runs_avx512(void)
 	return runs_avx512bw() && __builtin_cpu_supports("avx512vnni");
 }
 
+/* The first processors with VNNI have no VPOPCNTDQ: the same table, but for bits. */
+static const IqdbKernels *
+avx512_table(void)
+{
+	return __builtin_cpu_supports("avx512vpopcntdq") ? &iqdbi_kernels_avx512 : &iqdbi_kernels_avx512_vnni;
+}
+
 #endif
 
 const IqdbKernels *
@@ -59,7 +66,7 @@ iqdb_kernels_best(void)
 {
 #if defined(IQDBI_HAVE_X86)
 	if (runs_avx512())
-		return &iqdbi_kernels_avx512;
+		return avx512_table();
 	if (runs_avx512bw())
 		return &iqdbi_kernels_avx512bw;
 	if (runs_avx2())
@@ -81,7 +88,7 @@ iqdb_kernels_named(const char *name)
 	if (strcmp(name, "avx512bw") == 0 && runs_avx512bw())
 		return &iqdbi_kernels_avx512bw;
 	if (strcmp(name, "avx512") == 0 && runs_avx512())
-		return &iqdbi_kernels_avx512;
+		return avx512_table();
 #elif defined(IQDBI_HAVE_NEON)
 	if (strcmp(name, "neon") == 0)
 		return &iqdbi_kernels_neon;

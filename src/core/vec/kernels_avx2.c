@@ -396,7 +396,7 @@ IQDBI_DEFINE_CODES(TARGET, avx2, code_pair, code_group)
 const IqdbKernels iqdbi_kernels_avx2 = {
 	.name = "avx2",
 	.sums = IQDBI_SUMS_TABLE(f32),
-	.elements = {&f32_kernels, &f16_kernels, &iqdbi_bit_scalar},
+	.elements = {&f32_kernels, &f16_kernels, &iqdbi_bit_avx2},
 	.doubles = &double_kernels,
 	.dot_u8i8 = dot_u8i8_avx2,
 	.dot_u8i8_gather = dot_u8i8_gather_avx2,

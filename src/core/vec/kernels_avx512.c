@@ -1,8 +1,8 @@
 /*
- * kernels_avx512.c - kernels for AVX-512: two tables, which differ in how they multiply bytes.
+ * kernels_avx512.c - kernels for AVX-512: tables that differ in how they multiply bytes and count bits.
  *
- * "avx512" needs F, BW, DQ, VL and VNNI; "avx512bw" is for processors without VNNI. Which one runs is decided in
- * kernels.c.
+ * "avx512" needs F, BW, DQ, VL and VNNI, and comes with VPOPCNTDQ for bits and without; "avx512bw" is for processors without
+ * VNNI. Which one runs is decided in kernels.c.
  *
  * Halves are widened as they are loaded, sixteen at a time, and added up as floats are. AVX-512-FP16 would multiply and add
  * them as they are, but round every product and sum to the eleven digits of a half; its own conversions are no faster.
@@ -388,23 +388,19 @@ split_group(const int8_t *query, IqdbiRows rows, IqdbiRows next, size_t dim, int
 IQDBI_DEFINE_CODES(TARGET_VNNI, vnni, vnni_pair, vnni_group)
 IQDBI_DEFINE_CODES(TARGET, split, split_pair, split_group)
 
-const IqdbKernels iqdbi_kernels_avx512 = {
-	.name = "avx512",
-	.sums = IQDBI_SUMS_TABLE(f32),
-	.elements = {&f32_kernels, &f16_kernels, &iqdbi_bit_scalar},
-	.doubles = &double_kernels,
-	.dot_u8i8 = dot_u8i8_vnni,
-	.dot_u8i8_gather = dot_u8i8_gather_vnni,
-};
+#define DEFINE_TABLE(table, text, bits, codes) \
+	const IqdbKernels table = { \
+		.name = text, \
+		.sums = IQDBI_SUMS_TABLE(f32), \
+		.elements = {&f32_kernels, &f16_kernels, bits}, \
+		.doubles = &double_kernels, \
+		.dot_u8i8 = dot_u8i8_##codes, \
+		.dot_u8i8_gather = dot_u8i8_gather_##codes, \
+	};
 
-const IqdbKernels iqdbi_kernels_avx512bw = {
-	.name = "avx512bw",
-	.sums = IQDBI_SUMS_TABLE(f32),
-	.elements = {&f32_kernels, &f16_kernels, &iqdbi_bit_scalar},
-	.doubles = &double_kernels,
-	.dot_u8i8 = dot_u8i8_split,
-	.dot_u8i8_gather = dot_u8i8_gather_split,
-};
+DEFINE_TABLE(iqdbi_kernels_avx512, "avx512", &iqdbi_bit_avx512, vnni)
+DEFINE_TABLE(iqdbi_kernels_avx512_vnni, "avx512", &iqdbi_bit_avx2, vnni)
+DEFINE_TABLE(iqdbi_kernels_avx512bw, "avx512bw", &iqdbi_bit_avx2, split)
 
 #else
 

@@ -340,7 +340,7 @@ IQDBI_DEFINE_CODES(TARGET, neon, code_pair, code_group)
 const IqdbKernels iqdbi_kernels_neon = {
 	.name = "neon",
 	.sums = IQDBI_SUMS_TABLE(f32),
-	.elements = {&f32_kernels, &f16_kernels, &iqdbi_bit_scalar},
+	.elements = {&f32_kernels, &f16_kernels, &iqdbi_bit_neon},
 	.doubles = &double_kernels,
 	.dot_u8i8 = dot_u8i8_neon,
 	.dot_u8i8_gather = dot_u8i8_gather_neon,

@@ -1,13 +1,14 @@
 /*
  * kernels_private.h - what the kernel files share: the tables, and the walk over rows.
  *
- * A file of kernels supplies, for its instruction set, a function that sums one pair and a function that sums
- * IQDBI_GROUP rows side by side. The macros below make the batch and gather forms of them: which rows stand together
- * and which rows are fetched ahead. They are macros because a function compiled for one instruction set cannot be
- * inlined into one compiled for another.
+ * kernels_scalar.c, kernels_avx2.c, kernels_avx512.c and kernels_neon.c hold the numbers (floats, halves, 8-bit codes) of one
+ * instruction set and its tables, kernels_bit.c the bits of all of them. For each element such a file supplies a function
+ * that sums one pair and a function that sums IQDBI_GROUP rows side by side. The macros below make the batch and gather
+ * forms of them: which rows stand together and which rows are fetched ahead. They are macros because a function compiled
+ * for one instruction set cannot be inlined into one compiled for another.
  *
  * Bit for bit equality of the forms rests on two rules for the suppliers: a row's partial sums are the same in pair and
- * group (number, order, tail), and so is the tree that adds them up.
+ * group (number, order, tail), and so is the tree that adds them up. Counts of bits are exact, and need no rule.
  */
 #ifndef IQDB_VEC_KERNELS_PRIVATE_H
 #define IQDB_VEC_KERNELS_PRIVATE_H
@@ -26,12 +27,16 @@ void iqdbi_f32_widen(const void *row, size_t dim, float *out);
 extern const IqdbElementKernels iqdbi_bit_scalar;
 extern const IqdbKernels        iqdbi_kernels_scalar;
 #ifdef IQDBI_HAVE_X86
-extern const IqdbKernels iqdbi_kernels_avx2;
-extern const IqdbKernels iqdbi_kernels_avx512bw;
-extern const IqdbKernels iqdbi_kernels_avx512;
+extern const IqdbElementKernels iqdbi_bit_avx2;
+extern const IqdbElementKernels iqdbi_bit_avx512;
+extern const IqdbKernels        iqdbi_kernels_avx2;
+extern const IqdbKernels        iqdbi_kernels_avx512bw;
+extern const IqdbKernels        iqdbi_kernels_avx512_vnni;
+extern const IqdbKernels        iqdbi_kernels_avx512;
 #endif
 #ifdef IQDBI_HAVE_NEON
-extern const IqdbKernels iqdbi_kernels_neon;
+extern const IqdbElementKernels iqdbi_bit_neon;
+extern const IqdbKernels        iqdbi_kernels_neon;
 #endif
 
 #define IQDBI_INLINE static inline __attribute__((always_inline))
@@ -78,8 +83,7 @@ iqdbi_prefetch_row(const void *row, size_t bytes)
 
 /*
  * A streaming row's burst: to be called at every block of the row, with the byte where it begins; acts at the first block
- * of a piece. The address may
- * lie behind the last row; nothing is read there, and no pointer is made of it.
+ * of a piece. The address may lie behind the last row; nothing is read there, and no pointer is made of it.
  */
 IQDBI_INLINE void
 iqdbi_prefetch_stream(const void *row, size_t i)
@@ -215,13 +219,13 @@ iqdbi_gather_distance(size_t row_bytes)
 IQDBI_INLINE size_t
 f32_row_bytes(size_t dim)
 {
-	return dim * sizeof(float);
+	return iqdbi_form_bytes(IQDBI_FLOATS, dim);
 }
 
 IQDBI_INLINE size_t
 f16_row_bytes(size_t dim)
 {
-	return dim * sizeof(uint16_t);
+	return iqdbi_form_bytes(IQDBI_HALVES, dim);
 }
 
 IQDBI_INLINE size_t
@@ -237,11 +241,11 @@ code_row_bytes(size_t dim)
 }
 
 /*
- * Defines pair_E_x, batch_E_x and gather_E_x for one sum over rows of the element E (f32, f16, bit) from the file's
+ * Defines pair_E_x, batch_E_x and gather_E_x for one sum over rows of row_bytes(dim) bytes from the file's
  * E_sum_pair(sum, stream, query, row, dim) and E_sum_group(sum, fetch, query, rows, next, dim, out), which see sum, stream
- * and fetch as constants.
+ * and fetch as constants. E is a word for the rows: f32, f16, or what a file has for bits.
  */
-#define IQDBI_DEFINE_SUM(target, E, name, sum) \
+#define IQDBI_DEFINE_SUM(target, E, name, sum, row_bytes) \
 	target static float \
 	pair_##E##_##name(const void *query, const void *row, size_t dim) \
 	{ \
@@ -252,7 +256,7 @@ code_row_bytes(size_t dim)
 	batch_##E##_##name(const void *query, const void *base, size_t stride, size_t count, size_t dim, float *out) \
 	{ \
 		const size_t step = IQDBI_GROUP * stride; \
-		const size_t bytes = E##_row_bytes(dim); \
+		const size_t bytes = row_bytes(dim); \
 		const char  *rows = base; \
 \
 		if (bytes <= IQDBI_SHORT_ROW) \
@@ -282,14 +286,14 @@ code_row_bytes(size_t dim)
 		E##_sum_group(sum, true, query, rows, next, dim, out); \
 	} \
 \
-	IQDBI_DEFINE_GATHER(target, gather_##E##_##name, group_##E##_##name, pair_##E##_##name, E##_row_bytes, void, void, float)
+	IQDBI_DEFINE_GATHER(target, gather_##E##_##name, group_##E##_##name, pair_##E##_##name, row_bytes, void, void, float)
 
-/* The sums of an element that has all four, and of bits, where differences are all one; and their part of the table. */
+/* The four sums of numbers, and their part of the table. */
 #define IQDBI_DEFINE_SUMS(target, E) \
-	IQDBI_DEFINE_SUM(target, E, dot, IQDB_SUM_DOT) \
-	IQDBI_DEFINE_SUM(target, E, l2, IQDB_SUM_L2) \
-	IQDBI_DEFINE_SUM(target, E, l1, IQDB_SUM_L1) \
-	IQDBI_DEFINE_SUM(target, E, hamming, IQDB_SUM_HAMMING)
+	IQDBI_DEFINE_SUM(target, E, dot, IQDB_SUM_DOT, E##_row_bytes) \
+	IQDBI_DEFINE_SUM(target, E, l2, IQDB_SUM_L2, E##_row_bytes) \
+	IQDBI_DEFINE_SUM(target, E, l1, IQDB_SUM_L1, E##_row_bytes) \
+	IQDBI_DEFINE_SUM(target, E, hamming, IQDB_SUM_HAMMING, E##_row_bytes)
 
 /*
  * All kernels of floats (f32_kernels) and of halves (f16_kernels) from the file's
@@ -329,10 +333,6 @@ code_row_bytes(size_t dim)
 		.widen = widen_row, \
 	};
 
-#define IQDBI_DEFINE_BIT_SUMS(target) \
-	IQDBI_DEFINE_SUM(target, bit, dot, IQDB_SUM_DOT) \
-	IQDBI_DEFINE_SUM(target, bit, hamming, IQDB_SUM_HAMMING)
-
 #define IQDBI_SUM_ENTRY(E, name) {pair_##E##_##name, batch_##E##_##name, gather_##E##_##name}
 
 #define IQDBI_SUMS_TABLE(E) \
@@ -341,14 +341,6 @@ code_row_bytes(size_t dim)
 		[IQDB_SUM_L2] = IQDBI_SUM_ENTRY(E, l2), \
 		[IQDB_SUM_L1] = IQDBI_SUM_ENTRY(E, l1), \
 		[IQDB_SUM_HAMMING] = IQDBI_SUM_ENTRY(E, hamming) \
-	}
-
-#define IQDBI_BIT_SUMS_TABLE \
-	{ \
-		[IQDB_SUM_DOT] = IQDBI_SUM_ENTRY(bit, dot), \
-		[IQDB_SUM_L2] = IQDBI_SUM_ENTRY(bit, hamming), \
-		[IQDB_SUM_L1] = IQDBI_SUM_ENTRY(bit, hamming), \
-		[IQDB_SUM_HAMMING] = IQDBI_SUM_ENTRY(bit, hamming) \
 	}
 
 /*
