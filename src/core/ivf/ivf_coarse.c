@@ -144,40 +144,45 @@ pick_block(const CentreQuery *query, const unsigned char *block, const int32_t *
 	}
 }
 
-/* Lets others in; false: the search is given up. */
-static bool
-step(const IqdbiPause *pause, size_t bytes)
+/* So many bytes were read; stretch may be NULL. */
+static IqdbStatus
+step(IqdbStretch *stretch, size_t bytes)
 {
-	return pause == NULL || pause->step(pause->arg, bytes);
+	return stretch == NULL ? IQDB_OK : iqdb_stretch_step(stretch, iqdb_charge_bytes(bytes));
 }
 
 static bool
+is_stale(const IqdbStretch *stretch)
+{
+	return stretch != NULL && stretch->stale;
+}
+
+static IqdbStatus
 pick_run(const CentreQuery *query, const unsigned char *block, uint32_t first, uint32_t end, IqdbiPick *pick,
-		 const IqdbiPause *pause)
+		 IqdbStretch *stretch)
 {
 	const IqdbiIvf *ivf = query->ivf;
 	int32_t         sums[IQDBI_BLOCK_ROWS];
 
-	for (; first < end; first += IQDBI_BLOCK_ROWS, block += ivf->centres.size)
+	for (; first < end && !is_stale(stretch); first += IQDBI_BLOCK_ROWS, block += ivf->centres.size)
 	{
 		iqdbi_scalar_sums(ivf->packed, &ivf->centres, block, end - first, query->bytes, query->start, sums);
 		pick_block(query, block, sums, first, end, pick);
-		if (!step(pause, ivf->centres.size))
-			return false;
+		IQDB_TRY(step(stretch, ivf->centres.size));
 	}
-	return true;
+	return IQDB_OK;
 }
 
 /* ---- looking exactly ---- */
 
-static bool
+static IqdbStatus
 pick_exactly(IqdbiScratch *scratch, const float *centres, const float *work, uint32_t first, uint32_t end,
-			 IqdbiPick *pick, const IqdbiPause *pause)
+			 IqdbiPick *pick, IqdbStretch *stretch)
 {
 	const IqdbiIvf *ivf = scratch->ivf;
 	float           sums[EXACT_CENTRES];
 
-	for (; first < end; first += EXACT_CENTRES)
+	for (; first < end && !is_stale(stretch); first += EXACT_CENTRES)
 	{
 		uint32_t count = end - first < EXACT_CENTRES ? end - first : EXACT_CENTRES;
 
@@ -188,17 +193,16 @@ pick_exactly(IqdbiScratch *scratch, const float *centres, const float *work, uin
 			if (sums[i] <= pick->limit)
 				iqdbi_pick_push(pick, sums[i], first + i);
 		}
-		if (!step(pause, count * ivf->work_bytes))
-			return false;
+		IQDB_TRY(step(stretch, count * ivf->work_bytes));
 	}
-	return true;
+	return IQDB_OK;
 }
 
 /* ---- both ---- */
 
-static bool
+static IqdbStatus
 pick_lists(IqdbiScratch *scratch, const IqdbiModel *model, const CentreQuery *query, const float *work, uint32_t super,
-		   const IqdbiPause *pause)
+		   IqdbStretch *stretch)
 {
 	const IqdbiIvf *ivf = scratch->ivf;
 	uint32_t        first = model->super_lists[super];
@@ -206,109 +210,120 @@ pick_lists(IqdbiScratch *scratch, const IqdbiModel *model, const CentreQuery *qu
 
 	if (ivf->coded_centres)
 		return pick_run(query, model->packed + (size_t) model->super_starts[super] * ivf->centres.size, first, end,
-						&scratch->pick, pause);
-	return pick_exactly(scratch, model->centres, work, first, end, &scratch->pick, pause);
+						&scratch->pick, stretch);
+	return pick_exactly(scratch, model->centres, work, first, end, &scratch->pick, stretch);
 }
 
-static bool
+static IqdbStatus
 pick_by_supers(IqdbiScratch *scratch, const IqdbiModel *model, const CentreQuery *query, const float *work,
-			   size_t wanted, const IqdbiPause *pause)
+			   size_t wanted, IqdbStretch *stretch)
 {
 	IqdbiPick *supers = &scratch->super_pick;
 	size_t     least = wanted * LISTS_PER_WANTED > LISTS_LOOKED_AT_MIN ? wanted * LISTS_PER_WANTED : LISTS_LOOKED_AT_MIN;
 	size_t     looked_at = 0;
-	bool       on;
 
 	iqdbi_pick_start(supers, model->figures.supers);
 	if (scratch->ivf->coded_centres)
-		on = pick_run(query, model->super_packed, 0, model->figures.supers, supers, pause);
+		IQDB_TRY(pick_run(query, model->super_packed, 0, model->figures.supers, supers, stretch));
 	else
-		on = pick_exactly(scratch, model->super_centres, work, 0, model->figures.supers, supers, pause);
+		IQDB_TRY(pick_exactly(scratch, model->super_centres, work, 0, model->figures.supers, supers, stretch));
 	iqdbi_pick_sort(supers);
-	for (size_t i = 0; on && i < supers->count && looked_at < least; i++)
+	for (size_t i = 0; !is_stale(stretch) && i < supers->count && looked_at < least; i++)
 	{
 		uint32_t super = iqdbi_pick_id(supers, i);
 
-		on = pick_lists(scratch, model, query, work, super, pause);
+		IQDB_TRY(pick_lists(scratch, model, query, work, super, stretch));
 		looked_at += model->super_lists[super + 1] - model->super_lists[super];
 	}
-	return on;
+	return IQDB_OK;
 }
 
-/* Lists by estimated or exact distances, a few more than wanted, in scratch->pick. false: given up. */
-static bool
+/* Lists by estimated or exact distances, a few more than wanted, in scratch->pick. */
+static IqdbStatus
 pick_candidates(IqdbiScratch *scratch, const IqdbiModel *model, const float *work, uint32_t wanted,
-				const IqdbiPause *pause)
+				IqdbStretch *stretch)
 {
 	CentreQuery query = {0};
-	bool        on = true;
 
 	iqdbi_pick_start(&scratch->pick, iqdbi_coarse_candidates(wanted));
 	if (scratch->ivf->coded_centres)
 		query = centre_query(scratch, model, work, 0);
 	if (model->figures.supers > 1 && wanted < model->figures.lists)
-		return pick_by_supers(scratch, model, &query, work, wanted, pause);
-	for (uint32_t super = 0; on && super < model->figures.supers; super++)
-		on = pick_lists(scratch, model, &query, work, super, pause);
-	return on;
+		return pick_by_supers(scratch, model, &query, work, wanted, stretch);
+	for (uint32_t super = 0; !is_stale(stretch) && super < model->figures.supers; super++)
+		IQDB_TRY(pick_lists(scratch, model, &query, work, super, stretch));
+	return IQDB_OK;
 }
 
-/* Exact distances of what was picked, which must be no more than were asked for. false: given up. */
-static bool
+/* Exact distances of what was picked, which must be no more than were asked for. */
+static IqdbStatus
 compare_picked(IqdbiScratch *scratch, const IqdbiModel *model, const float *work, IqdbiPick *pick,
-			   const IqdbiPause *pause)
+			   IqdbStretch *stretch)
 {
 	const IqdbiIvf *ivf = scratch->ivf;
 	size_t          count = pick->count;
 
 	for (size_t i = 0; i < count; i++)
 		scratch->ids[i] = iqdbi_pick_id(pick, i);
-	for (size_t at = 0; at < count; at += EXACT_CENTRES)
+	for (size_t at = 0; at < count && !is_stale(stretch); at += EXACT_CENTRES)
 	{
 		size_t part = count - at < EXACT_CENTRES ? count - at : EXACT_CENTRES;
 
 		ivf->store->kernels->sums[ivf->sum].gather(work, model->centres, ivf->work_bytes,
 												   scratch->ids + at, part, ivf->work_dim, scratch->keys + at);
-		if (!step(pause, part * ivf->work_bytes))
-			return false;
+		IQDB_TRY(step(stretch, part * ivf->work_bytes));
 	}
 	pick->count = 0;
 	for (size_t i = 0; i < count; i++)
 		iqdbi_pick_push(pick, scratch->keys[i] == scratch->keys[i] ? scratch->keys[i] : INFINITY, scratch->ids[i]);
-	return true;
+	return IQDB_OK;
 }
 
-uint32_t
+/* Sorts out the `wanted` nearest of what was picked, all in private memory; without the lock where that takes long. */
+static IqdbStatus
+sort_out(IqdbiPick *pick, size_t wanted, bool in_order, IqdbStretch *stretch)
+{
+	bool apart = stretch != NULL && pick->count > APART_MIN;
+
+	if (apart)
+		iqdb_stretch_leave(stretch);
+	pick->wanted = wanted;
+	if (in_order)
+		iqdbi_pick_sort(pick);
+	else
+		iqdbi_pick_shrink(pick);
+	return apart ? iqdb_stretch_enter(stretch) : IQDB_OK;
+}
+
+IqdbStatus
 iqdbi_coarse_nearest(IqdbiScratch *scratch, const IqdbiModel *model, const float *work, uint32_t wanted,
-					 const IqdbiPause *pause)
+					 IqdbStretch *stretch, uint32_t *count_out)
 {
 	IqdbiPick *pick = &scratch->pick;
-	bool       apart = pause != NULL && wanted > APART_MIN;
-	uint32_t   count;
 
+	*count_out = 0;
 	if (wanted > scratch->wanted_max)
 		wanted = scratch->wanted_max;
-	if (!pick_candidates(scratch, model, work, wanted, pause))
-		return 0;
-	if (apart)
-		pause->leave(pause->arg);
-	iqdbi_pick_shrink(pick);
-	if ((apart && !pause->enter(pause->arg)) || !compare_picked(scratch, model, work, pick, pause))
-		return 0;
-	if (apart)
-		pause->leave(pause->arg);
-	pick->wanted = wanted;
-	iqdbi_pick_sort(pick);
-	count = (uint32_t) pick->count;
-	for (uint32_t i = 0; i < count; i++)
+	IQDB_TRY(pick_candidates(scratch, model, work, wanted, stretch));
+	IQDB_TRY(sort_out(pick, pick->wanted, false, stretch));
+	if (is_stale(stretch))
+		return IQDB_OK;
+	IQDB_TRY(compare_picked(scratch, model, work, pick, stretch));
+	IQDB_TRY(sort_out(pick, wanted, true, stretch));
+	if (is_stale(stretch))
+		return IQDB_OK;
+	*count_out = (uint32_t) pick->count;
+	for (uint32_t i = 0; i < *count_out; i++)
 		scratch->ids[i] = iqdbi_pick_id(pick, i);
-	return apart && !pause->enter(pause->arg) ? 0 : count;
+	return IQDB_OK;
 }
 
 uint32_t
 iqdbi_coarse_assign(IqdbiScratch *scratch, const IqdbiModel *model, const float *work, float *key_out)
 {
-	bool found = iqdbi_coarse_nearest(scratch, model, work, 1, NULL) > 0;
+	uint32_t   count;
+	IqdbStatus status = iqdbi_coarse_nearest(scratch, model, work, 1, NULL, &count);
+	bool       found = status == IQDB_OK && count > 0;
 
 	if (key_out != NULL)
 		*key_out = found ? iqdbi_pick_key(&scratch->pick, 0) : INFINITY;

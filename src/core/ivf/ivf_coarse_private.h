@@ -6,6 +6,7 @@
 #define IQDB_IVF_IVF_COARSE_PRIVATE_H
 
 #include "core/base/carve.h"
+#include "core/engine/stretch.h"
 #include "core/ivf/ivf_model_private.h"
 #include "core/ivf/ivf_pick_private.h"
 
@@ -36,28 +37,17 @@ iqdbi_coarse_candidates(size_t wanted)
 	return wanted + wanted / 4 + 4;
 }
 
-/*
- * How a long search of lists lets others in, of a caller who holds STRUCTURE: step() after so many bytes were read; leave()
- * and enter() around work on private memory. false: to be given up, the caller knows why.
- */
-typedef struct IqdbiPause
-{
-	bool (*step)(void *arg, size_t bytes);
-	void (*leave)(void *arg);
-	bool (*enter)(void *arg);
-	void *arg;
-} IqdbiPause;
-
 /* Packs the model's centres (and those of the cells above); the other fields are set. */
 void iqdbi_model_pack(const IqdbiIvf *ivf, IqdbiModel *model, IqdbiCode *code);
 
 /*
  * The `wanted` lists nearest to a vector in the space of cells, nearest first, in scratch->ids; fewer when there are fewer.
- * With a second level the answer is approximate unless all lists are wanted. Returns how many; 0 when it was given up (pause
- * may be NULL).
+ * With a second level the answer is approximate unless all lists are wanted. The caller holds STRUCTURE shared or is the one
+ * who maintains. stretch: the hold of STRUCTURE, which is interrupted when it has lasted long enough; NULL: it is not, and
+ * nothing fails. Where it became stale there is no answer, and *count_out is 0. IQDB_ERR_CANCELLED, STRUCTURE being held.
  */
-uint32_t iqdbi_coarse_nearest(IqdbiScratch *scratch, const IqdbiModel *model, const float *work, uint32_t wanted,
-							  const IqdbiPause *pause);
+IqdbStatus iqdbi_coarse_nearest(IqdbiScratch *scratch, const IqdbiModel *model, const float *work, uint32_t wanted,
+								IqdbStretch *stretch, uint32_t *count_out) IQDB_MUST_CHECK;
 
 /* The list for a row (in the space of cells), and its distance to the centre (NULL: not asked for). */
 uint32_t iqdbi_coarse_assign(IqdbiScratch *scratch, const IqdbiModel *model, const float *work, float *key_out);

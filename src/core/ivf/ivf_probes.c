@@ -169,7 +169,7 @@ find_neighbours(Probing *probing, IqdbError *err)
 }
 
 /* Counts, for each near neighbour of one row, how many lists must be probed to meet it. */
-static void
+static IqdbStatus
 count_ranks(Probing *probing, uint32_t number)
 {
 	const IqdbiIvf *ivf = probing->ivf;
@@ -179,7 +179,7 @@ count_ranks(Probing *probing, uint32_t number)
 	uint32_t        count;
 
 	iqdbi_work_query(ivf, probing->vectors + number * probing->stride, query->norm2, scratch->work);
-	count = iqdbi_coarse_nearest(scratch, &probing->model, scratch->work, lists, NULL);
+	IQDB_TRY(iqdbi_coarse_nearest(scratch, &probing->model, scratch->work, lists, NULL, &count));
 	for (uint32_t list = 0; list < lists; list++)
 		probing->ranks[list] = lists - 1;
 	for (uint32_t rank = 0; rank < count; rank++)
@@ -191,6 +191,7 @@ count_ranks(Probing *probing, uint32_t number)
 		if (slot != query->slot && is_linked(probing, slot))
 			probing->histogram[probing->ranks[iqdbi_home_list(iqdbi_home(ivf, probing->edition, slot))]]++;
 	}
+	return IQDB_OK;
 }
 
 static uint32_t
@@ -233,7 +234,7 @@ iqdbi_ivf_measure_probes(const IqdbiIvf *ivf, uint32_t edition, uint32_t slots, 
 		if (iqdb_host_cancelled(ivf->store->host))
 			status = iqdb_fail(err, IQDB_ERR_CANCELLED, "training was cancelled");
 		else
-			count_ranks(&probing, i);
+			status = count_ranks(&probing, i);
 	}
 	if (status == IQDB_OK)
 		ivf->header->editions[edition].probes = with_margin(covering(probing.histogram, lists), lists);

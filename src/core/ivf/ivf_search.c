@@ -1,11 +1,14 @@
 /*
  * ivf_search.c - one batch of hits.
  *
- * A batch looks at all rows not linked yet, then into the lists nearest to the query, keeps the best by their codes, and
- * ranks those by their vectors. Owns: which rows those are. Does not own: what comes of batches (ivf_stream.c).
+ * A batch looks at all rows that are not linked yet, then into the lists nearest to the query, keeps the best rows by their
+ * codes, and ranks those by their vectors. Owns: which rows those are. Does not own: what comes of batches (ivf_stream.c).
  *
- * Rows that wait come before the lists: a row stops waiting when it is in a list, never before, so it is met in one of the
- * two at least. When a new edition comes into place between two stretches, the batch begins anew.
+ * Rows that are not linked come before the lists: such a row stops waiting when it is in a list, never before, so it is met
+ * in one of the two at least. When another edition becomes current between two stretches, the batch begins anew.
+ *
+ * All functions but iqdbi_batch_probe() are called with STRUCTURE held shared, and it is held when they return, whatever
+ * their status is; IQDB_ERR_CANCELLED is put into words by iqdbi_batch_probe().
  */
 #include "core/ivf/ivf_search_private.h"
 
@@ -17,31 +20,26 @@
 #include "core/ivf/ivf_waiting_private.h"
 
 /*
- * Rows of a first batch when the caller does not say how many he wants, and how many of them are ranked so well at first that
- * they can be handed out: the others are ranked when somebody asks for more. Most take ten, and must see the next row to know
- * that the tenth is one of them.
+ * Rows of a first batch when the caller does not say how many it expects, and how many of them are ranked so well at first
+ * that they can be handed out: the others are ranked when somebody asks for more. Most callers take ten rows, and must see
+ * the next one to know that the tenth is one of the ten nearest.
  */
 #define EXPECTED_DEFAULT 64u
 #define EXPECTED_AT_ONCE 12u
 
 /*
- * Rows that pass the filter must have been met in so many times the number to be handed out, or more lists are opened: by a
- * first batch of lists whose number was measured, and by all later ones. Where the number was named, the first is content
- * with as many as are expected; it then hands out but a few.
+ * How many rows that pass the filter must have been met for each row to be handed out; more lists are opened until they
+ * have. The first number is for a first batch of lists whose number was measured, the second for all later batches. Where
+ * the caller or the index named the number of lists, the first batch is content with as many rows as are expected, and
+ * hands out only a few.
  */
 #define MET_PER_WANTED 8u
 #define MET_PER_LATER 24u
 
-/*
- * Bytes of codes and vectors that one stretch under STRUCTURE reads; what a look at a row's state counts for, one at its
- * metadata by a filter, and ranking a row beside reading its vector.
- */
-#define STRETCH_BYTES ((size_t) 4 * 1024 * 1024)
-#define LOOK_BYTES 64u
-#define JUDGE_BYTES 512u
-#define RANK_BYTES 256u
+/* Nanoseconds that ranking a row takes, beside reading its vector. */
+#define RANK_CHARGE 32u
 
-/* So many entries are sorted out while others are let in. */
+/* So many entries are sorted out without STRUCTURE. */
 #define APART_MIN 16384u
 
 /* One attempt at one batch. */
@@ -49,24 +47,21 @@ typedef struct Probe
 {
 	IqdbiIvfCursor  *cursor;
 	const IqdbStore *store;
+	IqdbStretch      stretch; /* the hold of STRUCTURE; stale: another edition has become current */
 	IqdbiIvf         ivf;
 	IqdbiModel       model;
 	uint32_t         edition;
-	uint64_t         epoch;
-	bool             stale; /* another edition came into place */
-	bool             twice; /* rows may have been met twice: waiting and in a list, or moved inside a list */
+	bool             twice;   /* a row may have been met twice: not linked and in a list, or moved inside a list */
 	IqdbiScratch     scratch;
 	IqdbiQuery       query;
-	IqdbCarve        memory; /* for the query and the pick */
-	IqdbiPick        pick;
-	size_t           read;   /* bytes in this stretch */
-	uint64_t         judged; /* rows that were tested by the filter, and that passed */
-	uint64_t         passed;
-	uint64_t         met;                     /* rows of opened lists */
-	uint32_t         slots[IQDBI_EXACT_ROWS]; /* rows waiting for their exact keys */
+	IqdbCarve        memory;  /* of the query and the pick */
+	IqdbiPick        pick;    /* the best rows by their codes */
+	uint64_t         judged;  /* rows that the filter was asked about, and of these, */
+	uint64_t         passed;  /* rows that it admitted */
+	uint64_t         met;     /* rows of the lists that were opened */
+	uint32_t         slots[IQDBI_EXACT_ROWS]; /* gathered rows: they are ranked together */
 	uint32_t         slot_count;
-	IqdbStatus       coarse_status; /* of the search of lists */
-	IqdbTopK         nearest;       /* of those ranked, so many as are wanted at first; capacity 0: nobody asks */
+	IqdbTopK         nearest; /* of the rows ranked, so many as are wanted at first; capacity 0: nobody asks */
 	IqdbError       *err;
 } Probe;
 
@@ -110,83 +105,6 @@ iqdbi_gave_up(const IqdbiIvfCursor *cursor)
 	return max_rows != 0 && cursor->base.stats.scored >= max_rows;
 }
 
-/* ---- stretches ---- */
-
-/* Reads what is current. STRUCTURE is held. */
-static void
-look_at_edition(Probe *probe)
-{
-	probe->epoch = atomic_load_explicit(&probe->ivf.header->epoch, memory_order_acquire);
-	probe->edition = atomic_load_explicit(&probe->ivf.header->current, memory_order_acquire) - 1;
-	iqdbi_model_view(&probe->ivf, probe->edition, &probe->model);
-}
-
-/* Lets others in. */
-static void
-leave(Probe *probe)
-{
-	iqdb_store_unlock(probe->store, IQDB_LOCK_STRUCTURE, false);
-}
-
-/* Goes on with a new stretch. STRUCTURE is held afterwards, except on failure. */
-static IqdbStatus
-enter(Probe *probe)
-{
-	probe->read = 0;
-	if (iqdb_host_cancelled(probe->store->host))
-		return iqdb_fail(probe->err, IQDB_ERR_CANCELLED, "search was cancelled");
-	iqdb_store_lock(probe->store, IQDB_LOCK_STRUCTURE, false);
-	probe->stale = atomic_load_explicit(&probe->ivf.header->epoch, memory_order_acquire) != probe->epoch;
-	return IQDB_OK;
-}
-
-/* Lets others in when the stretch has been long enough. STRUCTURE is held before and after, except on failure. */
-static IqdbStatus
-breathe(Probe *probe, size_t bytes)
-{
-	probe->read += bytes;
-	if (probe->read < STRETCH_BYTES)
-		return IQDB_OK;
-	leave(probe);
-	return enter(probe);
-}
-
-/* The same for the search of lists. */
-static bool
-coarse_step(void *arg, size_t bytes)
-{
-	Probe *probe = arg;
-
-	probe->coarse_status = breathe(probe, bytes);
-	return probe->coarse_status == IQDB_OK && !probe->stale;
-}
-
-static void
-coarse_leave(void *arg)
-{
-	leave(arg);
-}
-
-static bool
-coarse_enter(void *arg)
-{
-	Probe *probe = arg;
-
-	probe->coarse_status = enter(probe);
-	return probe->coarse_status == IQDB_OK && !probe->stale;
-}
-
-/* The nearest lists. STRUCTURE is held before and after, except on failure. */
-static IqdbStatus
-nearest_lists(Probe *probe, IqdbiScratch *scratch, uint32_t wanted, uint32_t *count_out)
-{
-	const IqdbiPause pause = {.step = coarse_step, .leave = coarse_leave, .enter = coarse_enter, .arg = probe};
-
-	probe->coarse_status = IQDB_OK;
-	*count_out = iqdbi_coarse_nearest(scratch, &probe->model, probe->scratch.work, wanted, &pause);
-	return probe->coarse_status;
-}
-
 /* ---- rows ---- */
 
 /* LIVE, not handed out before, and passes the filter? */
@@ -195,7 +113,7 @@ accepts(Probe *probe, uint32_t slot)
 {
 	const IqdbiIvfCursor *cursor = probe->cursor;
 
-	probe->read += LOOK_BYTES;
+	iqdb_stretch_charge(&probe->stretch, IQDB_CHARGE_SLOT);
 	if (iqdb_store_state(probe->store, slot) != IQDB_ROW_LIVE)
 		return false;
 	/* what is not in the map of handed out rows came after the stream began */
@@ -204,16 +122,16 @@ accepts(Probe *probe, uint32_t slot)
 	if (cursor->base.params.filter == NULL)
 		return true;
 	probe->judged++;
-	probe->read += JUDGE_BYTES;
+	iqdb_stretch_charge(&probe->stretch, IQDB_CHARGE_FILTER);
 	if (!iqdb_scorer_admits(&cursor->base.scorer, slot))
 		return false;
 	probe->passed++;
 	return true;
 }
 
-/* Is the row among the nearest already? Only rows met twice are. */
+/* Is the row among the nearest already? Only a row that was met twice can be. */
 static bool
-is_double(const Probe *probe, uint32_t slot)
+is_among_nearest(const Probe *probe, uint32_t slot)
 {
 	for (size_t i = 0; probe->twice && i < probe->nearest.count; i++)
 	{
@@ -223,9 +141,9 @@ is_double(const Probe *probe, uint32_t slot)
 	return false;
 }
 
-/* Ranks the waiting rows by their vectors. */
+/* Ranks the gathered rows by their vectors. */
 static IqdbStatus
-rank_waiting(Probe *probe)
+rank_gathered(Probe *probe)
 {
 	IqdbiIvfCursor *cursor = probe->cursor;
 	float           keys[IQDBI_EXACT_ROWS];
@@ -244,28 +162,25 @@ rank_waiting(Probe *probe)
 			continue;
 		candidate.sequence = iqdb_store_sequence(probe->store, candidate.slot);
 		if (iqdb_topk_offer(&cursor->top, candidate) != IQDB_OK ||
-			(!is_double(probe, candidate.slot) && iqdb_topk_offer(&probe->nearest, candidate) != IQDB_OK))
-		{
-			iqdb_store_unlock(probe->store, IQDB_LOCK_STRUCTURE, false);
+			(!is_among_nearest(probe, candidate.slot) && iqdb_topk_offer(&probe->nearest, candidate) != IQDB_OK))
 			return iqdb_fail(probe->err, IQDB_ERR_NOMEM, "out of memory while keeping %zu candidates",
 							 cursor->top.count);
-		}
 	}
-	return breathe(probe, count * (RANK_BYTES + probe->store->row_stride));
+	return iqdb_stretch_step(&probe->stretch, count * (RANK_CHARGE + iqdb_charge_bytes(probe->store->row_stride)));
 }
 
-/* To be ranked by its vector. */
+/* One more row that is to be ranked by its vector. */
 static IqdbStatus
-add_exact(Probe *probe, uint32_t slot)
+gather(Probe *probe, uint32_t slot)
 {
 	probe->slots[probe->slot_count++] = slot;
-	return probe->slot_count == IQDBI_EXACT_ROWS ? rank_waiting(probe) : IQDB_OK;
+	return probe->slot_count == IQDBI_EXACT_ROWS ? rank_gathered(probe) : IQDB_OK;
 }
 
 /* ---- rows not linked yet ---- */
 
 static IqdbStatus
-scan_waiting(Probe *probe)
+scan_unlinked(Probe *probe)
 {
 	const IqdbiIvf *ivf = &probe->ivf;
 	uint32_t        slots = atomic_load_explicit(&probe->store->header->slot_count, memory_order_acquire);
@@ -273,17 +188,17 @@ scan_waiting(Probe *probe)
 
 	if (atomic_load_explicit(&ivf->header->waiting, memory_order_acquire) == 0)
 		return IQDB_OK;
-	for (; !probe->stale && (slot = iqdbi_row_waiting(ivf, slot, slots)) < slots; slot++)
+	for (; !probe->stretch.stale && (slot = iqdbi_row_waiting(ivf, slot, slots)) < slots; slot++)
 	{
-		IQDB_TRY(breathe(probe, LOOK_BYTES));
-		if (probe->stale || iqdbi_home_status(iqdbi_home(ivf, probe->edition, slot)) == IQDBI_HOME_LINKED ||
+		IQDB_TRY(iqdb_stretch_step(&probe->stretch, IQDB_CHARGE_SLOT));
+		if (probe->stretch.stale || iqdbi_home_status(iqdbi_home(ivf, probe->edition, slot)) == IQDBI_HOME_LINKED ||
 			!accepts(probe, slot))
 			continue;
 		probe->cursor->base.stats.scored++;
 		probe->twice = true;
-		IQDB_TRY(add_exact(probe, slot));
+		IQDB_TRY(gather(probe, slot));
 	}
-	return probe->slot_count > 0 ? rank_waiting(probe) : IQDB_OK;
+	return probe->slot_count > 0 ? rank_gathered(probe) : IQDB_OK;
 }
 
 /* ---- lists ---- */
@@ -303,20 +218,20 @@ scan_coded_block(Probe *probe, unsigned char *block, uint32_t count)
 		if (keys[place] <= probe->pick.limit && accepts(probe, slot))
 			iqdbi_pick_push(&probe->pick, keys[place], slot);
 	}
-	return breathe(probe, probe->ivf.rows.size);
+	return iqdb_stretch_step(&probe->stretch, iqdb_charge_bytes(probe->ivf.rows.size));
 }
 
 static IqdbStatus
 scan_plain_block(Probe *probe, unsigned char *block, uint32_t count)
 {
-	for (uint32_t place = 0; place < count && !probe->stale; place++)
+	for (uint32_t place = 0; place < count && !probe->stretch.stale; place++)
 	{
 		uint32_t slot = atomic_load_explicit(&iqdbi_block_slots(block)[place], memory_order_relaxed);
 
 		if (accepts(probe, slot))
-			IQDB_TRY(add_exact(probe, slot));
+			IQDB_TRY(gather(probe, slot));
 	}
-	return probe->stale ? IQDB_OK : breathe(probe, 0);
+	return probe->stretch.stale ? IQDB_OK : iqdb_stretch_step(&probe->stretch, 0);
 }
 
 /* Into the second-level cache: a block is as large as the first, and is scanned once. */
@@ -347,7 +262,7 @@ scan_list(Probe *probe, uint32_t number, uint32_t next_head)
 	probe->cursor->base.stats.scored += count;
 	if (coded && count > 0)
 		iqdbi_query_list(&probe->query, number);
-	while (count > 0 && !probe->stale)
+	while (count > 0 && !probe->stretch.stale)
 	{
 		unsigned char *bytes = iqdbi_ivf_block(ivf, probe->edition, block);
 		uint32_t       next = iqdbi_block_next(ivf, probe->edition, block);
@@ -358,7 +273,7 @@ scan_list(Probe *probe, uint32_t number, uint32_t next_head)
 			IQDB_TRY(scan_coded_block(probe, bytes, rows));
 		else
 			IQDB_TRY(scan_plain_block(probe, bytes, rows));
-		if (probe->stale)
+		if (probe->stretch.stale)
 			break;
 		if (atomic_load_explicit(&list->moves, memory_order_relaxed) != moves)
 		{
@@ -383,7 +298,7 @@ scan_far(Probe *probe)
 
 	IQDB_TRY(scan_list(probe, iqdbi_far_list(probe->model.figures.lists), 0));
 	probe->met = met;
-	return !probe->stale && probe->slot_count > 0 ? rank_waiting(probe) : IQDB_OK;
+	return !probe->stretch.stale && probe->slot_count > 0 ? rank_gathered(probe) : IQDB_OK;
 }
 
 /* Rows that pass the filter among those met, as far as can be told from those that were tested. */
@@ -405,18 +320,14 @@ met_enough(const Probe *probe)
 	return passing(probe) / (cursor->seen == NULL ? MET_PER_WANTED : MET_PER_LATER) >= cursor->goal;
 }
 
-/*
- * Opens the lists in scratch from number `from` to `end`; those behind `least` only until enough rows were met. Returns
- * through *opened_out how many of the order are done.
- */
+/* Opens the lists order[from .. end - 1]; those from number `least` on only until enough rows were met. */
 static IqdbStatus
 open_lists(Probe *probe, const uint32_t *order, uint32_t from, uint32_t least, uint32_t end)
 {
 	IqdbiList *lists = iqdbi_ivf_lists(&probe->ivf, probe->edition);
-
 	uint32_t   i = from;
 
-	for (; i < end && !probe->stale && !iqdbi_gave_up(probe->cursor); i++)
+	for (; i < end && !probe->stretch.stale && !iqdbi_gave_up(probe->cursor); i++)
 	{
 		uint32_t next_head;
 
@@ -429,22 +340,18 @@ open_lists(Probe *probe, const uint32_t *order, uint32_t from, uint32_t least, u
 	return IQDB_OK;
 }
 
-/* Too few rows in the lists wanted: on with all the others in order. */
+/* There were too few rows in the lists that were wanted: goes on with all the others in their order. */
 static IqdbStatus
 open_more_lists(Probe *probe, uint32_t from)
 {
 	const IqdbiFigures *figures = &probe->model.figures;
 	IqdbiScratch        scratch;
 	uint32_t            count;
-	IqdbStatus          status = iqdbi_scratch_init(&scratch, &probe->ivf, figures->supers, figures->lists, probe->err);
+	IqdbStatus          status;
 
-	if (status != IQDB_OK)
-	{
-		iqdb_store_unlock(probe->store, IQDB_LOCK_STRUCTURE, false);
-		return status;
-	}
-	status = nearest_lists(probe, &scratch, figures->lists, &count);
-	if (status == IQDB_OK && !probe->stale)
+	IQDB_TRY(iqdbi_scratch_init(&scratch, &probe->ivf, figures->supers, figures->lists, probe->err));
+	status = iqdbi_coarse_nearest(&scratch, &probe->model, probe->scratch.work, figures->lists, &probe->stretch, &count);
+	if (status == IQDB_OK && !probe->stretch.stale)
 		status = open_lists(probe, scratch.ids, from, 0, count);
 	iqdbi_scratch_free(&scratch);
 	return status;
@@ -453,35 +360,27 @@ open_more_lists(Probe *probe, uint32_t from)
 /* ---- one batch ---- */
 
 static void
-lay_out(Probe *probe)
+lay_out_probe(Probe *probe)
 {
 	iqdbi_query_place(&probe->query, &probe->ivf, &probe->memory);
 	probe->pick.entries = iqdb_carve(&probe->memory, probe->pick.room, sizeof(uint64_t));
 }
 
-/* Memory for the query and the pick. STRUCTURE is held; it stays so on success only. */
+/* Makes the query ready, and memory for the pick. */
 static IqdbStatus
-prepare(Probe *probe)
+start_probe(Probe *probe)
 {
 	IqdbiIvfCursor *cursor = probe->cursor;
-	bool            coded = probe->ivf.rows.coding != IQDBI_CODING_NONE;
-	IqdbStatus      status;
 
-	status = iqdbi_scratch_init(&probe->scratch, &probe->ivf, probe->model.figures.supers, cursor->probes, probe->err);
-	probe->pick.room = iqdbi_pick_room(cursor->wanted);
-	if (coded)
-		lay_out(probe);
-	if (status == IQDB_OK && coded && !iqdb_carve_alloc(&probe->memory, &probe->store->host->allocator))
-		status = iqdb_fail(probe->err, IQDB_ERR_NOMEM, "out of memory for %zu candidates", probe->pick.room);
-	if (status != IQDB_OK)
-	{
-		iqdb_store_unlock(probe->store, IQDB_LOCK_STRUCTURE, false);
-		return status;
-	}
+	IQDB_TRY(iqdbi_scratch_init(&probe->scratch, &probe->ivf, probe->model.figures.supers, cursor->probes, probe->err));
 	iqdbi_work_query(&probe->ivf, cursor->base.query, cursor->base.query_norm2, probe->scratch.work);
-	if (!coded)
+	if (probe->ivf.rows.coding == IQDBI_CODING_NONE)
 		return IQDB_OK;
-	lay_out(probe);
+	probe->pick.room = iqdbi_pick_room(cursor->wanted);
+	lay_out_probe(probe);
+	if (!iqdb_carve_alloc(&probe->memory, &probe->store->host->allocator))
+		return iqdb_fail(probe->err, IQDB_ERR_NOMEM, "out of memory for %zu candidates", probe->pick.room);
+	lay_out_probe(probe);
 	iqdbi_pick_start(&probe->pick, cursor->wanted);
 	iqdbi_query_start(&probe->query, &probe->ivf, &probe->model, cursor->base.query, probe->scratch.work,
 					  cursor->base.query_norm2);
@@ -496,27 +395,24 @@ probe_free(Probe *probe)
 	iqdb_carve_free(&probe->memory, &probe->store->host->allocator);
 }
 
-/* Leaves the picked rows from number `from` on for later. STRUCTURE is held; it stays so on success only. */
+/* Leaves the picked rows from number `from` on for later: they are ranked when somebody asks for more. */
 static IqdbStatus
-put_off(Probe *probe, size_t from)
+defer_picked(Probe *probe, size_t from)
 {
 	IqdbiIvfCursor *cursor = probe->cursor;
 	size_t          room = probe->pick.count - from;
 
-	cursor->waiting = iqdb_alloc(&probe->store->host->allocator, room * sizeof(*cursor->waiting));
-	if (cursor->waiting == NULL)
-	{
-		iqdb_store_unlock(probe->store, IQDB_LOCK_STRUCTURE, false);
+	cursor->deferred = iqdb_alloc(&probe->store->host->allocator, room * sizeof(*cursor->deferred));
+	if (cursor->deferred == NULL)
 		return iqdb_fail(probe->err, IQDB_ERR_NOMEM, "out of memory for %zu candidates", room);
-	}
-	cursor->waiting_room = room;
-	for (size_t i = from; i < probe->pick.count && !probe->stale; i++)
+	cursor->deferred_room = room;
+	for (size_t i = from; i < probe->pick.count && !probe->stretch.stale; i++)
 	{
 		uint32_t slot = iqdbi_pick_id(&probe->pick, i);
 
-		IQDB_TRY(breathe(probe, 0));
+		IQDB_TRY(iqdb_stretch_step(&probe->stretch, 0));
 		if (accepts(probe, slot))
-			cursor->waiting[cursor->waiting_count++] =
+			cursor->deferred[cursor->deferred_count++] =
 				(IqdbCandidate){.slot = slot, .sequence = iqdb_store_sequence(probe->store, slot)};
 	}
 	return IQDB_OK;
@@ -526,28 +422,28 @@ put_off(Probe *probe, size_t from)
 static IqdbStatus
 rank_entries(Probe *probe, size_t from, size_t end)
 {
-	for (size_t i = from; i < end && !probe->stale; i++)
+	for (size_t i = from; i < end && !probe->stretch.stale; i++)
 	{
 		uint32_t slot = iqdbi_pick_id(&probe->pick, i);
 
-		IQDB_TRY(breathe(probe, 0));
+		IQDB_TRY(iqdb_stretch_step(&probe->stretch, 0));
 		/* between two stretches the slot may have become another row's */
-		if (!probe->stale && accepts(probe, slot))
-			IQDB_TRY(add_exact(probe, slot));
+		if (!probe->stretch.stale && accepts(probe, slot))
+			IQDB_TRY(gather(probe, slot));
 	}
-	return probe->slot_count > 0 ? rank_waiting(probe) : IQDB_OK;
+	return probe->slot_count > 0 ? rank_gathered(probe) : IQDB_OK;
 }
 
-/* iqdbi_pick_front(), and others are let in while it takes long. STRUCTURE is held before and after, except on failure. */
+/* iqdbi_pick_front(), without STRUCTURE where that takes long. */
 static IqdbStatus
-front(Probe *probe, size_t from, size_t count, float limit, size_t *near_out)
+pick_front(Probe *probe, size_t from, size_t count, float limit, size_t *near_out)
 {
 	bool apart = probe->pick.count - from > APART_MIN;
 
 	if (apart)
-		leave(probe);
+		iqdb_stretch_leave(&probe->stretch);
 	*near_out = iqdbi_pick_front(&probe->pick, from, count, limit);
-	return apart ? enter(probe) : IQDB_OK;
+	return apart ? iqdb_stretch_enter(&probe->stretch) : IQDB_OK;
 }
 
 /* What the codes of a row must promise that it may be among the nearest: the worst of their keys, as codes have them. */
@@ -574,12 +470,11 @@ rank_bounded(Probe *probe, size_t *ranked_out)
 	size_t     some = 2 * probe->nearest.capacity;
 	size_t     ranked = 0;
 
-	while (ranked < pick->count && !probe->stale)
+	while (ranked < pick->count && !probe->stretch.stale)
 	{
 		size_t near;
 
-		IQDB_TRY(front(probe, ranked, some, nearest_limit(probe), &near));
-
+		IQDB_TRY(pick_front(probe, ranked, some, nearest_limit(probe), &near));
 		IQDB_TRY(rank_entries(probe, ranked, ranked + near));
 		ranked += near;
 		if (near < some)
@@ -590,7 +485,7 @@ rank_bounded(Probe *probe, size_t *ranked_out)
 	return IQDB_OK;
 }
 
-/* Codes have chosen; vectors rank: what may be handed out at first, or all there is. The others are put off. */
+/* Codes have chosen, vectors rank: as many rows as may be handed out at first, or all there are. The others are deferred. */
 static IqdbStatus
 rank_picked(Probe *probe)
 {
@@ -600,21 +495,21 @@ rank_picked(Probe *probe)
 	size_t          some;
 
 	if (probe->ivf.rows.coding == IQDBI_CODING_NONE)
-		return probe->slot_count > 0 ? rank_waiting(probe) : IQDB_OK;
+		return probe->slot_count > 0 ? rank_gathered(probe) : IQDB_OK;
 	if (apart)
-		leave(probe);
+		iqdb_stretch_leave(&probe->stretch);
 	iqdbi_pick_shrink(pick);
 	if (apart)
-		IQDB_TRY(enter(probe));
+		IQDB_TRY(iqdb_stretch_enter(&probe->stretch));
 	if (probe->nearest.capacity > 0)
 	{
 		IQDB_TRY(rank_bounded(probe, &some));
-		return some < pick->count && !probe->stale ? put_off(probe, some) : IQDB_OK;
+		return some < pick->count && !probe->stretch.stale ? defer_picked(probe, some) : IQDB_OK;
 	}
 	some = cursor->seen == NULL ? iqdbi_rows_to_rank(cursor, iqdbi_rows_at_first(cursor)) : pick->count;
-	IQDB_TRY(front(probe, 0, some, INFINITY, &some));
+	IQDB_TRY(pick_front(probe, 0, some, INFINITY, &some));
 	if (some < pick->count)
-		IQDB_TRY(put_off(probe, some));
+		IQDB_TRY(defer_picked(probe, some));
 	return rank_entries(probe, 0, some);
 }
 
@@ -633,22 +528,22 @@ limit_hand(Probe *probe)
 	cursor->hand = iqdbi_gave_up(cursor) ? SIZE_MAX : cursor->goal - cursor->given;
 }
 
-/* STRUCTURE is held before; afterwards only on success. */
 static IqdbStatus
-probe_locked(Probe *probe)
+probe_lists(Probe *probe)
 {
 	uint32_t count;
 
-	IQDB_TRY(prepare(probe));
-	IQDB_TRY(scan_waiting(probe));
-	if (probe->stale)
+	IQDB_TRY(start_probe(probe));
+	IQDB_TRY(scan_unlinked(probe));
+	if (probe->stretch.stale)
 		return IQDB_OK;
 	IQDB_TRY(scan_far(probe));
-	if (probe->stale)
+	if (probe->stretch.stale)
 		return IQDB_OK;
-	IQDB_TRY(nearest_lists(probe, &probe->scratch, probe->cursor->probes, &count));
+	IQDB_TRY(iqdbi_coarse_nearest(&probe->scratch, &probe->model, probe->scratch.work, probe->cursor->probes,
+								  &probe->stretch, &count));
 	IQDB_TRY(open_lists(probe, probe->scratch.ids, 0, count, count));
-	if (!probe->stale && !met_enough(probe) && !iqdbi_gave_up(probe->cursor))
+	if (!probe->stretch.stale && !met_enough(probe) && !iqdbi_gave_up(probe->cursor))
 		IQDB_TRY(open_more_lists(probe, count));
 	limit_hand(probe);
 	return rank_picked(probe);
@@ -665,31 +560,37 @@ first_probes(IqdbiIvfCursor *cursor, const Probe *probe)
 	return named != 0 ? named : probe->model.figures.probes;
 }
 
+/* Looks at what is current. true: its lists are to be probed, and not all rows scanned. */
+static bool
+has_lists(Probe *probe)
+{
+	IqdbiIvfCursor *cursor = probe->cursor;
+	uint32_t        current = atomic_load_explicit(&probe->ivf.header->current, memory_order_acquire);
+
+	if (current == 0)
+		return false;
+	probe->edition = current - 1;
+	iqdbi_model_view(&probe->ivf, probe->edition, &probe->model);
+	if (cursor->probes == 0)
+		cursor->probes = first_probes(cursor, probe);
+	return !cursor->opened_all && cursor->probes < probe->model.figures.lists;
+}
+
 IqdbStatus
 iqdbi_batch_probe(IqdbiIvfCursor *cursor, bool *stale_out, IqdbError *err)
 {
 	Probe      probe = {.cursor = cursor, .store = cursor->base.store, .err = err};
 	IqdbStatus status = IQDB_OK;
 
-	*stale_out = false;
 	iqdbi_ivf_view(&probe.ivf, cursor->base.store);
 	iqdb_topk_init(&probe.nearest, &probe.store->host->allocator,
 				   probe.ivf.rows.coding == IQDBI_CODING_SIGNS && cursor->seen == NULL ? iqdbi_rows_at_first(cursor) : 0);
-	iqdb_store_lock(probe.store, IQDB_LOCK_STRUCTURE, false);
-	if (atomic_load_explicit(&probe.ivf.header->current, memory_order_acquire) != 0)
-	{
-		look_at_edition(&probe);
-		if (cursor->probes == 0)
-			cursor->probes = first_probes(cursor, &probe);
-		cursor->exact = cursor->exact || cursor->opened_all || cursor->probes >= probe.model.figures.lists;
-	}
-	else
-		cursor->exact = true;
+	iqdb_stretch_begin(&probe.stretch, probe.store, IQDB_LOCK_STRUCTURE, &probe.ivf.header->epoch);
+	cursor->exact = !has_lists(&probe);
 	if (!cursor->exact)
-		status = probe_locked(&probe);
-	if (status == IQDB_OK)
-		iqdb_store_unlock(probe.store, IQDB_LOCK_STRUCTURE, false);
-	*stale_out = probe.stale;
+		status = probe_lists(&probe);
+	iqdb_stretch_end(&probe.stretch);
+	*stale_out = probe.stretch.stale;
 	probe_free(&probe);
-	return status;
+	return status == IQDB_ERR_CANCELLED ? iqdb_fail(err, status, "search was cancelled") : status;
 }

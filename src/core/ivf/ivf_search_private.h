@@ -13,10 +13,10 @@ typedef struct IqdbiIvfCursor
 	IqdbTopK       top;        /* the current batch; sorted when it is complete */
 	size_t         at;         /* next row to hand out */
 	size_t         wanted;     /* rows the batch keeps */
-	size_t         ready;      /* rows that may be handed out before those that wait are ranked */
-	IqdbCandidate *waiting;    /* chosen by codes, not ranked yet; NULL = none */
-	size_t         waiting_count;
-	size_t         waiting_room;
+	size_t         ready;      /* rows that may be handed out before the deferred ones are ranked */
+	IqdbCandidate *deferred;   /* chosen by codes, not ranked yet; NULL = none */
+	size_t         deferred_count;
+	size_t         deferred_room;
 	size_t         goal;       /* rows handed out in all when this batch is, */
 	size_t         given;      /* by the batches before it, */
 	size_t         hand;       /* and from this one, beginning with its first row */
@@ -47,8 +47,9 @@ size_t iqdbi_rows_to_rank(const IqdbiIvfCursor *cursor, size_t expected);
 /* Has it scored as many rows as the caller allows? */
 bool iqdbi_gave_up(const IqdbiIvfCursor *cursor);
 /*
- * One batch into cursor->top, in no order, and what was put off into cursor->waiting; cursor->exact: the lists would all be
- * opened, or there are none, and nothing was done. true in *stale_out: another edition came between, to be tried again.
+ * One batch into cursor->top, in no order, and the rows that are ranked later into cursor->deferred. cursor->exact is
+ * set where all lists would be opened, or there are none, and nothing was done. true in *stale_out: another edition became
+ * current meanwhile, and the batch is to be tried again.
  * Takes STRUCTURE shared in stretches. Errors: NOMEM, CANCELLED.
  */
 IqdbStatus iqdbi_batch_probe(IqdbiIvfCursor *cursor, bool *stale_out, IqdbError *err) IQDB_MUST_CHECK;

@@ -27,7 +27,7 @@
 /* The most rows a batch of an exact scan keeps. */
 #define BATCH_MAX ((size_t) 4 * 1024 * 1024)
 
-/* A row found twice, waiting and in a list, stands beside itself. */
+/* A row that was found twice, not linked yet and then in a list, stands beside itself. */
 static void
 drop_doubles(IqdbTopK *top)
 {
@@ -43,12 +43,12 @@ drop_doubles(IqdbTopK *top)
 }
 
 static void
-drop_waiting(IqdbiIvfCursor *cursor)
+drop_deferred(IqdbiIvfCursor *cursor)
 {
-	iqdb_free(&cursor->base.store->host->allocator, cursor->waiting, cursor->waiting_room * sizeof(*cursor->waiting));
-	cursor->waiting = NULL;
-	cursor->waiting_count = 0;
-	cursor->waiting_room = 0;
+	iqdb_free(&cursor->base.store->host->allocator, cursor->deferred, cursor->deferred_room * sizeof(*cursor->deferred));
+	cursor->deferred = NULL;
+	cursor->deferred_count = 0;
+	cursor->deferred_room = 0;
 }
 
 IqdbStatus
@@ -72,7 +72,7 @@ iqdbi_ivf_cursor_end(IqdbCursor *base)
 	IqdbiIvfCursor *cursor = (IqdbiIvfCursor *) base;
 
 	iqdb_topk_free(&cursor->top);
-	drop_waiting(cursor);
+	drop_deferred(cursor);
 	iqdb_free(&base->store->host->allocator, cursor->seen, ((size_t) cursor->seen_slots + 7) / 8);
 }
 
@@ -187,14 +187,14 @@ fill_batch(IqdbiIvfCursor *cursor, IqdbError *err)
 
 	while (stale && !cursor->exact)
 	{
-		drop_waiting(cursor);
+		drop_deferred(cursor);
 		iqdb_topk_clear(&cursor->top);
 		cursor->top.capacity = cursor->wanted;
 		IQDB_TRY(iqdbi_batch_probe(cursor, &stale, err));
 	}
 	if (cursor->exact)
 	{
-		drop_waiting(cursor);
+		drop_deferred(cursor);
 		iqdb_topk_clear(&cursor->top);
 		cursor->top.capacity = cursor->wanted;
 		cursor->hand = SIZE_MAX;
@@ -220,17 +220,17 @@ next_batch(IqdbiIvfCursor *cursor, IqdbError *err)
 	iqdb_topk_sort(&cursor->top);
 	drop_doubles(&cursor->top);
 	cursor->ready = cursor->top.count < cursor->hand ? cursor->top.count : cursor->hand;
-	if (cursor->waiting_count > 0 && cursor->ready > iqdbi_rows_at_first(cursor))
+	if (cursor->deferred_count > 0 && cursor->ready > iqdbi_rows_at_first(cursor))
 		cursor->ready = iqdbi_rows_at_first(cursor);
 	return IQDB_OK;
 }
 
 /*
- * Exact keys of up to IQDBI_EXACT_ROWS rows that wait into the batch: of those that are still there, and that were not found
- * waiting, too, and handed out.
+ * Ranks up to IQDBI_EXACT_ROWS deferred rows for the batch: those that are still there, and were not found among the rows that
+ * are not linked, too, and handed out.
  */
 static IqdbStatus
-rank_some_waiting(IqdbiIvfCursor *cursor, const IqdbCandidate *waiting, size_t count, IqdbError *err)
+rank_some_deferred(IqdbiIvfCursor *cursor, const IqdbCandidate *deferred, size_t count, IqdbError *err)
 {
 	const IqdbStore *store = cursor->base.store;
 	uint32_t         slots[IQDBI_EXACT_ROWS];
@@ -241,9 +241,9 @@ rank_some_waiting(IqdbiIvfCursor *cursor, const IqdbCandidate *waiting, size_t c
 	iqdb_store_lock(store, IQDB_LOCK_STRUCTURE, false);
 	for (size_t i = 0; i < count; i++)
 	{
-		uint32_t slot = waiting[i].slot;
+		uint32_t slot = deferred[i].slot;
 
-		if (iqdb_store_holds(store, slot, waiting[i].sequence) &&
+		if (iqdb_store_holds(store, slot, deferred[i].sequence) &&
 			(slot >= cursor->seen_slots || !iqdbi_seen(cursor->seen, slot)))
 			slots[kept++] = slot;
 	}
@@ -264,7 +264,7 @@ rank_some_waiting(IqdbiIvfCursor *cursor, const IqdbCandidate *waiting, size_t c
  * handed out: a later batch finds it.
  */
 static IqdbStatus
-rank_all_waiting(IqdbiIvfCursor *cursor, IqdbError *err)
+rank_all_deferred(IqdbiIvfCursor *cursor, IqdbError *err)
 {
 	IqdbTopK  *top = &cursor->top;
 	IqdbStatus status = remember_handed_out(cursor, err);
@@ -281,17 +281,17 @@ rank_all_waiting(IqdbiIvfCursor *cursor, IqdbError *err)
 		top->items[top->count - 1 - i] = swap;
 	}
 	cursor->at = 0;
-	for (size_t i = 0; i < cursor->waiting_count && status == IQDB_OK; i += IQDBI_EXACT_ROWS)
+	for (size_t i = 0; i < cursor->deferred_count && status == IQDB_OK; i += IQDBI_EXACT_ROWS)
 	{
-		size_t left = cursor->waiting_count - i;
+		size_t left = cursor->deferred_count - i;
 
 		if (iqdb_host_cancelled(cursor->base.store->host))
 			status = iqdb_fail(err, IQDB_ERR_CANCELLED, "search was cancelled");
 		else
 			status =
-				rank_some_waiting(cursor, cursor->waiting + i, left < IQDBI_EXACT_ROWS ? left : IQDBI_EXACT_ROWS, err);
+				rank_some_deferred(cursor, cursor->deferred + i, left < IQDBI_EXACT_ROWS ? left : IQDBI_EXACT_ROWS, err);
 	}
-	drop_waiting(cursor);
+	drop_deferred(cursor);
 	iqdb_topk_sort(top);
 	drop_doubles(top);
 	cursor->ready = top->count < cursor->hand ? top->count : cursor->hand;
@@ -301,14 +301,14 @@ rank_all_waiting(IqdbiIvfCursor *cursor, IqdbError *err)
 static IqdbStatus
 more_rows(IqdbiIvfCursor *cursor, IqdbError *err)
 {
-	bool       waiting = cursor->waiting_count > 0 && cursor->at < cursor->hand;
-	IqdbStatus status = waiting ? rank_all_waiting(cursor, err) : next_batch(cursor, err);
+	bool       more = cursor->deferred_count > 0 && cursor->at < cursor->hand;
+	IqdbStatus status = more ? rank_all_deferred(cursor, err) : next_batch(cursor, err);
 
 	if (status != IQDB_OK)
 	{
 		/* what was kept is not the best: the stream is at its end */
 		iqdb_topk_clear(&cursor->top);
-		drop_waiting(cursor);
+		drop_deferred(cursor);
 		cursor->at = 0;
 		cursor->ready = 0;
 		cursor->exhausted = true;
@@ -326,7 +326,7 @@ iqdbi_ivf_cursor_next(IqdbCursor *base, IqdbHit *hits, size_t capacity, size_t *
 	{
 		if (cursor->at == cursor->ready)
 		{
-			if (cursor->exhausted && (cursor->waiting_count == 0 || cursor->at >= cursor->hand))
+			if (cursor->exhausted && (cursor->deferred_count == 0 || cursor->at >= cursor->hand))
 				return IQDB_OK;
 			IQDB_TRY(more_rows(cursor, err));
 		}
