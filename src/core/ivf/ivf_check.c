@@ -4,6 +4,9 @@
  * Works in stretches under STRUCTURE, as searches do. What is found beside writers is of two kinds: what is wrong whoever
  * writes (a code that is not its row's), and what may have come of a change between two looks. The latter counts only if
  * nothing at all has changed meanwhile. Findings are reported after locks are released.
+ *
+ * All functions are called with STRUCTURE held shared, and it is held when they return, but for moment_of(), check_once() and
+ * iqdbi_ivf_check(), whose callers hold no lock.
  */
 #include "core/ivf/ivf_contract_private.h"
 
@@ -15,10 +18,6 @@
 #include "core/ivf/ivf_seen_private.h"
 #include "core/ivf/ivf_list_private.h"
 #include "core/ivf/ivf_waiting_private.h"
-
-/* What one stretch may read; what a look at a row's words counts for. */
-#define STRETCH_BYTES ((size_t) 2 * 1024 * 1024)
-#define LOOK_BYTES 512u
 
 /* Rounds, when new editions come into place. */
 #define ROUNDS_MAX 3
@@ -33,7 +32,7 @@ typedef struct Moment
 	uint32_t training;
 } Moment;
 
-typedef struct Check
+typedef struct ListsCheck
 {
 	IqdbiIvf       ivf;
 	IqdbiModel     model;
@@ -43,35 +42,22 @@ typedef struct Check
 	uint32_t       slots;
 	unsigned char *listed; /* bit per slot: in some list */
 	uint64_t       blocks; /* in lists */
-	size_t         read;   /* bytes in this stretch */
-	bool           stale;  /* another edition came into place */
+	IqdbStretch    stretch; /* the hold of STRUCTURE; stale: another edition has become current */
 	IqdbFindings   certain;
 	IqdbFindings   doubtful; /* count if nothing has changed meanwhile */
 	IqdbError     *err;
-} Check;
+} ListsCheck;
 
-/* Lets others in when the stretch has been long enough. STRUCTURE is held before and after, except on failure. */
-static IqdbStatus
-breathe(Check *check, size_t bytes)
-{
-	const IqdbStore *store = check->ivf.store;
+/* Looks at a few words anywhere. */
+#define LOOK_CHARGE IQDB_CHARGE_AT_RANDOM
 
-	check->read += bytes;
-	if (check->read < STRETCH_BYTES)
-		return IQDB_OK;
-	check->read = 0;
-	iqdb_store_unlock(store, IQDB_LOCK_STRUCTURE, false);
-	if (iqdb_host_cancelled(store->host))
-		return iqdb_fail(check->err, IQDB_ERR_CANCELLED, "verification was cancelled");
-	iqdb_store_lock(store, IQDB_LOCK_STRUCTURE, false);
-	check->stale |= atomic_load_explicit(&check->ivf.header->epoch, memory_order_acquire) != check->start.epoch;
-	return IQDB_OK;
-}
+/* Codes a vector, which takes about a nanosecond a component, and compares the code. */
+#define CODE_CHARGE(ivf) (LOOK_CHARGE + (ivf)->work_dim)
 
 /* ---- lists ---- */
 
 static void
-check_state(Check *check, uint32_t list, uint32_t slot, IqdbRowState state)
+check_listed_state(ListsCheck *check, uint32_t list, uint32_t slot, IqdbRowState state)
 {
 	const IqdbiList *lists = iqdbi_ivf_lists(&check->ivf, check->current - 1);
 
@@ -82,7 +68,7 @@ check_state(Check *check, uint32_t list, uint32_t slot, IqdbRowState state)
 }
 
 static void
-check_entry(Check *check, uint32_t list, unsigned char *block, uint32_t place)
+check_entry(ListsCheck *check, uint32_t list, unsigned char *block, uint32_t place)
 {
 	const IqdbiIvf *ivf = &check->ivf;
 	uint32_t        slot = atomic_load(&iqdbi_block_slots(block)[place]);
@@ -105,7 +91,7 @@ check_entry(Check *check, uint32_t list, unsigned char *block, uint32_t place)
 	if (iqdbi_home_status(home) != IQDBI_HOME_LINKED || iqdbi_home_list(home) != list)
 		iqdb_findings_add(&check->doubtful, "slot %u is in list %u, its home word says %u", slot, list, home);
 	state = iqdb_store_state(ivf->store, slot);
-	check_state(check, list, slot, state);
+	check_listed_state(check, list, slot, state);
 	if (state != IQDB_ROW_LIVE)
 		return;
 	iqdbi_code_row(ivf, &check->model, list, slot, &check->scratch.code);
@@ -115,7 +101,7 @@ check_entry(Check *check, uint32_t list, unsigned char *block, uint32_t place)
 
 /* A list whose rows were moved between two looks is left where it is: that was a change. */
 static IqdbStatus
-check_list(Check *check, uint32_t number)
+check_one_list(ListsCheck *check, uint32_t number)
 {
 	const IqdbiIvf  *ivf = &check->ivf;
 	const IqdbiList *list = iqdbi_ivf_lists(ivf, check->current - 1) + number;
@@ -138,25 +124,25 @@ check_list(Check *check, uint32_t number)
 		check->blocks++;
 		last = block;
 		block = iqdbi_block_next(ivf, check->current - 1, block);
-		IQDB_TRY(breathe(check, rows * (LOOK_BYTES + ivf->store->row_stride) + ivf->rows.size));
-		if (check->stale || atomic_load_explicit(&list->moves, memory_order_relaxed) != moves)
+		IQDB_TRY(iqdb_stretch_step(&check->stretch, rows * CODE_CHARGE(ivf)));
+		if (check->stretch.stale || atomic_load_explicit(&list->moves, memory_order_relaxed) != moves)
 			return IQDB_OK;
 	}
 	if (block != 0)
 		iqdb_findings_add(&check->doubtful, "list %u: blocks go on behind its %u rows", number, count);
 	if (list->tail != last)
 		iqdb_findings_add(&check->doubtful, "list %u: the last block is %u, not %u", number, last, list->tail);
-	return breathe(check, LOOK_BYTES);
+	return iqdb_stretch_step(&check->stretch, LOOK_CHARGE);
 }
 
 /* ---- centres ---- */
 
 static IqdbStatus
-check_packed(Check *check, const unsigned char *packed, const float *centres, uint32_t first, uint32_t end)
+check_packed(ListsCheck *check, const unsigned char *packed, const float *centres, uint32_t first, uint32_t end)
 {
 	const IqdbiIvf *ivf = &check->ivf;
 
-	for (uint32_t id = first; id < end && !check->stale; id++)
+	for (uint32_t id = first; id < end && !check->stretch.stale; id++)
 	{
 		const unsigned char *block = packed + (id - first) / IQDBI_BLOCK_ROWS * ivf->centres.size;
 
@@ -165,17 +151,17 @@ check_packed(Check *check, const unsigned char *packed, const float *centres, ui
 		if (!iqdbi_block_holds(&ivf->centres, (unsigned char *) (uintptr_t) block, (id - first) % IQDBI_BLOCK_ROWS,
 							   &check->scratch.code))
 			iqdb_findings_add(&check->certain, "the packed code of centre %u is not the centre's", id);
-		IQDB_TRY(breathe(check, ivf->work_bytes));
+		IQDB_TRY(iqdb_stretch_step(&check->stretch, CODE_CHARGE(ivf)));
 	}
 	return IQDB_OK;
 }
 
 static IqdbStatus
-check_centres(Check *check)
+check_centres(ListsCheck *check)
 {
 	const IqdbiModel *model = &check->model;
 
-	for (uint32_t super = 0; super < model->figures.supers && !check->stale; super++)
+	for (uint32_t super = 0; super < model->figures.supers && !check->stretch.stale; super++)
 	{
 		if (model->super_lists[super] >= model->super_lists[super + 1] ||
 			model->super_lists[super + 1] > model->figures.lists)
@@ -188,7 +174,7 @@ check_centres(Check *check)
 			IQDB_TRY(check_packed(check, model->packed + model->super_starts[super] * check->ivf.centres.size,
 								  model->centres, model->super_lists[super], model->super_lists[super + 1]));
 	}
-	if (check->stale)
+	if (check->stretch.stale)
 		return IQDB_OK;
 	if (model->super_lists[model->figures.supers] != model->figures.lists)
 		iqdb_findings_add(&check->certain, "coarser cells hold %u of %u lists", model->super_lists[model->figures.supers],
@@ -202,7 +188,7 @@ check_centres(Check *check)
 
 /* Bits and their numbers. */
 static IqdbStatus
-check_waiting(Check *check)
+check_waiting(ListsCheck *check)
 {
 	const IqdbiIvf *ivf = &check->ivf;
 	uint64_t        total = 0;
@@ -219,7 +205,7 @@ check_waiting(Check *check)
 							  (unsigned long long) count, (unsigned long long) from,
 							  (unsigned long long) atomic_load(&span->waiting));
 		total += count;
-		IQDB_TRY(breathe(check, sizeof(*span)));
+		IQDB_TRY(iqdb_stretch_step(&check->stretch, iqdb_charge_bytes(sizeof(*span))));
 	}
 	if (total != atomic_load(&ivf->header->waiting))
 		iqdb_findings_add(&check->doubtful, "%llu rows wait, not %u", (unsigned long long) total,
@@ -228,22 +214,22 @@ check_waiting(Check *check)
 }
 
 static IqdbStatus
-check_blocks(Check *check)
+check_blocks(ListsCheck *check)
 {
 	const IqdbiIvf *ivf = &check->ivf;
 	IqdbiPool       pool;
 	uint64_t        free_blocks = 0;
 
-	if (check->current == 0 || check->stale)
+	if (check->current == 0 || check->stretch.stale)
 		return IQDB_OK;
 	iqdb_store_lock(ivf->store, IQDB_LOCK_ENGINE, false);
 	pool = ivf->header->pools[check->current - 1];
 	iqdb_store_unlock(ivf->store, IQDB_LOCK_ENGINE, false);
-	for (uint32_t block = pool.free; block != 0 && block < pool.count && free_blocks <= pool.count && !check->stale;
+	for (uint32_t block = pool.free; block != 0 && block < pool.count && free_blocks <= pool.count && !check->stretch.stale;
 		 block = iqdbi_block_next(ivf, check->current - 1, block))
 	{
 		free_blocks++;
-		IQDB_TRY(breathe(check, LOOK_BYTES));
+		IQDB_TRY(iqdb_stretch_step(&check->stretch, LOOK_CHARGE));
 	}
 	if (free_blocks != pool.free_count)
 		iqdb_findings_add(&check->doubtful, "%llu blocks are free, not %u", (unsigned long long) free_blocks,
@@ -255,7 +241,7 @@ check_blocks(Check *check)
 }
 
 static void
-check_row(Check *check, uint32_t slot)
+check_home(ListsCheck *check, uint32_t slot)
 {
 	const IqdbiIvf *ivf = &check->ivf;
 	bool            listed = iqdbi_seen(check->listed, slot);
@@ -278,21 +264,20 @@ check_row(Check *check, uint32_t slot)
 
 /* Each LIVE row is in one list, or waits; while there are no lists, all are scanned. */
 static IqdbStatus
-check_rows(Check *check)
+check_rows(ListsCheck *check)
 {
-	for (uint32_t slot = 0; check->current != 0 && !check->stale && slot < check->slots; slot++)
+	for (uint32_t slot = 0; check->current != 0 && !check->stretch.stale && slot < check->slots; slot++)
 	{
-		check_row(check, slot);
-		IQDB_TRY(breathe(check, LOOK_BYTES));
+		check_home(check, slot);
+		IQDB_TRY(iqdb_stretch_step(&check->stretch, LOOK_CHARGE));
 	}
 	return IQDB_OK;
 }
 
 /* ---- all ---- */
 
-/* STRUCTURE is held before; afterwards only on success. */
 static IqdbStatus
-check_locked(Check *check)
+check_everything(ListsCheck *check)
 {
 	if (check->current > 2)
 	{
@@ -301,8 +286,8 @@ check_locked(Check *check)
 	}
 	if (check->current != 0)
 	{
-		for (uint32_t list = 0; list <= iqdbi_far_list(check->model.figures.lists) && !check->stale; list++)
-			IQDB_TRY(check_list(check, list));
+		for (uint32_t list = 0; list <= iqdbi_far_list(check->model.figures.lists) && !check->stretch.stale; list++)
+			IQDB_TRY(check_one_list(check, list));
 		IQDB_TRY(check_centres(check));
 	}
 	IQDB_TRY(check_waiting(check));
@@ -310,9 +295,9 @@ check_locked(Check *check)
 	return check_rows(check);
 }
 
-/* Memory for what is current. STRUCTURE is held. */
+/* Memory for what is current. */
 static IqdbStatus
-prepare(Check *check)
+start_check(ListsCheck *check)
 {
 	const IqdbAllocator *allocator = &check->ivf.store->host->allocator;
 
@@ -329,7 +314,7 @@ prepare(Check *check)
 
 /* An instant without anybody who links: what is under way has been counted by then. */
 static Moment
-moment(const IqdbiIvf *ivf)
+moment_of(const IqdbiIvf *ivf)
 {
 	const IqdbStoreHeader *header = ivf->store->header;
 	Moment                 now;
@@ -353,9 +338,9 @@ is_same_moment(const Moment *a, const Moment *b)
 		   a->training == b->training;
 }
 
-/* Looks at everything once; what is doubtful and was not confirmed by quiet is dropped. */
+/* Looks at everything once. What is doubtful is dropped if anything has changed meanwhile. */
 static IqdbStatus
-check_once(Check *check)
+check_once(ListsCheck *check)
 {
 	const IqdbAllocator *allocator = &check->ivf.store->host->allocator;
 	Moment               end;
@@ -364,20 +349,20 @@ check_once(Check *check)
 	check->blocks = 0;
 	check->certain.count = 0;
 	check->doubtful.count = 0;
-	check->start = moment(&check->ivf);
-	iqdb_store_lock(check->ivf.store, IQDB_LOCK_STRUCTURE, false);
-	check->stale = atomic_load_explicit(&check->ivf.header->epoch, memory_order_acquire) != check->start.epoch;
-	status = prepare(check);
-	if (status == IQDB_OK && !check->stale)
-		status = check_locked(check);
-	if (status != IQDB_ERR_CANCELLED)
-		iqdb_store_unlock(check->ivf.store, IQDB_LOCK_STRUCTURE, false);
+	check->start = moment_of(&check->ivf);
+	iqdb_stretch_begin(&check->stretch, check->ivf.store, IQDB_LOCK_STRUCTURE, &check->ivf.header->epoch);
+	check->stretch.stale = check->stretch.seen != check->start.epoch;
+	status = start_check(check);
+	if (status == IQDB_OK && !check->stretch.stale)
+		status = check_everything(check);
+	iqdb_stretch_end(&check->stretch);
 	iqdbi_scratch_free(&check->scratch);
 	iqdb_free(allocator, check->listed, (size_t) check->slots / 8 + 1);
 	check->listed = NULL;
-	if (status != IQDB_OK)
-		return status;
-	end = moment(&check->ivf);
+	if (status == IQDB_ERR_CANCELLED)
+		return iqdb_fail(check->err, status, "verification was cancelled");
+	IQDB_TRY(status);
+	end = moment_of(&check->ivf);
 	if (!is_same_moment(&check->start, &end))
 		check->doubtful.count = 0;
 	return IQDB_OK;
@@ -387,7 +372,7 @@ IqdbStatus
 iqdbi_ivf_check(IqdbStore *store, IqdbFinding finding, void *arg, IqdbError *err)
 {
 	const IqdbAllocator *allocator = &store->host->allocator;
-	Check               *check = iqdb_alloc_zero(allocator, sizeof(*check));
+	ListsCheck          *check = iqdb_alloc_zero(allocator, sizeof(*check));
 	IqdbStatus           status;
 
 	if (check == NULL)
@@ -395,7 +380,7 @@ iqdbi_ivf_check(IqdbStore *store, IqdbFinding finding, void *arg, IqdbError *err
 	check->err = err;
 	iqdbi_ivf_view(&check->ivf, store);
 	status = check_once(check);
-	for (int round = 1; round < ROUNDS_MAX && status == IQDB_OK && check->stale; round++)
+	for (int round = 1; round < ROUNDS_MAX && status == IQDB_OK && check->stretch.stale; round++)
 		status = check_once(check);
 	if (status == IQDB_OK)
 	{
