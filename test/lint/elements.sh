@@ -7,6 +7,7 @@ pattern='\bIQDB_METRIC_[A-Z0-9]+\b|\bIQDB_ELEMENT_(F16|BIT)\b|\bsizeof[[:space:]
 
 # Files that may, and why: a type's own functions, and the tables that turn names of SQL into ours.
 exceptions='
+src/core/public/iqdb.h       the numbers, for programs: a header that stands alone
 src/pg/iqvector.c            the types iqvector and iqhalfvec
 src/pg/iqvector.h            the types iqvector and iqhalfvec
 src/pg/iqvector_private.h    the types iqvector and iqhalfvec
