@@ -17,7 +17,7 @@ src/pg/iqbit.c               the type bit
 src/pg/pg_am.c               operator classes: one function per metric
 src/pg/pg_type.c             column types: one row each
 src/pg/pg_options.c          options that no metric changes, where none is known
-src/pg/pg_recall.c           estimates, where none is named
+src/pg/pg_estimate.c         estimates, where none is named
 '
 
 status=0
