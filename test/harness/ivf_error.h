@@ -13,7 +13,10 @@ typedef struct IvfError
 	double   worst_square; /* the largest of them */
 } IvfError;
 
-/* Rows drawn by seed, of sq8 and pq; without codes, and with bq, which decodes to no vector, rows = 0. Aborts on failure. */
+/*
+ * Rows drawn by seed, of sq8 and pq; without codes, and with bq, which decodes to no vector, rows = 0. Aborts on
+ * failure.
+ */
 IvfError ivf_code_error(IqdbStore *store, uint64_t rows_max, uint64_t seed);
 
 #endif

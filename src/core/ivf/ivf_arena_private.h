@@ -18,7 +18,10 @@
 /* From so many lists on there is a level of coarser cells above them. */
 #define IQDBI_ONE_LEVEL_LISTS 2048u
 
-/* Regions of the arena. Of each but the last two there are two, one per edition: the number and the next. */
+/*
+ * Numbers of the engine's regions of the arena. All but the last two are there twice, once per edition: edition 0 has the
+ * number given here, edition 1 the next one.
+ */
 enum
 {
 	IQDBI_IVF_HOMES = 0,    /* per slot, where the row is */
@@ -31,12 +34,15 @@ enum
 	IQDBI_IVF_REGIONS = 12
 };
 
-/* Rows not linked yet: a bit each, and their number so that those who look for them pass over the rest. */
+/*
+ * Rows that wait to be linked have a bit each. Slots are divided into spans; the number of bits in a span lets a reader
+ * pass over spans in which no row waits.
+ */
 #define IQDBI_SPAN_SLOTS 4096u
 
 typedef struct IqdbiSpan
 {
-	_Atomic uint64_t waiting; /* not less than there are bits set */
+	_Atomic uint64_t waiting; /* bits set; while one is being set or cleared, one more */
 	_Atomic uint64_t bits[IQDBI_SPAN_SLOTS / 64];
 } IqdbiSpan;
 
@@ -45,15 +51,16 @@ typedef struct IqdbiList
 	_Atomic uint32_t count; /* rows published */
 	_Atomic uint32_t head;  /* first block, 0 = none */
 	uint32_t         tail;  /* last block; guarded by busy */
-	_Atomic uint32_t busy;  /* 1: a writer appends */
-	_Atomic uint32_t dirty; /* 1: some row of it may be DEAD */
-	_Atomic uint32_t moves; /* counts instants in which rows moved inside it */
+	_Atomic uint32_t busy;  /* spin lock (engine/spin.h) of the process that appends a row */
+	_Atomic uint32_t dirty; /* 1: some row of the list may be DEAD, and cleaning is to look */
+	_Atomic uint32_t moves; /* how often cleaning has moved rows inside the list */
 	uint32_t         unused[2];
 } IqdbiList;
 
 /*
- * Drift: rows that are linked later and lie so much farther from their centres than those that were trained with, are a
- * sign that there are clusters without lists of their own. One row counts at most for so much.
+ * Drift: when rows that are linked later lie much farther from their centres than the rows of the training did, there are
+ * clusters without lists of their own. The strain of a row is its distance in units of the training's mean distance
+ * (spread); it is summed in fixed point, STRAIN_UNIT to 1, and one row counts for STRAIN_MAX at most.
  */
 #define IQDBI_STRAIN_UNIT 1024u
 #define IQDBI_STRAIN_MAX 1024.0f
@@ -66,8 +73,8 @@ typedef struct IqdbiFigures
 	uint32_t coarse_blocks; /* blocks of packed centres */
 	uint32_t super_blocks;  /* blocks of packed coarser centres, 0 with one level */
 	uint32_t probes;        /* measured: lists that hold most near neighbours */
-	float    radius2;       /* DOT: largest squared norm at training */
-	float    spread;        /* mean distance (as the kernels sum it) of the rows to their centres at training; 0 = unknown */
+	float    radius2;       /* LIFTED: the squared length that all rows are brought to */
+	float    spread;        /* mean distance, as kernels sum it, of rows to their centres at training; 0 = unknown */
 	uint64_t rows;          /* at training */
 } IqdbiFigures;
 
@@ -86,8 +93,8 @@ typedef enum IqdbiTaskKind
 } IqdbiTaskKind;
 
 /*
- * Work on a new edition that several processes share. It is written by the one who fills the edition, while the task is
- * closed; it stands for whoever has claimed a unit.
+ * Work on a new edition that several processes share. The process that fills the edition writes it while the task is
+ * closed; it does not change while any process works at a unit that it has claimed.
  */
 typedef struct IqdbiTask
 {
@@ -107,14 +114,14 @@ typedef struct IqdbiIvfHeader
 {
 	uint32_t         layout;
 	_Atomic uint32_t current;     /* 0 = not trained, else 1 + edition; changes under exclusive STRUCTURE */
-	_Atomic uint64_t epoch;       /* counts editions */
+	_Atomic uint64_t epoch;       /* how often an edition has become current; changes with `current` */
 	_Atomic uint32_t training;    /* 0, or 1 + edition being filled; changes under ROWS and ENGINE */
-	_Atomic uint32_t maintaining; /* 1 while somebody trains or repairs */
-	_Atomic uint32_t unrepaired;  /* removed rows whose slots are still held */
+	_Atomic uint32_t maintaining; /* 1 while a process trains or cleans: there is one at most */
+	_Atomic uint32_t unrepaired;  /* removed rows whose slots are not released yet */
 	_Atomic uint64_t newcomers;   /* rows linked one by one since the current edition was trained */
 	_Atomic uint64_t strain;      /* their distances to their centres, in 1 / IQDBI_STRAIN_UNIT of its spread */
-	_Atomic uint64_t not_before;  /* after a training that failed: no other by itself below so many rows */
-	_Atomic uint32_t waiting;     /* rows not linked yet: not less than there are bits set */
+	_Atomic uint64_t not_before;  /* after a training that failed: rows from which on the next one begins by itself */
+	_Atomic uint32_t waiting;     /* rows that wait: the sum of those of all spans */
 	IqdbiPool        pools[2];
 	IqdbiTask        task;
 	IqdbiFigures     editions[2];
@@ -157,9 +164,10 @@ iqdbi_ivf_lists(const IqdbiIvf *ivf, uint32_t edition)
 }
 
 /*
- * Behind the lists of an edition stands one more: of rows that centres and codes cannot tell apart, because of numbers that
- * are too large or too small beside those of the others (iqdbi_row_is_far). It has no centre, its codes say nothing, and
- * every search ranks all of it by vectors. So one such row is no burden for the rest, and is found itself.
+ * An edition has one list more than it has centres, the far list: of rows that centres and codes cannot tell apart, because
+ * their numbers are too large or too small beside those of the other rows (iqdbi_row_is_far). It has no centre, its codes
+ * say nothing, and every search ranks all of it by vectors. So such a row does not spoil the centres of the others, and is
+ * found itself.
  */
 static inline uint32_t
 iqdbi_far_list(uint32_t lists)
@@ -174,16 +182,16 @@ iqdbi_lists_size(uint64_t lists)
 	return (lists + 1) * sizeof(IqdbiList);
 }
 
-/* Room in one of the engine's regions; takes ROWS. */
+/* Makes room in one of the engine's regions. Takes ROWS. */
 IqdbStatus iqdbi_ivf_grow(const IqdbiIvf *ivf, uint32_t region, uint64_t bytes, IqdbError *err) IQDB_MUST_CHECK;
 
-/* Room for what there is per slot: bits, and words of the editions that count. ROWS is held. */
+/* Makes room for what there is per slot: bits, and home words in the editions that count. The caller holds ROWS. */
 IqdbStatus iqdbi_ivf_reserve(const IqdbiIvf *ivf, uint32_t slots, IqdbError *err) IQDB_MUST_CHECK;
 
-/* Gives the memory of one of the engine's regions back; nobody reads it any more. Takes ROWS. */
+/* Gives the memory of one of the engine's regions back, which no process reads any more. Takes ROWS. */
 void iqdbi_ivf_release(const IqdbiIvf *ivf, uint32_t region);
 
-/* What an edition has in the arena goes back to the system; nobody reads it any more. Takes ENGINE and ROWS. */
+/* Gives back all memory of an edition, which no process reads any more. Takes ENGINE and ROWS. */
 void iqdbi_edition_drop(const IqdbiIvf *ivf, uint32_t edition);
 /* The editions that count, as 1 + edition; 0 = none. */
 typedef struct IqdbiCounting
@@ -192,7 +200,7 @@ typedef struct IqdbiCounting
 	uint32_t training;
 } IqdbiCounting;
 
-/* Who holds ROWS or ENGINE knows that it stays so. */
+/* They do not change while the caller holds ROWS or ENGINE. */
 static inline IqdbiCounting
 iqdbi_counting(const IqdbiIvf *ivf)
 {

@@ -79,7 +79,7 @@ typedef struct IqdbiCode
 	bool     lost; /* the code says nothing of the row, which belongs into the list without a centre */
 } IqdbiCode;
 
-/* The nearest float whose lower half is zero, of two the even one; what is no finite number stays what it is. */
+/* The nearest float whose lower half is zero, of two the even one. Infinities and NaNs are returned unchanged. */
 float iqdbi_code_shorten(float value);
 
 /* Writes a code to a place of a block; not yet visible to anyone. */

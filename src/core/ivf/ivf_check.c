@@ -1,12 +1,12 @@
 /*
  * ivf_check.c - do the lists hold what they promise? Every invariant of README.md.
  *
- * Works in stretches under STRUCTURE, as searches do. What is found beside writers is of two kinds: what is wrong whoever
- * writes (a code that is not its row's), and what may have come of a change between two looks. The latter counts only if
+ * Works in stretches under STRUCTURE, as searches do. What is found while others write is of two kinds: what is wrong in
+ * any case (a code that is not its row's), and what may have come of a change between two looks. The latter counts only if
  * nothing at all has changed meanwhile. Findings are reported after locks are released.
  *
- * All functions are called with STRUCTURE held shared, and it is held when they return, but for moment_of(), check_once() and
- * iqdbi_ivf_check(), whose callers hold no lock.
+ * All functions are called with STRUCTURE held shared, and it is held when they return, but for moment_of(),
+ * check_once() and iqdbi_ivf_check(), whose callers hold no lock.
  */
 #include "core/ivf/ivf_contract_private.h"
 
@@ -312,7 +312,10 @@ start_check(ListsCheck *check)
 	return iqdbi_scratch_init(&check->scratch, &check->ivf, check->model.figures.supers, 1, check->err);
 }
 
-/* An instant without anybody who links: what is under way has been counted by then. */
+/*
+ * What has happened so far. The exclusive hold of STRUCTURE waits for processes that are linking a row: what they do
+ * has been counted by then. Takes STRUCTURE exclusively and ROWS.
+ */
 static Moment
 moment_of(const IqdbiIvf *ivf)
 {

@@ -12,7 +12,10 @@
 /* Numbers of blocks there is room for beyond those a list has. */
 #define BLOCKS_SPARE 64u
 
-/* One list being cleaned. Only who maintains moves rows inside a list and takes blocks off its end; others append. */
+/*
+ * One list that is being cleaned. Only the process that maintains moves rows inside a list and takes blocks off its end;
+ * others append meanwhile.
+ */
 typedef struct Cleaning
 {
 	const IqdbiIvf *ivf;
@@ -30,17 +33,17 @@ typedef struct Cleaning
 } Cleaning;
 
 static uint32_t
-blocks_of(uint32_t rows)
+list_blocks(uint32_t rows)
 {
 	return rows / IQDBI_BLOCK_ROWS + (rows % IQDBI_BLOCK_ROWS != 0);
 }
 
 /* Room for the numbers of the list's blocks, and of some that are appended meanwhile. No lock is held. */
 static IqdbStatus
-make_room(Cleaning *cleaning, IqdbError *err)
+make_room_for_numbers(Cleaning *cleaning, IqdbError *err)
 {
 	const IqdbAllocator *allocator = &cleaning->ivf->store->host->allocator;
-	uint32_t             needed = blocks_of(atomic_load_explicit(&cleaning->list->count, memory_order_acquire));
+	uint32_t             needed = list_blocks(atomic_load_explicit(&cleaning->list->count, memory_order_acquire));
 	uint32_t             room = needed + needed / 8 + BLOCKS_SPARE;
 	uint32_t            *moved;
 
@@ -59,7 +62,7 @@ static bool
 know_blocks(Cleaning *cleaning)
 {
 	const IqdbiIvf *ivf = cleaning->ivf;
-	uint32_t        needed = blocks_of(atomic_load_explicit(&cleaning->list->count, memory_order_acquire));
+	uint32_t        needed = list_blocks(atomic_load_explicit(&cleaning->list->count, memory_order_acquire));
 
 	for (uint32_t looked = 0; looked < LOOKED_BATCH && cleaning->known < needed; looked++)
 	{
@@ -157,7 +160,7 @@ take_out(Cleaning *cleaning)
 							 block_at(cleaning, count), count % IQDBI_BLOCK_ROWS);
 	}
 	atomic_store_explicit(&list->count, count, memory_order_release);
-	cut_blocks(cleaning, blocks_of(before), blocks_of(count));
+	cut_blocks(cleaning, list_blocks(before), list_blocks(count));
 	atomic_fetch_add_explicit(&list->moves, 1, memory_order_release);
 }
 
@@ -174,7 +177,7 @@ clean_stretch(Cleaning *cleaning, bool *ended_out, IqdbError *err)
 
 	if (iqdb_host_cancelled(store->host))
 		return iqdb_fail(err, IQDB_ERR_CANCELLED, "cleaning lists was cancelled");
-	IQDB_TRY(make_room(cleaning, err));
+	IQDB_TRY(make_room_for_numbers(cleaning, err));
 	iqdb_store_lock(store, IQDB_LOCK_STRUCTURE, false);
 	found = know_blocks(cleaning) && find_removable(cleaning, ended_out);
 	iqdb_store_unlock(store, IQDB_LOCK_STRUCTURE, false);
@@ -217,7 +220,7 @@ iqdbi_ivf_vacuum(const IqdbiIvf *ivf, IqdbError *err)
 	uint32_t   current = atomic_load_explicit(&ivf->header->current, memory_order_acquire);
 	IqdbiList *lists;
 
-	iqdbi_rows_settle(ivf);
+	iqdbi_rows_end_waits(ivf);
 	if (current == 0)
 		return IQDB_OK;
 	lists = iqdbi_ivf_lists(ivf, current - 1);

@@ -32,8 +32,8 @@
 /* ---- packing ---- */
 
 /*
- * What centres are packed around: of each component the mean of those in the middle, of some of the centres. The mean of all
- * would be drawn away from them by one that is far out, and leave nothing of the others' differences in a byte.
+ * What centres are packed around: of each component the mean of those in the middle, of some of the centres. The mean
+ * of all would be drawn away from them by one that is far out, and leave nothing of the others' differences in a byte.
  */
 static void
 find_mean(const IqdbiIvf *ivf, IqdbiModel *model)

@@ -41,10 +41,11 @@ iqdbi_coarse_candidates(size_t wanted)
 void iqdbi_model_pack(const IqdbiIvf *ivf, IqdbiModel *model, IqdbiCode *code);
 
 /*
- * The `wanted` lists nearest to a vector in the space of cells, nearest first, in scratch->ids; fewer when there are fewer.
- * With a second level the answer is approximate unless all lists are wanted. The caller holds STRUCTURE shared or is the one
- * who maintains. stretch: the hold of STRUCTURE, which is interrupted when it has lasted long enough; NULL: it is not, and
- * nothing fails. Where it became stale there is no answer, and *count_out is 0. IQDB_ERR_CANCELLED, STRUCTURE being held.
+ * The `wanted` lists nearest to a vector in the space of cells, nearest first, in scratch->ids; fewer when there are
+ * fewer. With a second level the answer is approximate unless all lists are wanted. The caller holds STRUCTURE shared,
+ * or is the process that maintains. stretch: the hold of STRUCTURE, which is interrupted when it has lasted long
+ * enough; NULL: it is not, and nothing fails. Where it became stale there is no answer, and *count_out is 0.
+ * IQDB_ERR_CANCELLED, STRUCTURE being held.
  */
 IqdbStatus iqdbi_coarse_nearest(IqdbiScratch *scratch, const IqdbiModel *model, const float *work, uint32_t wanted,
 								IqdbStretch *stretch, uint32_t *count_out) IQDB_MUST_CHECK;
@@ -56,8 +57,9 @@ uint32_t iqdbi_coarse_assign(IqdbiScratch *scratch, const IqdbiModel *model, con
 #define IQDBI_COARSE_ROWS IQDB_PACKED_QUERIES
 
 /*
- * The same for up to IQDBI_COARSE_ROWS rows, work_stride floats apart, in a fraction of the time where centres are packed on
- * one level. exactly: as iqdbi_coarse_assign does; else (with packed centres) by the estimated distances alone.
+ * The same for up to IQDBI_COARSE_ROWS rows, work_stride floats apart, in a fraction of the time where centres are
+ * packed on one level. exactly: as iqdbi_coarse_assign does; else (with packed centres) by the estimated distances
+ * alone.
  */
 void iqdbi_coarse_assign_rows(IqdbiScratch *scratch, const IqdbiModel *model, const float *works, size_t rows,
 							  bool exactly, uint32_t *lists_out, float *keys_out);

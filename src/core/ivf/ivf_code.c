@@ -61,7 +61,7 @@ row_range(const IqdbiBlockLayout *layout)
 
 /* a * factor - b, a number per byte; bytes behind dim are zeros. */
 static IqdbiByteCode
-code_bytes(const IqdbiIvf *ivf, const float *a, float factor, const float *b, size_t dim, size_t padded, ByteRange range,
+code_range(const IqdbiIvf *ivf, const float *a, float factor, const float *b, size_t dim, size_t padded, ByteRange range,
 		   float *floats, uint8_t *bytes)
 {
 	float    largest = ivf->kernels->residual(a, factor, b, dim, floats);
@@ -86,7 +86,7 @@ IqdbiByteCode
 iqdbi_code_query(const IqdbiIvf *ivf, const float *a, const float *b, size_t dim, size_t padded, float *floats,
 				 int8_t *bytes)
 {
-	return code_bytes(ivf, a, 1.0f, b, dim, padded, query_range, floats, (uint8_t *) bytes);
+	return code_range(ivf, a, 1.0f, b, dim, padded, query_range, floats, (uint8_t *) bytes);
 }
 
 /* ---- sign codes ---- */
@@ -206,7 +206,7 @@ iqdbi_code_row(const IqdbiIvf *ivf, const IqdbiModel *model, uint32_t list, uint
 			break;
 		case IQDBI_CODING_BYTES:
 		case IQDBI_CODING_HALVES:
-			bytes = code_bytes(ivf, row, factor, centre, ivf->dim, iqdbi_code_size(&ivf->rows), row_range(&ivf->rows),
+			bytes = code_range(ivf, row, factor, centre, ivf->dim, iqdbi_code_size(&ivf->rows), row_range(&ivf->rows),
 							   code->floats, code->bytes);
 			code->scale = bytes.scale;
 			if (ivf->space != IQDB_SPACE_LIFTED)
@@ -228,7 +228,7 @@ iqdbi_code_row(const IqdbiIvf *ivf, const IqdbiModel *model, uint32_t list, uint
 void
 iqdbi_code_centre(const IqdbiIvf *ivf, const IqdbiModel *model, const float *centre, IqdbiCode *code)
 {
-	IqdbiByteCode bytes = code_bytes(ivf, centre, 1.0f, model->mean, ivf->work_dim, iqdbi_code_size(&ivf->centres),
+	IqdbiByteCode bytes = code_range(ivf, centre, 1.0f, model->mean, ivf->work_dim, iqdbi_code_size(&ivf->centres),
 								row_range(&ivf->centres), code->floats, code->bytes);
 
 	code->scale = bytes.scale;

@@ -1,10 +1,10 @@
 /*
  * ivf_edition.c - editions: from a freshly trained model to lists that are searched.
  *
- * Owns: who may be where when. An edition is a model with its lists; there are two, and one of them is current (or none,
- * before the first training). A new one is filled aside while searches and writers go on with the old: what is put
- * meanwhile waits until it is linked in both, so no row is ever without a place where searches look.
- * README.md has the argument in full.
+ * Owns: which edition searches read, which one writers write to, and when that changes. An edition is a model with its
+ * lists. There are places for two; one of them is current (none is before the first training). A new edition is filled
+ * while searches and writers go on with the current one: a row that is put meanwhile waits until it is linked in both,
+ * so that searches find every row at every moment. README.md has the argument in full.
  */
 #include "core/ivf/ivf_edition_private.h"
 
@@ -63,7 +63,8 @@ place_model(Build *build, const IqdbiTrained *trained, IqdbError *err)
 }
 
 /*
- * From here on rows that are put, and rows that were, have a word PENDING in the new edition, and rows that are put wait.
+ * Makes the new edition count: rows that are there get a home word PENDING in it, rows that are put from here on wait until
+ * they are linked in it, too. Takes ROWS and, inside it, ENGINE.
  */
 static IqdbStatus
 open_edition(Build *build, IqdbError *err)
@@ -133,7 +134,7 @@ left_behind(const IqdbiIvf *ivf, uint32_t current, uint32_t slot)
 	return status != IQDBI_HOME_LINKED && status != IQDBI_HOME_LINKING;
 }
 
-/* Lets go of rows that only the edition held which does not count any more. */
+/* Releases the slots of DEAD rows that only the edition held which does not count any more. Takes STRUCTURE and ROWS. */
 static void
 release_left_behind(const IqdbiIvf *ivf)
 {
@@ -157,11 +158,11 @@ release_left_behind(const IqdbiIvf *ivf)
 	}
 }
 
-/* After a training, whatever came of it: `edition` does not count any more, and nobody reads it. */
+/* After a training, whether it succeeded or not: `edition` does not count any more, and no process reads it. */
 static void
 clear_away(const IqdbiIvf *ivf, uint32_t edition)
 {
-	iqdbi_rows_settle(ivf);
+	iqdbi_rows_end_waits(ivf);
 	release_left_behind(ivf);
 	iqdbi_edition_drop(ivf, edition);
 }
@@ -174,12 +175,12 @@ put_in_place(Build *build)
 	iqdb_store_lock(ivf->store, IQDB_LOCK_STRUCTURE, true);
 	close_edition(ivf, true);
 	iqdb_store_unlock(ivf->store, IQDB_LOCK_STRUCTURE, true);
-	/* whoever searches from here on reads the new edition */
+	/* searches that begin from here on read the new edition */
 	clear_away(ivf, 1 - build->edition);
 }
 
 static void
-give_up(Build *build)
+abandon_edition(Build *build)
 {
 	close_edition(build->ivf, false);
 	clear_away(build->ivf, build->edition);
@@ -200,7 +201,7 @@ build_edition(Build *build, const IqdbiTrained *trained, IqdbError *err)
 	if (status == IQDB_OK)
 		put_in_place(build);
 	else
-		give_up(build);
+		abandon_edition(build);
 	return status;
 }
 
@@ -261,6 +262,6 @@ iqdbi_ivf_adopt(const IqdbiIvf *ivf, const uint32_t *where, uint32_t slots, Iqdb
 		put_in_place(&build);
 	}
 	else
-		give_up(&build);
+		abandon_edition(&build);
 	return status;
 }

@@ -1,12 +1,12 @@
 /*
  * ivf_fill.c - filling the lists of a new edition: which list each row belongs to, then its code behind those of that list.
  *
- * Owns: the region WORK while an edition is filled, and the task in the engine's header. One process has the edition and
- * opens the tasks; others, if there are any, come by way of assist() and take units of what is open at that moment. Does not
- * own: when an edition begins to count (ivf_edition.c).
+ * Owns: the region WORK while an edition is filled, and the task in the engine's header. One process has the edition
+ * and opens the tasks; others, if there are any, come by way of assist() and take units of what is open at that moment.
+ * Does not own: when an edition begins to count (ivf_edition.c).
  *
  * A unit is claimed and done under one shared hold of STRUCTURE. So when no unit is left, an exclusive instant of STRUCTURE
- * waits for all that are being done, and nobody is left behind who still writes.
+ * waits for all that are being done, and no process is left that still writes.
  */
 #include "core/ivf/ivf_edition_private.h"
 
@@ -246,7 +246,7 @@ do_units(Fill *fill, uint32_t number, bool *worked_out, IqdbError *err)
 	return status;
 }
 
-/* Opens a task, works at it, and returns when nobody works at it any more. */
+/* Opens a task, works at it, and returns when no process works at it any more. Takes STRUCTURE, at the end exclusively. */
 static IqdbStatus
 share(Fill *fill, IqdbiTaskKind kind, uint32_t things, uint32_t unit_size, IqdbError *err)
 {

@@ -1,19 +1,23 @@
 /*
- * ivf_growth.c - whether an index is to be trained: for the first time, because it has grown, or because its rows have drifted.
+ * ivf_growth.c - whether an index is to be trained: for the first time, because it has grown, or because its rows have
+ * drifted.
  */
 #include "core/ivf/ivf_growth_private.h"
 
 /*
- * Training by itself. While an index is not trained it is scanned: so many rows (with a given number of lists: so many per
- * list, but not fewer than) are the most that link() leaves so. VACUUM trains again when there are so many times the rows
- * that the last training saw.
+ * Training by itself. Searches scan all rows of an index that is not trained. link() trains it when it has LINK_TRAINS_ROWS
+ * rows; where the number of lists is given, LINK_TRAINS_ROWS_PER_LIST for each, but LINK_TRAINS_ROWS_MIN at least. VACUUM
+ * trains again when there are VACUUM_GROWTH times the rows of the last training.
  */
 #define LINK_TRAINS_ROWS 10000u
 #define LINK_TRAINS_ROWS_PER_LIST 32u
 #define LINK_TRAINS_ROWS_MIN 1000u
 #define VACUUM_GROWTH 4u
 
-/* It does so too when so large a share of the rows that were trained with has come since, so many times as far from centres. */
+/*
+ * VACUUM trains again, too, when more rows have come since the training than this part of those of the training, and
+ * they lie so many times as far from their centres.
+ */
 #define DRIFT_ROWS_SHARE 4u
 #define DRIFT_NOTICED 2.0
 

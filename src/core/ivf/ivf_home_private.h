@@ -7,12 +7,12 @@
 #include "core/ivf/ivf_arena_private.h"
 
 /*
- * A home word says where a row is in one edition: a status, and the list of a linked row. It has 16 bits where the edition's
- * lists can be told apart by the rest of them, else 32.
+ * A home word says where a row is in one edition: a status in the lowest two bits, and above them the number of the list of
+ * a row that is LINKED. It has 16 bits if that is enough for the edition's number of lists, else 32.
  */
 #define IQDBI_HOME_ABSENT 0u
-#define IQDBI_HOME_PENDING 1u /* not in a list; it waits, or whoever fills the edition has it on his list of rows */
-#define IQDBI_HOME_LINKING 2u /* somebody is linking it */
+#define IQDBI_HOME_PENDING 1u /* in no list: the row waits, or the process that fills the edition will come to it */
+#define IQDBI_HOME_LINKING 2u /* a process is linking the row: no other may */
 #define IQDBI_HOME_LINKED 3u
 #define IQDBI_HOME_STATUS 3u
 #define IQDBI_HOME_LIST_SHIFT 2
@@ -28,7 +28,10 @@ iqdbi_home_size(uint32_t lists)
 	return lists < IQDBI_HOME_NARROW_LISTS ? sizeof(uint16_t) : sizeof(uint32_t);
 }
 
-/* For an edition that counts (below): its number of lists does not change. */
+/*
+ * The home word of a row. The edition counts (ivf_waiting_private.h), so that its number of lists does not change; no
+ * lock is needed.
+ */
 static inline uint32_t
 iqdbi_home(const IqdbiIvf *ivf, uint32_t edition, uint32_t slot)
 {
@@ -49,9 +52,12 @@ iqdbi_home_list(uint32_t home)
 	return home >> IQDBI_HOME_LIST_SHIFT;
 }
 
-/* Whatever the word was; for those whom it belongs to at the moment. */
+/* Sets the word whatever it was. The caller is the only one who may: it links the row, cleans its list or puts the row. */
 void iqdbi_home_set(const IqdbiIvf *ivf, uint32_t edition, uint32_t slot, uint32_t status, uint32_t list);
-/* Changes the status, and forgets the list, when the status is `from`; false when it is not. */
+/*
+ * If the status is `from`, changes it to `to` and forgets the list, in one atomic step; else returns false. Needs no
+ * lock.
+ */
 bool iqdbi_home_change(const IqdbiIvf *ivf, uint32_t edition, uint32_t slot, uint32_t from, uint32_t to);
 
 #endif

@@ -48,7 +48,7 @@ iqdbi_ivf_removed(IqdbStore *store, uint32_t slot)
 			atomic_store_explicit(&iqdbi_ivf_lists(&ivf, editions[i] - 1)[iqdbi_home_list(home)].dirty, 1,
 								  memory_order_release);
 	}
-	if (iqdbi_row_settle(&ivf, slot) && iqdb_store_release_locked(store, slot))
+	if (iqdbi_row_end_wait(&ivf, slot) && iqdb_store_release_locked(store, slot))
 		atomic_fetch_sub_explicit(&ivf.header->unrepaired, 1, memory_order_relaxed);
 }
 
@@ -117,7 +117,7 @@ iqdbi_row_link(const IqdbiIvf *ivf, uint32_t slot, bool *linked_out, IqdbError *
 		}
 		if (!*linked_out)
 			(void) iqdbi_home_change(ivf, current - 1, slot, IQDBI_HOME_LINKING, IQDBI_HOME_PENDING);
-		if (iqdbi_row_settle(ivf, slot))
+		if (iqdbi_row_end_wait(ivf, slot))
 			iqdbi_slots_release(ivf, &slot, 1);
 	}
 	iqdb_store_unlock(store, IQDB_LOCK_STRUCTURE, false);

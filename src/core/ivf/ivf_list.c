@@ -91,7 +91,7 @@ iqdbi_list_append(const IqdbiIvf *ivf, uint32_t edition, uint32_t list_number, u
 	uint32_t   spare = 0;
 	uint32_t   count;
 
-	/* a block is taken before the list is locked: nobody waits for a list whose writer waits for a lock */
+	/* a block is taken before the list is locked: so no writer spins while another one waits for a lock */
 	for (;;)
 	{
 		iqdb_spin_lock(&list->busy);
@@ -114,8 +114,9 @@ iqdbi_list_append(const IqdbiIvf *ivf, uint32_t edition, uint32_t list_number, u
 }
 
 /*
- * The row may be removed at this very moment. Its state became DEAD before removed() looks at the home word, and we write
- * the word before we look at the state, with a fence on both sides: one of the two sees the other.
+ * The row may be removed at this very moment, by remove() in another process: that sets the state DEAD and then reads
+ * the home word, we set the home word and then read the state, with a fence in between on both sides. So at least one
+ * of the two sees what the other wrote, and marks the list dirty.
  */
 void
 iqdbi_row_linked(const IqdbiIvf *ivf, uint32_t edition, uint32_t list, uint32_t slot)

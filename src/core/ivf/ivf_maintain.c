@@ -16,7 +16,7 @@ train_if_ripe(const IqdbiIvf *ivf, IqdbError *err)
 	if (atomic_load_explicit(&ivf->header->current, memory_order_acquire) != 0 || !iqdbi_growth_is_ripe(ivf) ||
 		!iqdbi_maintain_begin(ivf))
 		return IQDB_OK;
-	/* somebody may have finished between the look and the begin */
+	/* another process may have finished a training between the look and the begin */
 	status = atomic_load_explicit(&ivf->header->current, memory_order_acquire) != 0 ? IQDB_OK
 																					: iqdbi_ivf_retrain(ivf, err);
 	iqdbi_maintain_end(ivf);
@@ -57,7 +57,7 @@ maintain(const IqdbiIvf *ivf, IqdbMaintain what, IqdbError *err)
 		status = iqdbi_ivf_retrain(ivf, err);
 	if (status == IQDB_OK)
 		status = iqdbi_rows_link(ivf, UINT64_MAX, &linked, err);
-	/* whoever only wanted to clean up has done so; rows for which there is no room in lists go on waiting */
+	/* VACUUM has cleaned up, which is all it was asked for; rows for which there is no room in lists go on waiting */
 	if (what == IQDB_MAINTAIN_VACUUM && status != IQDB_ERR_CANCELLED)
 		return IQDB_OK;
 	return status;
@@ -70,7 +70,7 @@ iqdbi_ivf_maintain(IqdbStore *store, IqdbMaintain what, IqdbError *err)
 	IqdbStatus status;
 
 	iqdbi_ivf_view(&ivf, store);
-	/* somebody is at it already: what he leaves is for the next time */
+	/* another process maintains already: what it does not get done is for the next time */
 	if (!iqdbi_maintain_begin(&ivf))
 		return IQDB_OK;
 	status = maintain(&ivf, what, err);

@@ -20,7 +20,7 @@ iqdbi_model_blocks(const uint32_t *super_lists, uint32_t supers, uint32_t *start
 }
 
 static void
-lay_out(const IqdbiIvf *ivf, IqdbiModel *model, IqdbCarve *carve)
+lay_out_model(const IqdbiIvf *ivf, IqdbiModel *model, IqdbCarve *carve)
 {
 	size_t row = ivf->work_bytes;
 
@@ -40,7 +40,7 @@ iqdbi_model_size(const IqdbiIvf *ivf, const IqdbiFigures *figures)
 	IqdbiModel model = {.figures = *figures};
 	IqdbCarve  carve = {0};
 
-	lay_out(ivf, &model, &carve);
+	lay_out_model(ivf, &model, &carve);
 	return carve.size;
 }
 
@@ -50,7 +50,7 @@ iqdbi_model_alloc(const IqdbiIvf *ivf, IqdbiModel *model, IqdbCarve *memory)
 	*memory = (IqdbCarve){.size = iqdbi_model_size(ivf, &model->figures)};
 	if (!iqdb_carve_alloc(memory, &ivf->store->host->allocator))
 		return false;
-	lay_out(ivf, model, memory);
+	lay_out_model(ivf, model, memory);
 	return true;
 }
 
@@ -61,5 +61,5 @@ iqdbi_model_view(const IqdbiIvf *ivf, uint32_t edition, IqdbiModel *model_out)
 
 	model_out->figures = ivf->header->editions[edition];
 	iqdb_carve_place(&carve, iqdb_store_engine_region(ivf->store, IQDBI_IVF_MODELS + edition));
-	lay_out(ivf, model_out, &carve);
+	lay_out_model(ivf, model_out, &carve);
 }

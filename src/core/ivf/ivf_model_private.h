@@ -33,7 +33,7 @@ size_t iqdbi_model_size(const IqdbiIvf *ivf, const IqdbiFigures *figures);
  */
 bool iqdbi_model_alloc(const IqdbiIvf *ivf, IqdbiModel *model, IqdbCarve *memory);
 
-/* The model of an edition. The caller holds STRUCTURE, or is the one who maintains. */
+/* The model of an edition. The caller holds STRUCTURE, or is the process that maintains. */
 void iqdbi_model_view(const IqdbiIvf *ivf, uint32_t edition, IqdbiModel *model_out);
 
 #endif

@@ -12,7 +12,7 @@
 /* Users' numbers are signed in most hosts. */
 #define SAMPLE_MAX INT32_MAX
 
-/* Probes that nobody has named or measured. */
+/* Probes where none are named and none were measured. */
 #define PROBES_NOT_MEASURED 8
 /* Rows ranked by their vectors for the first answers, and for each further one; rows scored for each further one. */
 #define RANKED_AT_FIRST 64

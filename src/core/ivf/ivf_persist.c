@@ -227,7 +227,7 @@ iqdbi_ivf_save(IqdbStore *store, IqdbSink *sink, IqdbError *err)
 /* ---- reading ---- */
 
 static IqdbStatus
-corrupt(IqdbError *err, const char *what)
+part_is_corrupt(IqdbError *err, const char *what)
 {
 	return iqdb_fail(err, IQDB_ERR_CORRUPT, "engine part of an ivf index: %s", what);
 }
@@ -247,7 +247,7 @@ read_floats(IqdbSource *source, float *values, size_t dim, IqdbError *err)
 		for (size_t i = at; i < at + count; i++)
 		{
 			if (!isfinite(values[i]))
-				return corrupt(err, "a component is no number");
+				return part_is_corrupt(err, "a component is no number");
 		}
 	}
 	return IQDB_OK;
@@ -307,11 +307,11 @@ read_supers(const IqdbiIvf *ivf, uint32_t lists, uint32_t supers, IqdbSource *so
 		IQDB_TRY(read_floats(source, centres + super * ivf->work_stride, ivf->work_dim, err));
 	IQDB_TRY(read_numbers(source, super_lists, (size_t) supers + 1, err));
 	if (super_lists[0] != 0 || super_lists[supers] != lists)
-		return corrupt(err, "coarser cells do not hold all lists");
+		return part_is_corrupt(err, "coarser cells do not hold all lists");
 	for (uint32_t super = 0; super < supers; super++)
 	{
 		if (super_lists[super + 1] <= super_lists[super])
-			return corrupt(err, "coarser cells do not ascend");
+			return part_is_corrupt(err, "coarser cells do not ascend");
 	}
 	return IQDB_OK;
 }
@@ -340,16 +340,16 @@ read_head(const IqdbiIvf *ivf, uint32_t version, IqdbSource *source, Head *head,
 	head->strain = iqdb_load_u64(bytes + 44);
 	if (head->figures.lists == 0 || head->figures.lists > IQDBI_LISTS_MAX || head->figures.supers == 0 ||
 		head->figures.supers > head->figures.lists)
-		return corrupt(err, "the number of lists is out of range");
+		return part_is_corrupt(err, "the number of lists is out of range");
 	if (head->figures.probes == 0 || head->figures.probes > head->figures.lists)
-		return corrupt(err, "the number of probes is out of range");
+		return part_is_corrupt(err, "the number of probes is out of range");
 	if (iqdb_load_u32(bytes + 12) != ivf->work_dim || iqdb_load_u32(bytes + 16) != ivf->codebook)
-		return corrupt(err, "centres are of another dimension");
+		return part_is_corrupt(err, "centres are of another dimension");
 	if (!(head->figures.radius2 >= 0.0f && head->figures.radius2 <= FLT_MAX))
-		return corrupt(err, "the largest norm is no number");
+		return part_is_corrupt(err, "the largest norm is no number");
 	if (!(head->figures.spread >= 0.0f && head->figures.spread <= FLT_MAX) || head->newcomers > NEWCOMERS_MAX ||
 		head->strain > head->newcomers * (uint64_t) (IQDBI_STRAIN_MAX * IQDBI_STRAIN_UNIT))
-		return corrupt(err, "drift is out of range");
+		return part_is_corrupt(err, "drift is out of range");
 	return IQDB_OK;
 }
 
@@ -448,7 +448,7 @@ iqdbi_ivf_load(IqdbStore *store, IqdbSource *source, IqdbError *err)
 		return iqdb_fail(err, IQDB_ERR_VERSION, "engine part of an ivf index has version %u, this build reads %u to %u",
 						 iqdb_load_u32(bytes), PART_VERSION_OLDEST, PART_VERSION);
 	if (iqdb_load_u32(bytes + 4) > 1)
-		return corrupt(err, "neither trained nor not trained");
+		return part_is_corrupt(err, "neither trained nor not trained");
 	if (iqdb_load_u32(bytes + 4) == 0)
 		return IQDB_OK;
 	IQDB_TRY(read_model(&ivf, iqdb_load_u32(bytes), &head, source, err));

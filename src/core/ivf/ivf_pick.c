@@ -11,7 +11,7 @@
 #define SMALL 24
 
 static inline void
-swap(uint64_t *a, uint64_t *b)
+swap_entries(uint64_t *a, uint64_t *b)
 {
 	uint64_t value = *a;
 
@@ -20,7 +20,7 @@ swap(uint64_t *a, uint64_t *b)
 }
 
 static void
-insertion_sort(uint64_t *entries, size_t count)
+sort_few(uint64_t *entries, size_t count)
 {
 	for (size_t i = 1; i < count; i++)
 	{
@@ -35,7 +35,7 @@ insertion_sort(uint64_t *entries, size_t count)
 
 /* Hoare partition around the median of three; 0 < result < count, nothing before it is larger than what is behind. */
 static size_t
-partition(uint64_t *entries, size_t count)
+split_entries(uint64_t *entries, size_t count)
 {
 	size_t   left = 0;
 	size_t   right = count - 1;
@@ -43,12 +43,12 @@ partition(uint64_t *entries, size_t count)
 	uint64_t pivot;
 
 	if (entries[middle] < entries[0])
-		swap(&entries[middle], &entries[0]);
+		swap_entries(&entries[middle], &entries[0]);
 	if (entries[right] < entries[middle])
 	{
-		swap(&entries[right], &entries[middle]);
+		swap_entries(&entries[right], &entries[middle]);
 		if (entries[middle] < entries[0])
-			swap(&entries[middle], &entries[0]);
+			swap_entries(&entries[middle], &entries[0]);
 	}
 	pivot = entries[middle];
 	for (;;)
@@ -61,7 +61,7 @@ partition(uint64_t *entries, size_t count)
 		while (pivot < entries[right]);
 		if (left >= right)
 			return left;
-		swap(&entries[left], &entries[right]);
+		swap_entries(&entries[left], &entries[right]);
 	}
 }
 
@@ -70,7 +70,7 @@ partition(uint64_t *entries, size_t count)
  * the result, the pivot at it.
  */
 static size_t
-partition_without_branches(uint64_t *entries, size_t count)
+split_without_branches(uint64_t *entries, size_t count)
 {
 	size_t   middle = count / 2;
 	size_t   last = count - 1;
@@ -78,11 +78,11 @@ partition_without_branches(uint64_t *entries, size_t count)
 	uint64_t pivot;
 
 	if (entries[middle] < entries[0])
-		swap(&entries[middle], &entries[0]);
+		swap_entries(&entries[middle], &entries[0]);
 	if (entries[last] < entries[0])
-		swap(&entries[last], &entries[0]);
+		swap_entries(&entries[last], &entries[0]);
 	if (entries[middle] < entries[last])
-		swap(&entries[middle], &entries[last]);
+		swap_entries(&entries[middle], &entries[last]);
 	pivot = entries[last];
 	for (size_t i = 0; i < last; i++)
 	{
@@ -92,7 +92,7 @@ partition_without_branches(uint64_t *entries, size_t count)
 		entries[left] = value;
 		left += value < pivot;
 	}
-	swap(&entries[last], &entries[left]);
+	swap_entries(&entries[last], &entries[left]);
 	return left;
 }
 
@@ -102,7 +102,7 @@ select_smallest(uint64_t *entries, size_t count, size_t wanted)
 {
 	while (count > SMALL)
 	{
-		size_t split = partition_without_branches(entries, count);
+		size_t split = split_without_branches(entries, count);
 
 		if (wanted == split || wanted == split + 1)
 			return;
@@ -115,7 +115,7 @@ select_smallest(uint64_t *entries, size_t count, size_t wanted)
 			wanted -= split + 1;
 		}
 	}
-	insertion_sort(entries, count);
+	sort_few(entries, count);
 }
 
 void
@@ -123,7 +123,7 @@ iqdbi_sort_numbers(uint64_t *entries, size_t count)
 {
 	while (count > SMALL)
 	{
-		size_t split = partition(entries, count);
+		size_t split = split_entries(entries, count);
 
 		/* the smaller part by a call: the stack stays logarithmic */
 		if (split < count - split)
@@ -138,7 +138,7 @@ iqdbi_sort_numbers(uint64_t *entries, size_t count)
 			count = split;
 		}
 	}
-	insertion_sort(entries, count);
+	sort_few(entries, count);
 }
 
 void
@@ -152,7 +152,7 @@ iqdbi_pick_start(IqdbiPick *pick, size_t wanted)
 
 /* Entries of one row have the same key, so they stand beside each other. */
 static void
-drop_doubles(IqdbiPick *pick)
+drop_equal_entries(IqdbiPick *pick)
 {
 	size_t kept = 0;
 
@@ -171,7 +171,7 @@ iqdbi_pick_shrink(IqdbiPick *pick)
 	uint64_t largest = 0;
 
 	if (pick->doubles)
-		drop_doubles(pick);
+		drop_equal_entries(pick);
 	if (pick->count <= pick->wanted)
 		return;
 	select_smallest(pick->entries, pick->count, pick->wanted);
@@ -196,7 +196,7 @@ iqdbi_pick_front(IqdbiPick *pick, size_t from, size_t count, float limit)
 	for (size_t i = 0; i < count; i++)
 	{
 		if (entries[i] >> 32 <= bits)
-			swap(&entries[i], &entries[front++]);
+			swap_entries(&entries[i], &entries[front++]);
 	}
 	return front;
 }

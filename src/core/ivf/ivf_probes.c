@@ -101,7 +101,7 @@ queries_wanted(const Probing *probing)
 }
 
 static void
-lay_out(Probing *probing, uint32_t wanted)
+lay_out_probing(Probing *probing, uint32_t wanted)
 {
 	uint32_t lists = probing->model.figures.lists;
 
@@ -121,10 +121,10 @@ probing_start(Probing *probing, IqdbError *err)
 	IqdbRng              rng;
 
 	probing->stride = iqdb_carve_round(iqdb_element_prepared_bytes(ivf->store->element, ivf->dim));
-	lay_out(probing, wanted);
+	lay_out_probing(probing, wanted);
 	if (!iqdb_carve_alloc(&probing->memory, allocator))
 		return iqdb_fail(err, IQDB_ERR_NOMEM, "out of memory for measuring probes");
-	lay_out(probing, wanted);
+	lay_out_probing(probing, wanted);
 	memset(probing->histogram, 0, lists * sizeof(uint32_t));
 	iqdb_rng_seed(&rng, ivf->store->header->options.seed + 1);
 	while (probing->count < wanted && draw_query(probing, &rng))

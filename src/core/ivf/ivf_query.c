@@ -128,7 +128,7 @@ start_product(IqdbiQuery *query)
 }
 
 static void
-code_query(IqdbiQuery *query, const float *from, float factor)
+code_for_list(IqdbiQuery *query, const float *from, float factor)
 {
 	const IqdbiIvf *ivf = query->ivf;
 	IqdbiByteCode   code = iqdbi_code_query(ivf, query->work, from, ivf->dim, iqdbi_code_size(&ivf->rows), query->floats,
@@ -155,7 +155,7 @@ iqdbi_query_start(IqdbiQuery *query, const IqdbiIvf *ivf, const IqdbiModel *mode
 	else if (ivf->rows.coding == IQDBI_CODING_SIGNS)
 		start_signs(query);
 	else if (iqdbi_layout_scalar(&ivf->rows) && ivf->space == IQDB_SPACE_LIFTED)
-		code_query(query, NULL, -1.0f);
+		code_for_list(query, NULL, -1.0f);
 }
 
 void
@@ -169,7 +169,7 @@ iqdbi_query_list(IqdbiQuery *query, uint32_t list)
 	if (ivf->space == IQDB_SPACE_LIFTED)
 		query->line.base = -ivf->store->kernels->sums[IQDB_SUM_DOT].pair(centre, query->vector, ivf->dim);
 	else if (iqdbi_layout_scalar(&ivf->rows))
-		code_query(query, centre, -2.0f);
+		code_for_list(query, centre, -2.0f);
 	else
 		query->line.base = ivf->store->kernels->sums[IQDB_SUM_L2].pair(centre, query->work, ivf->dim);
 	if (ivf->rows.coding == IQDBI_CODING_SIGNS && ivf->space == IQDB_SPACE_LIFTED)

@@ -6,7 +6,7 @@
 #include <string.h>
 
 static void
-lay_out(IqdbiScratch *scratch, size_t room, size_t super_room, IqdbCarve *carve)
+lay_out_scratch(IqdbiScratch *scratch, size_t room, size_t super_room, IqdbCarve *carve)
 {
 	const IqdbiIvf *ivf = scratch->ivf;
 	size_t          wanted = iqdbi_coarse_candidates(scratch->wanted_max);
@@ -35,10 +35,10 @@ iqdbi_scratch_init(IqdbiScratch *scratch, const IqdbiIvf *ivf, uint32_t supers_m
 	scratch->wanted_max = wanted_max;
 	scratch->pick.room = room;
 	scratch->super_pick.room = super_room;
-	lay_out(scratch, room, super_room, &scratch->memory);
+	lay_out_scratch(scratch, room, super_room, &scratch->memory);
 	if (!iqdb_carve_alloc(&scratch->memory, &ivf->store->host->allocator))
 		return iqdb_fail(err, IQDB_ERR_NOMEM, "out of memory for %zu bytes of scratch", scratch->memory.size);
-	lay_out(scratch, room, super_room, &scratch->memory);
+	lay_out_scratch(scratch, room, super_room, &scratch->memory);
 	return IQDB_OK;
 }
 

@@ -20,9 +20,9 @@
 #include "core/ivf/ivf_waiting_private.h"
 
 /*
- * Rows of a first batch when the caller does not say how many it expects, and how many of them are ranked so well at first
- * that they can be handed out: the others are ranked when somebody asks for more. Most callers take ten rows, and must see
- * the next one to know that the tenth is one of the ten nearest.
+ * Rows of a first batch when the caller does not say how many it expects, and how many of them are ranked so well at
+ * first that they can be handed out: the others are ranked when the caller asks for more. Most callers take ten rows,
+ * and must see the next one to know that the tenth is one of the ten nearest.
  */
 #define EXPECTED_DEFAULT 64u
 #define EXPECTED_AT_ONCE 12u
@@ -61,7 +61,7 @@ typedef struct Probe
 	uint64_t         met;     /* rows of the lists that were opened */
 	uint32_t         slots[IQDBI_EXACT_ROWS]; /* gathered rows: they are ranked together */
 	uint32_t         slot_count;
-	IqdbTopK         nearest; /* of the rows ranked, so many as are wanted at first; capacity 0: nobody asks */
+	IqdbTopK         nearest; /* of the rows ranked, so many as are wanted at first; capacity 0: not kept */
 	IqdbError       *err;
 } Probe;
 
@@ -245,8 +245,8 @@ prefetch_block(const IqdbiIvf *ivf, uint32_t edition, uint32_t number)
 }
 
 /*
- * Rows published by the time the list is opened. When rows were moved inside it between two stretches, the list is looked at
- * once more from its beginning. next_head: first block of the list that comes next, 0 = none.
+ * Rows published by the time the list is opened. When rows were moved inside it between two stretches, the list is
+ * looked at once more from its beginning. next_head: first block of the list that comes next, 0 = none.
  */
 static IqdbStatus
 scan_list(Probe *probe, uint32_t number, uint32_t next_head)
@@ -395,7 +395,7 @@ probe_free(Probe *probe)
 	iqdb_carve_free(&probe->memory, &probe->store->host->allocator);
 }
 
-/* Leaves the picked rows from number `from` on for later: they are ranked when somebody asks for more. */
+/* Leaves the picked rows from number `from` on for later: they are ranked when the caller asks for more. */
 static IqdbStatus
 defer_picked(Probe *probe, size_t from)
 {
@@ -485,7 +485,10 @@ rank_bounded(Probe *probe, size_t *ranked_out)
 	return IQDB_OK;
 }
 
-/* Codes have chosen, vectors rank: as many rows as may be handed out at first, or all there are. The others are deferred. */
+/*
+ * Codes have chosen, vectors rank: as many rows as may be handed out at first, or all there are. The others are
+ * deferred.
+ */
 static IqdbStatus
 rank_picked(Probe *probe)
 {
@@ -515,7 +518,7 @@ rank_picked(Probe *probe)
 
 /*
  * How many rows may be handed out before more lists were looked into. Rows of lists that come later cannot be handed out
- * before those that went: so a batch of few rows hands out fewer still, if the caller did not say how many he wants.
+ * before those that went: so a batch that met few rows hands out fewer still, if the caller did not say how many it wants.
  */
 static void
 limit_hand(Probe *probe)

@@ -38,7 +38,7 @@ typedef struct IqdbiIvfCursor
 /* Rows handed out at least from the lists that were opened first. */
 #define IQDBI_GOAL_LEAST 12u
 
-/* Rows the caller will probably take, or as many as one takes who does not say. */
+/* Rows the caller will probably take: as many as it expects, or a number that is enough for most callers. */
 size_t iqdbi_rows_expected(const IqdbiIvfCursor *cursor);
 /* Of these, rows that are ranked so well at first that they can be handed out. */
 size_t iqdbi_rows_at_first(const IqdbiIvfCursor *cursor);

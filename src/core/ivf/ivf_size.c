@@ -12,8 +12,9 @@
 #include "core/ivf/ivf_model_private.h"
 
 /*
- * Automatic: lists = LISTS_FACTOR * sqrt(rows), none below ROWS_MIN rows, and at least ROWS_PER_LIST rows a list. Sign codes
- * are so quick to scan that half as many lists are as good, and they are there to save memory, of which centres take much.
+ * Automatic: lists = LISTS_FACTOR * sqrt(rows), none below ROWS_MIN rows, and at least ROWS_PER_LIST rows a list. Sign
+ * codes are so quick to scan that half as many lists are as good, and they are there to save memory, of which centres
+ * take much.
  */
 #define LISTS_FACTOR 3.0
 #define LISTS_FACTOR_SIGNS 1.5

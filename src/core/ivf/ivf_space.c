@@ -9,8 +9,8 @@
 #include "core/engine/keys.h"
 
 /*
- * A row that is so many times shorter than it is far from its centre is lost in the error of its code: so are all rows about
- * as short, however many of them there are.
+ * A row that is so many times shorter than it is far from its centre is lost in the error of its code: so are all rows
+ * about as short, however many of them there are.
  */
 #define FINE_SHARE 16.0f
 

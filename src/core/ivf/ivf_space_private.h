@@ -17,7 +17,10 @@ void iqdbi_work_row(const IqdbiIvf *ivf, float radius2, uint32_t slot, float nor
 /* The same of a prepared query, whose additional component is 0. */
 void iqdbi_work_query(const IqdbiIvf *ivf, const void *query, float norm2, float *out);
 
-/* Do sums with this prepared query leave the range of single precision, so that no centre and no code tells what is near? */
+/*
+ * Do sums with this prepared query leave the range of single precision, so that no centre and no code tells what is
+ * near?
+ */
 bool iqdbi_query_overflows(const IqdbStore *store, const void *query, float norm2);
 
 /* Has the vector no direction? Only the zero vector has none, and only UNIT asks. */

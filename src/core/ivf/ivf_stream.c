@@ -1,14 +1,14 @@
 /*
  * ivf_stream.c - the stream of hits.
  *
- * Batches (ivf_search.c), one after the other: each looks into more lists than the one before and hands out four times as
- * many rows, without those that went before; when it would be all lists, the rest of the stream comes from scans of all rows.
- * So every LIVE row is met at last, however selective the filter.
+ * Batches (ivf_search.c), one after the other: each looks into more lists than the one before and hands out four times
+ * as many rows, without those that went before; when it would be all lists, the rest of the stream comes from scans of
+ * all rows. So every LIVE row is met at last, however selective the filter.
  *
- * The numbers of rows are the same steps whatever the number of lists it begins with (64, 256, ..., where nobody says how
- * many he expects), and a batch looks into lists until it has met eight times as many rows as have been handed out in all,
- * but into no fewer than the steps from 64 on have multiplied. So whoever begins with more lists has looked into no fewer
- * when a row of some rank is handed out.
+ * The numbers of rows go by the same steps whatever the number of lists the stream begins with: 64, 256, ..., or other
+ * steps if the caller says how many rows it expects. A batch looks into lists until it has met eight times as many rows
+ * as will have been handed out in all, and into at least four times the lists of the batch before. So a stream that
+ * begins with more lists has looked into no fewer when it hands out the row of some rank.
  */
 #include "core/ivf/ivf_search_private.h"
 
@@ -205,7 +205,7 @@ fill_batch(IqdbiIvfCursor *cursor, IqdbError *err)
 }
 
 static IqdbStatus
-next_batch(IqdbiIvfCursor *cursor, IqdbError *err)
+next_lists_batch(IqdbiIvfCursor *cursor, IqdbError *err)
 {
 	IqdbStatus status = IQDB_OK;
 
@@ -226,8 +226,8 @@ next_batch(IqdbiIvfCursor *cursor, IqdbError *err)
 }
 
 /*
- * Ranks up to IQDBI_EXACT_ROWS deferred rows for the batch: those that are still there, and were not found among the rows that
- * are not linked, too, and handed out.
+ * Ranks up to IQDBI_EXACT_ROWS deferred rows for the batch: those that are still there, and were not found among the
+ * rows that are not linked, too, and handed out.
  */
 static IqdbStatus
 rank_some_deferred(IqdbiIvfCursor *cursor, const IqdbCandidate *deferred, size_t count, IqdbError *err)
@@ -302,7 +302,7 @@ static IqdbStatus
 more_rows(IqdbiIvfCursor *cursor, IqdbError *err)
 {
 	bool       more = cursor->deferred_count > 0 && cursor->at < cursor->hand;
-	IqdbStatus status = more ? rank_all_deferred(cursor, err) : next_batch(cursor, err);
+	IqdbStatus status = more ? rank_all_deferred(cursor, err) : next_lists_batch(cursor, err);
 
 	if (status != IQDB_OK)
 	{

@@ -209,8 +209,8 @@ middle_length2(const Training *training, const float *rows, size_t count, size_t
 }
 
 /*
- * LIFTED: a few rows far longer than the others would make these all alike. So the length that all are brought to is at most
- * some times that of the middle one; rows beyond it are far.
+ * LIFTED: a few rows far longer than the others would make these all alike. So the length that all are brought to is at
+ * most some times that of the middle one; rows beyond it are far.
  */
 static void
 limit_radius(Training *training)
@@ -452,7 +452,7 @@ fill_model(const Training *training, IqdbiModel *model, IqdbiCode *code)
 
 /* An empty cell takes a point of the fullest one. */
 static void
-reseed_empty(Training *training)
+reseed_empty_lists(Training *training)
 {
 	size_t stride = training->ivf->work_stride;
 
@@ -502,7 +502,7 @@ assign_to_lists(Training *training, IqdbiScratch *scratch, const IqdbiModel *mod
 }
 
 static IqdbStatus
-move_centres(Training *training, void *medians, IqdbError *err)
+move_to_middles(Training *training, void *medians, IqdbError *err)
 {
 	IqdbPoints points = all_points(training);
 	IqdbKmeans params = kmeans_params(training, 0, 0);
@@ -520,7 +520,7 @@ move_centres(Training *training, void *medians, IqdbError *err)
 }
 
 static void
-drop_empty(Training *training)
+drop_empty_lists(Training *training)
 {
 	size_t   stride = training->ivf->work_stride;
 	uint32_t kept = 0;
@@ -544,11 +544,11 @@ run_rounds(Training *training, IqdbiTrained *trained, IqdbiScratch *scratch, voi
 	{
 		fill_model(training, &trained->model, &scratch->code);
 		IQDB_TRY(assign_to_lists(training, scratch, &trained->model, err));
-		IQDB_TRY(move_centres(training, medians, err));
+		IQDB_TRY(move_to_middles(training, medians, err));
 		if (round < rounds)
-			reseed_empty(training);
+			reseed_empty_lists(training);
 	}
-	drop_empty(training);
+	drop_empty_lists(training);
 	return IQDB_OK;
 }
 

@@ -1,11 +1,11 @@
 /*
- * ivf_waiting.c - rows not linked yet: a bit each, numbers of bits, and the end of their wait.
+ * ivf_waiting.c - rows that wait to be linked: a bit each, numbers of bits, and the end of the wait.
  */
 #include "core/ivf/ivf_waiting_private.h"
 
-/* Slots let go of, and rows looked at, in one stretch. */
+/* Slots released, and rows looked at, under one hold of the locks. */
 #define RELEASE_BATCH 128u
-#define SETTLE_BATCH 4096u
+#define END_WAITS_BATCH 4096u
 
 void
 iqdbi_row_wait(const IqdbiIvf *ivf, uint32_t slot)
@@ -19,7 +19,7 @@ iqdbi_row_wait(const IqdbiIvf *ivf, uint32_t slot)
 		iqdbi_home_set(ivf, count.current - 1, slot, IQDBI_HOME_PENDING, 0);
 	if (count.training != 0)
 		iqdbi_home_set(ivf, count.training - 1, slot, IQDBI_HOME_PENDING, 0);
-	/* numbers before the bit: who finds them zero misses none */
+	/* the numbers are raised before the bit is set: a reader that finds zero has missed no row */
 	atomic_fetch_add_explicit(&ivf->header->waiting, 1, memory_order_relaxed);
 	atomic_fetch_add_explicit(&span->waiting, 1, memory_order_relaxed);
 	atomic_fetch_or_explicit(&span->bits[slot % IQDBI_SPAN_SLOTS / 64], UINT64_C(1) << slot % 64, memory_order_release);
@@ -61,17 +61,20 @@ iqdbi_row_waiting(const IqdbiIvf *ivf, uint32_t slot, uint32_t slots)
 	return slots;
 }
 
-/* What to do about a row. */
-typedef enum Verdict
+/* What becomes of a row that waits. */
+typedef enum Outcome
 {
-	WAITS,
-	LEAVES,  /* lists hold the row, or all rows are scanned */
-	RELEASED /* nothing holds it any more */
-} Verdict;
+	STILL_WAITS,
+	IN_LISTS,       /* every list that must hold the row does, or all rows are scanned: the wait is over */
+	HELD_BY_NOTHING /* the row is DEAD and in no list: the wait is over, and the slot is to be released */
+} Outcome;
 
-/* A DEAD row. Its words go from PENDING to ABSENT, so that nobody links it from here on. */
-static Verdict
-judge_dead(const IqdbiIvf *ivf, uint32_t slot, IqdbiCounting count)
+/*
+ * A DEAD row. Its home words go from PENDING to ABSENT, so that no process links it from here on; one that is linking it at
+ * this moment ends the wait itself afterwards. ENGINE is held.
+ */
+static Outcome
+outcome_of_dead(const IqdbiIvf *ivf, uint32_t slot, IqdbiCounting count)
 {
 	uint32_t editions[2] = {count.training, count.current};
 	bool     held = false;
@@ -85,44 +88,45 @@ judge_dead(const IqdbiIvf *ivf, uint32_t slot, IqdbiCounting count)
 		(void) iqdbi_home_change(ivf, editions[i] - 1, slot, IQDBI_HOME_PENDING, IQDBI_HOME_ABSENT);
 		status = iqdbi_home_status(iqdbi_home(ivf, editions[i] - 1, slot));
 		if (status == IQDBI_HOME_LINKING)
-			return WAITS;
+			return STILL_WAITS;
 		held |= status == IQDBI_HOME_LINKED;
 	}
-	return held ? LEAVES : RELEASED;
+	return held ? IN_LISTS : HELD_BY_NOTHING;
 }
 
-static Verdict
-judge(const IqdbiIvf *ivf, uint32_t slot)
+/* ENGINE is held. */
+static Outcome
+outcome_of(const IqdbiIvf *ivf, uint32_t slot)
 {
 	IqdbiCounting count = iqdbi_counting(ivf);
 
 	if (iqdb_store_state(ivf->store, slot) == IQDB_ROW_DEAD)
-		return judge_dead(ivf, slot, count);
+		return outcome_of_dead(ivf, slot, count);
 	if (count.current != 0 && iqdbi_home_status(iqdbi_home(ivf, count.current - 1, slot)) != IQDBI_HOME_LINKED)
-		return WAITS;
+		return STILL_WAITS;
 	if (count.training != 0 && iqdbi_home_status(iqdbi_home(ivf, count.training - 1, slot)) != IQDBI_HOME_LINKED)
-		return WAITS;
-	return LEAVES;
+		return STILL_WAITS;
+	return IN_LISTS;
 }
 
-/* ENGINE is held. */
+/* true: nothing holds the slot any more. ENGINE is held. */
 static bool
-settle(const IqdbiIvf *ivf, uint32_t slot)
+end_wait(const IqdbiIvf *ivf, uint32_t slot)
 {
-	Verdict verdict = judge(ivf, slot);
+	Outcome outcome = outcome_of(ivf, slot);
 
-	if (verdict != WAITS)
+	if (outcome != STILL_WAITS)
 		stop_waiting(ivf, slot);
-	return verdict == RELEASED;
+	return outcome == HELD_BY_NOTHING;
 }
 
 bool
-iqdbi_row_settle(const IqdbiIvf *ivf, uint32_t slot)
+iqdbi_row_end_wait(const IqdbiIvf *ivf, uint32_t slot)
 {
 	bool released;
 
 	iqdb_store_lock(ivf->store, IQDB_LOCK_ENGINE, true);
-	released = settle(ivf, slot);
+	released = end_wait(ivf, slot);
 	iqdb_store_unlock(ivf->store, IQDB_LOCK_ENGINE, true);
 	return released;
 }
@@ -142,7 +146,7 @@ iqdbi_slots_release(const IqdbiIvf *ivf, const uint32_t *slots, uint32_t count)
 }
 
 void
-iqdbi_rows_settle(const IqdbiIvf *ivf)
+iqdbi_rows_end_waits(const IqdbiIvf *ivf)
 {
 	uint32_t slots = atomic_load_explicit(&ivf->store->header->slot_count, memory_order_acquire);
 	uint32_t slot = atomic_load_explicit(&ivf->header->waiting, memory_order_acquire) > 0 ? 0 : slots;
@@ -154,12 +158,12 @@ iqdbi_rows_settle(const IqdbiIvf *ivf)
 
 		iqdb_store_lock(ivf->store, IQDB_LOCK_STRUCTURE, false);
 		iqdb_store_lock(ivf->store, IQDB_LOCK_ENGINE, true);
-		for (uint32_t looked = 0; looked < SETTLE_BATCH && count < RELEASE_BATCH; looked++)
+		for (uint32_t looked = 0; looked < END_WAITS_BATCH && count < RELEASE_BATCH; looked++)
 		{
 			slot = iqdbi_row_waiting(ivf, slot, slots);
 			if (slot == slots)
 				break;
-			if (settle(ivf, slot))
+			if (end_wait(ivf, slot))
 				released[count++] = slot;
 			slot++;
 		}

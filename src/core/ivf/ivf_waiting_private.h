@@ -7,11 +7,13 @@
 #include "core/ivf/ivf_home_private.h"
 
 /*
- * Rows not linked yet. An edition counts when it is current or being filled; a row waits from the moment it is put until it
- * is linked in every one that counts. While none counts no row waits: all are scanned.
+ * An edition counts when it is current or being filled. A row waits from the moment it is put until it is linked in every
+ * edition that counts; searches score the rows that wait one by one. While no edition counts no row waits, because searches
+ * scan all rows.
  *
- * A slot is held while its row waits or is in a list of an edition that counts. Whoever takes away the last of these lets go
- * of it, under STRUCTURE or ROWS, so that it cannot be another row's in between; that two let go of it does no harm then.
+ * A slot is held while its row waits or is in a list of an edition that counts. The process that takes away the last of
+ * these releases the slot without giving up STRUCTURE or ROWS in between: so the slot still belongs to that row, and if two
+ * processes release it, the second does nothing.
  */
 static inline bool
 iqdbi_row_waits(const IqdbiIvf *ivf, uint32_t slot)
@@ -20,22 +22,23 @@ iqdbi_row_waits(const IqdbiIvf *ivf, uint32_t slot)
 								 memory_order_acquire) >> slot % 64 & 1) != 0;
 }
 
-/* Makes a LIVE row wait where any edition counts, its words PENDING. ROWS is held. */
+/* Makes a LIVE row wait, its home words PENDING, in the editions that count, if there are any. The caller holds ROWS. */
 void iqdbi_row_wait(const IqdbiIvf *ivf, uint32_t slot);
 
-/* The first row from this slot on, below `slots`, that waits; `slots` when there is none. No lock. */
+/* The first slot from this one on, below `slots`, whose row waits; `slots` when there is none. Needs no lock. */
 uint32_t iqdbi_row_waiting(const IqdbiIvf *ivf, uint32_t slot, uint32_t slots);
 
 /*
- * Ends the wait of a row that need not wait any more: LINKED wherever it has to be, or DEAD. true: it is DEAD and nothing
- * holds its slot, which the caller lets go of. STRUCTURE or ROWS is held; takes ENGINE.
+ * Ends the wait of a row if it need not wait any more: it is LINKED in every edition that counts, or DEAD. Returns true
+ * when the row is DEAD and nothing holds its slot any more: the caller releases it. The caller holds STRUCTURE or ROWS;
+ * takes ENGINE.
  */
-bool iqdbi_row_settle(const IqdbiIvf *ivf, uint32_t slot);
+bool iqdbi_row_end_wait(const IqdbiIvf *ivf, uint32_t slot);
 
-/* The same for all rows that wait, and lets go of slots. Takes STRUCTURE shared in stretches, ENGINE, ROWS. */
-void iqdbi_rows_settle(const IqdbiIvf *ivf);
+/* The same for all rows that wait; releases their slots. Takes STRUCTURE shared, again and again, ENGINE and ROWS. */
+void iqdbi_rows_end_waits(const IqdbiIvf *ivf);
 
-/* Lets go of slots that nothing holds. STRUCTURE is held; takes ROWS. */
+/* Releases slots that nothing holds. The caller holds STRUCTURE; takes ROWS. */
 void iqdbi_slots_release(const IqdbiIvf *ivf, const uint32_t *slots, uint32_t count);
 
 #endif

@@ -312,7 +312,7 @@ radix_sort(uint32_t *bits, uint32_t *other, size_t count)
 }
 
 static void
-insertion_sort(uint32_t *bits, size_t count)
+sort_few_values(uint32_t *bits, size_t count)
 {
 	for (size_t i = 1; i < count; i++)
 	{
@@ -359,7 +359,7 @@ centre_by_component(const IqdbKmeans *params, const IqdbPoints *points, const ui
 		for (size_t i = 0; i < count; i++)
 			bits[i] = iqdb_order_of_float(points->rows[members[i] * points->stride + d]);
 		if (count < 48)
-			insertion_sort(bits, count);
+			sort_few_values(bits, count);
 		else
 			radix_sort(bits, bits + count, count);
 		centre[d] = iqdb_float_of_order(params->sum == IQDB_SUM_L1 ? bits[(count - 1) / 2] : most_frequent(bits, count));
