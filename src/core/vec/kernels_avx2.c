@@ -92,33 +92,33 @@ add_block(const IqdbSum sum, const IqdbiForm form, Quad *acc, const Quad *query,
 }
 
 /*
- * The last halves of a vector, `left` of them, at most 7; the rest zero. There is no masked load of 16-bit lanes: a vector
- * of at least 8 has others before its end that are shifted out, a shorter one is copied.
+ * The last halves of a vector, `left` of them, at most 7; the rest zero. There is no masked load of 16-bit lanes: where
+ * others stand before them, the last 8 are loaded and those others shifted out; else they are copied.
  */
 TARGET IQDBI_INLINE __m128i
-load_last_halves(const uint16_t *halves, size_t i, size_t left)
+load_last_halves(const uint16_t *halves, size_t left, bool others)
 {
 	static const uint8_t order[4 * LANES] = {
 		0,    1,    2,    3,    4,    5,    6,    7,    8,    9,    10,   11,   12,   13,   14,   15,
 		0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80};
 	uint16_t whole[LANES] = {0};
 
-	if (i + left >= LANES)
-		return _mm_shuffle_epi8(_mm_loadu_si128((const void *) (halves + i + left - LANES)),
+	if (others)
+		return _mm_shuffle_epi8(_mm_loadu_si128((const void *) (halves + left - LANES)),
 								_mm_loadu_si128((const void *) (order + 2 * (LANES - left))));
 	for (size_t lane = 0; lane < left; lane++)
 		whole[lane] = halves[lane];
 	return _mm_loadu_si128((const void *) whole);
 }
 
-/* The first `left` components from i on, at most 8, the rest zero and not read. */
+/* The first `left` components from i on, at most 8, the rest zero and not read. Are there `others`, at least 8, before i? */
 TARGET IQDBI_INLINE __m256
-load_part(const IqdbiForm form, const void *vector, size_t i, size_t left)
+load_part(const IqdbiForm form, const void *vector, size_t i, size_t left, bool others)
 {
 	__m256i lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
 
 	if (form == IQDBI_HALVES)
-		return left >= LANES ? load(form, vector, i) : _mm256_cvtph_ps(load_last_halves(vector, i, left));
+		return left >= LANES ? load(form, vector, i) : _mm256_cvtph_ps(load_last_halves((const uint16_t *) vector + i, left, others));
 	return _mm256_maskload_ps((const float *) vector + i,
 							  _mm256_cmpgt_epi32(_mm256_set1_epi32(left > LANES ? LANES : (int) left), lane));
 }
@@ -129,19 +129,21 @@ add_tail(const IqdbSum sum, const IqdbiPairForms forms, Quad *acc, const void *q
 {
 	const size_t left = end - i;
 
-	acc->v0 = add_term(sum, acc->v0, load_part(forms.query, query, i, left), load_part(forms.row, row, i, left));
+	query = iqdbi_form_at(forms.query, query, i);
+	row = iqdbi_form_at(forms.row, row, i);
+	acc->v0 = add_term(sum, acc->v0, load_part(forms.query, query, 0, left, i > 0), load_part(forms.row, row, 0, left, i > 0));
 	if (left <= LANES)
 		return;
-	acc->v1 = add_term(sum, acc->v1, load_part(forms.query, query, i + LANES, left - LANES),
-					   load_part(forms.row, row, i + LANES, left - LANES));
+	acc->v1 = add_term(sum, acc->v1, load_part(forms.query, query, LANES, left - LANES, true),
+					   load_part(forms.row, row, LANES, left - LANES, true));
 	if (left <= 2 * LANES)
 		return;
-	acc->v2 = add_term(sum, acc->v2, load_part(forms.query, query, i + 2 * LANES, left - 2 * LANES),
-					   load_part(forms.row, row, i + 2 * LANES, left - 2 * LANES));
+	acc->v2 = add_term(sum, acc->v2, load_part(forms.query, query, 2 * LANES, left - 2 * LANES, true),
+					   load_part(forms.row, row, 2 * LANES, left - 2 * LANES, true));
 	if (left <= 3 * LANES)
 		return;
-	acc->v3 = add_term(sum, acc->v3, load_part(forms.query, query, i + 3 * LANES, left - 3 * LANES),
-					   load_part(forms.row, row, i + 3 * LANES, left - 3 * LANES));
+	acc->v3 = add_term(sum, acc->v3, load_part(forms.query, query, 3 * LANES, left - 3 * LANES, true),
+					   load_part(forms.row, row, 3 * LANES, left - 3 * LANES, true));
 }
 
 /* A row's partial sums added up to four lanes. */

@@ -110,19 +110,21 @@ add_tail(const IqdbSum sum, const IqdbiPairForms forms, Quad *acc, const void *q
 {
 	const size_t left = end - i;
 
-	acc->v0 = add_term(sum, acc->v0, load_part(forms.query, query, i, left), load_part(forms.row, row, i, left));
+	query = iqdbi_form_at(forms.query, query, i);
+	row = iqdbi_form_at(forms.row, row, i);
+	acc->v0 = add_term(sum, acc->v0, load_part(forms.query, query, 0, left), load_part(forms.row, row, 0, left));
 	if (left <= LANES)
 		return;
-	acc->v1 = add_term(sum, acc->v1, load_part(forms.query, query, i + LANES, left - LANES),
-					   load_part(forms.row, row, i + LANES, left - LANES));
+	acc->v1 = add_term(sum, acc->v1, load_part(forms.query, query, LANES, left - LANES),
+					   load_part(forms.row, row, LANES, left - LANES));
 	if (left <= 2 * LANES)
 		return;
-	acc->v2 = add_term(sum, acc->v2, load_part(forms.query, query, i + 2 * LANES, left - 2 * LANES),
-					   load_part(forms.row, row, i + 2 * LANES, left - 2 * LANES));
+	acc->v2 = add_term(sum, acc->v2, load_part(forms.query, query, 2 * LANES, left - 2 * LANES),
+					   load_part(forms.row, row, 2 * LANES, left - 2 * LANES));
 	if (left <= 3 * LANES)
 		return;
-	acc->v3 = add_term(sum, acc->v3, load_part(forms.query, query, i + 3 * LANES, left - 3 * LANES),
-					   load_part(forms.row, row, i + 3 * LANES, left - 3 * LANES));
+	acc->v3 = add_term(sum, acc->v3, load_part(forms.query, query, 3 * LANES, left - 3 * LANES),
+					   load_part(forms.row, row, 3 * LANES, left - 3 * LANES));
 }
 
 TARGET IQDBI_INLINE __m512

@@ -123,6 +123,13 @@ iqdbi_form_bytes(const IqdbiForm form, size_t i)
 	return i * (form == IQDBI_HALVES ? sizeof(uint16_t) : sizeof(float));
 }
 
+/* Where component i begins. */
+IQDBI_INLINE const void *
+iqdbi_form_at(const IqdbiForm form, const void *vector, size_t i)
+{
+	return (const char *) vector + iqdbi_form_bytes(form, i);
+}
+
 /* IQDBI_GROUP rows of vectors or of codes. Four scalars: an array of pointers would live in memory. */
 typedef struct IqdbiRows
 {
