@@ -13,12 +13,14 @@ my @patterns = (
 	[ qr/\bivfflat\.probes\b/ => 'iqdb.ivf_probes' ],
 	[ qr/\bhnsw\.max_scan_tuples\b/ => 'iqdb.max_scan_tuples' ]);
 
+# What makes operator classes for types that are not ours, bit among them.
+my $support = "DO 'BEGIN PERFORM iqdb_create_pgvector_support(); END';";
+
 push @patterns,
   ($pass eq 'vector')
-  ? ([ qr/CREATE EXTENSION vector;/ =>
-		  "CREATE EXTENSION vector; CREATE EXTENSION iqdb; DO 'BEGIN PERFORM iqdb_create_pgvector_support(); END';" ])
+  ? ([ qr/CREATE EXTENSION vector;/ => "CREATE EXTENSION vector; CREATE EXTENSION iqdb; $support" ])
   : ([ qr/\b(vector|halfvec)_(l2|ip|cosine|l1)_ops\b/ => 'iq$1_$2_ops' ],
-	[ qr/\bCREATE EXTENSION vector\b/ => 'CREATE EXTENSION iqdb' ],
+	[ qr/\bCREATE EXTENSION vector;/ => "CREATE EXTENSION iqdb; $support" ],
 	[ qr/\barray_to_(vector|halfvec)\b/ => 'array_to_iq$1' ],
 	[ qr/\bhalfvec(_(?:avg|accum|combine|cmp))?\b/ => 'iqhalfvec$1' ],
 	[ qr/\bvector_(avg|accum|combine|cmp)\b/ => 'iqvector_$1' ],

@@ -90,14 +90,12 @@ regress() {
         names+=("$name")
     done
     [ ${#names[@]} -gt 0 ] || return 0
-    if [ "$pass" = vector ]; then
-        extensions="--load-extension=vector --load-extension=iqdb"
-        # tests begin with the classes in place
-        for name in "${names[@]}"; do
-            sed -i "1i DO 'BEGIN PERFORM iqdb_create_pgvector_support(); END';" "$WORK/$pass/sql/$name.sql" \
-                "$WORK/$pass/expected/$name.out"
-        done
-    fi
+    [ "$pass" = iqvector ] || extensions="--load-extension=vector --load-extension=iqdb"
+    # tests begin with the classes in place: those for pgvector's types, and those for bit
+    for name in "${names[@]}"; do
+        sed -i "1i DO 'BEGIN PERFORM iqdb_create_pgvector_support(); END';" "$WORK/$pass/sql/$name.sql" \
+            "$WORK/$pass/expected/$name.out"
+    done
     # shellcheck disable=SC2086
     (cd "$WORK/$pass" && as_server_user "$SERVER_PGXS/src/test/regress/pg_regress" --inputdir="$WORK/$pass" \
         --outputdir="$WORK/$pass" --temp-instance="$WORK/$pass/instance" --temp-config="$WORK/conf" \
