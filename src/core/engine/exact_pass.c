@@ -136,37 +136,51 @@ chunk_is_far(const IqdbExactSearch *search, const float *sums, const float *norm
 	return all_set(far);
 }
 
+/* Keeps a row that is near enough, if it stands behind the bound. */
 static IqdbStatus
-offer_row(IqdbExactSearch *search, float key, uint32_t slot)
+keep_row(IqdbExactSearch *search, float key, uint32_t slot)
 {
-	IqdbCandidate candidate;
+	IqdbCandidate candidate = {.key = key, .slot = slot};
 
-	if (!iqdb_topk_wants(search->top, key))
-		return IQDB_OK;
-	candidate.key = key;
-	candidate.slot = slot;
 	candidate.sequence = iqdb_store_sequence(search->scorer->store, slot);
 	if (search->bound != NULL && !iqdb_candidate_before(search->bound, &candidate))
 		return IQDB_OK;
 	return iqdb_topk_offer(search->top, candidate);
 }
 
-/* Rows by the sums of the kernel, which become keys on the way. slots NULL: the rows are first, first + 1, ... */
+/* Rows of a chunk by their keys. slots NULL: the rows are first, first + 1, ... */
+static IqdbStatus
+offer_keys(IqdbExactSearch *search, const float *keys, const uint32_t *slots, uint32_t first, size_t count)
+{
+	IqdbTopK *top = search->top;
+	bool      kept = false;
+
+	for (size_t i = 0; i < count; i++)
+	{
+		if (!iqdb_topk_wants(top, keys[i]))
+			continue;
+		IQDB_TRY(keep_row(search, keys[i], slots != NULL ? slots[i] : first + (uint32_t) i));
+		kept = true;
+	}
+	if (kept)
+		renew_bound(search);
+	return IQDB_OK;
+}
+
+/* Rows by the sums of the kernel, which become keys on the way. */
 static IqdbStatus
 offer_sums(IqdbExactSearch *search, float *sums, const float *norms2, const uint32_t *slots, uint32_t first, size_t count)
 {
 	for (size_t start = 0; start < count; start += CHUNK_ROWS)
 	{
-		size_t       rows = count - start < CHUNK_ROWS ? count - start : CHUNK_ROWS;
-		const float *chunk_norms2 = norms2 != NULL ? norms2 + start : NULL;
+		size_t          rows = count - start < CHUNK_ROWS ? count - start : CHUNK_ROWS;
+		const float    *chunk_norms2 = norms2 != NULL ? norms2 + start : NULL;
+		const uint32_t *chunk_slots = slots != NULL ? slots + start : NULL;
 
 		if (search->has_bound && rows == CHUNK_ROWS && chunk_is_far(search, sums + start, chunk_norms2))
 			continue;
-		iqdb_scorer_finish(search->scorer, slots != NULL ? slots + start : NULL, first + (uint32_t) start, chunk_norms2, rows,
-						   sums + start);
-		for (size_t i = start; i < start + rows; i++)
-			IQDB_TRY(offer_row(search, sums[i], slots != NULL ? slots[i] : first + (uint32_t) i));
-		renew_bound(search);
+		iqdb_scorer_finish(search->scorer, chunk_slots, first + (uint32_t) start, chunk_norms2, rows, sums + start);
+		IQDB_TRY(offer_keys(search, sums + start, chunk_slots, first + (uint32_t) start, rows));
 	}
 	return IQDB_OK;
 }

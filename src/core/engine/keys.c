@@ -84,7 +84,8 @@ iqdb_store_finish_keys(const IqdbStore *store, const void *query, float query_no
 	IqdbKeyForm form = store->metric->form;
 	Usual       usual = usual_keys(store->metric);
 
-	iqdb_metric_finish((IqdbMetric) store->header->options.metric, query_norm2, norms2, count, keys);
+	if (form != IQDB_KEY_SUM)
+		iqdb_metric_finish((IqdbMetric) store->header->options.metric, query_norm2, norms2, count, keys);
 	if (form == IQDB_KEY_COSINE)
 		drop_unusual(query_norm2, norms2, count, keys);
 	if (form == IQDB_KEY_NEGATED)
