@@ -111,14 +111,15 @@ load_last_halves(const uint16_t *halves, size_t left, bool others)
 	return _mm_loadu_si128((const void *) whole);
 }
 
-/* The first `left` components from i on, at most 8, the rest zero and not read. Are there `others`, at least 8, before i? */
+/* The first `left` components from i on, at most 8, the rest zero and not read. Are there `others`, at least 8, before? */
 TARGET IQDBI_INLINE __m256
 load_part(const IqdbiForm form, const void *vector, size_t i, size_t left, bool others)
 {
 	__m256i lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
 
 	if (form == IQDBI_HALVES)
-		return left >= LANES ? load(form, vector, i) : _mm256_cvtph_ps(load_last_halves((const uint16_t *) vector + i, left, others));
+		return left >= LANES ? load(form, vector, i)
+							 : _mm256_cvtph_ps(load_last_halves(iqdbi_form_at(form, vector, i), left, others));
 	return _mm256_maskload_ps((const float *) vector + i,
 							  _mm256_cmpgt_epi32(_mm256_set1_epi32(left > LANES ? LANES : (int) left), lane));
 }
@@ -131,7 +132,8 @@ add_tail(const IqdbSum sum, const IqdbiPairForms forms, Quad *acc, const void *q
 
 	query = iqdbi_form_at(forms.query, query, i);
 	row = iqdbi_form_at(forms.row, row, i);
-	acc->v0 = add_term(sum, acc->v0, load_part(forms.query, query, 0, left, i > 0), load_part(forms.row, row, 0, left, i > 0));
+	acc->v0 = add_term(sum, acc->v0, load_part(forms.query, query, 0, left, i > 0),
+					   load_part(forms.row, row, 0, left, i > 0));
 	if (left <= LANES)
 		return;
 	acc->v1 = add_term(sum, acc->v1, load_part(forms.query, query, LANES, left - LANES, true),
