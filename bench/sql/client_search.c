@@ -131,6 +131,30 @@ run_client(void *argument)
 	return NULL;
 }
 
+/* The mean hides queries of which little or nothing was found: how many there are, and how bad the worst are. */
+static void
+report_shares(double *shares, size_t count)
+{
+	double sum = 0;
+	size_t below_half = 0;
+	size_t at_zero = 0;
+
+	for (size_t i = 0; i < count; i++)
+	{
+		sum += shares[i];
+		below_half += shares[i] < 0.5;
+		at_zero += shares[i] == 0;
+	}
+	figure("recall_queries", (double) count, "");
+	if (count == 0)
+		return;
+	figure("recall", sum / (double) count, "");
+	figure("recall_p1", percentile(shares, count, 0.01), "");
+	figure("recall_least", percentile(shares, count, 0), "");
+	figure("recall_below_half", (double) below_half / (double) count, "");
+	figure("recall_at_zero", (double) at_zero / (double) count, "");
+}
+
 /* An answer counts when it is not farther than the true k-th neighbour: any of equally distant rows is right. */
 static void
 report_recall(const Run *run)
@@ -140,8 +164,7 @@ report_recall(const Run *run)
 	Truth          truth;
 	float         *query;
 	float         *row;
-	double         sum = 0;
-	double         least = 1;
+	double        *shares = allocate(run->pass * sizeof(double));
 	size_t         counted = 0;
 
 	vectors_open(&base, o->base, 0);
@@ -170,13 +193,10 @@ report_recall(const Run *run)
 			vectors_read(&base, (size_t) id, row);
 			found += vectors_distance(query, row, base.dimension) <= limit;
 		}
-		sum += (double) found / o->k;
-		least = fmin(least, (double) found / o->k);
-		counted++;
+		shares[counted++] = (double) found / o->k;
 	}
-	figure("recall", counted > 0 ? sum / (double) counted : 0, "");
-	figure("recall_least", least, "");
-	figure("recall_queries", (double) counted, "");
+	report_shares(shares, counted);
+	free(shares);
 	free(query);
 	free(row);
 }

@@ -61,6 +61,7 @@ function short(x) {
     return sprintf("%.3f", x)
 }
 function f(figure) { return short(raw(figure)) }
+function share(figure) { return raw(figure) == "" ? "-" : sprintf("%.2f%%", 100 * raw(figure)) }
 function megabytes(x) { return x == "" ? "-" : sprintf("%.1f", x / 1048576) }
 function ratio(a, b) { return a == "" || b == "" || b + 0 == 0 ? "" : sprintf("%.2fx", a / b) }
 function title(text) { printf "\n%s\n\n", text }
@@ -108,15 +109,17 @@ function builds(    i, j, form) {
 function curves(    i, j, c, form) {
     if (!method_count["search"]) return
     title("Searches: ten nearest rows (above floor: p50 less that of \"vector in, ten rows out\")")
-    form = "%-16s %7s %7s %9s %9s %9s %9s %9s %9s %9s\n"
-    printf form, "", "setting", "clients", "recall@10", "1/s", "cpu us", "p50 us", "p95 us", "p99 us", "above fl."
+    form = "%-16s %7s %7s %9s %7s %7s %7s %7s %9s %9s %9s %9s %9s %9s\n"
+    printf form, "", "setting", "clients", "recall@10", "p1", "worst", "< half", "lost", "1/s", "cpu us", "p50 us", "p95 us",
+        "p99 us", "above fl."
     for (i = 1; i <= method_count["search"]; i++)
         for (j = 1; j <= config_count["search", methods["search", i]]; j++)
             for (c = 1; c <= 2; c++) {
                 look_at("search", methods["search", i], configs["search", methods["search", i], j], c)
                 if (!known("search", now_method, now_config, c, "qps")) continue
-                printf form, now_method, now_config, c, sprintf("%.4f", raw("recall")), f("qps"), f("processor"),
-                    f("p50"), f("p95"), f("p99"), short(raw("p50") - floor_of(c))
+                printf form, now_method, now_config, c, sprintf("%.4f", raw("recall")), short(raw("recall_p1")),
+                    short(raw("recall_least")), share("recall_below_half"), share("recall_at_zero"), f("qps"),
+                    f("processor"), f("p50"), f("p95"), f("p99"), short(raw("p50") - floor_of(c))
             }
 }
 
