@@ -29,6 +29,7 @@
 #include "pg/pg_open.h"
 #include "pg/pg_options.h"
 #include "pg/pg_sweep.h"
+#include "pg/pg_work.h"
 
 /* ---- shared ------------------------------------------------------------------------------------------------------ */
 
@@ -171,9 +172,7 @@ iqdb_sql_flush(PG_FUNCTION_ARGS)
 	arena->shared->compression = iqdb_pg_compression(index, &arena->shared->compression_level);
 	if (arena->shared->permanent)
 	{
-		(void) iqdb_pg_lock(arena->shared->database, arena->relation_number, IQDB_PG_LOCK_SNAPSHOT, true);
-		status = iqdb_pg_snapshot_write(arena, &error);
-		iqdb_pg_unlock(arena->shared->database, arena->relation_number, IQDB_PG_LOCK_SNAPSHOT);
+		status = iqdb_pg_snapshot_take(arena, true, &error);
 		iqdb_pg_check(status, &error, index);
 		bytes = pg_atomic_read_u64(&arena->shared->snapshot_bytes);
 	}

@@ -169,6 +169,19 @@ iqdb_pg_view(IqdbPgView *view, const IqdbPgArena *arena)
 	view->index.store.host = &view->host;
 }
 
+/* Held for the moment in which an entry is applied, and its change noted for the log. */
+static inline void
+iqdb_pg_lock_apply(const IqdbPgArena *arena)
+{
+	iqdb_store_lock(&arena->index.store, IQDB_PG_LOCK_APPLY, true);
+}
+
+static inline void
+iqdb_pg_unlock_apply(const IqdbPgArena *arena)
+{
+	iqdb_store_unlock(&arena->index.store, IQDB_PG_LOCK_APPLY, true);
+}
+
 /* The arena of this generation that this process has mapped already and that is not dead, or NULL. */
 extern IqdbPgArena *iqdb_pg_arena_lookup(uint32 relation_number, const IqdbPgGeneration *generation);
 

@@ -33,6 +33,7 @@
 #include "pg/pg_open.h"
 #include "pg/pg_options.h"
 #include "pg/pg_row.h"
+#include "pg/pg_work.h"
 #include "pg/pg_worker.h"
 
 /* ---- one participant -------------------------------------------------------------------------------------------- */
@@ -313,9 +314,7 @@ first_snapshot(Relation index, IqdbPgArena *arena)
 	IqdbStatus	status;
 
 	pgstat_progress_update_param(PROGRESS_CREATEIDX_SUBPHASE, IQDB_PG_PHASE_SNAPSHOT);
-	(void) iqdb_pg_lock(arena->shared->database, arena->relation_number, IQDB_PG_LOCK_SNAPSHOT, true);
-	status = iqdb_pg_snapshot_write(arena, &error);
-	iqdb_pg_unlock(arena->shared->database, arena->relation_number, IQDB_PG_LOCK_SNAPSHOT);
+	status = iqdb_pg_snapshot_take(arena, true, &error);
 	if (status == IQDB_ERR_CANCELLED)
 		iqdb_pg_raise(status, &error, index);
 	if (status != IQDB_OK)

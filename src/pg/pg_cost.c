@@ -25,6 +25,7 @@
 
 #include "pg/pg_am.h"
 #include "pg/pg_compat.h"
+#include "pg/pg_follow.h"
 #include "pg/pg_open.h"
 #include "pg/pg_options.h"
 

@@ -266,6 +266,19 @@ iqdb_pg_snapshot_write(IqdbPgArena *arena, IqdbError *error)
 	return IQDB_OK;
 }
 
+IqdbStatus
+iqdb_pg_snapshot_take(IqdbPgArena *arena, bool wait, IqdbError *error)
+{
+	IqdbPgShared *shared = arena->shared;
+	IqdbStatus	status;
+
+	if (!iqdb_pg_lock(shared->database, shared->relation_number, IQDB_PG_LOCK_SNAPSHOT, wait))
+		return IQDB_OK;
+	status = iqdb_pg_snapshot_write(arena, error);
+	iqdb_pg_unlock(shared->database, shared->relation_number, IQDB_PG_LOCK_SNAPSHOT);
+	return status;
+}
+
 /* ---- choosing and reading a snapshot ---- */
 
 static int

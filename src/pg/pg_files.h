@@ -26,13 +26,16 @@ typedef struct IqdbPgSnapshotInfo
 	uint64		rows;
 } IqdbPgSnapshotInfo;
 
-/* Kinds of the heavyweight locks of an index; see pg_open.h. */
-
 /*
  * Writes a snapshot of the arena and starts a new log segment. Needs no database connection. lsn of the journal is
  * flushed first, unless in recovery. Caller holds the index's snapshot lock. On failure the old files are as they were.
  */
 extern IqdbStatus iqdb_pg_snapshot_write(IqdbPgArena *arena, IqdbError *error);
+
+/*
+ * The same with that lock; if another process has it, waits, or returns IQDB_OK without a snapshot if !wait.
+ */
+extern IqdbStatus iqdb_pg_snapshot_take(IqdbPgArena *arena, bool wait, IqdbError *error);
 
 /*
  * Lists the snapshots of a generation, newest first, with what their headers say (those that cannot be read are logged

@@ -17,7 +17,9 @@
 #include "pg/pg_open.h"
 #include "pg/pg_options.h"
 #include "pg/pg_registry.h"
+#include "pg/pg_work.h"
 #include "pg/pg_worker.h"
+#include "pg/pg_write.h"
 
 /* Rows that an insert links beside its own where no keeper runs. */
 #define LINKED_PER_INSERT 2
@@ -79,7 +81,7 @@ iqdb_am_insert(Relation index, Datum *values, bool *isnull, ItemPointer tid, Rel
 	row = iqdb_pg_row(iqdb_pg_tid_number(tid), iqdb_pg_row_vector(&form, PointerGetDatum(datum)));
 
 	arena = iqdb_pg_open(index, heap, IQDB_PG_OPEN_ASK, &error);
-	iqdb_pg_write(index, arena, IQDB_PG_OP_INSERT, &row, 1, &error);
+	iqdb_pg_write_insert(index, arena, &row, &error);
 	outgrown = arena != NULL && error.code == IQDB_ERR_LIMIT && iqdb_pg_arena_outgrown(arena);
 	if (error.code != IQDB_OK && !outgrown)
 		warn_behind(index, arena, &error);

@@ -23,6 +23,7 @@
 #include "pg/pg_lifecycle.h"
 #include "pg/pg_lock.h"
 #include "pg/pg_settings.h"
+#include "pg/pg_write.h"
 
 /* ---- generations of forks on disk -------------------------------------------------------------------------------- */
 
@@ -172,6 +173,7 @@ transaction_event(XactEvent event, void *arg)
 			iqdb_pg_arena_end_of_transaction();
 			break;
 		case XACT_EVENT_ABORT:
+			iqdb_pg_write_forget();
 			remove_pending(false);
 			iqdb_pg_arena_end_of_transaction();
 			iqdb_pg_lock_forget(0);

@@ -29,18 +29,6 @@
 #include "pg/pg_settings.h"
 #include "pg/pg_worker.h"
 
-static void
-lock_apply(IqdbPgArena *arena)
-{
-	iqdb_store_lock(&arena->index.store, IQDB_PG_LOCK_APPLY, true);
-}
-
-static void
-unlock_apply(IqdbPgArena *arena)
-{
-	iqdb_store_unlock(&arena->index.store, IQDB_PG_LOCK_APPLY, true);
-}
-
 /* Frames are written in chunks of so many bytes; a longer frame is a chunk of its own. */
 #define CHUNK_BYTES (64 * 1024)
 
@@ -62,7 +50,7 @@ iqdb_pg_log_note(IqdbPgArena *arena, uint32 type, const IqdbPgRow *row)
 	IqdbPgShared *shared = arena->shared;
 	IqdbPgLogNote *note;
 
-	if (pg_atomic_read_u32(&shared->log_state) != IQDB_PG_LOG_OPEN)
+	if (!shared->permanent || pg_atomic_read_u32(&shared->log_state) != IQDB_PG_LOG_OPEN)
 		return;
 	if (shared->log_count == IQDB_PG_LOG_NOTES)
 	{
@@ -126,9 +114,9 @@ iqdb_pg_log_begin(IqdbPgArena *arena)
 {
 	if (!arena->shared->permanent)
 		return;
-	lock_apply(arena);
+	iqdb_pg_lock_apply(arena);
 	begin_segment(arena->shared);
-	unlock_apply(arena);
+	iqdb_pg_unlock_apply(arena);
 }
 
 /* ---- writing ---- */
@@ -312,9 +300,9 @@ flush_locked(IqdbPgArena *arena, bool sync)
 	Batch		batch;
 
 	batch_init(&batch, *(const volatile uint32 *) &shared->log_count + NOTES_AHEAD);
-	lock_apply(arena);
+	iqdb_pg_lock_apply(arena);
 	take_notes(arena, &batch);
-	unlock_apply(arena);
+	iqdb_pg_unlock_apply(arena);
 	if (batch.count > 0 || (sync && pg_atomic_read_u32(&shared->log_unsynced) != 0))
 		write_batch(arena, &batch, sync, &shared->log_tail);
 	pfree(batch.notes);
@@ -355,11 +343,11 @@ iqdb_pg_log_switch(IqdbPgArena *arena)
 	if (!broken)
 		flush_locked(arena, false);
 	IQDB_PG_FAIL_POINT("log-switch");
-	lock_apply(arena);
+	iqdb_pg_lock_apply(arena);
 	position = shared->applied;
 	take_notes(arena, &rest);
 	begin_segment(shared);
-	unlock_apply(arena);
+	iqdb_pg_unlock_apply(arena);
 	IQDB_PG_FAIL_POINT("log-switched");
 	if (!broken && rest.count > 0)
 		write_batch(arena, &rest, iqdb_fsync != IQDB_FSYNC_NEVER, &end);

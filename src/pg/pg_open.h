@@ -15,7 +15,6 @@
 #define IQDB_PG_OPEN_H
 
 #include "pg/pg_arena.h"
-#include "pg/pg_row.h"
 
 /*
  * Who may take the time to recover an index. Statements that change rows never do: they journal them, and ask a worker
@@ -62,31 +61,5 @@ extern bool iqdb_pg_set_full(Relation index, IqdbPgArena *arena, bool full);
 
 /* May a new arena hold what this one could not, for want of room of this kind? */
 extern bool iqdb_pg_larger_possible(const IqdbPgArena *arena, IqdbStatus status);
-
-/* Is there anything to apply? One look at the journal's tail page. */
-extern bool iqdb_pg_is_behind(Relation index, IqdbPgArena *arena);
-
-/*
- * Journals in order that rows came or went, and applies it if the arena (which may be NULL) has applied everything before:
- * the slot of a row that was put is to be linked. If some had to be left for later for want of room, *error says why.
- */
-extern void iqdb_pg_write(Relation index, IqdbPgArena *arena, IqdbPgOp op, IqdbPgRow *rows, int count,
-						  IqdbError *error);
-
-/*
- * The engine's long work, repeated after every interrupt that is no cancel; raises what fails. link: one row that was
- * put. link_pending: up to max_rows rows that were put and never linked, 0 = all. A row that cannot be linked for want
- * of room is left to exact search by both. maintain, assist: see IqdbEngine; assist says whether there was something to do.
- */
-extern void iqdb_pg_link(Relation index, IqdbPgArena *arena, uint32 slot);
-extern void iqdb_pg_link_pending(Relation index, IqdbPgArena *arena, uint64 max_rows);
-extern bool iqdb_pg_assist(Relation index, IqdbPgArena *arena);
-extern void iqdb_pg_maintain(Relation index, IqdbPgArena *arena, IqdbMaintain what);
-
-/*
- * Writes a snapshot of an index that has own files; unless somebody else is at it, and !wait. One that cannot be written is a
- * LOG line; a cancel raises.
- */
-extern void iqdb_pg_save(Relation index, IqdbPgArena *arena, bool wait);
 
 #endif

@@ -21,18 +21,4 @@ extern void iqdb_pg_finish_build(Relation index, IqdbPgArena *arena);
  */
 extern bool iqdb_pg_shrinks_ahead(Relation index, IqdbPgArena *arena);
 
-/*
- * Entries up to this block of the journal are about to be applied: a snapshot of the arena must not reach the disk before
- * the WAL does that has them. To be called before they are.
- */
-extern void iqdb_pg_note_lsn(Relation index, IqdbPgArena *arena, BlockNumber block);
-
-/*
- * Reads the journal from the applied position to its end and applies what is there, rows coming from the table. The open
- * lock is held. *fetched_out counts. Returns want of room, or IQDB_ERR_STATE if the journal was reused before this arena
- * read it; raises the rest.
- */
-extern IqdbStatus iqdb_pg_follow(Relation index, Relation heap, IqdbPgArena *arena, uint64 *fetched_out,
-								 IqdbError *error);
-
 #endif

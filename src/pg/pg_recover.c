@@ -15,11 +15,13 @@
 #include "pg/pg_compat.h"
 #include "pg/pg_fail.h"
 #include "pg/pg_files.h"
+#include "pg/pg_follow.h"
 #include "pg/pg_heap.h"
 #include "pg/pg_open.h"
 #include "pg/pg_open_private.h"
 #include "pg/pg_options.h"
 #include "pg/pg_settings.h"
+#include "pg/pg_work.h"
 #include "pg/pg_worker.h"
 
 /* Changes that an open may have to recover before a fresh snapshot is wanted. */

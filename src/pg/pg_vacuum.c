@@ -27,7 +27,9 @@
 #include "pg/pg_open_private.h"
 #include "pg/pg_options.h"
 #include "pg/pg_sweep.h"
+#include "pg/pg_work.h"
 #include "pg/pg_worker.h"
+#include "pg/pg_write.h"
 
 #define IDS_PER_BATCH 1024
 
@@ -38,11 +40,9 @@
 static void
 remove_batch(Relation index, IqdbPgArena *arena, IqdbPgRow *rows, int count)
 {
-	IqdbError	error = {0};
-
 	IQDB_PG_FAIL_POINT("delete-begin");
 	if (count > 0)
-		iqdb_pg_write(index, arena, IQDB_PG_OP_DELETE, rows, count, &error);
+		iqdb_pg_write_delete(index, arena, rows, count);
 	IQDB_PG_FAIL_POINT("delete-journaled");
 }
 

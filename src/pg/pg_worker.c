@@ -93,11 +93,9 @@ keep_snapshot(IqdbPgArena *arena)
 	IqdbStatus	status;
 
 	/* whoever is at it, or at the log, may be held up: this is left to the next round */
-	if (iqdb_pg_is_locked(shared->database, shared->relation_number, IQDB_PG_LOCK_LOG) ||
-		!iqdb_pg_lock(shared->database, shared->relation_number, IQDB_PG_LOCK_SNAPSHOT, false))
+	if (iqdb_pg_is_locked(shared->database, shared->relation_number, IQDB_PG_LOCK_LOG))
 		return;
-	status = iqdb_pg_snapshot_write(arena, &error);
-	iqdb_pg_unlock(shared->database, shared->relation_number, IQDB_PG_LOCK_SNAPSHOT);
+	status = iqdb_pg_snapshot_take(arena, false, &error);
 	if (status != IQDB_OK && status != IQDB_ERR_CANCELLED)
 		ereport(LOG, (errmsg("iqdb: no snapshot could be written: %s", iqdb_pg_error_text(&error))));
 }

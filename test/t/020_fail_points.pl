@@ -42,6 +42,7 @@ my @cases = (
 	[ 'journal-append',      sub { "INSERT INTO $_[0] (v) SELECT vec() FROM generate_series(1, 5)" }, skip => 2 ],
 	[ 'journal-appended',    sub { "INSERT INTO $_[0] (v) SELECT vec() FROM generate_series(1, 5)" }, skip => 2 ],
 	[ 'entry-put',           sub { "INSERT INTO $_[0] (v) SELECT vec() FROM generate_series(1, 5)" }, skip => 2 ],
+	[ 'entry-staged',        sub { "INSERT INTO $_[0] (v) SELECT vec() FROM generate_series(1, 5)" }, skip => 2 ],
 	[ 'link',                sub { "INSERT INTO $_[0] (v) SELECT vec() FROM generate_series(1, 5)" }, skip => 2 ],
 	[ 'journal-page-taken',  $fill ],
 	[ 'journal-page-linked', $fill ],

@@ -250,6 +250,66 @@ put_plain(MemoryIndex *memory, IqdbId id, const float *vector, uint32_t *slot_ou
 	return iqdb_index_put(&memory->index, id, vector, dim, NULL, 0, slot_out, err);
 }
 
+/* The number that a search finds nearest to {at}; 0 if it finds none. */
+static uint64_t
+nearest_number(MemoryIndex *memory, float at)
+{
+	float       query[DIM] = {at};
+	IqdbCursor *cursor;
+	IqdbHit     hit = {0};
+	size_t      count;
+
+	assert_int_equal(iqdb_cursor_open(&memory->index, query, DIM, NULL, &cursor, NULL), IQDB_OK);
+	assert_int_equal(iqdb_cursor_next(cursor, &hit, 1, &count, NULL), IQDB_OK);
+	iqdb_cursor_close(cursor);
+	return count > 0 ? hit.id : 0;
+}
+
+static void
+a_row_that_is_staged_is_seen_when_it_is_published(void **state)
+{
+	IqdbIndexOptions options = iqdb_index_options_default(IQDB_ENGINE_FLAT, DIM, IQDB_METRIC_COSINE);
+	MemoryIndex      memory;
+	float            vectors[3][DIM] = {{1, 1}, {1, 0}, {-1, 0}};
+	float            found[DIM];
+	IqdbStaged       staged[3];
+	size_t           length;
+	uint32_t         slots;
+
+	(void) state;
+	memory_index_create(&memory, &options, NULL, NULL, MEMORY_MAX);
+	assert_int_equal(put_plain(&memory, iqdb_id_u64(1), vectors[0], NULL, NULL), IQDB_OK);
+	for (int i = 0; i < 3; i++)
+		assert_int_equal(iqdb_index_stage(&memory.index, iqdb_id_u64(i < 2 ? 1 : 2), vectors[i], DIM, &staged[i], NULL), IQDB_OK);
+	assert_int_equal(nearest_number(&memory, 1), 1);
+	assert_false(iqdb_index_contains(&memory.index, iqdb_id_u64(2), NULL));
+	assert_int_equal(iqdb_index_live_count(&memory.index), 1);
+	assert_true(memory_index_sound(&memory.index));
+
+	/* the order of rows is that of publishing: the last of an id stays */
+	iqdb_index_publish(&memory.index, &staged[1]);
+	iqdb_index_publish(&memory.index, &staged[0]);
+	assert_true(iqdb_index_get(&memory.index, iqdb_id_u64(1), found, NULL, 0, &length));
+	assert_memory_equal(found, vectors[0], sizeof(found));
+	assert_int_equal(iqdb_index_live_count(&memory.index), 1);
+	assert_true(memory_index_sound(&memory.index));
+
+	/* what is taken back leaves its slot to the next */
+	slots = atomic_load(&memory.index.store.header->slot_count);
+	iqdb_index_unstage(&memory.index, &staged[2]);
+	assert_true(memory_index_sound(&memory.index));
+	assert_int_equal(put_plain(&memory, iqdb_id_u64(3), vectors[2], NULL, NULL), IQDB_OK);
+	assert_int_equal(atomic_load(&memory.index.store.header->slot_count), slots);
+	assert_int_equal(nearest_number(&memory, -1), 3);
+
+	/* what put() refuses is not staged */
+	vectors[0][0] = NAN;
+	assert_int_equal(iqdb_index_stage(&memory.index, iqdb_id_u64(4), vectors[0], DIM, &staged[0], NULL), IQDB_ERR_VECTOR);
+	assert_int_equal(iqdb_index_stage(&memory.index, iqdb_id_u64(4), vectors[1], DIM - 1, &staged[0], NULL), IQDB_ERR_DIMENSION);
+	assert_true(memory_index_sound(&memory.index));
+	memory_index_destroy(&memory);
+}
+
 /* ---- an engine that keeps its dead rows for a while ---- */
 
 static uint32_t kept[64];
@@ -1021,6 +1081,7 @@ main(void)
 		cmocka_unit_test(defaults_pass_and_every_bound_is_checked),
 		cmocka_unit_test(rows_are_aligned_where_it_costs_little),
 		cmocka_unit_test(locks_are_taken_in_order_and_let_go),
+		cmocka_unit_test(a_row_that_is_staged_is_seen_when_it_is_published),
 		cmocka_unit_test(a_slot_is_reused_only_when_the_engine_let_go),
 		cmocka_unit_test(puts_do_not_wait_for_searches),
 		cmocka_unit_test(the_id_map_grows_and_finds_every_id),

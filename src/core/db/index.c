@@ -168,6 +168,28 @@ iqdb_index_put(IqdbIndex *index, IqdbId id, const void *vector, size_t dim, cons
 	return IQDB_OK;
 }
 
+IqdbStatus
+iqdb_index_stage(IqdbIndex *index, IqdbId id, const void *vector, size_t dim, IqdbStaged *staged_out, IqdbError *err)
+{
+	IqdbRow row = {.id = id, .vector = vector};
+
+	IQDB_TRY(iqdbi_index_check_vector(index, vector, dim, err));
+	IQDB_TRY(iqdb_id_check(id, err));
+	return iqdb_store_stage(&index->store, index->engine, &row, staged_out, err);
+}
+
+void
+iqdb_index_publish(IqdbIndex *index, const IqdbStaged *staged)
+{
+	iqdb_store_publish(&index->store, index->engine, staged);
+}
+
+void
+iqdb_index_unstage(IqdbIndex *index, const IqdbStaged *staged)
+{
+	iqdb_store_unstage(&index->store, staged);
+}
+
 void
 iqdb_index_make_room(IqdbIndex *index, uint32_t rows)
 {

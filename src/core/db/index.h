@@ -12,7 +12,7 @@
 #ifndef IQDB_DB_INDEX_H
 #define IQDB_DB_INDEX_H
 
-#include "core/engine/engine.h"
+#include "core/engine/store_write.h"
 
 typedef struct IqdbIndex
 {
@@ -71,6 +71,17 @@ void *iqdb_index_host_region(const IqdbIndex *index);
  */
 IqdbStatus iqdb_index_put(IqdbIndex *index, IqdbId id, const void *vector, size_t dim, const unsigned char *metadata,
 						  size_t metadata_length, uint32_t *slot_out, IqdbError *err) IQDB_MUST_CHECK;
+
+/*
+ * iqdb_index_put() in two steps, for a host that orders changes under a lock which all its writers want: what may fail or
+ * takes time (checks, norm, room, the copy) is done by stage(), before the host takes that lock; publish() makes the row
+ * LIVE, under it, and cannot fail. A staged row is published or taken back by unstage(). Metadata is none.
+ * Errors of stage: those of put.
+ */
+IqdbStatus iqdb_index_stage(IqdbIndex *index, IqdbId id, const void *vector, size_t dim, IqdbStaged *staged_out,
+							IqdbError *err) IQDB_MUST_CHECK;
+void iqdb_index_publish(IqdbIndex *index, const IqdbStaged *staged);
+void iqdb_index_unstage(IqdbIndex *index, const IqdbStaged *staged);
 
 /*
  * To be called before so many rows are put, holding no lock at all: what removed rows left behind may be used again, and

@@ -579,12 +579,6 @@ take_slot(IqdbStore *store, uint32_t slot)
 	atomic_store_explicit(&header->slot_count, slot + 1, memory_order_release);
 }
 
-typedef struct RowBlobs
-{
-	uint64_t id;
-	uint64_t metadata;
-} RowBlobs;
-
 static IqdbStatus
 put_id(IqdbStore *store, IqdbId id, uint64_t *offset_out, IqdbError *err)
 {
@@ -598,7 +592,7 @@ put_id(IqdbStore *store, IqdbId id, uint64_t *offset_out, IqdbError *err)
 
 /* What a row in this slot keeps elsewhere. */
 static IqdbStatus
-put_blobs(IqdbStore *store, uint32_t slot, const IqdbRow *row, RowBlobs *blobs_out, IqdbError *err)
+put_blobs(IqdbStore *store, uint32_t slot, const IqdbRow *row, IqdbRowBlobs *blobs_out, IqdbError *err)
 {
 	IqdbStatus status;
 
@@ -614,18 +608,15 @@ put_blobs(IqdbStore *store, uint32_t slot, const IqdbRow *row, RowBlobs *blobs_o
 	return status;
 }
 
+/* Copies the vector into a slot that nobody looks at yet. Needs no lock. */
 static void
-fill_slot(IqdbStore *store, uint32_t slot, const IqdbRow *row, const RowBlobs *blobs, uint64_t sequence, float norm)
+fill_slot(IqdbStore *store, const IqdbRow *row, const IqdbStaged *staged)
 {
 	size_t         bytes = iqdb_element_bytes(store->element, store->header->options.dimension);
-	unsigned char *vector = store->vectors + (size_t) slot * store->row_stride;
-	uint64_t       id = blobs->id != 0 ? IQDB_SLOT_BLOB | (blobs->id + row->id.kind) : row->id.number;
+	unsigned char *vector = store->vectors + (size_t) staged->slot * store->row_stride;
 
-	store->slots[slot].word = id | sequence >> 32 << 48;
-	store->slots[slot].sequence = (uint32_t) sequence;
-	set_metadata(store, slot, blobs->metadata);
 	if (store->norms != NULL)
-		store->norms[slot] = norm;
+		store->norms[staged->slot] = staged->norm;
 	if (row->vector == NULL)
 	{
 		memset(vector, 0, store->row_stride);
@@ -634,6 +625,18 @@ fill_slot(IqdbStore *store, uint32_t slot, const IqdbRow *row, const RowBlobs *b
 	memcpy(vector, row->vector, bytes);
 	if (store->row_stride > bytes)
 		memset(vector + bytes, 0, store->row_stride - bytes);
+}
+
+/* The row in the slot gets its id and its place in the order of insertion. ROWS is held exclusively. */
+static void
+name_slot(IqdbStore *store, const IqdbStaged *staged, uint64_t sequence)
+{
+	IqdbSlot *slot = &store->slots[staged->slot];
+	uint64_t  id = staged->blobs.id != 0 ? IQDB_SLOT_BLOB | (staged->blobs.id + staged->id.kind) : staged->id.number;
+
+	slot->word = id | sequence >> 32 << 48;
+	slot->sequence = (uint32_t) sequence;
+	set_metadata(store, staged->slot, staged->blobs.metadata);
 }
 
 /* The row is found by id and by searches from here on. */
@@ -684,33 +687,6 @@ count_change(IqdbStore *store)
 	__atomic_fetch_add(&store->header->changes, 1, __ATOMIC_RELEASE);
 }
 
-static IqdbStatus
-put_locked(IqdbStore *store, const IqdbEngine *engine, const IqdbRow *row, uint64_t hash, float norm,
-		   uint32_t *slot_out, IqdbError *err)
-{
-	uint32_t old = iqdbi_map_find(store, row->id, hash);
-	uint32_t slot;
-	RowBlobs blobs;
-
-	if (store->header->next_sequence > IQDB_SEQUENCE_MAX)
-		return iqdb_fail(err, IQDB_ERR_LIMIT, "an index takes at most %llu rows in its life; a new one goes on",
-						 (unsigned long long) IQDB_SEQUENCE_MAX);
-	IQDB_TRY(next_slot(store, engine, &slot, err));
-	IQDB_TRY(put_blobs(store, slot, row, &blobs, err));
-	/* nothing below fails */
-	take_slot(store, slot);
-	fill_slot(store, slot, row, &blobs, store->header->next_sequence++, norm);
-	if (old != IQDB_SLOT_NONE)
-		retire(store, engine, old, hash);
-	else
-		iqdbi_map_grow(store);
-	iqdbi_map_insert(store, slot, hash);
-	show_row(store, engine, slot, row->vector != NULL);
-	count_change(store);
-	*slot_out = slot;
-	return IQDB_OK;
-}
-
 /* Before anybody sees the row. What it tells, engine/keys.c wants to know. */
 static void
 note_tiny(IqdbStore *store, const void *vector)
@@ -732,24 +708,121 @@ norm_of(const IqdbStore *store, const void *vector)
 	return store->row_kernels->norm2(vector, store->header->options.dimension);
 }
 
+/* What a row takes that no lock is needed for. */
+static void
+prepare_row(IqdbStore *store, const IqdbRow *row, IqdbStaged *staged_out)
+{
+	*staged_out = (IqdbStaged){.id = row->id,
+							   .hash = iqdb_id_hash(row->id),
+							   .norm = norm_of(store, row->vector),
+							   .slot = IQDB_SLOT_NONE,
+							   .has_vector = row->vector != NULL};
+	note_tiny(store, row->vector);
+}
+
+/* Takes a slot, and room for what the row keeps elsewhere. On failure nothing is taken. ROWS is held exclusively. */
+static IqdbStatus
+take_place(IqdbStore *store, const IqdbEngine *engine, const IqdbRow *row, IqdbStaged *staged, IqdbError *err)
+{
+	uint32_t slot;
+
+	if (store->header->next_sequence > IQDB_SEQUENCE_MAX)
+		return iqdb_fail(err, IQDB_ERR_LIMIT, "an index takes at most %llu rows in its life; a new one goes on",
+						 (unsigned long long) IQDB_SEQUENCE_MAX);
+	IQDB_TRY(next_slot(store, engine, &slot, err));
+	IQDB_TRY(put_blobs(store, slot, row, &staged->blobs, err));
+	take_slot(store, slot);
+	staged->slot = slot;
+	return IQDB_OK;
+}
+
+/* The row takes its id from whichever row had it, and is found from here on. Cannot fail. ROWS is held exclusively. */
+static void
+publish_locked(IqdbStore *store, const IqdbEngine *engine, const IqdbStaged *staged)
+{
+	uint32_t old = iqdbi_map_find(store, staged->id, staged->hash);
+
+	name_slot(store, staged, store->header->next_sequence++);
+	if (old != IQDB_SLOT_NONE)
+		retire(store, engine, old, staged->hash);
+	else
+		iqdbi_map_grow(store);
+	iqdbi_map_insert(store, staged->slot, staged->hash);
+	show_row(store, engine, staged->slot, staged->has_vector);
+	count_change(store);
+}
+
+/* There was no room: removed slots that wait, few as they may be, are room. Is it worth another attempt? */
+static bool
+makes_room(IqdbStore *store, IqdbStatus status)
+{
+	return (status == IQDB_ERR_LIMIT || status == IQDB_ERR_NO_SPACE || status == IQDB_ERR_NOMEM) &&
+		   iqdb_store_reclaim(store) > 0;
+}
+
 IqdbStatus
 iqdb_store_put(IqdbStore *store, const IqdbEngine *engine, const IqdbRow *row, uint32_t *slot_out, IqdbError *err)
 {
-	uint64_t   hash = iqdb_id_hash(row->id);
-	float      norm = norm_of(store, row->vector);
+	IqdbStaged staged;
 	IqdbStatus status;
 
-	note_tiny(store, row->vector);
-	for (;;)
+	prepare_row(store, row, &staged);
+	do
 	{
 		iqdb_store_lock(store, IQDB_LOCK_ROWS, true);
-		status = put_locked(store, engine, row, hash, norm, slot_out, err);
+		status = take_place(store, engine, row, &staged, err);
+		if (status == IQDB_OK)
+		{
+			fill_slot(store, row, &staged);
+			publish_locked(store, engine, &staged);
+		}
 		iqdb_store_unlock(store, IQDB_LOCK_ROWS, true);
-		/* no room: removed slots that wait, few as they may be, are room */
-		if ((status != IQDB_ERR_LIMIT && status != IQDB_ERR_NO_SPACE && status != IQDB_ERR_NOMEM) ||
-			iqdb_store_reclaim(store) == 0)
-			return status;
-	}
+	} while (makes_room(store, status));
+	*slot_out = staged.slot;
+	return status;
+}
+
+IqdbStatus
+iqdb_store_stage(IqdbStore *store, const IqdbEngine *engine, const IqdbRow *row, IqdbStaged *staged_out, IqdbError *err)
+{
+	IqdbStatus status;
+
+	prepare_row(store, row, staged_out);
+	do
+	{
+		iqdb_store_lock(store, IQDB_LOCK_ROWS, true);
+		status = take_place(store, engine, row, staged_out, err);
+		if (status == IQDB_OK)
+		{
+			store->header->staged_count++;
+			count_change(store);
+		}
+		iqdb_store_unlock(store, IQDB_LOCK_ROWS, true);
+	} while (makes_room(store, status));
+	if (status == IQDB_OK)
+		fill_slot(store, row, staged_out);
+	return status;
+}
+
+void
+iqdb_store_publish(IqdbStore *store, const IqdbEngine *engine, const IqdbStaged *staged)
+{
+	iqdb_store_lock(store, IQDB_LOCK_ROWS, true);
+	store->header->staged_count--;
+	publish_locked(store, engine, staged);
+	iqdb_store_unlock(store, IQDB_LOCK_ROWS, true);
+}
+
+void
+iqdb_store_unstage(IqdbStore *store, const IqdbStaged *staged)
+{
+	iqdb_store_lock(store, IQDB_LOCK_ROWS, true);
+	store->header->staged_count--;
+	iqdbi_blob_free(store, staged->blobs.id);
+	iqdbi_blob_free(store, staged->blobs.metadata);
+	push_free(store, staged->slot);
+	count_change(store);
+	iqdb_store_unlock(store, IQDB_LOCK_ROWS, true);
 }
 
 bool
@@ -790,27 +863,28 @@ IqdbStatus
 iqdb_store_load_row(IqdbStore *store, const IqdbEngine *engine, uint32_t slot, uint64_t sequence, const IqdbRow *row,
 					IqdbError *err)
 {
-	uint64_t   hash = iqdb_id_hash(row->id);
-	RowBlobs   blobs = {0, 0};
+	IqdbStaged staged;
 	IqdbStatus status;
 
-	note_tiny(store, row->vector);
+	prepare_row(store, row, &staged);
+	staged.slot = slot;
 	iqdb_store_lock(store, IQDB_LOCK_ROWS, true);
 	if (slot >= IQDB_SLOTS_MAX || slot < atomic_load_explicit(&store->header->slot_count, memory_order_relaxed))
 		status = iqdb_fail(err, IQDB_ERR_CORRUPT, "slot numbers do not ascend");
-	else if (iqdbi_map_find(store, row->id, hash) != IQDB_SLOT_NONE)
+	else if (iqdbi_map_find(store, row->id, staged.hash) != IQDB_SLOT_NONE)
 		status = iqdb_fail(err, IQDB_ERR_CORRUPT, "an id occurs twice");
 	else
 		status = load_gap(store, engine, slot + 1, err);
 	if (status == IQDB_OK)
-		status = put_blobs(store, slot, row, &blobs, err);
+		status = put_blobs(store, slot, row, &staged.blobs, err);
 	if (status == IQDB_OK)
 	{
 		IqdbStoreHeader *header = store->header;
 
-		fill_slot(store, slot, row, &blobs, sequence, norm_of(store, row->vector));
+		fill_slot(store, row, &staged);
+		name_slot(store, &staged, sequence);
 		iqdbi_map_grow(store);
-		iqdbi_map_insert(store, slot, hash);
+		iqdbi_map_insert(store, slot, staged.hash);
 		if (row->vector != NULL)
 			atomic_fetch_add_explicit(&header->live_count, 1, memory_order_relaxed);
 		else

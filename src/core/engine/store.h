@@ -107,6 +107,7 @@ typedef struct IqdbStoreHeader
 	uint32_t         dead_count; /* DEAD and LIMBO */
 	uint32_t         free_head;
 	uint32_t         free_count;
+	uint32_t         staged_count; /* FREE, but taken: rows that are put in two steps (store_write.h) */
 	uint32_t         limbo_head;
 	uint32_t         limbo_tail;
 	uint32_t         limbo_count;

@@ -207,7 +207,7 @@ check_counts(Check *check)
 	if (check->dead != header->dead_count)
 		iqdb_findings_add(&check->together, "%llu slots are dead, the header counts %u",
 						  (unsigned long long) check->dead, header->dead_count);
-	if (check->free != header->free_count)
+	if (check->free != (uint64_t) header->free_count + header->staged_count)
 		iqdb_findings_add(&check->together, "%llu slots are free, the header counts %u",
 						  (unsigned long long) check->free, header->free_count);
 	if (check->limbo != header->limbo_count)

@@ -50,6 +50,34 @@ typedef struct IqdbRow
 IqdbStatus iqdb_store_put(IqdbStore *store, const IqdbEngine *engine, const IqdbRow *row, uint32_t *slot_out,
 						  IqdbError *err) IQDB_MUST_CHECK;
 
+/* Where in BLOBS a row's byte string or large number, and its metadata, are; 0: it has none. */
+typedef struct IqdbRowBlobs
+{
+	uint64_t id;
+	uint64_t metadata;
+} IqdbRowBlobs;
+
+/* A row that has its place, and that nobody sees. */
+typedef struct IqdbStaged
+{
+	IqdbId       id; /* a byte string must live until the row is published */
+	uint64_t     hash;
+	IqdbRowBlobs blobs;
+	uint32_t     slot;
+	float        norm;
+	bool         has_vector;
+} IqdbStaged;
+
+/*
+ * iqdb_store_put() in two steps, for a host that publishes rows under a lock which all writers want: all that can fail, or
+ * takes time, is done by the first, under no lock of the host's. Whoever stages a row publishes it, or takes it back; a
+ * staged row is in no snapshot, and its slot is lost to the arena if its owner vanishes.
+ */
+IqdbStatus iqdb_store_stage(IqdbStore *store, const IqdbEngine *engine, const IqdbRow *row, IqdbStaged *staged_out,
+							IqdbError *err) IQDB_MUST_CHECK;
+void       iqdb_store_publish(IqdbStore *store, const IqdbEngine *engine, const IqdbStaged *staged);
+void       iqdb_store_unstage(IqdbStore *store, const IqdbStaged *staged);
+
 /*
  * To be called before so many rows are put, by somebody who holds no lock at all: a put may run under locks of the host's
  * that all writers need. Tidies, makes room for the rows, and for some more by others who put at the same time, and has the
