@@ -277,10 +277,11 @@ a_row_that_is_staged_is_seen_when_it_is_published(void **state)
 	uint32_t         slots;
 
 	(void) state;
-	memory_index_create(&memory, &options, NULL, NULL, MEMORY_MAX);
+	memory_index_create(&memory, &options, &iqdb_locks_none, NULL, MEMORY_MAX);
 	assert_int_equal(put_plain(&memory, iqdb_id_u64(1), vectors[0], NULL, NULL), IQDB_OK);
 	for (int i = 0; i < 3; i++)
-		assert_int_equal(iqdb_index_stage(&memory.index, iqdb_id_u64(i < 2 ? 1 : 2), vectors[i], DIM, &staged[i], NULL), IQDB_OK);
+		assert_int_equal(iqdb_index_stage(&memory.index, iqdb_id_u64(i < 2 ? 1 : 2), vectors[i], DIM, &staged[i], NULL),
+						 IQDB_OK);
 	assert_int_equal(nearest_number(&memory, 1), 1);
 	assert_false(iqdb_index_contains(&memory.index, iqdb_id_u64(2), NULL));
 	assert_int_equal(iqdb_index_live_count(&memory.index), 1);
@@ -305,7 +306,8 @@ a_row_that_is_staged_is_seen_when_it_is_published(void **state)
 	/* what put() refuses is not staged */
 	vectors[0][0] = NAN;
 	assert_int_equal(iqdb_index_stage(&memory.index, iqdb_id_u64(4), vectors[0], DIM, &staged[0], NULL), IQDB_ERR_VECTOR);
-	assert_int_equal(iqdb_index_stage(&memory.index, iqdb_id_u64(4), vectors[1], DIM - 1, &staged[0], NULL), IQDB_ERR_DIMENSION);
+	assert_int_equal(iqdb_index_stage(&memory.index, iqdb_id_u64(4), vectors[1], DIM - 1, &staged[0], NULL),
+					 IQDB_ERR_DIMENSION);
 	assert_true(memory_index_sound(&memory.index));
 	memory_index_destroy(&memory);
 }
