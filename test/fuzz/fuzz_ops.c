@@ -1,7 +1,7 @@
 /*
  * fuzz_ops.c - any bytes as a sequence of operations on an embedded database, held against the naive model.
  *
- * Byte 0: engine and metric. Then one operation per round: upsert, delete, search, filtered search, flush, optimize, close
+ * Byte 0: engine and metric. All is done three times, with vectors of floats, of halves and of bits. Then one operation per round: upsert, delete, search, filtered search, flush, optimize, close
  * and reopen, abandon and reopen, lose power and reopen. Properties: the answers of the model (with the flat engine in its
  * very order; with the others, when every row is asked for), acknowledged writes
  * survive everything, and verification finds nothing.
@@ -12,8 +12,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "harness/elements.h"
 #include "harness/io_crash.h"
-#include "harness/metrics.h"
 #include "harness/model.h"
 
 #define DIM 3
@@ -32,7 +32,8 @@ typedef struct World
 	IoCrash   *fs;
 	IqdbConfig config;
 	Iqdb      *db;
-	Model      model;
+	Model      model;   /* of the same numbers as floats */
+	uint32_t   element;
 	bool       exact;
 } World;
 
@@ -69,10 +70,24 @@ take_id(Input *input, unsigned char *buffer)
 }
 
 static void
-take_vector(Input *input, float *vector)
+take_vector(const World *world, Input *input, float *vector)
 {
 	for (int i = 0; i < DIM; i++)
+	{
 		vector[i] = (float) (take(input) % 9) - 4.0f;
+		if (world->element == IQDB_ELEMENT_BIT)
+			vector[i] = vector[i] > 0 ? 1.0f : 0.0f;
+	}
+}
+
+/* The vector as the database is given it. */
+static const void *
+as_element(const World *world, const float *vector, unsigned char *buffer)
+{
+	memset(buffer, 0, ELEMENT_BYTES(DIM));
+	for (size_t i = 0; i < DIM; i++)
+		element_set(world->element, buffer, i, vector[i]);
+	return buffer;
 }
 
 static void
@@ -105,11 +120,13 @@ upsert(World *world, Input *input)
 	IqdbRng        rng;
 	size_t         length;
 	unsigned char *metadata;
+	_Alignas(4) unsigned char bytes[ELEMENT_BYTES(DIM)];
 
-	take_vector(input, vector);
+	take_vector(world, input, vector);
 	iqdb_rng_seed(&rng, take(input));
 	metadata = model_random_metadata(&rng, &length);
-	require(iqdb_upsert(world->db, id, vector, DIM, metadata, length, NULL) == IQDB_OK, "upsert");
+	require(iqdb_upsert(world->db, id, as_element(world, vector, bytes), DIM, metadata, length, NULL) == IQDB_OK,
+			"upsert");
 	model_put(&world->model, id, vector, metadata, length);
 	free(metadata);
 }
@@ -149,15 +166,17 @@ search(World *world, Input *input, bool filtered)
 	IqdbResult *result;
 	ModelHit   *expected;
 	size_t      count;
+	_Alignas(4) unsigned char bytes[ELEMENT_BYTES(DIM)];
 
-	take_vector(input, query);
+	take_vector(world, input, query);
 	if (filtered)
 	{
 		iqdb_rng_seed(&rng, take(input));
 		filter = model_random_filter(&rng);
 	}
 	expected = model_search(&world->model, query, filter, &count);
-	require(iqdb_search_with(world->db, query, DIM, k, filter, &result, NULL) == IQDB_OK, "search");
+	require(iqdb_search_with(world->db, as_element(world, query, bytes), DIM, k, filter, &result, NULL) == IQDB_OK,
+			"search");
 	require(result->count == (k < count ? k : count), "as many as there are");
 	for (size_t i = 0; i < result->count; i++)
 	{
@@ -214,30 +233,52 @@ operation(World *world, Input *input)
 	}
 }
 
-int
-LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+/* The metric of a shape, among those of the element. */
+static IqdbMetric
+metric_of(uint32_t element, uint8_t shape)
 {
-	Input          input = {data, size};
-	uint8_t        shape = take(&input);
-	World          world = {0};
-	/* half of the shapes are flat, a quarter each the others, some with other codes than they would have */
-	IqdbEngineKind engine = shape < 128 ? IQDB_ENGINE_FLAT : shape < 192 ? IQDB_ENGINE_HNSW : IQDB_ENGINE_IVF;
+	uint32_t count = 0;
+	uint32_t metrics[IQDB_METRIC_COUNT];
 
-	world.fs = io_crash_create();
+	for (uint32_t metric = 0; metric < IQDB_METRIC_COUNT; metric++)
+	{
+		if ((iqdb_metric_traits(metric)->elements >> element & 1) != 0)
+			metrics[count++] = metric;
+	}
+	return (IqdbMetric) metrics[shape % count];
+}
+
+static void
+configure(World *world, uint8_t shape)
+{
+	/* half of the shapes are flat, a quarter each the others, some with other codes than they would have */
+	IqdbEngineKind    engine = shape < 128 ? IQDB_ENGINE_FLAT : shape < 192 ? IQDB_ENGINE_HNSW : IQDB_ENGINE_IVF;
+	IqdbMetric        metric = metric_of(world->element, shape);
+	IqdbIndexOptions *options = &world->config.options;
+
 	if (iqdb_engine_get(engine) == NULL)
 		engine = IQDB_ENGINE_FLAT;
-	world.config = iqdb_config_default(engine, DIM, (IqdbMetric) (shape % NUMBER_METRICS));
+	world->config = iqdb_config_default(engine, DIM, metric);
+	iqdb_index_options_of_element(options, (IqdbElementKind) world->element);
 	if (engine != IQDB_ENGINE_IVF && shape % 4 == 3)
 	{
-		world.config.options.quantization = engine == IQDB_ENGINE_FLAT ? IQDB_QUANTIZATION_SQ8 : IQDB_QUANTIZATION_BQ;
-		if (iqdb_index_options_check(&world.config.options, NULL) != IQDB_OK)
-			world.config.options.quantization = IQDB_QUANTIZATION_NONE;
+		options->quantization = engine == IQDB_ENGINE_FLAT ? IQDB_QUANTIZATION_SQ8 : IQDB_QUANTIZATION_BQ;
+		if (iqdb_index_options_check(options, NULL) != IQDB_OK)
+			options->quantization = IQDB_QUANTIZATION_NONE;
 	}
-	world.config.memory_max = UINT64_C(32) * 1024 * 1024;
-	world.config.io = io_crash_io(world.fs);
-	world.config.checkpoint_bytes = 4000;
-	world.exact = engine == IQDB_ENGINE_FLAT;
-	model_init(&world.model, DIM, (IqdbMetric) (shape % NUMBER_METRICS));
+	world->config.memory_max = UINT64_C(32) * 1024 * 1024;
+	world->config.io = io_crash_io(world->fs);
+	world->config.checkpoint_bytes = 4000;
+	world->exact = engine == IQDB_ENGINE_FLAT;
+	model_init(&world->model, DIM, metric);
+}
+
+static void
+run(uint32_t element, Input input)
+{
+	World world = {.element = element, .fs = io_crash_create()};
+
+	configure(&world, take(&input));
 	open_database(&world);
 	for (int i = 0; i < OPERATIONS_MAX && input.left > 0; i++)
 		operation(&world, &input);
@@ -248,5 +289,12 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	iqdb_abandon(world.db);
 	io_crash_destroy(world.fs);
 	model_free(&world.model);
+}
+
+int
+LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	for (uint32_t element = 0; element < IQDB_ELEMENT_COUNT; element++)
+		run(element, (Input){data, size});
 	return 0;
 }

@@ -1,7 +1,7 @@
 /*
  * fuzz_rows.c - any bytes as the sections of rows and engine of a snapshot.
  *
- * Byte 0: engine and metric; bytes 1, 2: length of the first section; then both sections. Properties: no read outside the
+ * Byte 0: engine and metric; all is done with vectors of floats, of halves and of bits. Bytes 1, 2: length of the first section; then both sections. Properties: no read outside the
  * bytes, and whatever loads is an index that verification finds nothing wrong with, that takes writes, and whose own
  * snapshot loads again.
  */
@@ -12,8 +12,8 @@
 #include <string.h>
 
 #include "core/base/endian.h"
+#include "harness/elements.h"
 #include "harness/memory_index.h"
-#include "harness/metrics.h"
 
 #define DIM 2
 #define MEMORY_MAX (UINT64_C(4) * 1024 * 1024)
@@ -53,13 +53,15 @@ load(MemoryIndex *memory, const IqdbIndexOptions *options, MemorySnapshot *snaps
 static void
 use(MemoryIndex *memory)
 {
-	float            vector[DIM] = {1, 2};
+	_Alignas(4) unsigned char vector[ELEMENT_BYTES(DIM)] = {0};
 	IqdbSearchParams params = {.expected = 100};
 	IqdbCursor      *cursor;
 	IqdbHit          hits[64];
 	size_t           count;
 	uint64_t         total = 0;
 
+	element_set(memory->index.store.element->kind, vector, 0, 1);
+	element_set(memory->index.store.element->kind, vector, 1, 2);
 	require(iqdb_cursor_open(&memory->index, vector, DIM, &params, &cursor, NULL) == IQDB_OK, "cursor");
 	do
 	{
@@ -89,38 +91,59 @@ round_trip(MemoryIndex *memory, const IqdbIndexOptions *options)
 	memory_snapshot_free(&snapshot);
 }
 
-int
-LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+/* The shape's engine and metric; a metric that the element does not have becomes the first that it has. */
+static IqdbIndexOptions
+options_of(uint32_t element, uint8_t shape)
 {
-	MemorySnapshot   snapshot;
-	MemoryIndex      memory;
+	IqdbEngineKind   engine = shape < 128 ? IQDB_ENGINE_FLAT : shape < 192 ? IQDB_ENGINE_HNSW : IQDB_ENGINE_IVF;
+	uint32_t         metric = shape % IQDB_METRIC_JACCARD;
 	IqdbIndexOptions options;
-	size_t           length;
-	uint32_t         engine;
 
-	if (size < 3)
-		return 0;
-	engine = data[0] < 128 ? IQDB_ENGINE_FLAT : data[0] < 192 ? IQDB_ENGINE_HNSW : IQDB_ENGINE_IVF;
 	if (iqdb_engine_get(engine) == NULL)
 		engine = IQDB_ENGINE_FLAT;
-	options = iqdb_index_options_default((IqdbEngineKind) engine, DIM, (IqdbMetric) (data[0] % NUMBER_METRICS));
-	if (engine == IQDB_ENGINE_HNSW && data[0] % 4 == 3 && options.quantization == IQDB_QUANTIZATION_SQ8)
+	while ((iqdb_metric_traits(metric)->elements >> element & 1) == 0)
+		metric = (metric + 1) % IQDB_METRIC_COUNT;
+	options = iqdb_index_options_default(engine, DIM, (IqdbMetric) metric);
+	iqdb_index_options_of_element(&options, (IqdbElementKind) element);
+	if (engine == IQDB_ENGINE_HNSW && shape % 4 == 3 && options.quantization == IQDB_QUANTIZATION_SQ8)
 		options.quantization = IQDB_QUANTIZATION_BQ;
-	length = iqdb_load_u16(data + 1);
-	data += 3;
-	size -= 3;
-	if (length > size)
-		length = size;
+	return options;
+}
+
+static void
+run(const IqdbIndexOptions *options, const uint8_t *rows, size_t length, size_t size)
+{
+	MemorySnapshot snapshot;
+	MemoryIndex    memory;
+
 	memory_snapshot_init(&snapshot);
-	set_section(&snapshot, IQDB_SECTION_ROWS, data, length);
-	set_section(&snapshot, IQDB_SECTION_ENGINE, data + length, size - length);
-	if (load(&memory, &options, &snapshot) == IQDB_OK)
+	set_section(&snapshot, IQDB_SECTION_ROWS, rows, length);
+	set_section(&snapshot, IQDB_SECTION_ENGINE, rows + length, size - length);
+	if (load(&memory, options, &snapshot) == IQDB_OK)
 	{
 		require(memory_index_sound(&memory.index), "what loads is sound");
 		use(&memory);
-		round_trip(&memory, &options);
+		round_trip(&memory, options);
 	}
 	memory_index_destroy(&memory);
 	memory_snapshot_free(&snapshot);
+}
+
+int
+LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	size_t length;
+
+	if (size < 3)
+		return 0;
+	length = iqdb_load_u16(data + 1);
+	if (length > size - 3)
+		length = size - 3;
+	for (uint32_t element = 0; element < IQDB_ELEMENT_COUNT; element++)
+	{
+		IqdbIndexOptions options = options_of(element, data[0]);
+
+		run(&options, data + 3, length, size - 3);
+	}
 	return 0;
 }
