@@ -412,8 +412,9 @@ CREATE OR REPLACE FUNCTION iqdb_compare(tab text, id text, col text, op text, qu
 	exact boolean, recall_wanted float8, whole boolean) RETURNS SETOF text
 LANGUAGE plpgsql AS $$
 DECLARE
-	target iqvector;
-	targets iqvector[];
+	target text;
+	targets text[];
+	type text;
 	base text;
 	query text;
 	a record;
@@ -425,22 +426,26 @@ BEGIN
 	-- of v::iqvector(3), it is v that must not be NULL: the cast may fail for rows that the filter leaves out
 	base := format('FROM %s WHERE %s%s IS NOT NULL', tab, CASE WHEN filter <> '' THEN filter || ' AND ' ELSE '' END,
 		split_part(col, '::', 1));
-	EXECUTE format('SELECT coalesce(array_agg(v), ''{}'') FROM (SELECT %s AS v %s ORDER BY random() LIMIT %s) t',
-		col, base, greatest(queries - 1, 1)) INTO targets;
-	IF targets <> '{}' THEN
-		targets := targets || (SELECT array_agg(random())::real[]::iqvector
-			FROM generate_series(1, iqvector_dims(targets[1])));
+	EXECUTE format('SELECT coalesce(array_agg(v::text), ''{}''), max(pg_typeof(v)::text) FROM (SELECT %s AS v %s ORDER BY random() LIMIT %s) t',
+		col, base, greatest(queries - 1, 1)) INTO targets, type;
+	IF type = 'bit' THEN
+		type := format('bit(%s)', length(targets[1]));
+		targets := targets || (SELECT string_agg(CASE WHEN random() < 0.5 THEN '1' ELSE '0' END, '')
+			FROM generate_series(1, length(targets[1])));
+	ELSIF targets <> '{}' THEN
+		targets := targets || (SELECT array_agg(random())::real[]::iqvector::text
+			FROM generate_series(1, iqvector_dims(targets[1]::iqvector)));
 	ELSE
-		EXECUTE format('SELECT coalesce(array_agg(v), ''{}'') FROM (SELECT %s AS v FROM %s WHERE %s IS NOT NULL LIMIT 1) t',
-			col, tab, col) INTO targets;
+		EXECUTE format('SELECT coalesce(array_agg(v::text), ''{}''), max(pg_typeof(v)::text) FROM (SELECT %s AS v FROM %s WHERE %s IS NOT NULL LIMIT 1) t',
+			col, tab, col) INTO targets, type;
 		IF targets = '{}' THEN
 			RETURN;
 		END IF;
 	END IF;
-	PERFORM iqdb_settle(tab, format('SELECT 1 %s ORDER BY %s %s %L::iqvector LIMIT 1', base, col, op, targets[1]));
+	PERFORM iqdb_settle(tab, format('SELECT 1 %s ORDER BY %s %s %L::%s LIMIT 1', base, col, op, targets[1], type));
 	FOREACH target IN ARRAY targets LOOP
-		query := format('SELECT %s::bigint AS id, %s %s %L::iqvector AS d %s ORDER BY %s %s %L::iqvector LIMIT %s',
-			id, col, op, target, base, col, op, target, lim);
+		query := format('SELECT %s::bigint AS id, %s %s %L::%s AS d %s ORDER BY %s %s %L::%s LIMIT %s',
+			id, col, op, target, type, base, col, op, target, type, lim);
 		SELECT * INTO a FROM iqdb_rows(query, true);
 		SELECT * INTO b FROM iqdb_rows(query, false);
 		problem := iqdb_difference(a.ids, a.distances, b.ids, b.distances, exact);
@@ -456,8 +461,8 @@ BEGIN
 	END IF;
 
 	IF whole THEN
-		query := format('SELECT %s::bigint AS id, %s %s %L::iqvector AS d %s ORDER BY %s %s %L::iqvector',
-			id, col, op, target, base, col, op, target);
+		query := format('SELECT %s::bigint AS id, %s %s %L::%s AS d %s ORDER BY %s %s %L::%s',
+			id, col, op, target, type, base, col, op, target, type);
 		SELECT * INTO a FROM iqdb_rows(query, true);
 		SELECT * INTO b FROM iqdb_rows(query, false);
 		-- an approximate method gives rows that it learns of late at the end; but no row may be left out
