@@ -1,8 +1,8 @@
 /*
  * core_ivf.c - build and search speed of the ivf engine on a set of vectors, in process, and what drift does to it.
  *
- * usage: core_ivf BASE QUERIES [metric=l2] [quantization=sq8|none|pq|bq] [lists=0] [rows=0] [seconds=1] [drift=1]
- *                 [probes=1,2,...] [refine=4] [vectors=FILE]
+ * usage: core_ivf BASE QUERIES [metric=l2] [element=f32|f16|bit] [quantization=sq8|none|pq|bq] [lists=0] [rows=0]
+ *                 [seconds=1] [drift=1] [probes=1,2,...] [refine=4] [vectors=FILE]
  *
  * BASE and QUERIES are .fvecs or .bvecs files. One thread. Prints build seconds, bytes of arena per row and where they are,
  * sizes of lists, and for each number of probes recall@10 against the exact engine, queries per second of processor time, rows
@@ -24,6 +24,7 @@
 
 #include "core/db/index.h"
 #include "core/ivf/ivf.h"
+#include "harness/elements.h"
 #include "harness/ivf_error.h"
 
 #define K 10
@@ -46,6 +47,38 @@ typedef struct Point
 	double scored;
 	double ranked;
 } Point;
+
+/* Of all indexes. */
+static uint32_t element = IQDB_ELEMENT_F32;
+
+static size_t
+stored_bytes(const Set *set)
+{
+	return iqdb_element_bytes(iqdb_element(element), set->dim);
+}
+
+/* All vectors of a set as the rows of an index are, back to back: those of the set, or others, to be freed. */
+static unsigned char *
+stored_vectors(const Set *set)
+{
+	unsigned char *vectors;
+
+	if (element == IQDB_ELEMENT_F32)
+		return (unsigned char *) set->rows;
+	vectors = malloc(set->count * stored_bytes(set));
+	if (vectors == NULL)
+		set_die("out of memory");
+	for (size_t i = 0; i < set->count; i++)
+		element_of_floats(element, set->rows + i * set->dim, set->dim, vectors + i * stored_bytes(set));
+	return vectors;
+}
+
+static void
+stored_free(const Set *set, unsigned char *vectors)
+{
+	if (vectors != (unsigned char *) set->rows)
+		free(vectors);
+}
 
 static void
 check(IqdbStatus status, const IqdbError *err)
@@ -73,20 +106,22 @@ create(Index *index, const IqdbIndexOptions *options, const char *path)
 static void
 fill(Index *index, const Set *base, size_t first, bool link)
 {
-	IqdbError err;
-	uint32_t  slot;
+	unsigned char *vectors = stored_vectors(base);
+	IqdbError      err;
+	uint32_t       slot;
 
 	for (size_t i = 0; i < base->count; i++)
 	{
-		check(iqdb_index_put(&index->index, iqdb_id_u64(first + i), base->rows + i * base->dim, base->dim, NULL, 0,
+		check(iqdb_index_put(&index->index, iqdb_id_u64(first + i), vectors + i * stored_bytes(base), base->dim, NULL, 0,
 							 &slot, &err), &err);
 		if (link)
 			check(iqdb_index_link(&index->index, slot, &err), &err);
 	}
+	stored_free(base, vectors);
 }
 
 static void
-search(Index *index, const float *query, size_t dim, uint32_t probes, uint64_t *ids_out, IqdbSearchStats *stats)
+search(Index *index, const void *query, size_t dim, uint32_t probes, uint64_t *ids_out, IqdbSearchStats *stats)
 {
 	IqdbSearchParams params = {.expected = K, .probes = probes};
 	IqdbCursor      *cursor;
@@ -114,18 +149,21 @@ find_truth(const Set *base, const Set *more, const Set *queries, IqdbMetric metr
 {
 	IqdbIndexOptions options = iqdb_index_options_default(IQDB_ENGINE_FLAT, (uint32_t) base->dim, metric);
 	uint64_t        *truth = malloc(queries->count * K * sizeof(*truth));
+	unsigned char   *vectors = stored_vectors(queries);
 	IqdbSearchStats  ignored = {0};
 	Index            flat;
 
 	if (truth == NULL)
 		set_die("out of memory");
+	options.element = element;
 	create(&flat, &options, NULL);
 	fill(&flat, base, 0, false);
 	if (more != NULL)
 		fill(&flat, more, base->count, false);
 	for (size_t i = 0; i < queries->count; i++)
-		search(&flat, queries->rows + i * base->dim, base->dim, 0, truth + i * K, &ignored);
+		search(&flat, vectors + i * stored_bytes(queries), base->dim, 0, truth + i * K, &ignored);
 	iqdb_arena_private_destroy(&flat.arena);
+	stored_free(queries, vectors);
 	return truth;
 }
 
@@ -133,6 +171,7 @@ find_truth(const Set *base, const Set *more, const Set *queries, IqdbMetric metr
 static Point
 measure(Index *index, const Set *queries, const uint64_t *truth, uint32_t probes, double seconds)
 {
+	unsigned char  *vectors = stored_vectors(queries);
 	double          begin = set_spent();
 	double          best = 1e9;
 	Point           point;
@@ -149,12 +188,13 @@ measure(Index *index, const Set *queries, const uint64_t *truth, uint32_t probes
 		{
 			uint64_t ids[K];
 
-			search(index, queries->rows + i * queries->dim, queries->dim, probes, ids, &stats);
+			search(index, vectors + i * stored_bytes(queries), queries->dim, probes, ids, &stats);
 			for (size_t j = 0; j < K * K; j++)
 				met += ids[j / K] == truth[i * K + j % K];
 		}
 		best = set_spent() - start < best ? set_spent() - start : best;
 	} while (set_spent() - begin < seconds);
+	stored_free(queries, vectors);
 	point.recall = (double) met / (double) (queries->count * K);
 	point.rate = (double) queries->count / best;
 	point.scored = (double) stats.scored / (double) queries->count;
@@ -224,6 +264,7 @@ wall_clock(void)
 static void
 measure_cold(Index *index, const Set *queries, uint32_t probes)
 {
+	unsigned char  *vectors = stored_vectors(queries);
 	double          best = 1e9;
 	size_t          count = queries->count < 200 ? queries->count : 200;
 	IqdbSearchStats stats = {0};
@@ -236,12 +277,13 @@ measure_cold(Index *index, const Set *queries, uint32_t probes)
 		forget_pages(index);
 		start = wall_clock();
 		for (size_t i = 0; i < count; i++)
-			search(index, queries->rows + i * queries->dim, queries->dim, probes, ids, &stats);
+			search(index, vectors + i * stored_bytes(queries), queries->dim, probes, ids, &stats);
 		start = wall_clock() - start;
 		best = start < best ? start : best;
 	}
 	printf("probes %u, vectors not in memory: %.0f q/s by the wall clock, %.0f ranked\n", probes, (double) count / best,
 		   (double) stats.reranked / 3 / (double) count);
+	stored_free(queries, vectors);
 }
 
 /* What of the arena is in which region, per row. */
@@ -276,7 +318,7 @@ build(Index *index, const Set *base)
 	engine = stats.engine;
 	printf("build %.2f s, %.0f bytes per row, %.0f on disk (vector %zu), kernels %s\n", set_spent() - start,
 		   (double) stats.memory / (double) base->count, (double) stats.vector_file / (double) base->count,
-		   base->dim * sizeof(float), index->index.store.kernels->name);
+		   iqdb_element_bytes(iqdb_element(element), base->dim), index->index.store.kernels->name);
 	print_regions(index, base->count);
 	printf("%u lists of %llu to %llu rows, %.1f in the mean\n", engine.lists, (unsigned long long) engine.list_min,
 		   (unsigned long long) engine.list_max, engine.list_mean);
@@ -357,16 +399,17 @@ number_of(const char *name, const char *const *names, uint32_t count)
 		if (strcmp(name, names[i]) == 0)
 			return i;
 	}
-	set_die("unknown metric or quantization");
+	set_die("unknown metric, element or quantization");
 	return 0;
 }
 
 int
 main(int argc, char **argv)
 {
-	static const char *const metrics[] = {"cosine", "dot", "l2", "l1", "hamming"};
+	static const char *const metrics[] = {"cosine", "dot", "l2", "l1", "hamming", "jaccard"};
+	static const char *const elements[] = {"f32", "f16", "bit"};
 	static const char *const quantizations[] = {"none", "sq8", "pq", "bq"};
-	IqdbMetric       metric = (IqdbMetric) number_of(set_option(argc, argv, "metric", "l2"), metrics, 5);
+	IqdbMetric       metric = (IqdbMetric) number_of(set_option(argc, argv, "metric", "l2"), metrics, 6);
 	double           seconds = strtod(set_option(argc, argv, "seconds", "1"), NULL);
 	const char      *path = set_option(argc, argv, "vectors", NULL);
 	IqdbIndexOptions options;
@@ -381,9 +424,11 @@ main(int argc, char **argv)
 	base = set_read(argv[1], strtoul(set_option(argc, argv, "rows", "0"), NULL, 10));
 	queries = set_read(argv[2], 0);
 	options = iqdb_index_options_default(IQDB_ENGINE_IVF, (uint32_t) base.dim, metric);
+	element = number_of(set_option(argc, argv, "element", "f32"), elements, IQDB_ELEMENT_COUNT);
+	options.element = element;
 	options.quantization = number_of(set_option(argc, argv, "quantization", "sq8"), quantizations, 4);
 	options.lists = (uint32_t) strtoul(set_option(argc, argv, "lists", "0"), NULL, 10);
-	printf("iqdb ivf: %zu rows, dimension %zu, %s, %s\n", base.count, base.dim, metrics[metric],
+	printf("iqdb ivf: %zu rows of %s, dimension %zu, %s, %s\n", base.count, elements[element], base.dim, metrics[metric],
 		   quantizations[options.quantization]);
 	options.refine = (uint32_t) strtoul(set_option(argc, argv, "refine", "4"), NULL, 10);
 	options.vectors = path != NULL ? IQDB_VECTORS_DISK : IQDB_VECTORS_MEMORY;

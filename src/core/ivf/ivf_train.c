@@ -38,10 +38,6 @@
 #define CODEBOOK_SAMPLE 4096u
 #define CODEBOOK_ITERATIONS 10u
 
-/* Rows looked at under one hold of STRUCTURE, and the bytes of those that are copied. */
-#define SLOTS_PER_STRETCH 2048u
-#define STRETCH_BYTES ((size_t) 2 * 1024 * 1024)
-
 /* Rows whose lengths are looked at for the middle one, and how many times that others may be as long to be learned from. */
 #define MIDDLE_SAMPLE 1023u
 #define MIDDLE_TIMES 8.0f
@@ -146,7 +142,7 @@ sample_size(const IqdbiIvf *ivf, uint32_t lists, uint64_t live)
 
 /*
  * Knuth's Algorithm S (TAOCP 2, 3.4.2): each LIVE row is taken with the chance needed / left, so the sample is uniform and
- * in the order of slots.
+ * in the order of slots. Takes STRUCTURE shared in stretches.
  */
 static IqdbStatus
 take_sample(Training *training, uint64_t live, IqdbError *err)
@@ -154,38 +150,33 @@ take_sample(Training *training, uint64_t live, IqdbError *err)
 	const IqdbiIvf  *ivf = training->ivf;
 	const IqdbStore *store = ivf->store;
 	uint32_t         slots = atomic_load_explicit(&store->header->slot_count, memory_order_acquire);
-	uint32_t         affordable = (uint32_t) (STRETCH_BYTES / store->row_stride) + 1;
-	uint32_t         stretch = affordable < SLOTS_PER_STRETCH ? affordable : SLOTS_PER_STRETCH;
 	uint64_t         left = live;
+	IqdbStatus       status = IQDB_OK;
+	IqdbStretch      stretch;
 	IqdbRng          rng;
 
 	iqdb_rng_seed(&rng, training->seed);
-	for (uint32_t from = 0; from < slots && training->count < training->room; from += stretch)
+	iqdb_stretch_begin(&stretch, store, IQDB_LOCK_STRUCTURE, NULL);
+	for (uint32_t slot = 0; slot < slots && training->count < training->room && status == IQDB_OK; slot++)
 	{
-		uint32_t to = slots - from < stretch ? slots : from + stretch;
+		float norm2;
 
-		if (iqdb_host_cancelled(store->host))
-			return iqdb_fail(err, IQDB_ERR_CANCELLED, "training was cancelled");
-		iqdb_store_lock(store, IQDB_LOCK_STRUCTURE, false);
-		for (uint32_t slot = from; slot < to && training->count < training->room; slot++)
-		{
-			float norm2;
-
-			if (iqdb_store_state(store, slot) != IQDB_ROW_LIVE)
-				continue;
-			if (left > 0 && iqdb_rng_below(&rng, left--) >= training->room - training->count)
-				continue;
-			norm2 = iqdb_store_norm2(store, slot);
-			/* no list is for those, nor may they draw a centre to them */
-			if (iqdbi_row_is_far(ivf, INFINITY, slot, norm2))
-				continue;
-			iqdbi_work_row(ivf, 0.0f, slot, norm2, training->points + training->count++ * ivf->work_stride);
-			if (norm2 <= FLT_MAX && norm2 > training->radius2)
-				training->radius2 = norm2;
-		}
-		iqdb_store_unlock(store, IQDB_LOCK_STRUCTURE, false);
+		status = iqdb_stretch_step(&stretch, IQDB_CHARGE_SLOT);
+		if (status != IQDB_OK || iqdb_store_state(store, slot) != IQDB_ROW_LIVE)
+			continue;
+		if (left > 0 && iqdb_rng_below(&rng, left--) >= training->room - training->count)
+			continue;
+		norm2 = iqdb_store_norm2(store, slot);
+		/* such rows are in no list with a centre, nor may they draw a centre to them */
+		if (iqdbi_row_is_far(ivf, INFINITY, slot, norm2))
+			continue;
+		iqdbi_work_row(ivf, 0.0f, slot, norm2, training->points + training->count++ * ivf->work_stride);
+		if (norm2 <= FLT_MAX && norm2 > training->radius2)
+			training->radius2 = norm2;
+		status = iqdb_stretch_step(&stretch, iqdb_charge_bytes(store->row_stride + ivf->work_bytes));
 	}
-	return IQDB_OK;
+	iqdb_stretch_end(&stretch);
+	return status == IQDB_OK ? status : iqdb_fail(err, status, "training was cancelled");
 }
 
 /* The middle one of so many squared lengths of rows, by some of them. */
