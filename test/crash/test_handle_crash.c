@@ -1,7 +1,7 @@
 /*
  * test_handle_crash.c - the power goes at every changing file call of a workload, and unsynced writes are kept, dropped or
  * torn by many seeds: what was acknowledged under `always` is there afterwards, and under every policy the database holds
- * exactly the state after some number of writes.
+ * exactly the state after some number of writes, of which a batch is one.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -21,6 +21,7 @@
 #define DIM 3
 #define WRITES 24
 #define STATES (4 * WRITES + 8)
+#define BATCH 4
 
 /* The model after each number of writes, the one in flight included. */
 typedef struct History
@@ -76,6 +77,32 @@ run_start(Run *run, IoCrash *fs, IqdbFsync mode, uint64_t seed)
 	history_start(&run->history);
 }
 
+/* Up to BATCH rows in one write, ids of which may meet; the model gets them, too. */
+static IqdbStatus
+write_batch(Run *run, Model *next)
+{
+	float          vectors[BATCH][DIM];
+	unsigned char  ids[BATCH][8];
+	IqdbRow        rows[BATCH] = {{.metadata = NULL}};
+	unsigned char *metadata[BATCH];
+	size_t         count = 1 + iqdb_rng_below(&run->rng, BATCH);
+	IqdbStatus     status;
+
+	for (size_t i = 0; i < count; i++)
+	{
+		metadata[i] = model_random_metadata(&run->rng, &rows[i].metadata_length);
+		model_random_vector(&run->rng, vectors[i], DIM);
+		rows[i].id = model_random_id(&run->rng, 12, ids[i]);
+		rows[i].vector = vectors[i];
+		rows[i].metadata = metadata[i];
+		model_put(next, rows[i].id, vectors[i], metadata[i], rows[i].metadata_length);
+	}
+	status = iqdb_upsert_batch(run->db, rows, count, DIM, NULL);
+	for (size_t i = 0; i < count; i++)
+		free(metadata[i]);
+	return status;
+}
+
 /* One write; false when it failed. The state it leads to is known before it is tried. */
 static bool
 one_write(Run *run)
@@ -105,6 +132,8 @@ one_write(Run *run)
 			return status == IQDB_OK;
 		}
 	}
+	else if (iqdb_rng_below(&run->rng, 3) == 0)
+		status = write_batch(run, next);
 	else
 	{
 		model_put(next, id, vector, metadata, length);

@@ -22,6 +22,7 @@
 
 #define SEED UINT64_C(20250412)
 #define DIM 4
+#define BATCH 3
 #define SWEEP_MAX 5000
 
 typedef struct Run
@@ -144,6 +145,59 @@ doubt(Run *run)
 	run->in_doubt = true;
 }
 
+/* Up to BATCH rows in one write, ids of which may meet; the model gets them, too. */
+static IqdbStatus
+write_batch(Run *run, Model *next)
+{
+	float          vectors[BATCH][DIM];
+	unsigned char  ids[BATCH][8];
+	IqdbRow        rows[BATCH] = {{.metadata = NULL}};
+	unsigned char *metadata[BATCH];
+	size_t         count = 1 + iqdb_rng_below(&run->rng, BATCH);
+	IqdbStatus     status;
+
+	for (size_t i = 0; i < count; i++)
+	{
+		metadata[i] = model_random_metadata(&run->rng, &rows[i].metadata_length);
+		model_random_vector(&run->rng, vectors[i], DIM);
+		rows[i].id = model_random_id(&run->rng, run->space, ids[i]);
+		rows[i].vector = vectors[i];
+		rows[i].metadata = metadata[i];
+		model_put(next, rows[i].id, vectors[i], metadata[i], rows[i].metadata_length);
+	}
+	status = iqdb_upsert_batch(run->db, rows, count, DIM, NULL);
+	for (size_t i = 0; i < count; i++)
+		free(metadata[i]);
+	return status;
+}
+
+/* All of a batch, or nothing of it. */
+static void
+one_batch(Run *run)
+{
+	Model      next;
+	IqdbStatus status;
+
+	model_copy(&next, &run->model);
+	status = write_batch(run, &next);
+	if (status == IQDB_OK)
+	{
+		model_free(&run->model);
+		run->model = next;
+		return;
+	}
+	expected_failure(run, status);
+	if (status != IQDB_ERR_STATE)
+	{
+		if (run->in_doubt)
+			model_free(&run->doubtful);
+		run->doubtful = next;
+		run->in_doubt = true;
+	}
+	else
+		model_free(&next);
+}
+
 static void
 one_write(Run *run)
 {
@@ -225,6 +279,8 @@ workload(Run *run)
 	for (int i = 0; i < 30; i++)
 	{
 		one_write(run);
+		if (i % 4 == 3)
+			one_batch(run);
 		if (i % 10 == 9)
 			some_reads(run);
 		if (i == 12 || i == 22)

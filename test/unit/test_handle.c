@@ -1349,6 +1349,452 @@ a_write_that_cannot_be_applied_is_taken_back_from_the_log(void **state)
 	world_close(&world);
 }
 
+/* ---- batches ---- */
+
+#define BATCH_MAX 40
+
+/* Rows with ids that meet each other and those that are there; all in one write. */
+static void
+put_batch(World *world, size_t count)
+{
+	float          vectors[BATCH_MAX][DIM];
+	unsigned char  ids[BATCH_MAX][8];
+	unsigned char *metadata[BATCH_MAX];
+	IqdbRow        rows[BATCH_MAX] = {{.metadata = NULL}};
+
+	for (size_t i = 0; i < count; i++)
+	{
+		metadata[i] = model_random_metadata(&world->rng, &rows[i].metadata_length);
+		model_random_vector(&world->rng, vectors[i], DIM);
+		rows[i].id = model_random_id(&world->rng, 120, ids[i]);
+		rows[i].vector = vectors[i];
+		rows[i].metadata = metadata[i];
+		model_put(&world->model, rows[i].id, vectors[i], metadata[i], rows[i].metadata_length);
+	}
+	assert_int_equal(iqdb_upsert_batch(world->db, rows, count, DIM, NULL), IQDB_OK);
+	for (size_t i = 0; i < count; i++)
+		free(metadata[i]);
+}
+
+static void
+a_batch_is_one_write_in_the_order_given(void **state)
+{
+	(void) state;
+	for (int engine = IQDB_ENGINE_FLAT; engine <= IQDB_ENGINE_IVF; engine++)
+	{
+		World     world;
+		IqdbStats stats;
+
+		world_open(&world, IQDB_METRIC_L2, true, SEED + (uint64_t) engine);
+		iqdb_abandon(world.db);
+		io_crash_destroy(world.fs);
+		world.fs = io_crash_create();
+		world.config.io = io_crash_io(world.fs);
+		world.config.options = iqdb_index_options_default((IqdbEngineKind) engine, DIM, IQDB_METRIC_L2);
+		must_open(&world);
+		for (int i = 0; i < 30; i++)
+		{
+			put_batch(&world, 1 + iqdb_rng_below(&world.rng, BATCH_MAX));
+			iqdb_stats(world.db, &stats);
+			assert_int_equal(stats.position, i + 1);
+		}
+		assert_int_equal(iqdb_upsert_batch(world.db, NULL, 0, DIM, NULL), IQDB_OK);
+		iqdb_stats(world.db, &stats);
+		assert_int_equal(stats.position, 30);
+		compare(&world);
+		/* from the log alone, then from a snapshot; ties are in the same order */
+		reopen(&world, false);
+		compare(&world);
+		put_batch(&world, BATCH_MAX);
+		reopen(&world, true);
+		compare(&world);
+		assert_sound(world.db);
+		world_close(&world);
+	}
+}
+
+static void
+assert_batch_refused(World *world, const IqdbRow *rows, size_t count, size_t dim, IqdbStatus expected)
+{
+	IqdbStats before;
+	IqdbStats after;
+	IqdbError err;
+
+	iqdb_stats(world->db, &before);
+	assert_int_equal(iqdb_upsert_batch(world->db, rows, count, dim, &err), expected);
+	assert_int_equal(err.code, expected);
+	iqdb_stats(world->db, &after);
+	assert_int_equal(after.position, before.position);
+	assert_int_equal(after.log_bytes, before.log_bytes);
+	assert_int_equal(after.index.live, before.index.live);
+	compare(world);
+}
+
+static void
+a_batch_with_one_bad_row_is_refused_whole(void **state)
+{
+	const float   good[DIM] = {1, 2, 3, 4};
+	const float   bad[DIM] = {1, 2, NAN, 4};
+	unsigned char junk[3] = {9, 9, 9};
+	World         world;
+	IqdbRow       rows[3];
+
+	(void) state;
+	world_open(&world, IQDB_METRIC_L2, true, SEED);
+	put_batch(&world, BATCH_MAX);
+	for (int where = 0; where < 3; where++)
+	{
+		for (size_t i = 0; i < 3; i++)
+			rows[i] = (IqdbRow){iqdb_id_u64(i), good, NULL, 0};
+		assert_batch_refused(&world, rows, 3, DIM + 1, IQDB_ERR_DIMENSION);
+		rows[where].vector = bad;
+		assert_batch_refused(&world, rows, 3, DIM, IQDB_ERR_VECTOR);
+		rows[where].vector = good;
+		rows[where].id = iqdb_id_bytes("", 0);
+		assert_batch_refused(&world, rows, 3, DIM, IQDB_ERR_CONFIG);
+		rows[where].id = iqdb_id_u64(7);
+		rows[where].metadata = junk;
+		rows[where].metadata_length = sizeof(junk);
+		assert_batch_refused(&world, rows, 3, DIM, IQDB_ERR_CORRUPT);
+	}
+	world_close(&world);
+}
+
+/* Metadata of so many bytes and some more. */
+static unsigned char *
+long_metadata(uint32_t length, size_t *length_out)
+{
+	char                *text = calloc(1, length);
+	IqdbValue            value = iqdb_value_string(text, length);
+	unsigned char       *bytes;
+	IqdbMetadataBuilder  builder;
+
+	assert_non_null(text);
+	iqdb_metadata_builder_init(&builder, NULL);
+	assert_int_equal(iqdb_metadata_put(&builder, "text", 4, &value, NULL), IQDB_OK);
+	assert_int_equal(iqdb_metadata_finish(&builder, &bytes, length_out, NULL), IQDB_OK);
+	iqdb_metadata_builder_free(&builder);
+	free(text);
+	return bytes;
+}
+
+static void
+a_batch_longer_than_a_log_entry_is_refused(void **state)
+{
+	const float    vector[DIM] = {1, 2, 3, 4};
+	World          world;
+	IqdbRow        rows[5];
+	size_t         length;
+	unsigned char *metadata = long_metadata(60 * 1024 * 1024, &length);
+
+	(void) state;
+	world_open(&world, IQDB_METRIC_L2, true, SEED);
+	put_batch(&world, BATCH_MAX);
+	for (size_t i = 0; i < 5; i++)
+		rows[i] = (IqdbRow){iqdb_id_u64(i), vector, metadata, length};
+	assert_batch_refused(&world, rows, 5, DIM, IQDB_ERR_LIMIT);
+	iqdb_free(NULL, metadata, length);
+	world_close(&world);
+}
+
+/*
+ * Where the limit of memory ends a batch in its middle, what was already stored of it is taken back, whether rows had slots of
+ * their own or those of removed ones, and whatever they kept elsewhere. Half as many rows find room, again and again.
+ */
+static void
+a_batch_without_room_leaves_nothing(void **state)
+{
+	enum { ROWS = 4000 };
+	static float   vectors[ROWS][DIM];
+	static IqdbRow rows[ROWS];
+	static char    names[ROWS][24];
+	World          world;
+	size_t         length;
+	unsigned char *metadata = long_metadata(300, &length);
+	IqdbStatus     status = IQDB_OK;
+	size_t         fits = 0;
+
+	(void) state;
+	world_open(&world, IQDB_METRIC_L2, true, SEED);
+	iqdb_abandon(world.db);
+	world.config.memory_max = 1000 * 1024;
+	world.config.fsync.mode = IQDB_FSYNC_NEVER;
+	must_open(&world);
+	put_batch(&world, BATCH_MAX);
+	for (size_t i = 0; i < ROWS; i++)
+	{
+		model_random_vector(&world.rng, vectors[i], DIM);
+		(void) snprintf(names[i], sizeof(names[i]), "a row called %zu", i);
+		rows[i] = (IqdbRow){iqdb_id_bytes(names[i], (uint32_t) strlen(names[i])), vectors[i], metadata, length};
+	}
+	for (int round = 0; round < 3; round++)
+	{
+		assert_batch_refused(&world, rows, ROWS, DIM, IQDB_ERR_LIMIT);
+		for (size_t count = 16; status == IQDB_OK && count <= ROWS; count *= 2)
+		{
+			status = iqdb_upsert_batch(world.db, rows, count, DIM, NULL);
+			fits = status == IQDB_OK ? count : fits;
+			for (size_t i = 0; i < count; i++)
+				assert_int_equal(iqdb_delete(world.db, rows[i].id, NULL, NULL), IQDB_OK);
+		}
+		assert_int_equal(status, IQDB_ERR_LIMIT);
+		assert_true(fits >= 256);
+		status = IQDB_OK;
+		assert_sound(world.db);
+		compare(&world);
+	}
+	reopen(&world, false);
+	compare(&world);
+	iqdb_free(NULL, metadata, length);
+	world_close(&world);
+}
+
+/* ---- loading, exact search, recall, cancel by call ---- */
+
+#define LOAD_DIM 16
+#define LOAD_ROWS 3000
+
+static IqdbRow *
+make_load(float **vectors_out, uint64_t seed)
+{
+	float   *vectors = malloc(sizeof(float) * LOAD_DIM * LOAD_ROWS);
+	IqdbRow *rows = calloc(LOAD_ROWS, sizeof(*rows));
+	IqdbRng  rng;
+
+	assert_non_null(vectors);
+	assert_non_null(rows);
+	iqdb_rng_seed(&rng, seed);
+	for (size_t i = 0; i < LOAD_ROWS * LOAD_DIM; i++)
+		vectors[i] = (float) iqdb_rng_unit(&rng);
+	for (size_t i = 0; i < LOAD_ROWS; i++)
+		rows[i] = (IqdbRow){.id = iqdb_id_u64(i), .vector = vectors + i * LOAD_DIM};
+	*vectors_out = vectors;
+	return rows;
+}
+
+typedef struct Progress
+{
+	uint64_t calls;
+	uint64_t done[2];  /* by phase */
+	uint64_t stop_at;  /* calls after which it says no; 0: never */
+} Progress;
+
+static bool
+note_progress(void *arg, IqdbLoadPhase phase, uint64_t done, uint64_t total)
+{
+	Progress *progress = arg;
+
+	assert_int_equal(total, LOAD_ROWS);
+	assert_true(done <= total);
+	assert_true(done >= progress->done[phase]);
+	progress->done[phase] = done;
+	progress->calls++;
+	return progress->stop_at == 0 || progress->calls < progress->stop_at;
+}
+
+static void
+loading_by_threads_is_complete(void **state)
+{
+	float   *vectors;
+	IqdbRow *rows = make_load(&vectors, SEED);
+
+	(void) state;
+	for (int engine = IQDB_ENGINE_FLAT; engine <= IQDB_ENGINE_IVF; engine++)
+	{
+		for (unsigned threads = 0; threads <= 3; threads += 3)
+		{
+			IqdbConfig       config = iqdb_config_default((IqdbEngineKind) engine, LOAD_DIM, IQDB_METRIC_L2);
+			Progress         progress = {0};
+			IqdbLoadSettings settings = {threads, note_progress, &progress};
+			IqdbQuery        query = {.k = 10};
+			IqdbRecall       recall;
+			size_t           stored;
+			IqdbStats        stats;
+			Iqdb            *db;
+
+			assert_int_equal(iqdb_open_in_memory(&config, &db, NULL), IQDB_OK);
+			assert_int_equal(iqdb_load(db, rows, LOAD_ROWS, LOAD_DIM, &settings, &stored, NULL), IQDB_OK);
+			assert_int_equal(stored, LOAD_ROWS);
+			assert_int_equal(iqdb_len(db), LOAD_ROWS);
+			assert_int_equal(progress.done[IQDB_LOAD_STORING], LOAD_ROWS);
+			assert_int_equal(progress.done[IQDB_LOAD_LINKING], engine == IQDB_ENGINE_FLAT ? 0 : LOAD_ROWS);
+			iqdb_stats(db, &stats);
+			assert_int_equal(stats.index.engine.unlinked, 0);
+			assert_true(engine != IQDB_ENGINE_IVF || stats.index.engine.trained);
+			assert_sound(db);
+			assert_int_equal(iqdb_recall(db, vectors, 60, LOAD_DIM, &query, &recall, NULL), IQDB_OK);
+			assert_true(recall.mean >= (engine == IQDB_ENGINE_FLAT ? 1.0 : 0.8));
+			/* the same rows again: replaced, in an index that there is */
+			progress = (Progress){0};
+			assert_int_equal(iqdb_load(db, rows, LOAD_ROWS / 2, LOAD_DIM, NULL, NULL, NULL), IQDB_OK);
+			assert_int_equal(iqdb_len(db), LOAD_ROWS);
+			assert_sound(db);
+			assert_int_equal(iqdb_close(db, NULL), IQDB_OK);
+		}
+	}
+	free(rows);
+	free(vectors);
+}
+
+static void
+a_load_that_ends_early_keeps_whole_writes(void **state)
+{
+	float     *vectors;
+	IqdbRow   *rows = make_load(&vectors, SEED);
+	const float bad[LOAD_DIM] = {NAN};
+	IqdbConfig config = iqdb_config_default(IQDB_ENGINE_HNSW, LOAD_DIM, IQDB_METRIC_L2);
+
+	(void) state;
+	for (uint64_t stop_at = 1; stop_at < 40; stop_at += 3)
+	{
+		Progress         progress = {.stop_at = stop_at};
+		IqdbLoadSettings settings = {2, note_progress, &progress};
+		IqdbRow          one = {.id = iqdb_id_u64(5), .vector = vectors};
+		size_t           stored;
+		IqdbResult      *result;
+		Iqdb            *db;
+
+		assert_int_equal(iqdb_open_in_memory(&config, &db, NULL), IQDB_OK);
+		assert_int_equal(iqdb_load(db, rows, LOAD_ROWS, LOAD_DIM, &settings, &stored, NULL), IQDB_ERR_CANCELLED);
+		assert_int_equal(iqdb_len(db), stored);
+		assert_true(stored == 0 || stored == LOAD_ROWS);
+		/* linked or not, rows that are in are found */
+		assert_int_equal(iqdb_search(db, vectors + 7 * LOAD_DIM, LOAD_DIM, 1, &result, NULL), IQDB_OK);
+		assert_int_equal(result->count, stored > 0 ? 1 : 0);
+		assert_true(stored == 0 || result->found[0].id.number == 7);
+		iqdb_result_free(result);
+		assert_int_equal(iqdb_optimize(db, NULL), IQDB_OK);
+		one.vector = bad;
+		assert_int_equal(iqdb_load(db, &one, 1, LOAD_DIM, NULL, &stored, NULL), IQDB_ERR_VECTOR);
+		assert_int_equal(stored, 0);
+		assert_sound(db);
+		assert_int_equal(iqdb_close(db, NULL), IQDB_OK);
+	}
+	free(rows);
+	free(vectors);
+}
+
+/* An exact search under every engine is the search of the flat one, ties and filters included. */
+static void
+an_exact_search_is_that_of_the_flat_engine(void **state)
+{
+	(void) state;
+	for (int engine = IQDB_ENGINE_HNSW; engine <= IQDB_ENGINE_IVF; engine++)
+	{
+		World world;
+
+		world_open(&world, IQDB_METRIC_L2, false, SEED);
+		iqdb_abandon(world.db);
+		world.config.options = iqdb_index_options_default((IqdbEngineKind) engine, DIM, IQDB_METRIC_L2);
+		world.config.options.ef_search = 1;
+		assert_int_equal(iqdb_open_in_memory(&world.config, &world.db, NULL), IQDB_OK);
+		for (int i = 0; i < 2000; i++)
+			random_operation(&world, 2);
+		for (int i = 0; i < 60; i++)
+		{
+			IqdbFilter *filter = i % 3 == 0 ? NULL : model_random_filter(&world.rng);
+			IqdbQuery   settings = {.k = 1 + iqdb_rng_below(&world.rng, 30), .filter = filter, .exact = true};
+			float       query[DIM];
+			size_t      count;
+			ModelHit   *expected;
+			IqdbResult *result;
+
+			model_random_vector(&world.rng, query, DIM);
+			expected = model_search(&world.model, query, filter, &count);
+			assert_int_equal(iqdb_search_query(world.db, query, DIM, &settings, &result, NULL), IQDB_OK);
+			assert_int_equal(result->count, count < settings.k ? count : settings.k);
+			for (size_t j = 0; j < result->count; j++)
+				assert_true(iqdb_id_equal(result->found[j].id, expected[j].row->id));
+			iqdb_result_free(result);
+			free(expected);
+			iqdb_filter_free(NULL, filter);
+		}
+		world_close(&world);
+	}
+}
+
+static void
+recall_counts_what_is_missed(void **state)
+{
+	float     *vectors;
+	IqdbRow   *rows = make_load(&vectors, SEED);
+	IqdbConfig config = iqdb_config_default(IQDB_ENGINE_IVF, LOAD_DIM, IQDB_METRIC_L2);
+	IqdbQuery  query = {.k = 20, .max_rows = 0};
+	IqdbRecall all;
+	IqdbRecall some;
+	Iqdb      *db;
+
+	(void) state;
+	config.options.lists = 50;
+	config.options.quantization = IQDB_QUANTIZATION_NONE;
+	assert_int_equal(iqdb_open_in_memory(&config, &db, NULL), IQDB_OK);
+	assert_int_equal(iqdb_recall(db, vectors, 1, LOAD_DIM, &query, &all, NULL), IQDB_OK);
+	assert_true(all.mean == 1 && all.queries == 1 && all.k == 20);
+	assert_int_equal(iqdb_load(db, rows, LOAD_ROWS, LOAD_DIM, NULL, NULL, NULL), IQDB_OK);
+	query.probes = 50;
+	assert_int_equal(iqdb_recall(db, vectors, 40, LOAD_DIM, &query, &all, NULL), IQDB_OK);
+	assert_true(all.mean == 1 && all.min == 1 && all.max == 1);
+	query.probes = 1;
+	query.max_rows = 30;
+	assert_int_equal(iqdb_recall(db, vectors, 40, LOAD_DIM, &query, &some, NULL), IQDB_OK);
+	assert_true(some.min < 1 && some.min <= some.mean && some.mean <= some.max && some.mean < 1);
+	assert_true(some.min_us <= some.p50_us && some.p50_us <= some.p95_us && some.p95_us <= some.p99_us &&
+				some.p99_us <= some.max_us && some.per_second > 0 && some.exact_us > 0);
+	assert_int_equal(iqdb_recall(db, vectors, 0, LOAD_DIM, &query, &some, NULL), IQDB_ERR_CONFIG);
+	query.k = 0;
+	assert_int_equal(iqdb_recall(db, vectors, 1, LOAD_DIM, &query, &some, NULL), IQDB_ERR_CONFIG);
+	query.k = 1;
+	assert_int_equal(iqdb_recall(db, vectors, 1, LOAD_DIM - 1, &query, &some, NULL), IQDB_ERR_DIMENSION);
+	assert_int_equal(iqdb_close(db, NULL), IQDB_OK);
+	free(rows);
+	free(vectors);
+}
+
+static bool
+count_down(void *arg)
+{
+	int *left = arg;
+
+	return (*left)-- <= 0;
+}
+
+/* One call is cancelled, those beside it are not; and the handle's own flag counts as before. */
+static void
+one_call_is_cancelled_by_itself(void **state)
+{
+	float     *vectors;
+	IqdbRow   *rows = make_load(&vectors, SEED);
+	IqdbConfig config = iqdb_config_default(IQDB_ENGINE_FLAT, LOAD_DIM, IQDB_METRIC_L2);
+
+	(void) state;
+	for (int engine = IQDB_ENGINE_FLAT; engine <= IQDB_ENGINE_IVF; engine++)
+	{
+		IqdbResult *result;
+		Iqdb       *db;
+
+		config.options = iqdb_index_options_default((IqdbEngineKind) engine, LOAD_DIM, IQDB_METRIC_L2);
+		assert_int_equal(iqdb_open_in_memory(&config, &db, NULL), IQDB_OK);
+		assert_int_equal(iqdb_load(db, rows, LOAD_ROWS, LOAD_DIM, NULL, NULL, NULL), IQDB_OK);
+		for (int exact = 0; exact < 2; exact++)
+		{
+			int       none = 0;
+			int       many = 1000000;
+			IqdbQuery settings = {.k = LOAD_ROWS, .exact = exact == 1, .cancelled = count_down, .cancel_arg = &none};
+
+			assert_int_equal(iqdb_search_query(db, vectors, LOAD_DIM, &settings, &result, NULL), IQDB_ERR_CANCELLED);
+			assert_null(result);
+			settings.cancel_arg = &many;
+			assert_int_equal(iqdb_search_query(db, vectors, LOAD_DIM, &settings, &result, NULL), IQDB_OK);
+			assert_true(many < 1000000);
+			assert_int_equal(result->count, LOAD_ROWS);
+			iqdb_result_free(result);
+		}
+		assert_int_equal(iqdb_close(db, NULL), IQDB_OK);
+	}
+	free(rows);
+	free(vectors);
+}
+
 /* ---- a limit of memory that was enough once ---- */
 
 #define TIGHT_DIM 32
@@ -2230,6 +2676,15 @@ main(void)
 		cmocka_unit_test(a_failed_sync_ends_writing_and_leaves_reading),
 		cmocka_unit_test(a_full_disk_fails_one_write_and_no_more),
 		cmocka_unit_test(a_write_that_cannot_be_applied_is_taken_back_from_the_log),
+		cmocka_unit_test(a_batch_is_one_write_in_the_order_given),
+		cmocka_unit_test(a_batch_with_one_bad_row_is_refused_whole),
+		cmocka_unit_test(a_batch_longer_than_a_log_entry_is_refused),
+		cmocka_unit_test(a_batch_without_room_leaves_nothing),
+		cmocka_unit_test(loading_by_threads_is_complete),
+		cmocka_unit_test(a_load_that_ends_early_keeps_whole_writes),
+		cmocka_unit_test(an_exact_search_is_that_of_the_flat_engine),
+		cmocka_unit_test(recall_counts_what_is_missed),
+		cmocka_unit_test(one_call_is_cancelled_by_itself),
 		cmocka_unit_test(what_had_room_once_can_be_opened_under_the_same_limit),
 		cmocka_unit_test(recall_at_10_meets_its_floor),
 		cmocka_unit_test(every_engine_keeps_every_row),

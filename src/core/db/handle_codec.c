@@ -126,35 +126,135 @@ iqdbi_handle_encode_change(const IqdbElement *element, const IqdbiChange *change
 	add_piece(bytes_out, change->metadata, change->metadata_length);
 }
 
-IqdbStatus
-iqdbi_handle_decode_change(const IqdbElement *element, uint8_t type, const unsigned char *body, size_t length,
-						   void *vector_out, size_t dim, IqdbiChange *change_out, IqdbError *err)
+IqdbRow
+iqdbi_handle_row(const IqdbiChange *change)
 {
-	size_t vector_size = iqdb_element_bytes(element, dim);
+	return (IqdbRow){.id = change->id,
+					 .vector = change->vector,
+					 .metadata = change->metadata,
+					 .metadata_length = change->metadata_length};
+}
+
+/* Adds the pieces of an upsert to a body, or only their length where there is none. false: longer than a frame. */
+static bool
+add_to_batch(unsigned char *body, size_t *length, const IqdbiChangeBytes *bytes)
+{
+	for (size_t i = 0; i < bytes->piece_count; i++)
+	{
+		const IqdbLogPiece *piece = &bytes->pieces[i];
+
+		if (piece->length > IQDB_LOG_BODY_MAX - *length)
+			return false;
+		if (body != NULL)
+			memcpy(body + *length, piece->bytes, piece->length);
+		*length += piece->length;
+	}
+	return true;
+}
+
+/* One upsert after the other into body, or NULL to learn the length. */
+static bool
+fill_batch(const IqdbElement *element, const IqdbRow *rows, size_t count, size_t dim, unsigned char *vector_scratch,
+		   unsigned char *body, size_t *length)
+{
+	*length = sizeof(uint32_t);
+	for (size_t i = 0; i < count; i++)
+	{
+		IqdbiChange      change = {.type = IQDB_HANDLE_FRAME_UPSERT,
+								   .id = rows[i].id,
+								   .vector = rows[i].vector,
+								   .dim = dim,
+								   .metadata = rows[i].metadata,
+								   .metadata_length = rows[i].metadata_length};
+		IqdbiChangeBytes bytes;
+
+		iqdbi_handle_encode_change(element, &change, vector_scratch, &bytes);
+		if (!add_to_batch(body, length, &bytes))
+			return false;
+	}
+	return true;
+}
+
+IqdbStatus
+iqdbi_handle_encode_batch(const IqdbAllocator *allocator, const IqdbElement *element, const IqdbRow *rows, size_t count,
+						  size_t dim, unsigned char *vector_scratch, unsigned char **body_out, size_t *length_out,
+						  IqdbError *err)
+{
+	*body_out = NULL;
+	if (!fill_batch(element, rows, count, dim, vector_scratch, NULL, length_out))
+		return iqdb_fail(err, IQDB_ERR_LIMIT, "a batch of %zu rows is longer than the %u bytes of one log entry", count,
+						 IQDB_LOG_BODY_MAX);
+	*body_out = iqdb_alloc(allocator, *length_out);
+	if (*body_out == NULL)
+		return iqdb_fail(err, IQDB_ERR_NOMEM, "out of memory for a batch of %zu rows", count);
+	/* every row has more than one byte, so the count of what fits into a frame fits, too */
+	iqdb_store_u32(*body_out, (uint32_t) count);
+	(void) fill_batch(element, rows, count, dim, vector_scratch, *body_out, length_out);
+	return IQDB_OK;
+}
+
+IqdbStatus
+iqdbi_handle_begin_changes(IqdbiChangeReader *reader_out, const IqdbElement *element, size_t dim, uint8_t type,
+						   const unsigned char *body, size_t length, IqdbError *err)
+{
+	*reader_out = (IqdbiChangeReader){.element = element, .dim = dim, .type = type, .at = body, .left = length, .count = 1};
+	if (type == IQDB_HANDLE_FRAME_UPSERT || type == IQDB_HANDLE_FRAME_DELETE)
+		return IQDB_OK;
+	if (type != IQDB_HANDLE_FRAME_BATCH)
+		return iqdb_fail_corrupt(err, NULL, 0, "frame of unknown type %u", (unsigned) type);
+	if (length < sizeof(uint32_t))
+		return iqdb_fail_corrupt(err, NULL, 0, "batch without a count");
+	reader_out->type = IQDB_HANDLE_FRAME_UPSERT;
+	reader_out->count = iqdb_load_u32(body);
+	reader_out->at += sizeof(uint32_t);
+	reader_out->left -= sizeof(uint32_t);
+	if (reader_out->count == 0)
+		return iqdb_fail_corrupt(err, NULL, 0, "batch of no rows");
+	return IQDB_OK;
+}
+
+static void
+skip(IqdbiChangeReader *reader, size_t bytes)
+{
+	reader->at += bytes;
+	reader->left -= bytes;
+}
+
+/* What an upsert has behind its id. */
+static IqdbStatus
+next_row(IqdbiChangeReader *reader, void *vector_out, IqdbiChange *change, IqdbError *err)
+{
+	size_t vector_size = iqdb_element_bytes(reader->element, reader->dim);
+
+	if (reader->left < 8 || iqdb_load_u32(reader->at) != reader->dim || reader->left - 8 < vector_size ||
+		iqdb_load_u32(reader->at + 4) > reader->left - 8 - vector_size)
+		return iqdb_fail_corrupt(err, NULL, 0, "frame whose sizes do not agree");
+	change->metadata_length = iqdb_load_u32(reader->at + 4);
+	skip(reader, 8);
+	iqdb_element_decode(reader->element, reader->at, reader->dim, vector_out);
+	change->vector = vector_out;
+	change->dim = reader->dim;
+	skip(reader, vector_size);
+	if (change->metadata_length > 0)
+		change->metadata = reader->at;
+	skip(reader, change->metadata_length);
+	return IQDB_OK;
+}
+
+IqdbStatus
+iqdbi_handle_next_change(IqdbiChangeReader *reader, void *vector_out, IqdbiChange *change_out, IqdbError *err)
+{
 	size_t used;
 
 	memset(change_out, 0, sizeof(*change_out));
-	change_out->type = type;
-	if (type != IQDB_HANDLE_FRAME_UPSERT && type != IQDB_HANDLE_FRAME_DELETE)
-		return iqdb_fail_corrupt(err, NULL, 0, "frame of unknown type %u", (unsigned) type);
-	if (iqdb_id_decode(body, length, &change_out->id, &used, NULL) != IQDB_OK)
+	change_out->type = reader->type;
+	if (iqdb_id_decode(reader->at, reader->left, &change_out->id, &used, NULL) != IQDB_OK)
 		return iqdb_fail_corrupt(err, NULL, 0, "frame with a damaged id");
-	body += used;
-	length -= used;
-	if (type == IQDB_HANDLE_FRAME_DELETE)
-	{
-		if (length != 0)
-			return iqdb_fail_corrupt(err, NULL, 0, "frame with bytes left over");
-		return IQDB_OK;
-	}
-	if (length < 8 || iqdb_load_u32(body) != dim || length - 8 < vector_size ||
-		iqdb_load_u32(body + 4) != length - 8 - vector_size)
-		return iqdb_fail_corrupt(err, NULL, 0, "frame whose sizes do not agree");
-	iqdb_element_decode(element, body + 8, dim, vector_out);
-	change_out->vector = vector_out;
-	change_out->dim = dim;
-	change_out->metadata_length = iqdb_load_u32(body + 4);
-	if (change_out->metadata_length > 0)
-		change_out->metadata = body + 8 + vector_size;
+	skip(reader, used);
+	if (reader->type == IQDB_HANDLE_FRAME_UPSERT)
+		IQDB_TRY(next_row(reader, vector_out, change_out, err));
+	reader->count--;
+	if (reader->count == 0 && reader->left != 0)
+		return iqdb_fail_corrupt(err, NULL, 0, "frame with bytes left over");
 	return IQDB_OK;
 }

@@ -7,7 +7,7 @@
  *
  * Identity (snapshot and log), 96 bytes, little-endian:
  *     0   8  "IQDBEMBD"
- *     8   4  version, 2 (1 knew vectors of floats only)
+ *     8   4  version, 2 (1 knew vectors of floats only, and no batches)
  *    12   4  zero
  *    16  64  index options (index_codec.h)
  *    80   8  position   (in a log's header: 0, the header has fields for it)
@@ -18,6 +18,7 @@
  * Log bodies by type:
  *   1  upsert  id (meta/id.h), dimension u32, metadata length u32 (0 = none), the vector (vec/element.h), metadata
  *   2  delete  id
+ *   3  batch   count u32, and so many upserts one behind the other: one write
  *
  * The numbers of this file are on disk: a change needs a new version, a reader for this one, and a fixture.
  */
@@ -37,7 +38,8 @@ enum
 	IQDB_HANDLE_IDENTITY_SIZE = 96,
 
 	IQDB_HANDLE_FRAME_UPSERT = 1,
-	IQDB_HANDLE_FRAME_DELETE = 2
+	IQDB_HANDLE_FRAME_DELETE = 2,
+	IQDB_HANDLE_FRAME_BATCH = 3
 };
 
 #endif

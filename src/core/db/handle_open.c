@@ -411,22 +411,37 @@ typedef struct Replay
  * at one time. A row that cannot be linked is found by exact scan, as it was then; only a cancel ends the opening.
  */
 static IqdbStatus
+apply_change(Iqdb *db, const IqdbiChange *change, IqdbError *err)
+{
+	IqdbRow  row = iqdbi_handle_row(change);
+	uint32_t slot;
+
+	if (change->type == IQDB_HANDLE_FRAME_DELETE)
+	{
+		iqdb_index_remove(&db->index, change->id, NULL);
+		return IQDB_OK;
+	}
+	if (iqdbi_handle_check_row(db, &row, change->dim, NULL) != IQDB_OK)
+		return iqdb_fail_corrupt(err, NULL, 0, "frame with a row that cannot be stored");
+	IQDB_TRY(iqdbi_handle_put(db, &row, 1, &slot, err));
+	if (iqdb_index_link(&db->index, slot, NULL) == IQDB_ERR_CANCELLED)
+		return iqdb_fail(err, IQDB_ERR_CANCELLED, "cancelled");
+	return IQDB_OK;
+}
+
+/* A failure ends the opening, so that a batch may be applied row by row. */
+static IqdbStatus
 apply(Iqdb *db, const IqdbLogFrame *frame, IqdbError *err)
 {
-	IqdbiChange change;
-	uint32_t    slot;
+	IqdbiChangeReader reader;
+	IqdbiChange       change;
 
-	IQDB_TRY(iqdbi_handle_decode_change(db->index.store.element, frame->type, frame->body, frame->length, db->scratch,
-										iqdb_options(db)->dimension, &change, err));
-	if (change.type == IQDB_HANDLE_FRAME_DELETE)
-		iqdb_index_remove(&db->index, change.id, NULL);
-	else
+	IQDB_TRY(iqdbi_handle_begin_changes(&reader, db->index.store.element, iqdb_options(db)->dimension, frame->type,
+										frame->body, frame->length, err));
+	while (reader.count > 0)
 	{
-		if (iqdbi_handle_check_upsert(db, &change, NULL) != IQDB_OK)
-			return iqdb_fail_corrupt(err, NULL, 0, "frame with a row that cannot be stored");
-		IQDB_TRY(iqdbi_handle_put(db, &change, &slot, err));
-		if (iqdb_index_link(&db->index, slot, NULL) == IQDB_ERR_CANCELLED)
-			return iqdb_fail(err, IQDB_ERR_CANCELLED, "cancelled");
+		IQDB_TRY(iqdbi_handle_next_change(&reader, db->scratch, &change, err));
+		IQDB_TRY(apply_change(db, &change, err));
 	}
 	iqdbi_handle_repair_when_due(db);
 	return IQDB_OK;

@@ -168,17 +168,40 @@ typedef struct IqdbiChangeBytes
 void iqdbi_handle_encode_change(const IqdbElement *element, const IqdbiChange *change, unsigned char *vector_scratch,
 								IqdbiChangeBytes *bytes_out);
 
+/* The body of a batch in memory of the allocator, which the caller frees. Errors: NOMEM, LIMIT (too many bytes for a frame). */
+IqdbStatus iqdbi_handle_encode_batch(const IqdbAllocator *allocator, const IqdbElement *element, const IqdbRow *rows,
+									 size_t count, size_t dim, unsigned char *vector_scratch, unsigned char **body_out,
+									 size_t *length_out, IqdbError *err) IQDB_MUST_CHECK;
+
 /*
- * Takes a body apart; the vector is copied to vector_out, the rest points into the body. Everything is
- * checked but what iqdb_index_put checks. Errors: IQDB_ERR_CORRUPT without file.
+ * Bodies of frames are read change by change: a batch holds several upserts. The functions check everything but what
+ * iqdb_index_put checks. Errors: IQDB_ERR_CORRUPT without file.
  */
-IqdbStatus iqdbi_handle_decode_change(const IqdbElement *element, uint8_t type, const unsigned char *body, size_t length,
-									  void *vector_out, size_t dim, IqdbiChange *change_out, IqdbError *err) IQDB_MUST_CHECK;
+typedef struct IqdbiChangeReader
+{
+	const IqdbElement   *element;
+	size_t               dim;
+	uint8_t              type; /* of each change */
+	const unsigned char *at;
+	size_t               left;
+	uint32_t             count; /* changes left */
+} IqdbiChangeReader;
+
+IqdbStatus iqdbi_handle_begin_changes(IqdbiChangeReader *reader_out, const IqdbElement *element, size_t dim, uint8_t type,
+									  const unsigned char *body, size_t length, IqdbError *err) IQDB_MUST_CHECK;
+
+/* The next change, if reader->count > 0; the vector is copied to vector_out, the rest points into the body. */
+IqdbStatus iqdbi_handle_next_change(IqdbiChangeReader *reader, void *vector_out, IqdbiChange *change_out,
+									IqdbError *err) IQDB_MUST_CHECK;
 
 /* ---- handle_search.c ---- */
 
 /* Makes the cache that the configuration asks for, if any. */
 IqdbStatus iqdbi_handle_make_cache(Iqdb *db, const IqdbConfig *config, IqdbError *err) IQDB_MUST_CHECK;
+
+/* Searches as the settings say, whatever the cache holds. *version_out: of the data that was seen. */
+IqdbStatus iqdbi_handle_search(Iqdb *db, const void *query, size_t dim, const IqdbQuery *settings, IqdbResult **result_out,
+							   uint64_t *version_out, IqdbError *err) IQDB_MUST_CHECK;
 
 /* ---- handle_open.c ---- */
 
@@ -187,14 +210,25 @@ void iqdbi_handle_release(Iqdb *db);
 
 /* ---- handle_write.c: the writer mutex is held, or nobody else knows the handle yet ---- */
 
-/* Vector, id and metadata of an upsert: can it be put? Errors: DIMENSION, VECTOR, CONFIG, CORRUPT. */
-IqdbStatus iqdbi_handle_check_upsert(const Iqdb *db, const IqdbiChange *change, IqdbError *err) IQDB_MUST_CHECK;
+/* Vector, id and metadata of a row: can it be put? Errors: DIMENSION, VECTOR, CONFIG, CORRUPT. */
+IqdbStatus iqdbi_handle_check_row(const Iqdb *db, const IqdbRow *row, size_t dim, IqdbError *err) IQDB_MUST_CHECK;
+
+/* The row of an upsert. */
+IqdbRow iqdbi_handle_row(const IqdbiChange *change);
 
 /*
- * Puts a checked row; where memory is at its limit, the engine first lets go of rows that were removed. *slot_out: what to
- * link. On failure nothing has changed. Replay of the log puts by the same function: what had room once must have it again.
+ * Puts checked rows, all or none; where memory is at its limit, the engine first lets go of rows that were removed.
+ * slots_out: what to link. Replay of the log puts by the same function: what had room once must have it again.
  */
-IqdbStatus iqdbi_handle_put(Iqdb *db, const IqdbiChange *change, uint32_t *slot_out, IqdbError *err) IQDB_MUST_CHECK;
+IqdbStatus iqdbi_handle_put(Iqdb *db, const IqdbRow *rows, size_t count, uint32_t *slots_out,
+							IqdbError *err) IQDB_MUST_CHECK;
+
+/* Stores rows as one write, after checking them, and links none; slots_out: what to link. The writer mutex is taken. */
+IqdbStatus iqdbi_handle_store_batch(Iqdb *db, const IqdbRow *rows, size_t count, size_t dim, uint32_t *slots_out,
+									IqdbError *err) IQDB_MUST_CHECK;
+
+/* Links rows that were stored, up to the first that fails. No lock may be held. */
+IqdbStatus iqdbi_handle_link(Iqdb *db, const uint32_t *slots, size_t count) IQDB_MUST_CHECK;
 
 /* After a change: removed rows that the engine still holds cost every search, and are let go of before they are many. */
 void iqdbi_handle_repair_when_due(Iqdb *db);

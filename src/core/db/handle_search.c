@@ -5,6 +5,7 @@
  * was found is still there when its metadata is copied.
  */
 #include "core/db/handle_private.h"
+#include "core/engine/exact_pass.h"
 
 #include <stdatomic.h>
 #include <stddef.h>
@@ -303,10 +304,82 @@ search_cursor(Iqdb *db, IqdbCursor *cursor, size_t k, IqdbResult **result_out, I
 	return status;
 }
 
-/* Searches for certain. *version_out: of the data it saw. */
+/* Gate held. Compares the cursor's query with every row, in place of asking the engine. */
 static IqdbStatus
-search_index(Iqdb *db, const void *query, size_t dim, const IqdbQuery *settings, IqdbResult **result_out,
-			 uint64_t *version_out, IqdbError *err)
+search_exact(Iqdb *db, IqdbCursor *cursor, size_t k, IqdbResult **result_out, IqdbError *err)
+{
+	IqdbStore      *store = cursor->store;
+	uint64_t        live = iqdb_index_live_count(&db->index);
+	size_t          wanted = k < live ? k : (size_t) live;
+	size_t          at = 0;
+	size_t          size = 0;
+	IqdbHit        *hits = NULL;
+	IqdbExactSearch search;
+	IqdbTopK        top;
+	IqdbStatus      status = IQDB_OK;
+
+	iqdb_topk_init(&top, &db->host.allocator, wanted);
+	iqdb_exact_search_init(&search, &cursor->scorer, &top, &cursor->stats);
+	search.max_rows = cursor->params.max_rows;
+	if (wanted > 0)
+		status = iqdb_exact_pass_alone(&search, atomic_load(&store->header->slot_count), err);
+	if (status == IQDB_OK && top.count > 0)
+	{
+		if (!iqdb_mul_size(top.count, sizeof(IqdbHit), &size) || (hits = iqdb_alloc(&db->host.allocator, size)) == NULL)
+			status = iqdb_fail(err, IQDB_ERR_NOMEM, "out of memory for %zu rows", top.count);
+	}
+	if (status == IQDB_OK)
+	{
+		size_t count = 0;
+
+		iqdb_topk_sort(&top);
+		/* nothing dies under the gate, so that all of them are handed out */
+		if (hits != NULL)
+			count = iqdb_engine_hand_out(store, top.items, &at, top.count, hits, top.count);
+		status = make_result(db, hits, count, &cursor->stats, result_out, err);
+	}
+	iqdb_free(&db->host.allocator, hits, size);
+	iqdb_topk_free(&top);
+	return status;
+}
+
+/* A view of the index for one call that may be cancelled by itself. */
+typedef struct CallView
+{
+	const IqdbHost  *handle;
+	const IqdbQuery *settings;
+	IqdbHost         host;
+	IqdbIndex        index;
+} CallView;
+
+static bool
+is_call_cancelled(void *arg)
+{
+	const CallView *view = arg;
+
+	return view->settings->cancelled(view->settings->cancel_arg) || iqdb_host_cancelled(view->handle);
+}
+
+/* Gate held. The index, as this call is to see it. */
+static IqdbIndex *
+view_for_call(Iqdb *db, const IqdbQuery *settings, CallView *view)
+{
+	if (settings->cancelled == NULL)
+		return &db->index;
+	view->handle = &db->host;
+	view->settings = settings;
+	view->host = db->host;
+	view->host.cancelled = is_call_cancelled;
+	view->host.cancel_arg = view;
+	view->index = db->index;
+	view->index.host = &view->host;
+	view->index.store.host = &view->host;
+	return &view->index;
+}
+
+IqdbStatus
+iqdbi_handle_search(Iqdb *db, const void *query, size_t dim, const IqdbQuery *settings, IqdbResult **result_out,
+					uint64_t *version_out, IqdbError *err)
 {
 	IqdbSearchParams params = {.expected = settings->k,
 							   .ef = settings->ef,
@@ -314,14 +387,20 @@ search_index(Iqdb *db, const void *query, size_t dim, const IqdbQuery *settings,
 							   .filter = settings->filter,
 							   .max_rows = settings->max_rows};
 	IqdbCursor      *cursor;
+	CallView         view;
 	IqdbStatus       status;
 
+	*result_out = NULL;
+	/* engines ask between two stretches of work: short searches have one */
+	if (settings->cancelled != NULL && settings->cancelled(settings->cancel_arg))
+		return iqdb_fail(err, IQDB_ERR_CANCELLED, "cancelled");
 	iqdbi_handle_gate(db, false);
 	*version_out = data_version(db);
-	status = iqdb_cursor_open(&db->index, query, dim, &params, &cursor, err);
+	status = iqdb_cursor_open(view_for_call(db, settings, &view), query, dim, &params, &cursor, err);
 	if (status == IQDB_OK)
 	{
-		status = search_cursor(db, cursor, settings->k, result_out, err);
+		status = settings->exact ? search_exact(db, cursor, settings->k, result_out, err)
+								 : search_cursor(db, cursor, settings->k, result_out, err);
 		iqdb_cursor_close(cursor);
 	}
 	iqdbi_handle_gate_leave(db, false);
@@ -349,13 +428,13 @@ iqdb_search_query(Iqdb *db, const void *query, size_t dim, const IqdbQuery *sett
 	uint64_t     version;
 
 	*result_out = NULL;
-	if (db->cache == NULL)
-		return search_index(db, query, dim, settings, result_out, &version, err);
+	if (db->cache == NULL || settings->exact)
+		return iqdbi_handle_search(db, query, dim, settings, result_out, &version, err);
 	/* what was put away at the version of this moment is the answer of this moment: no gate is needed */
 	*result_out = cache_look_up(db, &key, data_version(db));
 	if (*result_out != NULL)
 		return IQDB_OK;
-	IQDB_TRY(search_index(db, query, dim, settings, result_out, &version, err));
+	IQDB_TRY(iqdbi_handle_search(db, query, dim, settings, result_out, &version, err));
 	cache_store(db, &key, *result_out, version);
 	return IQDB_OK;
 }

@@ -44,23 +44,19 @@ sync_by_policy(Iqdb *db, IqdbError *err)
 	return IQDB_OK;
 }
 
-/* Appends and syncs; *next_out is the position after it. On failure the log is as it was. */
+/* Appends and syncs a frame with this body; *next_out is the position after it. On failure the log is as it was. */
 static IqdbStatus
-log_change(Iqdb *db, const IqdbiChange *change, IqdbiPosition *next_out, IqdbError *err)
+log_body(Iqdb *db, uint8_t type, const IqdbLogPiece *pieces, size_t piece_count, IqdbiPosition *next_out, IqdbError *err)
 {
-	unsigned char   *scratch = IQDBI_NEEDS_SCRATCH ? db->scratch : NULL;
-	uint64_t         mark = iqdb_log_end(db->log);
-	IqdbiChangeBytes bytes;
-	IqdbStatus       status;
+	uint64_t   mark = iqdb_log_end(db->log);
+	IqdbStatus status;
 
 	if (db->broken)
 		return iqdb_fail(err, IQDB_ERR_STATE, "an earlier sync failed, the database takes no more writes");
 	if (db->cut_pending)
 		iqdbi_handle_wait_sync(db);
-	iqdbi_handle_encode_change(db->index.store.element, change, scratch, &bytes);
-	*next_out = iqdbi_handle_advance(db->position, change->type, bytes.pieces, bytes.piece_count);
-	status = iqdb_log_append_v(db->log, next_out->number, next_out->hash, change->type, bytes.pieces, bytes.piece_count,
-							   err);
+	*next_out = iqdbi_handle_advance(db->position, type, pieces, piece_count);
+	status = iqdb_log_append_v(db->log, next_out->number, next_out->hash, type, pieces, piece_count, err);
 	if (status != IQDB_OK)
 	{
 		db->cut_pending = true;
@@ -73,27 +69,76 @@ log_change(Iqdb *db, const IqdbiChange *change, IqdbiPosition *next_out, IqdbErr
 	return status;
 }
 
-/* ---- upsert ---- */
-
-IqdbStatus
-iqdbi_handle_check_upsert(const Iqdb *db, const IqdbiChange *change, IqdbError *err)
+static IqdbStatus
+log_change(Iqdb *db, const IqdbiChange *change, IqdbiPosition *next_out, IqdbError *err)
 {
-	IQDB_TRY(iqdbi_check_vector(&db->options, db->kernels, change->vector, change->dim, err));
-	IQDB_TRY(iqdb_id_check(change->id, err));
-	return iqdb_metadata_validate(change->metadata, change->metadata_length, err);
+	unsigned char   *scratch = IQDBI_NEEDS_SCRATCH ? db->scratch : NULL;
+	IqdbiChangeBytes bytes;
+
+	iqdbi_handle_encode_change(db->index.store.element, change, scratch, &bytes);
+	return log_body(db, change->type, bytes.pieces, bytes.piece_count, next_out, err);
 }
 
 static IqdbStatus
-put_through_gate(Iqdb *db, const IqdbiChange *change, uint32_t *slot_out, IqdbError *err)
+log_batch(Iqdb *db, const IqdbRow *rows, size_t count, size_t dim, IqdbiPosition *next_out, IqdbError *err)
 {
-	IqdbRow    row = {.id = change->id,
-					  .vector = change->vector,
-					  .metadata = change->metadata_length > 0 ? change->metadata : NULL,
-					  .metadata_length = change->metadata_length};
-	IqdbStatus status;
+	unsigned char *scratch = IQDBI_NEEDS_SCRATCH ? db->scratch : NULL;
+	unsigned char *body;
+	size_t         length;
+	IqdbLogPiece   piece;
+	IqdbStatus     status;
 
+	IQDB_TRY(iqdbi_handle_encode_batch(&db->host.allocator, db->index.store.element, rows, count, dim, scratch, &body,
+									   &length, err));
+	piece = (IqdbLogPiece){body, length};
+	status = log_body(db, IQDB_HANDLE_FRAME_BATCH, &piece, 1, next_out, err);
+	iqdb_free(&db->host.allocator, body, length);
+	return status;
+}
+
+/* ---- upsert ---- */
+
+IqdbStatus
+iqdbi_handle_check_row(const Iqdb *db, const IqdbRow *row, size_t dim, IqdbError *err)
+{
+	IQDB_TRY(iqdbi_check_vector(&db->options, db->kernels, row->vector, dim, err));
+	IQDB_TRY(iqdb_id_check(row->id, err));
+	return iqdb_metadata_validate(row->metadata, row->metadata_length, err);
+}
+
+/* Has a place for each row, which nobody sees yet, or for none. */
+static IqdbStatus
+stage_rows(Iqdb *db, const IqdbRow *rows, size_t count, IqdbStaged *staged, IqdbError *err)
+{
+	IqdbStatus status = IQDB_OK;
+	size_t     done = 0;
+
+	while (done < count && status == IQDB_OK)
+	{
+		status = iqdb_store_stage(&db->index.store, db->index.engine, &rows[done], &staged[done], err);
+		done += status == IQDB_OK;
+	}
+	while (status != IQDB_OK && done > 0)
+		iqdb_store_unstage(&db->index.store, &staged[--done]);
+	return status;
+}
+
+/* staged: room for as many as rows; not needed for a single one. */
+static IqdbStatus
+put_through_gate(Iqdb *db, const IqdbRow *rows, size_t count, IqdbStaged *staged, uint32_t *slots_out, IqdbError *err)
+{
+	IqdbStatus status = IQDB_OK;
+
+	if (count > 1)
+		IQDB_TRY(stage_rows(db, rows, count, staged, err));
 	iqdbi_handle_gate(db, true);
-	status = iqdbi_index_put_checked(&db->index, &row, slot_out, err);
+	if (count == 1)
+		status = iqdbi_index_put_checked(&db->index, rows, slots_out, err);
+	for (size_t i = 0; i < count && count > 1; i++)
+	{
+		iqdb_index_publish(&db->index, &staged[i]);
+		slots_out[i] = staged[i].slot;
+	}
 	iqdbi_handle_note_change(db);
 	iqdbi_handle_gate_leave(db, true);
 	return status;
@@ -117,22 +162,55 @@ enlarge(Iqdb *db, IqdbError *err)
 	return status;
 }
 
-IqdbStatus
-iqdbi_handle_put(Iqdb *db, const IqdbiChange *change, uint32_t *slot_out, IqdbError *err)
+/* Puts, and makes room where there is none. */
+static IqdbStatus
+put_with_room(Iqdb *db, const IqdbRow *rows, size_t count, IqdbStaged *staged, uint32_t *slots_out, IqdbError *err)
 {
 	IqdbStatus status;
 
-	iqdb_index_make_room(&db->index, 1);
-	status = put_through_gate(db, change, slot_out, err);
+	iqdb_index_make_room(&db->index, (uint32_t) count);
+	status = put_through_gate(db, rows, count, staged, slots_out, err);
 	while (status == IQDB_ERR_LIMIT && db->reserve < db->memory_max)
 	{
 		IQDB_TRY(enlarge(db, err));
-		status = put_through_gate(db, change, slot_out, err);
+		status = put_through_gate(db, rows, count, staged, slots_out, err);
 	}
 	/* full: rows that are gone, but not for the engine, are room */
 	if (status == IQDB_ERR_LIMIT && __atomic_load_n(&db->index.store.header->dead_count, __ATOMIC_RELAXED) > 0 &&
 		iqdb_index_maintain(&db->index, IQDB_MAINTAIN_VACUUM, NULL) == IQDB_OK)
-		status = put_through_gate(db, change, slot_out, err);
+		status = put_through_gate(db, rows, count, staged, slots_out, err);
+	return status;
+}
+
+IqdbStatus
+iqdbi_handle_put(Iqdb *db, const IqdbRow *rows, size_t count, uint32_t *slots_out, IqdbError *err)
+{
+	IqdbStaged *staged;
+	size_t      size;
+	IqdbStatus  status;
+
+	if (count == 1)
+		return put_with_room(db, rows, 1, NULL, slots_out, err);
+	if (count >= IQDB_SLOTS_MAX)
+		return iqdb_fail(err, IQDB_ERR_LIMIT, "an index has at most %u rows", (unsigned) IQDB_SLOTS_MAX);
+	if (!iqdb_mul_size(count, sizeof(*staged), &size) || (staged = iqdb_alloc(&db->host.allocator, size)) == NULL)
+		return iqdb_fail(err, IQDB_ERR_NOMEM, "out of memory for a batch of %zu rows", count);
+	status = put_with_room(db, rows, count, staged, slots_out, err);
+	iqdb_free(&db->host.allocator, staged, size);
+	return status;
+}
+
+/* Writer mutex held; the write was logged, if there is a log, up to next; mark is where the log ended before. */
+static IqdbStatus
+put_logged(Iqdb *db, const IqdbRow *rows, size_t count, IqdbiPosition next, uint64_t mark, uint32_t *slots_out,
+		   IqdbError *err)
+{
+	IqdbStatus status = iqdbi_handle_put(db, rows, count, slots_out, err);
+
+	if (status == IQDB_OK)
+		db->position = next;
+	else if (db->log != NULL)
+		take_back(db, mark);
 	return status;
 }
 
@@ -142,18 +220,27 @@ upsert_locked(Iqdb *db, const IqdbiChange *change, uint32_t *slot_out, IqdbError
 {
 	IqdbiPosition next = db->position;
 	uint64_t      mark = db->log != NULL ? iqdb_log_end(db->log) : 0;
-	IqdbStatus    status;
+	IqdbRow       row = iqdbi_handle_row(change);
 
 	if (db->log != NULL)
 		IQDB_TRY(log_change(db, change, &next, err));
 	else
 		next.number++;
-	status = iqdbi_handle_put(db, change, slot_out, err);
-	if (status == IQDB_OK)
-		db->position = next;
-	else if (db->log != NULL)
-		take_back(db, mark);
-	return status;
+	return put_logged(db, &row, 1, next, mark, slot_out, err);
+}
+
+/* The same for many rows as one write. */
+static IqdbStatus
+batch_locked(Iqdb *db, const IqdbRow *rows, size_t count, size_t dim, uint32_t *slots_out, IqdbError *err)
+{
+	IqdbiPosition next = db->position;
+	uint64_t      mark = db->log != NULL ? iqdb_log_end(db->log) : 0;
+
+	if (db->log != NULL)
+		IQDB_TRY(log_batch(db, rows, count, dim, &next, err));
+	else
+		next.number++;
+	return put_logged(db, rows, count, next, mark, slots_out, err);
 }
 
 void
@@ -183,6 +270,31 @@ after_write(Iqdb *db)
 }
 
 IqdbStatus
+iqdbi_handle_link(Iqdb *db, const uint32_t *slots, size_t count)
+{
+	IqdbStatus status = IQDB_OK;
+
+	if (db->options.engine == IQDB_ENGINE_FLAT)
+		return IQDB_OK;
+	for (size_t i = 0; i < count && status == IQDB_OK; i++)
+	{
+		iqdbi_handle_place(db, false);
+		status = iqdb_index_link(&db->index, slots[i], NULL);
+		iqdbi_handle_place_leave(db, false);
+	}
+	return status;
+}
+
+/* The rows are in; one that could not be linked is found by exact scan, and linked by a later optimize. */
+static void
+link_rows(Iqdb *db, const uint32_t *slots, size_t count)
+{
+	IqdbStatus ignored = iqdbi_handle_link(db, slots, count);
+
+	(void) ignored;
+}
+
+IqdbStatus
 iqdb_upsert(Iqdb *db, IqdbId id, const void *vector, size_t dim, const unsigned char *metadata,
 			size_t metadata_length, IqdbError *err)
 {
@@ -192,26 +304,52 @@ iqdb_upsert(Iqdb *db, IqdbId id, const void *vector, size_t dim, const unsigned 
 						  .dim = dim,
 						  .metadata = metadata,
 						  .metadata_length = metadata_length};
+	IqdbRow     row = {.id = id, .vector = vector, .metadata = metadata, .metadata_length = metadata_length};
 	uint32_t    slot = IQDB_SLOT_NONE;
 	IqdbStatus  status;
-	IqdbStatus  ignored;
 
-	IQDB_TRY(iqdbi_handle_check_upsert(db, &change, err));
+	IQDB_TRY(iqdbi_handle_check_row(db, &row, dim, err));
 	pthread_mutex_lock(&db->writer);
 	status = upsert_locked(db, &change, &slot, err);
 	if (status == IQDB_OK)
 		after_write(db);
 	pthread_mutex_unlock(&db->writer);
-	if (status != IQDB_OK)
-		return status;
-	/* the row is in; a row that could not be linked is found by exact scan, and linked by a later optimize */
-	if (db->options.engine == IQDB_ENGINE_FLAT)
+	if (status == IQDB_OK)
+		link_rows(db, &slot, 1);
+	return status;
+}
+
+IqdbStatus
+iqdbi_handle_store_batch(Iqdb *db, const IqdbRow *rows, size_t count, size_t dim, uint32_t *slots_out, IqdbError *err)
+{
+	IqdbStatus status;
+
+	for (size_t i = 0; i < count; i++)
+		IQDB_TRY(iqdbi_handle_check_row(db, &rows[i], dim, err));
+	pthread_mutex_lock(&db->writer);
+	status = batch_locked(db, rows, count, dim, slots_out, err);
+	if (status == IQDB_OK)
+		after_write(db);
+	pthread_mutex_unlock(&db->writer);
+	return status;
+}
+
+IqdbStatus
+iqdb_upsert_batch(Iqdb *db, const IqdbRow *rows, size_t count, size_t dim, IqdbError *err)
+{
+	size_t     size;
+	uint32_t  *slots;
+	IqdbStatus status;
+
+	if (count == 0)
 		return IQDB_OK;
-	iqdbi_handle_place(db, false);
-	ignored = iqdb_index_link(&db->index, slot, NULL);
-	iqdbi_handle_place_leave(db, false);
-	(void) ignored;
-	return IQDB_OK;
+	if (!iqdb_mul_size(count, sizeof(*slots), &size) || (slots = iqdb_alloc(&db->host.allocator, size)) == NULL)
+		return iqdb_fail(err, IQDB_ERR_NOMEM, "out of memory for a batch of %zu rows", count);
+	status = iqdbi_handle_store_batch(db, rows, count, dim, slots, err);
+	if (status == IQDB_OK)
+		link_rows(db, slots, count);
+	iqdb_free(&db->host.allocator, slots, size);
+	return status;
 }
 
 /* ---- delete ---- */

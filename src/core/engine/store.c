@@ -597,10 +597,10 @@ put_blobs(IqdbStore *store, uint32_t slot, const IqdbRow *row, IqdbRowBlobs *blo
 	IqdbStatus status;
 
 	blobs_out->metadata = 0;
-	if (row->metadata != NULL)
+	if (row->metadata_length > 0)
 		IQDB_TRY(iqdb_arena_grow(store->arena, IQDB_REGION_METADATA, ((uint64_t) slot + 1) * sizeof(uint64_t), err));
 	IQDB_TRY(put_id(store, row->id, &blobs_out->id, err));
-	if (row->metadata == NULL)
+	if (row->metadata_length == 0)
 		return IQDB_OK;
 	status = iqdbi_blob_put(store, row->metadata, row->metadata_length, &blobs_out->metadata, err);
 	if (status != IQDB_OK)

@@ -33,17 +33,9 @@ IqdbStatus iqdb_store_format(IqdbStore *store, const IqdbIndexOptions *options, 
 /* Checks a header that some process formatted: IQDB_ERR_CORRUPT. */
 IqdbStatus iqdb_store_check_header(const IqdbStore *store, IqdbError *err) IQDB_MUST_CHECK;
 
-/* A row to be written. Everything is copied. */
-typedef struct IqdbRow
-{
-	IqdbId               id;
-	const void          *vector;   /* in the index's element, checked by the caller; NULL = KNOWN */
-	const unsigned char *metadata; /* encoded, checked by the caller; NULL = none */
-	size_t               metadata_length;
-} IqdbRow;
-
 /*
- * Insert or replace. On failure nothing has changed. *slot_out = the row's new slot. Takes ROWS; only where there is no room
+ * Insert or replace. Vector and metadata of the row were checked by the caller; a vector that is NULL makes it KNOWN. On
+ * failure nothing has changed. *slot_out = the row's new slot. Takes ROWS; only where there is no room
  * and removed slots wait, STRUCTURE before, to reclaim them. See iqdb_store_make_room(). Errors: IQDB_ERR_LIMIT,
  * IQDB_ERR_NO_SPACE, IQDB_ERR_NOMEM, those of the engine's reserve().
  */

@@ -716,6 +716,49 @@ IQDB_API void iqdb_abandon(Iqdb *db);
 IQDB_API IqdbStatus iqdb_upsert(Iqdb *db, IqdbId id, const void *vector, size_t dim, const unsigned char *metadata,
 								size_t metadata_length, IqdbError *err) IQDB_MUST_CHECK;
 
+/* A row to be written. Everything is copied. */
+typedef struct IqdbRow
+{
+	IqdbId               id;
+	const void          *vector;   /* as for iqdb_upsert */
+	const unsigned char *metadata; /* encoded; NULL = none */
+	size_t               metadata_length;
+} IqdbRow;
+
+/*
+ * Inserts or replaces many rows of dim components as one write: one frame of the log, one sync, one moment. All of them are
+ * there afterwards, or on failure, after a crash too, none. In the order given: of several with one id the last wins. With
+ * files, a batch has at most 256 MiB (IQDB_ERR_LIMIT). Searches wait for the moment in which all rows are shown, about a
+ * millisecond for 10,000. Errors: those of iqdb_upsert.
+ */
+IQDB_API IqdbStatus iqdb_upsert_batch(Iqdb *db, const IqdbRow *rows, size_t count, size_t dim,
+									  IqdbError *err) IQDB_MUST_CHECK;
+
+/* What iqdb_load is at. done of total: rows. */
+typedef enum IqdbLoadPhase
+{
+	IQDB_LOAD_STORING = 0, /* copied, logged */
+	IQDB_LOAD_LINKING = 1  /* graph and lists are made; with ivf nothing is told between the beginning and the end */
+} IqdbLoadPhase;
+
+typedef struct IqdbLoadSettings
+{
+	unsigned threads; /* that link; 0 = 1 */
+
+	/* Called by the thread that called iqdb_load; false ends the loading with IQDB_ERR_CANCELLED. May be NULL. */
+	bool (*progress)(void *arg, IqdbLoadPhase phase, uint64_t done, uint64_t total);
+	void *progress_arg;
+} IqdbLoadSettings;
+
+/*
+ * Loads many rows: stored in batches of some megabytes, each of which is a write as by iqdb_upsert_batch, then linked by
+ * several threads. On failure or cancel the batches before stay, whole, and are found; what is not linked is found by exact
+ * scan until iqdb_optimize. *stored_out (may be NULL): so many rows, from the first on, are in. settings NULL: one thread, no
+ * progress. Errors: those of iqdb_upsert, CANCELLED.
+ */
+IQDB_API IqdbStatus iqdb_load(Iqdb *db, const IqdbRow *rows, size_t count, size_t dim, const IqdbLoadSettings *settings,
+							  size_t *stored_out, IqdbError *err) IQDB_MUST_CHECK;
+
 /* *deleted_out (may be NULL): was it there? Absent is no error. Errors: NO_SPACE, IO, STATE. */
 IQDB_API IqdbStatus iqdb_delete(Iqdb *db, IqdbId id, bool *deleted_out, IqdbError *err) IQDB_MUST_CHECK;
 
@@ -787,6 +830,11 @@ typedef struct IqdbQuery
 	uint32_t          ef;       /* hnsw: 0 = the index's */
 	uint32_t          probes;   /* ivf: 0 = the index's */
 	uint64_t          max_rows; /* give up after scoring so many rows; 0 = never */
+	bool              exact;    /* compare the query with every row that matches, whatever the engine; no cache */
+
+	/* Asked now and then beside the configuration's; true gives IQDB_ERR_CANCELLED. NULL = never. */
+	IqdbCancel cancelled;
+	void      *cancel_arg;
 } IqdbQuery;
 
 IQDB_API IqdbStatus iqdb_search_query(Iqdb *db, const void *query, size_t dim, const IqdbQuery *settings,
@@ -877,6 +925,32 @@ IQDB_API bool iqdb_cache_stats(Iqdb *db, IqdbCacheStats *stats_out);
 
 /* Forgets the answers kept, not the counters. No-op without a cache. */
 IQDB_API void iqdb_clear_cache(Iqdb *db);
+
+/* How well and how fast queries are answered. Times are in microseconds, of one search at a time. */
+typedef struct IqdbRecall
+{
+	uint64_t queries;
+	uint64_t k;
+	double   mean;     /* of recall: found rows that are no farther than the k-th nearest, of those there are; 1 is all */
+	double   min;
+	double   max;
+	double   mean_us;
+	double   min_us;
+	double   max_us;
+	double   p50_us;   /* half of the searches took no longer */
+	double   p95_us;
+	double   p99_us;
+	double   per_second;
+	double   exact_us; /* mean of the exact searches */
+} IqdbRecall;
+
+/*
+ * Answers `count` queries (one behind the other, dim components each) as the settings say, and exactly, and compares. Rows
+ * as far as the k-th nearest count as found whichever of them they are. Takes two searches a query; the cache is passed by.
+ * Errors: CONFIG (no query, or k is 0), those of a search.
+ */
+IQDB_API IqdbStatus iqdb_recall(Iqdb *db, const void *queries, size_t count, size_t dim, const IqdbQuery *settings,
+								IqdbRecall *recall_out, IqdbError *err) IQDB_MUST_CHECK;
 
 /* What is in use: after reopening, the options of the files. */
 IQDB_API const IqdbIndexOptions *iqdb_options(const Iqdb *db);
