@@ -119,9 +119,9 @@ close_edition(const IqdbiIvf *ivf, bool current)
 	iqdb_store_unlock(ivf->store, IQDB_LOCK_ROWS, true);
 }
 
-/* A DEAD row that no edition holds which counts still, and that does not wait. STRUCTURE is held. */
+/* Is the row DEAD, and neither waits nor is held by an edition that still counts? STRUCTURE is held shared. */
 static bool
-left_behind(const IqdbiIvf *ivf, uint32_t current, uint32_t slot)
+was_held_by_old(const IqdbiIvf *ivf, uint32_t current, uint32_t slot)
 {
 	uint32_t status;
 
@@ -136,7 +136,7 @@ left_behind(const IqdbiIvf *ivf, uint32_t current, uint32_t slot)
 
 /* Releases the slots of DEAD rows that only the edition held which does not count any more. Takes STRUCTURE and ROWS. */
 static void
-release_left_behind(const IqdbiIvf *ivf)
+release_old_rows(const IqdbiIvf *ivf)
 {
 	uint32_t slots = atomic_load_explicit(&ivf->store->header->slot_count, memory_order_acquire);
 	uint32_t current = atomic_load_explicit(&ivf->header->current, memory_order_acquire);
@@ -150,7 +150,7 @@ release_left_behind(const IqdbiIvf *ivf)
 		iqdb_store_lock(ivf->store, IQDB_LOCK_STRUCTURE, false);
 		for (uint32_t slot = from; slot < to; slot++)
 		{
-			if (left_behind(ivf, current, slot))
+			if (was_held_by_old(ivf, current, slot))
 				found[count++] = slot;
 		}
 		iqdbi_slots_release(ivf, found, count);
@@ -160,10 +160,10 @@ release_left_behind(const IqdbiIvf *ivf)
 
 /* After a training, whether it succeeded or not: `edition` does not count any more, and no process reads it. */
 static void
-clear_away(const IqdbiIvf *ivf, uint32_t edition)
+clean_up(const IqdbiIvf *ivf, uint32_t edition)
 {
 	iqdbi_rows_end_waits(ivf);
-	release_left_behind(ivf);
+	release_old_rows(ivf);
 	iqdbi_edition_drop(ivf, edition);
 }
 
@@ -176,14 +176,14 @@ put_in_place(Build *build)
 	close_edition(ivf, true);
 	iqdb_store_unlock(ivf->store, IQDB_LOCK_STRUCTURE, true);
 	/* searches that begin from here on read the new edition */
-	clear_away(ivf, 1 - build->edition);
+	clean_up(ivf, 1 - build->edition);
 }
 
 static void
 abandon_edition(Build *build)
 {
 	close_edition(build->ivf, false);
-	clear_away(build->ivf, build->edition);
+	clean_up(build->ivf, build->edition);
 }
 
 static IqdbStatus

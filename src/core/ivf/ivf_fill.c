@@ -47,7 +47,7 @@ iqdbi_fill_bytes(uint64_t slots, uint64_t lists)
 	return (2 * slots + lists + 2) * sizeof(uint32_t);
 }
 
-/* What the task says must stand. */
+/* The task must not change meanwhile: a unit is claimed, or it is the caller that writes it. */
 static IqdbStatus
 fill_view(Fill *fill, const IqdbiIvf *ivf, IqdbError *err)
 {
@@ -98,6 +98,7 @@ assign_some(Fill *fill, const uint32_t *slots, const float *norms2, size_t count
 	}
 }
 
+/* STRUCTURE is held shared; takes ENGINE. */
 static IqdbStatus
 assign_unit(Fill *fill, uint32_t unit, IqdbError *err)
 {
@@ -145,7 +146,10 @@ assign_unit(Fill *fill, uint32_t unit, IqdbError *err)
 
 /* ---- into the list ---- */
 
-/* The slot may have been given to another row since it was assigned: that one has a later sequence. */
+/*
+ * The slot may have been given to another row since it was assigned: that one has a later sequence. STRUCTURE is held
+ * shared.
+ */
 static IqdbStatus
 fill_row(Fill *fill, uint32_t list, uint32_t slot, IqdbError *err)
 {
@@ -174,6 +178,7 @@ fill_row(Fill *fill, uint32_t list, uint32_t slot, IqdbError *err)
 	return status;
 }
 
+/* STRUCTURE is held shared; takes ENGINE, and ROWS where regions must grow. */
 static IqdbStatus
 fill_unit(Fill *fill, uint32_t unit, IqdbError *err)
 {
@@ -193,7 +198,7 @@ fill_unit(Fill *fill, uint32_t unit, IqdbError *err)
 
 /* Takes one of the units that are left of task `number`. STRUCTURE is held shared. */
 static bool
-claim(IqdbiTask *task, uint32_t number, uint32_t *unit_out)
+claim_unit(IqdbiTask *task, uint32_t number, uint32_t *unit_out)
 {
 	uint64_t turn = atomic_load_explicit(&task->turn, memory_order_acquire);
 
@@ -207,7 +212,7 @@ claim(IqdbiTask *task, uint32_t number, uint32_t *unit_out)
 	return true;
 }
 
-/* A claimed unit; only now is it certain that what the task says stands. */
+/* Does a unit that was claimed: only now is it certain that the task does not change. STRUCTURE is held shared. */
 static IqdbStatus
 do_unit(Fill *fill, uint32_t unit, IqdbError *err)
 {
@@ -237,7 +242,7 @@ do_units(Fill *fill, uint32_t number, bool *worked_out, IqdbError *err)
 		if (iqdb_host_cancelled(store->host))
 			return iqdb_fail(err, IQDB_ERR_CANCELLED, "training was cancelled");
 		iqdb_store_lock(store, IQDB_LOCK_STRUCTURE, false);
-		claimed = claim(fill->task, number, &unit);
+		claimed = claim_unit(fill->task, number, &unit);
 		if (claimed)
 			status = do_unit(fill, unit, err);
 		iqdb_store_unlock(store, IQDB_LOCK_STRUCTURE, false);
@@ -248,7 +253,7 @@ do_units(Fill *fill, uint32_t number, bool *worked_out, IqdbError *err)
 
 /* Opens a task, works at it, and returns when no process works at it any more. Takes STRUCTURE, at the end exclusively. */
 static IqdbStatus
-share(Fill *fill, IqdbiTaskKind kind, uint32_t things, uint32_t unit_size, IqdbError *err)
+run_task(Fill *fill, IqdbiTaskKind kind, uint32_t things, uint32_t unit_size, IqdbError *err)
 {
 	IqdbiTask *task = fill->task;
 	uint32_t   units = things / unit_size + (things % unit_size != 0);
@@ -290,7 +295,7 @@ assign_rows(Fill *fill, IqdbError *err)
 
 	task->sum = 0;
 	task->rows = 0;
-	IQDB_TRY(share(fill, IQDBI_TASK_ASSIGN, task->slots,
+	IQDB_TRY(run_task(fill, IQDBI_TASK_ASSIGN, task->slots,
 				   unit_size(SLOTS_PER_UNIT, ASSIGN_WORK, (uint64_t) fill->model.figures.lists * fill->ivf->work_dim), err));
 	/* rows that all coincide with their centres: any other is far away */
 	if (task->rows > 0)
@@ -321,7 +326,7 @@ iqdbi_fill_edition(const IqdbiIvf *ivf, uint32_t edition, uint32_t slots, uint64
 		fill.model.figures.spread = ivf->header->editions[edition].spread;
 		/* rows of a list behind one another: lists then lie in one piece, and writing them is not a walk through memory */
 		iqdb_cells_members(fill.where, slots, lists + 1, fill.starts, fill.order);
-		status = share(&fill, IQDBI_TASK_FILL, fill.starts[lists + 1], unit_size(ROWS_PER_UNIT, CODE_WORK, ivf->dim), err);
+		status = run_task(&fill, IQDBI_TASK_FILL, fill.starts[lists + 1], unit_size(ROWS_PER_UNIT, CODE_WORK, ivf->dim), err);
 	}
 	iqdbi_scratch_free(&fill.scratch);
 	iqdbi_ivf_release(ivf, IQDBI_IVF_WORK);

@@ -22,7 +22,7 @@
 #define DRIFT_NOTICED 2.0
 
 bool
-iqdbi_growth_is_ripe(const IqdbiIvf *ivf)
+iqdbi_growth_is_first_due(const IqdbiIvf *ivf)
 {
 	const IqdbIndexOptions *options = &ivf->store->header->options;
 	uint64_t                live = atomic_load_explicit(&ivf->store->header->live_count, memory_order_relaxed);
@@ -37,7 +37,7 @@ iqdbi_growth_is_ripe(const IqdbiIvf *ivf)
 }
 
 bool
-iqdbi_growth_suits(const IqdbiIvf *ivf)
+iqdbi_growth_fits(const IqdbiIvf *ivf)
 {
 	uint64_t live = atomic_load_explicit(&ivf->store->header->live_count, memory_order_acquire);
 	uint32_t current = atomic_load_explicit(&ivf->header->current, memory_order_acquire);
@@ -64,7 +64,7 @@ iqdbi_growth_is_outgrown(const IqdbiIvf *ivf)
 	if (live < atomic_load_explicit(&ivf->header->not_before, memory_order_relaxed))
 		return false;
 	if (current == 0)
-		return iqdbi_growth_is_ripe(ivf);
+		return iqdbi_growth_is_first_due(ivf);
 	trained = ivf->header->editions[current - 1].rows;
 	return live / VACUUM_GROWTH > trained ||
 		   (atomic_load_explicit(&ivf->header->newcomers, memory_order_relaxed) > trained / DRIFT_ROWS_SHARE &&

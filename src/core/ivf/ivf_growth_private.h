@@ -7,10 +7,10 @@
 #include "core/ivf/ivf_model_private.h"
 
 /* Are there so many rows that link() should train? */
-bool iqdbi_growth_is_ripe(const IqdbiIvf *ivf);
+bool iqdbi_growth_is_first_due(const IqdbiIvf *ivf);
 
 /* Does what was trained suit the number of rows that are there? */
-bool iqdbi_growth_suits(const IqdbiIvf *ivf);
+bool iqdbi_growth_fits(const IqdbiIvf *ivf);
 
 /* Has the index grown far beyond what it was trained for, or drifted? */
 bool iqdbi_growth_is_outgrown(const IqdbiIvf *ivf);

@@ -25,7 +25,7 @@ iqdbi_ivf_added(IqdbStore *store, uint32_t slot)
 	iqdbi_row_wait(&ivf, slot);
 }
 
-/* The other side of iqdbi_row_linked. */
+/* The other side of iqdbi_row_linked(), where the order of looks and writes is explained. ROWS is held by the caller. */
 void
 iqdbi_ivf_removed(IqdbStore *store, uint32_t slot)
 {
@@ -54,7 +54,10 @@ iqdbi_ivf_removed(IqdbStore *store, uint32_t slot)
 
 /* ---- linking ---- */
 
-/* Where the row belongs, and how far it is from the centre; one that is in no list with a centre is as far as others. */
+/*
+ * The list that the row belongs into, and its distance to the centre; a row of the far list counts as no farther than
+ * others. STRUCTURE is held shared.
+ */
 static uint32_t
 list_for_row(const IqdbiIvf *ivf, const IqdbiModel *model, uint32_t slot, IqdbiScratch *scratch, float *key_out)
 {
@@ -69,7 +72,7 @@ list_for_row(const IqdbiIvf *ivf, const IqdbiModel *model, uint32_t slot, IqdbiS
 	return iqdbi_row_is_fine(ivf, norm2, *key_out) ? iqdbi_far_list(model->figures.lists) : list;
 }
 
-/* The expensive part, STRUCTURE is held shared; the row is LINKING. */
+/* Codes and appends a row that is LINKING. STRUCTURE is held shared; takes ENGINE, and ROWS where regions must grow. */
 static IqdbStatus
 link_row(const IqdbiIvf *ivf, uint32_t edition, uint32_t slot, IqdbError *err)
 {
@@ -131,7 +134,7 @@ rows_to_link(const IqdbiIvf *ivf, uint32_t *from, uint32_t slots, uint32_t *foun
 	uint32_t current;
 	uint32_t count = 0;
 
-	/* the edition stays current, and its words stay */
+	/* under it the edition stays current, and the memory of its home words stays */
 	iqdb_store_lock(ivf->store, IQDB_LOCK_STRUCTURE, false);
 	current = atomic_load_explicit(&ivf->header->current, memory_order_acquire);
 	for (uint32_t looked = 0; current != 0 && count < LINK_BATCH && looked < LINK_LOOKED &&

@@ -171,7 +171,7 @@ rank_gathered(Probe *probe)
 
 /* One more row that is to be ranked by its vector. */
 static IqdbStatus
-gather(Probe *probe, uint32_t slot)
+gather_row(Probe *probe, uint32_t slot)
 {
 	probe->slots[probe->slot_count++] = slot;
 	return probe->slot_count == IQDBI_EXACT_ROWS ? rank_gathered(probe) : IQDB_OK;
@@ -196,7 +196,7 @@ scan_unlinked(Probe *probe)
 			continue;
 		probe->cursor->base.stats.scored++;
 		probe->twice = true;
-		IQDB_TRY(gather(probe, slot));
+		IQDB_TRY(gather_row(probe, slot));
 	}
 	return probe->slot_count > 0 ? rank_gathered(probe) : IQDB_OK;
 }
@@ -229,7 +229,7 @@ scan_plain_block(Probe *probe, unsigned char *block, uint32_t count)
 		uint32_t slot = atomic_load_explicit(&iqdbi_block_slots(block)[place], memory_order_relaxed);
 
 		if (accepts(probe, slot))
-			IQDB_TRY(gather(probe, slot));
+			IQDB_TRY(gather_row(probe, slot));
 	}
 	return probe->stretch.stale ? IQDB_OK : iqdb_stretch_step(&probe->stretch, 0);
 }
@@ -429,7 +429,7 @@ rank_entries(Probe *probe, size_t from, size_t end)
 		IQDB_TRY(iqdb_stretch_step(&probe->stretch, 0));
 		/* between two stretches the slot may have become another row's */
 		if (!probe->stretch.stale && accepts(probe, slot))
-			IQDB_TRY(gather(probe, slot));
+			IQDB_TRY(gather_row(probe, slot));
 	}
 	return probe->slot_count > 0 ? rank_gathered(probe) : IQDB_OK;
 }

@@ -247,7 +247,7 @@ assign_all(Run *run, bool *changed, IqdbError *err)
 
 /* In steps that compilers turn into instructions for several components. */
 static void
-add_row(const float *row, size_t dim, double *restrict sums)
+add_to_sums(const float *row, size_t dim, double *restrict sums)
 {
 	size_t d = 0;
 
@@ -269,7 +269,7 @@ centre_mean(const IqdbKmeans *params, const IqdbPoints *points, const uint32_t *
 	{
 		if (i % POLL_POINTS == POLL_POINTS - 1)
 			IQDB_TRY(poll(params, err));
-		add_row(points->rows + members[i] * points->stride, points->dim, sums);
+		add_to_sums(points->rows + members[i] * points->stride, points->dim, sums);
 	}
 	for (size_t d = 0; d < points->dim; d++)
 		centre[d] = (float) (sums[d] / (double) count);
