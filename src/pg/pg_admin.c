@@ -169,12 +169,12 @@ iqdb_sql_flush(PG_FUNCTION_ARGS)
 	uint64		bytes = 0;
 
 	/* ALTER INDEX may have changed it since the arena was made */
-	arena->shared->compression = iqdb_pg_compression(index, &arena->shared->compression_level);
+	arena->shared->snapshots.compression = iqdb_pg_compression(index, &arena->shared->snapshots.compression_level);
 	if (arena->shared->permanent)
 	{
 		status = iqdb_pg_snapshot_take(arena, true, &error);
 		iqdb_pg_check(status, &error, index);
-		bytes = pg_atomic_read_u64(&arena->shared->snapshot_bytes);
+		bytes = pg_atomic_read_u64(&arena->shared->snapshots.bytes);
 	}
 	index_close(index, AccessShareLock);
 	PG_RETURN_INT64((int64) bytes);

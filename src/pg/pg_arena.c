@@ -534,23 +534,23 @@ fill_shared(IqdbPgArena *entry, Relation index, uint64 reserve)
 	shared->vectors_inode = entry->vectors_inode;
 	shared->reserved = reserve;
 	shared->permanent = !entry->is_private && index->rd_rel->relpersistence == RELPERSISTENCE_PERMANENT;
-	shared->compression = iqdb_pg_compression(index, &shared->compression_level);
+	shared->snapshots.compression = iqdb_pg_compression(index, &shared->snapshots.compression_level);
 	pg_atomic_init_u32(&shared->state, IQDB_PG_LOADING);
 	pg_atomic_init_u64(&shared->promised, 0);
 	pg_atomic_init_u32(&shared->keeper_at_work, 0);
-	pg_atomic_init_u64(&shared->applied_number, 0);
-	pg_atomic_init_u64(&shared->applied_block, 1);
-	pg_atomic_init_u64(&shared->journal_lsn, 0);
+	pg_atomic_init_u64(&shared->applied.number, 0);
+	pg_atomic_init_u64(&shared->applied.block, 1);
+	pg_atomic_init_u64(&shared->applied.lsn, 0);
 	pg_atomic_init_u32(&shared->unbuilt, 0);
 	pg_atomic_init_u32(&shared->full, 0);
-	pg_atomic_init_u32(&shared->log_state, IQDB_PG_LOG_NONE);
-	pg_atomic_init_u32(&shared->log_unsynced, 0);
-	pg_atomic_init_u64(&shared->log_dropped, 0);
-	pg_atomic_init_u64(&shared->snapshot_number, 0);
-	pg_atomic_init_u64(&shared->snapshot_older, 0);
-	pg_atomic_init_u64(&shared->snapshot_time, 0);
-	pg_atomic_init_u64(&shared->snapshot_bytes, 0);
-	pg_atomic_init_u32(&shared->snapshot_wanted, 0);
+	pg_atomic_init_u32(&shared->log.state, IQDB_PG_LOG_NONE);
+	pg_atomic_init_u32(&shared->log.unsynced, 0);
+	pg_atomic_init_u64(&shared->log.dropped, 0);
+	pg_atomic_init_u64(&shared->snapshots.number, 0);
+	pg_atomic_init_u64(&shared->snapshots.older, 0);
+	pg_atomic_init_u64(&shared->snapshots.time, 0);
+	pg_atomic_init_u64(&shared->snapshots.bytes, 0);
+	pg_atomic_init_u32(&shared->snapshots.wanted, 0);
 	entry->shared = shared;
 }
 

@@ -371,6 +371,7 @@ iqdb_am_build(Relation heap, Relation index, IndexInfo *info)
 	IqdbError	error = {0};
 	IqdbPgMeta	meta;
 	IqdbPgArena *arena;
+	IqdbPgPosition origin;
 
 	iqdb_pg_type_check(index);
 	options = iqdb_pg_build_options(index);
@@ -397,8 +398,8 @@ iqdb_am_build(Relation heap, Relation index, IndexInfo *info)
 	}
 	if (arena == NULL)
 		iqdb_pg_raise(error.code, &error, index);
-	arena->shared->applied = iqdb_pg_journal_origin(&meta);
-	pg_atomic_write_u64(&arena->shared->applied_block, arena->shared->applied.block);
+	origin = iqdb_pg_journal_origin(&meta);
+	iqdb_pg_set_applied(arena->shared, &origin);
 
 	PG_TRY();
 	{

@@ -153,7 +153,7 @@ applied_position(IqdbPgArena *arena)
 	IqdbPgPosition position;
 
 	iqdb_store_lock(&arena->index.store, IQDB_PG_LOCK_APPLY, false);
-	position = arena->shared->applied;
+	position = iqdb_pg_applied(arena->shared);
 	iqdb_store_unlock(&arena->index.store, IQDB_PG_LOCK_APPLY, false);
 	return position;
 }
@@ -167,15 +167,15 @@ static void
 prune(IqdbPgArena *arena, uint64 newest, uint64 log_bytes)
 {
 	IqdbPgShared *shared = arena->shared;
-	bool		alone = pg_atomic_read_u64(&shared->snapshot_time) == 0 ||
+	bool		alone = pg_atomic_read_u64(&shared->snapshots.time) == 0 ||
 		(iqdb_pg_snapshot_is_small(shared) && log_bytes > iqdb_pg_log_limit(shared));
-	uint64		older = alone ? newest : pg_atomic_read_u64(&shared->snapshot_number);
+	uint64		older = alone ? newest : pg_atomic_read_u64(&shared->snapshots.number);
 	char		folder[MAXPGPATH];
 	DIR		   *dir;
 	struct dirent *de;
 
-	pg_atomic_write_u64(&shared->snapshot_older, Min(older, newest));
-	pg_atomic_write_u64(&shared->snapshot_number, newest);
+	pg_atomic_write_u64(&shared->snapshots.older, Min(older, newest));
+	pg_atomic_write_u64(&shared->snapshots.number, newest);
 	/* of a build's first snapshot, nothing is older: the folder of a thousand indexes need not be read for each of them */
 	if (Min(older, newest) == 0)
 		return;
@@ -231,7 +231,7 @@ write_file(IqdbPgArena *arena, const IqdbPgPosition *from, const IqdbSnapshotOpt
 	/* What the state may contain must be in the server's WAL for good before the state is. */
 	to = applied_position(arena);
 	if (!RecoveryInProgress())
-		XLogFlush(pg_atomic_read_u64(&arena->shared->journal_lsn));
+		XLogFlush(pg_atomic_read_u64(&arena->shared->applied.lsn));
 	fill_header(&header, arena, from, &to);
 	IQDB_PG_FAIL_POINT("snapshot-written");
 	return iqdb_snapshot_writer_commit(state.writer, &header, error);
@@ -241,7 +241,7 @@ IqdbStatus
 iqdb_pg_snapshot_write(IqdbPgArena *arena, IqdbError *error)
 {
 	IqdbPgShared *shared = arena->shared;
-	IqdbSnapshotOptions options = {(IqdbCompression) shared->compression, shared->compression_level,
+	IqdbSnapshotOptions options = {(IqdbCompression) shared->snapshots.compression, shared->snapshots.compression_level,
 	iqdb_fsync != IQDB_FSYNC_NEVER};
 	IqdbPgPosition from;
 	char		path[MAXPGPATH];
@@ -252,7 +252,7 @@ iqdb_pg_snapshot_write(IqdbPgArena *arena, IqdbError *error)
 	log_bytes = iqdb_pg_log_length(shared);
 	from = iqdb_pg_log_switch(arena);
 	IQDB_PG_FAIL_POINT("snapshot-begun");
-	pg_atomic_write_u32(&shared->snapshot_wanted, 0);
+	pg_atomic_write_u32(&shared->snapshots.wanted, 0);
 	iqdb_pg_file_path(path, shared->database, &shared->generation, from.number, "snap");
 	IQDB_TRY(write_file(arena, &from, &options, path, error));
 	IQDB_PG_FAIL_POINT("snapshot-renamed");
@@ -260,9 +260,9 @@ iqdb_pg_snapshot_write(IqdbPgArena *arena, IqdbError *error)
 	if (pg_atomic_read_u32(&shared->state) == IQDB_PG_DEAD)
 		(void) unlink(path);
 	if (stat(path, &st) == 0)
-		pg_atomic_write_u64(&shared->snapshot_bytes, (uint64) st.st_size);
+		pg_atomic_write_u64(&shared->snapshots.bytes, (uint64) st.st_size);
 	prune(arena, from.number, log_bytes);
-	pg_atomic_write_u64(&shared->snapshot_time, (uint64) GetCurrentTimestamp());
+	pg_atomic_write_u64(&shared->snapshots.time, (uint64) GetCurrentTimestamp());
 	return IQDB_OK;
 }
 

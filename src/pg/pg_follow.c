@@ -21,11 +21,12 @@
 void
 iqdb_pg_advance(IqdbPgShared *shared, const IqdbPgEntry *entry, BlockNumber block)
 {
-	shared->applied.hash = iqdb_pg_hash_step(shared->applied.hash, entry);
-	shared->applied.number++;
-	shared->applied.block = block;
-	pg_atomic_write_u64(&shared->applied_number, shared->applied.number);
-	pg_atomic_write_u64(&shared->applied_block, block);
+	IqdbPgPosition position = iqdb_pg_applied(shared);
+
+	position.hash = iqdb_pg_hash_step(position.hash, entry);
+	position.number++;
+	position.block = block;
+	iqdb_pg_set_applied(shared, &position);
 }
 
 /*
@@ -60,8 +61,8 @@ iqdb_pg_is_behind(Relation index, IqdbPgArena *arena)
 {
 	if (arena->is_private)
 		return false;
-	return iqdb_pg_journal_end(index, (BlockNumber) pg_atomic_read_u64(&arena->shared->applied_block)) >
-		pg_atomic_read_u64(&arena->shared->applied_number);
+	return iqdb_pg_journal_end(index, (BlockNumber) pg_atomic_read_u64(&arena->shared->applied.block)) >
+		pg_atomic_read_u64(&arena->shared->applied.number);
 }
 
 /*
@@ -76,7 +77,7 @@ apply_batch(IqdbPgArena *arena, const IqdbPgPosition *from, BlockNumber block, c
 
 	*status = IQDB_OK;
 	iqdb_pg_lock_apply(arena);
-	current = arena->shared->applied.number == from->number;
+	current = pg_atomic_read_u64(&arena->shared->applied.number) == from->number;
 	for (int i = 0; current && i < count && *status == IQDB_OK; i++)
 		*status = apply_entry(arena, &entries[i], &rows[i], block, error);
 	iqdb_pg_unlock_apply(arena);
@@ -86,9 +87,9 @@ apply_batch(IqdbPgArena *arena, const IqdbPgPosition *from, BlockNumber block, c
 void
 iqdb_pg_raise_lsn(IqdbPgShared *shared, XLogRecPtr lsn)
 {
-	uint64		known = pg_atomic_read_u64(&shared->journal_lsn);
+	uint64		known = pg_atomic_read_u64(&shared->applied.lsn);
 
-	while (lsn > known && !pg_atomic_compare_exchange_u64(&shared->journal_lsn, &known, lsn))
+	while (lsn > known && !pg_atomic_compare_exchange_u64(&shared->applied.lsn, &known, lsn))
 		;
 }
 
@@ -148,7 +149,7 @@ iqdb_pg_follow(Relation index, Relation heap, IqdbPgArena *arena, uint64 *fetche
 
 		CHECK_FOR_INTERRUPTS();
 		iqdb_pg_lock_apply(arena);
-		from = arena->shared->applied;
+		from = iqdb_pg_applied(arena->shared);
 		iqdb_pg_unlock_apply(arena);
 		to = from;
 		if (iqdb_pg_journal_read(index, &to, entries, capacity, &count) != IQDB_PG_READ_OK)

@@ -51,7 +51,7 @@ state_name(Relation index, const IqdbPgArena *arena, const JournalLook *journal)
 		return "full";
 	if (!journal->known)
 		return "busy";
-	if (!arena->is_private && journal->end > pg_atomic_read_u64(&arena->shared->applied_number))
+	if (!arena->is_private && journal->end > pg_atomic_read_u64(&arena->shared->applied.number))
 		return "behind";
 	return pg_atomic_read_u32(&arena->shared->unbuilt) != 0 ? "building" : "ready";
 }
@@ -117,8 +117,8 @@ static void
 put_files(StatsRow *row, const IqdbPgArena *arena, const IqdbPgGeneration *generation, const JournalLook *journal)
 {
 	IqdbPgShared *shared = arena != NULL ? arena->shared : NULL;
-	uint64		snapshot_time = shared != NULL ? pg_atomic_read_u64(&shared->snapshot_time) : 0;
-	uint64		applied = shared != NULL ? pg_atomic_read_u64(&shared->applied_number) : 0;
+	uint64		snapshot_time = shared != NULL ? pg_atomic_read_u64(&shared->snapshots.time) : 0;
+	uint64		applied = shared != NULL ? pg_atomic_read_u64(&shared->applied.number) : 0;
 
 	put_number(row, true, iqdb_pg_files_size(MyDatabaseId, generation));
 	put_number(row, shared != NULL, shared != NULL ? iqdb_pg_log_length(shared) : 0);
@@ -129,7 +129,7 @@ put_files(StatsRow *row, const IqdbPgArena *arena, const IqdbPgGeneration *gener
 	/* 1: loaded from a file of which only this is known */
 	put(row, snapshot_time > 1, TimestampTzGetDatum((TimestampTz) snapshot_time));
 	put_number(row, shared != NULL,
-			   shared != NULL ? pg_atomic_read_u64(&shared->snapshot_bytes) : 0);
+			   shared != NULL ? pg_atomic_read_u64(&shared->snapshots.bytes) : 0);
 }
 
 /* What the engine says of itself, by name. */

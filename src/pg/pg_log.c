@@ -50,34 +50,34 @@ iqdb_pg_log_note(IqdbPgArena *arena, uint32 type, const IqdbPgRow *row)
 	IqdbPgShared *shared = arena->shared;
 	IqdbPgLogNote *note;
 
-	if (!shared->permanent || pg_atomic_read_u32(&shared->log_state) != IQDB_PG_LOG_OPEN)
+	if (!shared->permanent || pg_atomic_read_u32(&shared->log.state) != IQDB_PG_LOG_OPEN)
 		return;
-	if (shared->log_count == IQDB_PG_LOG_NOTES)
+	if (shared->log.count == IQDB_PG_LOG_NOTES)
 	{
-		pg_atomic_fetch_add_u64(&shared->log_dropped, 1);
+		pg_atomic_fetch_add_u64(&shared->log.dropped, 1);
 		return;
 	}
-	note = &shared->log_notes[shared->log_count++];
-	note->number = shared->applied.number;
+	note = &shared->log.notes[shared->log.count++];
+	note->number = pg_atomic_read_u64(&shared->applied.number);
 	note->hash = shared->applied.hash;
 	note->id = row->number;
 	note->sequence = type == IQDB_PG_FRAME_PUT ? iqdb_store_sequence(&arena->index.store, row->slot) : 0;
 	note->slot = row->slot;
 	note->type = type;
-	shared->log_bytes += frame_bytes(arena, type);
+	shared->log.bytes += frame_bytes(arena, type);
 }
 
 uint64
 iqdb_pg_log_length(const IqdbPgShared *shared)
 {
-	return *(const volatile uint64 *) &shared->log_tail + *(const volatile uint32 *) &shared->log_bytes;
+	return *(const volatile uint64 *) &shared->log.tail + *(const volatile uint32 *) &shared->log.bytes;
 }
 
 bool
 iqdb_pg_log_is_due(const IqdbPgShared *shared)
 {
-	return *(const volatile uint32 *) &shared->log_bytes >= IQDB_PG_LOG_FLUSH_AT ||
-		*(const volatile uint32 *) &shared->log_count >= IQDB_PG_LOG_NOTES / 2;
+	return *(const volatile uint32 *) &shared->log.bytes >= IQDB_PG_LOG_FLUSH_AT ||
+		*(const volatile uint32 *) &shared->log.count >= IQDB_PG_LOG_NOTES / 2;
 }
 
 /* A snapshot below this many bytes is small; a larger index lets its log grow to so many times its snapshot. */
@@ -87,13 +87,13 @@ iqdb_pg_log_is_due(const IqdbPgShared *shared)
 bool
 iqdb_pg_snapshot_is_small(const IqdbPgShared *shared)
 {
-	return pg_atomic_read_u64(unconstify(pg_atomic_uint64 *, &shared->snapshot_bytes)) < SMALL_SNAPSHOT;
+	return pg_atomic_read_u64(unconstify(pg_atomic_uint64 *, &shared->snapshots.bytes)) < SMALL_SNAPSHOT;
 }
 
 uint64
 iqdb_pg_log_limit(const IqdbPgShared *shared)
 {
-	uint64		bytes = pg_atomic_read_u64(unconstify(pg_atomic_uint64 *, &shared->snapshot_bytes));
+	uint64		bytes = pg_atomic_read_u64(unconstify(pg_atomic_uint64 *, &shared->snapshots.bytes));
 	uint64		limit = bytes < SMALL_SNAPSHOT ? bytes : LOG_LIMIT_FACTOR * bytes;
 
 	return Min((uint64) iqdb_snapshot_wal_size * 1024, Max(limit, IQDB_PG_LOG_FLUSH_AT / 2));
@@ -103,10 +103,10 @@ iqdb_pg_log_limit(const IqdbPgShared *shared)
 static void
 begin_segment(IqdbPgShared *shared)
 {
-	shared->log_start = shared->applied.number;
-	shared->log_start_hash = shared->applied.hash;
-	shared->log_tail = 0;
-	pg_atomic_write_u32(&shared->log_state, IQDB_PG_LOG_OPEN);
+	shared->log.start = pg_atomic_read_u64(&shared->applied.number);
+	shared->log.start_hash = shared->applied.hash;
+	shared->log.tail = 0;
+	pg_atomic_write_u32(&shared->log.state, IQDB_PG_LOG_OPEN);
 }
 
 void
@@ -147,17 +147,17 @@ take_notes(IqdbPgArena *arena, Batch *batch)
 	IqdbPgShared *shared = arena->shared;
 	uint32		rest;
 
-	batch->segment = shared->log_start;
-	batch->segment_hash = shared->log_start_hash;
-	batch->offset = shared->log_tail;
-	batch->count = Min(shared->log_count, batch->allocated);
-	memcpy(batch->notes, shared->log_notes, batch->count * sizeof(IqdbPgLogNote));
-	rest = shared->log_count - batch->count;
-	memmove(shared->log_notes, shared->log_notes + batch->count, rest * sizeof(IqdbPgLogNote));
-	shared->log_count = rest;
-	shared->log_bytes = 0;
+	batch->segment = shared->log.start;
+	batch->segment_hash = shared->log.start_hash;
+	batch->offset = shared->log.tail;
+	batch->count = Min(shared->log.count, batch->allocated);
+	memcpy(batch->notes, shared->log.notes, batch->count * sizeof(IqdbPgLogNote));
+	rest = shared->log.count - batch->count;
+	memmove(shared->log.notes, shared->log.notes + batch->count, rest * sizeof(IqdbPgLogNote));
+	shared->log.count = rest;
+	shared->log.bytes = 0;
 	for (uint32 i = 0; i < rest; i++)
-		shared->log_bytes += frame_bytes(arena, shared->log_notes[i].type);
+		shared->log.bytes += frame_bytes(arena, shared->log.notes[i].type);
 }
 
 /* Bytes on their way to a segment's file. */
@@ -277,12 +277,12 @@ write_batch(IqdbPgArena *arena, const Batch *batch, bool sync, uint64 *end_out)
 
 	if (status == IQDB_OK)
 	{
-		pg_atomic_write_u32(&shared->log_unsynced, sync ? 0 : 1);
-		if (*end_out > iqdb_pg_log_limit(shared) && pg_atomic_exchange_u32(&shared->snapshot_wanted, 1) == 0)
+		pg_atomic_write_u32(&shared->log.unsynced, sync ? 0 : 1);
+		if (*end_out > iqdb_pg_log_limit(shared) && pg_atomic_exchange_u32(&shared->snapshots.wanted, 1) == 0)
 			iqdb_pg_worker_wake();
 		return;
 	}
-	pg_atomic_write_u32(&shared->log_state, IQDB_PG_LOG_BROKEN);
+	pg_atomic_write_u32(&shared->log.state, IQDB_PG_LOG_BROKEN);
 	/* a segment without its header is worth nothing, and each attempt would leave another */
 	if (is_first)
 		(void) unlink(path);
@@ -299,12 +299,12 @@ flush_locked(IqdbPgArena *arena, bool sync)
 	IqdbPgShared *shared = arena->shared;
 	Batch		batch;
 
-	batch_init(&batch, *(const volatile uint32 *) &shared->log_count + NOTES_AHEAD);
+	batch_init(&batch, *(const volatile uint32 *) &shared->log.count + NOTES_AHEAD);
 	iqdb_pg_lock_apply(arena);
 	take_notes(arena, &batch);
 	iqdb_pg_unlock_apply(arena);
-	if (batch.count > 0 || (sync && pg_atomic_read_u32(&shared->log_unsynced) != 0))
-		write_batch(arena, &batch, sync, &shared->log_tail);
+	if (batch.count > 0 || (sync && pg_atomic_read_u32(&shared->log.unsynced) != 0))
+		write_batch(arena, &batch, sync, &shared->log.tail);
 	pfree(batch.notes);
 }
 
@@ -313,9 +313,9 @@ iqdb_pg_log_flush(IqdbPgArena *arena, bool sync, bool wait)
 {
 	IqdbPgShared *shared = arena->shared;
 
-	if (!shared->permanent || pg_atomic_read_u32(&shared->log_state) != IQDB_PG_LOG_OPEN)
+	if (!shared->permanent || pg_atomic_read_u32(&shared->log.state) != IQDB_PG_LOG_OPEN)
 		return;
-	if (*(const volatile uint32 *) &shared->log_count == 0 && (!sync || pg_atomic_read_u32(&shared->log_unsynced) == 0))
+	if (*(const volatile uint32 *) &shared->log.count == 0 && (!sync || pg_atomic_read_u32(&shared->log.unsynced) == 0))
 		return;
 	if (iqdb_pg_arena_is_stale(arena))
 	{
@@ -333,7 +333,7 @@ IqdbPgPosition
 iqdb_pg_log_switch(IqdbPgArena *arena)
 {
 	IqdbPgShared *shared = arena->shared;
-	bool		broken = pg_atomic_read_u32(&shared->log_state) == IQDB_PG_LOG_BROKEN;
+	bool		broken = pg_atomic_read_u32(&shared->log.state) == IQDB_PG_LOG_BROKEN;
 	IqdbPgPosition position;
 	Batch		rest;
 	uint64		end;
@@ -344,7 +344,7 @@ iqdb_pg_log_switch(IqdbPgArena *arena)
 		flush_locked(arena, false);
 	IQDB_PG_FAIL_POINT("log-switch");
 	iqdb_pg_lock_apply(arena);
-	position = shared->applied;
+	position = iqdb_pg_applied(shared);
 	take_notes(arena, &rest);
 	begin_segment(shared);
 	iqdb_pg_unlock_apply(arena);

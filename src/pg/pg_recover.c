@@ -262,11 +262,9 @@ replay_from(Relation index, Relation heap, IqdbPgArena *arena, const IqdbPgMeta 
 	status = replay.count == 0 ? IQDB_OK :
 		iqdb_pg_log_replay(MyDatabaseId, &meta->generation, from->number, replay_frame, &replay, error);
 	if (status == IQDB_OK)
-		status = fetch_uncovered(index, heap, &replay, &shared->fetched, error);
-	shared->replayed = replay.replayed;
-	shared->applied = end;
-	pg_atomic_write_u64(&shared->applied_number, end.number);
-	pg_atomic_write_u64(&shared->applied_block, end.block);
+		status = fetch_uncovered(index, heap, &replay, &shared->opening.fetched, error);
+	shared->opening.replayed = replay.replayed;
+	iqdb_pg_set_applied(shared, &end);
 	hash_destroy(replay.last);
 	pfree(replay.vector);
 	pfree(replay.covered);
@@ -337,7 +335,7 @@ recover_from_snapshot(Relation index, Relation heap, const IqdbPgMeta *meta, Iqd
 		IqdbIndexStats stats;
 
 		iqdb_index_stats(&arena->index, &stats);
-		arena->shared->loaded_rows = stats.live;
+		arena->shared->opening.loaded = stats.live;
 		/* it was written before its lists were made */
 		pg_atomic_write_u32(&arena->shared->unbuilt, stats.engine.outgrown && !stats.engine.trained);
 		IQDB_PG_FAIL_POINT("loaded");
@@ -398,10 +396,10 @@ recover_from_files(Relation index, Relation heap, const IqdbPgMeta *meta, const 
 		{
 			IqdbPgShared *shared = arena->shared;
 
-			pg_atomic_write_u64(&shared->snapshot_number, list[i].replay_from.number);
-			pg_atomic_write_u64(&shared->snapshot_older, list[count - 1].replay_from.number);
-			pg_atomic_write_u64(&shared->snapshot_time, 1);
-			pg_atomic_write_u64(&shared->snapshot_bytes, list[i].bytes);
+			pg_atomic_write_u64(&shared->snapshots.number, list[i].replay_from.number);
+			pg_atomic_write_u64(&shared->snapshots.older, list[count - 1].replay_from.number);
+			pg_atomic_write_u64(&shared->snapshots.time, 1);
+			pg_atomic_write_u64(&shared->snapshots.bytes, list[i].bytes);
 			return arena;
 		}
 		if (iqdb_pg_is_want_of_room(*status))
@@ -421,7 +419,7 @@ put_row(void *arg, IqdbPgRow *row, IqdbError *error)
 
 	IQDB_PG_FAIL_POINT("rebuild-row");
 	IQDB_PG_FAIL_RETURN("rebuild-put", error);
-	arena->shared->rebuilt_rows++;
+	arena->shared->opening.rebuilt++;
 	return iqdb_pg_row_put(&arena->index, row, error);
 }
 
@@ -433,6 +431,7 @@ rebuild(Relation index, Relation heap, const IqdbPgMeta *meta, const IqdbIndexOp
 	IqdbPgArena *arena = iqdb_pg_arena_create(index, meta, options, is_private, avoid_shm,
 											  iqdb_pg_estimate_rows(heap), error);
 	IqdbPgShared *shared;
+	IqdbPgPosition position;
 
 	if (arena == NULL)
 	{
@@ -442,11 +441,10 @@ rebuild(Relation index, Relation heap, const IqdbPgMeta *meta, const IqdbIndexOp
 	shared = arena->shared;
 
 	/* The position is read before the scan begins: what happens meanwhile is applied again afterwards. */
-	shared->applied = is_private ? iqdb_pg_journal_origin(meta) : iqdb_pg_journal_end_position(index, meta->tail_hint);
-	pg_atomic_write_u64(&shared->applied_number, shared->applied.number);
-	pg_atomic_write_u64(&shared->applied_block, shared->applied.block);
+	position = is_private ? iqdb_pg_journal_origin(meta) : iqdb_pg_journal_end_position(index, meta->tail_hint);
+	iqdb_pg_set_applied(shared, &position);
 	if (!is_private)
-		iqdb_pg_note_lsn(index, arena, shared->applied.block);
+		iqdb_pg_note_lsn(index, arena, position.block);
 	*status = iqdb_pg_visit_table(index, heap, put_row, arena, error);
 	IQDB_PG_FAIL_POINT("rebuilt");
 	if (*status == IQDB_OK)
@@ -488,7 +486,8 @@ iqdb_pg_shrinks_ahead(Relation index, IqdbPgArena *arena)
 {
 	IqdbPgPosition end;
 	uint32		count;
-	IqdbPgEntry *entries = read_entries(index, &arena->shared->applied, &count, &end);
+	IqdbPgPosition applied = iqdb_pg_applied(arena->shared);
+	IqdbPgEntry *entries = read_entries(index, &applied, &count, &end);
 	Replay		replay = {.arena = arena, .entries = entries, .count = count};
 	IqdbIndexStats stats;
 	uint64		gone = 0;
@@ -526,9 +525,9 @@ report_open(Relation index, const IqdbPgArena *arena)
 	ereport(LOG,
 			(errmsg("iqdb: index \"%s\" opened in %.1f ms: %llu rows loaded from snapshot, %llu changes replayed from log, "
 					"%llu rows fetched by journal, %llu rows rebuilt from table",
-					RelationGetRelationName(index), shared->open_microseconds / 1000.0,
-					(unsigned long long) shared->loaded_rows, (unsigned long long) shared->replayed,
-					(unsigned long long) shared->fetched, (unsigned long long) shared->rebuilt_rows)));
+					RelationGetRelationName(index), shared->opening.microseconds / 1000.0,
+					(unsigned long long) shared->opening.loaded, (unsigned long long) shared->opening.replayed,
+					(unsigned long long) shared->opening.fetched, (unsigned long long) shared->opening.rebuilt)));
 }
 
 IqdbPgArena *
@@ -583,11 +582,11 @@ iqdb_pg_recover(Relation index, Relation heap, IqdbPgMeta *meta, IqdbError *erro
 	}
 	iqdb_pg_log_begin(arena);
 	/* what took work to recover is not to be recovered again */
-	if (arena->shared->rebuilt_rows + arena->shared->replayed + arena->shared->fetched > SNAPSHOT_AFTER)
-		pg_atomic_write_u32(&arena->shared->snapshot_wanted, 1);
+	if (arena->shared->opening.rebuilt + arena->shared->opening.replayed + arena->shared->opening.fetched > SNAPSHOT_AFTER)
+		pg_atomic_write_u32(&arena->shared->snapshots.wanted, 1);
 	INSTR_TIME_SET_CURRENT(end);
 	INSTR_TIME_SUBTRACT(end, start);
-	arena->shared->open_microseconds = INSTR_TIME_GET_MICROSEC(end);
+	arena->shared->opening.microseconds = INSTR_TIME_GET_MICROSEC(end);
 	iqdb_pg_arena_set_ready(arena);
 	report_open(index, arena);
 	iqdb_pg_worker_wanted();

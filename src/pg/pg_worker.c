@@ -247,7 +247,7 @@ keep_arena(const char *path, Oid database, uint32 relation_number, const IqdbPgG
 	if (keep_linked(arena))
 	{
 		keep_built(arena);
-		if (arena->shared->permanent && pg_atomic_read_u32(&arena->shared->snapshot_wanted) != 0 &&
+		if (arena->shared->permanent && pg_atomic_read_u32(&arena->shared->snapshots.wanted) != 0 &&
 			!ShutdownRequestPending)
 			keep_snapshot(arena);
 	}

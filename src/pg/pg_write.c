@@ -39,8 +39,8 @@ what_to_keep(const IqdbPgArena *arena)
 	uint64		entries = 2 * iqdb_index_live_count(&arena->index);
 	IqdbPgKeep	keep;
 
-	keep.from = arena->shared->permanent ? pg_atomic_read_u64(&arena->shared->snapshot_older) :
-		pg_atomic_read_u64(&arena->shared->applied_number);
+	keep.from = arena->shared->permanent ? pg_atomic_read_u64(&arena->shared->snapshots.older) :
+		pg_atomic_read_u64(&arena->shared->applied.number);
 	keep.pages = (uint32) Max(KEEP_PAGES_MIN, Min(entries / KEEP_ENTRIES_PER_PAGE, UINT32_MAX));
 	return keep;
 }
@@ -53,7 +53,7 @@ append_hint(const IqdbPgArena *arena, IqdbPgKeep *keep)
 	if (arena == NULL)
 		return InvalidBlockNumber;
 	*keep = what_to_keep(arena);
-	return (BlockNumber) pg_atomic_read_u64(&arena->shared->applied_block);
+	return (BlockNumber) pg_atomic_read_u64(&arena->shared->applied.block);
 }
 
 /*
@@ -67,7 +67,7 @@ begin_applying(IqdbPgArena *arena, const IqdbPgAppend *append)
 
 	iqdb_pg_lock_apply(arena);
 	iqdb_pg_raise_lsn(shared, append->lsn);
-	if (shared->applied.number == append->number && pg_atomic_read_u32(&shared->state) == IQDB_PG_READY)
+	if (pg_atomic_read_u64(&shared->applied.number) == append->number && pg_atomic_read_u32(&shared->state) == IQDB_PG_READY)
 	{
 		if (append->epoch)
 			iqdb_pg_advance(shared, &append->epoch_entry, append->block);
