@@ -1,10 +1,10 @@
 /*
  * fuzz_ops.c - any bytes as a sequence of operations on an embedded database, held against the naive model.
  *
- * Byte 0: engine and metric. All is done three times, with vectors of floats, of halves and of bits. Then one operation per round: upsert, delete, search, filtered search, flush, optimize, close
- * and reopen, abandon and reopen, lose power and reopen. Properties: the answers of the model (with the flat engine in its
- * very order; with the others, when every row is asked for), acknowledged writes
- * survive everything, and verification finds nothing.
+ * Byte 0: engine and metric. All is done three times, with vectors of floats, of halves and of bits. Then one operation per
+ * round: upsert, delete, search, filtered search, flush, optimize, close and reopen, abandon and reopen, lose power and
+ * reopen. Properties: the answers of the model (with the flat engine in its very order; with the others, when every row is
+ * asked for), acknowledged writes survive everything, and verification finds nothing.
  */
 #include "core/db/iqdb.h"
 

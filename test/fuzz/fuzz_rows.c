@@ -1,9 +1,9 @@
 /*
  * fuzz_rows.c - any bytes as the sections of rows and engine of a snapshot.
  *
- * Byte 0: engine and metric; all is done with vectors of floats, of halves and of bits. Bytes 1, 2: length of the first section; then both sections. Properties: no read outside the
- * bytes, and whatever loads is an index that verification finds nothing wrong with, that takes writes, and whose own
- * snapshot loads again.
+ * Byte 0: engine and metric; all is done with vectors of floats, of halves and of bits. Bytes 1, 2: length of the first
+ * section; then both sections. Properties: no read outside the bytes, and whatever loads is an index that verification finds
+ * nothing wrong with, that takes writes, and whose own snapshot loads again.
  */
 #include "core/db/index_codec.h"
 

@@ -80,7 +80,7 @@ typedef struct IqdbSource
 
 typedef enum IqdbMaintain
 {
-	IQDB_MAINTAIN_VACUUM,   /* repair what removed rows left behind, let go of their slots */
+	IQDB_MAINTAIN_VACUUM,   /* repair what removed rows left behind, release their slots */
 	IQDB_MAINTAIN_BUILD,    /* all rows of a fresh index have been put, and linked unless links_at_end: finish */
 	IQDB_MAINTAIN_OPTIMIZE  /* retrain, compact, repair: online */
 } IqdbMaintain;

@@ -22,7 +22,7 @@ typedef struct IqdbOption
 	size_t      offset; /* in IqdbIndexOptions */
 	uint32_t    min;
 	uint32_t    max;
-	uint32_t    initial; /* what it is where nobody says */
+	uint32_t    initial; /* what it is where no value is given */
 	bool        shapes;  /* decides how rows are stored: another value takes effect when the index is built anew */
 } IqdbOption;
 

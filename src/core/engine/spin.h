@@ -1,8 +1,8 @@
 /*
  * spin.h - waiting for a word that another process will change in a moment.
  *
- * For words in the arena that are held for a few instructions: no lock of the host is as small. Whoever holds such a word may
- * lose his processor all the same, so waiting gives the processor away now and then.
+ * For words in the arena that are held for a few instructions: no lock of the host is as small. The process that holds such
+ * a word may lose its processor all the same; therefore one that waits gives its own away now and then.
  */
 #ifndef IQDB_ENGINE_SPIN_H
 #define IQDB_ENGINE_SPIN_H
@@ -31,7 +31,7 @@ iqdb_spin(uint32_t *spins)
 	(void) sched_yield();
 }
 
-/* A word that is 1 while somebody has it. */
+/* A lock that is one word: 1 while a process holds it, else 0. */
 static inline void
 iqdb_spin_lock(_Atomic uint32_t *word)
 {

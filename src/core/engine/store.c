@@ -23,14 +23,14 @@
 #define RECLAIM_BATCH 1024u
 #define RECLAIM_FEW 16u
 
-/* Room is made ahead for a share of the rows there are, and so many at most: for others who put at the same time. */
+/* Room is made ahead for such a share of the rows there are, but for no more than so many: other writers put, too. */
 #define AHEAD_SHARE 32u
 #define AHEAD_MAX 64u
 
 /* Slots whose pages on disk are made ready before rows are put. */
 #define TOUCH_MAX 64u
 
-/* How long one who comes gives way to an exclusive hold of STRUCTURE: so many naps of so many nanoseconds at most. */
+/* How long a reader gives way to a process that wants STRUCTURE exclusively: so many naps of so many nanoseconds at most. */
 #define GIVE_WAY_NAPS 64
 #define GIVE_WAY_NAP 20000
 
@@ -195,8 +195,8 @@ iqdb_store_check_header(const IqdbStore *store, IqdbError *err)
 /* ---- locks ---- */
 
 /*
- * Lets those in who wait for an exclusive hold. They wait for stretches of a millisecond; one that does not come in by then
- * (it may be stopped) must not stop everybody.
+ * Waits until no process wants STRUCTURE exclusively, but no longer than the readers of today may hold it, and a little more:
+ * a process that has not got it by then may be stopped, and must not stop all readers.
  */
 static void
 give_way(const _Atomic uint32_t *wanted)
@@ -401,7 +401,7 @@ iqdb_store_reclaim(IqdbStore *store)
 
 	iqdb_store_lock(store, IQDB_LOCK_STRUCTURE, true);
 	iqdb_store_lock(store, IQDB_LOCK_ROWS, true);
-	/* whoever reads from here on cannot reach these slots: they were in LIMBO before he came */
+	/* a reader that begins from here on cannot reach these slots, because they were in LIMBO before it began */
 	store->header->ripe_count = store->header->limbo_count;
 	iqdb_store_unlock(store, IQDB_LOCK_STRUCTURE, true);
 	while ((count = free_ripe(store, RECLAIM_BATCH)) > 0)
@@ -608,7 +608,7 @@ put_blobs(IqdbStore *store, uint32_t slot, const IqdbRow *row, IqdbRowBlobs *blo
 	return status;
 }
 
-/* Copies the vector into a slot that nobody looks at yet. Needs no lock. */
+/* Copies the vector into a slot that no reader looks at yet. Needs no lock. */
 static void
 fill_slot(IqdbStore *store, const IqdbRow *row, const IqdbStaged *staged)
 {

@@ -14,20 +14,21 @@
  *   METADATA u64: where the row's metadata lies in BLOBS. Reaches no farther than the last row that ever had some
  *
  * VECTORS may be the arena's paged region: then vectors lie in a file that the kernel reads and evicts page by page, and all
- * else is memory. Nothing changes for a reader but the time it takes; who knows beforehand which vectors he will read says so
- * (iqdb_store_prefetch), and waits for one round of reads instead of one read after the other.
+ * else is memory. Nothing changes for a reader but the time it takes. A reader that knows beforehand which vectors it needs
+ * says so (iqdb_store_prefetch), and waits for one round of reads instead of one read after the other.
  *
  * Locks (cells of the arena header), taken from outside to inside:
- *   STRUCTURE  shared by whoever reads rows or links for longer than one look-up; exclusive for the instant in which
+ *   STRUCTURE  shared by readers of rows or links, for longer than one look-up; exclusive for the instant in which
  *              dead slots become reusable. A reader that holds it shared may read every slot it can reach.
- * Locks of a host let shared holders in past one who waits for an exclusive hold. So whoever wants it exclusively
- *              says so in the header first, and whoever comes then gives way for a while (iqdb_store_lock_structure).
+ *              A host's locks may let new readers in while a writer waits, again and again. Therefore a process that wants
+ *              an exclusive hold says so in the header first, and readers that come then give way to it for a while
+ *              (iqdb_store_lock_structure).
  *   ROWS       exclusive for put and remove (slot allocation, id map, counters), shared for look-up by id.
  * Neither is ever held when a function of this header returns, nor across a call out of the core.
  *
- * Life of a slot: FREE -> (put) LIVE -> (remove) DEAD -> (engine lets go: release) LIMBO -> (reclaim) FREE.
- * A row is fully written before its state says LIVE (release store), METADATA has grown before as far as it must, and who
- * sees LIVE sees how far. A slot that is DEAD or in LIMBO keeps its content until reclaim.
+ * Life of a slot: FREE -> (put) LIVE -> (remove) DEAD -> (the engine releases it) LIMBO -> (reclaim) FREE.
+ * A row is fully written before its state says LIVE (release store), METADATA has grown before as far as it must, and a
+ * reader that sees LIVE sees how far. A slot that is DEAD or in LIMBO keeps its content until reclaim.
  */
 #ifndef IQDB_ENGINE_STORE_H
 #define IQDB_ENGINE_STORE_H
@@ -76,7 +77,7 @@ typedef enum IqdbRowState
 	IQDB_ROW_KNOWN = 1, /* the id is known, but has no vector: never found by a search */
 	IQDB_ROW_LIVE = 2,
 	IQDB_ROW_DEAD = 3,  /* removed; kept until no engine and no reader can reach it */
-	IQDB_ROW_LIMBO = 4  /* removed, and the engine let go of it: waits to be reclaimed */
+	IQDB_ROW_LIMBO = 4  /* removed, and the engine has released it: waits to be reclaimed */
 } IqdbRowState;
 
 /*
@@ -118,7 +119,7 @@ typedef struct IqdbStoreHeader
 	uint32_t         bucket_count; /* linear hashing: buckets in use */
 	uint64_t         next_sequence;
 	uint64_t         changes;       /* puts and removes since format (atomic): a result cache's version */
-	uint64_t         moves;         /* slots let go of and freed since format (atomic) */
+	uint64_t         moves;         /* slots released and freed since format (atomic) */
 	uint64_t         blob_end;      /* bytes of BLOBS ever used; 0 is no blob */
 	uint64_t         blob_free[48]; /* heads of the free lists by size class */
 } IqdbStoreHeader;
@@ -289,7 +290,7 @@ IqdbStatus iqdb_store_room(IqdbStore *store, uint32_t count, IqdbError *err) IQD
  */
 void iqdb_store_release(IqdbStore *store, uint32_t slot);
 
-/* The same for a caller that holds ROWS exclusive already. false: the row is not DEAD, or was let go of before. */
+/* The same for a caller that holds ROWS exclusive already. false: the row is not DEAD, or was released before. */
 bool iqdb_store_release_locked(IqdbStore *store, uint32_t slot);
 
 /*
@@ -299,7 +300,7 @@ bool iqdb_store_release_locked(IqdbStore *store, uint32_t slot);
 uint32_t iqdb_store_reclaim(IqdbStore *store);
 
 /*
- * To be called by somebody who holds no lock at all, before rows are put (iqdb_store_make_room does) and after many were
+ * To be called without any lock held, before rows are put (iqdb_store_make_room does) and after many were
  * removed: where many removed slots wait, puts may take them from here on. Takes STRUCTURE exclusively for an instant,
  * then ROWS, or nothing at all.
  */

@@ -1,9 +1,9 @@
 /*
  * store_check.c - does the store hold what it promises? Every invariant of store.h, looked at in stretches under ROWS.
  *
- * What is wrong with one slot is wrong whoever writes. What several places say together (counts, lists, the id map) can be
- * judged only if nothing was written between two stretches: else it is looked at again, and at last left. Findings are
- * collected and reported after the lock is released: the callback is the host's and may take its time.
+ * What is wrong with one slot is wrong although others write. What several places say together (counts, lists, the id
+ * map) can be judged only if nothing was written between two stretches: else it is looked at again, and at last left.
+ * Findings are collected and reported after the lock is released: the callback is the host's and may take its time.
  */
 #include "core/engine/store_private.h"
 
@@ -17,7 +17,7 @@
 /* A look at a slot with its blobs, or at a link to one, in nanoseconds. */
 #define LOOK_CHARGE 250
 
-/* Times that all is looked at, when somebody writes meanwhile. */
+/* How often all is looked at, when rows are written meanwhile. */
 #define ROUNDS_MAX 3
 
 typedef struct Check
@@ -56,7 +56,7 @@ go_on(Check *check, uint64_t charge)
 	return !check->cancelled;
 }
 
-/* The same where there is nothing more to judge once somebody has written. */
+/* The same where there is nothing more to judge once rows were written. */
 static bool
 go_on_quietly(Check *check)
 {
@@ -363,7 +363,7 @@ check_round(Check *check)
 	check_blobs(check);
 }
 
-/* Rounds until nobody has written meanwhile, but not for ever. */
+/* Rounds until nothing was written meanwhile, but not for ever. */
 static void
 check_all(Check *check)
 {

@@ -40,7 +40,7 @@ iqdbi_slot_blob(const IqdbSlot *row, IqdbIdKind *kind_out)
 
 /*
  * Where the row's metadata lies in BLOBS, 0 = nowhere. For holders of ROWS, and for readers who saw the row LIVE: an entry
- * is written before the state, and then only once nobody looks any more.
+ * is written before the state, and changes again only when no reader can reach the slot any more.
  */
 static inline uint64_t
 iqdbi_metadata_offset(const IqdbStore *store, uint32_t slot)

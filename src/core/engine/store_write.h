@@ -49,7 +49,7 @@ typedef struct IqdbRowBlobs
 	uint64_t metadata;
 } IqdbRowBlobs;
 
-/* A row that has its place, and that nobody sees. */
+/* A row that has its slot, and that no reader sees yet. */
 typedef struct IqdbStaged
 {
 	IqdbId       id; /* a byte string must live until the row is published */
@@ -71,11 +71,11 @@ void       iqdb_store_publish(IqdbStore *store, const IqdbEngine *engine, const 
 void       iqdb_store_unstage(IqdbStore *store, const IqdbStaged *staged);
 
 /*
- * To be called before so many rows are put, by somebody who holds no lock at all: a put may run under locks of the host's
- * that all writers need. Tidies, makes room for the rows, and for some more by others who put at the same time, and has the
- * pages ready that vectors on disk will be written to. The puts then touch memory only, unless there is no room, or many
- * others come first, or they bring metadata or byte strings. Takes ROWS for an instant, and for as long as the engine's
- * regions take to grow by a step.
+ * To be called before so many rows are put, without any lock held: a put may run under locks of the host's that all
+ * writers need. Tidies, makes room for the rows, and for some more that other writers put at the same time, and has
+ * the pages ready that vectors on disk will be written to. The puts then touch memory only, unless there is no room,
+ * or many others come first, or they bring metadata or byte strings. Takes ROWS for an instant, and for as long as
+ * the engine's regions take to grow by a step.
  */
 void iqdb_store_make_room(IqdbStore *store, const IqdbEngine *engine, uint32_t rows);
 

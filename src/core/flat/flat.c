@@ -11,7 +11,7 @@
 
 #include "core/base/endian.h"
 
-/* Rows of a first batch when the caller does not say how many he wants, and growth from batch to batch. */
+/* Rows of a first batch when the caller does not say how many are wanted; and growth from batch to batch. */
 #define BATCH_DEFAULT 64
 #define BATCH_GROWTH 4
 /* A batch that would be such a share of all rows takes all of them, */

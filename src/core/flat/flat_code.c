@@ -1,8 +1,8 @@
 /*
  * flat_code.c - codes of the rows, with a proven bound of their error (quant/sq8_bound.h).
  *
- * Owns: where codes lie, when they are written, and around which centre. Does not own: what a code means (quant), who
- * reads it (flat_scan.c).
+ * Owns: where codes lie, when they are written, and around which centre. Does not own: what a code means (quant), and
+ * searches that read it (flat_scan.c).
  *
  * A row is coded under ROWS before its state says LIVE. Readers look at codes of slots in any state, at the same time: what
  * they make of a slot that is not LIVE yet does not matter, since a row put during a search need not be seen by it. All
@@ -159,7 +159,7 @@ place_of(const IqdbiFlatCodes *codes, uint32_t slot)
 }
 
 /*
- * The components are widened to floats first, on the stack: coding a row must not fail, and there is nobody who could have
+ * The components are widened to floats first, on the stack: coding a row must not fail, and no caller could have
  * allocated memory before. Rows of floats are read where they are.
  */
 static void
