@@ -1315,13 +1315,16 @@ COMMENT ON FUNCTION iqdb_sweep() IS 'remove files of indexes that are gone; how 
 
 CREATE FUNCTION iqdb_recall(
 	index regclass,
-	k integer,
+	k integer DEFAULT 10,
 	sample integer DEFAULT 100,
 	queries anyarray DEFAULT NULL::iqvector[],
+	held_out boolean DEFAULT false,
 	OUT query_count integer,
 	OUT mean_recall float8,
 	OUT p1_recall float8,
 	OUT min_recall float8,
+	OUT below_half float8,
+	OUT at_zero float8,
 	OUT qps float8,
 	OUT p50_ms float8,
 	OUT p95_ms float8,
@@ -1332,8 +1335,21 @@ CREATE FUNCTION iqdb_recall(
 	OUT exact_p99_ms float8
 ) RETURNS record
 	LANGUAGE C STABLE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'iqdb_sql_recall';
-COMMENT ON FUNCTION iqdb_recall(regclass, integer, integer, anyarray) IS
-	'recall and latency of an index against exact search over the same rows; its own rows as queries flatter it, give real ones';
+COMMENT ON FUNCTION iqdb_recall(regclass, integer, integer, anyarray, boolean) IS
+	'recall and latency of an index against exact search over the same rows; queries are given, or made from its rows';
+
+CREATE FUNCTION iqdb_ground_truth(
+	index regclass,
+	queries anyarray,
+	k integer DEFAULT 10,
+	OUT query integer,
+	OUT rank integer,
+	OUT tid tid,
+	OUT distance float8
+) RETURNS SETOF record
+	LANGUAGE C STABLE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'iqdb_sql_ground_truth';
+COMMENT ON FUNCTION iqdb_ground_truth(regclass, anyarray, integer) IS
+	'the nearest rows of each query, exact: one pass over the table, as the calling statement sees it';
 
 CREATE FUNCTION iqdb_estimate(
 	method text,

@@ -229,16 +229,6 @@ SELECT DISTINCT memory > 0 FROM (SELECT count(DISTINCT memory) = 1 AS same, min(
 	iqdb_estimate('iqdb_hnsw', 1000, 10, o)) e WHERE same;
 SELECT pg_temp.error_of('SELECT iqdb_estimate(''iqdb_hnsw'', 1000, 10, ''m = 16 17'')');
 
--- recall: queries of one's own, or rows of the index, which are not their own answers
-CREATE TABLE rows_of_3 (v iqvector(3));
-INSERT INTO rows_of_3 SELECT ARRAY[sin(i), cos(i * 1.7), sin(i * 0.3)]::real[]::iqvector FROM generate_series(1, 400) i;
-CREATE INDEX rows_of_3_v ON rows_of_3 USING iqdb_ivf (v) WITH (lists = 40, probes = 1, quantization = none);
-SELECT query_count, mean_recall = 1, p1_recall, min_recall, qps > 0, exact_qps > 0, p50_ms <= p95_ms AND p95_ms <= p99_ms
-FROM iqdb_recall('rows_of_3_v', 1, queries => ARRAY(SELECT v FROM rows_of_3));
-SELECT query_count, mean_recall > 0.5 AND mean_recall < 1 AS others, min_recall, p1_recall FROM iqdb_recall('rows_of_3_v', 1, 400);
-SELECT query_count, mean_recall, p1_recall, qps FROM iqdb_recall('rows_of_3_v', 1, queries => '{}'::iqvector[]);
-DROP TABLE rows_of_3;
-
 -- signs of few dimensions: who makes the index hears that they do not do
 CREATE TABLE few_signs (v iqvector(16));
 CREATE INDEX few_signs_ivf ON few_signs USING iqdb_ivf (v) WITH (quantization = bq);

@@ -1,6 +1,6 @@
 /*
  * pg_admin.c - the SQL functions that do something with one index: iqdb_flush, iqdb_prewarm, iqdb_optimize; and iqdb_sweep.
- * What they share with pg_inspect.c and pg_recall.c is here too.
+ * What they share with pg_inspect.c, pg_recall.c and pg_truth.c is here too.
  */
 #include "postgres.h"
 

@@ -5,6 +5,7 @@
 #define IQDB_PG_ADMIN_H
 
 #include "fmgr.h"
+#include "utils/array.h"
 #include "utils/rel.h"
 
 #include "pg/pg_arena.h"
@@ -22,6 +23,12 @@ typedef enum IqdbPgRight
  * and without the right.
  */
 extern Relation iqdb_pg_open_index(Oid oid, LOCKMODE mode, IqdbPgRight right);
+
+/*
+ * The vectors of an array, of a type that the index's column can be compared with; they lie in the array, or are detoasted
+ * into the current context. Raises 42804 for other types, 22004 for a null, 22000 for another dimension than the index's.
+ */
+extern const void **iqdb_pg_given_queries(Relation index, ArrayType *array, int *count_out);
 
 /* Prepares a set-returning function that fills a tuplestore: rsinfo->setResult and setDesc. */
 extern void iqdb_pg_init_set(FunctionCallInfo fcinfo);

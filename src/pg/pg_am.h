@@ -19,6 +19,18 @@
 /* Flag in that number: the operator has no distance for a zero vector, and returns NaN. */
 #define IQDB_PG_METRIC_ZERO_IS_NAN 0x100
 
+/*
+ * How many hits a scan that has returned so many rows asks its engine for: few at first, because most searches want no more.
+ * At most IQDB_PG_HITS_PER_CALL. What measures an index asks in the same portions.
+ */
+#define IQDB_PG_HITS_PER_CALL 64
+
+static inline size_t
+iqdb_pg_hits_per_call(uint64 returned)
+{
+	return returned == 0 ? 16 : IQDB_PG_HITS_PER_CALL;
+}
+
 /* Which engine an index of one of the access methods has. */
 extern IqdbEngineKind iqdb_pg_engine_kind(Relation index);
 

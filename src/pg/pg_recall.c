@@ -1,13 +1,19 @@
 /*
  * pg_recall.c - iqdb_recall: how well and how fast an index answers.
  *
- * Recall is measured against the flat engine over the same rows in the same memory: no table is read. A row of the answer
- * counts as right if it is no farther than the k-th of the exact answer, so equal distances are no error. Queries are given by
- * the caller; or rows of the index, each without itself among the answers. Those flatter: a row is linked, or lies, where
- * searches for it arrive, and real queries come from elsewhere.
+ * Recall is measured against the flat engine over the same rows in the same memory: no table is read, and rows that no
+ * snapshot sees any more count on both sides. A row of the answer counts as right if it is no farther than the k-th of
+ * the exact answer, so equal distances are no error.
+ *
+ * Queries are the caller's; or rows of the index, each without itself among the answers, evenly spread over it. Rows
+ * flatter a graph even so: each is linked to its neighbours, so that whatever walk arrives at it has them, while a
+ * query from elsewhere may arrive nowhere near. Held out means queries that the index has never seen, made between
+ * rows: that shows the queries which a graph loses. To lists they are kind in another way, because between two rows is
+ * nearer to the middle of a list.
  */
 #include "postgres.h"
 
+#include <float.h>
 #include <math.h>
 
 #include "access/genam.h"
@@ -19,15 +25,19 @@
 #include "utils/builtins.h"
 
 #include "pg/pg_admin.h"
+#include "pg/pg_am.h"
 #include "pg/pg_open.h"
 #include "pg/pg_options.h"
 #include "pg/pg_row.h"
 
-/* One search from start to k-th hit. Returns the hits; milliseconds in *elapsed. */
+/*
+ * One search from start to k-th hit, asked for in portions as a scan asks (pg_scan.c). hits has room for one portion more than k.
+ * Returns how many hits, k at most; milliseconds in *elapsed.
+ */
 static int
-timed_search(IqdbIndex *index, const IqdbSearchParams *params, const void *query, uint32 dimension, int k, IqdbHit *hits,
-			 double *elapsed)
+timed_search(IqdbIndex *index, const IqdbSearchParams *params, const void *query, int k, IqdbHit *hits, double *elapsed)
 {
+	uint32		dimension = index->store.header->options.dimension;
 	IqdbError	error = {0};
 	IqdbCursor *cursor;
 	int			count = 0;
@@ -41,7 +51,7 @@ timed_search(IqdbIndex *index, const IqdbSearchParams *params, const void *query
 		size_t		got;
 
 		CHECK_FOR_INTERRUPTS();
-		iqdb_pg_check(iqdb_cursor_next(cursor, hits + count, (size_t) (k - count), &got, &error), &error, NULL);
+		iqdb_pg_check(iqdb_cursor_next(cursor, hits + count, iqdb_pg_hits_per_call(count), &got, &error), &error, NULL);
 		if (got == 0)
 			break;
 		count += (int) got;
@@ -50,7 +60,7 @@ timed_search(IqdbIndex *index, const IqdbSearchParams *params, const void *query
 	INSTR_TIME_SET_CURRENT(end);
 	INSTR_TIME_SUBTRACT(end, begin);
 	*elapsed = INSTR_TIME_GET_DOUBLE(end) * 1000.0;
-	return count;
+	return Min(count, k);
 }
 
 /* Share of the exact answer that was found. */
@@ -84,9 +94,10 @@ percentile(const double *values, int count, double q)
 	return values[Max(0, Min(rank, count - 1))];
 }
 
-/* Vectors given by the caller. */
-static const void **
-given_queries(Relation index, ArrayType *array, int *count_out)
+/* ---- queries ----------------------------------------------------------------------------------------------------- */
+
+const void **
+iqdb_pg_given_queries(Relation index, ArrayType *array, int *count_out)
 {
 	IqdbPgRowForm form = iqdb_pg_row_form(index);
 	const IqdbPgType *type = iqdb_pg_type_of(ARR_ELEMTYPE(array));
@@ -119,56 +130,134 @@ given_queries(Relation index, ArrayType *array, int *count_out)
 	return queries;
 }
 
-/* Rows of the index itself, evenly spread over it; and their ids. */
-static const void **
-sampled_queries(IqdbPgArena *arena, int sample, uint64 **ids_out, int *count_out)
-{
-	uint64		live = iqdb_index_live_count(&arena->index);
-	uint64		wanted = Min((uint64) sample, live);
-	const void **queries = palloc(Max(wanted, 1) * sizeof(void *));
-	uint64		position = 0;
-	uint64		seen = 0;
-	uint64		ids[256];
-	size_t		count;
+#define NO_ROW PG_UINT64_MAX
 
-	*ids_out = palloc(Max(wanted, 1) * sizeof(uint64));
-	*count_out = 0;
-	while ((uint64) *count_out < wanted &&
-		   (count = iqdb_index_ids(&arena->index, &position, ids, NULL, lengthof(ids))) > 0)
-	{
-		CHECK_FOR_INTERRUPTS();
-		for (size_t i = 0; i < count && (uint64) *count_out < wanted; i++, seen++)
-		{
-			size_t		metadata_length;
-			void	   *vector;
-
-			if (seen * wanted / live < (uint64) *count_out)
-				continue;
-			vector = palloc(iqdb_pg_row_bytes(&arena->index));
-			if (iqdb_index_get(&arena->index, iqdb_id_u64(ids[i]), vector, NULL, 0, &metadata_length))
-			{
-				(*ids_out)[*count_out] = ids[i];
-				queries[(*count_out)++] = vector;
-			}
-		}
-	}
-	return queries;
-}
-
-/* What was measured, one number per query, and the query's own row where it is one of the index. */
+/* The queries of one measurement, and what was measured: one number for each. */
 typedef struct Measures
 {
 	int			count;
 	const void **queries;
-	uint64	   *own_ids;		/* NULL: the queries are none of its rows */
+	uint64	   *own_ids;		/* the row that a query is, or NO_ROW */
 	double	   *recall;
 	double	   *mine;			/* milliseconds */
 	double	   *theirs;
 } Measures;
 
+static void
+take_given(Relation index, ArrayType *given, Measures *measures)
+{
+	measures->queries = iqdb_pg_given_queries(index, given, &measures->count);
+	measures->own_ids = palloc(Max(measures->count, 1) * sizeof(uint64));
+	for (int i = 0; i < measures->count; i++)
+		measures->own_ids[i] = NO_ROW;
+}
+
+/* Rows of the index itself, evenly spread over it, and their ids. */
+static void
+sample_rows(const IqdbIndex *index, int sample, Measures *measures)
+{
+	uint64		live = iqdb_index_live_count(index);
+	uint64		wanted = Min((uint64) sample, live);
+	uint64		position = 0;
+	uint64		seen = 0;
+	uint64		ids[256];
+	size_t		count;
+
+	measures->queries = palloc(Max(wanted, 1) * sizeof(void *));
+	measures->own_ids = palloc(Max(wanted, 1) * sizeof(uint64));
+	while ((uint64) measures->count < wanted &&
+		   (count = iqdb_index_ids(index, &position, ids, NULL, lengthof(ids))) > 0)
+	{
+		CHECK_FOR_INTERRUPTS();
+		for (size_t i = 0; i < count && (uint64) measures->count < wanted; i++, seen++)
+		{
+			size_t		metadata_length;
+			void	   *vector;
+
+			if (seen * wanted / live < (uint64) measures->count)
+				continue;
+			vector = palloc(iqdb_pg_row_bytes(index));
+			if (iqdb_index_get(index, iqdb_id_u64(ids[i]), vector, NULL, 0, &metadata_length))
+			{
+				measures->own_ids[measures->count] = ids[i];
+				measures->queries[measures->count++] = vector;
+			}
+		}
+	}
+}
+
+/* Gives vector component i of other, if they differ in it; were they different? */
+static bool
+take_component(const IqdbElement *element, uint8 *vector, const uint8 *other, uint32 i, bool take)
+{
+	Size		width = element->bits / 8;
+	uint8		mask = width > 0 ? 0xff : 0x80 >> i % 8;
+	Size		at = width > 0 ? i * width : i / 8;
+	bool		differ = false;
+
+	for (Size byte = at; byte < at + Max(width, 1); byte++)
+	{
+		differ |= ((vector[byte] ^ other[byte]) & mask) != 0;
+		if (take)
+			vector[byte] = (vector[byte] & ~mask) | (other[byte] & mask);
+	}
+	return differ;
+}
+
+/* Takes every other component in which the two differ from other. Has vector become a third one? */
+static bool
+cross(const IqdbElement *element, void *vector, const void *other, uint32 dimension)
+{
+	int			differences = 0;
+
+	for (uint32 i = 0; i < dimension; i++)
+		differences += take_component(element, vector, other, i, differences % 2 == 1);
+	return differences > 1;
+}
+
+/* Among so many rows nearest to a row, one is looked for that is no copy of it. */
+#define CROSSED_AMONG 32
+
 /*
- * Takes a row that is its own nearest out of its hits, where one more than k was asked for: finding it is no merit. Returns
- * how many are left, k at most.
+ * Makes each query, a row, one that no row is: crosses it with its nearest row of another vector. What comes out lies
+ * about as far from both as they from each other, and consists of components that occur, whatever they are made of. A
+ * row whose nearest ones are all copies of it, or whose nearest differs in one component only, stays what it is, and a
+ * row.
+ */
+static void
+hold_out(IqdbIndex *oracle, Measures *measures)
+{
+	uint32		dimension = oracle->store.header->options.dimension;
+	Size		bytes = iqdb_pg_row_bytes(oracle);
+	void	   *other = palloc(bytes);
+	IqdbSearchParams params = {.expected = CROSSED_AMONG};
+	IqdbHit		hits[CROSSED_AMONG + IQDB_PG_HITS_PER_CALL];
+
+	for (int i = 0; i < measures->count; i++)
+	{
+		void	   *query = unconstify(void *, measures->queries[i]);
+		size_t		metadata_length;
+		double		elapsed;
+		int			count = timed_search(oracle, &params, query, CROSSED_AMONG, hits, &elapsed);
+
+		for (int j = 0; j < count; j++)
+		{
+			if (!iqdb_index_get(oracle, iqdb_id_u64(hits[j].id), other, NULL, 0, &metadata_length) ||
+				memcmp(query, other, bytes) == 0)
+				continue;
+			if (cross(oracle->store.element, query, other, dimension))
+				measures->own_ids[i] = NO_ROW;
+			break;
+		}
+	}
+	pfree(other);
+}
+
+/* ---- measuring --------------------------------------------------------------------------------------------------- */
+
+/*
+ * Takes the row that is the query out of the hits, where one more than k was asked for: finding it is no merit.
+ * Returns how many are left, k at most.
  */
 static int
 without_own(IqdbHit *hits, int count, int k, uint64 own)
@@ -181,35 +270,28 @@ without_own(IqdbHit *hits, int count, int k, uint64 own)
 	return kept;
 }
 
+/* Searches with the index as a scan does, which is not told how many rows will be wanted; the oracle is. */
 static void
-measure(IqdbPgArena *arena, IqdbSearchParams *params, int k, Measures *measures)
+measure(IqdbIndex *index, IqdbIndex *oracle, const IqdbSearchParams *params, int k, Measures *measures)
 {
-	uint32		dimension = arena->index.store.header->options.dimension;
-	int			asked = measures->own_ids != NULL ? k + 1 : k;
-	IqdbHit    *found = palloc(asked * sizeof(IqdbHit));
-	IqdbHit    *exact = palloc(asked * sizeof(IqdbHit));
+	IqdbHit    *found = palloc((k + 1 + IQDB_PG_HITS_PER_CALL) * sizeof(IqdbHit));
+	IqdbHit    *exact = palloc((k + 1 + IQDB_PG_HITS_PER_CALL) * sizeof(IqdbHit));
 	Size		size = Max(measures->count, 1) * sizeof(double);
-	IqdbPgView	view;
-	IqdbIndex	oracle;
 
-	params->expected = (size_t) asked;
-	iqdb_pg_view(&view, arena);
-	oracle = view.index;
-	oracle.engine = iqdb_engine_get(IQDB_ENGINE_FLAT);
 	measures->recall = palloc(size);
 	measures->mine = palloc(size);
 	measures->theirs = palloc(size);
 	for (int i = 0; i < measures->count; i++)
 	{
 		const void *query = measures->queries[i];
-		int			found_count = timed_search(&view.index, params, query, dimension, asked, found, &measures->mine[i]);
-		int			exact_count = timed_search(&oracle, params, query, dimension, asked, exact, &measures->theirs[i]);
+		uint64		own = measures->own_ids[i];
+		int			asked = own != NO_ROW ? k + 1 : k;
+		IqdbSearchParams all = {.expected = (size_t) asked, .zero_last = params->zero_last};
+		int			found_count = timed_search(index, params, query, asked, found, &measures->mine[i]);
+		int			exact_count = timed_search(oracle, &all, query, asked, exact, &measures->theirs[i]);
 
-		if (measures->own_ids != NULL)
-		{
-			found_count = without_own(found, found_count, k, measures->own_ids[i]);
-			exact_count = without_own(exact, exact_count, k, measures->own_ids[i]);
-		}
+		found_count = without_own(found, found_count, k, own);
+		exact_count = without_own(exact, exact_count, k, own);
 		measures->recall[i] = recall_of(found, found_count, exact, exact_count);
 	}
 	qsort(measures->recall, measures->count, sizeof(double), compare_doubles);
@@ -227,6 +309,29 @@ mean(const double *values, int count)
 	return sum / count;
 }
 
+/* The share of sorted values that are below a limit. */
+static double
+share_below(const double *values, int count, double limit)
+{
+	int			below = 0;
+
+	while (below < count && values[below] < limit)
+		below++;
+	return (double) below / count;
+}
+
+/* mean_recall, p1_recall, min_recall, below_half, at_zero. Returns how many. */
+static int
+put_recall(Datum *values, const double *recall, int count)
+{
+	values[0] = Float8GetDatum(mean(recall, count));
+	values[1] = Float8GetDatum(percentile(recall, count, 0.01));
+	values[2] = Float8GetDatum(recall[0]);
+	values[3] = Float8GetDatum(share_below(recall, count, 0.5));
+	values[4] = Float8GetDatum(share_below(recall, count, DBL_MIN));
+	return 5;
+}
+
 /* Queries a second of one session, and three percentiles of their milliseconds (sorted). Returns how many values. */
 static int
 put_latency(Datum *values, const double *milliseconds, int count)
@@ -238,52 +343,83 @@ put_latency(Datum *values, const double *milliseconds, int count)
 	return 4;
 }
 
-static Datum
-measure_recall(FunctionCallInfo fcinfo, Oid oid, int k, int sample, ArrayType *given)
+/* The queries, and the recall and the times of each. */
+static Measures
+take_measures(Relation relation, int k, int sample, ArrayType *given, bool held_out)
 {
-	Relation	relation = iqdb_pg_open_index(oid, AccessShareLock, IQDB_PG_MAY_READ);
 	IqdbPgArena *arena = iqdb_pg_open_current(relation, NULL);
 	IqdbSearchParams params = iqdb_pg_search_params(relation);
 	Measures	measures = {0};
+	IqdbPgView	view;
+	IqdbIndex	oracle;
+
+	params.zero_last = iqdb_pg_zero_is_nan(relation);
+	iqdb_pg_view(&view, arena);
+	oracle = view.index;
+	oracle.engine = iqdb_engine_get(IQDB_ENGINE_FLAT);
+	if (given != NULL)
+		take_given(relation, given, &measures);
+	else
+		sample_rows(&view.index, sample, &measures);
+	if (held_out)
+		hold_out(&oracle, &measures);
+	measure(&view.index, &oracle, &params, k, &measures);
+	return measures;
+}
+
+/* The function's row: NULL in all columns but the first where there was no query. */
+static Datum
+recall_row(FunctionCallInfo fcinfo, const Measures *measures)
+{
 	TupleDesc	tupdesc;
-	Datum		values[12] = {0};
-	bool		nulls[12];
+	Datum		values[14] = {0};
+	bool		nulls[14];
 	int			n = 0;
 
-	if (k < 1 || k > 100000 || sample < 1 || sample > 1000000)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("k must be between 1 and 100000, and sample between 1 and 1000000")));
 	if (get_call_result_type(fcinfo, NULL, &tupdesc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
-	if (given == NULL)
-		measures.queries = sampled_queries(arena, sample, &measures.own_ids, &measures.count);
-	else
-		measures.queries = given_queries(relation, given, &measures.count);
-	measure(arena, &params, k, &measures);
-	index_close(relation, AccessShareLock);
-
-	memset(nulls, measures.count == 0, sizeof(nulls));
+	memset(nulls, measures->count == 0, sizeof(nulls));
 	nulls[0] = false;
-	values[n++] = Int32GetDatum(measures.count);
-	if (measures.count > 0)
+	values[n++] = Int32GetDatum(measures->count);
+	if (measures->count > 0)
 	{
-		values[n++] = Float8GetDatum(mean(measures.recall, measures.count));
-		values[n++] = Float8GetDatum(percentile(measures.recall, measures.count, 0.01));
-		values[n++] = Float8GetDatum(measures.recall[0]);
-		n += put_latency(values + n, measures.mine, measures.count);
-		n += put_latency(values + n, measures.theirs, measures.count);
+		n += put_recall(values + n, measures->recall, measures->count);
+		n += put_latency(values + n, measures->mine, measures->count);
+		n += put_latency(values + n, measures->theirs, measures->count);
+		if (n != tupdesc->natts)
+			elog(ERROR, "there are %d columns, and %d are filled", tupdesc->natts, n);
 	}
-	Assert(measures.count == 0 || n == tupdesc->natts);
-	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(tupdesc), values, nulls)));
+	return HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(tupdesc), values, nulls));
 }
 
 PG_FUNCTION_INFO_V1(iqdb_sql_recall);
 Datum
 iqdb_sql_recall(PG_FUNCTION_ARGS)
 {
+	ArrayType  *given;
+	bool		held_out;
+	int			k;
+	int			sample;
+	Relation	relation;
+	Measures	measures;
+
 	if (PG_ARGISNULL(0) || PG_ARGISNULL(1) || PG_ARGISNULL(2))
 		PG_RETURN_NULL();
-	return measure_recall(fcinfo, PG_GETARG_OID(0), PG_GETARG_INT32(1), PG_GETARG_INT32(2),
-						  PG_ARGISNULL(3) ? NULL : PG_GETARG_ARRAYTYPE_P(3));
+	k = PG_GETARG_INT32(1);
+	sample = PG_GETARG_INT32(2);
+	given = PG_ARGISNULL(3) ? NULL : PG_GETARG_ARRAYTYPE_P(3);
+	held_out = !PG_ARGISNULL(4) && PG_GETARG_BOOL(4);
+	if (k < 1 || k > 100000 || sample < 1 || sample > 1000000)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("k must be between 1 and 100000, and sample between 1 and 1000000")));
+	if (given != NULL && held_out)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("held_out makes queries from rows of the index, but queries are given"),
+				 errhint("Leave out one of them.")));
+	relation = iqdb_pg_open_index(PG_GETARG_OID(0), AccessShareLock, IQDB_PG_MAY_READ);
+	measures = take_measures(relation, k, sample, given, held_out);
+	index_close(relation, AccessShareLock);
+	PG_RETURN_DATUM(recall_row(fcinfo, &measures));
 }

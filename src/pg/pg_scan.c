@@ -29,7 +29,7 @@
 #include "pg/pg_settings.h"
 #include "pg/pg_row.h"
 
-#define HITS_PER_CALL IQDB_RANKING_BATCH
+StaticAssertDecl(IQDB_PG_HITS_PER_CALL <= IQDB_RANKING_BATCH, "a ranking takes what the engine hands out at once");
 
 /* Rows whose pages are asked for ahead. */
 #define PREFETCHED_ROWS 16
@@ -198,7 +198,7 @@ fetch_exact(IqdbScan *state, uint64 *ids, size_t capacity)
 static size_t
 fetch_hits(IndexScanDesc scan, IqdbScan *state, uint64 *ids, size_t capacity)
 {
-	IqdbHit		hits[HITS_PER_CALL];
+	IqdbHit		hits[IQDB_PG_HITS_PER_CALL];
 	size_t		count;
 	IqdbError	error = {0};
 
@@ -213,8 +213,8 @@ fetch_hits(IndexScanDesc scan, IqdbScan *state, uint64 *ids, size_t capacity)
 static bool
 fetch_more(IndexScanDesc scan, IqdbScan *state)
 {
-	uint64		ids[HITS_PER_CALL];
-	size_t		capacity = state->returned == 0 ? 16 : HITS_PER_CALL;
+	uint64		ids[IQDB_PG_HITS_PER_CALL];
+	size_t		capacity = iqdb_pg_hits_per_call(state->returned);
 	size_t		count;
 
 	CHECK_FOR_INTERRUPTS();

@@ -90,6 +90,7 @@ for my $method (@methods)
 	makes_way("$method: iqdb_flush", "SELECT iqdb_flush('${t}_v')");
 	makes_way("$method: iqdb_check", "SELECT iqdb_check('${t}_v')");
 	makes_way("$method: iqdb_recall", "SELECT iqdb_recall('${t}_v', 10)");
+	makes_way("$method: iqdb_ground_truth", "SELECT count(*) FROM iqdb_ground_truth('${t}_v', ARRAY(SELECT v FROM $t LIMIT 200))");
 	makes_way("$method: VACUUM", "VACUUM $t", sub { $node->safe_psql('postgres', "DELETE FROM $t WHERE id > 1 AND random() < 0.03") });
 	makes_way("$method: iqdb_optimize", "SELECT iqdb_optimize('${t}_v')");
 	# the memory is taken away, and comes back from files, or from the table

@@ -1,0 +1,296 @@
+/*
+ * pg_truth.c - iqdb_ground_truth: the nearest rows of many queries, exact, from one pass over the table.
+ *
+ * Not the index is asked but the table, by the snapshot of the calling statement: the answer is what ORDER BY with the
+ * index's operator, a LIMIT and no index would give to each query, with equal distances in the order of TIDs. An index
+ * also holds rows that this snapshot does not see, and older versions that VACUUM has not removed yet; whatever is
+ * compared with the truth by TID must be so by what the snapshot sees. The index says which rows (its predicate),
+ * which values (its column or expression) and which distance.
+ *
+ * Each row is read once, and meets all queries; of each query the k nearest so far are kept in a heap, the farthest on
+ * top.
+ */
+#include "postgres.h"
+
+#include <math.h>
+
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "catalog/index.h"
+#include "executor/executor.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "storage/itemptr.h"
+#include "utils/float.h"
+#include "utils/memutils.h"
+#include "utils/rls.h"
+#include "utils/snapmgr.h"
+#include "utils/tuplestore.h"
+
+#include "pg/pg_admin.h"
+#include "pg/pg_heap.h"
+#include "pg/pg_kernels.h"
+#include "pg/pg_options.h"
+#include "pg/pg_row.h"
+
+#define NEIGHBOURS_MAX 100000
+
+/* A row and its distance, infinite where the operator has none: these come last. */
+typedef struct Neighbour
+{
+	double		distance;
+	uint64		number;			/* its TID, as pg_row.h has it */
+} Neighbour;
+
+/* A query and the nearest rows so far. */
+typedef struct Asked
+{
+	const void *query;			/* a prepared one */
+	bool		no_distance;	/* it is zero, and the operator has no distance then */
+	Neighbour  *heap;			/* has room for k */
+	int			count;
+} Asked;
+
+typedef struct Truth
+{
+	IqdbPgRowForm form;
+	const IqdbKernels *kernels;
+	IqdbMetric	metric;
+	bool		squared;		/* the metric's distance is the root of what kernels give */
+	bool		zero_is_nan;	/* a zero vector has no distance */
+	int			k;
+	int			count;
+	Asked	   *asked;
+} Truth;
+
+/* ---- the k nearest ----------------------------------------------------------------------------------------------- */
+
+static bool
+is_nearer(const Neighbour *a, const Neighbour *b)
+{
+	return a->distance < b->distance || (a->distance == b->distance && a->number < b->number);
+}
+
+/* Puts a neighbour on top of a heap of count, of which only the top may be out of place, and lets it sink. */
+static void
+sink(Neighbour *heap, int count, Neighbour neighbour)
+{
+	int			at = 0;
+
+	for (;;)
+	{
+		int			child = 2 * at + 1;
+
+		if (child + 1 < count && is_nearer(&heap[child], &heap[child + 1]))
+			child++;
+		if (child >= count || !is_nearer(&neighbour, &heap[child]))
+			break;
+		heap[at] = heap[child];
+		at = child;
+	}
+	heap[at] = neighbour;
+}
+
+static void
+keep_if_near(Asked *asked, int k, Neighbour neighbour)
+{
+	int			at;
+
+	if (asked->count == k)
+	{
+		if (is_nearer(&neighbour, &asked->heap[0]))
+			sink(asked->heap, k, neighbour);
+		return;
+	}
+	for (at = asked->count++; at > 0 && is_nearer(&asked->heap[(at - 1) / 2], &neighbour); at = (at - 1) / 2)
+		asked->heap[at] = asked->heap[(at - 1) / 2];
+	asked->heap[at] = neighbour;
+}
+
+static int
+compare_neighbours(const void *a, const void *b)
+{
+	return is_nearer(a, b) ? -1 : is_nearer(b, a) ? 1 : 0;
+}
+
+/* ---- the pass ---------------------------------------------------------------------------------------------------- */
+
+static void
+meet_row(Truth *truth, const void *row, uint64 number)
+{
+	const IqdbElement *element = truth->form.element;
+	uint32		dimension = truth->form.dimension;
+	bool		no_distance = truth->zero_is_nan && iqdb_element_is_zero(element, row, dimension);
+
+	for (int i = 0; i < truth->count; i++)
+	{
+		Asked	   *asked = &truth->asked[i];
+		Neighbour	neighbour = {INFINITY, number};
+
+		if (i % 64 == 0)
+			CHECK_FOR_INTERRUPTS();
+		if (!no_distance && !asked->no_distance)
+		{
+			double		key = iqdb_element_key(truth->kernels, element, truth->metric, asked->query, row, dimension);
+
+			neighbour.distance = truth->squared ? sqrt(key) : key;
+		}
+		keep_if_near(asked, truth->k, neighbour);
+	}
+}
+
+/*
+ * Shows each row of the table that the statement's snapshot sees, and that the index's predicate admits, to all
+ * queries. The index's expressions are run as the table's owner.
+ */
+static void
+pass(Truth *truth, Relation index, Relation heap)
+{
+	IndexInfo  *info;
+	EState	   *estate;
+	ExprContext *context;
+	ExprState  *predicate;
+	TupleTableSlot *slot;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+	IqdbPgOwner owner;
+
+	iqdb_pg_become_owner(&owner, index, heap);
+	info = BuildIndexInfo(index);
+	estate = CreateExecutorState();
+	context = GetPerTupleExprContext(estate);
+	slot = MakeSingleTupleTableSlot(RelationGetDescr(heap), &TTSOpsHeapTuple);
+	context->ecxt_scantuple = slot;
+	predicate = ExecPrepareQual(info->ii_Predicate, estate);
+	/* without an index this is a plain scan, of any table */
+	scan = systable_beginscan(heap, InvalidOid, false, GetActiveSnapshot(), 0, NULL);
+	while ((tuple = systable_getnext(scan)) != NULL)
+	{
+		Datum		values[INDEX_MAX_KEYS];
+		bool		isnull[INDEX_MAX_KEYS];
+		MemoryContext saved;
+
+		CHECK_FOR_INTERRUPTS();
+		ResetPerTupleExprContext(estate);
+		ExecStoreHeapTuple(tuple, slot, false);
+		if (predicate != NULL && !ExecQual(predicate, context))
+			continue;
+		saved = MemoryContextSwitchTo(GetPerTupleMemoryContext(estate));
+		FormIndexDatum(info, slot, estate, values, isnull);
+		if (!isnull[0])
+			meet_row(truth, iqdb_pg_row_vector(&truth->form, values[0]), iqdb_pg_tid_number(&tuple->t_self));
+		MemoryContextSwitchTo(saved);
+	}
+	systable_endscan(scan);
+	ExecDropSingleTupleTableSlot(slot);
+	FreeExecutorState(estate);
+	iqdb_pg_become_self(&owner);
+}
+
+/* ---- the function ------------------------------------------------------------------------------------------------ */
+
+/* Who may not see all rows of a table is told nothing of where they are. */
+static void
+check_row_security(Relation heap)
+{
+	if (check_enable_rls(RelationGetRelid(heap), InvalidOid, true) == RLS_ENABLED)
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("iqdb_ground_truth reads all rows of table \"%s\", which has row-level security",
+						RelationGetRelationName(heap)),
+				 errhint("Call it as the table's owner, or as a role with BYPASSRLS.")));
+}
+
+/* Room for k neighbours of each query, which maintenance_work_mem bounds. */
+static void
+make_room(Truth *truth)
+{
+	int64		bytes = (int64) truth->count * truth->k * (int64) sizeof(Neighbour);
+	Neighbour  *heaps;
+
+	if (bytes > maintenance_work_mem * INT64CONST(1024))
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("%d neighbours of each of %d queries do not fit into maintenance_work_mem", truth->k, truth->count),
+				 errdetail("They take %lld kB.", (long long) (bytes / 1024 + 1)),
+				 errhint("Ask for fewer queries at once, or raise maintenance_work_mem.")));
+	heaps = MemoryContextAllocHuge(CurrentMemoryContext, Max((Size) bytes, 1));
+	for (int i = 0; i < truth->count; i++)
+		truth->asked[i].heap = heaps + (Size) i * truth->k;
+}
+
+static Truth
+make_truth(Relation index, ArrayType *array, int k)
+{
+	Truth		truth = {.form = iqdb_pg_row_form(index), .kernels = iqdb_pg_kernels(), .k = k};
+	const IqdbElement *element = truth.form.element;
+	uint32		dimension = truth.form.dimension;
+	const void **queries = iqdb_pg_given_queries(index, array, &truth.count);
+
+	truth.metric = (IqdbMetric) iqdb_pg_index_options(index).metric;
+	truth.squared = iqdb_metric_traits((uint32) truth.metric)->squared;
+	truth.zero_is_nan = iqdb_pg_zero_is_nan(index);
+	truth.asked = palloc0(Max(truth.count, 1) * sizeof(Asked));
+	for (int i = 0; i < truth.count; i++)
+	{
+		void	   *buffer = element->is_prepared ? NULL : palloc(iqdb_element_prepared_bytes(element, dimension));
+
+		truth.asked[i].query = iqdb_element_prepare(truth.kernels, element, queries[i], dimension, buffer);
+		truth.asked[i].no_distance = truth.zero_is_nan && iqdb_element_is_zero(element, queries[i], dimension);
+	}
+	make_room(&truth);
+	return truth;
+}
+
+/* One row for each neighbour: query and rank from 1, TID, distance. */
+static void
+put_answers(const Truth *truth, const ReturnSetInfo *result)
+{
+	for (int i = 0; i < truth->count; i++)
+	{
+		Asked	   *asked = &truth->asked[i];
+
+		qsort(asked->heap, asked->count, sizeof(Neighbour), compare_neighbours);
+		for (int j = 0; j < asked->count; j++)
+		{
+			bool		is_nan = truth->zero_is_nan && isinf(asked->heap[j].distance);
+			ItemPointerData tid;
+			Datum		values[4];
+			bool		nulls[4] = {false};
+
+			CHECK_FOR_INTERRUPTS();
+			iqdb_pg_number_tid(asked->heap[j].number, &tid);
+			values[0] = Int32GetDatum(i + 1);
+			values[1] = Int32GetDatum(j + 1);
+			values[2] = PointerGetDatum(&tid);
+			values[3] = Float8GetDatum(is_nan ? get_float8_nan() : asked->heap[j].distance);
+			tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+		}
+	}
+}
+
+PG_FUNCTION_INFO_V1(iqdb_sql_ground_truth);
+Datum
+iqdb_sql_ground_truth(PG_FUNCTION_ARGS)
+{
+	int			k = PG_GETARG_INT32(2);
+	Relation	index;
+	Relation	heap;
+	Truth		truth;
+
+	if (k < 1 || k > NEIGHBOURS_MAX)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("k must be between 1 and %d", NEIGHBOURS_MAX)));
+	iqdb_pg_init_set(fcinfo);
+	index = iqdb_pg_open_index(PG_GETARG_OID(0), AccessShareLock, IQDB_PG_MAY_READ);
+	heap = table_open(index->rd_index->indrelid, AccessShareLock);
+	check_row_security(heap);
+	truth = make_truth(index, PG_GETARG_ARRAYTYPE_P(1), k);
+	if (truth.count > 0)
+		pass(&truth, index, heap);
+	put_answers(&truth, (const ReturnSetInfo *) fcinfo->resultinfo);
+	table_close(heap, AccessShareLock);
+	index_close(index, AccessShareLock);
+	return (Datum) 0;
+}
