@@ -31,8 +31,8 @@
 #include "pg/pg_row.h"
 
 /*
- * One search from start to k-th hit, asked for in portions as a scan asks (pg_scan.c). hits has room for one portion more than k.
- * Returns how many hits, k at most; milliseconds in *elapsed.
+ * One search from start to k-th hit, asked for in portions as a scan asks (pg_scan.c). hits has room for one portion more
+ * than k. Returns how many hits, k at most; milliseconds in *elapsed.
  */
 static int
 timed_search(IqdbIndex *index, const IqdbSearchParams *params, const void *query, int k, IqdbHit *hits, double *elapsed)
