@@ -192,6 +192,7 @@ subtransaction_event(SubXactEvent event, SubTransactionId mine, SubTransactionId
 {
 	if (event != SUBXACT_EVENT_ABORT_SUB)
 		return;
+	iqdb_pg_write_forget();
 	remove_pending(false);
 	iqdb_pg_lock_forget(GetCurrentTransactionNestLevel());
 }

@@ -12,7 +12,7 @@
 #include "pg/pg_kernels.h"
 #include "pg/pg_lifecycle.h"
 #include "pg/pg_options.h"
-#include "pg/pg_planner.h"
+#include "pg/pg_paths.h"
 #include "pg/pg_settings.h"
 
 IQDB_PG_MODULE_MAGIC("iqdb", IQDB_LIBRARY_VERSION);

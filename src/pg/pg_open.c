@@ -16,7 +16,7 @@
 #include "pg/pg_lock.h"
 #include "pg/pg_open.h"
 #include "pg/pg_open_private.h"
-#include "pg/pg_planner.h"
+#include "pg/pg_paths.h"
 #include "pg/pg_recovery.h"
 #include "pg/pg_registry.h"
 #include "pg/pg_settings.h"

@@ -39,7 +39,7 @@
 #include "pg/pg_am.h"
 #include "pg/pg_compat.h"
 #include "pg/pg_options.h"
-#include "pg/pg_planner.h"
+#include "pg/pg_paths.h"
 
 /* A LIMIT of at most one row of so many does not read a table to its end. */
 #define ROWS_PER_LIMITED_ROW 10

@@ -106,8 +106,6 @@ stage_row(IqdbPgArena *arena, const IqdbPgRow *row, IqdbError *error)
 {
 	uint32		dimension = arena->index.store.header->options.dimension;
 
-	/* a statement that failed, and whose transaction goes on, may have left one */
-	iqdb_pg_write_forget();
 	iqdb_index_make_room(&arena->index, 1);
 	IQDB_PG_FAIL_RETURN("entry-put", error);
 	IQDB_TRY(iqdb_index_stage(&arena->index, iqdb_id_u64(row->number), row->vector, dimension, &staged, error));

@@ -16,7 +16,7 @@ extern void iqdb_pg_write_insert(Relation index, IqdbPgArena *arena, IqdbPgRow *
 /* Rows went. */
 extern void iqdb_pg_write_delete(Relation index, IqdbPgArena *arena, IqdbPgRow *rows, int count);
 
-/* Takes back a row that was on its way when the statement failed. At the end of a transaction that failed. */
+/* Takes back a row that was on its way when the statement failed. To be called when a transaction, or a part of one, fails. */
 extern void iqdb_pg_write_forget(void);
 
 #endif

@@ -1,8 +1,8 @@
 /*
- * pg_planner.h - see pg_paths.c.
+ * pg_paths.h - the planner's hooks, and plans that are made anew; see pg_paths.c.
  */
-#ifndef IQDB_PG_PLANNER_H
-#define IQDB_PG_PLANNER_H
+#ifndef IQDB_PG_PATHS_H
+#define IQDB_PG_PATHS_H
 
 #include "utils/rel.h"
 
