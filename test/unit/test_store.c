@@ -15,6 +15,7 @@
 
 #include "core/engine/store_write.h"
 #include "core/flat/flat.h"
+#include "harness/elements.h"
 #include "harness/memory_index.h"
 #include "harness/metrics.h"
 #include "harness/model.h"
@@ -1076,6 +1077,51 @@ readers_see_metadata_that_comes_late(void **state)
 	free(shared);
 }
 
+/* Rows are kept as they are given, padded with zeros; and verification looks at what a vector of the element may not be. */
+static void
+every_element_is_kept_and_verified(void **state)
+{
+	(void) state;
+	FOR_ELEMENTS(element, metric)
+	{
+		IqdbIndexOptions options = iqdb_index_options_default(IQDB_ENGINE_FLAT, 11, (IqdbMetric) metric);
+		size_t           bytes = iqdb_element_bytes(iqdb_element(element), 11);
+		MemoryIndex      memory;
+		IqdbRng          rng;
+
+		iqdb_index_options_of_element(&options, (IqdbElementKind) element);
+		iqdb_rng_seed(&rng, 1 + 16 * element + metric);
+		memory_index_create(&memory, &options, &iqdb_locks_none, NULL, MEMORY_MAX);
+		for (uint32_t i = 0; i < 100; i++)
+		{
+			_Alignas(4) unsigned char vector[ELEMENT_BYTES(11)];
+			uint32_t                  slot;
+			IqdbStore                *store = &memory.index.store;
+
+			element_draw(&rng, element, 11, 10, vector);
+			assert_int_equal(iqdb_index_put(&memory.index, iqdb_id_u64(i), vector, 11, NULL, 0, &slot, NULL), IQDB_OK);
+			assert_memory_equal(iqdb_store_vector(store, slot), vector, bytes);
+			for (size_t at = bytes; at < store->row_stride; at++)
+				assert_int_equal(store->vectors[slot * store->row_stride + at], 0);
+		}
+		for (int how = 0; how < 2; how++)
+		{
+			/* the last component, with bits of the last byte that are no component; or padding */
+			unsigned char *at = memory.index.store.vectors + 40 * memory.index.store.row_stride + bytes - 2 + 2 * how;
+			unsigned char  kept[2];
+			size_t         findings = 0;
+
+			memcpy(kept, at, 2);
+			memset(at, 0xff, 2);
+			assert_int_equal(iqdb_index_check(&memory.index, count_finding, &findings, NULL), IQDB_OK);
+			assert_true(findings > 0);
+			memcpy(at, kept, 2);
+			assert_true(memory_index_sound(&memory.index));
+		}
+		memory_index_destroy(&memory);
+	}
+}
+
 int
 main(void)
 {
@@ -1094,6 +1140,7 @@ main(void)
 		cmocka_unit_test(metadata_costs_nothing_before_there_is_some),
 		cmocka_unit_test(without_room_for_metadata_nothing_changes),
 		cmocka_unit_test(verification_finds_each_breach),
+		cmocka_unit_test(every_element_is_kept_and_verified),
 		cmocka_unit_test(readers_never_see_half_a_row),
 		cmocka_unit_test(readers_see_metadata_that_comes_late),
 	};
