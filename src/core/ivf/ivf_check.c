@@ -51,8 +51,8 @@ typedef struct ListsCheck
 /* Looks at a few words anywhere. */
 #define LOOK_CHARGE IQDB_CHARGE_AT_RANDOM
 
-/* Codes a vector, which takes up to some four nanoseconds a component, and compares the code. */
-#define CODE_CHARGE(ivf) (LOOK_CHARGE + 4 * (ivf)->work_dim)
+/* Codes a vector, which takes up to some eight nanoseconds a component, and compares the code. */
+#define CODE_CHARGE(ivf) (LOOK_CHARGE + 8 * (ivf)->work_dim)
 
 /* ---- lists ---- */
 
