@@ -91,8 +91,8 @@ for my $method (methods($holder{north}))
 	my $nearest = "SELECT id, v $op $vector AS d FROM $t ORDER BY v $op $vector LIMIT 10";
 
 	# ---- a table of two partitions elsewhere, filled through the coordinator ----
-	$_->safe_psql('postgres', "CREATE TABLE $t (id int, region text, v iqvector(6)); "
-		  . "CREATE INDEX ${t}_v ON $t USING $method (v $class)") for values %holder;
+	$holder{$_}->safe_psql('postgres', "CREATE TABLE $t (id int, region text CHECK (region = '$_'), v iqvector(6)); "
+		  . "CREATE INDEX ${t}_v ON $t USING $method (v $class)") for keys %holder;
 	$coordinator->safe_psql('postgres', <<"SQL");
 CREATE TABLE ${t}_all (id int, region text, v iqvector(6));
 INSERT INTO ${t}_all SELECT i, CASE WHEN i % 3 = 0 THEN 'south' ELSE 'north' END, iqdb_random(6) FROM generate_series(1, 600) i;
@@ -107,6 +107,8 @@ SQL
 		"$method: rows went to $_") for sort keys %holder;
 	sql_fails($coordinator, "INSERT INTO $t VALUES (0, 'west', $vector)", '23514', 'no partition of relation',
 		"$method: a row that belongs nowhere");
+	sql_fails($coordinator, "UPDATE $t SET region = 'south' WHERE id = 1", '23514', 'violates check constraint',
+		"$method: a row that would have to move");
 
 	# ---- what is asked of the others ----
 	my $plan = plan_of($nearest);
