@@ -242,7 +242,7 @@ compare_with_doubles(Rows *rows, const float *query)
 
 	assert_non_null(truth);
 	for (size_t id = 0; id < rows->count; id++)
-		truth[id] = iqdb_metric_pair_distance(kernels, rows->metric, query, rows->vectors + id * rows->dim, rows->dim);
+		truth[id] = floats_distance(kernels, rows->metric, query, rows->vectors + id * rows->dim, rows->dim);
 	qsort(truth, rows->count, sizeof(*truth), compare_doubles);
 	assert_int_equal(iqdb_cursor_open(&rows->memory.index, query, rows->dim, &params, &cursor, NULL), IQDB_OK);
 	for (size_t seen = 0; seen < 200; seen += count)
@@ -251,7 +251,7 @@ compare_with_doubles(Rows *rows, const float *query)
 		assert_true(count > 0);
 		for (size_t i = 0; i < count; i++)
 		{
-			double distance = iqdb_metric_pair_distance(kernels, rows->metric, query,
+			double distance = floats_distance(kernels, rows->metric, query,
 														rows->vectors + hits[i].id * rows->dim, rows->dim);
 			double slack = rows->metric == IQDB_METRIC_COSINE ? 1e-6 : fabs(truth[seen + i]) * 1e-4;
 

@@ -18,6 +18,7 @@
 
 #include "core/base/rng.h"
 #include "harness/memory_index.h"
+#include "harness/metrics.h"
 
 #define SEED UINT64_C(20251124)
 #define DIM 24
@@ -143,7 +144,7 @@ search_once(Shared *shared, IqdbRng *rng)
 	iqdb_cursor_close(cursor);
 	for (uint64_t id = 0; id < STABLE; id++)
 	{
-		float key = iqdb_metric_key(shared->index->store.kernels, IQDB_METRIC_L2, query, shared->stable[id], DIM);
+		float key = floats_key(shared->index->store.kernels, IQDB_METRIC_L2, query, shared->stable[id], DIM);
 
 		if (met[id] == 0 && (to_the_end || key < last))
 			fault(shared, "a row was missed");

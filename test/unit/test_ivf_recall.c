@@ -11,6 +11,7 @@
 #include "core/meta/filter.h"
 #include "core/meta/metadata.h"
 #include "harness/ivf_error.h"
+#include "harness/metrics.h"
 #include "unit/ivf_samples.h"
 
 #define SEED UINT64_C(20250519)
@@ -715,7 +716,7 @@ callers_who_filter_find_more_with_more_probes(void **state)
 static double
 true_distance(const MemoryIndex *memory, IqdbMetric metric, const Samples *samples, const float *query, size_t row)
 {
-	return iqdb_metric_pair_distance(memory->index.store.kernels, metric, query, samples_row(samples, row), samples->dim);
+	return floats_distance(memory->index.store.kernels, metric, query, samples_row(samples, row), samples->dim);
 }
 
 static int

@@ -60,7 +60,7 @@ distance(const IqdbIndex *index, const float *a, const float *b)
 {
 	const IqdbIndexOptions *options = &index->store.header->options;
 
-	return iqdb_metric_pair_distance(index->store.kernels, (IqdbMetric) options->metric, a, b, options->dimension);
+	return floats_distance(index->store.kernels, (IqdbMetric) options->metric, a, b, options->dimension);
 }
 
 /* The rows equal to a query, and the distance of its WANTED-nearest row. */

@@ -14,6 +14,7 @@
 #include "core/quant/pq.h"
 #include "core/quant/sq8.h"
 #include "harness/alloc_fault.h"
+#include "harness/metrics.h"
 #include "unit/ivf_samples.h"
 
 #define SEED UINT64_C(20250523)
@@ -328,7 +329,7 @@ static void
 true_keys(const Samples *samples, IqdbMetric metric, const float *query, float *keys)
 {
 	for (size_t i = 0; i < samples->count; i++)
-		keys[i] = iqdb_metric_key(iqdb_kernels_best(), metric, query, samples_row(samples, i), samples->dim);
+		keys[i] = floats_key(iqdb_kernels_best(), metric, query, samples_row(samples, i), samples->dim);
 }
 
 static void
@@ -400,7 +401,7 @@ pq_adc_matches_dequantize_then_compute(void **state)
 				iqdb_pq_code(&pq, samples_row(&samples, row), code);
 				iqdb_pq_restore(&pq, code, decoded);
 				by_table = table_key(&pq, tables, code);
-				expected = iqdb_metric_key(iqdb_kernels_best(), metric, vector, decoded, 24);
+				expected = floats_key(iqdb_kernels_best(), metric, vector, decoded, 24);
 				assert_true(fabsf(by_table - expected) <= 1e-4f * (1.0f + fabsf(expected)));
 			}
 		}

@@ -61,7 +61,7 @@ true_distance(const Stream *stream, const IqdbHit *hit)
 {
 	const IqdbStore *store = &stream->memory.index.store;
 
-	return iqdb_metric_pair_distance(store->kernels, (IqdbMetric) store->header->options.metric, stream->cursor->query,
+	return floats_distance(store->kernels, (IqdbMetric) store->header->options.metric, stream->cursor->query,
 									 iqdb_store_vector(store, hit->slot), store->header->options.dimension);
 }
 

@@ -12,6 +12,7 @@
 
 #include "core/base/rng.h"
 #include "core/quant/signs.h"
+#include "harness/metrics.h"
 
 #define SEED UINT64_C(20261124)
 #define ROWS 64
@@ -300,7 +301,7 @@ true_key(const Coded *coded, const float *row, const float *query)
 
 	for (size_t d = 0; coded->signs.metric == IQDB_METRIC_DOT && d < coded->signs.dim; d++)
 		constant += (double) coded->signs.centre[d] * (double) query[d];
-	return constant + (double) iqdb_metric_key(iqdb_kernels_best(), coded->signs.metric, query, row, coded->signs.dim);
+	return constant + (double) floats_key(iqdb_kernels_best(), coded->signs.metric, query, row, coded->signs.dim);
 }
 
 static Errors

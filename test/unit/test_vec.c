@@ -596,17 +596,17 @@ keys_agree(void **state)
 				float want = key_by_hand(metric, query, rows + r * dim, dim);
 
 				expect_same(kernels, "key", sum, dim, r, keys[r],
-							iqdb_metric_key(kernels, metric, query, rows + r * dim, dim));
+							floats_key(kernels, metric, query, rows + r * dim, dim));
 				if (!(fabsf(keys[r] - want) <= 1e-4f * fabsf(want) + 1e-4f))
 					fail_msg("%s %s, dimension %zu, seed %llu: key %.9g instead of %.9g", kernels->name,
 							 iqdb_metric_name(metric), dim, (unsigned long long) SEED, (double) keys[r], (double) want);
 			}
 		}
 		/* of a vector and itself: nothing at all */
-		assert_true(iqdb_metric_key(kernels, IQDB_METRIC_COSINE, query, query, dim) == 0.0f);
-		assert_true(iqdb_metric_key(kernels, IQDB_METRIC_L2, query, query, dim) == 0.0f);
-		assert_true(iqdb_metric_key(kernels, IQDB_METRIC_L1, query, query, dim) == 0.0f);
-		assert_true(iqdb_metric_key(kernels, IQDB_METRIC_HAMMING, query, query, dim) == 0.0f);
+		assert_true(floats_key(kernels, IQDB_METRIC_COSINE, query, query, dim) == 0.0f);
+		assert_true(floats_key(kernels, IQDB_METRIC_L2, query, query, dim) == 0.0f);
+		assert_true(floats_key(kernels, IQDB_METRIC_L1, query, query, dim) == 0.0f);
+		assert_true(floats_key(kernels, IQDB_METRIC_HAMMING, query, query, dim) == 0.0f);
 		free(query);
 		free(rows);
 	}
@@ -682,8 +682,8 @@ expect_exact(const IqdbKernels *kernels, IqdbMetric metric, const float *a, cons
 {
 	long double scale;
 	long double want = exact_distance(metric, a, b, dim, &scale);
-	double      got = iqdb_metric_pair_distance(kernels, metric, a, b, dim);
-	double      back = iqdb_metric_pair_distance(kernels, metric, b, a, dim);
+	double      got = floats_distance(kernels, metric, a, b, dim);
+	double      back = floats_distance(kernels, metric, b, a, dim);
 
 	if (!(fabsl((long double) got - want) <= 1e-14L * scale))
 		fail_msg("%s %s, dimension %zu, seed %llu: %.17g instead of %.17Lg", kernels->name, iqdb_metric_name(metric), dim,
@@ -740,11 +740,11 @@ distances_in_double_are_exact(void **state)
 			{
 				expect_exact(kernels, (IqdbMetric) m, a, b, dim);
 				if (m != IQDB_METRIC_DOT)
-					assert_true(iqdb_metric_pair_distance(kernels, (IqdbMetric) m, a, a, dim) == 0);
+					assert_true(floats_distance(kernels, (IqdbMetric) m, a, a, dim) == 0);
 			}
 			for (size_t i = 0; i < dim; i++)
 				b[i] = -a[i];
-			assert_true(iqdb_metric_pair_distance(kernels, IQDB_METRIC_COSINE, a, b, dim) == 2);
+			assert_true(floats_distance(kernels, IQDB_METRIC_COSINE, a, b, dim) == 2);
 		}
 		free(a);
 		free(b);
@@ -764,11 +764,11 @@ only_zero_has_no_direction(void **state)
 	for (size_t dim = 1; dim <= 40; dim++)
 	{
 		tiny[dim - 1] = FLT_TRUE_MIN;
-		assert_true(iqdb_metric_pair_distance(kernels, IQDB_METRIC_COSINE, zero, zero, dim) == 1);
-		assert_true(iqdb_metric_pair_distance(kernels, IQDB_METRIC_COSINE, zero, huge, dim) == 1);
-		assert_true(iqdb_metric_pair_distance(kernels, IQDB_METRIC_COSINE, tiny, zero, dim) == 1);
-		assert_true(fabs(iqdb_metric_pair_distance(kernels, IQDB_METRIC_COSINE, tiny, huge, dim)) <= 1e-15);
-		assert_true(iqdb_metric_pair_distance(kernels, IQDB_METRIC_L2, zero, tiny, dim) > 0);
+		assert_true(floats_distance(kernels, IQDB_METRIC_COSINE, zero, zero, dim) == 1);
+		assert_true(floats_distance(kernels, IQDB_METRIC_COSINE, zero, huge, dim) == 1);
+		assert_true(floats_distance(kernels, IQDB_METRIC_COSINE, tiny, zero, dim) == 1);
+		assert_true(fabs(floats_distance(kernels, IQDB_METRIC_COSINE, tiny, huge, dim)) <= 1e-15);
+		assert_true(floats_distance(kernels, IQDB_METRIC_L2, zero, tiny, dim) > 0);
 	}
 }
 
@@ -793,12 +793,12 @@ distances_in_double_read_no_further(void **state)
 				a[i] = 1.0f;
 				b[i] = 2.0f;
 			}
-			assert_true(iqdb_metric_pair_distance(kernels, IQDB_METRIC_L2, a, b, dim) == sqrt((double) dim));
-			assert_true(iqdb_metric_pair_distance(kernels, IQDB_METRIC_L1, a, b, dim) == (double) dim);
-			assert_true(iqdb_metric_pair_distance(kernels, IQDB_METRIC_DOT, a, b, dim) == -2.0 * (double) dim);
-			assert_true(iqdb_metric_pair_distance(kernels, IQDB_METRIC_COSINE, a, b, dim) == 0);
+			assert_true(floats_distance(kernels, IQDB_METRIC_L2, a, b, dim) == sqrt((double) dim));
+			assert_true(floats_distance(kernels, IQDB_METRIC_L1, a, b, dim) == (double) dim);
+			assert_true(floats_distance(kernels, IQDB_METRIC_DOT, a, b, dim) == -2.0 * (double) dim);
+			assert_true(floats_distance(kernels, IQDB_METRIC_COSINE, a, b, dim) == 0);
 			b[dim - 1] = 1.0f;
-			assert_true(iqdb_metric_pair_distance(kernels, IQDB_METRIC_L1, a, b, dim) == (double) (dim - 1));
+			assert_true(floats_distance(kernels, IQDB_METRIC_L1, a, b, dim) == (double) (dim - 1));
 		}
 	}
 	guarded_destroy(&memory_a);
@@ -821,11 +821,11 @@ cosine_of_almost_nothing_is_one(void **state)
 	}
 	for (size_t dim = 1; dim <= 20; dim++)
 	{
-		assert_true(iqdb_metric_key(kernels, IQDB_METRIC_COSINE, zero, zero, dim) == 1.0f);
-		assert_true(iqdb_metric_key(kernels, IQDB_METRIC_COSINE, zero, large, dim) == 1.0f);
-		assert_true(iqdb_metric_key(kernels, IQDB_METRIC_COSINE, large, zero, dim) == 1.0f);
-		assert_true(iqdb_metric_key(kernels, IQDB_METRIC_COSINE, small, small, dim) == 1.0f);
-		assert_true(iqdb_metric_key(kernels, IQDB_METRIC_COSINE, unit, unit, dim) == 0.0f);
+		assert_true(floats_key(kernels, IQDB_METRIC_COSINE, zero, zero, dim) == 1.0f);
+		assert_true(floats_key(kernels, IQDB_METRIC_COSINE, zero, large, dim) == 1.0f);
+		assert_true(floats_key(kernels, IQDB_METRIC_COSINE, large, zero, dim) == 1.0f);
+		assert_true(floats_key(kernels, IQDB_METRIC_COSINE, small, small, dim) == 1.0f);
+		assert_true(floats_key(kernels, IQDB_METRIC_COSINE, unit, unit, dim) == 0.0f);
 	}
 }
 
@@ -1011,8 +1011,8 @@ tables_agree(void **state)
 
 			for (int m = 0; kernels != NULL && m < NUMBER_METRICS; m++)
 			{
-				float want = iqdb_metric_key(scalar, (IqdbMetric) m, a, b, dim);
-				float got = iqdb_metric_key(kernels, (IqdbMetric) m, a, b, dim);
+				float want = floats_key(scalar, (IqdbMetric) m, a, b, dim);
+				float got = floats_key(kernels, (IqdbMetric) m, a, b, dim);
 
 				assert_true(fabsf(got - want) <= 1e-3f || fabsf(got - want) <= 1e-4f * fabsf(want));
 			}
@@ -1042,8 +1042,8 @@ tables_agree_in_double(void **state)
 				const IqdbKernels *kernels = iqdb_kernels_named(table_names[i]);
 
 				for (int m = 0; kernels != NULL && m < NUMBER_METRICS; m++)
-					assert_true(iqdb_metric_pair_distance(kernels, (IqdbMetric) m, a, b, dim) ==
-								iqdb_metric_pair_distance(scalar, (IqdbMetric) m, a, b, dim));
+					assert_true(floats_distance(kernels, (IqdbMetric) m, a, b, dim) ==
+								floats_distance(scalar, (IqdbMetric) m, a, b, dim));
 			}
 		}
 	}

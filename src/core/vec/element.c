@@ -270,9 +270,3 @@ iqdb_element_distance(const IqdbKernels *kernels, const IqdbElement *element, Iq
 
 	return iqdb_metric_traits((uint32_t) metric)->squared ? sqrt(key) : key;
 }
-
-double
-iqdb_metric_pair_distance(const IqdbKernels *kernels, IqdbMetric metric, const float *a, const float *b, size_t dim)
-{
-	return iqdb_element_distance(kernels, iqdb_element(IQDB_ELEMENT_F32), metric, a, b, dim);
-}

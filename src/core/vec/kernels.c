@@ -102,18 +102,6 @@ iqdbi_f32_widen(const void *row, size_t dim, float *out)
 	memcpy(out, row, dim * sizeof(*out));
 }
 
-float
-iqdb_metric_key(const IqdbKernels *kernels, IqdbMetric metric, const float *a, const float *b, size_t dim)
-{
-	const IqdbMetricTraits *traits = iqdb_metric_traits((uint32_t) metric);
-	IqdbPairKernel          pair = kernels->sums[traits->sum].pair;
-	float                   sum = pair(a, b, dim);
-	float                   norm2 = traits->needs_norms ? pair(b, b, dim) : 0.0f;
-
-	iqdb_metric_finish(metric, traits->needs_norms ? pair(a, a, dim) : 0.0f, &norm2, 1, &sum);
-	return sum;
-}
-
 #ifdef IQDBI_HAVE_X86
 
 /*

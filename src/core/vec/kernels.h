@@ -90,13 +90,6 @@ iqdb_metric_sum(IqdbMetric metric)
 	return iqdb_metric_traits((uint32_t) metric)->sum;
 }
 
-/* Rank key of one pair of floats under a metric, norms computed on the way where the metric needs them. */
-float iqdb_metric_key(const IqdbKernels *kernels, IqdbMetric metric, const float *a, const float *b, size_t dim);
-
-/* iqdb_element_distance() of floats. */
-double iqdb_metric_pair_distance(const IqdbKernels *kernels, IqdbMetric metric, const float *a, const float *b,
-								 size_t dim);
-
 /*
  * Turns count sums (kernel output) into rank keys in place: by the key's form. norms2 are the rows' squared norms, by the
  * same kernel table (read where the metric needs norms, may be NULL otherwise).
