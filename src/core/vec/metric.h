@@ -3,8 +3,8 @@
  *
  * Engines compare rank keys: 32-bit floats, smaller is nearer, monotone in the distance and free of work that the order
  * does not need (squared L2 has no root). A key becomes the reported distance once, for the few rows that are returned.
- * SQL's operators report distances in double (vec/element.h: iqdb_element_distance), of which keys are the value but for rounding;
- * what an index hands out is put into their order by db/index_ranking.h.
+ * SQL's operators report distances in double (vec/element.h: iqdb_element_distance), of which keys are the value but for
+ * rounding; what an index hands out is put into their order by db/index_ranking.h.
  *
  * Code outside vec/ and quant/ asks for a metric's traits, never for its name: a new metric is a row of the table in
  * metric.c, its step from sum to key, and kernels where it needs a sum of its own.
