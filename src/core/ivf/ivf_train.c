@@ -140,6 +140,9 @@ sample_size(const IqdbiIvf *ivf, uint32_t lists, uint64_t live)
 	return (size_t) (size > live ? live : size);
 }
 
+/* Drawing a row, its norm, and its way into the space of cells, beside the bytes. */
+#define SAMPLE_CHARGE 40
+
 /*
  * Knuth's Algorithm S (TAOCP 2, 3.4.2): each LIVE row is taken with the chance needed / left, so the sample is uniform and
  * in the order of slots. Takes STRUCTURE shared in stretches.
@@ -173,7 +176,7 @@ take_sample(Training *training, uint64_t live, IqdbError *err)
 		iqdbi_work_row(ivf, 0.0f, slot, norm2, training->points + training->count++ * ivf->work_stride);
 		if (norm2 <= FLT_MAX && norm2 > training->radius2)
 			training->radius2 = norm2;
-		status = iqdb_stretch_step(&stretch, iqdb_charge_bytes(store->row_stride + ivf->work_bytes));
+		status = iqdb_stretch_step(&stretch, SAMPLE_CHARGE + iqdb_charge_bytes(store->row_stride + ivf->work_bytes));
 	}
 	iqdb_stretch_end(&stretch);
 	return status == IQDB_OK ? status : iqdb_fail(err, status, "training was cancelled");
