@@ -288,11 +288,11 @@ SQL
 # A process is stopped in the middle of a change: others that change the index wait, but who looks does not.
 $node->safe_psql('postgres', "CREATE TABLE held (id int, v iqvector(4)); INSERT INTO held VALUES (1, '[1,2,3,4]');"
 	  . "CREATE INDEX held_v ON held USING iqdb_hnsw (v iqvector_l2_ops)");
-my $stopped = background($node, 'entry-put:sleep', "INSERT INTO held VALUES (2, '[2,2,2,2]')");
-wait_for_point($node, 'entry-put');
-is(one($node, "SELECT state, rows, journal_entries IS NULL, iqdb_index_size('held_v') > 0 FROM iqdb_index_stats('held_v')"), 'busy|2|t|t',
+my $stopped = background($node, 'journal-appended:sleep', "INSERT INTO held VALUES (2, '[2,2,2,2]')");
+wait_for_point($node, 'journal-appended');
+is(one($node, "SELECT state, rows, journal_entries IS NULL, iqdb_index_size('held_v') > 0 FROM iqdb_index_stats('held_v')"), 'busy|1|t|t',
 	'beside a process that is stopped with the journal in its hands');
-let_go($node, 'entry-put');
+let_go($node, 'journal-appended');
 is(finish($stopped), '', 'and it goes on');
 is(one($node, "SELECT state, rows, journal_lag FROM iqdb_index_stats('held_v')"), 'ready|2|0', 'as after any change');
 

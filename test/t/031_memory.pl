@@ -107,6 +107,7 @@ for my $round (1 .. 3)
 }
 wait_replay($primary, $standby);
 is(one($standby, $query), 1, 'standby: a search in the newest');
+one($standby, "SELECT iqdb_flush('t_v')");
 my $generation = one($standby, "SELECT generation FROM iqdb_index_stats('t_v')");
 poll($standby, sub { !grep { !/$generation/ } arena_files($standby), own_files($standby) }, 'standby: older arenas and files go');
 ok((grep { /$generation/ } own_files($standby)), 'standby: the newest files stay');
