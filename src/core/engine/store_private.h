@@ -19,6 +19,11 @@
 #define IQDBI_BLOB_UNIT 16u
 #define IQDBI_BLOB_CLASSES 48u
 
+/* ---- shape (store_shape.c) ---- */
+
+/* Bytes of a row in NORMS: none where keys need no norms. */
+uint64_t iqdbi_norm_bytes(const IqdbIndexOptions *options);
+
 /* ---- slots ---- */
 
 /* Does a slot have room for the id itself? */
