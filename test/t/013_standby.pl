@@ -189,8 +189,9 @@ for my $method (@methods)
 save_files($primary, "$files.after");
 $primary->safe_psql('postgres', "SELECT pg_create_restore_point('after')");
 my %count_after = map { $_ => one($primary, "SELECT count(*) FROM t_$_") } @methods;
-$primary->safe_psql('postgres', 'SELECT pg_switch_wal()');
-$primary->poll_query_until('postgres', "SELECT last_archived_wal >= pg_walfile_name(pg_current_wal_lsn() - 1) FROM pg_stat_archiver")
+# the file's name is of the place switched from: what the server itself writes afterwards stands in the next one
+my $file = one($primary, 'SELECT pg_walfile_name(pg_switch_wal())');
+$primary->poll_query_until('postgres', "SELECT last_archived_wal >= '$file' FROM pg_stat_archiver")
   or die 'not archived';
 
 my $number = 0;
