@@ -1,0 +1,243 @@
+/*
+ * pg_stream.c - see pg_stream.h.
+ *
+ * A row that was removed meanwhile, or whose TID was used again, cannot be seen through the scan's snapshot, so VACUUM need
+ * not wait for scans. The order is exact for what is returned, and distances are the operator's own values: hits go through
+ * core/db/index_ranking.h.
+ */
+#include "postgres.h"
+
+#include <math.h>
+
+#include "miscadmin.h"
+#include "storage/bufmgr.h"
+#include "utils/float.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+
+#include "pg/pg_am.h"
+#include "pg/pg_compat.h"
+#include "pg/pg_options.h"
+#include "pg/pg_settings.h"
+#include "pg/pg_row.h"
+#include "pg/pg_stream.h"
+
+StaticAssertDecl(IQDB_PG_HITS_PER_CALL <= IQDB_RANKING_BATCH, "a ranking takes what the engine hands out at once");
+
+/* Rows whose pages are asked for ahead. */
+#define PREFETCHED_ROWS 16
+
+void
+iqdb_pg_stream_init(IqdbPgStream *stream)
+{
+	memset(stream, 0, offsetof(IqdbPgStream, ranking));
+	stream->context = AllocSetContextCreate(CurrentMemoryContext, "iqdb scan", ALLOCSET_DEFAULT_SIZES);
+}
+
+void
+iqdb_pg_stream_stop(IqdbPgStream *stream)
+{
+	if (stream->exact != NULL)
+		iqdb_pg_exact_end(stream->exact);
+	MemoryContextReset(stream->context);
+	stream->cursor = NULL;
+	stream->exact = NULL;
+	stream->started = false;
+	stream->returned = 0;
+}
+
+void
+iqdb_pg_stream_end(IqdbPgStream *stream)
+{
+	iqdb_pg_stream_stop(stream);
+	MemoryContextDelete(stream->context);
+}
+
+/* ---- the start ----------------------------------------------------------------------------------------------------- */
+
+/* The query's vector, in the form of the rows; zeros for NULL. Raises 22000 if its dimension is another one. */
+static const void *
+query_vector(IqdbPgStream *stream, const IqdbPgRowForm *form, Datum query, bool isnull)
+{
+	const void *vector;
+	uint32		dimension;
+
+	stream->null_query = isnull;
+	stream->zero_query = false;
+	if (isnull)
+		return palloc0(form->bytes);
+	dimension = form->type->read(PG_DETOAST_DATUM(query), &vector);
+	if (dimension != form->dimension)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATA_EXCEPTION),
+				 errmsg("different %s %s %u and %u", form->type->name, form->type->sizes, form->dimension,
+						dimension)));
+	stream->zero_query = stream->zero_is_nan && iqdb_element_is_zero(form->element, vector, dimension);
+	return vector;
+}
+
+/* The plan may be older than the want of room. */
+static void
+start_exact(IqdbPgStream *stream, const IqdbPgRowForm *form, const void *query)
+{
+	IqdbIndexOptions options = iqdb_pg_index_options(stream->index);
+
+	stream->exact = iqdb_pg_exact_begin(stream->index, stream->heap, (IqdbMetric) options.metric, stream->zero_is_nan, form,
+										query);
+	iqdb_ranking_start(&stream->ranking, NULL);
+}
+
+static void
+start_cursor(IqdbPgStream *stream, IqdbPgArena *arena, const IqdbPgRowForm *form, const void *query)
+{
+	IqdbSearchParams params = iqdb_pg_search_params(stream->index);
+	IqdbError	error = {0};
+
+	iqdb_pg_view(&stream->view, arena);
+	params.zero_last = stream->zero_is_nan;
+	params.expected = stream->expected;
+	iqdb_pg_check(iqdb_cursor_open(&stream->view.index, query, form->dimension, &params, &stream->cursor, &error), &error,
+				  stream->index);
+	iqdb_ranking_start(&stream->ranking, stream->cursor);
+}
+
+void
+iqdb_pg_stream_start(IqdbPgStream *stream, Relation index, Relation heap, Snapshot snapshot, Datum query, bool isnull,
+					 const IqdbPgStreamWish *wish)
+{
+	MemoryContext saved;
+	IqdbPgRowForm form;
+	const void *vector;
+	IqdbPgArena *arena;
+	IqdbError	error = {0};
+
+	if (!IsMVCCSnapshot(snapshot))
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("non-MVCC snapshots are not supported with index \"%s\"", RelationGetRelationName(index))));
+	saved = MemoryContextSwitchTo(stream->context);
+	stream->index = index;
+	stream->heap = heap;
+	stream->snapshot = snapshot;
+	stream->expected = wish->expected;
+	stream->zero_is_nan = iqdb_pg_zero_is_nan(index);
+	arena = iqdb_pg_try_current(index, heap, IQDB_PG_OPEN_SEARCH, &error);
+	form = iqdb_pg_row_form(index);
+	vector = query_vector(stream, &form, query, isnull);
+	if (arena != NULL)
+		start_cursor(stream, arena, &form, vector);
+	else
+		start_exact(stream, &form, vector);
+	MemoryContextSwitchTo(saved);
+	stream->started = true;
+}
+
+/* ---- rows ---------------------------------------------------------------------------------------------------------- */
+
+/*
+ * The caller is about to fetch these rows one by one, from pages in no order. Asking for all of them first lets the reads,
+ * or at least the cache misses, overlap.
+ */
+static void
+prefetch_rows(IqdbPgStream *stream, const uint64 *ids, size_t count)
+{
+	for (size_t i = 0; i < Min(count, PREFETCHED_ROWS); i++)
+	{
+		ItemPointerData tid;
+		PrefetchBufferResult result;
+		const char *page;
+
+		iqdb_pg_number_tid(ids[i], &tid);
+		result = PrefetchBuffer(stream->heap, MAIN_FORKNUM, ItemPointerGetBlockNumber(&tid));
+		if (!BufferIsValid(result.recent_buffer))
+			continue;
+		/* a hint to the processor, not a read: the buffer is not pinned */
+		page = BufferGetBlock(result.recent_buffer);
+		__builtin_prefetch(page);
+		__builtin_prefetch(page + SizeOfPageHeaderData + sizeof(ItemIdData) * ItemPointerGetOffsetNumber(&tid));
+	}
+}
+
+/* Rows of the sorted table. */
+static size_t
+fetch_exact(IqdbPgStream *stream, uint64 *ids, size_t capacity)
+{
+	size_t		count;
+	double		distance;
+
+	for (count = 0; count < capacity && iqdb_pg_exact_next(stream->exact, &ids[count], &distance); count++)
+		iqdb_ranking_append(&stream->ranking, ids[count], distance);
+	return count;
+}
+
+/* Hits of the engine; a cancel in the middle of its work is raised here, with nothing held. */
+static size_t
+fetch_hits(IqdbPgStream *stream, uint64 *ids, size_t capacity)
+{
+	IqdbHit		hits[IQDB_PG_HITS_PER_CALL];
+	size_t		count;
+	IqdbError	error = {0};
+
+	iqdb_pg_check(iqdb_cursor_next(stream->cursor, hits, capacity, &count, &error), &error, stream->index);
+	iqdb_ranking_add(&stream->ranking, hits, count);
+	for (size_t i = 0; i < count; i++)
+		ids[i] = hits[i].id;
+	return count;
+}
+
+/* More rows for the ranking; false when there are none. */
+static bool
+fetch_more(IqdbPgStream *stream)
+{
+	uint64		ids[IQDB_PG_HITS_PER_CALL];
+	size_t		capacity = iqdb_pg_hits_per_call(stream->returned);
+	size_t		count;
+
+	CHECK_FOR_INTERRUPTS();
+	/* the rows may be gone without a trace in the index, so this does not depend on what it holds */
+	iqdb_pg_check_snapshot(stream->snapshot, stream->heap);
+	if (stream->exact != NULL)
+		count = fetch_exact(stream, ids, capacity);
+	else
+		count = fetch_hits(stream, ids, capacity);
+	prefetch_rows(stream, ids, count);
+	return count > 0;
+}
+
+/* The next row in order. Rows that wait for their place when the engine has no more come then. */
+static bool
+next_row(IqdbPgStream *stream, IqdbRankedRow *row_out)
+{
+	while (!iqdb_ranking_next(&stream->ranking, row_out))
+	{
+		if (!fetch_more(stream))
+			return iqdb_ranking_next(&stream->ranking, row_out);
+	}
+	return true;
+}
+
+/* The distance as the operator would return it. */
+static double
+row_distance(const IqdbPgStream *stream, const IqdbRankedRow *row)
+{
+	if (stream->zero_query || (stream->zero_is_nan && isinf(row->distance)))
+		return get_float8_nan();
+	return row->distance;
+}
+
+bool
+iqdb_pg_stream_next(IqdbPgStream *stream, ItemPointer tid_out, double *distance_out, bool *isnull_out)
+{
+	IqdbRankedRow row;
+
+	Assert(stream->started);
+	if (iqdb_max_scan_tuples > 0 && stream->returned >= (uint64) iqdb_max_scan_tuples)
+		return false;
+	if (!next_row(stream, &row))
+		return false;
+	stream->returned++;
+	iqdb_pg_number_tid(row.id, tid_out);
+	*distance_out = row_distance(stream, &row);
+	*isnull_out = stream->null_query;
+	return true;
+}

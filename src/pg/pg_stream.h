@@ -1,0 +1,64 @@
+/*
+ * pg_stream.h - the rows of an index as a stream of TIDs, nearest first, for as long as the caller asks.
+ *
+ * Both scans read it: the access method's (pg_scan.c), and by way of that the own node (pg_node.c). It finds the arena, makes
+ * the query ready, and asks the engine in portions. Where there is no room for the index, its table is read instead
+ * (pg_exact.h). Between two calls nothing is held: no lock, no pin, only the cursor's own memory. So a cursor may stay open
+ * for hours.
+ */
+#ifndef IQDB_PG_STREAM_H
+#define IQDB_PG_STREAM_H
+
+#include "utils/rel.h"
+#include "utils/snapshot.h"
+
+#include "pg/pg_exact.h"
+#include "pg/pg_open.h"
+
+/* What a search is asked for beside its query. All zero: what an index scan knows. */
+typedef struct IqdbPgStreamWish
+{
+	size_t		expected;		/* rows that the caller will probably take; 0 = not known */
+} IqdbPgStreamWish;
+
+typedef struct IqdbPgStream
+{
+	Relation	index;
+	Relation	heap;
+	Snapshot	snapshot;
+	MemoryContext context;		/* of one search from start to stop: the cursor lives here */
+	bool		started;
+	bool		null_query;		/* ORDER BY v <-> NULL: every row, no distance */
+	bool		zero_is_nan;	/* a zero vector, in a row or as the query, has no distance: NaN */
+	bool		zero_query;
+	size_t		expected;
+	IqdbPgView	view;
+	IqdbCursor *cursor;
+	IqdbPgExact *exact;			/* instead of the cursor, where there is no room for the index */
+	uint64		returned;
+	IqdbRanking ranking;
+} IqdbPgStream;
+
+/* Its context is a child of the current one. Nothing is opened yet. */
+extern void iqdb_pg_stream_init(IqdbPgStream *stream);
+
+/*
+ * Opens a search: index, heap, and snapshot outlive it. isnull: the query is NULL. Raises 22000 if the query's dimension is
+ * not the index's, and 0A000 if the snapshot is none that could tell which rows are seen.
+ */
+extern void iqdb_pg_stream_start(IqdbPgStream *stream, Relation index, Relation heap, Snapshot snapshot, Datum query,
+								 bool isnull, const IqdbPgStreamWish *wish);
+
+/*
+ * The next row and its distance, as the operator would return it; *isnull_out: there is none, because the query is NULL.
+ * False behind the last row. Raises a cancel, with nothing held.
+ */
+extern bool iqdb_pg_stream_next(IqdbPgStream *stream, ItemPointer tid_out, double *distance_out, bool *isnull_out);
+
+/* Gives up what the search holds; another one may be started. */
+extern void iqdb_pg_stream_stop(IqdbPgStream *stream);
+
+/* The same for good. */
+extern void iqdb_pg_stream_end(IqdbPgStream *stream);
+
+#endif
