@@ -7,7 +7,7 @@
 #   handle [quick | codes]           the embedded database: calls, exact search, log and snapshots
 #   hnsw BASE QUERIES [option]...    the graph engine in process; beside hnswlib where its headers are installed
 #   ivf BASE QUERIES [option]...     the inverted-file engine in process; beside faiss, our graph engine, and hnswlib
-#   sql --base FILE --queries FILE [option value]...     everything through a server, beside pgvector where present
+#   sql [option value]...            everything through a server, beside pgvector where present
 #
 # A name stands for bench/micro_NAME.c or bench/core_NAME.c, which say what options there are. BASE and QUERIES are
 # .fvecs or .bvecs files.

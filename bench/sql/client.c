@@ -5,7 +5,8 @@
  *
  * search    times the prepared statement sql, whose $1 is each query vector in turn, for seconds but at least one pass
  *           over the queries when that takes less than three times as long; clients sessions at once. With truth, the
- *           bigint in the first column of each answer is looked up there: recall@k
+ *           bigint in the first column of each answer is looked up there: recall@k; with matches, a file with a byte "1"
+ *           for each row that the filter of sql lets pass, any other row in an answer is an error
  * floor     the same with a bigint as $1
  * compare   runs sql and sql2, both giving (id, distance), for each query, and compares the answers row by row
  * first     count new sessions, one after the other: connecting, the first execution, the second, the tenth;
@@ -256,7 +257,8 @@ option(Options *o, const char *a)
 		option_text(a, "sql2", &o->sql2) || option_text(a, "set2", &o->set2) || option_text(a, "plan", &o->plan) ||
 		option_text(a, "plan2", &o->plan2) || option_text(a, "touch", &o->touch) ||
 		option_text(a, "queries", &o->queries) || option_text(a, "base", &o->base) ||
-		option_text(a, "truth", &o->truth) || option_number(a, "first", &o->first) ||
+		option_text(a, "truth", &o->truth) || option_text(a, "matches", &o->matches) ||
+		option_number(a, "first", &o->first) ||
 		option_number(a, "count", &o->count) || option_number(a, "k", &o->k) ||
 		option_number(a, "clients", &o->clients) || option_number(a, "batch", &o->batch))
 		return;

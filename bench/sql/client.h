@@ -24,6 +24,7 @@ typedef struct Options
 	const char *queries;
 	const char *base;
 	const char *truth;
+	const char *matches;
 	uint32_t    first;
 	uint32_t    count;
 	uint32_t    k;

@@ -164,6 +164,7 @@ report_recall(const Run *run)
 	Truth          truth;
 	float         *query;
 	float         *row;
+	unsigned char *matches = NULL;
 	double        *shares = allocate(run->pass * sizeof(double));
 	size_t         counted = 0;
 
@@ -171,6 +172,8 @@ report_recall(const Run *run)
 	truth_read(&truth, o->truth);
 	if (truth.k < o->k || truth.queries < run->pass)
 		die("%s: not enough neighbours or queries", o->truth);
+	if (o->matches != NULL)
+		matches = matches_read(o->matches, base.rows);
 	query = allocate(base.dimension * sizeof(float));
 	row = allocate(base.dimension * sizeof(float));
 	for (size_t q = 0; q < run->pass; q++)
@@ -190,6 +193,8 @@ report_recall(const Run *run)
 					die("row %lld comes twice in the answer to query %zu", (long long) id, q);
 			if (id < 0)
 				continue;
+			if (matches != NULL && ((size_t) id >= base.rows || matches[id] != '1'))
+				die("row %lld in the answer to query %zu does not match", (long long) id, q);
 			vectors_read(&base, (size_t) id, row);
 			found += vectors_distance(query, row, base.dimension) <= limit;
 		}
@@ -197,6 +202,7 @@ report_recall(const Run *run)
 	}
 	report_shares(shares, counted);
 	free(shares);
+	free(matches);
 	free(query);
 	free(row);
 }
@@ -237,6 +243,25 @@ report_latency(Client *clients, uint32_t count)
 	free(all);
 }
 
+/* How many rows the shortest answer has: fewer than wanted where a search gives up, or where there are no more. */
+static uint32_t
+fewest_rows(const Run *run)
+{
+	uint32_t k = run->options->k;
+	uint32_t least = k;
+
+	for (size_t q = 0; q < run->pass; q++)
+	{
+		uint32_t count = 0;
+
+		while (count < k && run->answers[q * k + count] >= 0)
+			count++;
+		if (run->answered[q] && count < least)
+			least = count;
+	}
+	return least;
+}
+
 void
 search_main(const Options *o)
 {
@@ -269,6 +294,8 @@ search_main(const Options *o)
 	for (uint32_t i = 0; i < o->clients; i++)
 		pthread_join(threads[i], NULL);
 	report_latency(clients, o->clients);
+	if (run.queries != NULL)
+		figure("rows_least", (double) fewest_rows(&run), "");
 	if (o->truth != NULL)
 		report_recall(&run);
 }

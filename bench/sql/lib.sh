@@ -42,9 +42,19 @@ build_programs() {
     mkdir -p "$WORK/bin"
     # shellcheck disable=SC2086
     $cc $flags -O3 bench/sql/truth.c bench/sql/vectors.c -o "$WORK/bin/truth" -lpthread &&
+        $cc $flags -O3 bench/sql/generate.c bench/sql/vectors.c -o "$WORK/bin/generate" -lm &&
+        $cc $flags -O3 bench/sql/marks.c bench/sql/vectors.c -o "$WORK/bin/marks" &&
         $cc $flags -O2 bench/sql/load.c bench/sql/vectors.c -o "$WORK/bin/load" &&
         $cc $flags -O2 -I"$("$PG_CONFIG" --includedir)" bench/sql/client*.c bench/sql/vectors.c -o "$WORK/bin/client" \
             -L"$("$PG_CONFIG" --libdir)" -lpq -lpthread -lm
+}
+
+# Rows and queries of one kind, where no files are named.
+make_up_rows() {
+    [ "$ROWS" -gt 0 ] || ROWS=20000
+    BASE=$WORK/base.fvecs QUERIES=$WORK/queries.fvecs
+    "$WORK/bin/generate" "$ROWS" "$DIMENSION" "$BASE" 1 &&
+        "$WORK/bin/generate" "$QUERY_COUNT" "$DIMENSION" "$QUERIES" 2
 }
 
 prepare_server() {
@@ -145,7 +155,9 @@ keep() {
 
 # timed "SET..." STATEMENT: milliseconds the statement took; nothing if it failed or took too long
 timed() {
-    sql -c "SET statement_timeout = '${LIMIT}s'; $1" -c '\timing on' -c "$2" 2>>"$WORK/errors" |
+    local output
+    output=$(sql -c "SET statement_timeout = '${LIMIT}s'; $1" -c '\timing on' -c "$2" 2>>"$WORK/errors") || return 0
+    echo "$output" |
         sed -n 's/^Time: \([0-9.]*\) ms.*/\1/p' | tail -n 1
 }
 

@@ -11,6 +11,10 @@ $1 == "setup" {
 {
     key = $1 SUBSEP $2 SUBSEP $3 SUBSEP $4 SUBSEP $6
     samples[key, ++sample_count[key]] = $7 + 0
+    if (!($1 in section_seen)) {
+        section_seen[$1] = 1
+        sections[++section_count] = $1
+    }
     if (!(($1, $2) in method_seen)) {
         method_seen[$1, $2] = 1
         methods[$1, ++method_count[$1]] = $2
@@ -124,11 +128,11 @@ function curves(    i, j, c, form) {
 }
 
 # A figure at a recall: the best of the points at or above it and of the lines between neighbouring points.
-function at_recall(method, c, target, figure,    j, r0, q0, r1, q1, best, q, less) {
+function at_recall(section, method, c, target, figure,    j, r0, q0, r1, q1, best, q, less) {
     best = ""
     less = figure != "qps"
-    for (j = 1; j <= config_count["search", method]; j++) {
-        look_at("search", method, configs["search", method, j], c)
+    for (j = 1; j <= config_count[section, method]; j++) {
+        look_at(section, method, configs[section, method, j], c)
         if (raw(figure) == "") continue
         r1 = raw("recall")
         q1 = log(raw(figure))
@@ -145,11 +149,11 @@ function at_recall(method, c, target, figure,    j, r0, q0, r1, q1, best, q, les
 
 function recall_line(form, method, c, target, name,    other, qps, cpu, p50) {
     other = rival(method)
-    qps = at_recall(method, c, target, "qps")
-    cpu = at_recall(method, c, target, "processor")
-    p50 = at_recall(method, c, target, "p50")
-    printf form, method, c, name, short(qps), other == "" ? "" : ratio(qps, at_recall(other, c, target, "qps")),
-        short(cpu), other == "" ? "" : ratio(at_recall(other, c, target, "processor"), cpu), short(p50),
+    qps = at_recall("search", method, c, target, "qps")
+    cpu = at_recall("search", method, c, target, "processor")
+    p50 = at_recall("search", method, c, target, "p50")
+    printf form, method, c, name, short(qps), other == "" ? "" : ratio(qps, at_recall("search", other, c, target, "qps")),
+        short(cpu), other == "" ? "" : ratio(at_recall("search", other, c, target, "processor"), cpu), short(p50),
         p50 == "" ? "-" : short(p50 - floor_of(c))
 }
 
@@ -230,6 +234,50 @@ function vacuums(    i) {
     }
 }
 
+# The unfiltered search that a way to filter is compared with: of the same index.
+function unfiltered(way) {
+    if (way ~ /^iqdb.* (bitmap|planned)$/) sub(/ [a-z]*$/, " alone", way)
+    if (way ~ /^pgvector/) way = "pgvector strict"
+    return way
+}
+
+# The last setting that was measured: the one with the best recall.
+function look_at_last(section, way) { look_at(section, way, configs[section, way, config_count[section, way]], 1) }
+
+function filter_line(form, section, percent, way,    recall, rows, qps, cpu, p99) {
+    look_at_last(section, way)
+    recall = raw("recall")
+    rows = raw("rows_least")
+    qps = at_recall(section, way, 1, 0.95, "qps")
+    cpu = at_recall(section, way, 1, 0.95, "processor")
+    p99 = at_recall(section, way, 1, 0.95, "p99")
+    printf form, way, percent, sprintf("%.3f", recall), rows, short(qps),
+        ratio(qps, at_recall("filter all 100", unfiltered(way), 1, 0.95, "qps")), short(cpu),
+        ratio(at_recall("filter all 100", unfiltered(way), 1, 0.95, "processor"), cpu), short(p99)
+}
+
+function filters(    i, j, section, parts, form, kind) {
+    if (!method_count["filter all 100"]) return
+    title("CREATE INDEX without and with three columns to filter by")
+    printf "%-18s %10s %10s\n", "", "seconds", "memory MB"
+    for (i = 1; i <= method_count["filter build"]; i++) {
+        look_at("filter build", methods["filter build", i], "-", 1)
+        printf "%-18s %10s %10s\n", now_method, f("seconds"), megabytes(raw("memory_bytes"))
+    }
+    title("Ten nearest of the rows that match: at recall 0.95 among these (ratio: to the same index without a filter)")
+    form = "%-18s %9s %9s %9s %9s %9s %9s %9s %9s\n"
+    for (i = 1; i <= section_count; i++) {
+        section = sections[i]
+        if (section !~ /^filter / || section == "filter build") continue
+        split(section, parts, " ")
+        if (parts[2] != kind) {
+            kind = parts[2]
+            printf "\n" form, kind, "share %", "recall", "rows", "1/s", "ratio", "cpu us", "ratio", "p99 us"
+        }
+        for (j = 1; j <= method_count[section]; j++) filter_line(form, section, parts[3], methods[section, j])
+    }
+}
+
 END {
     for (i = 1; i <= note_count; i++) print notes[i]
     printf "%d rows of %d dimensions, %d queries, %d lists\n", setup["rows"], setup["dimension"], setup["queries"],
@@ -244,4 +292,5 @@ END {
     inserts()
     vacuums()
     restarts()
+    filters()
 }

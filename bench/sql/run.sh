@@ -1,16 +1,21 @@
 #!/usr/bin/env bash
 # run.sh - the SQL bench: one throw-away server, one data set, iqdb beside whatever else that server has to offer.
 #
-#   bench/sql/run.sh --base FILE --queries FILE [option value]...
+#   bench/sql/run.sh [--base FILE --queries FILE] [option value]...
 #
+#   --base FILE         the rows, .fvecs or .bvecs; without files, rows and queries are made up          20000 rows
+#   --dimension N       of made-up rows                                                                         128
 #   --rows N            rows of the base file to use (0: all)                                                     0
 #   --query-count N     queries of the query file to use (0: all)                                              1000
 #   --seconds S         time per measured point                                                                   2
 #   --rounds N          rounds over all points of a curve; systems take turns within a round                      3
-#   --parts "..."       flat hnsw ivf insert (what to do)                                                       all
+#   --parts "..."       flat hnsw ivf insert filter (what to do)                               "flat hnsw ivf insert"
 #   --efs "..."         ef_search settings for graphs                              "10 20 40 64 100 160 250 400 800"
 #   --lists N           lists of the inverted files                                     2 * square root of the rows
 #   --probes "..."      probes of the inverted files                                     "1 2 4 8 16 32 64 128"
+#   --shares "..."      filter: percent of the rows that match                                       "50 10 3 1 0.1"
+#   --kinds "..."       filter: where these are (bench/README.md)                      "scattered near far grouped"
+#   --methods "..."     filter: methods of iqdb                                     "iqdb_hnsw iqdb_ivf iqdb_flat"
 #   --insert-base N     rows that are there before the insert, vacuum and crash part begins    half, at most 50000
 #   --insert-rows N     rows inserted in each of its three steps                                               5000
 #   --limit S           statement_timeout of a build or a VACUUM                                               1200
@@ -28,18 +33,27 @@ cd "$(dirname "$0")/../.." || exit 1
 . test/lib/packages.sh
 . test/lib/server.sh
 . bench/sql/lib.sh
+. bench/sql/filter.sh
 export LC_ALL=C.UTF-8
 unset MAKEFLAGS MAKELEVEL PGHOST PGPORT PGUSER PGDATABASE PGDATA PGOPTIONS PGSERVICE
 
+usage() {
+    sed -n '2,/^$/p' bench/sql/run.sh | sed 's/^# \{0,1\}//'
+    exit 2
+}
+
 BASE= QUERIES= ROWS=0 QUERY_COUNT=1000 SECONDS_EACH=2 ROUNDS=3 PARTS="flat hnsw ivf insert" LISTS=0
 EFS="10 20 40 64 100 160 250 400 800" PROBES="1 2 4 8 16 32 64 128" INSERT_BASE=0 INSERT_ROWS=5000 LIMIT=1200
-SHARED_BUFFERS=2GB SERVER= AWAKE=0
+SHARED_BUFFERS=2GB SERVER= AWAKE=0 DIMENSION=128 SHARES="50 10 3 1 0.1" KINDS="scattered near far grouped"
+METHODS="iqdb_hnsw iqdb_ivf iqdb_flat" FILTER_EFS="20 40 80 160 320 640" FILTER_PROBES="2 4 8 16 32 64"
 export BUILD=${BUILD:-build}
 OUT=$BUILD/sql_bench
+[ $# -gt 0 ] || usage
 while [ $# -gt 1 ]; do
     case $1 in
         --base) BASE=$(realpath "$2") ;;
         --queries) QUERIES=$(realpath "$2") ;;
+        --dimension) DIMENSION=$2 ;;
         --rows) ROWS=$2 ;;
         --query-count) QUERY_COUNT=$2 ;;
         --seconds) SECONDS_EACH=$2 ;;
@@ -48,6 +62,9 @@ while [ $# -gt 1 ]; do
         --efs) EFS=$2 ;;
         --lists) LISTS=$2 ;;
         --probes) PROBES=$2 ;;
+        --shares) SHARES=$2 ;;
+        --kinds) KINDS=$2 ;;
+        --methods) METHODS=$2 ;;
         --insert-base) INSERT_BASE=$2 ;;
         --insert-rows) INSERT_ROWS=$2 ;;
         --limit) LIMIT=$2 ;;
@@ -59,10 +76,9 @@ while [ $# -gt 1 ]; do
     esac
     shift 2
 done
-if [ $# -gt 0 ] || [ -z "$BASE" ] || [ -z "$QUERIES" ]; then
-    sed -n '2,/^$/p' bench/sql/run.sh | sed 's/^# \{0,1\}//'
-    exit 2
-fi
+[ $# -eq 0 ] || usage
+# both files or none
+[ -z "$BASE$QUERIES" ] || { [ -n "$BASE" ] && [ -n "$QUERIES" ]; } || usage
 
 need_packages server || exit 1
 PG_CONFIG=$(find_pg_config)
@@ -78,6 +94,7 @@ printf 'section\tsystem\tconfig\tclients\tround\tfigure\tvalue\tunit\n' >"$TSV"
 step "building"
 build_programs || fail "the bench's programs do not compile"
 prepare_server || fail "no private server could be made"
+[ -n "$BASE" ] || make_up_rows || fail "no rows could be made up"
 ROWS=$("$WORK/bin/load" "$BASE" count "$ROWS") || exit 1
 DIMENSION=$("$WORK/bin/load" "$BASE" dimension 0) || exit 1
 QUERY_COUNT=$("$WORK/bin/load" "$QUERIES" count "$QUERY_COUNT") || exit 1
@@ -96,7 +113,7 @@ measure_floor
 
 for part in $PARTS; do
     case $part in
-        flat | hnsw | ivf) part_"$part" ;;
+        flat | hnsw | ivf | filter) part_"$part" ;;
         insert) for system in $(change_systems); do part_change "$system"; done ;;
         *) fail "unknown part $part" ;;
     esac

@@ -1,10 +1,10 @@
 /*
  * truth.c - exact nearest neighbours by brute force, with code that shares nothing with what is measured.
  *
- * Usage: truth BASE ROWS QUERIES COUNT K OUT [THREADS]     (ROWS, COUNT 0: all)
+ * Usage: truth BASE ROWS QUERIES COUNT K OUT [THREADS [MATCHES]]     (ROWS, COUNT 0: all)
  *
  * Distances are Euclidean. A first pass in single precision keeps K + MARGIN rows per query, a second one orders these
- * in double precision, ties by row number.
+ * in double precision, ties by row number. MATCHES has a byte for each row: neighbours are of the rows whose byte is "1".
  */
 #define _POSIX_C_SOURCE 200809L
 
@@ -24,6 +24,7 @@ typedef struct Work
 	const Vectors *base;
 	const Vectors *queries;
 	Truth         *truth;
+	const unsigned char *matches; /* NULL: all rows do */
 	uint32_t       keep;
 	atomic_uint    next;
 } Work;
@@ -91,6 +92,8 @@ block(Work *work, uint32_t first, uint32_t count, float *vectors, float *row, Ca
 		lists[i] = (Candidate){1e300, UINT32_MAX};
 	for (size_t i = 0; i < work->base->rows; i++)
 	{
+		if (work->matches != NULL && work->matches[i] != '1')
+			continue;
 		vectors_read(work->base, i, row);
 		for (uint32_t q = 0; q < count; q++)
 		{
@@ -152,18 +155,25 @@ main(int count, char **arguments)
 	Work      work = {.base = &base, .queries = &queries, .truth = &truth};
 	pthread_t threads[64];
 	long      thread_count = count > 7 ? strtol(arguments[7], NULL, 10) : 2;
+	size_t    matching;
 	uint32_t  k;
 
 	if (count < 7)
-		die("usage: truth BASE ROWS QUERIES COUNT K OUT [THREADS]");
+		die("usage: truth BASE ROWS QUERIES COUNT K OUT [THREADS [MATCHES]]");
 	vectors_open(&base, arguments[1], strtoul(arguments[2], NULL, 10));
 	vectors_open(&queries, arguments[3], strtoul(arguments[4], NULL, 10));
 	k = (uint32_t) strtoul(arguments[5], NULL, 10);
 	if (base.dimension != queries.dimension)
 		die("base rows have %u dimensions, queries %u", base.dimension, queries.dimension);
-	if (k == 0 || k > base.rows)
-		die("k must be between 1 and the number of rows");
-	work.keep = k + MARGIN < base.rows ? k + MARGIN : (uint32_t) base.rows;
+	matching = base.rows;
+	if (count > 8)
+	{
+		work.matches = matches_read(arguments[8], base.rows);
+		matching = matches_count(work.matches, base.rows);
+	}
+	if (k == 0 || k > matching)
+		die("k must be between 1 and the number of rows that match");
+	work.keep = k + MARGIN < matching ? k + MARGIN : (uint32_t) matching;
 	truth_allocate(&truth, (uint32_t) queries.rows, k);
 	if (thread_count < 1 || thread_count > 64)
 		thread_count = 2;

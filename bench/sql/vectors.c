@@ -139,3 +139,26 @@ truth_read(Truth *truth, const char *path)
 		die("%s: too short", path);
 	fclose(file);
 }
+
+unsigned char *
+matches_read(const char *path, size_t rows)
+{
+	FILE          *file = fopen(path, "rb");
+	unsigned char *matches = allocate(rows);
+
+	memset(matches, 0, rows);
+	if (file == NULL || fread(matches, 1, rows, file) == 0)
+		die("cannot read %s", path);
+	fclose(file);
+	return matches;
+}
+
+size_t
+matches_count(const unsigned char *matches, size_t rows)
+{
+	size_t count = 0;
+
+	for (size_t i = 0; i < rows; i++)
+		count += matches[i] == '1';
+	return count;
+}

@@ -42,6 +42,10 @@ void truth_allocate(Truth *truth, uint32_t queries, uint32_t k);
 void truth_write(const Truth *truth, const char *path);
 void truth_read(Truth *truth, const char *path);
 
+/* A file with a byte for each row, which is "1" where a filter lets the row pass (not where it ends early); how many do. */
+unsigned char *matches_read(const char *path, size_t rows);
+size_t matches_count(const unsigned char *matches, size_t rows);
+
 /* printf to the error stream, then exit(1). */
 _Noreturn void die(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
