@@ -8,6 +8,7 @@
 #   hnsw BASE QUERIES [option]...    the graph engine in process; beside hnswlib where its headers are installed
 #   ivf BASE QUERIES [option]...     the inverted-file engine in process; beside faiss, our graph engine, and hnswlib
 #   sql [option value]...            everything through a server, beside pgvector where present
+#   plans [option value]...          are the plans that are chosen the quickest? (sql --parts plans)
 #
 # A name stands for bench/micro_NAME.c or bench/core_NAME.c, which say what options there are. BASE and QUERIES are
 # .fvecs or .bvecs files.
@@ -84,6 +85,7 @@ shift
 if [ "$name" = sql ]; then
     exec bench/sql/run.sh "$@"
 fi
+[ "$name" != plans ] || exec bench/sql/run.sh --parts plans "$@"
 case $name in
     hnsw | ivf)
         report=$(mktemp) || exit 1

@@ -14,6 +14,10 @@
  *           wait keeps trying to connect for so many seconds; since (seconds since the epoch) tells how long it took
  * insert    rows first to first + count of base, ids as in the file, by the prepared statement sql (id, vector);
  *           batch rows a transaction
+ * plans     reads lines "name, statement, the same in an order that no index has", separated by tabs; $1 is a query
+ *           vector. Prints for each line: name, plan that the planner chooses, quickest plan of those that settings
+ *           enforce, ratio of their times, all times
+ * planning  how long the planner takes for sql, which is without parameters: in a new session, and later
  *
  * Common: conninfo, set (statements run after connecting), plan (text that EXPLAIN of sql must contain), queries, base,
  * truth (files), k. Figures go to standard output, one a line: name, value, unit. Times are in microseconds;
@@ -278,11 +282,11 @@ main(int count, char **arguments)
 	Options o = {.conninfo = "", .k = 10, .clients = 1, .batch = 1, .seconds = 1};
 
 	if (count < 2)
-		die("usage: client search|floor|compare|first|insert name=value...");
+		die("usage: client search|floor|compare|first|insert|plans|planning name=value...");
 	o.mode = arguments[1];
 	for (int i = 2; i < count; i++)
 		option(&o, arguments[i]);
-	if (o.sql == NULL)
+	if (o.sql == NULL && strcmp(o.mode, "plans") != 0)
 		die("sql=... is missing");
 	if (strcmp(o.mode, "search") == 0 || strcmp(o.mode, "floor") == 0)
 		search_main(&o);
@@ -292,6 +296,10 @@ main(int count, char **arguments)
 		first_main(&o);
 	else if (strcmp(o.mode, "insert") == 0)
 		insert_main(&o);
+	else if (strcmp(o.mode, "plans") == 0)
+		plans_main(&o);
+	else if (strcmp(o.mode, "planning") == 0)
+		planning_main(&o);
 	else
 		die("unknown mode %s", o.mode);
 	return 0;

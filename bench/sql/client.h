@@ -76,5 +76,7 @@ void search_main(const Options *options);
 void compare_main(const Options *options);
 void first_main(const Options *options);
 void insert_main(const Options *options);
+void plans_main(const Options *options);
+void planning_main(const Options *options);
 
 #endif

@@ -57,6 +57,25 @@ make_up_rows() {
         "$WORK/bin/generate" "$QUERY_COUNT" "$DIMENSION" "$QUERIES" 2
 }
 
+# How many rows, queries and lists there are, and what is done with them.
+choose_set() {
+    [ -n "$BASE" ] || make_up_rows || fail "no rows could be made up"
+    ROWS=$("$WORK/bin/load" "$BASE" count "$ROWS") || exit 1
+    DIMENSION=$("$WORK/bin/load" "$BASE" dimension 0) || exit 1
+    QUERY_COUNT=$("$WORK/bin/load" "$QUERIES" count "$QUERY_COUNT") || exit 1
+    [ "$LISTS" -gt 0 ] || LISTS=$(awk -v n="$ROWS" 'BEGIN { x = int(2 * sqrt(n)); print x < 1 ? 1 : x }')
+    [ "$INSERT_BASE" -gt 0 ] || INSERT_BASE=$((ROWS / 2 < 50000 ? ROWS / 2 : 50000))
+    INSERT_ROWS=$(awk -v n=$(((ROWS - INSERT_BASE) / 3)) -v w="$INSERT_ROWS" 'BEGIN { print n < w ? n : w }')
+}
+
+load_set() {
+    step "loading $ROWS rows of $DIMENSION dimensions, exact answers to $QUERY_COUNT queries"
+    load_tables
+    "$WORK/bin/truth" "$BASE" "$ROWS" "$QUERIES" "$QUERY_COUNT" 10 "$WORK/truth" "$(nproc)" || exit 1
+    step "round trips"
+    measure_floor
+}
+
 prepare_server() {
     local tree=${SERVER:-$WORK/pg}
     choose_server_user || return 1
@@ -121,12 +140,14 @@ kill_server() {
 describe_setup() {
     local vector
     vector=$(value "SELECT extversion FROM pg_extension WHERE extname = 'vector'")
-    put setup - - - 0 rows "$ROWS" ""
-    put setup - - - 0 dimension "$DIMENSION" ""
-    put setup - - - 0 queries "$QUERY_COUNT" ""
-    put setup - - - 0 lists "$LISTS" ""
+    if [ -n "$BASE" ]; then
+        put setup - - - 0 rows "$ROWS" ""
+        put setup - - - 0 dimension "$DIMENSION" ""
+        put setup - - - 0 queries "$QUERY_COUNT" ""
+        put setup - - - 0 lists "$LISTS" ""
+    fi
     {
-        echo "data $(basename "$BASE"), queries $(basename "$QUERIES")"
+        [ -z "$BASE" ] || echo "data $(basename "$BASE"), queries $(basename "$QUERIES")"
         echo "processor $(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1), $(nproc) of them"
         echo "kernel $(uname -r)"
         value "SELECT 'server ' || split_part(version(), ' on ', 1)"

@@ -280,6 +280,7 @@ function filters(    i, j, section, parts, form, kind) {
 
 END {
     for (i = 1; i <= note_count; i++) print notes[i]
+    if (!setup["rows"]) exit
     printf "%d rows of %d dimensions, %d queries, %d lists\n", setup["rows"], setup["dimension"], setup["queries"],
         setup["lists"]
     floors()

@@ -9,13 +9,17 @@
 #   --query-count N     queries of the query file to use (0: all)                                              1000
 #   --seconds S         time per measured point                                                                   2
 #   --rounds N          rounds over all points of a curve; systems take turns within a round                      3
-#   --parts "..."       flat hnsw ivf insert filter (what to do)                               "flat hnsw ivf insert"
+#   --parts "..."       flat hnsw ivf insert filter plans (what to do)                         "flat hnsw ivf insert"
 #   --efs "..."         ef_search settings for graphs                              "10 20 40 64 100 160 250 400 800"
 #   --lists N           lists of the inverted files                                     2 * square root of the rows
 #   --probes "..."      probes of the inverted files                                     "1 2 4 8 16 32 64 128"
 #   --shares "..."      filter: percent of the rows that match                                       "50 10 3 1 0.1"
 #   --kinds "..."       filter: where these are (bench/README.md)                      "scattered near far grouped"
-#   --methods "..."     filter: methods of iqdb                                     "iqdb_hnsw iqdb_ivf iqdb_flat"
+#   --methods "..."     filter, plans: methods of iqdb                              "iqdb_hnsw iqdb_ivf iqdb_flat"
+#   --shapes "..."      plans: rows x dimensions, i: vectors in the table's rows, t: in its TOAST table
+#                                                         "1000x32 10000x128 100000x32 20000x768 20000x768i 5000x1536"
+#   --plan-shares "..." plans: percent of the rows that match                               "0.01 0.1 1 3 10 50 100"
+#   --limits "..."      plans: values of LIMIT                                                      "1 10 100 1000"
 #   --insert-base N     rows that are there before the insert, vacuum and crash part begins    half, at most 50000
 #   --insert-rows N     rows inserted in each of its three steps                                               5000
 #   --limit S           statement_timeout of a build or a VACUUM                                               1200
@@ -34,6 +38,7 @@ cd "$(dirname "$0")/../.." || exit 1
 . test/lib/server.sh
 . bench/sql/lib.sh
 . bench/sql/filter.sh
+. bench/sql/plans.sh
 export LC_ALL=C.UTF-8
 unset MAKEFLAGS MAKELEVEL PGHOST PGPORT PGUSER PGDATABASE PGDATA PGOPTIONS PGSERVICE
 
@@ -46,6 +51,8 @@ BASE= QUERIES= ROWS=0 QUERY_COUNT=1000 SECONDS_EACH=2 ROUNDS=3 PARTS="flat hnsw 
 EFS="10 20 40 64 100 160 250 400 800" PROBES="1 2 4 8 16 32 64 128" INSERT_BASE=0 INSERT_ROWS=5000 LIMIT=1200
 SHARED_BUFFERS=2GB SERVER= AWAKE=0 DIMENSION=128 SHARES="50 10 3 1 0.1" KINDS="scattered near far grouped"
 METHODS="iqdb_hnsw iqdb_ivf iqdb_flat" FILTER_EFS="20 40 80 160 320 640" FILTER_PROBES="2 4 8 16 32 64"
+SHAPES="1000x32 10000x128 100000x32 20000x768 20000x768i 5000x1536" PLAN_SHARES="0.01 0.1 1 3 10 50 100"
+LIMITS="1 10 100 1000"
 export BUILD=${BUILD:-build}
 OUT=$BUILD/sql_bench
 [ $# -gt 0 ] || usage
@@ -65,6 +72,9 @@ while [ $# -gt 1 ]; do
         --shares) SHARES=$2 ;;
         --kinds) KINDS=$2 ;;
         --methods) METHODS=$2 ;;
+        --shapes) SHAPES=$2 ;;
+        --plan-shares) PLAN_SHARES=$2 ;;
+        --limits) LIMITS=$2 ;;
         --insert-base) INSERT_BASE=$2 ;;
         --insert-rows) INSERT_ROWS=$2 ;;
         --limit) LIMIT=$2 ;;
@@ -94,33 +104,22 @@ printf 'section\tsystem\tconfig\tclients\tround\tfigure\tvalue\tunit\n' >"$TSV"
 step "building"
 build_programs || fail "the bench's programs do not compile"
 prepare_server || fail "no private server could be made"
-[ -n "$BASE" ] || make_up_rows || fail "no rows could be made up"
-ROWS=$("$WORK/bin/load" "$BASE" count "$ROWS") || exit 1
-DIMENSION=$("$WORK/bin/load" "$BASE" dimension 0) || exit 1
-QUERY_COUNT=$("$WORK/bin/load" "$QUERIES" count "$QUERY_COUNT") || exit 1
-[ "$LISTS" -gt 0 ] || LISTS=$(awk -v n="$ROWS" 'BEGIN { x = int(2 * sqrt(n)); print x < 1 ? 1 : x }')
-[ "$INSERT_BASE" -gt 0 ] || INSERT_BASE=$((ROWS / 2 < 50000 ? ROWS / 2 : 50000))
-INSERT_ROWS=$(awk -v n=$(((ROWS - INSERT_BASE) / 3)) -v w="$INSERT_ROWS" 'BEGIN { print n < w ? n : w }')
 start_server || fail "the server does not start"
+# the plans are made of tables of their own
+[ "$PARTS" = plans ] || choose_set
 describe_setup
-
-step "loading $ROWS rows of $DIMENSION dimensions, exact answers to $QUERY_COUNT queries"
-load_tables
-"$WORK/bin/truth" "$BASE" "$ROWS" "$QUERIES" "$QUERY_COUNT" 10 "$WORK/truth" "$(nproc)" || exit 1
-
-step "round trips"
-measure_floor
+[ "$PARTS" = plans ] || load_set
 
 for part in $PARTS; do
     case $part in
-        flat | hnsw | ivf | filter) part_"$part" ;;
+        flat | hnsw | ivf | filter | plans) part_"$part" ;;
         insert) for system in $(change_systems); do part_change "$system"; done ;;
         *) fail "unknown part $part" ;;
     esac
 done
 
 step "results"
-awk -f bench/sql/report.awk "$TSV" | tee "$OUT/sql_bench.txt"
+{ awk -f bench/sql/report.awk "$TSV" && awk -f bench/sql/plans.awk "$TSV"; } | tee "$OUT/sql_bench.txt"
 awk -f bench/sql/plot.awk "$TSV" >"$OUT/sql_bench.svg"
 echo
 echo "written: $TSV, sql_bench.txt and sql_bench.svg beside it"
