@@ -4,21 +4,23 @@
 # A shape is ROWSxDIMENSIONS, followed by i where vectors lie in the table's rows, or t where they are in its TOAST table;
 # without either, vectors of more than 480 dimensions are, as they would be by default.
 
-# plans_load ROWS DIMENSION STORAGE: table plan_rows, with a column k of which exactly so many rows are below a bound, a B-tree
-# on it, and a small table to join
+# plans_load ROWS DIMENSION STORAGE: table plan_rows, with a column k that numbers the rows at random, so that so many are
+# below a bound, a B-tree on it, and a small table to join
 plans_load() {
     local rows=$1 dimension=$2 storage=$3
     "$WORK/bin/generate" "$rows" "$dimension" "$WORK/plans.fvecs" 1 &&
         "$WORK/bin/generate" 100 "$dimension" "$WORK/plans.queries.fvecs" 2 || exit 1
     value "SET client_min_messages = warning; DROP TABLE IF EXISTS plan_load, plan_rows, plan_groups;
         CREATE TABLE plan_load (id bigint, v iqvector($dimension)); ALTER TABLE plan_load ALTER v SET STORAGE PLAIN;
-        CREATE TABLE plan_rows (id bigint, k int, g int, v iqvector($dimension)); CREATE TABLE plan_groups (g int PRIMARY KEY, w int)"
+        CREATE TABLE plan_rows (id bigint, k int, g int, v iqvector($dimension));
+        CREATE TABLE plan_groups (g int PRIMARY KEY, w int)"
     case $storage in
         i) value "ALTER TABLE plan_rows ALTER v SET STORAGE PLAIN" ;;
         t) value "ALTER TABLE plan_rows ALTER v SET STORAGE EXTERNAL, SET (toast_tuple_target = 128)" ;;
     esac
     "$WORK/bin/load" "$WORK/plans.fvecs" rows 0 | sql -c "COPY plan_load FROM STDIN (FORMAT binary)" || exit 1
-    value "INSERT INTO plan_rows SELECT id, row_number() OVER (ORDER BY hashint8(id)) - 1, id % 100, v FROM plan_load ORDER BY id;
+    value "INSERT INTO plan_rows SELECT id, row_number() OVER (ORDER BY hashint8(id)) - 1, id % 100, v FROM plan_load
+            ORDER BY id;
         INSERT INTO plan_groups SELECT g, g FROM generate_series(0, 99) g; DROP TABLE plan_load"
     value "CREATE INDEX ON plan_rows (k)"
     value "SET default_statistics_target = 1000; ANALYZE plan_rows (k, g)"
@@ -45,7 +47,8 @@ plans_lines() {
     plans_line "two orders/100/10" "id FROM plan_rows" ", id LIMIT 10"
     plans_line "join/100/10" "id FROM plan_rows JOIN plan_groups USING (g)" " LIMIT 10"
     plans_line "join, a tenth/100/10" "id FROM plan_rows JOIN plan_groups USING (g) WHERE w < 10" " LIMIT 10"
-    plans_line "join, a tenth/1/10" "id FROM plan_rows JOIN plan_groups USING (g) WHERE w < 10 AND k < $((rows / 100))" " LIMIT 10"
+    plans_line "join, a tenth/1/10" "id FROM plan_rows JOIN plan_groups USING (g) WHERE w < 10 AND k < $((rows / 100))" \
+        " LIMIT 10"
     plans_line "no limit/100/-" "id FROM plan_rows" ""
     plans_line "no limit/1/-" "id FROM plan_rows WHERE k < $((rows / 100))" ""
 }
