@@ -192,7 +192,7 @@ $(V)/static/libiqdb.a: $(CORE_OBJECTS) $(LIB:.a=.list)
 # ---------------------------------------------------------------------------------------------------------------------
 
 TOOL_GOALS = torture torture-program check check-server check-core check-pg unit lint demo fuzz format libiqdb unit-programs fault-programs crash-programs steps-programs \
-             replay-programs fuzz-programs bench-programs bench install-lib uninstall-lib library-files print-REGRESS print-CORE_CFLAGS print-CORE_SOURCES \
+             replay-programs fuzz-programs bench-programs bench install-lib uninstall-lib library-files dist deb print-REGRESS print-CORE_CFLAGS print-CORE_SOURCES \
              print-FOLDERS
 
 CORE_SUITES = lint unit asan fault crash steps fuzz library
@@ -250,6 +250,12 @@ uninstall-lib:
 	rm -f '$(DESTDIR)$(INCLUDEDIR)/iqdb.h' '$(DESTDIR)$(LIBDIR)/pkgconfig/iqdb.pc' '$(DESTDIR)$(LIBDIR)/libiqdb.a' \
 		'$(DESTDIR)$(LIBDIR)/libiqdb.so' '$(DESTDIR)$(LIBDIR)/$(LIBRARY_SONAME)' \
 		'$(DESTDIR)$(LIBDIR)/libiqdb.so.$(LIBRARY_VERSION)'
+
+dist:
+	@OUT='$(BUILD)/packages' packaging/dist.sh
+
+deb:
+	@OUT='$(BUILD)/packages' MAKE='$(MAKE)' PG_CONFIG='$(PG_CONFIG)' packaging/deb.sh
 
 format:
 	clang-format -i $(sort $(wildcard src/core/*/*.[ch] src/pg/*.[ch] test/*/*.[ch] bench/*/*.[ch] bench/*.[ch]))
