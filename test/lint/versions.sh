@@ -15,13 +15,15 @@ while IFS=: read -r file line text; do
 done < <(grep -rnE '#define[[:space:]]+IQDB_(LIBRARY_)?VERSION[[:space:]]+"' src)
 IFS=. read -r major minor patch <<<"$version"
 for part in "MAJOR $major" "MINOR $minor" "PATCH $patch"; do
-    grep -qx "#define IQDB_VERSION_$part" src/core/public/iqdb.h || complain "src/core/public/iqdb.h: IQDB_VERSION_$part is wanted"
+    grep -qx "#define IQDB_VERSION_$part" src/core/public/iqdb.h ||
+        complain "src/core/public/iqdb.h: IQDB_VERSION_$part is wanted"
 done
 # from each older version along the update scripts, which lead to newer ones
 while read -r old; do
     at=$old
     while [ "$at" != "$version" ]; do
-        step=$(compgen -G "sql/iqdb--$at--*.sql" | head -n 1) || { complain "no update script leads from $old to $version"; break; }
+        step=$(compgen -G "sql/iqdb--$at--*.sql" | head -n 1)
+        [ -n "$step" ] || { complain "no update script leads from $old to $version"; break; }
         at=${step#"sql/iqdb--$at--"}
         at=${at%.sql}
     done
