@@ -7,6 +7,9 @@
 
 #include "core/db/index.h"
 
+/* A search's filter by metadata alone, which lives as long as the block; filter may be NULL. */
+#define by_metadata(metadata_filter) ((metadata_filter) != NULL ? &(IqdbRowFilter){.metadata = (metadata_filter)} : NULL)
+
 /* Never moved once created: the index points into it. */
 typedef struct MemoryIndex
 {

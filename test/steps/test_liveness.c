@@ -113,7 +113,7 @@ typedef struct World
 static IqdbStatus
 search(World *world, size_t expected, size_t most)
 {
-	IqdbSearchParams params = {.expected = expected, .filter = world->filter};
+	IqdbSearchParams params = {.expected = expected, .filter = by_metadata(world->filter)};
 	IqdbHit          hits[64];
 	IqdbCursor      *cursor;
 	size_t           count = 1;

@@ -130,8 +130,8 @@ samples_search(IqdbIndex *index, const float *query, size_t dim, const IqdbSearc
 static inline double
 samples_recall(const Samples *samples, IqdbIndex *index, uint32_t probes, size_t k, const IqdbFilter *filter)
 {
-	IqdbSearchParams params = {.expected = k, .probes = probes, .filter = filter};
-	IqdbSearchParams all = {.expected = SIZE_MAX, .filter = filter};
+	IqdbSearchParams params = {.expected = k, .probes = probes, .filter = by_metadata(filter)};
+	IqdbSearchParams all = {.expected = SIZE_MAX, .filter = by_metadata(filter)};
 	IqdbHit         *found = malloc(k * sizeof(*found));
 	IqdbHit         *truth = malloc(k * sizeof(*truth));
 	size_t           met = 0;

@@ -595,7 +595,7 @@ filters_come_before_distances(void **state)
 		assert_int_equal(iqdb_index_put(&rows.memory.index, iqdb_id_u64(id), vector, 4, id % 100 == 0 ? metadata : NULL,
 										id % 100 == 0 ? length : 0, NULL, NULL),
 						 IQDB_OK);
-	params.filter = filter;
+	params.filter = by_metadata(filter);
 	assert_int_equal(iqdb_cursor_open(&rows.memory.index, vector, 4, &params, &cursor, NULL), IQDB_OK);
 	assert_int_equal(iqdb_cursor_next(cursor, hits, 10, &count, NULL), IQDB_OK);
 	assert_int_equal(count, 5);

@@ -631,7 +631,7 @@ filters_give_the_same_rows(void **state)
 	for (size_t s = 0; s < sizeof(shares) / sizeof(*shares); s++)
 	{
 		IqdbFilter      *filter = equals(0);
-		IqdbSearchParams params = {.expected = 10, .filter = filter};
+		IqdbSearchParams params = {.expected = 10, .filter = by_metadata(filter)};
 
 		iqdb_rng_seed(&rng, SEED + 6);
 		twins_open(&twins, IQDB_METRIC_COSINE, 32);

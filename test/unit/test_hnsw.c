@@ -297,7 +297,7 @@ test_filters(void **state)
 		put_with_metadata(&memory, &samples, i);
 	for (size_t f = 0; f < 3; f++)
 	{
-		IqdbSearchParams params = {.ef = 16, .expected = 10, .filter = filters[f]};
+		IqdbSearchParams params = {.ef = 16, .expected = 10, .filter = by_metadata(filters[f])};
 		size_t           good = 0;
 
 		assert_stream(&memory, &samples, samples_row(&samples, 1), &params, 10, rules[f]);

@@ -99,7 +99,7 @@ static void
 compare_stream(World *world, IqdbIndex *index, const IqdbFilter *filter, size_t expected_rows, size_t wanted)
 {
 	float            query[DIM];
-	IqdbSearchParams params = {.expected = expected_rows, .filter = filter};
+	IqdbSearchParams params = {.expected = expected_rows, .filter = by_metadata(filter)};
 	IqdbCursor      *cursor;
 	IqdbHit          hits[70];
 	size_t           expected_count;
@@ -713,7 +713,7 @@ handmade_rows(unsigned char *bytes, const IqdbIndexOptions *options, uint64_t se
 
 	memset(bytes, 0, 512);
 	memcpy(bytes, IQDB_ROWS_MAGIC, 8);
-	iqdb_store_u32(bytes + IQDB_ROWS_AT_VERSION, IQDB_ROWS_VERSION);
+	iqdb_store_u32(bytes + IQDB_ROWS_AT_VERSION, IQDB_ROWS_VERSION_NO_COLUMNS);
 	iqdb_store_u32(bytes + IQDB_ROWS_AT_HEADER_LENGTH, IQDB_ROWS_HEADER_SIZE);
 	iqdb_index_options_encode(options, bytes + IQDB_ROWS_AT_OPTIONS);
 	iqdb_store_u64(bytes + IQDB_ROWS_AT_NEXT_SEQUENCE, 100);

@@ -142,7 +142,7 @@ compare_stream(World *world, IqdbIndex *index, const IqdbSearchParams *params, b
 
 	draw_vector(world, query);
 	element_of_floats((uint32_t) index->store.element->kind, query, DIM, stored);
-	expected = model_search(&world->model, query, params->filter, &expected_count);
+	expected = model_search(&world->model, query, params->filter != NULL ? params->filter->metadata : NULL, &expected_count);
 	met = calloc(expected_count + 1, 1);
 	assert_int_equal(iqdb_cursor_open(index, stored, DIM, params, &cursor, NULL), IQDB_OK);
 	do
@@ -173,9 +173,9 @@ compare_world(World *world, IqdbIndex *index)
 {
 	IqdbFilter      *filter = model_random_filter(&world->rng);
 	IqdbSearchParams params[] = {{.expected = 3, .probes = 1},
-								 {.expected = 5, .filter = filter},
+								 {.expected = 5, .filter = by_metadata(filter)},
 								 {.expected = 10, .probes = UINT32_MAX},
-								 {.expected = SIZE_MAX, .filter = filter}};
+								 {.expected = SIZE_MAX, .filter = by_metadata(filter)}};
 
 	assert_true(memory_index_sound(index));
 	assert_int_equal(iqdb_index_live_count(index), world->model.count);
@@ -822,7 +822,7 @@ a_filter_never_starves(void **state)
 	for (int round = 0; round < 12; round++)
 	{
 		IqdbFilter      *filter = model_random_filter(&world.rng);
-		IqdbSearchParams params = {.expected = 5, .probes = 1, .filter = filter};
+		IqdbSearchParams params = {.expected = 5, .probes = 1, .filter = by_metadata(filter)};
 		IqdbHit          hits[5];
 		size_t           matching;
 		ModelHit        *all = model_search(&world.model, query, filter, &matching);

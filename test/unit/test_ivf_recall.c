@@ -565,7 +565,7 @@ static bool
 search_while_rows_change(const Samples *samples, IqdbQuantization quantization, const IqdbFilter *filter, int polls)
 {
 	IqdbIndexOptions options = iqdb_index_options_default(IQDB_ENGINE_IVF, WIDE, IQDB_METRIC_L2);
-	IqdbSearchParams params = {.expected = 300, .probes = 5, .filter = filter};
+	IqdbSearchParams params = {.expected = 300, .probes = 5, .filter = by_metadata(filter)};
 	IqdbHit          hits[300];
 	MemoryIndex      memory;
 	Change           change = {.index = &memory.index, .samples = samples, .polls = -1};

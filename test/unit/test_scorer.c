@@ -142,7 +142,7 @@ test_the_filter_is_asked_once_of_each_row(void **state)
 	iqdb_filter_builder_init(&builder, &iqdb_allocator_libc);
 	assert_int_equal(iqdb_filter_finish(&builder, iqdb_filter_eq(&builder, "even", 4, &yes), &filter, NULL), IQDB_OK);
 	iqdb_filter_builder_free(&builder);
-	iqdb_scorer_init(&scorer, &memory.index.store, filter, &filtered);
+	iqdb_scorer_init(&scorer, &memory.index.store, by_metadata(filter), &filtered);
 	for (uint32_t slot = 0; slot < ROWS; slot++)
 	{
 		bool admits = iqdb_scorer_admits(&scorer, slot);

@@ -281,7 +281,7 @@ a_row_that_is_staged_is_seen_when_it_is_published(void **state)
 	memory_index_create(&memory, &options, &iqdb_locks_none, NULL, MEMORY_MAX);
 	assert_int_equal(put_plain(&memory, iqdb_id_u64(1), vectors[0], NULL, NULL), IQDB_OK);
 	for (int i = 0; i < 3; i++)
-		assert_int_equal(iqdb_index_stage(&memory.index, iqdb_id_u64(i < 2 ? 1 : 2), vectors[i], DIM, &staged[i], NULL),
+		assert_int_equal(iqdb_index_stage(&memory.index, iqdb_id_u64(i < 2 ? 1 : 2), vectors[i], DIM, NULL, &staged[i], NULL),
 						 IQDB_OK);
 	assert_int_equal(nearest_number(&memory, 1), 1);
 	assert_false(iqdb_index_contains(&memory.index, iqdb_id_u64(2), NULL));
@@ -306,8 +306,8 @@ a_row_that_is_staged_is_seen_when_it_is_published(void **state)
 
 	/* what put() refuses is not staged */
 	vectors[0][0] = NAN;
-	assert_int_equal(iqdb_index_stage(&memory.index, iqdb_id_u64(4), vectors[0], DIM, &staged[0], NULL), IQDB_ERR_VECTOR);
-	assert_int_equal(iqdb_index_stage(&memory.index, iqdb_id_u64(4), vectors[1], DIM - 1, &staged[0], NULL),
+	assert_int_equal(iqdb_index_stage(&memory.index, iqdb_id_u64(4), vectors[0], DIM, NULL, &staged[0], NULL), IQDB_ERR_VECTOR);
+	assert_int_equal(iqdb_index_stage(&memory.index, iqdb_id_u64(4), vectors[1], DIM - 1, NULL, &staged[0], NULL),
 					 IQDB_ERR_DIMENSION);
 	assert_true(memory_index_sound(&memory.index));
 	memory_index_destroy(&memory);
@@ -355,7 +355,7 @@ put(IqdbStore *store, const IqdbEngine *engine, uint64_t id, const char *metadat
 					.metadata_length = metadata != NULL ? strlen(metadata) : 0};
 	uint32_t slot;
 
-	assert_int_equal(iqdb_store_put(store, engine, &row, &slot, NULL), IQDB_OK);
+	assert_int_equal(iqdb_store_put(store, engine, &row, NULL, &slot, NULL), IQDB_OK);
 	return slot;
 }
 
@@ -526,7 +526,7 @@ metadata_of_any_length_is_kept(void **state)
 						   .metadata_length = lengths[i]};
 			uint32_t slot;
 
-			assert_int_equal(iqdb_store_put(store, &iqdb_flat_engine, &row, &slot, NULL), IQDB_OK);
+			assert_int_equal(iqdb_store_put(store, &iqdb_flat_engine, &row, NULL, &slot, NULL), IQDB_OK);
 		}
 		for (size_t i = 0; i < count; i++)
 		{
@@ -778,13 +778,13 @@ without_room_for_metadata_nothing_changes(void **state)
 		(void) put(store, &iqdb_flat_engine, i, NULL);
 	blob_end = store->header->blob_end;
 	iqdb_arena_header(&memory.arena)->limit = iqdb_arena_header(&memory.arena)->committed;
-	assert_int_equal(iqdb_store_put(store, &iqdb_flat_engine, &row, &slot, NULL), IQDB_ERR_LIMIT);
+	assert_int_equal(iqdb_store_put(store, &iqdb_flat_engine, &row, NULL, &slot, NULL), IQDB_ERR_LIMIT);
 	assert_int_equal(store->header->blob_end, blob_end);
 	assert_int_equal(store->header->slot_count, 5000);
 	assert_int_equal(iqdb_store_find(store, row.id), IQDB_SLOT_NONE);
 	assert_true(memory_index_sound(&memory.index));
 	iqdb_arena_header(&memory.arena)->limit = 0;
-	assert_int_equal(iqdb_store_put(store, &iqdb_flat_engine, &row, &slot, NULL), IQDB_OK);
+	assert_int_equal(iqdb_store_put(store, &iqdb_flat_engine, &row, NULL, &slot, NULL), IQDB_OK);
 	assert_true(memory_index_sound(&memory.index));
 	memory_index_destroy(&memory);
 }
@@ -1009,7 +1009,7 @@ readers_never_see_half_a_row(void **state)
 		for (int j = 0; j < DIM; j++)
 			vector[j] = (float) i;
 		iqdb_store_tidy(&shared->memory.index.store);
-		assert_int_equal(iqdb_store_put(&shared->memory.index.store, &iqdb_flat_engine, &row, &slot, NULL), IQDB_OK);
+		assert_int_equal(iqdb_store_put(&shared->memory.index.store, &iqdb_flat_engine, &row, NULL, &slot, NULL), IQDB_OK);
 		if (i % 7 == 0)
 			(void) iqdb_store_remove(&shared->memory.index.store, &iqdb_flat_engine, iqdb_id_u64(i * 3 % 100));
 		if (i % 64 == 0)
@@ -1067,7 +1067,7 @@ readers_see_metadata_that_comes_late(void **state)
 		uint32_t slot;
 
 		iqdb_store_tidy(&shared->memory.index.store);
-		assert_int_equal(iqdb_store_put(&shared->memory.index.store, &iqdb_flat_engine, &row, &slot, NULL), IQDB_OK);
+		assert_int_equal(iqdb_store_put(&shared->memory.index.store, &iqdb_flat_engine, &row, NULL, &slot, NULL), IQDB_OK);
 	}
 	shared->stop = true;
 	for (int i = 0; i < 2; i++)

@@ -381,10 +381,11 @@ IqdbStatus
 iqdbi_handle_search(Iqdb *db, const void *query, size_t dim, const IqdbQuery *settings, IqdbResult **result_out,
 					uint64_t *version_out, IqdbError *err)
 {
+	IqdbRowFilter    filter = {.metadata = settings->filter};
 	IqdbSearchParams params = {.expected = settings->k,
 							   .ef = settings->ef,
 							   .probes = settings->probes,
-							   .filter = settings->filter,
+							   .filter = settings->filter != NULL ? &filter : NULL,
 							   .max_rows = settings->max_rows};
 	IqdbCursor      *cursor;
 	CallView         view;
@@ -463,6 +464,7 @@ typedef struct Batch
 	size_t           dim;
 	const IqdbQuery *settings;
 	IqdbResult     **results;
+	IqdbRowFilter    filter;
 	size_t           waiting[BATCH_TOGETHER]; /* numbers of queries that no cache has answered */
 	size_t           waiting_count;
 } Batch;
@@ -478,7 +480,8 @@ batch_query(const Batch *batch, size_t number)
 static IqdbStatus
 open_cursors(const Batch *batch, IqdbCursor **cursors, size_t *opened_out, IqdbError *err)
 {
-	IqdbSearchParams params = {.expected = batch->settings->k, .filter = batch->settings->filter};
+	IqdbSearchParams params = {.expected = batch->settings->k,
+							   .filter = batch->settings->filter != NULL ? &batch->filter : NULL};
 
 	for (*opened_out = 0; *opened_out < batch->waiting_count; (*opened_out)++)
 		IQDB_TRY(iqdb_cursor_open(&batch->db->index, batch_query(batch, batch->waiting[*opened_out]), batch->dim,
@@ -541,7 +544,8 @@ iqdb_search_batch_with(Iqdb *db, const void *queries, size_t count, size_t dim, 
 					   IqdbResult **results, IqdbError *err)
 {
 	IqdbQuery  settings = {.k = k, .filter = filter};
-	Batch      batch = {.db = db, .queries = queries, .dim = dim, .settings = &settings, .results = results};
+	Batch      batch = {.db = db, .queries = queries, .dim = dim, .settings = &settings, .results = results,
+						.filter = {.metadata = filter}};
 	IqdbStatus status;
 
 	for (size_t i = 0; i < count; i++)

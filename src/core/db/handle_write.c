@@ -115,7 +115,7 @@ stage_rows(Iqdb *db, const IqdbRow *rows, size_t count, IqdbStaged *staged, Iqdb
 
 	while (done < count && status == IQDB_OK)
 	{
-		status = iqdb_store_stage(&db->index.store, db->index.engine, &rows[done], &staged[done], err);
+		status = iqdb_store_stage(&db->index.store, db->index.engine, &rows[done], NULL, &staged[done], err);
 		done += status == IQDB_OK;
 	}
 	while (status != IQDB_OK && done > 0)

@@ -146,36 +146,51 @@ iqdbi_index_check_vector(const IqdbIndex *index, const void *vector, size_t dim,
 IqdbStatus
 iqdbi_index_put_checked(IqdbIndex *index, const IqdbRow *row, uint32_t *slot_out, IqdbError *err)
 {
-	return iqdb_store_put(&index->store, index->engine, row, slot_out, err);
+	return iqdb_store_put(&index->store, index->engine, row, NULL, slot_out, err);
+}
+
+static IqdbStatus
+check_row(const IqdbIndex *index, const IqdbRow *row, size_t dim, const IqdbColumnValues *columns, IqdbError *err)
+{
+	IQDB_TRY(iqdbi_index_check_vector(index, row->vector, dim, err));
+	IQDB_TRY(iqdb_id_check(row->id, err));
+	IQDB_TRY(iqdb_columns_check(&index->store.header->options, columns, err));
+	return iqdb_metadata_validate(row->metadata, row->metadata_length, err);
 }
 
 IqdbStatus
-iqdb_index_put(IqdbIndex *index, IqdbId id, const void *vector, size_t dim, const unsigned char *metadata,
-			   size_t metadata_length, uint32_t *slot_out, IqdbError *err)
+iqdb_index_put_row(IqdbIndex *index, const IqdbRow *row, size_t dim, const IqdbColumnValues *columns, uint32_t *slot_out,
+				   IqdbError *err)
 {
-	IqdbRow  row = {.id = id,
-					.vector = vector,
-					.metadata = metadata_length > 0 ? metadata : NULL,
-					.metadata_length = metadata_length};
 	uint32_t slot;
 
-	IQDB_TRY(iqdbi_index_check_vector(index, vector, dim, err));
-	IQDB_TRY(iqdb_id_check(id, err));
-	IQDB_TRY(iqdb_metadata_validate(metadata, metadata_length, err));
-	IQDB_TRY(iqdbi_index_put_checked(index, &row, &slot, err));
+	IQDB_TRY(check_row(index, row, dim, columns, err));
+	IQDB_TRY(iqdb_store_put(&index->store, index->engine, row, columns, &slot, err));
 	if (slot_out != NULL)
 		*slot_out = slot;
 	return IQDB_OK;
 }
 
 IqdbStatus
-iqdb_index_stage(IqdbIndex *index, IqdbId id, const void *vector, size_t dim, IqdbStaged *staged_out, IqdbError *err)
+iqdb_index_put(IqdbIndex *index, IqdbId id, const void *vector, size_t dim, const unsigned char *metadata,
+			   size_t metadata_length, uint32_t *slot_out, IqdbError *err)
+{
+	IqdbRow row = {.id = id,
+				   .vector = vector,
+				   .metadata = metadata_length > 0 ? metadata : NULL,
+				   .metadata_length = metadata_length};
+
+	return iqdb_index_put_row(index, &row, dim, NULL, slot_out, err);
+}
+
+IqdbStatus
+iqdb_index_stage(IqdbIndex *index, IqdbId id, const void *vector, size_t dim, const IqdbColumnValues *columns,
+				 IqdbStaged *staged_out, IqdbError *err)
 {
 	IqdbRow row = {.id = id, .vector = vector};
 
-	IQDB_TRY(iqdbi_index_check_vector(index, vector, dim, err));
-	IQDB_TRY(iqdb_id_check(id, err));
-	return iqdb_store_stage(&index->store, index->engine, &row, staged_out, err);
+	IQDB_TRY(check_row(index, &row, dim, columns, err));
+	return iqdb_store_stage(&index->store, index->engine, &row, columns, staged_out, err);
 }
 
 void
@@ -203,7 +218,7 @@ iqdb_index_put_known(IqdbIndex *index, IqdbId id, IqdbError *err)
 	uint32_t slot;
 
 	IQDB_TRY(iqdb_id_check(id, err));
-	return iqdb_store_put(&index->store, index->engine, &row, &slot, err);
+	return iqdb_store_put(&index->store, index->engine, &row, NULL, &slot, err);
 }
 
 IqdbStatus
@@ -403,10 +418,10 @@ iqdb_index_estimate_snapshot(const IqdbIndexOptions *options, uint64_t rows)
 {
 	const IqdbEngine  *engine = iqdb_engine_get(options->engine);
 	const IqdbElement *element = iqdb_element(options->element);
-	uint64_t           bytes;
+	uint64_t           bytes = iqdb_columns_encoded_bytes(options) + SNAPSHOT_ROW;
 
 	if (element == NULL ||
-		__builtin_mul_overflow(iqdb_element_bytes(element, options->dimension) + SNAPSHOT_ROW, rows, &bytes) ||
+		__builtin_mul_overflow(iqdb_element_bytes(element, options->dimension) + bytes, rows, &bytes) ||
 		__builtin_add_overflow(bytes, engine != NULL ? engine->snapshot_bytes(options, rows) : 0, &bytes))
 		return UINT64_MAX;
 	return bytes;

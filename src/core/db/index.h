@@ -73,13 +73,20 @@ IqdbStatus iqdb_index_put(IqdbIndex *index, IqdbId id, const void *vector, size_
 						  size_t metadata_length, uint32_t *slot_out, IqdbError *err) IQDB_MUST_CHECK;
 
 /*
- * iqdb_index_put() in two steps, for a host that orders changes under a lock which all its writers want: what may fail or
+ * The same for a row of an index with columns: their values (NULL: all are NULL), each in the range of its kind. Of a row's
+ * dimensions there are dim. Errors: those of put, CONFIG (a value out of range).
+ */
+IqdbStatus iqdb_index_put_row(IqdbIndex *index, const IqdbRow *row, size_t dim, const IqdbColumnValues *columns,
+							  uint32_t *slot_out, IqdbError *err) IQDB_MUST_CHECK;
+
+/*
+ * iqdb_index_put_row() in two steps, for a host that orders changes under a lock which all its writers want: what may fail or
  * takes time (checks, norm, room, the copy) is done by stage(), before the host takes that lock; publish() makes the row
  * LIVE, under it, and cannot fail. A staged row is published or taken back by unstage(). Metadata is none.
  * Errors of stage: those of put.
  */
-IqdbStatus iqdb_index_stage(IqdbIndex *index, IqdbId id, const void *vector, size_t dim, IqdbStaged *staged_out,
-							IqdbError *err) IQDB_MUST_CHECK;
+IqdbStatus iqdb_index_stage(IqdbIndex *index, IqdbId id, const void *vector, size_t dim, const IqdbColumnValues *columns,
+							IqdbStaged *staged_out, IqdbError *err) IQDB_MUST_CHECK;
 void iqdb_index_publish(IqdbIndex *index, const IqdbStaged *staged);
 void iqdb_index_unstage(IqdbIndex *index, const IqdbStaged *staged);
 

@@ -119,6 +119,18 @@ saved_state(const RowsSave *save, uint32_t slot)
 	return iqdb_store_sequence(save->store, slot) < save->horizon ? state : IQDB_ROW_FREE;
 }
 
+/* The columns of a live row. */
+static unsigned char *
+encode_columns(const IqdbStore *store, uint32_t slot, unsigned char *at)
+{
+	const IqdbStoreHeader *header = store->header;
+	IqdbColumnValues       values;
+
+	iqdb_columns_get(&header->columns, store->columns, slot, &values);
+	iqdb_columns_encode(&header->options, &values, at);
+	return at + iqdb_columns_encoded_bytes(&header->options);
+}
+
 static size_t
 row_size(const IqdbStore *store, uint32_t slot, IqdbRowState state)
 {
@@ -128,7 +140,8 @@ row_size(const IqdbStore *store, uint32_t slot, IqdbRowState state)
 	if (iqdb_store_metadata(store, slot, &metadata_length) != NULL)
 		size += 4 + metadata_length;
 	if (state == IQDB_ROW_LIVE)
-		size += iqdb_element_bytes(store->element, store->header->options.dimension);
+		size += iqdb_columns_encoded_bytes(&store->header->options) +
+				iqdb_element_bytes(store->element, store->header->options.dimension);
 	return size;
 }
 
@@ -151,6 +164,7 @@ encode_row(const IqdbStore *store, uint32_t slot, IqdbRowState state, unsigned c
 	}
 	if (state != IQDB_ROW_LIVE)
 		return at;
+	at = encode_columns(store, slot, at);
 	iqdb_element_encode(store->element, iqdb_store_vector(store, slot), dimension, at);
 	return at + iqdb_element_bytes(store->element, dimension);
 }
@@ -257,11 +271,14 @@ save_header(RowsSave *save, IqdbError *err)
 	iqdb_store_unlock(save->store, IQDB_LOCK_ROWS, false);
 
 	memcpy(bytes, IQDB_ROWS_MAGIC, 8);
-	iqdb_store_u32(bytes + IQDB_ROWS_AT_VERSION, IQDB_ROWS_VERSION);
+	iqdb_store_u32(bytes + IQDB_ROWS_AT_VERSION,
+				   header->options.column_count > 0 ? IQDB_ROWS_VERSION : IQDB_ROWS_VERSION_NO_COLUMNS);
 	iqdb_store_u32(bytes + IQDB_ROWS_AT_HEADER_LENGTH, IQDB_ROWS_HEADER_SIZE);
 	iqdb_index_options_encode(&header->options, bytes + IQDB_ROWS_AT_OPTIONS);
 	iqdb_store_u64(bytes + IQDB_ROWS_AT_NEXT_SEQUENCE, save->horizon);
 	iqdb_store_u32(bytes + IQDB_ROWS_AT_SLOT_COUNT, save->slot_count);
+	iqdb_store_u32(bytes + IQDB_ROWS_AT_COLUMN_COUNT, header->options.column_count);
+	memcpy(bytes + IQDB_ROWS_AT_COLUMNS, header->options.columns, IQDB_COLUMNS_MAX);
 	return save->sink->write(save->sink->arg, IQDB_SECTION_ROWS, bytes, sizeof(bytes), err);
 }
 
@@ -322,6 +339,7 @@ typedef struct RowsLoad
 	IqdbSectionSource *source;
 	Buffer             buffer;
 	void              *vector;    /* one row's, aligned */
+	IqdbColumnValues   columns;   /* and its columns */
 	uint64_t           at;        /* bytes of the section read so far */
 	uint64_t           horizon;
 	uint64_t           last_sequence;
@@ -373,6 +391,22 @@ all_zero(const unsigned char *bytes, size_t length)
 	return true;
 }
 
+/* The columns named in a header of this version, which are fit to be an index's. */
+static IqdbStatus
+read_columns(const unsigned char bytes[IQDB_ROWS_HEADER_SIZE], uint32_t version, IqdbIndexOptions *options,
+			 IqdbError *err)
+{
+	uint32_t count = iqdb_load_u32(bytes + IQDB_ROWS_AT_COLUMN_COUNT);
+
+	if (count > IQDB_COLUMNS_MAX || (count > 0) != (version == IQDB_ROWS_VERSION))
+		return corrupt(IQDB_ROWS_AT_COLUMN_COUNT, "number of columns out of range", err);
+	options->column_count = (uint8_t) count;
+	memcpy(options->columns, bytes + IQDB_ROWS_AT_COLUMNS, IQDB_COLUMNS_MAX);
+	if (iqdb_index_options_check(options, NULL) != IQDB_OK)
+		return corrupt(IQDB_ROWS_AT_COLUMNS, "kinds of columns are unknown", err);
+	return IQDB_OK;
+}
+
 /* Reads the header of the rows, and takes the options out of it. */
 static IqdbStatus
 read_header(IqdbSectionSource *source, unsigned char bytes[IQDB_ROWS_HEADER_SIZE], IqdbIndexOptions *options_out,
@@ -395,7 +429,7 @@ read_header(IqdbSectionSource *source, unsigned char bytes[IQDB_ROWS_HEADER_SIZE
 	/* version 1 knew floats only, and had zeros here */
 	if (version == 1 && options_out->element != IQDB_ELEMENT_F32)
 		return corrupt(IQDB_ROWS_AT_OPTIONS, "element of a file of version 1", err);
-	return IQDB_OK;
+	return read_columns(bytes, version, options_out, err);
 }
 
 IqdbStatus
@@ -450,6 +484,20 @@ load_row_metadata(Reader *reader, IqdbRow *row, IqdbError *err)
 }
 
 static IqdbStatus
+load_row_columns(RowsLoad *load, Reader *reader, IqdbError *err)
+{
+	const IqdbIndexOptions *options = &load->index->store.header->options;
+	size_t                  size = iqdb_columns_encoded_bytes(options);
+
+	if (reader->left < size)
+		return corrupt(reader->offset, "columns are cut short", err);
+	if (!iqdb_columns_decode(options, reader->at, &load->columns))
+		return corrupt(reader->offset, "columns are damaged", err);
+	reader_skip(reader, size);
+	return IQDB_OK;
+}
+
+static IqdbStatus
 load_row_vector(RowsLoad *load, Reader *reader, IqdbError *err)
 {
 	const IqdbElement *element = load->index->store.element;
@@ -489,12 +537,14 @@ load_row(RowsLoad *load, Reader *reader, uint32_t slot, IqdbRowState state, Iqdb
 	IQDB_TRY(load_row_metadata(reader, &row, err));
 	if (state == IQDB_ROW_LIVE)
 	{
+		IQDB_TRY(load_row_columns(load, reader, err));
 		IQDB_TRY(load_row_vector(load, reader, err));
 		load->live++;
 	}
 	else
 		load->known++;
-	status = iqdb_store_load_row(&load->index->store, load->index->engine, slot, sequence, &row, err);
+	status = iqdb_store_load_row(&load->index->store, load->index->engine, slot, sequence, &row,
+								 &load->columns, err);
 	return status == IQDB_ERR_CORRUPT ? corrupt(offset, "an id occurs twice", err) : status;
 }
 

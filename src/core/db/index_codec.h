@@ -8,12 +8,14 @@
  *
  * Header, 128 bytes:
  *     0   8  magic "IQDBROWS"
- *     8   4  format version, 2 (1 had no element: vectors are of floats)
+ *     8   4  format version: 3 if there are columns, else 2 (1 had no element: vectors are of floats)
  *    12   4  header length, 128
  *    16  64  options (below)
  *    80   8  next sequence S, 1 .. 2^47: every row's sequence is below it and above 0
  *    88   4  number of slots, at most 2^32 - 2
- *    92  36  zero
+ *    92   4  number of columns, at most 31 (version 3, else zero)
+ *    96  31  kind of each (u8), zero behind the last
+ *   127   1  zero
  *
  * Options, 64 bytes: dimension, metric, engine, quantization (u32 each), seed (u64), m, ef_construction, ef_search, lists,
  * probes, training_sample, pq_subvectors, refine, vectors, element (u32 each). (Where vectors lie was added later: 0 in
@@ -27,7 +29,7 @@
  *    16      n states (u8: 0 free, 1 known, 2 live), then for each known or live slot in order:
  *              id (meta/id.h), sequence u64,
  *              metadata flag u8: 0, or 1 followed by length u32 and encoded metadata (meta/metadata.h); known: always 0
- *              live: the vector (vec/element.h), finite
+ *              live: the columns' values (engine/columns.h), then the vector (vec/element.h), finite
  *
  * End chunk: first slot = number of slots, n = 0, payload length 16: number of live rows u64, of known rows u64.
  *
@@ -54,7 +56,8 @@ enum
 };
 
 #define IQDB_ROWS_MAGIC "IQDBROWS"
-#define IQDB_ROWS_VERSION 2u
+#define IQDB_ROWS_VERSION 3u
+#define IQDB_ROWS_VERSION_NO_COLUMNS 2u
 
 enum
 {
@@ -65,7 +68,9 @@ enum
 	IQDB_ROWS_AT_OPTIONS = 16,
 	IQDB_ROWS_AT_NEXT_SEQUENCE = 80,
 	IQDB_ROWS_AT_SLOT_COUNT = 88,
-	IQDB_ROWS_AT_ZERO = 92,
+	IQDB_ROWS_AT_COLUMN_COUNT = 92,
+	IQDB_ROWS_AT_COLUMNS = 96,
+	IQDB_ROWS_AT_ZERO = 127,
 	IQDB_ROWS_HEADER_SIZE = 128,
 
 	IQDB_CHUNK_AT_FIRST = 0,
@@ -78,7 +83,7 @@ enum
 
 #define IQDB_CHUNK_LENGTH_MAX (UINT64_C(1) << 30)
 
-/* For a host that keeps an index's options beside the snapshot. */
+/* For a host that keeps an index's options beside the snapshot. Columns are not among these bytes. */
 void iqdb_index_options_encode(const IqdbIndexOptions *options, unsigned char bytes_out[IQDB_OPTIONS_SIZE]);
 
 /* IQDB_ERR_CORRUPT when the bytes are no options, or options that iqdb_index_options_check refuses. */

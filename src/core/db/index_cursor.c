@@ -70,6 +70,8 @@ iqdb_cursor_open(IqdbIndex *index, const void *query, size_t dim, const IqdbSear
 
 	*cursor_out = NULL;
 	IQDB_TRY(iqdbi_index_check_vector(index, query, dim, err));
+	if (params != NULL && params->filter != NULL)
+		IQDB_TRY(iqdb_row_filter_check(params->filter, &store->header->options, err));
 	IQDB_TRY(cursor_allocate(index, query, &cursor, err));
 	cursor->engine = index->engine;
 	cursor->store = &index->store;

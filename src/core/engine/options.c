@@ -104,6 +104,18 @@ check_vectors(const IqdbIndexOptions *options, const IqdbElement *element, const
 	return IQDB_OK;
 }
 
+static IqdbStatus
+check_columns(const IqdbIndexOptions *options, IqdbError *err)
+{
+	IQDB_TRY(iqdb_option_check_range("column_count", options->column_count, 0, IQDB_COLUMNS_MAX, err));
+	for (uint32_t i = 0; i < IQDB_COLUMNS_MAX; i++)
+	{
+		if (i < options->column_count ? iqdb_column_width(options->columns[i]) == 0 : options->columns[i] != 0)
+			return iqdb_fail(err, IQDB_ERR_CONFIG, "kind %u of column %u is unknown", options->columns[i], i + 1);
+	}
+	return IQDB_OK;
+}
+
 /* "none, sq8 and bq" */
 static void
 name_quantizations(uint32_t quantizations, char *text, size_t size)
@@ -150,6 +162,7 @@ iqdb_index_options_check(const IqdbIndexOptions *options, IqdbError *err)
 	IqdbIndexOptions        values = *options;
 
 	IQDB_TRY(check_vectors(options, element, metric, err));
+	IQDB_TRY(check_columns(options, err));
 	if (engine == NULL)
 		return iqdb_fail(err, IQDB_ERR_CONFIG, "engine %u is unknown", options->engine);
 	for (size_t i = 0; i < engine->option_count; i++)
@@ -161,6 +174,12 @@ iqdb_index_options_check(const IqdbIndexOptions *options, IqdbError *err)
 
 /* ---- what is fixed when an index is built ---- */
 
+static bool
+same_columns(const IqdbIndexOptions *a, const IqdbIndexOptions *b)
+{
+	return a->column_count == b->column_count && memcmp(a->columns, b->columns, sizeof(a->columns)) == 0;
+}
+
 bool
 iqdb_index_options_same_shape(const IqdbIndexOptions *a, const IqdbIndexOptions *b)
 {
@@ -169,7 +188,7 @@ iqdb_index_options_same_shape(const IqdbIndexOptions *a, const IqdbIndexOptions 
 	IqdbIndexOptions  values_b = *b;
 
 	if (engine == NULL || a->element != b->element || a->dimension != b->dimension || a->metric != b->metric ||
-		a->engine != b->engine || a->quantization != b->quantization)
+		a->engine != b->engine || a->quantization != b->quantization || !same_columns(a, b))
 		return false;
 	for (size_t i = 0; i < engine->option_count; i++)
 	{
@@ -189,7 +208,7 @@ iqdb_index_options_as_built(IqdbIndexOptions *wanted, const IqdbIndexOptions *bu
 	uint32_t          vectors = wanted->vectors;
 
 	if (engine == NULL || wanted->element != built->element || wanted->dimension != built->dimension ||
-		wanted->metric != built->metric || wanted->engine != built->engine)
+		wanted->metric != built->metric || wanted->engine != built->engine || !same_columns(wanted, built))
 		return false;
 	wanted->quantization = built->quantization;
 	for (size_t i = 0; i < engine->option_count; i++)

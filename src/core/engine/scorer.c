@@ -6,7 +6,7 @@
 #include "core/engine/keys.h"
 
 void
-iqdb_scorer_init(IqdbScorer *scorer_out, const IqdbStore *store, const IqdbFilter *filter, uint64_t *filtered)
+iqdb_scorer_init(IqdbScorer *scorer_out, const IqdbStore *store, const IqdbRowFilter *filter, uint64_t *filtered)
 {
 	*scorer_out = (IqdbScorer){.store = store,
 							   .dimension = store->header->options.dimension,
@@ -64,10 +64,7 @@ iqdb_scorer_range(const IqdbScorer *scorer, uint32_t first, size_t count, float 
 bool
 iqdb_scorer_asks_filter(const IqdbScorer *scorer, uint32_t slot)
 {
-	size_t               length;
-	const unsigned char *metadata = iqdb_store_metadata(scorer->store, slot, &length);
-
-	if (iqdb_filter_matches(scorer->filter, metadata, length))
+	if (iqdb_row_filter_admits(scorer->filter, scorer->store, slot))
 		return true;
 	(*scorer->filtered)++;
 	return false;

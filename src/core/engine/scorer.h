@@ -2,7 +2,7 @@
  * scorer.h - how far rows are from one vector, and whether they may be answers at all.
  *
  * A scorer is prepared once per query. It is the one place where vectors of rows are read to be compared with a query, and
- * where the metadata filter is asked. Its keys are rank keys of full precision (engine/keys.h): the same numbers for the
+ * where a search's filter is asked. Its keys are rank keys of full precision (engine/keys.h): the same numbers for the
  * same row and query, whether rows are gathered by slot or streamed as a range, and whichever engine asks. So all engines
  * agree on the order of rows bit for bit.
  *
@@ -12,8 +12,7 @@
 #ifndef IQDB_ENGINE_SCORER_H
 #define IQDB_ENGINE_SCORER_H
 
-#include "core/engine/store.h"
-#include "core/meta/filter.h"
+#include "core/engine/row_filter.h"
 
 /* The most rows of one call of iqdb_scorer_slot_sums(). */
 #define IQDB_SCORER_ROWS 256u
@@ -27,12 +26,12 @@ typedef struct IqdbScorer
 	size_t            stride;   /* bytes */
 	IqdbBatchKernel   batch;
 	IqdbGatherKernel  gather;
-	const IqdbFilter *filter;   /* NULL: every row may be an answer */
+	const IqdbRowFilter *filter; /* NULL: every row may be an answer */
 	uint64_t         *filtered; /* counts rows that the filter turned away */
 } IqdbScorer;
 
 /* No query yet: iqdb_scorer_aim() follows. With a filter, filtered is a counter that lives as long as the scorer. */
-void iqdb_scorer_init(IqdbScorer *scorer_out, const IqdbStore *store, const IqdbFilter *filter, uint64_t *filtered);
+void iqdb_scorer_init(IqdbScorer *scorer_out, const IqdbStore *store, const IqdbRowFilter *filter, uint64_t *filtered);
 
 /* The prepared query, which must stay where it is, and its squared norm by the kernel table in use. May be called again. */
 static inline void

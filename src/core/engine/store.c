@@ -280,7 +280,7 @@ typedef struct RoomNeeded
 	uint64_t bytes;
 } RoomNeeded;
 
-#define ROOM_REGIONS 4
+#define ROOM_REGIONS 5
 
 static void
 room_needed(const IqdbStore *store, uint32_t count, RoomNeeded needed_out[ROOM_REGIONS])
@@ -292,6 +292,7 @@ room_needed(const IqdbStore *store, uint32_t count, RoomNeeded needed_out[ROOM_R
 	needed_out[1] = (RoomNeeded){IQDB_REGION_STATES, (slots + 7) / 8 * 8};
 	needed_out[2] = (RoomNeeded){IQDB_REGION_NORMS, slots * iqdbi_norm_bytes(&store->header->options)};
 	needed_out[3] = (RoomNeeded){IQDB_REGION_VECTORS, slots * store->row_stride};
+	needed_out[4] = (RoomNeeded){IQDB_REGION_COLUMNS, iqdb_columns_region_bytes(&store->header->options, slots)};
 }
 
 IqdbStatus
@@ -454,9 +455,9 @@ put_blobs(IqdbStore *store, uint32_t slot, const IqdbRow *row, IqdbRowBlobs *blo
 	return status;
 }
 
-/* Copies the vector into a slot that no reader looks at yet. Needs no lock. */
+/* Copies vector and columns into a slot that no reader looks at yet. Needs no lock. */
 static void
-fill_slot(IqdbStore *store, const IqdbRow *row, const IqdbStaged *staged)
+fill_slot(IqdbStore *store, const IqdbRow *row, const IqdbColumnValues *columns, const IqdbStaged *staged)
 {
 	size_t         bytes = iqdb_element_bytes(store->element, store->header->options.dimension);
 	unsigned char *vector = store->vectors + (size_t) staged->slot * store->row_stride;
@@ -468,6 +469,8 @@ fill_slot(IqdbStore *store, const IqdbRow *row, const IqdbStaged *staged)
 		memset(vector, 0, store->row_stride);
 		return;
 	}
+	if (store->header->columns.count > 0)
+		iqdb_columns_set(&store->header->columns, store->columns, staged->slot, columns);
 	memcpy(vector, row->vector, bytes);
 	if (store->row_stride > bytes)
 		memset(vector + bytes, 0, store->row_stride - bytes);
@@ -607,7 +610,8 @@ makes_room(IqdbStore *store, IqdbStatus status)
 }
 
 IqdbStatus
-iqdb_store_put(IqdbStore *store, const IqdbEngine *engine, const IqdbRow *row, uint32_t *slot_out, IqdbError *err)
+iqdb_store_put(IqdbStore *store, const IqdbEngine *engine, const IqdbRow *row, const IqdbColumnValues *columns,
+			   uint32_t *slot_out, IqdbError *err)
 {
 	IqdbStaged staged;
 	IqdbStatus status;
@@ -619,7 +623,7 @@ iqdb_store_put(IqdbStore *store, const IqdbEngine *engine, const IqdbRow *row, u
 		status = take_place(store, engine, row, &staged, err);
 		if (status == IQDB_OK)
 		{
-			fill_slot(store, row, &staged);
+			fill_slot(store, row, columns, &staged);
 			publish_locked(store, engine, &staged);
 		}
 		iqdb_store_unlock(store, IQDB_LOCK_ROWS, true);
@@ -629,7 +633,8 @@ iqdb_store_put(IqdbStore *store, const IqdbEngine *engine, const IqdbRow *row, u
 }
 
 IqdbStatus
-iqdb_store_stage(IqdbStore *store, const IqdbEngine *engine, const IqdbRow *row, IqdbStaged *staged_out, IqdbError *err)
+iqdb_store_stage(IqdbStore *store, const IqdbEngine *engine, const IqdbRow *row, const IqdbColumnValues *columns,
+				 IqdbStaged *staged_out, IqdbError *err)
 {
 	IqdbStatus status;
 
@@ -646,7 +651,7 @@ iqdb_store_stage(IqdbStore *store, const IqdbEngine *engine, const IqdbRow *row,
 		iqdb_store_unlock(store, IQDB_LOCK_ROWS, true);
 	} while (makes_room(store, status));
 	if (status == IQDB_OK)
-		fill_slot(store, row, staged_out);
+		fill_slot(store, row, columns, staged_out);
 	return status;
 }
 
@@ -707,7 +712,7 @@ load_gap(IqdbStore *store, const IqdbEngine *engine, uint32_t end, IqdbError *er
 
 IqdbStatus
 iqdb_store_load_row(IqdbStore *store, const IqdbEngine *engine, uint32_t slot, uint64_t sequence, const IqdbRow *row,
-					IqdbError *err)
+					const IqdbColumnValues *columns, IqdbError *err)
 {
 	IqdbStaged staged;
 	IqdbStatus status;
@@ -727,7 +732,7 @@ iqdb_store_load_row(IqdbStore *store, const IqdbEngine *engine, uint32_t slot, u
 	{
 		IqdbStoreHeader *header = store->header;
 
-		fill_slot(store, row, &staged);
+		fill_slot(store, row, columns, &staged);
 		name_slot(store, &staged, sequence);
 		iqdbi_map_grow(store);
 		iqdbi_map_insert(store, slot, staged.hash);

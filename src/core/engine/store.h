@@ -11,6 +11,7 @@
  *            aligned; zero-padded
  *   BUCKETS  heads of the id map, one for two rows (linear hashing, Litwin 1980: grows bucket by bucket, no pause)
  *   BLOBS    encoded metadata, byte-string ids, and numbers that a slot has no room for
+ *   COLUMNS  values to filter by (engine/columns.h), where the index has columns
  *   METADATA u64: where the row's metadata lies in BLOBS. Reaches no farther than the last row that ever had some
  *
  * VECTORS may be the arena's paged region: then vectors lie in a file that the kernel reads and evicts page by page, and all
@@ -36,6 +37,7 @@
 #include <stdatomic.h>
 
 #include "core/base/arena.h"
+#include "core/engine/columns.h"
 #include "core/engine/options.h"
 #include "core/meta/id.h"
 #include "core/vec/kernels.h"
@@ -61,6 +63,7 @@ enum
 	IQDB_REGION_BUCKETS,
 	IQDB_REGION_BLOBS,
 	IQDB_REGION_METADATA,
+	IQDB_REGION_COLUMNS,
 	IQDB_REGION_HOST,   /* the host's own bytes, committed in full at format */
 	IQDB_REGION_ENGINE, /* first of the engine's own */
 	IQDB_ENGINE_REGIONS_MAX = IQDB_ARENA_REGIONS_MAX - IQDB_REGION_ENGINE
@@ -101,6 +104,7 @@ typedef struct IqdbSlot
 typedef struct IqdbStoreHeader
 {
 	IqdbIndexOptions options;
+	IqdbColumnLayout columns;
 	uint32_t         row_stride;   /* bytes from one vector to the next */
 	_Atomic uint32_t slot_count; /* slots ever used: valid slots are below it */
 	_Atomic uint32_t live_count;
@@ -138,6 +142,7 @@ typedef struct IqdbStore
 	unsigned char     *vectors;
 	unsigned char     *blobs;
 	uint64_t          *metadata;      /* only as far as the region reaches */
+	unsigned char     *columns;       /* laid out as header->columns says */
 	bool               paged;         /* vectors are on disk */
 
 	/* what the options say of a row */
@@ -270,6 +275,13 @@ static inline void
 iqdb_store_unlock(const IqdbStore *store, uint32_t lock, bool exclusive)
 {
 	store->host->locks.release(store->host->locks.arg, iqdb_arena_lock(store->arena, lock), exclusive);
+}
+
+/* A row's value in a column; false: it is NULL. For readers who saw the row LIVE, under STRUCTURE. */
+static inline bool
+iqdb_store_column(const IqdbStore *store, uint32_t column, uint32_t slot, int64_t *value_out)
+{
+	return iqdb_column_get(&store->header->columns, store->columns, column, slot, value_out);
 }
 
 /* Encoded metadata of a row (meta/metadata.h), NULL and 0 when it has none. Caller holds STRUCTURE shared. */

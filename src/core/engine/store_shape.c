@@ -50,9 +50,9 @@ iqdbi_norm_bytes(const IqdbIndexOptions *options)
 uint64_t
 iqdb_store_bytes_per_row(const IqdbIndexOptions *options)
 {
-	/* slot, state, norm, a share of a bucket, and the vector */
+	/* slot, state, norm, a share of a bucket, columns, and the vector */
 	return sizeof(IqdbSlot) + 1 + iqdbi_norm_bytes(options) + sizeof(uint32_t) / IQDBI_BUCKET_ROWS +
-		   (iqdb_index_options_on_disk(options) ? 0 : iqdb_store_stride(options));
+		   iqdb_columns_bytes_per_row(options) + (iqdb_index_options_on_disk(options) ? 0 : iqdb_store_stride(options));
 }
 
 uint64_t
@@ -82,6 +82,7 @@ iqdb_store_reserves(const IqdbIndexOptions *options, uint64_t engine_bytes, uint
 	/* a whole index may be metadata */
 	reserves_out[IQDB_REGION_BLOBS] = memory_max;
 	reserves_out[IQDB_REGION_METADATA] = slots_max * sizeof(uint64_t);
+	reserves_out[IQDB_REGION_COLUMNS] = iqdb_columns_region_bytes(options, slots_max);
 	reserves_out[IQDB_REGION_HOST] = host_bytes;
 	return slots_max;
 }
@@ -119,6 +120,7 @@ iqdb_store_view(IqdbStore *store_out, IqdbArena *arena, const IqdbHost *host, co
 	store_out->vectors = iqdb_arena_region(arena, IQDB_REGION_VECTORS);
 	store_out->blobs = iqdb_arena_region(arena, IQDB_REGION_BLOBS);
 	store_out->metadata = iqdb_arena_region(arena, IQDB_REGION_METADATA);
+	store_out->columns = iqdb_arena_region(arena, IQDB_REGION_COLUMNS);
 	store_out->paged = iqdb_arena_header(arena)->paged_region == IQDB_REGION_VECTORS;
 	if (iqdb_arena_header(arena)->regions[IQDB_REGION_HEADERS].committed >= IQDB_HEADERS_SIZE)
 		view_rows(store_out);
@@ -136,6 +138,7 @@ iqdb_store_format(IqdbStore *store, const IqdbIndexOptions *options, uint64_t ho
 	memset(header, 0, sizeof(*header));
 	header->options = *options;
 	header->row_stride = iqdb_store_stride(options);
+	iqdb_columns_layout(options, &header->columns);
 	view_rows(store);
 	header->free_head = IQDB_SLOT_NONE;
 	header->limbo_head = IQDB_SLOT_NONE;
@@ -151,9 +154,13 @@ iqdb_store_check_header(const IqdbStore *store, IqdbError *err)
 	const IqdbArenaHeader *arena = iqdb_arena_header(store->arena);
 	const IqdbStoreHeader *header = store->header;
 	uint64_t               slots = atomic_load_explicit(&header->slot_count, memory_order_acquire);
+	IqdbColumnLayout       columns;
 
 	IQDB_TRY(iqdb_index_options_check(&header->options, err));
+	iqdb_columns_layout(&header->options, &columns);
 	if (header->row_stride != iqdb_store_stride(&header->options) ||
+		memcmp(&columns, &header->columns, sizeof(columns)) != 0 ||
+		arena->regions[IQDB_REGION_COLUMNS].committed < iqdb_columns_region_bytes(&header->options, slots) ||
 		arena->regions[IQDB_REGION_SLOTS].committed < slots * sizeof(IqdbSlot) ||
 		arena->regions[IQDB_REGION_STATES].committed < slots ||
 		arena->regions[IQDB_REGION_VECTORS].committed / header->row_stride < slots)

@@ -34,13 +34,13 @@ IqdbStatus iqdb_store_format(IqdbStore *store, const IqdbIndexOptions *options, 
 IqdbStatus iqdb_store_check_header(const IqdbStore *store, IqdbError *err) IQDB_MUST_CHECK;
 
 /*
- * Insert or replace. Vector and metadata of the row were checked by the caller; a vector that is NULL makes it KNOWN. On
- * failure nothing has changed. *slot_out = the row's new slot. Takes ROWS; only where there is no room
- * and removed slots wait, STRUCTURE before, to reclaim them. See iqdb_store_make_room(). Errors: IQDB_ERR_LIMIT,
- * IQDB_ERR_NO_SPACE, IQDB_ERR_NOMEM, those of the engine's reserve().
+ * Insert or replace. Vector, metadata and columns of the row were checked by the caller; a vector that is NULL makes it
+ * KNOWN, columns that are NULL are NULL all of them. On failure nothing has changed. *slot_out = the row's new slot. Takes
+ * ROWS; only where there is no room and removed slots wait, STRUCTURE before, to reclaim them. See iqdb_store_make_room().
+ * Errors: IQDB_ERR_LIMIT, IQDB_ERR_NO_SPACE, IQDB_ERR_NOMEM, those of the engine's reserve().
  */
-IqdbStatus iqdb_store_put(IqdbStore *store, const IqdbEngine *engine, const IqdbRow *row, uint32_t *slot_out,
-						  IqdbError *err) IQDB_MUST_CHECK;
+IqdbStatus iqdb_store_put(IqdbStore *store, const IqdbEngine *engine, const IqdbRow *row, const IqdbColumnValues *columns,
+						  uint32_t *slot_out, IqdbError *err) IQDB_MUST_CHECK;
 
 /* Where in BLOBS a row's byte string or large number, and its metadata, are; 0: it has none. */
 typedef struct IqdbRowBlobs
@@ -65,8 +65,8 @@ typedef struct IqdbStaged
  * takes time, is done by the first, under no lock of the host's. Whoever stages a row publishes it, or takes it back; a
  * staged row is in no snapshot, and its slot is lost to the arena if its owner vanishes.
  */
-IqdbStatus iqdb_store_stage(IqdbStore *store, const IqdbEngine *engine, const IqdbRow *row, IqdbStaged *staged_out,
-							IqdbError *err) IQDB_MUST_CHECK;
+IqdbStatus iqdb_store_stage(IqdbStore *store, const IqdbEngine *engine, const IqdbRow *row,
+							const IqdbColumnValues *columns, IqdbStaged *staged_out, IqdbError *err) IQDB_MUST_CHECK;
 void       iqdb_store_publish(IqdbStore *store, const IqdbEngine *engine, const IqdbStaged *staged);
 void       iqdb_store_unstage(IqdbStore *store, const IqdbStaged *staged);
 
@@ -93,7 +93,7 @@ uint32_t iqdb_store_find_locked(const IqdbStore *store, IqdbId id);
  * none), and those of put.
  */
 IqdbStatus iqdb_store_load_row(IqdbStore *store, const IqdbEngine *engine, uint32_t slot, uint64_t sequence,
-							   const IqdbRow *row, IqdbError *err) IQDB_MUST_CHECK;
+							   const IqdbRow *row, const IqdbColumnValues *columns, IqdbError *err) IQDB_MUST_CHECK;
 
 /* After the last row: slots that hold no row become free, the next sequence is fixed. */
 void iqdb_store_load_finish(IqdbStore *store, uint64_t next_sequence);

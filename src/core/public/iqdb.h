@@ -539,6 +539,22 @@ typedef enum IqdbVectors
 	IQDB_VECTORS_DISK = 2
 } IqdbVectors;
 
+/*
+ * What a column of an index is: values that rows have beside their vectors, and that searches filter by. A value is an int64_t
+ * to every function, or NULL. The numbers are written to disk: never change one.
+ */
+typedef enum IqdbColumnKind
+{
+	IQDB_COLUMN_INT1 = 1,  /* signed numbers of so many bytes, in their order */
+	IQDB_COLUMN_INT2 = 2,
+	IQDB_COLUMN_INT4 = 3,
+	IQDB_COLUMN_INT8 = 4,
+	IQDB_COLUMN_HASH = 5,  /* 64 bits of a hash: what is equal has equal ones; what has equal ones may still differ */
+	IQDB_COLUMN_LABELS = 6 /* a set, by the union of its members' signatures: it may seem to have members it does not */
+} IqdbColumnKind;
+
+#define IQDB_COLUMNS_MAX 31
+
 /* What fixes an index's shape. Plain data of fixed width: it lies in the arena as it is. */
 typedef struct IqdbIndexOptions
 {
@@ -557,6 +573,8 @@ typedef struct IqdbIndexOptions
 	uint32_t refine;          /* ivf with pq, bq: candidates re-ranked per wanted row; 0 = no more than wanted */
 	uint32_t vectors;         /* IqdbVectors: a wish of the host, which may have no disk; no part of the shape */
 	uint32_t element;         /* IqdbElementKind */
+	uint8_t  column_count;    /* 0 .. IQDB_COLUMNS_MAX */
+	uint8_t  columns[IQDB_COLUMNS_MAX]; /* IqdbColumnKind; 0 behind the last */
 } IqdbIndexOptions;
 
 /* Default options of an engine for vectors of floats; dimension and metric as given. */

@@ -1,0 +1,415 @@
+/*
+ * row_filter.c - see row_filter.h.
+ *
+ * Tests are evaluated for 256 rows at a time, column by column, into a bit per row for "true" and one for "false"; a row
+ * alone goes through the same tests with one value each. NULL is a row that has neither bit.
+ */
+#include "core/engine/row_filter.h"
+
+#include <string.h>
+
+/* Rows asked by an estimate: so many places, so many rows each. */
+#define SAMPLE_PLACES 64u
+#define SAMPLE_ROWS 32u
+
+/* Bits of a label's signature: with more, sets of many labels have all bits; with fewer, sets of few look alike. */
+#define SIGNATURE_BITS 3
+
+/* ---- checking ---- */
+
+static bool
+joins(const IqdbTest *test)
+{
+	return test->kind == IQDB_TEST_AND || test->kind == IQDB_TEST_OR || test->kind == IQDB_TEST_NOT;
+}
+
+static IqdbStatus
+check_leaf(const IqdbTest *test, const IqdbIndexOptions *options, IqdbError *err)
+{
+	uint32_t kind = test->column < options->column_count ? options->columns[test->column] : 0;
+	bool     of_labels = test->kind == IQDB_TEST_ANY_LABEL || test->kind == IQDB_TEST_ALL_LABELS;
+	bool     of_order = test->kind == IQDB_TEST_BETWEEN && test->low != test->high;
+
+	if (test->kind == IQDB_TEST_CONSTANT)
+		return IQDB_OK;
+	if (test->kind == 0 || test->kind > IQDB_TEST_NOT || kind == 0)
+		return iqdb_fail(err, IQDB_ERR_FILTER, "test %u of column %u is none of this index's", test->kind, test->column + 1u);
+	if (test->kind != IQDB_TEST_IS_NULL && of_labels != (kind == IQDB_COLUMN_LABELS))
+		return iqdb_fail(err, IQDB_ERR_FILTER, "column %u cannot be tested for %s", test->column + 1u,
+						 of_labels ? "labels" : "values");
+	if (of_order && kind == IQDB_COLUMN_HASH)
+		return iqdb_fail(err, IQDB_ERR_FILTER, "hashes of column %u have no order", test->column + 1u);
+	for (size_t i = 1; test->kind == IQDB_TEST_ONE_OF && i < test->value_count; i++)
+	{
+		if (test->values[i - 1] > test->values[i])
+			return iqdb_fail(err, IQDB_ERR_FILTER, "values of column %u do not ascend", test->column + 1u);
+	}
+	return IQDB_OK;
+}
+
+IqdbStatus
+iqdb_row_filter_check(const IqdbRowFilter *filter, const IqdbIndexOptions *options, IqdbError *err)
+{
+	bool     lossy[IQDB_TESTS_DEEP];
+	uint32_t waiting = 0;
+
+	for (size_t i = 0; i < filter->test_count; i++)
+	{
+		const IqdbTest *test = &filter->tests[i];
+		uint32_t        takes = test->kind == IQDB_TEST_NOT ? 1 : joins(test) ? 2 : 0;
+
+		if (takes > waiting || waiting - takes >= IQDB_TESTS_DEEP)
+			return iqdb_fail(err, IQDB_ERR_FILTER, "tests of columns are nested wrongly, or too deep");
+		if (takes == 0)
+		{
+			IQDB_TRY(check_leaf(test, options, err));
+			lossy[waiting++] = test->kind != IQDB_TEST_CONSTANT && test->kind != IQDB_TEST_IS_NULL &&
+							   iqdb_column_is_lossy(options->columns[test->column]);
+			continue;
+		}
+		if (test->kind == IQDB_TEST_NOT && lossy[waiting - 1])
+			return iqdb_fail(err, IQDB_ERR_FILTER, "what is only perhaps true cannot be negated");
+		if (takes == 2)
+		{
+			waiting--;
+			lossy[waiting - 1] |= lossy[waiting];
+		}
+	}
+	if (waiting > 1)
+		return iqdb_fail(err, IQDB_ERR_FILTER, "tests of columns are not joined to one");
+	return IQDB_OK;
+}
+
+/* ---- one value ---- */
+
+static bool
+one_of(const IqdbTest *test, int64_t value)
+{
+	size_t low = 0;
+	size_t high = test->value_count;
+
+	while (low < high)
+	{
+		size_t middle = low + (high - low) / 2;
+
+		if (test->values[middle] < value)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low < test->value_count && test->values[low] == value;
+}
+
+static bool
+any_label(const IqdbTest *test, int64_t value)
+{
+	for (size_t i = 0; i < test->value_count; i++)
+	{
+		if ((value & test->values[i]) == test->values[i])
+			return true;
+	}
+	return false;
+}
+
+static bool
+value_passes(const IqdbTest *test, int64_t value)
+{
+	switch (test->kind)
+	{
+		case IQDB_TEST_BETWEEN:
+			return value >= test->low && value <= test->high;
+		case IQDB_TEST_ONE_OF:
+			return one_of(test, value);
+		case IQDB_TEST_ANY_LABEL:
+			return any_label(test, value);
+		default:
+			return (value & test->low) == test->low;
+	}
+}
+
+/* ---- rows in a row ---- */
+
+/* What is known of 64 rows each: true, false; neither bit: NULL. */
+typedef struct Truth
+{
+	uint64_t yes[IQDB_FILTER_WORDS];
+	uint64_t no[IQDB_FILTER_WORDS];
+} Truth;
+
+/* Which of up to 64 values lie between low and high? The loops are the compiler's to turn into vectors. */
+#define DEFINE_BETWEEN(name, type) \
+	static uint64_t \
+	name(const unsigned char *at, uint32_t count, int64_t low, int64_t high) \
+	{ \
+		const type *values = (const type *) (const void *) at; \
+		uint64_t    bits = 0; \
+\
+		for (uint32_t i = 0; i < count; i++) \
+			bits |= (uint64_t) ((values[i] >= low) & (values[i] <= high)) << i; \
+		return bits; \
+	}
+
+DEFINE_BETWEEN(between_1, int8_t)
+DEFINE_BETWEEN(between_2, int16_t)
+DEFINE_BETWEEN(between_4, int32_t)
+DEFINE_BETWEEN(between_8, int64_t)
+
+static uint64_t
+between(const unsigned char *at, uint32_t width, uint32_t count, int64_t low, int64_t high)
+{
+	switch (width)
+	{
+		case 1:
+			return between_1(at, count, low, high);
+		case 2:
+			return between_2(at, count, low, high);
+		case 4:
+			return between_4(at, count, low, high);
+		default:
+			return between_8(at, count, low, high);
+	}
+}
+
+/* The bits of rows that have a NULL, of up to 64 from this one on in its block; the rows begin at a multiple of 16. */
+static uint64_t
+null_bits(const IqdbColumnLayout *layout, const IqdbStore *store, uint32_t column, uint32_t slot)
+{
+	const uint64_t *nulls = iqdb_column_nulls(layout, store->columns, column, slot);
+	uint32_t        bit = slot % IQDB_COLUMN_BLOCK;
+	uint32_t        shift = bit % 64;
+	uint64_t        bits = __atomic_load_n(&nulls[bit / 64], __ATOMIC_RELAXED) >> shift;
+
+	if (shift != 0 && bit / 64 + 1 < IQDB_COLUMN_BLOCK / 64)
+		bits |= __atomic_load_n(&nulls[bit / 64 + 1], __ATOMIC_RELAXED) << (64 - shift);
+	return bits;
+}
+
+static uint64_t
+leaf_bits(const IqdbTest *test, const IqdbStore *store, uint32_t slot, uint32_t count)
+{
+	const IqdbColumnLayout *layout = &store->header->columns;
+	const unsigned char    *at = iqdb_column_values(layout, store->columns, test->column, slot);
+	uint32_t                width = layout->width[test->column];
+	uint64_t                bits = 0;
+
+	if (test->kind == IQDB_TEST_BETWEEN)
+		return between(at, width, count, test->low, test->high);
+	for (uint32_t i = 0; i < count; i++)
+	{
+		int64_t value;
+
+		(void) iqdb_store_column(store, test->column, slot + i, &value);
+		bits |= (uint64_t) value_passes(test, value) << i;
+	}
+	return bits;
+}
+
+static void
+ask_leaf(const IqdbTest *test, const IqdbStore *store, uint32_t first, uint32_t count, Truth *truth_out)
+{
+	for (uint32_t word = 0; word * 64 < count; word++)
+	{
+		uint32_t slot = first + word * 64;
+		uint32_t rows = count - word * 64 < 64 ? count - word * 64 : 64;
+		uint64_t nulls;
+
+		if (test->kind == IQDB_TEST_CONSTANT)
+		{
+			truth_out->yes[word] = test->low > 0 ? UINT64_MAX : 0;
+			truth_out->no[word] = test->low == 0 ? UINT64_MAX : 0;
+			continue;
+		}
+		nulls = null_bits(&store->header->columns, store, test->column, slot);
+		if (test->kind == IQDB_TEST_IS_NULL)
+		{
+			truth_out->yes[word] = nulls;
+			truth_out->no[word] = ~nulls;
+			continue;
+		}
+		truth_out->yes[word] = leaf_bits(test, store, slot, rows);
+		truth_out->no[word] = ~truth_out->yes[word] & ~nulls;
+		truth_out->yes[word] &= ~nulls;
+	}
+}
+
+/* Joins what waits last (and the one before it) by an AND, OR or NOT. */
+static void
+join(uint8_t kind, Truth *first, const Truth *second, uint32_t words)
+{
+	for (uint32_t i = 0; i < words; i++)
+	{
+		uint64_t yes = first->yes[i];
+
+		if (kind == IQDB_TEST_NOT)
+		{
+			first->yes[i] = first->no[i];
+			first->no[i] = yes;
+		}
+		else if (kind == IQDB_TEST_AND)
+		{
+			first->yes[i] &= second->yes[i];
+			first->no[i] |= second->no[i];
+		}
+		else
+		{
+			first->yes[i] |= second->yes[i];
+			first->no[i] &= second->no[i];
+		}
+	}
+}
+
+void
+iqdb_row_filter_range(const IqdbRowFilter *filter, const IqdbStore *store, uint32_t first, uint32_t count,
+					  uint64_t words_out[IQDB_FILTER_WORDS])
+{
+	Truth    waiting[IQDB_TESTS_DEEP];
+	uint32_t words = (count + 63) / 64;
+	uint32_t depth = 0;
+
+	for (size_t i = 0; i < filter->test_count; i++)
+	{
+		const IqdbTest *test = &filter->tests[i];
+
+		if (!joins(test))
+		{
+			ask_leaf(test, store, first, count, &waiting[depth++]);
+			continue;
+		}
+		if (test->kind != IQDB_TEST_NOT)
+			depth--;
+		join(test->kind, &waiting[depth - 1], &waiting[depth], words);
+	}
+	for (uint32_t i = 0; i < words; i++)
+		words_out[i] = depth > 0 ? waiting[0].yes[i] : UINT64_MAX;
+}
+
+/* ---- one row ---- */
+
+typedef enum Ternary
+{
+	FALSE_FOR_SURE = 0,
+	NEITHER = 1,
+	TRUE_FOR_SURE = 2
+} Ternary;
+
+static Ternary
+ask_one(const IqdbTest *test, const IqdbStore *store, uint32_t slot)
+{
+	int64_t value;
+	bool    there;
+
+	if (test->kind == IQDB_TEST_CONSTANT)
+		return test->low < 0 ? NEITHER : test->low > 0 ? TRUE_FOR_SURE : FALSE_FOR_SURE;
+	there = iqdb_store_column(store, test->column, slot, &value);
+	if (test->kind == IQDB_TEST_IS_NULL)
+		return there ? FALSE_FOR_SURE : TRUE_FOR_SURE;
+	if (!there)
+		return NEITHER;
+	return value_passes(test, value) ? TRUE_FOR_SURE : FALSE_FOR_SURE;
+}
+
+/* With values 0, 1, 2, AND is the lesser, OR the greater, and NOT what is left to 2. */
+static bool
+tests_pass(const IqdbRowFilter *filter, const IqdbStore *store, uint32_t slot)
+{
+	Ternary  waiting[IQDB_TESTS_DEEP];
+	uint32_t depth = 0;
+
+	for (size_t i = 0; i < filter->test_count; i++)
+	{
+		const IqdbTest *test = &filter->tests[i];
+		Ternary         second;
+
+		if (!joins(test))
+		{
+			waiting[depth++] = ask_one(test, store, slot);
+			continue;
+		}
+		if (test->kind == IQDB_TEST_NOT)
+		{
+			waiting[depth - 1] = (Ternary) (TRUE_FOR_SURE - waiting[depth - 1]);
+			continue;
+		}
+		second = waiting[--depth];
+		if ((test->kind == IQDB_TEST_AND) == (second < waiting[depth - 1]))
+			waiting[depth - 1] = second;
+	}
+	return depth == 0 || waiting[0] == TRUE_FOR_SURE;
+}
+
+bool
+iqdb_row_filter_admits(const IqdbRowFilter *filter, const IqdbStore *store, uint32_t slot)
+{
+	size_t               length;
+	const unsigned char *metadata;
+
+	if (filter->test_count > 0 && !tests_pass(filter, store, slot))
+		return false;
+	if (filter->ids != NULL && !iqdb_id_set_contains(filter->ids, iqdb_store_number(store, slot)))
+		return false;
+	if (filter->metadata == NULL)
+		return true;
+	metadata = iqdb_store_metadata(store, slot, &length);
+	return iqdb_filter_matches(filter->metadata, metadata, length);
+}
+
+/* ---- how many ---- */
+
+/* Places that are neither in step with what repeats among the rows, nor with each other. */
+static uint32_t
+sample_place(uint32_t number, uint32_t slots)
+{
+	uint64_t golden = (uint64_t) (number + 1) * UINT64_C(0x9e3779b97f4a7c15);
+
+	return (uint32_t) (((golden >> 32) * slots) >> 32);
+}
+
+/* Asks the rows first .. first + count. STRUCTURE is held. */
+static void
+sample_rows(const IqdbRowFilter *filter, const IqdbStore *store, uint32_t first, uint32_t count, uint32_t *asked,
+			uint32_t *passed)
+{
+	for (uint32_t slot = first; slot < first + count; slot++)
+	{
+		if (iqdb_store_state(store, slot) != IQDB_ROW_LIVE)
+			continue;
+		(*asked)++;
+		*passed += iqdb_row_filter_admits(filter, store, slot);
+	}
+}
+
+double
+iqdb_row_filter_estimate(const IqdbRowFilter *filter, const IqdbStore *store)
+{
+	uint32_t slots = atomic_load_explicit(&store->header->slot_count, memory_order_acquire);
+	double   live = atomic_load_explicit(&store->header->live_count, memory_order_relaxed);
+	double   rows;
+	uint32_t asked = 0;
+	uint32_t passed = 0;
+
+	iqdb_store_lock(store, IQDB_LOCK_STRUCTURE, false);
+	if (slots <= SAMPLE_PLACES * SAMPLE_ROWS)
+		sample_rows(filter, store, 0, slots, &asked, &passed);
+	for (uint32_t i = 0; i < SAMPLE_PLACES && slots > SAMPLE_PLACES * SAMPLE_ROWS; i++)
+		sample_rows(filter, store, sample_place(i, slots - SAMPLE_ROWS), SAMPLE_ROWS, &asked, &passed);
+	iqdb_store_unlock(store, IQDB_LOCK_STRUCTURE, false);
+	if (asked == 0)
+		return live;
+	/* half a hit where there was none */
+	rows = live * (passed > 0 ? passed : 0.5) / asked;
+	if (filter->ids != NULL && iqdb_id_set_is_listed(filter->ids) && rows > (double) filter->ids->count)
+		rows = (double) filter->ids->count;
+	return rows < live ? rows : live;
+}
+
+/* ---- making tests ---- */
+
+int64_t
+iqdb_label_signature(uint64_t hash)
+{
+	uint64_t signature = 0;
+
+	for (int i = 0; i < SIGNATURE_BITS; i++)
+		signature |= UINT64_C(1) << (hash >> 6 * i) % 64;
+	return (int64_t) signature;
+}
