@@ -9,6 +9,7 @@ DECLARE
 	nodes text[] := '{}';
 BEGIN
 	FOR line IN EXECUTE 'EXPLAIN (COSTS OFF) ' || query LOOP
+		line := replace(line, 'Custom Scan (Vector Scan)', 'Vector Scan');
 		IF line ~ '^\s*->|^\S' THEN
 			nodes := nodes || regexp_replace(substring(line, '[A-Z][A-Za-z ]+'), ' (using|on) .*', '');
 		END IF;

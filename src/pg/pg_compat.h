@@ -8,6 +8,7 @@
 
 #include "common/relpath.h"
 #include "fmgr.h"
+#include "nodes/tidbitmap.h"
 #include "utils/guc.h"
 
 #if PG_VERSION_NUM < 140000
@@ -207,6 +208,79 @@ iqdb_pg_fork_path(IqdbPgRelFile file, int backend, ForkNumber fork, char *path_o
 #define iqdb_pg_beginscan_parallel(table, shared) table_beginscan_parallel(table, shared, SO_NONE)
 #else
 #define iqdb_pg_beginscan_parallel(table, shared) table_beginscan_parallel(table, shared)
+#endif
+
+/* 18 counts searches of an index scan, 19 takes flags of the table scan below it (needs access/genam.h) */
+#if PG_VERSION_NUM >= 190000
+#define iqdb_pg_index_beginscan(table, index, snapshot, nkeys, norderbys) \
+	index_beginscan(table, index, snapshot, NULL, nkeys, norderbys, SO_NONE)
+#elif PG_VERSION_NUM >= 180000
+#define iqdb_pg_index_beginscan(table, index, snapshot, nkeys, norderbys) \
+	index_beginscan(table, index, snapshot, NULL, nkeys, norderbys)
+#else
+#define iqdb_pg_index_beginscan(table, index, snapshot, nkeys, norderbys) \
+	index_beginscan(table, index, snapshot, nkeys, norderbys)
+#endif
+
+/* 19 takes flags of the slot (needs executor/executor.h) */
+#if PG_VERSION_NUM >= 190000
+#define iqdb_pg_init_scan_slot(estate, state, tupdesc, callbacks) \
+	ExecInitScanTupleSlot(estate, state, tupdesc, callbacks, 0)
+#else
+#define iqdb_pg_init_scan_slot(estate, state, tupdesc, callbacks) ExecInitScanTupleSlot(estate, state, tupdesc, callbacks)
+#endif
+
+/*
+ * The pages of a bitmap, by turns: the block, and how many offsets were put into offsets_out (room for MaxHeapTuplesPerPage),
+ * or -1, the page is named as a whole. 18 hands out a page without its offsets, and has another kind of iterator besides.
+ */
+#if PG_VERSION_NUM >= 180000
+#define IqdbPgBitmapIterator TBMPrivateIterator
+#define iqdb_pg_bitmap_begin(bitmap) tbm_begin_private_iterate(bitmap)
+#define iqdb_pg_bitmap_end(iterator) tbm_end_private_iterate(iterator)
+#else
+#define IqdbPgBitmapIterator TBMIterator
+#define iqdb_pg_bitmap_begin(bitmap) tbm_begin_iterate(bitmap)
+#define iqdb_pg_bitmap_end(iterator) tbm_end_iterate(iterator)
+#endif
+
+static inline bool
+iqdb_pg_bitmap_next(IqdbPgBitmapIterator *iterator, BlockNumber *block_out, OffsetNumber *offsets_out, int *count_out)
+{
+#if PG_VERSION_NUM >= 180000
+	TBMIterateResult page;
+
+	if (!tbm_private_iterate(iterator, &page))
+		return false;
+	*block_out = page.blockno;
+	*count_out = page.lossy ? -1 : tbm_extract_page_tuple(&page, offsets_out, TBM_MAX_TUPLES_PER_PAGE);
+#else
+	const TBMIterateResult *page = tbm_iterate(iterator);
+
+	if (page == NULL)
+		return false;
+	*block_out = page->blockno;
+	*count_out = page->ntuples;
+	if (page->ntuples > 0)
+		memcpy(offsets_out, page->offsets, page->ntuples * sizeof(OffsetNumber));
+#endif
+	return true;
+}
+
+/* 15 lets a custom path say that it projects; before, all of them had to (needs nodes/extensible.h) */
+#if PG_VERSION_NUM >= 150000
+#define IQDB_PG_PATH_PROJECTS CUSTOMPATH_SUPPORT_PROJECTION
+#else
+#define IQDB_PG_PATH_PROJECTS 0
+#endif
+
+/* 18 took what writes the formats of EXPLAIN, and its state, out of commands/explain.h */
+#if PG_VERSION_NUM >= 180000
+#define IQDB_PG_EXPLAIN_FORMAT_HEADER "commands/explain_format.h"
+#define IQDB_PG_EXPLAIN_STATE_HEADER "commands/explain_state.h"
+#else
+#define IQDB_PG_EXPLAIN_FORMAT_HEADER "commands/explain.h"
+#define IQDB_PG_EXPLAIN_STATE_HEADER "commands/explain.h"
 #endif
 
 #endif

@@ -22,9 +22,11 @@
 #include "utils/float.h"
 #include "utils/rel.h"
 #include "utils/selfuncs.h"
+#include "utils/spccache.h"
 
 #include "pg/pg_am.h"
 #include "pg/pg_compat.h"
+#include "pg/pg_cost.h"
 #include "pg/pg_follow.h"
 #include "pg/pg_open.h"
 #include "pg/pg_options.h"
@@ -149,4 +151,88 @@ iqdb_am_costestimate(PlannerInfo *root, IndexPath *path, double loop_count, Cost
 	*selectivity = costs.indexSelectivity;
 	*correlation = 0;
 	*pages = 0;
+}
+
+/* ---- the own node -------------------------------------------------------------------------------------------------- */
+
+/* An exact pass keeps so many rows at first, and each further one so many times those of the one before. */
+#define PASS_ROWS 64
+#define PASS_GROWTH 4
+
+/* The engine's part: until it has its first rows, and for all that is within the bounds. */
+typedef struct EngineCost
+{
+	Cost		first;
+	Cost		all;
+} EngineCost;
+
+/* Passes over the rows that match: one by one where a bitmap names them, else over all rows. */
+static EngineCost
+passes_cost(const IqdbIndexOptions *options, const IqdbPgNodeWork *work, double rows)
+{
+	IqdbSearchWork one = {.in_a_row = rows, .streamed = rows};
+	EngineCost	cost;
+
+	if (work->filtered)
+		one = (IqdbSearchWork){.alone = work->matches, .ranked = work->matches};
+	cost.first = work_cost(options, &one, rows);
+	cost.all = cost.first * (1 + log(Max(work->within / PASS_ROWS, 1)) / log(PASS_GROWTH));
+	return cost;
+}
+
+/*
+ * The engine's own search. Of what it finds, a bitmap lets a share pass, so it goes on for more; and what a LIMIT wants beyond
+ * what lies within the bounds is looked for by a pass in the end.
+ */
+static EngineCost
+search_cost(const IqdbIndexOptions *options, const IqdbSearchParams *params, const IqdbPgNodeWork *work, double rows)
+{
+	double		share = Min(work->matches / rows, 1);
+	IqdbSearchWork first;
+	IqdbSearchWork further;
+	EngineCost	cost;
+
+	iqdb_engine_get(options->engine)->search_work(options, params, rows, &first, &further);
+	cost.first = work_cost(options, &first, rows) / (work->filtered ? share : 1);
+	cost.all = cost.first + work->within * work_cost(options, &further, rows) / (work->filtered ? share : 1);
+	if (work->wanted >= work->within && work->within < work->matches)
+		cost.all += passes_cost(options, work, rows).first;
+	return cost;
+}
+
+/* Each row that the stream has is fetched from the table, and asked the quals. */
+static Cost
+fetch_cost(PlannerInfo *root, const IndexPath *order, double fetched)
+{
+	const RelOptInfo *rel = order->path.parent;
+	double		random_cost;
+	double		pages = index_pages_fetched(fetched, rel->pages, order->indexinfo->pages, root);
+
+	get_tablespace_page_costs(rel->reltablespace, &random_cost, NULL);
+	return pages * random_cost + fetched * (cpu_tuple_cost + rel->baserestrictcost.per_tuple);
+}
+
+void
+iqdb_pg_cost_node(PlannerInfo *root, const IndexPath *order, const IqdbPgNodeWork *work, Path *path)
+{
+	const RelOptInfo *rel = order->path.parent;
+	Relation	index = index_open(order->indexinfo->indexoid, NoLock);
+	IqdbIndexOptions options = iqdb_pg_index_options(index);
+	IqdbSearchParams params = iqdb_pg_search_params(index);
+	double		rows = Max(Min(order->indexinfo->tuples, rel->tuples), 1);
+	EngineCost	engine = passes_cost(&options, work, rows);
+
+	(void) is_unusable(index, &params);
+	index_close(index, NoLock);
+	params.expected = (size_t) work->wanted;
+	if (!work->exhaustive)
+	{
+		EngineCost	search = search_cost(&options, &params, work, rows);
+
+		if (!work->filtered || search.first < engine.first)
+			engine = search;
+	}
+	path->startup_cost = work->filter_cost + engine.first + rel->baserestrictcost.startup + path->pathtarget->cost.startup;
+	path->total_cost = path->startup_cost + engine.all - engine.first + fetch_cost(root, order, work->within) +
+		path->rows * path->pathtarget->cost.per_tuple;
 }

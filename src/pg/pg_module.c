@@ -11,6 +11,7 @@
 #include "pg/pg_compat.h"
 #include "pg/pg_kernels.h"
 #include "pg/pg_lifecycle.h"
+#include "pg/pg_node.h"
 #include "pg/pg_options.h"
 #include "pg/pg_paths.h"
 #include "pg/pg_settings.h"
@@ -24,6 +25,7 @@ _PG_init(void)
 {
 	iqdb_pg_define_settings();
 	iqdb_pg_define_options();
+	iqdb_pg_register_node();
 	iqdb_pg_install_planner_hooks();
 	iqdb_pg_install_callbacks();
 }

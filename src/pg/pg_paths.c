@@ -38,6 +38,7 @@
 
 #include "pg/pg_am.h"
 #include "pg/pg_compat.h"
+#include "pg/pg_node.h"
 #include "pg/pg_options.h"
 #include "pg/pg_paths.h"
 
@@ -192,6 +193,7 @@ may_promise_order(const PlannerInfo *root, const IndexPath *path)
 static bool
 is_stream(const Path *path)
 {
+	IndexPath  *index;
 	ListCell   *cell;
 
 	if (path == NULL || path->pathkeys == NIL)
@@ -201,6 +203,8 @@ is_stream(const Path *path)
 		case T_IndexPath:
 			return ((const IndexPath *) path)->indexorderbys != NIL &&
 				   is_approximate(((const IndexPath *) path)->indexinfo);
+		case T_CustomPath:
+			return iqdb_pg_is_node_path(path, &index) && is_approximate(index->indexinfo) && !iqdb_pg_node_is_ordered(path);
 		case T_ProjectionPath:
 			return is_stream(((const ProjectionPath *) path)->subpath);
 		case T_ProjectSetPath:
@@ -231,6 +235,45 @@ is_stream(const Path *path)
 			return false;
 		default:
 			return false;
+	}
+}
+
+/* ---- the own node -------------------------------------------------------------------------------------------------- */
+
+/* A search that knows more than an index scan takes the place of that, if it is not restricted to a bitmap. */
+static void
+drop_paths_of(RelOptInfo *rel, const IndexPath *index)
+{
+	ListCell   *cell;
+
+	foreach(cell, rel->pathlist)
+	{
+		IndexPath  *path = lfirst(cell);
+
+		if (IsA(path, IndexPath) && path->indexinfo == index->indexinfo && path->indexorderbys != NIL &&
+			bms_equal(PATH_REQ_OUTER(&path->path), PATH_REQ_OUTER(&index->path)))
+			rel->pathlist = foreach_delete_current(rel->pathlist, cell);
+	}
+}
+
+static void
+add_node_paths(PlannerInfo *root, RelOptInfo *rel, List *indexes)
+{
+	ListCell   *cell;
+
+	foreach(cell, iqdb_pg_node_paths(root, rel, indexes))
+	{
+		Path	   *path = lfirst(cell);
+		IndexPath  *index;
+
+		if (!iqdb_pg_is_node_path(path, &index))
+			continue;
+		if (!iqdb_pg_node_has_filter(path) && path->pathkeys != NIL)
+			drop_paths_of(rel, index);
+		if (path->pathkeys != NIL && is_approximate(index->indexinfo) && !iqdb_pg_node_is_ordered(path) &&
+			!may_promise_order(root, index))
+			path = (Path *) create_sort_path(root, rel, path, path->pathkeys, -1.0);
+		add_path(rel, path);
 	}
 }
 
@@ -270,6 +313,7 @@ correct_index_paths(PlannerInfo *root, RelOptInfo *rel, Index number, RangeTblEn
 
 		add_path(rel, (Path *) create_sort_path(root, rel, path, path->pathkeys, -1.0));
 	}
+	add_node_paths(root, rel, indexes);
 }
 
 static bool

@@ -9,7 +9,7 @@
 
 #include "pg/pg_am.h"
 #include "pg/pg_compat.h"
-#include "pg/pg_stream.h"
+#include "pg/pg_scan.h"
 
 typedef struct IqdbScan
 {
@@ -43,6 +43,22 @@ iqdb_am_rescan(IndexScanDesc scan, ScanKey keys, int nkeys, ScanKey orderbys, in
 		memmove(scan->keyData, keys, scan->numberOfKeys * sizeof(ScanKeyData));
 	if (orderbys != NULL && scan->numberOfOrderBys > 0)
 		memmove(scan->orderByData, orderbys, scan->numberOfOrderBys * sizeof(ScanKeyData));
+}
+
+void
+iqdb_pg_scan_wish(IndexScanDesc scan, const IqdbPgStreamWish *wish)
+{
+	IqdbScan   *state = scan->opaque;
+
+	state->wish = *wish;
+}
+
+IqdbPgStreamStats
+iqdb_pg_scan_stats(IndexScanDesc scan)
+{
+	const IqdbScan *state = scan->opaque;
+
+	return iqdb_pg_stream_stats(&state->stream);
 }
 
 static void

@@ -17,6 +17,7 @@
 int			iqdb_hnsw_ef_search;
 int			iqdb_ivf_probes;
 int			iqdb_max_scan_tuples;
+bool		iqdb_enable_vector_scan = true;
 int			iqdb_fsync = IQDB_FSYNC_PERIODIC;
 int			iqdb_fsync_interval = 1000;
 int			iqdb_snapshot_wal_size = 256 * 1024;
@@ -66,6 +67,10 @@ iqdb_pg_define_settings(void)
 							"Rows one index scan may return before it ends; 0 sets no limit.",
 							"With a limit, a query with a selective filter may return fewer rows than match.",
 							&iqdb_max_scan_tuples, 0, 0, INT_MAX, PGC_USERSET, GUC_EXPLAIN | flags, NULL, NULL, NULL);
+	DefineCustomBoolVariable("iqdb.enable_vector_scan",
+							 "Enables the planner's use of the plan node Vector Scan.",
+							 "It knows more than an index scan: the LIMIT, bounds of the distance, bitmaps of other indexes.",
+							 &iqdb_enable_vector_scan, true, PGC_USERSET, GUC_EXPLAIN | flags, NULL, NULL, NULL);
 	DefineCustomEnumVariable("iqdb.fsync",
 							 "When the own log of an index is flushed to disk.",
 							 "No setting loses rows: what the log lacks after a crash is read from the table again.",

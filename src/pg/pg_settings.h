@@ -13,6 +13,7 @@ typedef enum IqdbPgOnCorruption
 extern int	iqdb_hnsw_ef_search;	/* 0 = the index's */
 extern int	iqdb_ivf_probes;		/* 0 = the index's */
 extern int	iqdb_max_scan_tuples;	/* 0 = no limit */
+extern bool iqdb_enable_vector_scan;
 extern int	iqdb_fsync;				/* IqdbFsync of persist/log.h */
 extern int	iqdb_fsync_interval;	/* milliseconds */
 extern int	iqdb_snapshot_wal_size; /* kilobytes */

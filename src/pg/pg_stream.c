@@ -34,14 +34,37 @@ iqdb_pg_stream_init(IqdbPgStream *stream)
 	stream->context = AllocSetContextCreate(CurrentMemoryContext, "iqdb scan", ALLOCSET_DEFAULT_SIZES);
 }
 
+/* Adds what the cursor did to the stream's account. */
+static void
+count_cursor(const IqdbCursor *cursor, IqdbPgStreamStats *stats)
+{
+	if (cursor == NULL)
+		return;
+	stats->scored += cursor->stats.scored;
+	stats->reranked += cursor->stats.reranked;
+	stats->filtered += cursor->stats.filtered;
+}
+
+IqdbPgStreamStats
+iqdb_pg_stream_stats(const IqdbPgStream *stream)
+{
+	IqdbPgStreamStats stats = stream->stats;
+
+	count_cursor(stream->cursor, &stats);
+	return stats;
+}
+
 void
 iqdb_pg_stream_stop(IqdbPgStream *stream)
 {
 	if (stream->exact != NULL)
 		iqdb_pg_exact_end(stream->exact);
+	count_cursor(stream->cursor, &stream->stats);
 	MemoryContextReset(stream->context);
 	stream->cursor = NULL;
 	stream->exact = NULL;
+	stream->seen = NULL;
+	stream->completing = false;
 	stream->started = false;
 	stream->returned = 0;
 }
@@ -85,20 +108,40 @@ start_exact(IqdbPgStream *stream, const IqdbPgRowForm *form, const void *query)
 	stream->exact = iqdb_pg_exact_begin(stream->index, stream->heap, (IqdbMetric) options.metric, stream->zero_is_nan, form,
 										query);
 	iqdb_ranking_start(&stream->ranking, NULL);
+	stream->in_order = true;
+	stream->stats.tables_read++;
+}
+
+/* A cursor in place of the one there is; exhaustive: one that looks at all rows, whatever the engine. */
+static void
+open_cursor(IqdbPgStream *stream, const void *query, uint32 dimension, bool exhaustive)
+{
+	IqdbSearchParams params = iqdb_pg_search_params(stream->index);
+	IqdbCursor *cursor;
+	IqdbError	error = {0};
+
+	params.zero_last = stream->zero_is_nan;
+	params.expected = stream->wish.expected;
+	stream->filter.ids = stream->wish.ids;
+	if (stream->filter.ids != NULL)
+		params.filter = &stream->filter;
+	if (exhaustive)
+	{
+		params.ef = UINT32_MAX;
+		params.probes = UINT32_MAX;
+		params.expected = 0;
+	}
+	iqdb_pg_check(iqdb_cursor_open(&stream->view.index, query, dimension, &params, &cursor, &error), &error, stream->index);
+	stream->cursor = cursor;
+	iqdb_ranking_start(&stream->ranking, cursor);
 }
 
 static void
 start_cursor(IqdbPgStream *stream, IqdbPgArena *arena, const IqdbPgRowForm *form, const void *query)
 {
-	IqdbSearchParams params = iqdb_pg_search_params(stream->index);
-	IqdbError	error = {0};
-
 	iqdb_pg_view(&stream->view, arena);
-	params.zero_last = stream->zero_is_nan;
-	params.expected = stream->expected;
-	iqdb_pg_check(iqdb_cursor_open(&stream->view.index, query, form->dimension, &params, &stream->cursor, &error), &error,
-				  stream->index);
-	iqdb_ranking_start(&stream->ranking, stream->cursor);
+	stream->in_order = stream->wish.exhaustive || iqdb_engine_get(iqdb_pg_engine_kind(stream->index))->is_exact;
+	open_cursor(stream, query, form->dimension, stream->wish.exhaustive);
 }
 
 void
@@ -119,7 +162,8 @@ iqdb_pg_stream_start(IqdbPgStream *stream, Relation index, Relation heap, Snapsh
 	stream->index = index;
 	stream->heap = heap;
 	stream->snapshot = snapshot;
-	stream->expected = wish->expected;
+	stream->wish = *wish;
+	stream->stats.searches++;
 	stream->zero_is_nan = iqdb_pg_zero_is_nan(index);
 	arena = iqdb_pg_try_current(index, heap, IQDB_PG_OPEN_SEARCH, &error);
 	form = iqdb_pg_row_form(index);
@@ -162,11 +206,15 @@ prefetch_rows(IqdbPgStream *stream, const uint64 *ids, size_t count)
 static size_t
 fetch_exact(IqdbPgStream *stream, uint64 *ids, size_t capacity)
 {
-	size_t		count;
+	const IqdbIdSet *wanted = stream->wish.ids;
+	size_t		count = 0;
 	double		distance;
 
-	for (count = 0; count < capacity && iqdb_pg_exact_next(stream->exact, &ids[count], &distance); count++)
-		iqdb_ranking_append(&stream->ranking, ids[count], distance);
+	while (count < capacity && iqdb_pg_exact_next(stream->exact, &ids[count], &distance))
+	{
+		if (wanted == NULL || iqdb_id_set_contains(wanted, ids[count]))
+			iqdb_ranking_append(&stream->ranking, ids[count++], distance);
+	}
 	return count;
 }
 
@@ -225,6 +273,59 @@ row_distance(const IqdbPgStream *stream, const IqdbRankedRow *row)
 	return row->distance;
 }
 
+/* ---- bounds -------------------------------------------------------------------------------------------------------- */
+
+static bool
+is_within(const IqdbPgStream *stream, double distance)
+{
+	const IqdbPgStreamWish *wish = &stream->wish;
+
+	return !wish->bounded || (!stream->null_query &&
+							  (wish->below ? float8_lt(distance, wish->bound) : float8_le(distance, wish->bound)));
+}
+
+/*
+ * The bound is reached. If there may be rows before it that the engine has not met, a search of all rows begins, which leaves
+ * out those that were returned; else false.
+ */
+static bool
+complete(IqdbPgStream *stream)
+{
+	IqdbCursor *cursor = stream->cursor;
+	MemoryContext saved;
+
+	if (stream->in_order || stream->completing || stream->null_query)
+		return false;
+	saved = MemoryContextSwitchTo(stream->context);
+	count_cursor(cursor, &stream->stats);
+	stream->cursor = NULL;
+	open_cursor(stream, cursor->vector, iqdb_pg_row_form(stream->index).dimension, true);
+	iqdb_cursor_close(cursor);
+	MemoryContextSwitchTo(saved);
+	stream->completing = true;
+	stream->stats.completed++;
+	return true;
+}
+
+/* Has the row been returned? If not, it is now. */
+static bool
+was_returned(IqdbPgStream *stream, uint64 number)
+{
+	IqdbError	error = {0};
+
+	if (!stream->wish.bounded || stream->in_order)
+		return false;
+	if (stream->completing)
+		return stream->seen != NULL && iqdb_id_set_contains(stream->seen, number);
+	if (stream->seen == NULL)
+	{
+		stream->seen = MemoryContextAlloc(stream->context, sizeof(IqdbIdSet));
+		iqdb_id_set_init(stream->seen, &stream->view.host.allocator);
+	}
+	iqdb_pg_check(iqdb_id_set_add(stream->seen, number, &error), &error, stream->index);
+	return false;
+}
+
 bool
 iqdb_pg_stream_next(IqdbPgStream *stream, ItemPointer tid_out, double *distance_out, bool *isnull_out)
 {
@@ -233,8 +334,18 @@ iqdb_pg_stream_next(IqdbPgStream *stream, ItemPointer tid_out, double *distance_
 	Assert(stream->started);
 	if (iqdb_max_scan_tuples > 0 && stream->returned >= (uint64) iqdb_max_scan_tuples)
 		return false;
-	if (!next_row(stream, &row))
-		return false;
+	for (;;)
+	{
+		if (!next_row(stream, &row))
+			return false;
+		if (!is_within(stream, row_distance(stream, &row)))
+		{
+			if (!complete(stream))
+				return false;
+		}
+		else if (!was_returned(stream, row.id))
+			break;
+	}
 	stream->returned++;
 	iqdb_pg_number_tid(row.id, tid_out);
 	*distance_out = row_distance(stream, &row);

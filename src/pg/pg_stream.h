@@ -15,11 +15,33 @@
 #include "pg/pg_exact.h"
 #include "pg/pg_open.h"
 
-/* What a search is asked for beside its query. All zero: what an index scan knows. */
+/*
+ * What a search is asked for beside its query. All zero: what an index scan knows.
+ *
+ * The stream ends at the bound. An approximate engine may have missed rows before it, so the rest of what lies within is then
+ * looked for in all rows, and comes last: whatever the engine, all rows within the bound are returned, if the caller goes on.
+ * Who wants all of them from the start says so (exhaustive), and gets them in order.
+ */
 typedef struct IqdbPgStreamWish
 {
 	size_t		expected;		/* rows that the caller will probably take; 0 = not known */
+	bool		exhaustive;
+	bool		bounded;
+	bool		below;			/* distance < bound, else distance <= bound: as the server compares them, NaN above all */
+	double		bound;
+	const IqdbIdSet *ids;		/* only rows of these numbers are wanted, and perhaps others; NULL: all are */
 } IqdbPgStreamWish;
+
+/* What searches did since the stream was made. */
+typedef struct IqdbPgStreamStats
+{
+	uint64		searches;
+	uint64		completed;		/* of these, those that looked at all rows for what a bound may have left out */
+	uint64		tables_read;	/* of these, those for which there was no room for the index */
+	uint64		scored;			/* rows */
+	uint64		reranked;
+	uint64		filtered;
+} IqdbPgStreamStats;
 
 typedef struct IqdbPgStream
 {
@@ -31,11 +53,16 @@ typedef struct IqdbPgStream
 	bool		null_query;		/* ORDER BY v <-> NULL: every row, no distance */
 	bool		zero_is_nan;	/* a zero vector, in a row or as the query, has no distance: NaN */
 	bool		zero_query;
-	size_t		expected;
+	bool		in_order;		/* up to the end, whatever comes */
+	IqdbPgStreamWish wish;
+	IqdbRowFilter filter;
 	IqdbPgView	view;
 	IqdbCursor *cursor;
+	IqdbIdSet  *seen;			/* numbers of rows that were returned, where a bound may ask for the rest; NULL: none yet */
+	bool		completing;		/* those are passed over */
 	IqdbPgExact *exact;			/* instead of the cursor, where there is no room for the index */
 	uint64		returned;
+	IqdbPgStreamStats stats;	/* without those of the cursor */
 	IqdbRanking ranking;
 } IqdbPgStream;
 
@@ -50,10 +77,13 @@ extern void iqdb_pg_stream_start(IqdbPgStream *stream, Relation index, Relation 
 								 bool isnull, const IqdbPgStreamWish *wish);
 
 /*
- * The next row and its distance, as the operator would return it; *isnull_out: there is none, because the query is NULL.
- * False behind the last row. Raises a cancel, with nothing held.
+ * The next row and its distance, as the operator would return it; *isnull_out: there is none, because the query is NULL, and
+ * no row is within any bound. False behind the last row. Raises a cancel, with nothing held.
  */
 extern bool iqdb_pg_stream_next(IqdbPgStream *stream, ItemPointer tid_out, double *distance_out, bool *isnull_out);
+
+/* What its searches did so far, the one under way included. */
+extern IqdbPgStreamStats iqdb_pg_stream_stats(const IqdbPgStream *stream);
 
 /* Gives up what the search holds; another one may be started. */
 extern void iqdb_pg_stream_stop(IqdbPgStream *stream);

@@ -1,0 +1,518 @@
+/*
+ * pg_node_plan.c - the node "Vector Scan" in the planner: where it is offered, and how its path becomes a plan.
+ *
+ * The node does what an index scan does, and knows more of the query than an access method is told:
+ *
+ *   - the LIMIT, where nothing but the quals of this table can drop rows: the engine looks for so many at once;
+ *   - bounds of the distance (WHERE v <-> q < r): it stops at the nearest of them. So a query that has a bound, but no order,
+ *     can use the index too;
+ *   - bitmaps of the table's other indexes (btree, GIN, BRIN, several of them joined by AND and OR): the engine gets the set
+ *     of rows that they name, and leaves all others out.
+ *
+ * A path is made of paths of the server's own: that of the index (IndexPath), which says by what the rows are ordered and
+ * which conditions the index itself takes, and the cheapest one of bitmaps (BitmapHeapPath). Both are children of the path,
+ * so the server plans them with all it knows of parameters, partitions and joins. What the node needs is then taken out
+ * of their plans: scan keys from the one, the bitmap's nodes from the other. All quals are asked once more by the node
+ * itself, in the server's order; so a bitmap may be lossy, and nothing sees a row that a security barrier holds back. A bound
+ * counts only where the server would let an index have it (restriction_is_securely_promotable).
+ *
+ * Where nothing is known beyond what the index scan knows, the node is not offered.
+ */
+#include "postgres.h"
+
+#include <math.h>
+
+#include "access/stratnum.h"
+#include "catalog/pg_type.h"
+#include "nodes/makefuncs.h"
+#include "nodes/nodeFuncs.h"
+#include "optimizer/clauses.h"
+#include "optimizer/cost.h"
+#include "optimizer/optimizer.h"
+#include "optimizer/pathnode.h"
+#include "optimizer/paths.h"
+#include "optimizer/restrictinfo.h"
+#include "utils/fmgroids.h"
+#include "utils/lsyscache.h"
+
+#include "pg/pg_am.h"
+#include "pg/pg_compat.h"
+#include "pg/pg_cost.h"
+#include "pg/pg_node.h"
+#include "pg/pg_settings.h"
+
+/* What the planner knows of a search, beside the index's own path. */
+typedef struct Search
+{
+	IndexPath  *order;
+	BitmapHeapPath *filter;		/* NULL: none */
+	List	   *bounds;			/* Bound of each */
+	List	   *limit;			/* as IQDB_PG_NODE_LIMIT */
+} Search;
+
+/* Members of a path's custom_private. */
+enum
+{
+	PATH_BOUNDS,				/* expressions */
+	PATH_BOUND_KINDS,
+	PATH_LIMIT,
+	PATH_RATIO
+};
+
+static Plan *plan_node(PlannerInfo *root, RelOptInfo *rel, CustomPath *path, List *targets, List *clauses, List *children);
+
+static const CustomPathMethods path_methods = {
+	.CustomName = IQDB_PG_NODE_NAME,
+	.PlanCustomPath = plan_node
+};
+
+static const CustomScanMethods scan_methods = {
+	.CustomName = IQDB_PG_NODE_NAME,
+	.CreateCustomScanState = iqdb_pg_node_create_state
+};
+
+/* ---- paths of the server's ----------------------------------------------------------------------------------------- */
+
+/* What paths the server makes of these indexes alone. The table's own lists stay as they are. */
+static List *
+server_paths(PlannerInfo *root, RelOptInfo *rel, List *indexes, List *pathkeys)
+{
+	List	   *query_pathkeys = root->query_pathkeys;
+	List	   *indexlist = rel->indexlist;
+	List	   *pathlist = rel->pathlist;
+	List	   *partial_pathlist = rel->partial_pathlist;
+	List	   *made;
+
+	root->query_pathkeys = pathkeys;
+	rel->indexlist = indexes;
+	rel->pathlist = NIL;
+	rel->partial_pathlist = NIL;
+	create_index_paths(root, rel);
+	made = rel->pathlist;
+	root->query_pathkeys = query_pathkeys;
+	rel->indexlist = indexlist;
+	rel->pathlist = pathlist;
+	rel->partial_pathlist = partial_pathlist;
+	return made;
+}
+
+/*
+ * The best bitmap that the table's other indexes give for its conditions, or NULL. The server would compare it with plain
+ * scans of these indexes, which are no use here, and perhaps drop it: so they are said to be capable of bitmaps only.
+ */
+static BitmapHeapPath *
+best_bitmap(PlannerInfo *root, RelOptInfo *rel)
+{
+	List	   *capable = NIL;
+	List	   *scanners = NIL;
+	List	   *paths;
+	ListCell   *cell;
+
+	if (!enable_bitmapscan)
+		return NULL;
+	foreach(cell, rel->indexlist)
+	{
+		IndexOptInfo *index = lfirst(cell);
+
+		if (!index->amhasgetbitmap)
+			continue;
+		capable = lappend(capable, index);
+		if (index->amhasgettuple)
+			scanners = lappend(scanners, index);
+		index->amhasgettuple = false;
+	}
+	paths = capable == NIL ? NIL : server_paths(root, rel, capable, NIL);
+	foreach(cell, scanners)
+		((IndexOptInfo *) lfirst(cell))->amhasgettuple = true;
+	foreach(cell, paths)
+	{
+		Path	   *path = lfirst(cell);
+
+		if (IsA(path, BitmapHeapPath) && bms_equal(PATH_REQ_OUTER(path), rel->lateral_relids))
+			return (BitmapHeapPath *) path;
+	}
+	return NULL;
+}
+
+/* ---- bounds -------------------------------------------------------------------------------------------------------- */
+
+/*
+ * The expression as a distance of the index's column from something that the table has no part in, with the column on its
+ * left side; NULL if it is none. It then equals what the server puts into indexorderbys.
+ */
+static OpExpr *
+as_distance(IndexOptInfo *index, Node *node)
+{
+	OpExpr	   *expr = (OpExpr *) node;
+	OpExpr	   *turned;
+	Oid			operator;
+	bool		on_left;
+	Node	   *other;
+
+	if (node == NULL || !IsA(node, OpExpr) || list_length(expr->args) != 2)
+		return NULL;
+	on_left = match_index_to_operand(linitial(expr->args), 0, index);
+	if (!on_left && !match_index_to_operand(lsecond(expr->args), 0, index))
+		return NULL;
+	other = on_left ? lsecond(expr->args) : linitial(expr->args);
+	operator = on_left ? expr->opno : get_commutator(expr->opno);
+	if (!OidIsValid(operator) || !OidIsValid(get_op_opfamily_sortfamily(operator, index->opfamily[0])) ||
+		contain_var_clause(other) || contain_volatile_functions(other))
+		return NULL;
+	if (on_left)
+		return expr;
+	turned = makeNode(OpExpr);
+	memcpy(turned, expr, sizeof(OpExpr));
+	turned->opno = operator;
+	turned->opfuncid = InvalidOid;
+	turned->args = list_make2(lsecond(expr->args), linitial(expr->args));
+	return turned;
+}
+
+/* A condition that bounds a distance of an index's column from above. */
+typedef struct Bound
+{
+	RestrictInfo *condition;
+	OpExpr	   *distance;
+	Expr	   *number;			/* double precision */
+	IqdbPgBoundKind kind;
+} Bound;
+
+/* What the distance is compared with, as double precision; NULL if it is no number that is known before the search. */
+static Expr *
+as_number(Node *node)
+{
+	if (contain_var_clause(node) || contain_volatile_functions(node))
+		return NULL;
+	if (exprType(node) == FLOAT4OID)
+		return (Expr *) makeFuncExpr(F_FLOAT8_FLOAT4, FLOAT8OID, list_make1(node), InvalidOid, InvalidOid,
+									 COERCE_IMPLICIT_CAST);
+	return exprType(node) == FLOAT8OID ? (Expr *) node : NULL;
+}
+
+/* The condition as a bound, or NULL. */
+static Bound *
+as_bound(IndexOptInfo *index, RestrictInfo *condition)
+{
+	OpExpr	   *expr = (OpExpr *) condition->clause;
+	Bound		bound = {.condition = condition};
+	bool		on_left;
+	Oid			operator;
+
+	if (!IsA(expr, OpExpr) || list_length(expr->args) != 2 || condition->pseudoconstant)
+		return NULL;
+	bound.distance = as_distance(index, linitial(expr->args));
+	on_left = bound.distance != NULL;
+	if (!on_left)
+		bound.distance = as_distance(index, lsecond(expr->args));
+	if (bound.distance == NULL)
+		return NULL;
+	bound.number = as_number(on_left ? lsecond(expr->args) : linitial(expr->args));
+	operator = on_left ? expr->opno : get_commutator(expr->opno);
+	if (bound.number == NULL || !OidIsValid(operator))
+		return NULL;
+	switch (get_op_opfamily_strategy(operator, get_op_opfamily_sortfamily(bound.distance->opno, index->opfamily[0])))
+	{
+		case BTLessStrategyNumber:
+			bound.kind = IQDB_PG_BOUND_BELOW;
+			break;
+		case BTLessEqualStrategyNumber:
+		case BTEqualStrategyNumber:
+			bound.kind = IQDB_PG_BOUND_AT_MOST;
+			break;
+		default:
+			return NULL;
+	}
+	return memcpy(palloc(sizeof(Bound)), &bound, sizeof(Bound));
+}
+
+/* All bounds of distances of the index's column, as far as the server would let an index have their conditions. */
+static List *
+find_bounds(RelOptInfo *rel, IndexOptInfo *index)
+{
+	List	   *bounds = NIL;
+	ListCell   *cell;
+
+	foreach(cell, rel->baserestrictinfo)
+	{
+		Bound	   *bound = as_bound(index, lfirst(cell));
+
+		if (bound != NULL && restriction_is_securely_promotable(bound->condition, rel))
+			bounds = lappend(bounds, bound);
+	}
+	return bounds;
+}
+
+/* Those of one distance. */
+static List *
+bounds_of(List *bounds, const Node *distance)
+{
+	List	   *found = NIL;
+	ListCell   *cell;
+
+	foreach(cell, bounds)
+	{
+		if (equal(((Bound *) lfirst(cell))->distance, distance))
+			found = lappend(found, lfirst(cell));
+	}
+	return found;
+}
+
+/* The different distances that have bounds. */
+static List *
+bounded_distances(List *bounds)
+{
+	List	   *distances = NIL;
+	ListCell   *cell;
+
+	foreach(cell, bounds)
+		distances = list_append_unique(distances, ((Bound *) lfirst(cell))->distance);
+	return distances;
+}
+
+/* ---- the LIMIT ----------------------------------------------------------------------------------------------------- */
+
+static bool
+is_count(PlannerInfo *root, Node *node)
+{
+	return exprType(node) == INT8OID && !contain_volatile_functions(node) && !contain_subplans(node) &&
+		   is_parallel_safe(root, node);
+}
+
+/*
+ * The counts whose sum is the number of rows that the query takes, or NIL: it has no LIMIT, or something between it and the
+ * table takes more rows, or fewer, than it gives. They may be parameters of a kept plan.
+ */
+static List *
+limit_counts(PlannerInfo *root)
+{
+	Query	   *query = root->parse;
+
+	if (query->limitCount == NULL || query->limitOption != LIMIT_OPTION_COUNT || query->groupClause != NIL ||
+		query->groupingSets != NIL || query->distinctClause != NIL || query->hasAggs || query->hasWindowFuncs ||
+		query->hasTargetSRFs || root->hasHavingQual || bms_membership(root->all_baserels) != BMS_SINGLETON ||
+		!is_count(root, query->limitCount) || (query->limitOffset != NULL && !is_count(root, query->limitOffset)))
+		return NIL;
+	return query->limitOffset == NULL ? list_make1(query->limitCount) : list_make2(query->limitCount, query->limitOffset);
+}
+
+/* ---- the paths ----------------------------------------------------------------------------------------------------- */
+
+/* How many rows the engine hands out, and at what cost, goes into the path; what bounds it, into its private list. */
+static void
+estimate(PlannerInfo *root, RelOptInfo *rel, const Search *search, CustomPath *path)
+{
+	IqdbPgNodeWork work = {.filtered = search->filter != NULL};
+	Selectivity share = search->order->indexselectivity;
+	List	   *conditions = NIL;
+	double		ratio;
+	ListCell   *cell;
+
+	foreach(cell, search->bounds)
+		conditions = lappend(conditions, ((Bound *) lfirst(cell))->condition);
+	if (search->filter != NULL)
+	{
+		Selectivity filtered;
+
+		cost_bitmap_tree_node(search->filter->bitmapqual, &work.filter_cost, &filtered);
+		share *= filtered;
+	}
+	work.matches = clamp_row_est(rel->tuples * share);
+	work.within = clamp_row_est(work.matches * clauselist_selectivity(root, conditions, 0, JOIN_INNER, NULL));
+	work.exhaustive = search->bounds != NIL && search->limit == NIL;
+	ratio = Max(work.within / path->path.rows, 1);
+	if (search->limit != NIL && root->limit_tuples > 0)
+		work.wanted = Min(root->limit_tuples * ratio, work.within);
+	path->custom_private = lappend(path->custom_private, makeFloat(psprintf("%g", ratio)));
+	iqdb_pg_cost_node(root, search->order, &work, &path->path);
+}
+
+static CustomPath *
+make_path(PlannerInfo *root, RelOptInfo *rel, const Search *search)
+{
+	CustomPath *path = makeNode(CustomPath);
+	List	   *numbers = NIL;
+	List	   *kinds = NIL;
+	ListCell   *cell;
+
+	foreach(cell, search->bounds)
+	{
+		numbers = lappend(numbers, ((Bound *) lfirst(cell))->number);
+		kinds = lappend_int(kinds, ((Bound *) lfirst(cell))->kind);
+	}
+	path->path.pathtype = T_CustomScan;
+	path->path.parent = rel;
+	path->path.pathtarget = rel->reltarget;
+	path->path.param_info = search->order->path.param_info;
+	path->path.parallel_safe = rel->consider_parallel;
+	path->path.rows = search->order->path.rows;
+	path->path.pathkeys = search->order->path.pathkeys;
+	path->flags = IQDB_PG_PATH_PROJECTS;
+	path->methods = &path_methods;
+	path->custom_paths = list_make1(search->order);
+	if (search->filter != NULL)
+		path->custom_paths = lappend(path->custom_paths, search->filter);
+	path->custom_private = list_make3(numbers, kinds, search->limit);
+	estimate(root, rel, search, path);
+	return path;
+}
+
+/* The first search of an index scan is good for so many rows. */
+#define ROWS_AT_FIRST 32
+
+/* Would an index scan find as much at once, and with no more work? */
+static bool
+knows_nothing_more(PlannerInfo *root, RelOptInfo *rel, const Search *search)
+{
+	double		ratio = Max(rel->tuples * search->order->indexselectivity / search->order->path.rows, 1);
+
+	if (search->bounds != NIL)
+		return false;
+	return search->limit == NIL ||
+		   (root->limit_tuples > 0 && root->limit_tuples * ratio <= ROWS_AT_FIRST);
+}
+
+/* What searches of one table have in common. */
+typedef struct Table
+{
+	PlannerInfo *root;
+	RelOptInfo *rel;
+	List	   *limit;
+	bool		filter_known;	/* it is looked for when a path of an index is there */
+	BitmapHeapPath *filter;
+	List	   *paths;
+} Table;
+
+static BitmapHeapPath *
+find_filter(Table *table)
+{
+	if (!table->filter_known && table->rel->baserestrictinfo != NIL)
+		table->filter = best_bitmap(table->root, table->rel);
+	table->filter_known = true;
+	return table->filter;
+}
+
+/* The searches over this path of an index, with all bounds that its column has. */
+static void
+add_searches(Table *table, IndexPath *order, List *bounds)
+{
+	Search		search = {.order = order, .limit = table->limit};
+
+	if (isinf(order->path.total_cost) || !bms_equal(PATH_REQ_OUTER(&order->path), table->rel->lateral_relids))
+		return;
+	search.bounds = bounds_of(bounds, linitial(order->indexorderbys));
+	if (!knows_nothing_more(table->root, table->rel, &search))
+		table->paths = lappend(table->paths, make_path(table->root, table->rel, &search));
+	search.filter = find_filter(table);
+	if (search.filter != NULL)
+		table->paths = lappend(table->paths, make_path(table->root, table->rel, &search));
+}
+
+/*
+ * Those over one index. The server makes paths of it in the query's order, and, where the index takes conditions, one without
+ * order, which no scan of ours can be: but its conditions are those of a search that has nothing but a bound.
+ */
+static void
+add_searches_of(Table *table, IndexOptInfo *index)
+{
+	List	   *keys = table->root->query_pathkeys == NIL ? NIL : list_make1(linitial(table->root->query_pathkeys));
+	List	   *bounds = find_bounds(table->rel, index);
+	List	   *clauses = NIL;
+	ListCell   *cell;
+
+	foreach(cell, server_paths(table->root, table->rel, list_make1(index), keys))
+	{
+		IndexPath  *path = lfirst(cell);
+
+		if (!IsA(path, IndexPath))
+			continue;
+		if (path->indexorderbys != NIL)
+			add_searches(table, path, bounds);
+		else if (bms_equal(PATH_REQ_OUTER(&path->path), table->rel->lateral_relids))
+			clauses = path->indexclauses;
+	}
+	foreach(cell, bounded_distances(bounds))
+		add_searches(table, create_index_path(table->root, index, clauses, list_make1(lfirst(cell)), list_make1_int(0), NIL,
+											  ForwardScanDirection, false, table->rel->lateral_relids, 1.0, false), bounds);
+}
+
+List *
+iqdb_pg_node_paths(PlannerInfo *root, RelOptInfo *rel, List *indexes)
+{
+	Table		table = {.root = root, .rel = rel};
+	ListCell   *cell;
+
+	if (!iqdb_enable_vector_scan || !enable_indexscan)
+		return NIL;
+	table.limit = limit_counts(root);
+	foreach(cell, indexes)
+	{
+		IndexOptInfo *index = lfirst(cell);
+
+		if (!index->hypothetical && (index->indpred == NIL || index->predOK))
+			add_searches_of(&table, index);
+	}
+	return table.paths;
+}
+
+bool
+iqdb_pg_is_node_path(const Path *path, IndexPath **order_out)
+{
+	if (!IsA(path, CustomPath) || ((const CustomPath *) path)->methods != &path_methods)
+		return false;
+	*order_out = linitial(((const CustomPath *) path)->custom_paths);
+	return true;
+}
+
+bool
+iqdb_pg_node_has_filter(const Path *path)
+{
+	return list_length(((const CustomPath *) path)->custom_paths) > 1;
+}
+
+bool
+iqdb_pg_node_is_ordered(const Path *path)
+{
+	const List *private = ((const CustomPath *) path)->custom_private;
+
+	return list_nth(private, PATH_BOUNDS) != NIL && list_nth(private, PATH_LIMIT) == NIL;
+}
+
+/* ---- the plan ------------------------------------------------------------------------------------------------------ */
+
+/* A child's plan without the Result that the server puts above it, where conditions that need no row are asked first. */
+static Plan *
+scan_below(Plan *plan)
+{
+	while (IsA(plan, Result))
+		plan = outerPlan(plan);
+	return plan;
+}
+
+static Plan *
+plan_node(PlannerInfo *root, RelOptInfo *rel, CustomPath *path, List *targets, List *clauses, List *children)
+{
+	CustomScan *scan = makeNode(CustomScan);
+	IndexScan  *index = castNode(IndexScan, scan_below(linitial(children)));
+	List	   *private = path->custom_private;
+
+	scan->scan.plan.targetlist = targets;
+	scan->scan.plan.qual = extract_actual_clauses(clauses, false);
+	scan->scan.scanrelid = rel->relid;
+	scan->flags = path->flags;
+	scan->methods = &scan_methods;
+	if (list_length(children) > 1)
+		scan->custom_plans = list_make1(outerPlan(castNode(BitmapHeapScan, scan_below(lsecond(children)))));
+	scan->custom_private = list_make3(list_make1_oid(index->indexid), list_nth(private, PATH_BOUND_KINDS),
+									  list_nth(private, PATH_RATIO));
+	scan->custom_exprs = list_make4(index->indexqual, index->indexorderby, index->indexqualorig, index->indexorderbyorig);
+	scan->custom_exprs = lappend(scan->custom_exprs, list_nth(private, PATH_BOUNDS));
+	scan->custom_exprs = lappend(scan->custom_exprs, list_nth(private, PATH_LIMIT));
+	return &scan->scan.plan;
+}
+
+void
+iqdb_pg_register_node(void)
+{
+	RegisterCustomScanMethods(&scan_methods);
+}
