@@ -237,6 +237,19 @@ REINDEX INDEX few_signs_ivf;
 TRUNCATE few_signs;
 DROP TABLE few_signs;
 
+-- a newer library meets functions as an older version of the extension declared them: other columns, or fewer arguments
+CREATE FUNCTION pg_temp.old_stats(index regclass, OUT engine text, OUT generation text) LANGUAGE C
+	AS '$libdir/iqdb', 'iqdb_sql_index_stats';
+CREATE FUNCTION pg_temp.old_recall(index regclass, k integer, OUT query_count integer, OUT mean_recall float8) LANGUAGE C
+	AS '$libdir/iqdb', 'iqdb_sql_recall';
+CREATE FUNCTION pg_temp.old_estimate(method text, OUT memory bigint, OUT disk bigint, OUT vectors_on_disk bigint,
+	OUT build_seconds float8) LANGUAGE C AS '$libdir/iqdb', 'iqdb_sql_estimate';
+CREATE FUNCTION pg_temp.old_optimize(index regclass, OUT rows bigint, OUT linked bigint) LANGUAGE C
+	AS '$libdir/iqdb', 'iqdb_sql_optimize';
+SELECT regexp_replace(pg_temp.error_of(call), 'pg_temp_[0-9]+', 'pg_temp'), pg_temp.hint_of(call)
+FROM (VALUES ('SELECT pg_temp.old_stats(''items_v'')'), ('SELECT pg_temp.old_recall(''items_v'', 1)'),
+	('SELECT pg_temp.old_estimate(''iqdb_hnsw'')'), ('SELECT pg_temp.old_optimize(''items_v'')')) c (call);
+
 -- iqdb_sweep
 SELECT iqdb_sweep() >= 0;
 DROP TABLE items;

@@ -19,6 +19,7 @@
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
+#include "utils/regproc.h"
 #include "utils/tuplestore.h"
 
 #include "pg/pg_admin.h"
@@ -132,6 +133,28 @@ iqdb_pg_open_index(Oid oid, LOCKMODE mode, IqdbPgRight right)
 	return index;
 }
 
+TupleDesc
+iqdb_pg_result_row(FunctionCallInfo fcinfo, int arguments, const char *columns)
+{
+	TupleDesc	tupdesc;
+	StringInfoData declared;
+
+	if (get_call_result_type(fcinfo, NULL, &tupdesc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
+	initStringInfo(&declared);
+	for (int i = 0; i < tupdesc->natts; i++)
+		appendStringInfo(&declared, "%s ", NameStr(TupleDescAttr(tupdesc, i)->attname));
+	if (PG_NARGS() != arguments || strncmp(declared.data, columns, strlen(columns)) != 0 ||
+		declared.data[strlen(columns)] != ' ')
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("function %s is that of another version of iqdb than the library",
+						format_procedure(fcinfo->flinfo->fn_oid)),
+				 errhint("ALTER EXTENSION iqdb UPDATE.")));
+	pfree(declared.data);
+	return tupdesc;
+}
+
 void
 iqdb_pg_init_set(FunctionCallInfo fcinfo)
 {
@@ -204,8 +227,7 @@ iqdb_sql_optimize(PG_FUNCTION_ARGS)
 	Datum		values[4];
 	bool		nulls[4] = {false};
 
-	if (get_call_result_type(fcinfo, NULL, &tupdesc) != TYPEFUNC_COMPOSITE)
-		elog(ERROR, "return type must be a row type");
+	tupdesc = iqdb_pg_result_row(fcinfo, 1, "rows linked repaired reclaimed");
 	iqdb_index_stats(&arena->index, &before);
 	iqdb_pg_link_pending(index, arena, 0);
 	iqdb_pg_maintain(index, arena, IQDB_MAINTAIN_OPTIMIZE);

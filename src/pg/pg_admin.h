@@ -4,6 +4,7 @@
 #ifndef IQDB_PG_ADMIN_H
 #define IQDB_PG_ADMIN_H
 
+#include "access/tupdesc.h"
 #include "fmgr.h"
 #include "utils/array.h"
 #include "utils/rel.h"
@@ -29,6 +30,12 @@ extern Relation iqdb_pg_open_index(Oid oid, LOCKMODE mode, IqdbPgRight right);
  * into the current context. Raises 42804 for other types, 22004 for a null, 22000 for another dimension than the index's.
  */
 extern const void **iqdb_pg_given_queries(Relation index, ArrayType *array, int *count_out);
+
+/*
+ * The row that a function of so many arguments returns, if its columns begin with these names, one blank between two. A
+ * database whose extension has not been updated since a newer library was installed may declare it otherwise: 55000.
+ */
+extern TupleDesc iqdb_pg_result_row(FunctionCallInfo fcinfo, int arguments, const char *columns);
 
 /* Prepares a set-returning function that fills a tuplestore: rsinfo->setResult and setDesc. */
 extern void iqdb_pg_init_set(FunctionCallInfo fcinfo);

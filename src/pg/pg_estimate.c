@@ -17,6 +17,7 @@
 #include "utils/array.h"
 #include "utils/builtins.h"
 
+#include "pg/pg_admin.h"
 #include "pg/pg_arena.h"
 #include "pg/pg_kernels.h"
 #include "pg/pg_options.h"
@@ -137,6 +138,7 @@ PG_FUNCTION_INFO_V1(iqdb_sql_estimate);
 Datum
 iqdb_sql_estimate(PG_FUNCTION_ARGS)
 {
+	TupleDesc	tupdesc = iqdb_pg_result_row(fcinfo, 5, "memory disk vectors_on_disk build_seconds");
 	IqdbEngineKind kind = method_kind(text_to_cstring(PG_GETARG_TEXT_PP(0)));
 	int64		rows = PG_GETARG_INT64(1);
 	int32		dimension = PG_GETARG_INT32(2);
@@ -144,7 +146,6 @@ iqdb_sql_estimate(PG_FUNCTION_ARGS)
 	IqdbElementKind element = element_of(text_to_cstring(PG_GETARG_TEXT_PP(4)));
 	IqdbIndexOptions options;
 	IqdbError	error = {0};
-	TupleDesc	tupdesc;
 	Datum		values[4];
 	bool		nulls[4] = {false};
 
@@ -156,8 +157,6 @@ iqdb_sql_estimate(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("dimensions must be between 1 and %u", iqdb_element(element)->dimension_max)));
-	if (get_call_result_type(fcinfo, NULL, &tupdesc) != TYPEFUNC_COMPOSITE)
-		elog(ERROR, "return type must be a row type");
 	options = iqdb_index_options_default(kind, (uint32) dimension, metric_of(element));
 	iqdb_index_options_of_element(&options, element);
 	options = iqdb_pg_apply_options(options, given);

@@ -205,6 +205,11 @@ put_engine(StatsRow *row, TupleDesc tupdesc, const IqdbEngine *engine, const Iqd
 	}
 }
 
+/* What the functions above fill, in their order. */
+#define COMMON_COLUMNS \
+	"engine metric dimensions quantization state rows deleted known unlinked memory memory_file vectors_on_disk disk log_bytes " \
+	"journal_entries journal_kept journal_lag snapshot_time snapshot_bytes generation"
+
 PG_FUNCTION_INFO_V1(iqdb_sql_index_stats);
 Datum
 iqdb_sql_index_stats(PG_FUNCTION_ARGS)
@@ -217,10 +222,8 @@ iqdb_sql_index_stats(PG_FUNCTION_ARGS)
 	StatsRow	row = {.count = 0};
 	JournalLook journal = {.known = true};
 	IqdbPgGeneration generation;
-	TupleDesc	tupdesc;
+	TupleDesc	tupdesc = iqdb_pg_result_row(fcinfo, 1, COMMON_COLUMNS);
 
-	if (get_call_result_type(fcinfo, NULL, &tupdesc) != TYPEFUNC_COMPOSITE)
-		elog(ERROR, "return type must be a row type");
 	if (tupdesc->natts > STATS_COLUMNS_MAX)
 		elog(ERROR, "there are %d columns, %d at most are possible", tupdesc->natts, STATS_COLUMNS_MAX);
 	(void) iqdb_pg_journal_generation(index, &generation);

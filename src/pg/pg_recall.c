@@ -369,15 +369,12 @@ take_measures(Relation relation, int k, int sample, ArrayType *given, bool held_
 
 /* The function's row: NULL in all columns but the first where there was no query. */
 static Datum
-recall_row(FunctionCallInfo fcinfo, const Measures *measures)
+recall_row(TupleDesc tupdesc, const Measures *measures)
 {
-	TupleDesc	tupdesc;
 	Datum		values[14] = {0};
 	bool		nulls[14];
 	int			n = 0;
 
-	if (get_call_result_type(fcinfo, NULL, &tupdesc) != TYPEFUNC_COMPOSITE)
-		elog(ERROR, "return type must be a row type");
 	memset(nulls, measures->count == 0, sizeof(nulls));
 	nulls[0] = false;
 	values[n++] = Int32GetDatum(measures->count);
@@ -392,10 +389,15 @@ recall_row(FunctionCallInfo fcinfo, const Measures *measures)
 	return HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(tupdesc), values, nulls));
 }
 
+#define RECALL_COLUMNS \
+	"query_count mean_recall p1_recall min_recall below_half at_zero qps p50_ms p95_ms p99_ms exact_qps exact_p50_ms exact_p95_ms " \
+	"exact_p99_ms"
+
 PG_FUNCTION_INFO_V1(iqdb_sql_recall);
 Datum
 iqdb_sql_recall(PG_FUNCTION_ARGS)
 {
+	TupleDesc	tupdesc = iqdb_pg_result_row(fcinfo, 5, RECALL_COLUMNS);
 	ArrayType  *given;
 	bool		held_out;
 	int			k;
@@ -421,5 +423,5 @@ iqdb_sql_recall(PG_FUNCTION_ARGS)
 	relation = iqdb_pg_open_index(PG_GETARG_OID(0), AccessShareLock, IQDB_PG_MAY_READ);
 	measures = take_measures(relation, k, sample, given, held_out);
 	index_close(relation, AccessShareLock);
-	PG_RETURN_DATUM(recall_row(fcinfo, &measures));
+	PG_RETURN_DATUM(recall_row(tupdesc, &measures));
 }
