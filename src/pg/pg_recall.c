@@ -389,9 +389,10 @@ recall_row(TupleDesc tupdesc, const Measures *measures)
 	return HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(tupdesc), values, nulls));
 }
 
+/* What recall_row() fills, in its order. */
 #define RECALL_COLUMNS \
-	"query_count mean_recall p1_recall min_recall below_half at_zero qps p50_ms p95_ms p99_ms exact_qps exact_p50_ms exact_p95_ms " \
-	"exact_p99_ms"
+	"query_count mean_recall p1_recall min_recall below_half at_zero qps p50_ms p95_ms p99_ms " \
+	"exact_qps exact_p50_ms exact_p95_ms exact_p99_ms"
 
 PG_FUNCTION_INFO_V1(iqdb_sql_recall);
 Datum
