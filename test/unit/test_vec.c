@@ -512,6 +512,66 @@ code_sums_are_exact(void **state)
 	}
 }
 
+#define COLUMN_ROWS 64
+
+/* A number of so many bytes that is often at the edge of what they hold. */
+static int64_t
+column_number(IqdbRng *rng, uint32_t width)
+{
+	int64_t  greatest = INT64_MAX >> (64 - 8 * width);
+	uint64_t draw = iqdb_rng_below(rng, 6);
+
+	return draw == 0 ? greatest : draw == 1 ? -greatest - 1 : (int64_t) iqdb_rng_below(rng, 9) - 4;
+}
+
+static void
+check_between(const IqdbKernels *kernels, IqdbRng *rng, uint32_t width)
+{
+	const IqdbBetweenKernel between[] = {
+		[1] = kernels->columns->between_1,
+		[2] = kernels->columns->between_2,
+		[4] = kernels->columns->between_4,
+		[8] = kernels->columns->between_8,
+	};
+	int64_t        numbers[COLUMN_ROWS];
+	unsigned char *values = allocate(COLUMN_ROWS * sizeof(int64_t));
+
+	for (uint32_t count = 0; count <= COLUMN_ROWS; count++)
+	{
+		/* bounds may be those of a wider number */
+		int64_t  low = column_number(rng, iqdb_rng_below(rng, 4) == 0 ? 8 : width);
+		int64_t  high = column_number(rng, iqdb_rng_below(rng, 4) == 0 ? 8 : width);
+		uint64_t wanted = 0;
+		uint64_t all = 0;
+
+		for (uint32_t i = 0; i < COLUMN_ROWS; i++)
+		{
+			numbers[i] = column_number(rng, width);
+			for (uint32_t byte = 0; byte < width; byte++)
+				values[i * width + byte] = (unsigned char) ((uint64_t) numbers[i] >> 8 * byte);
+			wanted |= (uint64_t) (i < count && numbers[i] >= low && numbers[i] <= high) << i;
+			all |= (uint64_t) (i < count && (low & ~numbers[i]) == 0) << i;
+		}
+		assert_int_equal(between[width](values, count, low, high), wanted);
+		if (width == sizeof(int64_t))
+			assert_int_equal(kernels->columns->has(values, count, (uint64_t) low), all);
+	}
+	free(values);
+}
+
+static void
+columns_are_tested_as_one_by_one(void **state)
+{
+	IqdbRng rng;
+
+	iqdb_rng_seed(&rng, SEED);
+	for (int round = 0; round < 50; round++)
+	{
+		for (uint32_t width = 1; width <= 8; width *= 2)
+			check_between(*state, &rng, width);
+	}
+}
+
 /* 255 times -128 and 127: where products in 16 bits would saturate. */
 static void
 extreme_codes_do_not_saturate(void **state)
@@ -1066,6 +1126,7 @@ run_table_tests(const char *name)
 		cmocka_unit_test(code_sums_are_exact),
 		cmocka_unit_test(extreme_codes_do_not_saturate),
 		cmocka_unit_test(keys_agree),
+		cmocka_unit_test(columns_are_tested_as_one_by_one),
 		cmocka_unit_test(distances_in_double_are_exact),
 		cmocka_unit_test(only_zero_has_no_direction),
 		cmocka_unit_test(distances_in_double_read_no_further),

@@ -136,37 +136,20 @@ typedef struct Truth
 	uint64_t no[IQDB_FILTER_WORDS];
 } Truth;
 
-/* Which of up to 64 values lie between low and high? The loops are the compiler's to turn into vectors. */
-#define DEFINE_BETWEEN(name, type) \
-	static uint64_t \
-	name(const unsigned char *at, uint32_t count, int64_t low, int64_t high) \
-	{ \
-		const type *values = (const type *) (const void *) at; \
-		uint64_t    bits = 0; \
-\
-		for (uint32_t i = 0; i < count; i++) \
-			bits |= (uint64_t) ((values[i] >= low) & (values[i] <= high)) << i; \
-		return bits; \
-	}
-
-DEFINE_BETWEEN(between_1, int8_t)
-DEFINE_BETWEEN(between_2, int16_t)
-DEFINE_BETWEEN(between_4, int32_t)
-DEFINE_BETWEEN(between_8, int64_t)
-
+/* Which of up to 64 values lie between low and high? */
 static uint64_t
-between(const unsigned char *at, uint32_t width, uint32_t count, int64_t low, int64_t high)
+between(const IqdbColumnKernels *kernels, const unsigned char *at, uint32_t width, uint32_t count, int64_t low, int64_t high)
 {
 	switch (width)
 	{
 		case 1:
-			return between_1(at, count, low, high);
+			return kernels->between_1(at, count, low, high);
 		case 2:
-			return between_2(at, count, low, high);
+			return kernels->between_2(at, count, low, high);
 		case 4:
-			return between_4(at, count, low, high);
+			return kernels->between_4(at, count, low, high);
 		default:
-			return between_8(at, count, low, high);
+			return kernels->between_8(at, count, low, high);
 	}
 }
 
@@ -184,17 +167,26 @@ null_bits(const IqdbColumnLayout *layout, const IqdbStore *store, uint32_t colum
 	return bits;
 }
 
+/* Tests of lists that are longer than this go row by row: a few steps of a search cost less than so many comparisons. */
+#define LIST_TOGETHER 16
+
 static uint64_t
 leaf_bits(const IqdbTest *test, const IqdbStore *store, uint32_t slot, uint32_t count)
 {
-	const IqdbColumnLayout *layout = &store->header->columns;
-	const unsigned char    *at = iqdb_column_values(layout, store->columns, test->column, slot);
-	uint32_t                width = layout->width[test->column];
-	uint64_t                bits = 0;
+	const IqdbColumnKernels *kernels = store->kernels->columns;
+	const IqdbColumnLayout  *layout = &store->header->columns;
+	const unsigned char     *at = iqdb_column_values(layout, store->columns, test->column, slot);
+	uint32_t                 width = layout->width[test->column];
+	uint64_t                 bits = 0;
 
 	if (test->kind == IQDB_TEST_BETWEEN)
-		return between(at, width, count, test->low, test->high);
-	for (uint32_t i = 0; i < count; i++)
+		return between(kernels, at, width, count, test->low, test->high);
+	if (test->kind == IQDB_TEST_ALL_LABELS)
+		return kernels->has(at, count, (uint64_t) test->low);
+	for (size_t i = 0; test->value_count <= LIST_TOGETHER && i < test->value_count; i++)
+		bits |= test->kind == IQDB_TEST_ANY_LABEL ? kernels->has(at, count, (uint64_t) test->values[i])
+												  : between(kernels, at, width, count, test->values[i], test->values[i]);
+	for (uint32_t i = 0; test->value_count > LIST_TOGETHER && i < count; i++)
 	{
 		int64_t value;
 

@@ -65,6 +65,21 @@ typedef struct IqdbDoubleKernels
 	IqdbCosineSums (*cosine)(const float *a, const float *b, size_t dim);
 } IqdbDoubleKernels;
 
+/*
+ * Tests of up to 64 numbers in a row, signed ones of so many bytes: bit i says that low <= values[i] <= high, and of has()
+ * that values[i] has all the bits that are wanted. Bits from count on are 0.
+ */
+typedef uint64_t (*IqdbBetweenKernel)(const void *values, uint32_t count, int64_t low, int64_t high);
+
+typedef struct IqdbColumnKernels
+{
+	IqdbBetweenKernel between_1;
+	IqdbBetweenKernel between_2;
+	IqdbBetweenKernel between_4;
+	IqdbBetweenKernel between_8;
+	uint64_t (*has)(const void *values, uint32_t count, uint64_t wanted); /* of 8 bytes */
+} IqdbColumnKernels;
+
 struct IqdbKernels
 {
 	const char    *name;                 /* "scalar", "avx2", "avx512", "avx512bw" (that without VNNI), "neon" */
@@ -72,6 +87,7 @@ struct IqdbKernels
 
 	const IqdbElementKernels *elements[IQDB_ELEMENT_COUNT];
 	const IqdbDoubleKernels  *doubles; /* of floats and floats */
+	const IqdbColumnKernels  *columns;
 
 	/* sum of code[i] * query[i], codes unsigned, query signed; exact in 32 bits up to IQDB_DIMENSION_MAX */
 	int32_t (*dot_u8i8)(const uint8_t *code, const int8_t *query, size_t dim);

@@ -402,6 +402,7 @@ const IqdbKernels iqdbi_kernels_avx2 = {
 	.sums = IQDBI_SUMS_TABLE(f32),
 	.elements = {&f32_kernels, &f16_kernels, &iqdbi_bit_avx2},
 	.doubles = &double_kernels,
+	.columns = &iqdbi_columns_avx2,
 	.dot_u8i8 = dot_u8i8_avx2,
 	.dot_u8i8_gather = dot_u8i8_gather_avx2,
 };

@@ -396,6 +396,7 @@ IQDBI_DEFINE_CODES(TARGET, split, split_pair, split_group)
 		.sums = IQDBI_SUMS_TABLE(f32), \
 		.elements = {&f32_kernels, &f16_kernels, bits}, \
 		.doubles = &double_kernels, \
+		.columns = &iqdbi_columns_avx512, \
 		.dot_u8i8 = dot_u8i8_##codes, \
 		.dot_u8i8_gather = dot_u8i8_gather_##codes, \
 	};

@@ -342,6 +342,7 @@ const IqdbKernels iqdbi_kernels_neon = {
 	.sums = IQDBI_SUMS_TABLE(f32),
 	.elements = {&f32_kernels, &f16_kernels, &iqdbi_bit_neon},
 	.doubles = &double_kernels,
+	.columns = &iqdbi_columns_neon,
 	.dot_u8i8 = dot_u8i8_neon,
 	.dot_u8i8_gather = dot_u8i8_gather_neon,
 };

@@ -2,10 +2,10 @@
  * kernels_private.h - what the kernel files share: the tables, and the walk over rows.
  *
  * kernels_scalar.c, kernels_avx2.c, kernels_avx512.c and kernels_neon.c hold the numbers (floats, halves, 8-bit codes) of one
- * instruction set and its tables, kernels_bit.c the bits of all of them. For each element such a file supplies a function
- * that sums one pair and a function that sums IQDBI_GROUP rows side by side. The macros below make the batch and gather
- * forms of them: which rows stand together and which rows are fetched ahead. They are macros because a function compiled
- * for one instruction set cannot be inlined into one compiled for another.
+ * instruction set and its tables, kernels_bit.c the bits of all of them, kernels_column.c tests of columns. For each element
+ * such a file supplies a function that sums one pair and a function that sums IQDBI_GROUP rows side by side. The macros below
+ * make the batch and gather forms of them: which rows stand together and which rows are fetched ahead. They are macros
+ * because a function compiled for one instruction set cannot be inlined into one compiled for another.
  *
  * Bit for bit equality of the forms rests on two rules for the suppliers: a row's partial sums are the same in pair and
  * group (number, order, tail), and so is the tree that adds them up. Counts of bits are exact, and need no rule.
@@ -25,10 +25,13 @@
 void iqdbi_f32_widen(const void *row, size_t dim, float *out);
 
 extern const IqdbElementKernels iqdbi_bit_scalar;
+extern const IqdbColumnKernels  iqdbi_columns_scalar;
 extern const IqdbKernels        iqdbi_kernels_scalar;
 #ifdef IQDBI_HAVE_X86
 extern const IqdbElementKernels iqdbi_bit_avx2;
+extern const IqdbColumnKernels  iqdbi_columns_avx2;
 extern const IqdbElementKernels iqdbi_bit_avx512;
+extern const IqdbColumnKernels  iqdbi_columns_avx512;
 extern const IqdbKernels        iqdbi_kernels_avx2;
 extern const IqdbKernels        iqdbi_kernels_avx512bw;
 extern const IqdbKernels        iqdbi_kernels_avx512_vnni;
@@ -36,6 +39,7 @@ extern const IqdbKernels        iqdbi_kernels_avx512;
 #endif
 #ifdef IQDBI_HAVE_NEON
 extern const IqdbElementKernels iqdbi_bit_neon;
+extern const IqdbColumnKernels  iqdbi_columns_neon;
 extern const IqdbKernels        iqdbi_kernels_neon;
 #endif
 

@@ -158,6 +158,7 @@ const IqdbKernels iqdbi_kernels_scalar = {
 	.sums = IQDBI_SUMS_TABLE(f32),
 	.elements = {&f32_kernels, &f16_kernels, &iqdbi_bit_scalar},
 	.doubles = &double_kernels,
+	.columns = &iqdbi_columns_scalar,
 	.dot_u8i8 = dot_u8i8_scalar,
 	.dot_u8i8_gather = dot_u8i8_gather_scalar,
 };
