@@ -381,7 +381,7 @@ BEGIN
 	PERFORM set_config('enable_bitmapscan', 'off', true);
 	PERFORM set_config('enable_indexscan', CASE WHEN by_index THEN 'on' ELSE 'off' END, true);
 	FOR line IN EXECUTE 'EXPLAIN (COSTS OFF) ' || query LOOP
-		used := used OR line LIKE '%Index Scan using%';
+		used := used OR line LIKE '%Index Scan using%' OR line LIKE '%(Vector Scan)%';
 	END LOOP;
 	IF used <> by_index THEN
 		RAISE EXCEPTION 'the plan is not by % for %', CASE WHEN by_index THEN 'index' ELSE 'sequential scan' END, query;

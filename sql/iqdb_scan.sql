@@ -1,0 +1,254 @@
+-- The own scan node, Vector Scan: LIMIT, bounds of the distance, bitmaps of other indexes; and the same answers without it.
+SET client_min_messages = warning;
+CREATE EXTENSION IF NOT EXISTS iqdb;
+\pset format unaligned
+\pset tuples_only on
+SET max_parallel_workers_per_gather = 0;
+
+-- Each row has a distance of its own: answers are the same whatever finds them.
+CREATE TABLE scan_row (id int PRIMARY KEY, c int, tags int[], page int, note text, v iqvector(3));
+INSERT INTO scan_row SELECT i, i % 50, ARRAY[i % 7, 10 + i % 11], i / 100, repeat('x', 20),
+	ARRAY[i * 7919 % 1009, i * 104729 % 2003, i * 15485 % 4001]::iqvector FROM generate_series(1, 5000) i;
+CREATE INDEX scan_c ON scan_row (c);
+CREATE INDEX scan_tags ON scan_row USING gin (tags);
+CREATE INDEX scan_page ON scan_row USING brin (page) WITH (pages_per_range = 1);
+CREATE INDEX scan_v ON scan_row USING iqdb_hnsw (v);
+VACUUM ANALYZE scan_row;
+
+-- The plan without what is of no interest here.
+CREATE FUNCTION plan(query text) RETURNS SETOF text LANGUAGE plpgsql AS $$
+DECLARE
+	line text;
+BEGIN
+	FOR line IN EXECUTE 'EXPLAIN (COSTS OFF) ' || query LOOP
+		RETURN NEXT line;
+	END LOOP;
+END $$;
+
+-- Rows by the node where it can be, by the index without it, and by the table: how many, and whether by the node, if all agree.
+CREATE FUNCTION agreed(query text) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+	found text[];
+	other text[];
+	line text;
+	node boolean := false;
+BEGIN
+	SET LOCAL enable_seqscan = off;
+	SET LOCAL enable_sort = off;
+	SET LOCAL iqdb.hnsw_ef_search = 100000;
+	FOR line IN EXECUTE 'EXPLAIN ' || query LOOP
+		node := node OR line ~ 'Vector Scan';
+	END LOOP;
+	EXECUTE 'SELECT array_agg(s::text) FROM (' || query || ') s' INTO found;
+	SET LOCAL iqdb.enable_vector_scan = off;
+	EXECUTE 'SELECT array_agg(s::text) FROM (' || query || ') s' INTO other;
+	IF found IS DISTINCT FROM other THEN
+		RETURN format('without the node: %s, with it: %s', other, found);
+	END IF;
+	SET LOCAL enable_indexscan = off;
+	SET LOCAL enable_bitmapscan = off;
+	SET LOCAL enable_seqscan = on;
+	EXECUTE 'SELECT array_agg(s::text) FROM (' || query || ') s' INTO other;
+	SET LOCAL iqdb.enable_vector_scan = on;
+	SET LOCAL enable_indexscan = on;
+	SET LOCAL enable_bitmapscan = on;
+	SET LOCAL enable_sort = on;
+	RESET iqdb.hnsw_ef_search;
+	IF found IS DISTINCT FROM other THEN
+		RETURN format('by the table: %s, by the index: %s', other, found);
+	END IF;
+	RETURN format('%s rows%s', coalesce(cardinality(found), 0), CASE WHEN NOT node THEN ', not by the node' END);
+END $$;
+
+-- What it is for.
+SELECT plan($$SELECT id FROM scan_row ORDER BY v <-> '[500,1000,2000]' LIMIT 100$$);
+SELECT plan($$SELECT id FROM scan_row WHERE v <-> '[500,1000,2000]' < 300 ORDER BY v <-> '[500,1000,2000]' LIMIT 10$$);
+SELECT plan($$SELECT id FROM scan_row WHERE c IN (3, 4) AND tags @> '{5}' ORDER BY v <-> '[500,1000,2000]' LIMIT 10$$);
+SET iqdb.enable_vector_scan = off;
+SELECT plan($$SELECT id FROM scan_row ORDER BY v <-> '[500,1000,2000]' LIMIT 100$$);
+RESET iqdb.enable_vector_scan;
+-- nothing is known beyond what an index scan knows
+SELECT plan($$SELECT id FROM scan_row ORDER BY v <-> '[500,1000,2000]' LIMIT 10$$);
+-- a bound alone
+SET enable_seqscan = off;
+SELECT plan($$SELECT count(*) FROM scan_row WHERE v <-> '[500,1000,2000]' < 300$$);
+SELECT plan($$SELECT count(*) FROM scan_row WHERE 300 >= '[500,1000,2000]' <-> v$$);
+
+-- Bounds: on either side, several, of real, equal; NULL, NaN, infinite, negative; of the query itself.
+SELECT agreed($$SELECT id FROM scan_row WHERE v <-> '[500,1000,2000]' < 300 ORDER BY v <-> '[500,1000,2000]' LIMIT 40$$);
+SELECT agreed($$SELECT id FROM scan_row WHERE v <-> '[500,1000,2000]' < 300 ORDER BY v <-> '[500,1000,2000]' LIMIT 5$$);
+SELECT agreed($$SELECT id FROM scan_row WHERE 300 > '[500,1000,2000]' <-> v ORDER BY v <-> '[500,1000,2000]' LIMIT 40$$);
+SELECT agreed($$SELECT id FROM scan_row WHERE v <-> '[500,1000,2000]' < 300 ORDER BY v <-> '[500,1000,2000]', id$$);
+SELECT agreed($$SELECT id FROM scan_row WHERE v <-> '[500,1000,2000]' BETWEEN 100 AND 300 ORDER BY v <-> '[500,1000,2000]'$$);
+SELECT agreed($$SELECT count(*), sum(id) FROM scan_row WHERE v <-> '[500,1000,2000]' < 300$$);
+SELECT agreed($$SELECT count(*), sum(id) FROM scan_row WHERE v <-> '[500,1000,2000]' < 300::real AND v <-> '[500,1000,2000]' <= 200$$);
+SELECT agreed($$SELECT id FROM scan_row WHERE v <-> '[856,573,3482]' = 0$$);
+SELECT agreed($$SELECT id FROM scan_row WHERE v <-> '[856,573,3482]' <= 0$$);
+SELECT agreed($$SELECT id FROM scan_row WHERE v <-> '[856,573,3482]' < 0$$);
+SELECT agreed($$SELECT id FROM scan_row WHERE v <-> '[856,573,3482]' <= -1$$);
+SELECT agreed($$SELECT id FROM scan_row WHERE v <-> '[500,1000,2000]' < NULL::float8$$);
+SELECT agreed($$SELECT count(*) FROM scan_row WHERE v <-> '[500,1000,2000]' < (SELECT NULL::float8)$$);
+SELECT agreed($$SELECT count(*) FROM scan_row WHERE v <-> '[500,1000,2000]' < (SELECT 'NaN'::float8)$$);
+SELECT agreed($$SELECT count(*) FROM scan_row WHERE v <-> '[500,1000,2000]' <= (SELECT 'Infinity'::float8)$$);
+SELECT agreed($$SELECT count(*) FROM scan_row WHERE v <-> (SELECT NULL::iqvector) < 7$$);
+SELECT agreed($$SELECT id FROM scan_row WHERE v <-> '[500,1000,2000]' > 4000 ORDER BY v <-> '[500,1000,2000]'$$);
+-- a bound of another query's distance, or by another operator, bounds nothing here
+SELECT agreed($$SELECT id FROM scan_row WHERE v <-> '[5,10,20]' < 300 AND v <+> '[500,1000,2000]' < 900
+	ORDER BY v <-> '[500,1000,2000]' LIMIT 40$$);
+SELECT agreed($$SELECT id FROM scan_row WHERE v <-> '[600,1000,2000]' < 300 ORDER BY v <-> '[500,1000,2000]', id$$);
+
+-- Bitmaps: of one index, of an array, AND, OR, GIN, BRIN; with quals that no bitmap knows; with a bound; none at all.
+SELECT agreed($$SELECT id FROM scan_row WHERE c = 7 ORDER BY v <-> '[500,1000,2000]' LIMIT 10$$);
+SELECT agreed($$SELECT id FROM scan_row WHERE c IN (7, 9, 30) ORDER BY v <-> '[500,1000,2000]' LIMIT 10$$);
+SELECT agreed($$SELECT id FROM scan_row WHERE c = 7 AND id % 3 = 1 ORDER BY v <-> '[500,1000,2000]' LIMIT 50$$);
+SELECT agreed($$SELECT id FROM scan_row WHERE c = 7 ORDER BY v <-> '[500,1000,2000]' LIMIT 1000$$);
+SELECT agreed($$SELECT id FROM scan_row WHERE c = 7 ORDER BY v <-> '[500,1000,2000]' LIMIT 10 OFFSET 95$$);
+SELECT agreed($$SELECT id FROM scan_row WHERE tags @> '{3,15}' ORDER BY v <-> '[500,1000,2000]' LIMIT 10$$);
+SELECT agreed($$SELECT id FROM scan_row WHERE tags @> '{3}' AND c < 5 ORDER BY v <-> '[500,1000,2000]' LIMIT 10$$);
+SELECT agreed($$SELECT id FROM scan_row WHERE tags @> '{3,15}' OR c = 7 OR id < 10 ORDER BY v <-> '[500,1000,2000]' LIMIT 100$$);
+SELECT agreed($$SELECT id FROM scan_row WHERE page = 17 ORDER BY v <-> '[500,1000,2000]' LIMIT 200$$);
+SELECT agreed($$SELECT id FROM scan_row WHERE c < 25 AND v <-> '[500,1000,2000]' < 500 ORDER BY v <-> '[500,1000,2000]' LIMIT 100$$);
+SELECT agreed($$SELECT id, c FROM scan_row WHERE c < 10 AND v <-> '[500,1000,2000]' < 500 ORDER BY v <-> '[500,1000,2000]'$$);
+SELECT agreed($$SELECT id FROM scan_row WHERE c = 777 ORDER BY v <-> '[500,1000,2000]' LIMIT 10$$);
+SELECT agreed($$SELECT id FROM scan_row WHERE c = (SELECT NULL::int) ORDER BY v <-> '[500,1000,2000]' LIMIT 10$$);
+-- several keys, all columns, system columns, a whole row
+SELECT agreed($$SELECT id FROM scan_row WHERE c = 7 ORDER BY v <-> '[500,1000,2000]', id DESC LIMIT 10$$);
+SELECT agreed($$SELECT * FROM scan_row WHERE c = 7 ORDER BY v <-> '[500,1000,2000]' LIMIT 3$$);
+SELECT agreed($$SELECT ctid, xmin, tableoid::regclass, scan_row FROM scan_row WHERE c = 7 ORDER BY v <-> '[500,1000,2000]' LIMIT 3$$);
+SELECT agreed($$SELECT round((v <-> '[500,1000,2000]')::numeric, 9), c + 1, (SELECT max(id) FROM scan_row s WHERE s.c = r.c)
+	FROM scan_row r WHERE c < 3 ORDER BY v <-> '[500,1000,2000]' LIMIT 3$$);
+SELECT agreed($$SELECT id FROM scan_row r WHERE c < 3 AND EXISTS (SELECT FROM scan_row s WHERE s.id = r.id + 50)
+	ORDER BY v <-> '[500,1000,2000]' LIMIT 3$$);
+-- a bitmap that names pages as a whole
+SET work_mem = '64kB';
+CREATE TABLE scan_wide AS SELECT id, c, v, repeat(md5(id::text), 50) AS wide FROM scan_row;
+CREATE INDEX ON scan_wide (c);
+CREATE INDEX ON scan_wide USING iqdb_flat (v);
+VACUUM ANALYZE scan_wide;
+SELECT agreed($$SELECT id FROM scan_wide WHERE c < 20 ORDER BY v <-> '[500,1000,2000]' LIMIT 100$$);
+RESET work_mem;
+
+-- Joins and LATERAL: the bitmap is read once where it does not change, and the query and the bound may come from outside.
+CREATE TABLE scan_side AS SELECT i AS id, i * 3 AS c, ARRAY[i * 100, i * 200, i * 400]::iqvector AS q, i * 150.0::float8 AS r FROM generate_series(1, 8) i;
+SELECT plan($$SELECT s.id, n.id FROM scan_side s, LATERAL (SELECT id FROM scan_row WHERE c = s.c ORDER BY v <-> s.q LIMIT 3) n$$);
+SELECT agreed($$SELECT s.id, n.id FROM scan_side s, LATERAL (SELECT id FROM scan_row WHERE c = s.c ORDER BY v <-> s.q LIMIT 3) n$$);
+SELECT agreed($$SELECT s.id, n.id FROM scan_side s, LATERAL (SELECT id FROM scan_row WHERE c = 5 ORDER BY v <-> s.q LIMIT 3) n$$);
+SELECT agreed($$SELECT s.id, n.id FROM scan_side s, LATERAL (SELECT id FROM scan_row WHERE v <-> s.q < s.r
+	ORDER BY v <-> s.q LIMIT 4) n$$);
+SELECT agreed($$SELECT s.id, (SELECT count(*) FROM scan_row WHERE v <-> s.q < s.r) FROM scan_side s$$);
+
+-- Kept plans: parameters in the LIMIT, the filter, the query, and the bound.
+SET plan_cache_mode = force_generic_plan;
+PREPARE scan_kept(int, iqvector, float8, int) AS SELECT id FROM scan_row WHERE c < $1 AND v <-> $2 < $3 ORDER BY v <-> $2 LIMIT $4;
+EXPLAIN (COSTS OFF) EXECUTE scan_kept(10, '[500,1000,2000]', 300, 3);
+EXECUTE scan_kept(10, '[500,1000,2000]', 300, 3);
+EXECUTE scan_kept(50, '[500,1000,2000]', 300, 4);
+EXECUTE scan_kept(50, '[500,1000,2000]', 90, NULL);
+EXECUTE scan_kept(50, '[500,1000,2000]', 'NaN', 2);
+EXECUTE scan_kept(50, '[500,1000,2000]', NULL, 2);
+EXECUTE scan_kept(50, NULL, 300, 2);
+EXECUTE scan_kept(50, '[500,1000]', 300, 2);
+EXECUTE scan_kept(50, '[500,1000,2000]', 300, -1);
+DEALLOCATE scan_kept;
+RESET plan_cache_mode;
+
+-- Cursors in both directions, and the row that a cursor stands on.
+BEGIN;
+DECLARE scan_cursor SCROLL CURSOR FOR SELECT id FROM scan_row WHERE c = 7 ORDER BY v <-> '[500,1000,2000]', id;
+FETCH 3 FROM scan_cursor;
+FETCH BACKWARD 2 FROM scan_cursor;
+FETCH ABSOLUTE 100 FROM scan_cursor;
+FETCH 1 FROM scan_cursor;
+FETCH FIRST FROM scan_cursor;
+COMMIT;
+BEGIN;
+DECLARE scan_cursor CURSOR FOR SELECT id, note FROM scan_row WHERE c = 7 ORDER BY v <-> '[500,1000,2000]' LIMIT 40 FOR UPDATE;
+FETCH 1 FROM scan_cursor;
+UPDATE scan_row SET note = 'found' WHERE CURRENT OF scan_cursor RETURNING id, note;
+ROLLBACK;
+
+-- Changes of the rows that are found.
+BEGIN;
+WITH d AS (DELETE FROM scan_row WHERE v <-> '[500,1000,2000]' < 200 RETURNING id) SELECT count(*) FROM d;
+SELECT agreed($$SELECT id FROM scan_row WHERE v <-> '[500,1000,2000]' < 300 ORDER BY v <-> '[500,1000,2000]' LIMIT 40$$);
+UPDATE scan_row SET c = 7 WHERE v <-> '[500,1000,2000]' < 300;
+SELECT agreed($$SELECT id FROM scan_row WHERE c = 7 ORDER BY v <-> '[500,1000,2000]' LIMIT 10$$);
+SELECT agreed($$SELECT id FROM scan_row WHERE c = 7 AND v <-> '[500,1000,2000]' < 300 ORDER BY v <-> '[500,1000,2000]' LIMIT 40$$);
+ROLLBACK;
+
+-- Partitions and children, views, UNION ALL.
+CREATE TABLE scan_parts (id int, c int, v iqvector(3)) PARTITION BY RANGE (id);
+CREATE TABLE scan_part_1 PARTITION OF scan_parts FOR VALUES FROM (0) TO (2500);
+CREATE TABLE scan_part_2 (v iqvector(3), c int, id int);
+ALTER TABLE scan_parts ATTACH PARTITION scan_part_2 FOR VALUES FROM (2500) TO (5001);
+INSERT INTO scan_parts SELECT id, c, v FROM scan_row;
+CREATE INDEX ON scan_parts (c);
+CREATE INDEX ON scan_parts USING iqdb_flat (v);
+VACUUM ANALYZE scan_parts;
+CREATE VIEW scan_view AS SELECT id, c, v FROM scan_parts UNION ALL SELECT id, c, v FROM scan_row WHERE id < 100;
+SELECT plan($$SELECT id FROM scan_parts WHERE c = 7 ORDER BY v <-> '[500,1000,2000]' LIMIT 10$$);
+SELECT agreed($$SELECT id FROM scan_parts WHERE c = 7 ORDER BY v <-> '[500,1000,2000]' LIMIT 10$$);
+SELECT agreed($$SELECT id FROM scan_parts WHERE c = 7 AND id > 3000 ORDER BY v <-> '[500,1000,2000]' LIMIT 100$$);
+SELECT agreed($$SELECT tableoid::regclass, id FROM scan_parts WHERE v <-> '[500,1000,2000]' < 300 ORDER BY v <-> '[500,1000,2000]'$$);
+SELECT agreed($$SELECT id FROM scan_view WHERE c = 7 ORDER BY v <-> '[500,1000,2000]' LIMIT 10$$);
+
+-- Row security: what a policy hides is seen by no function of the query, wherever the quals go.
+CREATE ROLE scan_user;
+CREATE TABLE scan_secret AS SELECT id, c, v, CASE WHEN id % 2 = 0 THEN 'scan_user' ELSE 'nobody' END AS owner FROM scan_row;
+CREATE INDEX ON scan_secret (c);
+CREATE INDEX ON scan_secret (owner);
+CREATE INDEX ON scan_secret USING iqdb_flat (v);
+VACUUM ANALYZE scan_secret;
+ALTER TABLE scan_secret ENABLE ROW LEVEL SECURITY;
+CREATE POLICY own ON scan_secret USING (owner = current_user);
+CREATE FUNCTION seen(int) RETURNS boolean LANGUAGE plpgsql COST 0.0001 AS $$
+BEGIN
+	IF $1 % 2 = 1 THEN
+		RAISE 'leaked';
+	END IF;
+	RETURN true;
+END $$;
+GRANT SELECT ON scan_secret TO scan_user;
+SET ROLE scan_user;
+SET enable_sort = off;
+SELECT plan($$SELECT id FROM scan_secret WHERE c = 8 AND seen(id) AND v <-> '[500,1000,2000]' < 500 ORDER BY v <-> '[500,1000,2000]' LIMIT 3$$);
+SELECT id FROM scan_secret WHERE c = 8 AND seen(id) AND v <-> '[500,1000,2000]' < 900 ORDER BY v <-> '[500,1000,2000]' LIMIT 3;
+SELECT count(*) FROM scan_secret WHERE seen(id) AND v <-> '[500,1000,2000]' < 300;
+RESET ROLE;
+RESET enable_sort;
+CREATE VIEW scan_barrier WITH (security_barrier) AS SELECT * FROM scan_secret WHERE id % 2 = 0;
+SELECT count(*) FROM scan_barrier WHERE seen(id) AND v <-> '[500,1000,2000]' < 300;
+DROP TABLE scan_secret CASCADE;
+DROP ROLE scan_user;
+
+-- Other engines and distances.
+CREATE TABLE scan_other AS SELECT id, c, v::iqhalfvec(3) AS h, (id % 1024)::bit(10) AS b, v FROM scan_row WHERE id <= 2000;
+CREATE INDEX ON scan_other (c);
+CREATE INDEX ON scan_other USING iqdb_ivf (v iqvector_cosine_ops);
+CREATE INDEX ON scan_other USING iqdb_flat (v iqvector_ip_ops);
+CREATE INDEX ON scan_other USING iqdb_hnsw (h iqhalfvec_l1_ops);
+VACUUM ANALYZE scan_other;
+SELECT agreed($$SELECT id FROM scan_other WHERE c = 7 AND v <=> '[500,1000,2000]' < 0.05 ORDER BY v <=> '[500,1000,2000]' LIMIT 100$$);
+SELECT agreed($$SELECT count(*), max(v <=> '[500,1000,2000]') FROM scan_other WHERE v <=> '[500,1000,2000]' < 0.0005$$);
+SELECT agreed($$SELECT id FROM scan_other WHERE v <#> '[500,1000,2000]' < -8000000 AND c < 25 ORDER BY v <#> '[500,1000,2000]' LIMIT 100$$);
+SELECT agreed($$SELECT count(*) FROM scan_other WHERE h <+> '[500,1000,2000]' <= 700$$);
+
+-- EXPLAIN tells the same in every format. How many rows were scored is the engine's business.
+SET enable_sort = off;
+CREATE FUNCTION explained(how text) RETURNS SETOF text LANGUAGE plpgsql AS $$
+DECLARE
+	line text;
+BEGIN
+	FOR line IN EXECUTE 'EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF, SUMMARY OFF, FORMAT ' || how || ') SELECT id FROM scan_other
+		WHERE c = 7 AND id % 2 = 1 AND v <#> ''[1,1,1]'' < 0 ORDER BY v <#> ''[1,1,1]'' LIMIT 15' LOOP
+		RETURN NEXT regexp_replace(line, '(Rows.(Scored|Re-ranked|Filtered)"?[:>] *)\d+', '\1N', 'g');
+	END LOOP;
+END $$;
+SELECT explained('text');
+SELECT explained('json');
+SELECT explained('yaml');
+SELECT explained('xml');
+
+DROP VIEW scan_view;
+DROP TABLE scan_row, scan_wide, scan_side, scan_parts, scan_other;
+DROP FUNCTION plan(text), agreed(text), explained(text), seen(int);
