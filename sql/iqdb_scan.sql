@@ -4,6 +4,7 @@ CREATE EXTENSION IF NOT EXISTS iqdb;
 \pset format unaligned
 \pset tuples_only on
 SET max_parallel_workers_per_gather = 0;
+SET jit = off;
 
 -- Each row has a distance of its own: answers are the same whatever finds them.
 CREATE TABLE scan_row (id int PRIMARY KEY, c int, tags int[], page int, note text, v iqvector(3));
