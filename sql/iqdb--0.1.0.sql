@@ -1118,6 +1118,59 @@ CREATE OPERATOR CLASS iqhalfvec_hamming_ops FOR TYPE iqhalfvec USING iqdb_ivf AS
 	OPERATOR 1 <~> (iqhalfvec, iqhalfvec) FOR ORDER BY float_ops, FUNCTION 1 iqdb_metric_hamming();
 
 -- ---------------------------------------------------------------------------------------------------------------------
+-- Operator classes of columns to filter by
+-- ---------------------------------------------------------------------------------------------------------------------
+
+-- An index has its vector first, and columns behind it, whose conditions it takes as a B-tree would: strategies 1 to 5 are
+-- < <= = >= >, then come 6 <>, 7 && and 8 @>. Operators of two types are those that depend on no setting. What is kept as a hash
+-- has equality only. Class column_ops takes enums and arrays, and all other types, which are refused when the index is built,
+-- with a list of those that can be a column.
+DO $$
+DECLARE
+	method name;
+	family record;
+	class record;
+	operator record;
+BEGIN
+	FOREACH method IN ARRAY ARRAY['iqdb_flat', 'iqdb_hnsw', 'iqdb_ivf'] LOOP
+		FOR family IN
+			SELECT * FROM (VALUES
+				('bool_ops', ARRAY['bool'], ARRAY[1, 2, 3, 4, 5, 6]),
+				('integer_ops', ARRAY['int2', 'int4', 'int8'], ARRAY[1, 2, 3, 4, 5, 6]),
+				('float_ops', ARRAY['float4', 'float8'], ARRAY[1, 2, 3, 4, 5, 6]),
+				('datetime_ops', ARRAY['date', 'timestamp', 'timestamptz'], ARRAY[1, 2, 3, 4, 5, 6]),
+				('text_ops', ARRAY['text'], ARRAY[3]),
+				('bpchar_ops', ARRAY['bpchar'], ARRAY[3]),
+				('uuid_ops', ARRAY['uuid'], ARRAY[3])) AS f (name, types, strategies)
+		LOOP
+			EXECUTE format('CREATE OPERATOR FAMILY %I USING %I', family.name, method);
+			FOR class IN SELECT type, 'pg_catalog.' || type AS full_type FROM unnest(family.types) type LOOP
+				EXECUTE format('CREATE OPERATOR CLASS %I DEFAULT FOR TYPE %s USING %I FAMILY %I AS STORAGE %2$s',
+					class.type || '_ops', class.full_type, method, family.name);
+			END LOOP;
+			FOR operator IN
+				SELECT strategy, o.oid::regoperator AS name
+				FROM unnest(ARRAY['<', '<=', '=', '>=', '>', '<>']) WITH ORDINALITY s (symbol, strategy)
+					JOIN pg_catalog.pg_operator o ON o.oprname = s.symbol AND o.oprnamespace = 'pg_catalog'::regnamespace
+					JOIN pg_catalog.pg_proc p ON p.oid = o.oprcode AND p.provolatile = 'i'
+					JOIN pg_catalog.pg_type l ON l.oid = o.oprleft AND l.typname = ANY (family.types)
+					JOIN pg_catalog.pg_type r ON r.oid = o.oprright AND r.typname = ANY (family.types)
+				WHERE strategy = ANY (family.strategies)
+				ORDER BY l.typname, r.typname, strategy
+			LOOP
+				EXECUTE format('ALTER OPERATOR FAMILY %I USING %I ADD OPERATOR %s %s',
+					family.name, method, operator.strategy, operator.name);
+			END LOOP;
+		END LOOP;
+		EXECUTE format('CREATE OPERATOR CLASS column_ops DEFAULT FOR TYPE pg_catalog.anyelement USING %I AS '
+			'OPERATOR 1 < (anyenum, anyenum), OPERATOR 2 <= (anyenum, anyenum), OPERATOR 3 = (anyenum, anyenum), '
+			'OPERATOR 4 >= (anyenum, anyenum), OPERATOR 5 > (anyenum, anyenum), OPERATOR 6 <> (anyenum, anyenum), '
+			'OPERATOR 3 = (anyarray, anyarray), OPERATOR 7 && (anyarray, anyarray), OPERATOR 8 @> (anyarray, anyarray)', method);
+	END LOOP;
+END
+$$;
+
+-- ---------------------------------------------------------------------------------------------------------------------
 -- Operator classes for pgvector's own types, and for bit strings
 -- ---------------------------------------------------------------------------------------------------------------------
 

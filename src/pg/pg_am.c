@@ -19,6 +19,7 @@
 #include "core/vec/metric.h"
 
 #include "pg/pg_am.h"
+#include "pg/pg_column.h"
 #include "pg/pg_compat.h"
 #include "pg/pg_options.h"
 
@@ -28,7 +29,10 @@
 		.type = T_IndexAmRoutine, \
 		.amsupport = 1, \
 		.amcanorderbyop = true, \
+		.amcanmulticol = true, \
 		.amoptionalkey = true, \
+		.amsearcharray = true, \
+		.amsearchnulls = true, \
 		.amparallelvacuumoptions = VACUUM_OPTION_NO_PARALLEL, \
 		.ambuild = iqdb_am_build, \
 		.ambuildempty = iqdb_am_buildempty, \
@@ -180,6 +184,39 @@ functions_valid(CatCList *functions, const char *name)
 	return ok;
 }
 
+/* A class of a column to filter by has conditions only, and no functions. */
+static bool
+is_of_filter(CatCList *operators, CatCList *functions)
+{
+	for (int i = 0; i < operators->n_members; i++)
+	{
+		if (((Form_pg_amop) GETSTRUCT(&operators->members[i]->tuple))->amoppurpose != AMOP_SEARCH)
+			return false;
+	}
+	return operators->n_members > 0 && functions->n_members == 0;
+}
+
+static bool
+conditions_valid(CatCList *operators, const char *name)
+{
+	bool		ok = true;
+
+	for (int i = 0; i < operators->n_members; i++)
+	{
+		Form_pg_amop form = (Form_pg_amop) GETSTRUCT(&operators->members[i]->tuple);
+
+		if (form->amopstrategy >= IQDB_PG_LESS && form->amopstrategy <= IQDB_PG_CONTAINS &&
+			get_op_rettype(form->amopopr) == BOOLOID)
+			continue;
+		ereport(INFO,
+				(errcode(ERRCODE_INVALID_OBJECT_DEFINITION),
+				 errmsg("operator family of class \"%s\" may contain operators 1 to 8 that return boolean: "
+						"< <= = >= > <> && @>", name)));
+		ok = false;
+	}
+	return ok;
+}
+
 bool
 iqdb_am_validate(Oid opclass)
 {
@@ -194,8 +231,13 @@ iqdb_am_validate(Oid opclass)
 	form = (Form_pg_opclass) GETSTRUCT(tuple);
 	operators = SearchSysCacheList1(AMOPSTRATEGY, ObjectIdGetDatum(form->opcfamily));
 	functions = SearchSysCacheList1(AMPROCNUM, ObjectIdGetDatum(form->opcfamily));
-	ok = operators_valid(operators, NameStr(form->opcname));
-	ok = functions_valid(functions, NameStr(form->opcname)) && ok;
+	if (is_of_filter(operators, functions))
+		ok = conditions_valid(operators, NameStr(form->opcname));
+	else
+	{
+		ok = operators_valid(operators, NameStr(form->opcname));
+		ok = functions_valid(functions, NameStr(form->opcname)) && ok;
+	}
 	ReleaseCatCacheList(functions);
 	ReleaseCatCacheList(operators);
 	ReleaseSysCache(tuple);

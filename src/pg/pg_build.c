@@ -69,12 +69,13 @@ build_row(Relation index, ItemPointer tid, Datum *values, bool *isnull, bool ali
 	IqdbError	error = {0};
 	IqdbPgRow	row;
 
-	/* a dead tuple may have lost its vector already; it is made known afterwards */
-	if (isnull[0] || (!alive && !iqdb_pg_datum_complete(values[0])))
+	/* a dead tuple may have lost its values already; it is made known afterwards */
+	if (isnull[0] || (!alive && !iqdb_pg_row_complete(index, values, isnull)))
 		return;
 	IQDB_PG_FAIL_POINT("build-row");
 	saved = MemoryContextSwitchTo(state->row_context);
 	row = iqdb_pg_row(iqdb_pg_tid_number(tid), iqdb_pg_row_vector(&state->form, values[0]));
+	row.columns = iqdb_pg_row_columns(&state->form, values, isnull);
 	iqdb_pg_check(iqdb_pg_row_put(&state->view.index, &row, &error), &error, index);
 	if (!state->view.index.engine->links_at_end)
 		iqdb_pg_link(index, state->arena, row.slot);
@@ -374,6 +375,7 @@ iqdb_am_build(Relation heap, Relation index, IndexInfo *info)
 	IqdbPgPosition origin;
 
 	iqdb_pg_type_check(index);
+	iqdb_pg_columns_check(index);
 	options = iqdb_pg_build_options(index);
 	if (info->ii_ExclusionOps != NULL)
 		ereport(ERROR,

@@ -238,13 +238,16 @@ say_for_whom(void *arg)
 				"own: ALTER FUNCTION ... SET search_path.");
 }
 
-/* The vector of a version, which is freed; NULL if it has none, or fails the predicate, or is dead and incomplete. */
-static const void *
-version_vector(IqdbPgFetch *fetch, HeapTuple tuple)
+/*
+ * The row of a version, which is freed. It has no vector if the version has none, or fails the predicate, or is dead and
+ * incomplete.
+ */
+static IqdbPgRow
+version_row(IqdbPgFetch *fetch, uint64 number, HeapTuple tuple)
 {
 	Datum		values[INDEX_MAX_KEYS];
 	bool		isnull[INDEX_MAX_KEYS];
-	void	   *vector = NULL;
+	IqdbPgRow	row = iqdb_pg_row(number, NULL);
 	ErrorContextCallback callback = {.previous = error_context_stack, .callback = say_for_whom, .arg = fetch};
 
 	error_context_stack = &callback;
@@ -256,13 +259,16 @@ version_vector(IqdbPgFetch *fetch, HeapTuple tuple)
 		FormIndexDatum(fetch->info, fetch->slot, fetch->estate, values, isnull);
 		if (!isnull[0])
 		{
-			vector = palloc(fetch->form.bytes);
+			void	   *vector = palloc(fetch->form.bytes);
+
 			memcpy(vector, iqdb_pg_row_vector(&fetch->form, values[0]), fetch->form.bytes);
+			row.vector = vector;
+			row.columns = iqdb_pg_row_columns(&fetch->form, values, isnull);
 		}
 	}
 	ExecClearTuple(fetch->slot);
 	error_context_stack = callback.previous;
-	return vector;
+	return row;
 }
 
 IqdbPgRow
@@ -285,9 +291,7 @@ iqdb_pg_fetch(IqdbPgFetch *fetch, uint64 number)
 	LockBuffer(buffer, BUFFER_LOCK_SHARE);
 	tuple = newest_version(fetch->heap, buffer, ItemPointerGetOffsetNumber(&tid), fetch->oldest);
 	UnlockReleaseBuffer(buffer);
-	if (tuple != NULL)
-		row.vector = version_vector(fetch, tuple);
-	return row;
+	return tuple != NULL ? version_row(fetch, number, tuple) : row;
 }
 
 void
@@ -348,7 +352,7 @@ iqdb_pg_visit_table(Relation index, Relation heap, IqdbPgRowVisit visit, void *a
 		count = rows_of_page(fetch, block, strategy, roots, versions);
 		for (int i = 0; i < count && status == IQDB_OK; i++)
 		{
-			IqdbPgRow	row = iqdb_pg_row(((uint64) block << 16) | roots[i], version_vector(fetch, versions[i]));
+			IqdbPgRow	row = version_row(fetch, ((uint64) block << 16) | roots[i], versions[i]);
 
 			if (row.vector != NULL)
 				status = visit(arg, &row, error);

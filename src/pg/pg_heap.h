@@ -30,7 +30,7 @@ typedef struct IqdbPgFetch IqdbPgFetch;
 extern IqdbPgFetch *iqdb_pg_fetch_begin(Relation index, Relation heap);
 
 /*
- * The row that a fresh index would hold of this number, its vector copied into the current memory context. It has none if
+ * The row that a fresh index would hold of this number, its values copied into the current memory context. It has none if
  * the tuple is gone or dead to everybody, has no vector, or fails the index's predicate.
  */
 extern IqdbPgRow iqdb_pg_fetch(IqdbPgFetch *fetch, uint64 number);
@@ -45,7 +45,7 @@ extern int	iqdb_pg_dead_items(Relation heap, BlockNumber block, BufferAccessStra
 
 /*
  * Calls visit for each row of the table that a fresh index would hold, whatever transaction it is of, until it fails. It
- * is called as the table's owner; the row's vector is gone afterwards.
+ * is called as the table's owner; the row's values are gone afterwards.
  */
 typedef IqdbStatus (*IqdbPgRowVisit) (void *arg, IqdbPgRow *row, IqdbError *error);
 extern IqdbStatus iqdb_pg_visit_table(Relation index, Relation heap, IqdbPgRowVisit visit, void *arg, IqdbError *error);

@@ -79,6 +79,7 @@ iqdb_am_insert(Relation index, Datum *values, bool *isnull, ItemPointer tid, Rel
 	form = iqdb_pg_row_form(index);
 	datum = PG_DETOAST_DATUM(values[0]);
 	row = iqdb_pg_row(iqdb_pg_tid_number(tid), iqdb_pg_row_vector(&form, PointerGetDatum(datum)));
+	row.columns = iqdb_pg_row_columns(&form, values, isnull);
 
 	arena = iqdb_pg_open(index, heap, IQDB_PG_OPEN_ASK, &error);
 	iqdb_pg_write_insert(index, arena, &row, &error);

@@ -194,6 +194,7 @@ add_frame(Chunk *chunk, const IqdbIndex *index, const IqdbPgLogNote *note)
 {
 	bool		has_vector = note->type == IQDB_PG_FRAME_PUT;
 	IqdbPgRow	row = iqdb_pg_row(note->id, NULL);
+	IqdbColumnValues columns;
 	IqdbLogPiece body = {chunk->body, iqdb_pg_row_body_size(index, has_vector)};
 	size_t		length;
 
@@ -202,6 +203,8 @@ add_frame(Chunk *chunk, const IqdbIndex *index, const IqdbPgLogNote *note)
 		if (!iqdb_store_holds(&index->store, note->slot, note->sequence))
 			return;
 		row.vector = iqdb_store_vector(&index->store, note->slot);
+		iqdb_columns_get(&index->store.header->columns, index->store.columns, note->slot, &columns);
+		row.columns = &columns;
 	}
 	iqdb_pg_row_encode(index, &row, chunk->body);
 	/* a chunk has room for it; what cannot be encoded all the same is left out, as what had no place for a note */

@@ -36,9 +36,11 @@
 #include "utils/lsyscache.h"
 
 #include "pg/pg_am.h"
+#include "pg/pg_clause.h"
 #include "pg/pg_compat.h"
 #include "pg/pg_cost.h"
 #include "pg/pg_node.h"
+#include "pg/pg_paths.h"
 #include "pg/pg_settings.h"
 
 /* What the planner knows of a search, beside the index's own path. */
@@ -71,30 +73,7 @@ static const CustomScanMethods scan_methods = {
 	.CreateCustomScanState = iqdb_pg_node_create_state
 };
 
-/* ---- paths of the server's ----------------------------------------------------------------------------------------- */
-
-/* What paths the server makes of these indexes alone. The table's own lists stay as they are. */
-static List *
-server_paths(PlannerInfo *root, RelOptInfo *rel, List *indexes, List *pathkeys)
-{
-	List	   *query_pathkeys = root->query_pathkeys;
-	List	   *indexlist = rel->indexlist;
-	List	   *pathlist = rel->pathlist;
-	List	   *partial_pathlist = rel->partial_pathlist;
-	List	   *made;
-
-	root->query_pathkeys = pathkeys;
-	rel->indexlist = indexes;
-	rel->pathlist = NIL;
-	rel->partial_pathlist = NIL;
-	create_index_paths(root, rel);
-	made = rel->pathlist;
-	root->query_pathkeys = query_pathkeys;
-	rel->indexlist = indexlist;
-	rel->pathlist = pathlist;
-	rel->partial_pathlist = partial_pathlist;
-	return made;
-}
+/* ---- bitmaps ------------------------------------------------------------------------------------------------------- */
 
 /*
  * The best bitmap that the table's other indexes give for its conditions, or NULL. The server would compare it with plain
@@ -121,7 +100,7 @@ best_bitmap(PlannerInfo *root, RelOptInfo *rel)
 			scanners = lappend(scanners, index);
 		index->amhasgettuple = false;
 	}
-	paths = capable == NIL ? NIL : server_paths(root, rel, capable, NIL);
+	paths = capable == NIL ? NIL : iqdb_pg_server_paths(root, rel, capable, NIL);
 	foreach(cell, scanners)
 		((IndexOptInfo *) lfirst(cell))->amhasgettuple = true;
 	foreach(cell, paths)
@@ -420,17 +399,18 @@ add_searches_of(Table *table, IndexOptInfo *index)
 	List	   *clauses = NIL;
 	ListCell   *cell;
 
-	foreach(cell, server_paths(table->root, table->rel, list_make1(index), keys))
+	foreach(cell, iqdb_pg_server_paths(table->root, table->rel, list_make1(index), keys))
 	{
 		IndexPath  *path = lfirst(cell);
 
 		if (!IsA(path, IndexPath))
 			continue;
 		if (path->indexorderbys != NIL)
-			add_searches(table, path, bounds);
+			add_searches(table, iqdb_pg_complete_path(table->root, path), bounds);
 		else if (bms_equal(PATH_REQ_OUTER(&path->path), table->rel->lateral_relids))
 			clauses = path->indexclauses;
 	}
+	clauses = iqdb_pg_complete_clauses(table->root, index, clauses);
 	foreach(cell, bounded_distances(bounds))
 		add_searches(table, create_index_path(table->root, index, clauses, list_make1(lfirst(cell)), list_make1_int(0), NIL,
 											  ForwardScanDirection, false, table->rel->lateral_relids, 1.0, false), bounds);

@@ -11,6 +11,7 @@
 
 #include "pg/pg_am.h"
 #include "pg/pg_bridge.h"
+#include "pg/pg_column.h"
 #include "pg/pg_compat.h"
 #include "pg/pg_journal.h"
 #include "pg/pg_options.h"
@@ -195,6 +196,7 @@ default_options(Relation index, uint32 dimension)
 	IqdbIndexOptions options = iqdb_index_options_default(iqdb_pg_engine_kind(index), dimension, index_metric(index));
 
 	iqdb_index_options_of_element(&options, iqdb_pg_type(index)->element);
+	iqdb_pg_columns_of_options(index, &options);
 	return options;
 }
 

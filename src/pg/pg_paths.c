@@ -37,6 +37,7 @@
 #include "utils/rel.h"
 
 #include "pg/pg_am.h"
+#include "pg/pg_clause.h"
 #include "pg/pg_compat.h"
 #include "pg/pg_node.h"
 #include "pg/pg_options.h"
@@ -82,6 +83,72 @@ indexes_of_ours(const RelOptInfo *rel)
 			found = lappend(found, lfirst(cell));
 	}
 	return found;
+}
+
+/* ---- paths of the server's ----------------------------------------------------------------------------------------- */
+
+List *
+iqdb_pg_server_paths(PlannerInfo *root, RelOptInfo *rel, List *indexes, List *pathkeys)
+{
+	List	   *query_pathkeys = root->query_pathkeys;
+	List	   *indexlist = rel->indexlist;
+	List	   *pathlist = rel->pathlist;
+	List	   *partial_pathlist = rel->partial_pathlist;
+	List	   *made;
+
+	root->query_pathkeys = pathkeys;
+	rel->indexlist = indexes;
+	rel->pathlist = NIL;
+	rel->partial_pathlist = NIL;
+	create_index_paths(root, rel);
+	made = rel->pathlist;
+	root->query_pathkeys = query_pathkeys;
+	rel->indexlist = indexlist;
+	rel->pathlist = pathlist;
+	rel->partial_pathlist = partial_pathlist;
+	return made;
+}
+
+/* An ordered path that knows more takes the place of what there is over the same index. */
+static void
+drop_paths_of(RelOptInfo *rel, const IndexPath *index)
+{
+	ListCell   *cell;
+
+	foreach(cell, rel->pathlist)
+	{
+		IndexPath  *path = lfirst(cell);
+
+		if (IsA(path, IndexPath) && path->indexinfo == index->indexinfo && path->indexorderbys != NIL &&
+			bms_equal(PATH_REQ_OUTER(&path->path), PATH_REQ_OUTER(&index->path)))
+			rel->pathlist = foreach_delete_current(rel->pathlist, cell);
+	}
+}
+
+/* Gives ordered paths the conditions that their indexes can take, and the server has left out. */
+static void
+complete_paths(PlannerInfo *root, RelOptInfo *rel, List *indexes)
+{
+	ListCell   *cell;
+
+	foreach(cell, indexes)
+	{
+		IndexOptInfo *index = lfirst(cell);
+		ListCell   *made;
+
+		if (iqdb_pg_complete_clauses(root, index, NIL) == NIL)
+			continue;
+		foreach(made, iqdb_pg_server_paths(root, rel, list_make1(index), list_make1(linitial(root->query_pathkeys))))
+		{
+			IndexPath  *path = lfirst(made);
+
+			if (!IsA(path, IndexPath) || path->indexorderbys == NIL ||
+				!bms_equal(PATH_REQ_OUTER(&path->path), rel->lateral_relids))
+				continue;
+			drop_paths_of(rel, path);
+			add_path(rel, (Path *) iqdb_pg_complete_path(root, path));
+		}
+	}
 }
 
 /* ---- one order ----------------------------------------------------------------------------------------------------- */
@@ -240,22 +307,6 @@ is_stream(const Path *path)
 
 /* ---- the own node -------------------------------------------------------------------------------------------------- */
 
-/* A search that knows more than an index scan takes the place of that, if it is not restricted to a bitmap. */
-static void
-drop_paths_of(RelOptInfo *rel, const IndexPath *index)
-{
-	ListCell   *cell;
-
-	foreach(cell, rel->pathlist)
-	{
-		IndexPath  *path = lfirst(cell);
-
-		if (IsA(path, IndexPath) && path->indexinfo == index->indexinfo && path->indexorderbys != NIL &&
-			bms_equal(PATH_REQ_OUTER(&path->path), PATH_REQ_OUTER(&index->path)))
-			rel->pathlist = foreach_delete_current(rel->pathlist, cell);
-	}
-}
-
 static void
 add_node_paths(PlannerInfo *root, RelOptInfo *rel, List *indexes)
 {
@@ -268,6 +319,7 @@ add_node_paths(PlannerInfo *root, RelOptInfo *rel, List *indexes)
 
 		if (!iqdb_pg_is_node_path(path, &index))
 			continue;
+		/* a search that knows more than an index scan takes the place of that, if it is not restricted to a bitmap */
 		if (!iqdb_pg_node_has_filter(path) && path->pathkeys != NIL)
 			drop_paths_of(rel, index);
 		if (path->pathkeys != NIL && is_approximate(index->indexinfo) && !iqdb_pg_node_is_ordered(path) &&
@@ -292,6 +344,8 @@ correct_index_paths(PlannerInfo *root, RelOptInfo *rel, Index number, RangeTblEn
 		return;
 	if (list_length(root->query_pathkeys) > 1)
 		add_paths_of_first_key(root, rel, indexes);
+	if (root->query_pathkeys != NIL)
+		complete_paths(root, rel, indexes);
 	foreach(cell, rel->pathlist)
 	{
 		IndexPath  *path = lfirst(cell);

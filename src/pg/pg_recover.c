@@ -46,6 +46,7 @@ typedef struct Replay
 	uint64		hash;			/* ... to this */
 	bool	   *covered;
 	void	   *vector;			/* of the frame at hand, whose body is not aligned */
+	IqdbColumnValues columns;	/* of the same */
 	HTAB	   *last;
 	uint64		removed;		/* rows removed whose slots the engine may still hold */
 	uint64		replayed;
@@ -107,7 +108,7 @@ replay_frame(void *arg, const IqdbLogFrame *frame, IqdbError *error)
 		return iqdb_fail(error, IQDB_ERR_CANCELLED, "cancelled");
 	if (replay->parted || frame->position <= replay->base || frame->position > replay->base + replay->count ||
 		!iqdb_pg_row_decode(&arena->index, frame->body, frame->length, frame->type == IQDB_PG_FRAME_PUT, replay->vector,
-							&row))
+							&replay->columns, &row))
 		return IQDB_OK;
 	i = (uint32) (frame->position - replay->base - 1);
 	if (i < replay->hashed)

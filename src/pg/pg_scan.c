@@ -65,6 +65,7 @@ static void
 start(IndexScanDesc scan, IqdbScan *state)
 {
 	ScanKey		key = &scan->orderByData[0];
+	IqdbPgStreamWish wish = state->wish;
 
 	if (scan->numberOfOrderBys == 0)
 		ereport(ERROR,
@@ -72,8 +73,10 @@ start(IndexScanDesc scan, IqdbScan *state)
 				 errmsg("cannot scan index \"%s\" without order", RelationGetRelationName(scan->indexRelation))));
 	pgstat_count_index_scan(scan->indexRelation);
 	iqdb_pg_count_search(scan);
+	wish.keys = scan->keyData;
+	wish.key_count = scan->numberOfKeys;
 	iqdb_pg_stream_start(&state->stream, scan->indexRelation, scan->heapRelation, scan->xs_snapshot, key->sk_argument,
-						 (key->sk_flags & SK_ISNULL) != 0, &state->wish);
+						 (key->sk_flags & SK_ISNULL) != 0, &wish);
 }
 
 bool
@@ -87,7 +90,7 @@ iqdb_am_gettuple(IndexScanDesc scan, ScanDirection direction)
 		start(scan, state);
 	if (!iqdb_pg_stream_next(&state->stream, &scan->xs_heaptid, &distance, &scan->xs_orderbynulls[0]))
 		return false;
-	scan->xs_recheck = false;
+	scan->xs_recheck = state->stream.recheck;
 	scan->xs_recheckorderby = false;
 	scan->xs_orderbyvals[0] = Float8GetDatum(distance);
 	return true;

@@ -109,6 +109,7 @@ start_exact(IqdbPgStream *stream, const IqdbPgRowForm *form, const void *query)
 										query);
 	iqdb_ranking_start(&stream->ranking, NULL);
 	stream->in_order = true;
+	stream->recheck = stream->wish.key_count > 0;
 	stream->stats.tables_read++;
 }
 
@@ -122,8 +123,12 @@ open_cursor(IqdbPgStream *stream, const void *query, uint32 dimension, bool exha
 
 	params.zero_last = stream->zero_is_nan;
 	params.expected = stream->wish.expected;
-	stream->filter.ids = stream->wish.ids;
-	if (stream->filter.ids != NULL)
+	stream->filter = (IqdbRowFilter) {
+		.tests = stream->conditions.tests,
+		.test_count = stream->conditions.count,
+		.ids = stream->wish.ids
+	};
+	if (stream->filter.ids != NULL || stream->filter.test_count > 0)
 		params.filter = &stream->filter;
 	if (exhaustive)
 	{
@@ -168,6 +173,8 @@ iqdb_pg_stream_start(IqdbPgStream *stream, Relation index, Relation heap, Snapsh
 	arena = iqdb_pg_try_current(index, heap, IQDB_PG_OPEN_SEARCH, &error);
 	form = iqdb_pg_row_form(index);
 	vector = query_vector(stream, &form, query, isnull);
+	stream->conditions = iqdb_pg_filter(form.columns, wish->keys, wish->key_count);
+	stream->recheck = stream->conditions.lossy;
 	if (arena != NULL)
 		start_cursor(stream, arena, &form, vector);
 	else
@@ -332,6 +339,8 @@ iqdb_pg_stream_next(IqdbPgStream *stream, ItemPointer tid_out, double *distance_
 	IqdbRankedRow row;
 
 	Assert(stream->started);
+	if (stream->conditions.never)
+		return false;
 	if (iqdb_max_scan_tuples > 0 && stream->returned >= (uint64) iqdb_max_scan_tuples)
 		return false;
 	for (;;)

@@ -13,6 +13,7 @@
 #include "utils/snapshot.h"
 
 #include "pg/pg_exact.h"
+#include "pg/pg_filter.h"
 #include "pg/pg_open.h"
 
 /*
@@ -30,6 +31,8 @@ typedef struct IqdbPgStreamWish
 	bool		below;			/* distance < bound, else distance <= bound: as the server compares them, NaN above all */
 	double		bound;
 	const IqdbIdSet *ids;		/* only rows of these numbers are wanted, and perhaps others; NULL: all are */
+	const ScanKeyData *keys;	/* and only rows that these conditions on the index's columns are true of */
+	int			key_count;
 } IqdbPgStreamWish;
 
 /* What searches did since the stream was made. */
@@ -55,6 +58,8 @@ typedef struct IqdbPgStream
 	bool		zero_query;
 	bool		in_order;		/* up to the end, whatever comes */
 	IqdbPgStreamWish wish;
+	IqdbPgFilter conditions;	/* the wish's keys */
+	bool		recheck;		/* rows that are returned may fail them */
 	IqdbRowFilter filter;
 	IqdbPgView	view;
 	IqdbCursor *cursor;

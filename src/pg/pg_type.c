@@ -42,11 +42,11 @@ read_bits(const struct varlena *value, const void **components_out)
 StaticAssertDecl(offsetof(IqHalfVec, x) == offsetof(IqVector, x), "values of both types begin alike");
 
 static const IqdbPgType types[] = {
-	{"iqvector", "dimensions", "iqdb", IQDB_ELEMENT_F32, read_vector},
-	{"iqhalfvec", "dimensions", "iqdb", IQDB_ELEMENT_F16, read_vector},
-	{"vector", "dimensions", "vector", IQDB_ELEMENT_F32, read_vector},
-	{"halfvec", "dimensions", "vector", IQDB_ELEMENT_F16, read_vector},
-	{"bit", "lengths", NULL, IQDB_ELEMENT_BIT, read_bits},
+	{"iqvector", "dimensions", "iqdb", "iqvector_cosine_ops", IQDB_ELEMENT_F32, read_vector},
+	{"iqhalfvec", "dimensions", "iqdb", "iqhalfvec_cosine_ops", IQDB_ELEMENT_F16, read_vector},
+	{"vector", "dimensions", "vector", "vector_cosine_ops", IQDB_ELEMENT_F32, read_vector},
+	{"halfvec", "dimensions", "vector", "halfvec_cosine_ops", IQDB_ELEMENT_F16, read_vector},
+	{"bit", "lengths", NULL, "bit_hamming_ops", IQDB_ELEMENT_BIT, read_bits},
 };
 
 const IqdbPgType *
@@ -169,6 +169,14 @@ check_class(Relation index, Oid type, const IqdbPgType *known)
 {
 	if (type == index->rd_opcintype[0])
 		return;
+	/* the class that every column gets that has no other is one to filter by */
+	if (index->rd_opcintype[0] == ANYELEMENTOID)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("data type %s has no default operator class of vectors for access method \"%s\"",
+						format_type_be(type), get_am_name(index->rd_rel->relam)),
+				 errhint("Name one, as in (%s %s). iqdb_create_pgvector_support() makes the classes of this type.",
+						 NameStr(TupleDescAttr(RelationGetDescr(index), 0)->attname), known->a_class)));
 	ereport(ERROR,
 			(errcode(ERRCODE_DATATYPE_MISMATCH),
 			 errmsg("operator class for type %s does not fit a column of type %s",
@@ -215,6 +223,7 @@ iqdb_pg_type_check(Relation index)
 			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 			 errmsg("type %s cannot be indexed by access method \"%s\"", format_type_be(type),
 					get_am_name(index->rd_rel->relam)),
-			 errdetail("Columns of these types can be indexed: %s.", list_of_types()),
-			 errhint("Cast to iqvector in an index expression, or change the type of the column.")));
+			 errdetail("The first column of an index is its vector, of one of these types: %s.", list_of_types()),
+			 errhint("Put the vector first, and what is to be filtered by behind it; or cast to iqvector in an index "
+					 "expression.")));
 }

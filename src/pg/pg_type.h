@@ -25,6 +25,7 @@ typedef struct IqdbPgType
 	const char *name;			/* without its schema */
 	const char *sizes;			/* what messages call the dimensions of two values */
 	const char *extension;		/* that owns it; NULL: it is the server's own */
+	const char *a_class;		/* one of its operator classes, for messages */
 	IqdbElementKind element;
 
 	/* Where the components of a detoasted value are; returns how many. */

@@ -108,7 +108,8 @@ stage_row(IqdbPgArena *arena, const IqdbPgRow *row, IqdbError *error)
 
 	iqdb_index_make_room(&arena->index, 1);
 	IQDB_PG_FAIL_RETURN("entry-put", error);
-	IQDB_TRY(iqdb_index_stage(&arena->index, iqdb_id_u64(row->number), row->vector, dimension, NULL, &staged, error));
+	IQDB_TRY(iqdb_index_stage(&arena->index, iqdb_id_u64(row->number), row->vector, dimension, row->columns, &staged,
+							  error));
 	staged_in = arena;
 	return IQDB_OK;
 }

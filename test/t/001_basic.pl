@@ -175,7 +175,7 @@ SQL
 		'value 99 out of bounds for option "compression_level"', "$method: a wrong level");
 	sql_fails($node, "CREATE INDEX ON $t USING $method (v) WITH (no_such = 1);", '22023',
 		'unrecognized parameter "no_such"', "$method: an unknown option");
-	sql_fails($node, "CREATE INDEX ON $t USING $method (id);", '42704', 'has no default operator class',
+	sql_fails($node, "CREATE INDEX ON $t USING $method (id);", '0A000', 'type integer cannot be indexed',
 		"$method: a column of another type");
 	sql_fails($node, "CREATE UNIQUE INDEX ON $t USING $method (v);", '0A000', 'does not support unique indexes',
 		"$method: a unique index");
