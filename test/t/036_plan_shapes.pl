@@ -1,5 +1,6 @@
-# 036_plan_shapes.pl - random queries of many shapes, answered by index and by table: several distances, ties, NULLs, OFFSET,
-# DISTINCT, GROUP BY, windows, LATERAL, cursors, kept plans, joins, partitions, UNION, parallel plans.
+# 036_plan_shapes.pl - random queries of many shapes, answered by the own node (Vector Scan), by the index alone, and by the table:
+# several distances, bounds of them, filters with and without an index, ties, NULLs, OFFSET, DISTINCT, GROUP BY, windows,
+# LATERAL, cursors, kept plans, joins, partitions, UNION, parallel plans.
 #
 # IQDB_SHAPES=10000 asks more queries of each index (IQDB_SEED=n the same ones again). Where an index looks at everything its
 # answers must be those of the table. Where it looks at little, those of LIMIT may be other rows, but as many, each once, in
@@ -19,31 +20,33 @@ $node->start;
 install($node);
 seed_from_env();
 
-# answer(query, by_index): its rows as text, in order. walk(query, by_index, steps): a cursor is moved by so many rows, and each
-# row where it stops is noted. problem(rows): what is wrong with rows (d, id, rank), of an approximate answer.
+# way: node, index or table. answer(query, way): its rows as text, in order. walk(query, way, steps): a cursor is moved by so
+# many rows, and each row where it stops is noted. problem(rows): what is wrong with rows (d, id, rank), of an approximate
+# answer.
 $node->safe_psql('postgres', <<'SQL');
-CREATE FUNCTION by_index(yes boolean) RETURNS void LANGUAGE sql AS $$
-	SELECT set_config('enable_indexscan', yes::text, true), set_config('enable_seqscan', (NOT yes)::text, true),
-		set_config('enable_bitmapscan', (NOT yes)::text, true) $$;
-CREATE FUNCTION answer(query text, yes boolean) RETURNS text[] LANGUAGE plpgsql AS $$
+CREATE FUNCTION go(way text) RETURNS void LANGUAGE sql AS $$
+	SELECT set_config('enable_indexscan', (way <> 'table')::text, true), set_config('enable_seqscan', (way = 'table')::text, true),
+		set_config('enable_bitmapscan', (way <> 'index')::text, true),
+		set_config('iqdb.enable_vector_scan', (way = 'node')::text, true) $$;
+CREATE FUNCTION answer(query text, way text) RETURNS text[] LANGUAGE plpgsql AS $$
 DECLARE
 	r record;
 	found text[] := '{}';
 BEGIN
-	PERFORM by_index(yes);
+	PERFORM go(way);
 	FOR r IN EXECUTE query LOOP
 		found := found || r::text;
 	END LOOP;
 	RETURN found;
 END $$;
-CREATE FUNCTION walk(query text, yes boolean, steps int[]) RETURNS text[] LANGUAGE plpgsql AS $$
+CREATE FUNCTION walk(query text, way text, steps int[]) RETURNS text[] LANGUAGE plpgsql AS $$
 DECLARE
 	c refcursor := 'walker';
 	r record;
 	step int;
 	found text[] := '{}';
 BEGIN
-	PERFORM by_index(yes);
+	PERFORM go(way);
 	EXECUTE 'DECLARE walker SCROLL CURSOR FOR ' || query;
 	FOREACH step IN ARRAY steps LOOP
 		FETCH RELATIVE (step) FROM c INTO r;
@@ -52,13 +55,13 @@ BEGIN
 	CLOSE c;
 	RETURN found;
 END $$;
-CREATE FUNCTION kept(query text, yes boolean, limits int[]) RETURNS text[] LANGUAGE plpgsql AS $$
+CREATE FUNCTION kept(query text, way text, limits int[]) RETURNS text[] LANGUAGE plpgsql AS $$
 DECLARE
 	r record;
 	n int;
 	found text[] := '{}';
 BEGIN
-	PERFORM by_index(yes);
+	PERFORM go(way);
 	EXECUTE 'PREPARE kept (int) AS ' || query;
 	FOREACH n IN ARRAY limits LOOP
 		FOR r IN EXECUTE format('EXECUTE kept (%s)', n) LOOP
@@ -68,7 +71,7 @@ BEGIN
 	DEALLOCATE kept;
 	RETURN found;
 END $$;
-CREATE FUNCTION problem(query text) RETURNS text LANGUAGE plpgsql AS $$
+CREATE FUNCTION problem(query text, way text) RETURNS text LANGUAGE plpgsql AS $$
 DECLARE
 	r record;
 	last float8;
@@ -76,7 +79,7 @@ DECLARE
 	place int := 0;
 	ids bigint[] := '{}';
 BEGIN
-	PERFORM by_index(true);
+	PERFORM go(way);
 	FOR r IN EXECUTE query LOOP
 		rows := rows + 1;
 		IF r.id = ANY (ids) THEN
@@ -93,7 +96,7 @@ BEGIN
 		ids := ids || r.id::bigint;
 		last := r.d;
 	END LOOP;
-	PERFORM by_index(false);
+	PERFORM go('table');
 	EXECUTE 'SELECT count(*) FROM (' || query || ') s' INTO place;
 	RETURN CASE WHEN rows <> place THEN format('%s rows, not %s', rows, place) END;
 END $$;
@@ -113,6 +116,16 @@ sub distance { return 'v ' . $op . ' ' . ($_[0] // vector()) }
 sub filter
 {
 	return 'v IS NOT NULL' . pick('', '', ' AND c < 3', ' AND c = 2', ' AND c = 99', ' AND id % 7 > 1', ' AND w > 0.4');
+}
+
+# Nothing, or a bound of a distance: one that rows have, which are within or not, or any number.
+sub bound
+{
+	my ($distance) = @_;
+	my $number = pick("(SELECT percentile_disc(" . pick(0, 0.01, 0.1, 0.5, 1) . ") WITHIN GROUP (ORDER BY $distance) FROM $table WHERE v IS NOT NULL)",
+		int(rand(2 * $steps)), rand(), "'NaN'::float8", -1, '0.7::real');
+	return '' if often(0.6);
+	return often(0.2) ? " AND $number >= $distance" : " AND $distance " . pick('<', '<', '<=', '=') . " $number";
 }
 
 # "ORDER BY ...", which leaves nothing to chance, and the columns that show it.
@@ -137,8 +150,9 @@ sub listed
 {
 	my ($given, $wanted) = @_;
 	my ($shown, $order) = ordered($given);
+	my ($first) = $order =~ /^(v \S+ (?:'[^']*'::iqvector|format\(.*?\)::iqvector))/;
 	$shown =~ s/, id$// unless $order =~ /, id$/;
-	return "SELECT $shown FROM $table WHERE " . filter() . " ORDER BY $order " . ($wanted // limit());
+	return "SELECT $shown FROM $table WHERE " . filter() . bound($first) . " ORDER BY $order " . ($wanted // limit());
 }
 
 sub some { return listed(undef, 'LIMIT ' . pick(1, 3, 20, 100)) }
@@ -167,7 +181,9 @@ my @from_order = (
 	sub { my $d = distance(); "SELECT $d AS d, x FROM $table LEFT JOIN generate_series(0, 9) x ON x = ($d) WHERE " . filter() . " ORDER BY $d, id, x " },
 	sub { my $d = distance(); "SELECT $d AS d, x FROM $table JOIN generate_series(0, 9) x ON x = ($d) WHERE " . filter() . " ORDER BY $d, id, x " },
 	sub { my $d = distance(); "SELECT d FROM (SELECT $d AS d FROM $table WHERE " . filter() . ' ORDER BY d OFFSET 0) s GROUP BY d ORDER BY d ' . limit() },
-	sub { my $d = distance(); "SELECT $d AS d, id FROM $table WHERE " . filter() . ' ORDER BY d, id' },
+	sub { my $d = distance(); "SELECT $d AS d, id FROM $table WHERE " . filter() . bound($d) . ' ORDER BY d, id' },
+	sub { my $d = distance(); "SELECT count(*), sum(id), max($d) FROM $table WHERE " . filter() . bound($d) . bound($d) },
+	sub { my $d = distance(); "SELECT c, count(*) FROM $table WHERE " . filter() . bound($d) . bound(distance()) . ' GROUP BY c ORDER BY c' },
 );
 
 my @exact_only = (
@@ -191,7 +207,7 @@ sub loose
 	my $d = distance();
 	my $filter = pick('', ' WHERE ' . filter(), ' WHERE ' . filter());
 	my $count = pick(2, 5, 10, 40, 100, 400);
-	return "SELECT $d AS d, id, NULL::bigint AS rank FROM $table" . ($filter || ' WHERE v IS NOT NULL') . " ORDER BY $d"
+	return "SELECT $d AS d, id, NULL::bigint AS rank FROM $table" . ($filter || ' WHERE v IS NOT NULL') . bound($d) . " ORDER BY $d"
 	  . pick('', ', id', ', ' . distance()) . " LIMIT $count" . pick('', ' OFFSET 3')
 	  if often(0.6);
 	return "SELECT d, id, rank() OVER (ORDER BY d) AS rank FROM (SELECT $d AS d, id FROM $table WHERE " . filter() . " ORDER BY d LIMIT $count) s ORDER BY d"
@@ -212,25 +228,26 @@ sub comparison
 	if (!$exact && often(0.5))
 	{
 		$query = loose();
-		return "BEGIN; $parallel $join SELECT p, " . quoted($query) . ' FROM problem(' . quoted($query) . ") p WHERE p IS NOT NULL; COMMIT;\n";
+		my $way = pick('node', 'node', 'index');
+		return "BEGIN; $parallel $join SELECT p, '$way', " . quoted($query) . ' FROM problem(' . quoted($query) . ", '$way') p WHERE p IS NOT NULL; COMMIT;\n";
 	}
 	$query = $exact && often(0.6) ? pick(@exact_only)->() : pick(@from_order)->();
-	$call = 'answer(' . quoted($query) . ', BY_INDEX)';
+	$call = 'answer(' . quoted($query) . ', WAY)';
 	if ($exact && often(0.2))
 	{
 		$query = listed();
 		my @moves = map { pick(1, 1, 2, 5, -1, -2, 30) } 1 .. 12;
-		$call = 'walk(' . quoted($query) . ", BY_INDEX, '{" . join(',', @moves) . "}')";
+		$call = 'walk(' . quoted($query) . ", WAY, '{" . join(',', @moves) . "}')";
 	}
 	elsif ($exact && often(0.15))
 	{
 		$query = listed(undef, 'LIMIT $1');
-		$call = 'kept(' . quoted($query) . ", BY_INDEX, '{3,0,20,1,7,2,11,500}')";
+		$call = 'kept(' . quoted($query) . ", WAY, '{3,0,20,1,7,2,11,500}')";
 		$join .= pick('', 'SET LOCAL plan_cache_mode = force_generic_plan;');
 	}
-	my ($a, $b) = map { $call =~ s/BY_INDEX/$_/r } 'true', 'false';
-	return "BEGIN; $parallel $join SELECT left(a::text, 300), left(b::text, 300), \$call\$$join $call\$call\$"
-	  . " FROM (SELECT $a AS a, $b AS b OFFSET 0) s WHERE a IS DISTINCT FROM b; COMMIT;\n";
+	my ($a, $b, $c) = map { $call =~ s/WAY/'$_'/r } 'node', 'index', 'table';
+	return "BEGIN; $parallel $join SELECT left(a::text, 300), left(b::text, 300), left(c::text, 300), \$call\$$join $call\$call\$"
+	  . " FROM (SELECT $a AS a, $b AS b, $c AS c OFFSET 0) s WHERE a IS DISTINCT FROM c OR b IS DISTINCT FROM c; COMMIT;\n";
 }
 
 # ---- tables --------------------------------------------------------------------------------------------------------------
@@ -255,6 +272,7 @@ sub tables
 	  . join('', map { "CREATE TABLE full_parts_$_ PARTITION OF full_parts FOR VALUES WITH (MODULUS 3, REMAINDER $_);\n" } 0 .. 2)
 	  . "INSERT INTO full_parts SELECT * FROM full_one; CREATE VIEW full_united AS SELECT * FROM full_one;\n"
 	  . join('', map { "CREATE INDEX ON $_ $index" . ($_ eq 'two' && often(0.5) ? ' WHERE v IS NOT NULL' : '') . ";\n" } qw(one two parts full_one full_parts))
+	  . join('', map { "CREATE INDEX ON $_ (c); CREATE INDEX ON $_ (id); CREATE INDEX ON $_ USING brin (w) WITH (pages_per_range = 1);\n" } qw(one two parts full_one full_parts))
 	  . "CREATE TABLE side AS SELECT i AS id, i % 6 AS c FROM generate_series(1, 12) i; CREATE INDEX ON side (c);\n"
 	  . "ANALYZE one, two, parts, full_one, full_parts, side;\n";
 	$node->safe_psql('postgres', $sql);
