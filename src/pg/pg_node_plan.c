@@ -399,6 +399,8 @@ add_searches_of(Table *table, IndexOptInfo *index)
 	List	   *clauses = NIL;
 	ListCell   *cell;
 
+	if (keys == NIL && bounds == NIL)
+		return;
 	foreach(cell, iqdb_pg_server_paths(table->root, table->rel, list_make1(index), keys))
 	{
 		IndexPath  *path = lfirst(cell);

@@ -222,7 +222,8 @@ sub comparison
 {
 	my ($exact) = @_;
 	my $parallel = often(0.2) ? 'SET LOCAL parallel_setup_cost = 0; SET LOCAL parallel_tuple_cost = 0; SET LOCAL min_parallel_table_scan_size = 0;' : '';
-	my $join = pick('', '', 'SET LOCAL enable_hashjoin = off;', 'SET LOCAL enable_hashjoin = off; SET LOCAL enable_nestloop = off;', 'SET LOCAL enable_hashagg = off;', 'SET LOCAL enable_incremental_sort = off;');
+	my $join = pick('', '', 'SET LOCAL enable_hashjoin = off;', 'SET LOCAL enable_hashjoin = off; SET LOCAL enable_nestloop = off;', 'SET LOCAL enable_hashagg = off;', 'SET LOCAL enable_incremental_sort = off;',
+		'SET LOCAL enable_sort = off;', 'SET LOCAL enable_sort = off;');
 	my ($call, $query);
 
 	if (!$exact && often(0.5))
