@@ -177,8 +177,10 @@ if ! cmp -s "$WORK/before" "$WORK/after"; then
 fi
 grep -q '|never committed|' "$WORK/after" && fail "a row was found that was never committed"
 grep -q '|committed|' "$WORK/after" || fail "the committed row was not found"
-findings=$(value "SELECT i.index, finding FROM iqdb_indexes() AS i, iqdb_check(i.index) AS finding") || fail "iqdb_check"
+findings=$(value "SELECT i.index, finding FROM iqdb_indexes() AS i, iqdb_check(i.index) AS finding") ||
+    fail "iqdb_check"
 [ -z "$findings" ] || fail "iqdb_check: $findings"
-note "All $(wc -l <"$WORK/after") hits, of both tables, are the same as before the crash, the committed row among them, the open one not."
+note "All $(wc -l <"$WORK/after") hits, of both tables, are the same as before the crash."
+note "The committed row is among them, the open one is not."
 note "iqdb_check finds nothing wrong with the indexes."
 printf '\nDone in %s seconds. Nothing is left behind.\n' $((SECONDS - begun))
