@@ -173,9 +173,9 @@ SELECT pg_temp.error_of($$CREATE INDEX ON flat USING iqdb_flat (v) INCLUDE (id)$
 SELECT pg_temp.error_of($$CREATE UNIQUE INDEX ON flat USING iqdb_flat (v)$$);
 SELECT pg_temp.error_of($$CREATE INDEX ON flat USING iqdb_flat (v DESC)$$);
 SELECT pg_temp.error_of($$ALTER TABLE flat ADD EXCLUDE USING iqdb_flat (v WITH <->)$$);
-SELECT pg_temp.error_of($$SELECT 1 FROM flat ORDER BY v <-> '[1,2]'$$);
+SELECT pg_temp.error_of($$SELECT 1 FROM flat ORDER BY v <-> '[1,2]' LIMIT 1$$);
 INSERT INTO flat (v) VALUES ('[1,2,3]');
-SELECT pg_temp.error_of($$SELECT 1 FROM flat ORDER BY v <-> '[1,2]'$$);
+SELECT pg_temp.error_of($$SELECT 1 FROM flat ORDER BY v <-> '[1,2]' LIMIT 1$$);
 SELECT pg_temp.error_of($$SELECT 1 FROM flat ORDER BY v <-> '[1,2,nan]'$$);
 SELECT pg_temp.error_of($$INSERT INTO flat (v) VALUES ('[1,2]')$$);
 SELECT pg_temp.error_of($$INSERT INTO flat (w) VALUES ('[1,2]')$$);

@@ -119,6 +119,18 @@ SELECT plan($$SELECT id FROM plan_filter WHERE owner = 'nobody' ORDER BY v <-> '
 SELECT plan($$SELECT id FROM plan_filter WHERE half = 1 ORDER BY v <-> '[500,500,500]' LIMIT 20$$);
 DROP TABLE plan_filter;
 
+-- Vectors outside of their rows: reading the table fetches each of them, the index only those of its answer.
+RESET enable_seqscan;
+CREATE TABLE plan_toast (id int, v iqvector(520));
+ALTER TABLE plan_toast ALTER v SET STORAGE EXTERNAL;
+INSERT INTO plan_toast SELECT i, ARRAY(SELECT i * 7919 % 1009 + j * i % 251 FROM generate_series(1, 520) j)::iqvector
+	FROM generate_series(1, 800) i;
+CREATE INDEX plan_toast_v ON plan_toast USING iqdb_hnsw (v);
+SELECT plan($$SELECT id FROM plan_toast ORDER BY v <-> (SELECT v FROM plan_toast WHERE id = 7) LIMIT 10$$);
+VACUUM ANALYZE plan_toast;
+SELECT plan($$SELECT id FROM plan_toast ORDER BY v <-> (SELECT v FROM plan_toast WHERE id = 7) LIMIT 10$$);
+DROP TABLE plan_toast;
+
 DROP TABLE plan_row;
 DROP FUNCTION plan(text);
 DROP FUNCTION differs(text);

@@ -140,7 +140,7 @@ SELECT agreed($$SELECT s.id, (SELECT count(*) FROM scan_row WHERE v <-> s.q < s.
 
 -- Kept plans: parameters in the LIMIT, the filter, the query, and the bound.
 SET plan_cache_mode = force_generic_plan;
-PREPARE scan_kept(int, iqvector, float8, int) AS SELECT id FROM scan_row WHERE c < $1 AND v <-> $2 < $3 ORDER BY v <-> $2 LIMIT $4;
+PREPARE scan_kept(int, iqvector, float8, int) AS SELECT id FROM scan_row WHERE c >= 0 AND c < $1 AND v <-> $2 < $3 ORDER BY v <-> $2 LIMIT $4;
 EXPLAIN (COSTS OFF) EXECUTE scan_kept(10, '[500,1000,2000]', 300, 3);
 EXECUTE scan_kept(10, '[500,1000,2000]', 300, 3);
 EXECUTE scan_kept(50, '[500,1000,2000]', 300, 4);

@@ -9,6 +9,7 @@
 
 #include "client.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -51,6 +52,7 @@ typedef struct Plan
 	double      first;      /* microseconds, as the other two */
 	double      samples[SAMPLES];
 	double      time;
+	double      cost; /* the planner's, without what settings add to plans that they do not want */
 	size_t      next_query;
 } Plan;
 
@@ -91,31 +93,53 @@ sample(Session *session, Plan *plan, size_t executions, const Vectors *queries, 
 	return (processor_time(session) - begin) / (double) executions;
 }
 
-/* The nodes of EXPLAIN, their conditions, and not by what is sorted, in which the two statements differ. */
-static char *
-explain(Session *session, const char *statement, const Vectors *queries)
+/* EXPLAIN of a prepared statement. */
+static PGresult *
+explain(Session *session, const char *options, const char *statement, const Vectors *queries)
 {
-	size_t    size = 64 + 2 * (size_t) queries->dimension;
+	size_t    size = 96 + 2 * (size_t) queries->dimension;
 	char     *command = allocate(size);
-	char     *text = NULL;
-	size_t    length = 0;
-	FILE     *out = open_memstream(&text, &length);
 	PGresult *result;
-	int       at = snprintf(command, size, "EXPLAIN (COSTS OFF) EXECUTE %s('[1", statement);
+	int       at = snprintf(command, size, "EXPLAIN (%s) EXECUTE %s('[1", options, statement);
 
 	for (uint32_t i = 1; i < queries->dimension; i++)
 		at += snprintf(command + at, size - (size_t) at, ",1");
 	snprintf(command + at, size - (size_t) at, "]')");
 	result = PQexec(session->connection, command);
-	if (PQresultStatus(result) != PGRES_TUPLES_OK || out == NULL)
+	if (PQresultStatus(result) != PGRES_TUPLES_OK)
 		die("%s", PQerrorMessage(session->connection));
+	free(command);
+	return result;
+}
+
+/* The nodes of a plan, their conditions, and not by what is sorted, in which the two statements differ. */
+static char *
+nodes(Session *session, const char *statement, const Vectors *queries)
+{
+	PGresult *result = explain(session, "COSTS OFF", statement, queries);
+	char     *text = NULL;
+	size_t    length = 0;
+	FILE     *out = open_memstream(&text, &length);
+
+	if (out == NULL)
+		die("out of memory");
 	for (int i = 0; i < PQntuples(result); i++)
 		if (strstr(PQgetvalue(result, i, 0), "Sort Key:") == NULL)
 			fprintf(out, "%s\n", PQgetvalue(result, i, 0));
 	fclose(out);
 	PQclear(result);
-	free(command);
 	return text;
+}
+
+static double
+cost(Session *session, const char *statement, const Vectors *queries)
+{
+	PGresult   *result = explain(session, "COSTS ON", statement, queries);
+	const char *at = strstr(PQgetvalue(result, 0, 0), "..");
+	double      cost = at != NULL ? strtod(at + 2, NULL) : 0;
+
+	PQclear(result);
+	return fmod(cost, 1e10);
 }
 
 /* Prepares the statement as this way plans it; false where another way has the same plan. */
@@ -135,7 +159,8 @@ make_plan(Session *session, const Way *way, const char *sql, Plan *plans, size_t
 	if (PQresultStatus(result) != PGRES_COMMAND_OK)
 		die("%s%s", PQerrorMessage(session->connection), sql);
 	PQclear(result);
-	plan->text = explain(session, plan->statement, queries);
+	plan->text = nodes(session, plan->statement, queries);
+	plan->cost = cost(session, plan->statement, queries);
 	for (size_t i = 0; i < count; i++)
 	{
 		if (strcmp(plans[i].text, plan->text) != 0)
@@ -202,12 +227,12 @@ time_plans(Session *session, Plan *plans, size_t count, const Vectors *queries, 
 		plans[i].time = percentile(plans[i].samples, SAMPLES, 0.5);
 }
 
-/* One line for a statement: its name, the plan that was chosen, the quickest, and what each took. */
+/* One line for a statement: its name, the plan that was chosen, the quickest, what each took, and its cost. */
 static void
 report_plans(Session *session, const char *name, Plan *plans, size_t count, const Vectors *queries)
 {
 	size_t quickest = 0;
-	char  *text = explain(session, plans[0].statement, queries);
+	char  *text = nodes(session, plans[0].statement, queries);
 
 	if (strcmp(text, plans[0].text) != 0)
 		die("%s: the plan has changed on the way", name);
@@ -216,7 +241,7 @@ report_plans(Session *session, const char *name, Plan *plans, size_t count, cons
 		quickest = plans[i].time < plans[quickest].time ? i : quickest;
 	printf("%s\t%s\t%s\t%.3f\t", name, plans[0].name, plans[quickest].name, plans[0].time / plans[quickest].time);
 	for (size_t i = 0; i < count; i++)
-		printf("%s%s %.0f", i > 0 ? ", " : "", plans[i].name, plans[i].time);
+		printf("%s%s %.0f (%.4g)", i > 0 ? ", " : "", plans[i].name, plans[i].time, plans[i].cost);
 	printf("\n");
 	fflush(stdout);
 }

@@ -57,7 +57,7 @@ END {
     }
     printf "\n%d cells: within 5 %% of the quickest %d, above 1.5 %d, above 3 %d; geometric mean %.3f\n", cells, best,
         bad_count, terrible, exp(log_sum / cells)
-    if (bad_count) print "\nAbove 1.5 (microseconds of processor time):"
+    if (bad_count) print "\nAbove 1.5 (microseconds of processor time, and the planner's cost in brackets):"
     for (i = 1; i <= bad_count; i++) print bad[i]
     print "\nPlanning, microseconds (the first of a session in brackets)"
     for (i = 1; i <= planning_count; i++) {

@@ -16,6 +16,7 @@
 #include "utils/varbit.h"
 
 #include "pg/iqvector_private.h"
+#include "pg/pg_cost.h"
 
 /* ---- distances ---- */
 
@@ -85,9 +86,9 @@ vector_hamming_distance(FunctionCallInfo fcinfo, const IqdbPgVectorType *type)
 }
 IQDB_PG_VECTOR_FUNCTION(hamming_distance)
 
-/* Is one of the arguments a column of a foreign table? */
-static bool
-has_foreign_argument(PlannerInfo *root, List *arguments)
+/* The first argument that is a column of a table in this query, with that table; NULL if there is none. */
+static const Var *
+column_argument(PlannerInfo *root, List *arguments, const RangeTblEntry **table_out)
 {
 	ListCell *cell;
 
@@ -97,25 +98,31 @@ has_foreign_argument(PlannerInfo *root, List *arguments)
 
 		while (IsA(argument, RelabelType))
 			argument = (Node *) ((RelabelType *) argument)->arg;
-		if (IsA(argument, Var) && ((Var *) argument)->varlevelsup == 0 && !IS_SPECIAL_VARNO(((Var *) argument)->varno) &&
-			planner_rt_fetch(((Var *) argument)->varno, root)->relkind == RELKIND_FOREIGN_TABLE)
-			return true;
+		if (!IsA(argument, Var) || ((Var *) argument)->varlevelsup != 0 || IS_SPECIAL_VARNO(((Var *) argument)->varno))
+			continue;
+		*table_out = planner_rt_fetch(((Var *) argument)->varno, root);
+		if ((*table_out)->rtekind == RTE_RELATION)
+			return (Var *) argument;
 	}
-	return false;
+	return NULL;
 }
 
 /*
  * iqvector_distance_support(internal) returns internal: what a distance costs the planner. Of a table of this server it is
- * what CREATE FUNCTION says. Of a foreign table it is next to nothing: the other server computes it, the same for every
- * way to ask for it, but postgres_fdw would count it here, and of a table that was never analyzed it then finds that
- * fetching all rows in order costs no more than asking for LIMIT of them.
+ * what CREATE FUNCTION says, and where vectors lie outside of their rows, what it takes to fetch them. Of a foreign table it
+ * is next to nothing: the other server computes it, the same for every way to ask for it, but postgres_fdw would count it
+ * here, and of a table that was never analyzed it then finds that fetching all rows in order costs no more than asking for
+ * LIMIT of them.
  */
 PG_FUNCTION_INFO_V1(iqvector_distance_support);
 Datum
 iqvector_distance_support(PG_FUNCTION_ARGS)
 {
-	SupportRequestCost *request = (SupportRequestCost *) PG_GETARG_POINTER(0);
-	List               *arguments = NIL;
+	SupportRequestCost  *request = (SupportRequestCost *) PG_GETARG_POINTER(0);
+	List                *arguments = NIL;
+	const RangeTblEntry *table;
+	const Var           *column;
+	Cost                 value;
 
 	if (!IsA(request, SupportRequestCost) || request->root == NULL || request->node == NULL)
 		PG_RETURN_POINTER(NULL);
@@ -123,10 +130,14 @@ iqvector_distance_support(PG_FUNCTION_ARGS)
 		arguments = ((OpExpr *) request->node)->args;
 	else if (IsA(request->node, FuncExpr))
 		arguments = ((FuncExpr *) request->node)->args;
-	if (!has_foreign_argument(request->root, arguments))
+	column = column_argument(request->root, arguments, &table);
+	if (column == NULL)
+		PG_RETURN_POINTER(NULL);
+	value = table->relkind == RELKIND_FOREIGN_TABLE ? 0 : iqdb_pg_cost_value(column, table->relid);
+	if (table->relkind != RELKIND_FOREIGN_TABLE && value == 0)
 		PG_RETURN_POINTER(NULL);
 	request->startup = 0;
-	request->per_tuple = cpu_operator_cost;
+	request->per_tuple = cpu_operator_cost + value;
 	PG_RETURN_POINTER(request);
 }
 

@@ -1,5 +1,6 @@
 /*
- * pg_cost.h - what a scan by the own node (pg_node.h) costs; index scans are priced by the access methods' callback.
+ * pg_cost.h - what a scan by the own node (pg_node.h) costs, and what it costs to read a vector from its table; index scans
+ * are priced by the access methods' callback.
  */
 #ifndef IQDB_PG_COST_H
 #define IQDB_PG_COST_H
@@ -19,5 +20,11 @@ typedef struct IqdbPgNodeWork
 
 /* Fills the costs of a path of the node; order: the path of the index within, priced already. */
 extern void iqdb_pg_cost_node(PlannerInfo *root, const IndexPath *order, const IqdbPgNodeWork *work, Path *path);
+
+/*
+ * What it costs to read a vector of this column of a table that lies outside of its row (TOAST), beyond what the server
+ * thinks: to it, a value costs the same wherever it is. 0 if it lies in its row.
+ */
+extern Cost iqdb_pg_cost_value(const Var *column, Oid table);
 
 #endif

@@ -58,9 +58,8 @@ iqdb_pg_type_named(const char *name)
 	return NULL;
 }
 
-/* The row of the table with this type's name, whoever owns it; NULL if there is none. */
-static const IqdbPgType *
-type_by_name(Oid type)
+const IqdbPgType *
+iqdb_pg_type_called(Oid type)
 {
 	HeapTuple	tuple = SearchSysCache1(TYPEOID, ObjectIdGetDatum(type));
 	const IqdbPgType *found;
@@ -86,7 +85,7 @@ iqdb_pg_type(Relation index)
 
 	if (memo->type == NULL)
 	{
-		const IqdbPgType *type = type_by_name(column_type(index));
+		const IqdbPgType *type = iqdb_pg_type_called(column_type(index));
 
 		if (type == NULL)
 			elog(ERROR, "index \"%s\" is of a type that cannot be indexed", RelationGetRelationName(index));
@@ -142,7 +141,7 @@ const IqdbPgType *
 iqdb_pg_type_of(Oid type)
 {
 	Oid			base = getBaseType(type);
-	const IqdbPgType *known = type_by_name(base);
+	const IqdbPgType *known = iqdb_pg_type_called(base);
 
 	return known != NULL && is_owned(base, known) && has_layout(base, known) ? known : NULL;
 }
@@ -203,7 +202,7 @@ void
 iqdb_pg_type_check(Relation index)
 {
 	Oid			type = column_type(index);
-	const IqdbPgType *known = type_by_name(type);
+	const IqdbPgType *known = iqdb_pg_type_called(type);
 
 	if (type == VARBITOID)
 		refuse_varbit(index);

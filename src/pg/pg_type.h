@@ -41,6 +41,9 @@ extern void iqdb_pg_type_check(Relation index);
 /* The type of the column of an index that was once built, or is about to be and was checked. */
 extern const IqdbPgType *iqdb_pg_type(Relation index);
 
+/* The row of the table with this type's name, whoever owns it; NULL if there is none. For estimates. */
+extern const IqdbPgType *iqdb_pg_type_called(Oid type);
+
 /* The type of this name, or NULL. */
 extern const IqdbPgType *iqdb_pg_type_named(const char *name);
 

@@ -226,7 +226,7 @@ flat_snapshot_bytes(const IqdbIndexOptions *options, uint64_t rows)
 
 /* The share of the bytes where codes are read first, and what each further row costs of a search of all of them. */
 #define CODE_SHARE 0.3
-#define SHARE_PER_ROW 0.005
+#define SHARE_PER_ROW 0.01
 
 static void
 flat_search_work(const IqdbIndexOptions *options, const IqdbSearchParams *params, double rows, IqdbSearchWork *first_out,

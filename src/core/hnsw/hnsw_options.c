@@ -7,7 +7,7 @@
 #include <math.h>
 
 /* Rows scored for each row that a search goes on for. */
-#define SCORED_PER_ROW 40
+#define SCORED_PER_ROW 70
 /* Rows ranked by their vectors for the first answers, and for each further one. */
 #define RANKED_AT_FIRST 64
 #define RANKED_PER_ROW 4
@@ -32,7 +32,7 @@ void
 iqdbi_hnsw_search_work(const IqdbIndexOptions *options, const IqdbSearchParams *params, double rows,
 					   IqdbSearchWork *first_out, IqdbSearchWork *further_out)
 {
-	double ef = params->ef > 0 ? params->ef : options->ef_search;
+	double ef = fmax(params->ef > 0 ? params->ef : options->ef_search, (double) params->expected);
 	double layers = log(fmax(rows, 2)) / log(fmax(options->m, 2));
 	double scored = layers * options->m + ef * options->m * 1.2 + ef;
 
