@@ -6,6 +6,7 @@
 #ifndef IQDB_PG_COMPAT_H
 #define IQDB_PG_COMPAT_H
 
+#include "access/htup_details.h"
 #include "common/relpath.h"
 #include "fmgr.h"
 #include "nodes/tidbitmap.h"

@@ -5,7 +5,7 @@
  *
  *   - the LIMIT, where nothing but the quals of this table can drop rows: the engine looks for so many at once;
  *   - bounds of the distance (WHERE v <-> q < r): it stops at the nearest of them. So a query that has a bound, but no order,
- *     can use the index too;
+ *     can use the index too, and a join by a distance (ON a.v <-> b.v < r) is a search for each row of the other table;
  *   - bitmaps of the table's other indexes (btree, GIN, BRIN, several of them joined by AND and OR): the engine gets the set
  *     of rows that they name, and leaves all others out.
  *
@@ -115,12 +115,19 @@ best_bitmap(PlannerInfo *root, RelOptInfo *rel)
 
 /* ---- bounds -------------------------------------------------------------------------------------------------------- */
 
+/* Is the value known before the table is looked at: does the table itself have no part in it? */
+static bool
+is_known_before(PlannerInfo *root, const RelOptInfo *rel, Node *value)
+{
+	return !bms_is_member(rel->relid, pull_varnos(root, value)) && !contain_volatile_functions(value);
+}
+
 /*
- * The expression as a distance of the index's column from something that the table has no part in, with the column on its
- * left side; NULL if it is none. It then equals what the server puts into indexorderbys.
+ * The expression as a distance of the index's column from something that is known before, with the column on its left side;
+ * NULL if it is none. It then equals what the server puts into indexorderbys.
  */
 static OpExpr *
-as_distance(IndexOptInfo *index, Node *node)
+as_distance(PlannerInfo *root, IndexOptInfo *index, Node *node)
 {
 	OpExpr	   *expr = (OpExpr *) node;
 	OpExpr	   *turned;
@@ -136,7 +143,7 @@ as_distance(IndexOptInfo *index, Node *node)
 	other = on_left ? lsecond(expr->args) : linitial(expr->args);
 	operator = on_left ? expr->opno : get_commutator(expr->opno);
 	if (!OidIsValid(operator) || !OidIsValid(get_op_opfamily_sortfamily(operator, index->opfamily[0])) ||
-		contain_var_clause(other) || contain_volatile_functions(other))
+		!is_known_before(root, index->rel, other))
 		return NULL;
 	if (on_left)
 		return expr;
@@ -152,16 +159,17 @@ as_distance(IndexOptInfo *index, Node *node)
 typedef struct Bound
 {
 	RestrictInfo *condition;
+	Relids		outer;			/* other tables whose rows say how far, or from where; NULL: none */
 	OpExpr	   *distance;
 	Expr	   *number;			/* double precision */
 	IqdbPgBoundKind kind;
 } Bound;
 
-/* What the distance is compared with, as double precision; NULL if it is no number that is known before the search. */
+/* What the distance is compared with, as double precision; NULL if it is no number that is known before. */
 static Expr *
-as_number(Node *node)
+as_number(PlannerInfo *root, const RelOptInfo *rel, Node *node)
 {
-	if (contain_var_clause(node) || contain_volatile_functions(node))
+	if (!is_known_before(root, rel, node))
 		return NULL;
 	if (exprType(node) == FLOAT4OID)
 		return (Expr *) makeFuncExpr(F_FLOAT8_FLOAT4, FLOAT8OID, list_make1(node), InvalidOid, InvalidOid,
@@ -171,22 +179,22 @@ as_number(Node *node)
 
 /* The condition as a bound, or NULL. */
 static Bound *
-as_bound(IndexOptInfo *index, RestrictInfo *condition)
+as_bound(PlannerInfo *root, IndexOptInfo *index, RestrictInfo *condition)
 {
 	OpExpr	   *expr = (OpExpr *) condition->clause;
-	Bound		bound = {.condition = condition};
+	Bound		bound = {.condition = condition, .outer = bms_difference(condition->clause_relids, index->rel->relids)};
 	bool		on_left;
 	Oid			operator;
 
 	if (!IsA(expr, OpExpr) || list_length(expr->args) != 2 || condition->pseudoconstant)
 		return NULL;
-	bound.distance = as_distance(index, linitial(expr->args));
+	bound.distance = as_distance(root, index, linitial(expr->args));
 	on_left = bound.distance != NULL;
 	if (!on_left)
-		bound.distance = as_distance(index, lsecond(expr->args));
+		bound.distance = as_distance(root, index, lsecond(expr->args));
 	if (bound.distance == NULL)
 		return NULL;
-	bound.number = as_number(on_left ? lsecond(expr->args) : linitial(expr->args));
+	bound.number = as_number(root, index->rel, on_left ? lsecond(expr->args) : linitial(expr->args));
 	operator = on_left ? expr->opno : get_commutator(expr->opno);
 	if (bound.number == NULL || !OidIsValid(operator))
 		return NULL;
@@ -205,48 +213,83 @@ as_bound(IndexOptInfo *index, RestrictInfo *condition)
 	return memcpy(palloc(sizeof(Bound)), &bound, sizeof(Bound));
 }
 
-/* All bounds of distances of the index's column, as far as the server would let an index have their conditions. */
 static List *
-find_bounds(RelOptInfo *rel, IndexOptInfo *index)
+add_bounds(PlannerInfo *root, IndexOptInfo *index, List *conditions, List *bounds)
 {
-	List	   *bounds = NIL;
 	ListCell   *cell;
 
-	foreach(cell, rel->baserestrictinfo)
+	foreach(cell, conditions)
 	{
-		Bound	   *bound = as_bound(index, lfirst(cell));
+		RestrictInfo *condition = lfirst(cell);
+		Bound	   *bound = as_bound(root, index, condition);
 
-		if (bound != NULL && restriction_is_securely_promotable(bound->condition, rel))
+		if (bound != NULL && restriction_is_securely_promotable(condition, index->rel) &&
+			(bound->outer == NULL || join_clause_is_movable_to(condition, index->rel)))
 			bounds = lappend(bounds, bound);
 	}
 	return bounds;
 }
 
-/* Those of one distance. */
+/*
+ * All bounds of distances of the index's column, as far as the server would let an index have their conditions. Joins of
+ * partitions by pairs put other tables' columns in the place of those that a path depends on, and do not know of ours.
+ */
 static List *
-bounds_of(List *bounds, const Node *distance)
+find_bounds(PlannerInfo *root, IndexOptInfo *index)
+{
+	List	   *bounds = add_bounds(root, index, index->rel->baserestrictinfo, NIL);
+
+	return enable_partitionwise_join ? bounds : add_bounds(root, index, index->rel->joininfo, bounds);
+}
+
+/* Those of one distance, where these tables' rows are known. */
+static List *
+bounds_of(List *bounds, const Node *distance, Relids outer)
 {
 	List	   *found = NIL;
 	ListCell   *cell;
 
 	foreach(cell, bounds)
 	{
-		if (equal(((Bound *) lfirst(cell))->distance, distance))
-			found = lappend(found, lfirst(cell));
+		Bound	   *bound = lfirst(cell);
+
+		if (bms_is_subset(bound->outer, outer) && equal(bound->distance, distance))
+			found = lappend(found, bound);
 	}
 	return found;
 }
 
-/* The different distances that have bounds. */
-static List *
-bounded_distances(List *bounds)
+/* Is there no bound before this one of the same distance, and with the same other tables? */
+static bool
+is_first(List *bounds, const Bound *bound)
 {
-	List	   *distances = NIL;
 	ListCell   *cell;
 
 	foreach(cell, bounds)
-		distances = list_append_unique(distances, ((Bound *) lfirst(cell))->distance);
-	return distances;
+	{
+		const Bound *other = lfirst(cell);
+
+		if (bms_equal(other->outer, bound->outer) && equal(other->distance, bound->distance))
+			return other == bound;
+	}
+	return true;
+}
+
+/* How often a path is run that depends on rows of other tables: roughly as often as there are rows of the smallest of them. */
+static double
+loop_count(PlannerInfo *root, Relids outer)
+{
+	double		count = 0;
+	int			number = -1;
+
+	while ((number = bms_next_member(outer, number)) >= 0)
+	{
+		const RelOptInfo *rel = root->simple_rel_array[number];
+
+		if (rel != NULL && rel->rows > 0 && (count == 0 || rel->rows < count))
+			count = rel->rows;
+	}
+	return Max(count, 1);
 }
 
 /* ---- the LIMIT ----------------------------------------------------------------------------------------------------- */
@@ -377,9 +420,9 @@ add_searches(Table *table, IndexPath *order, List *bounds)
 {
 	Search		search = {.order = order, .limit = table->limit};
 
-	if (isinf(order->path.total_cost) || !bms_equal(PATH_REQ_OUTER(&order->path), table->rel->lateral_relids))
+	if (isinf(order->path.total_cost))
 		return;
-	search.bounds = bounds_of(bounds, linitial(order->indexorderbys));
+	search.bounds = bounds_of(bounds, linitial(order->indexorderbys), PATH_REQ_OUTER(&order->path));
 	if (!knows_nothing_more(table->root, table->rel, &search))
 		table->paths = lappend(table->paths, make_path(table->root, table->rel, &search));
 	search.filter = find_filter(table);
@@ -395,7 +438,7 @@ static void
 add_searches_of(Table *table, IndexOptInfo *index)
 {
 	List	   *keys = table->root->query_pathkeys == NIL ? NIL : list_make1(linitial(table->root->query_pathkeys));
-	List	   *bounds = find_bounds(table->rel, index);
+	List	   *bounds = find_bounds(table->root, index);
 	List	   *clauses = NIL;
 	ListCell   *cell;
 
@@ -405,17 +448,24 @@ add_searches_of(Table *table, IndexOptInfo *index)
 	{
 		IndexPath  *path = lfirst(cell);
 
-		if (!IsA(path, IndexPath))
+		if (!IsA(path, IndexPath) || !bms_equal(PATH_REQ_OUTER(&path->path), table->rel->lateral_relids))
 			continue;
 		if (path->indexorderbys != NIL)
 			add_searches(table, iqdb_pg_complete_path(table->root, path), bounds);
-		else if (bms_equal(PATH_REQ_OUTER(&path->path), table->rel->lateral_relids))
+		else
 			clauses = path->indexclauses;
 	}
 	clauses = iqdb_pg_complete_clauses(table->root, index, clauses);
-	foreach(cell, bounded_distances(bounds))
-		add_searches(table, create_index_path(table->root, index, clauses, list_make1(lfirst(cell)), list_make1_int(0), NIL,
-											  ForwardScanDirection, false, table->rel->lateral_relids, 1.0, false), bounds);
+	foreach(cell, bounds)
+	{
+		Bound	   *bound = lfirst(cell);
+		Relids		outer = bms_union(bound->outer, table->rel->lateral_relids);
+
+		if (is_first(bounds, bound))
+			add_searches(table, create_index_path(table->root, index, clauses, list_make1(bound->distance), list_make1_int(0), NIL,
+												  ForwardScanDirection, false, outer, loop_count(table->root, outer), false),
+						 bounds);
+	}
 }
 
 List *
