@@ -339,7 +339,8 @@ estimate(PlannerInfo *root, RelOptInfo *rel, const Search *search, CustomPath *p
 		cost_bitmap_tree_node(search->filter->bitmapqual, &work.filter_cost, &filtered);
 		share *= filtered;
 	}
-	work.matches = clamp_row_est(rel->tuples * share);
+	/* a condition that the index and the bitmap both take is one condition: there are no fewer rows than the scan returns */
+	work.matches = Max(clamp_row_est(rel->tuples * share), path->path.rows);
 	work.within = clamp_row_est(work.matches * clauselist_selectivity(root, conditions, 0, JOIN_INNER, NULL));
 	work.exhaustive = search->bounds != NIL && search->limit == NIL;
 	ratio = Max(work.within / path->path.rows, 1);
