@@ -361,7 +361,29 @@ check_core(CheckState *state)
 	}
 }
 
-/* Every row that can be seen must be there, with this very vector. One missing may just be younger than our last look. */
+/* Are the index's values of this row's columns those of the table? Reports each that is not. */
+static void
+check_columns(CheckState *state, ItemPointer tid, const Datum *values, const bool *isnull)
+{
+	const IqdbColumnValues *wanted = iqdb_pg_row_columns(&state->form, values, isnull);
+	IqdbColumnValues stored;
+
+	if (wanted == NULL ||
+		!iqdb_index_get_columns(&state->arena->index, iqdb_id_u64(iqdb_pg_tid_number(tid)), &stored))
+		return;
+	for (int i = 0; i < state->form.columns->count; i++)
+	{
+		bool		is_null = (wanted->nulls >> i & 1) != 0;
+
+		if (is_null == ((stored.nulls >> i & 1) != 0) && (is_null || wanted->values[i] == stored.values[i]))
+			continue;
+		report(state, psprintf("column \"%s\" of row (%u,%u) differs from the table's",
+							   NameStr(TupleDescAttr(RelationGetDescr(state->index), i + 1)->attname),
+							   ItemPointerGetBlockNumber(tid), ItemPointerGetOffsetNumber(tid)));
+	}
+}
+
+/* Every row that can be seen must be there, with these very values. One missing may just be younger than our last look. */
 static void
 check_row(Relation index, ItemPointer tid, Datum *values, bool *isnull, bool alive, void *arg)
 {
@@ -387,6 +409,7 @@ check_row(Relation index, ItemPointer tid, Datum *values, bool *isnull, bool ali
 	else if (memcmp(stored, iqdb_pg_row_vector(&state->form, values[0]), state->form.bytes) != 0)
 		report(state, psprintf("the vector of row (%u,%u) differs from the table's",
 							   ItemPointerGetBlockNumber(tid), ItemPointerGetOffsetNumber(tid)));
+	check_columns(state, tid, values, isnull);
 	MemoryContextSwitchTo(saved);
 	MemoryContextReset(state->row_context);
 }

@@ -215,27 +215,28 @@ choose_target(Session *session, const Index *index, Random *random, char *target
 	return DONE;
 }
 
+/* What is asked: the rows nearest to a vector, with a condition on columns of the index. */
+typedef struct Question
+{
+	char		target[QUERY_MAX / 4];
+	char		condition[256];
+} Question;
+
+/* By table: the same, without the rows that no index has. */
 static void
-write_query(char *query, size_t size, const Index *index, const char *target, bool by_index, int limit)
+write_query(char *query, size_t size, const Index *index, const Question *question, bool by_index, int limit)
 {
 	char		bound[32] = "";
+	char		there[64] = "true";
 
 	if (limit > 0)
 		snprintf(bound, sizeof(bound), " LIMIT %d", limit);
-	snprintf(query, size, "SELECT id, %s %s '%s'::%s AS d FROM %s%s%s%s%s ORDER BY %s %s '%s'::%s%s",
-			 index->expression, index->op, target, index->table->type, index->table->name,
-			 index->predicate != NULL || !by_index ? " WHERE " : "", index->predicate != NULL ? index->predicate : "",
-			 index->predicate != NULL && !by_index ? " AND " : "", "", index->expression, index->op, target,
-			 index->table->type, bound);
 	if (!by_index)
-	{
-		/* the same, without the rows that no index has */
-		char	   *order = strstr(query, " ORDER BY ");
-		char		tail[QUERY_MAX];
-
-		snprintf(tail, sizeof(tail), "%s", order);
-		snprintf(order, size - (size_t) (order - query), "%s IS NOT NULL%s", index->table->literal, tail);
-	}
+		snprintf(there, sizeof(there), "%s IS NOT NULL", index->table->literal);
+	snprintf(query, size, "SELECT id, %s %s '%s'::%s AS d FROM %s WHERE %s AND %s%s ORDER BY %s %s '%s'::%s%s",
+			 index->expression, index->op, question->target, index->table->type, index->table->name, there,
+			 index->predicate != NULL ? index->predicate : "true", question->condition, index->expression, index->op,
+			 question->target, index->table->type, bound);
 }
 
 static Outcome
@@ -297,7 +298,7 @@ fetch_slowly(Session *session, const char *query, Random *random, Rows *rows)
 
 /* The nearest ten: exact, or counted for recall. A row as near as the farthest wanted is as good. */
 static Verdict
-compare_nearest(Session *session, const Index *index, const char *target, const Rows *table, const char *where)
+compare_nearest(Session *session, const Index *index, const Question *question, const Rows *table, const char *where)
 {
 	char		query[QUERY_MAX];
 	char		why[1024];
@@ -307,7 +308,7 @@ compare_nearest(Session *session, const Index *index, const char *target, const 
 	int			found = 0;
 
 	best.count = table->count < 10 ? table->count : 10;
-	write_query(query, sizeof(query), index, target, true, 10);
+	write_query(query, sizeof(query), index, question, true, 10);
 	if (plan_by(session, true) != DONE || !run_query(session, query, &nearest))
 		return NOT_COMPARED;
 	for (int i = 0; i < nearest.count; i++)
@@ -334,15 +335,15 @@ compare_nearest(Session *session, const Index *index, const char *target, const 
  * scan returns all the rows that no index has.
  */
 static bool
-plan_had_changed(Session *session, const Index *index, const Rows *by_index)
+plan_had_changed(Session *session, const Index *index, const Question *question, const Rows *by_index)
 {
 	int			without = 0;
 
 	for (int i = 0; i < by_index->count; i++)
 		without += isnan(by_index->distances[i]) ? 1 : 0;
-	if (without == 0 || session_run(session, "SELECT count(*) FROM %s WHERE %s IS NULL%s%s", index->table->name,
-									index->table->literal, index->predicate != NULL ? " AND " : "",
-									index->predicate != NULL ? index->predicate : "") != DONE ||
+	if (without == 0 || session_run(session, "SELECT count(*) FROM %s WHERE %s IS NULL AND %s%s", index->table->name,
+									index->table->literal, index->predicate != NULL ? index->predicate : "true",
+									question->condition) != DONE ||
 		atoi(PQgetvalue(session->result, 0, 0)) != without)
 		return false;
 	count("plan changed before the query ran");
@@ -353,7 +354,7 @@ plan_had_changed(Session *session, const Index *index, const Rows *by_index)
 static Verdict
 compare_in_snapshot(Session *session, const Index *index, Random *random, bool cursor, const char *where)
 {
-	char		target[QUERY_MAX / 3];
+	Question	question;
 	char		by_index_query[QUERY_MAX];
 	char		by_table_query[QUERY_MAX];
 	char		why[2048];
@@ -363,10 +364,13 @@ compare_in_snapshot(Session *session, const Index *index, Random *random, bool c
 	bool		uses;
 	bool		ok;
 
-	if (choose_target(session, index, random, target, sizeof(target)) != DONE)
+	if (choose_target(session, index, random, question.target, sizeof(question.target)) != DONE)
 		return NOT_COMPARED;
-	write_query(by_index_query, sizeof(by_index_query), index, target, true, 0);
-	write_query(by_table_query, sizeof(by_table_query), index, target, false, 0);
+	random_condition(index, random, question.condition, sizeof(question.condition));
+	if (question.condition[0] != '\0')
+		count("compare: with a condition on columns");
+	write_query(by_index_query, sizeof(by_index_query), index, &question, true, 0);
+	write_query(by_table_query, sizeof(by_table_query), index, &question, false, 0);
 	if (plan_by(session, true) != DONE || plan_uses(session, index, by_index_query, &uses) != DONE || !uses)
 		return NOT_COMPARED;
 	if (cursor)
@@ -376,7 +380,7 @@ compare_in_snapshot(Session *session, const Index *index, Random *random, bool c
 	if (ok && plan_by(session, false) == DONE && run_query(session, by_table_query, &by_table))
 	{
 		verdict = SAME;
-		if (plan_had_changed(session, index, &by_index))
+		if (plan_had_changed(session, index, &question, &by_index))
 			verdict = NOT_COMPARED;
 		else if (stream_is_wrong(&by_index, &by_table, why, sizeof(why)))
 		{
@@ -384,7 +388,7 @@ compare_in_snapshot(Session *session, const Index *index, Random *random, bool c
 			verdict = DIFFERENT;
 		}
 		else if (!cursor)
-			verdict = compare_nearest(session, index, target, &by_table, where);
+			verdict = compare_nearest(session, index, &question, &by_table, where);
 	}
 	free_rows(&by_index);
 	free_rows(&by_table);

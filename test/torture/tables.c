@@ -24,17 +24,19 @@ const Table tables[] = {
 const int	table_count = COUNT_OF(tables);
 
 const Index indexes[] = {
-	{"plain_l2", &tables[0], "v", "iqvector_l2_ops", "<->", NULL},
-	{"holes_ip", &tables[1], "v", "iqvector_ip_ops", "<#>", NULL},
-	{"part_l2", &tables[2], "v", "iqvector_l2_ops", "<->", "g < 5"},
-	{"part_cosine", &tables[2], "v", "iqvector_cosine_ops", "<=>", NULL},
-	{"expr_l2", &tables[3], "(r::iqvector(4))", "iqvector_l2_ops", "<->", NULL},
-	{"wide_l2", &tables[4], "v", "iqvector_l2_ops", "<->", NULL},
-	{"dups_l1", &tables[5], "v", "iqvector_l1_ops", "<+>", NULL},
-	{"halves_l2", &tables[6], "v", "iqhalfvec_l2_ops", "<->", NULL},
-	{"halves_cosine", &tables[6], "v", "iqhalfvec_cosine_ops", "<=>", "g < 5"},
-	{"bits_hamming", &tables[7], "v", "bit_hamming_ops", "<~>", NULL},
-	{"bits_jaccard", &tables[7], "v", "bit_jaccard_ops", "<%>", NULL},
+	{"plain_l2", &tables[0], "v", "iqvector_l2_ops", "<->", .predicate = NULL},
+	{"plain_columns", &tables[0], "v", "iqvector_ip_ops, g, note", "<#>", .number = "g", .text = "note"},
+	{"holes_ip", &tables[1], "v", "iqvector_ip_ops, g", "<#>", .number = "g"},
+	{"part_l2", &tables[2], "v", "iqvector_l2_ops", "<->", .predicate = "g < 5"},
+	{"part_cosine", &tables[2], "v", "iqvector_cosine_ops, (g % 3), (ARRAY[g, g / 2])", "<=>", .number = "g % 3",
+	.labels = "ARRAY[g, g / 2]"},
+	{"expr_l2", &tables[3], "(r::iqvector(4))", "iqvector_l2_ops", "<->", .predicate = NULL},
+	{"wide_l2", &tables[4], "v", "iqvector_l2_ops, note", "<->", .text = "note"},
+	{"dups_l1", &tables[5], "v", "iqvector_l1_ops", "<+>", .predicate = NULL},
+	{"halves_l2", &tables[6], "v", "iqhalfvec_l2_ops", "<->", .predicate = NULL},
+	{"halves_cosine", &tables[6], "v", "iqhalfvec_cosine_ops", "<=>", .predicate = "g < 5"},
+	{"bits_hamming", &tables[7], "v", "bit_hamming_ops", "<~>", .predicate = NULL},
+	{"bits_jaccard", &tables[7], "v", "bit_jaccard_ops, g", "<%>", .number = "g"},
 };
 const int	index_count = COUNT_OF(indexes);
 
@@ -196,4 +198,24 @@ void
 random_query(const Table *table, Random *random, char *text, size_t size)
 {
 	components(table->dimension, table->steps, table->form == FORM_ARRAY ? FORM_VECTOR : table->form, random, text, size);
+}
+
+/* A condition on a column of the index, or "" if it has none, or by chance. */
+void
+random_condition(const Index *index, Random *random, char *text, size_t size)
+{
+	static const char *const of_numbers[] = {"= 3", "< 2", ">= 4", "<> 5", "IN (1, 7, NULL)", "IS NULL", "IS NOT NULL", "> 90"};
+	static const char *const of_texts[] = {"= 'many'", "IN ('one', 'first')", "IS NULL", "= 'nobody'"};
+	static const char *const of_labels[] = {"&& ARRAY[1, 4]", "@> ARRAY[2]", "@> ARRAY[4, 2]", "&& '{}'"};
+	size_t		used = 0;
+
+	text[0] = '\0';
+	if (index->number != NULL && random_chance(random, 60))
+		used += (size_t) snprintf(text + used, size - used, " AND %s %s", index->number,
+								  of_numbers[random_below(random, COUNT_OF(of_numbers))]);
+	if (index->text != NULL && random_chance(random, 40))
+		used += (size_t) snprintf(text + used, size - used, " AND %s %s", index->text,
+								  of_texts[random_below(random, COUNT_OF(of_texts))]);
+	if (index->labels != NULL && random_chance(random, 40))
+		snprintf(text + used, size - used, " AND %s %s", index->labels, of_labels[random_below(random, COUNT_OF(of_labels))]);
 }

@@ -184,6 +184,9 @@ typedef struct Index
 	const char *opclass;
 	const char *op;
 	const char *predicate;		/* or NULL */
+	const char *number;			/* columns behind the vector, or NULL each: a number, ... */
+	const char *text;
+	const char *labels;			/* ... an array */
 } Index;
 
 extern const Table tables[];
@@ -201,6 +204,9 @@ extern void index_definition(const Index *index, const char *verb, Random *rando
 /* A vector as text, as the table's values are; may be NULL's text in COPY format. */
 extern void random_value(const Table *table, Random *random, char *text, size_t size);
 extern void random_query(const Table *table, Random *random, char *text, size_t size);
+
+/* " AND ..." on columns of the index, or "". */
+extern void random_condition(const Index *index, Random *random, char *text, size_t size);
 
 /* ---- compare.c --------------------------------------------------------------------------------------------------- */
 

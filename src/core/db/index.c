@@ -320,6 +320,24 @@ iqdb_index_get(const IqdbIndex *index, IqdbId id, void *vector_out, unsigned cha
 	return live;
 }
 
+bool
+iqdb_index_get_columns(const IqdbIndex *index, IqdbId id, IqdbColumnValues *columns_out)
+{
+	const IqdbStore *store = &index->store;
+	uint32_t         slot;
+	bool             live;
+
+	if (iqdb_id_check(id, NULL) != IQDB_OK)
+		return false;
+	iqdb_store_lock(store, IQDB_LOCK_ROWS, false);
+	slot = iqdb_store_find_locked(store, id);
+	live = slot != IQDB_SLOT_NONE && iqdb_store_state(store, slot) == IQDB_ROW_LIVE;
+	if (live)
+		iqdb_columns_get(&store->header->columns, store->columns, slot, columns_out);
+	iqdb_store_unlock(store, IQDB_LOCK_ROWS, false);
+	return live;
+}
+
 /* Ids in slots from *position to end; stops early when capacity is reached. Caller holds ROWS. */
 static size_t
 collect_ids(const IqdbStore *store, uint64_t *position, uint64_t end, uint64_t *ids_out, bool *has_vector_out,

@@ -132,6 +132,9 @@ bool iqdb_index_contains(const IqdbIndex *index, IqdbId id, bool *has_vector_out
 bool iqdb_index_get(const IqdbIndex *index, IqdbId id, void *vector_out, unsigned char *metadata_out,
 					size_t metadata_capacity, size_t *metadata_length_out);
 
+/* Copies the columns of a LIVE row. false when the id is not LIVE. */
+bool iqdb_index_get_columns(const IqdbIndex *index, IqdbId id, IqdbColumnValues *columns_out);
+
 /*
  * Numeric ids of KNOWN and LIVE rows in slot order from *position on (0 at first; updated), up to capacity. Returns how
  * many; 0 = the end. has_vector_out (one per id) may be NULL. Rows put meanwhile may or may not be seen.
