@@ -402,6 +402,27 @@ values_out_of_range_are_refused(void **state)
 }
 
 static void
+columns_are_read_by_id(void **state)
+{
+	static Table     table;
+	IqdbColumnValues values;
+
+	(void) state;
+	table_open(&table, IQDB_ENGINE_FLAT);
+	for (uint64_t id = 0; id < ROWS; id++)
+	{
+		assert_true(iqdb_index_get_columns(&table.memory.index, iqdb_id_u64(id), &values));
+		assert_int_equal(values.nulls, table.rows[id].nulls);
+		for (uint32_t i = 0; i < COLUMNS; i++)
+			assert_true((values.nulls >> i & 1) != 0 || values.values[i] == table.rows[id].values[i]);
+	}
+	assert_false(iqdb_index_get_columns(&table.memory.index, iqdb_id_u64(ROWS), &values));
+	assert_int_equal(iqdb_index_put_known(&table.memory.index, iqdb_id_u64(ROWS), NULL), IQDB_OK);
+	assert_false(iqdb_index_get_columns(&table.memory.index, iqdb_id_u64(ROWS), &values));
+	memory_index_destroy(&table.memory);
+}
+
+static void
 snapshots_keep_columns(void **state)
 {
 	static Table      table;
@@ -530,6 +551,7 @@ main(void)
 		cmocka_unit_test(streams_have_what_passes),
 		cmocka_unit_test(what_cannot_be_asked_is_refused),
 		cmocka_unit_test(values_out_of_range_are_refused),
+		cmocka_unit_test(columns_are_read_by_id),
 		cmocka_unit_test(snapshots_keep_columns),
 		cmocka_unit_test(damaged_columns_are_noticed),
 		cmocka_unit_test(sets_hold_what_was_added),
