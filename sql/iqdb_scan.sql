@@ -138,6 +138,44 @@ SELECT agreed($$SELECT s.id, n.id FROM scan_side s, LATERAL (SELECT id FROM scan
 	ORDER BY v <-> s.q LIMIT 4) n$$);
 SELECT agreed($$SELECT s.id, (SELECT count(*) FROM scan_row WHERE v <-> s.q < s.r) FROM scan_side s$$);
 
+-- Joins by a bounded distance: a search for each row of the other table, inner, outer, semi and anti.
+SELECT plan($$SELECT s.id, n.id FROM scan_side s JOIN scan_row n ON n.v <-> s.q < s.r$$);
+SELECT agreed($$SELECT s.id, n.id FROM scan_side s JOIN scan_row n ON n.v <-> s.q < s.r ORDER BY 1, 2$$);
+SELECT agreed($$SELECT s.id, n.id FROM scan_side s LEFT JOIN scan_row n ON s.r - 140 >= s.q <-> n.v ORDER BY 1, 2$$);
+SELECT agreed($$SELECT s.id FROM scan_side s WHERE EXISTS (SELECT FROM scan_row n WHERE n.v <-> s.q < s.r / 10 AND n.v <-> s.q < 70) ORDER BY 1$$);
+SELECT agreed($$SELECT s.id FROM scan_side s WHERE NOT EXISTS (SELECT FROM scan_row n WHERE n.v <-> s.q < s.r / 10) ORDER BY 1$$);
+SELECT agreed($$SELECT a.id, b.id, c.id FROM scan_side a, scan_row b, scan_side c WHERE b.v <-> a.q < c.r / 5 AND a.id + c.id = 9 ORDER BY 1, 2, 3$$);
+
+-- How many rows are within a bound is asked of the index, if it is open.
+RESET enable_seqscan;
+CREATE TABLE scan_long AS SELECT i AS id, (SELECT array_agg(i::bigint * d * 7919 % 10007) FROM generate_series(1, 128) d)::int[]::iqvector(128) AS v
+	FROM generate_series(1, 5000) i;
+CREATE INDEX ON scan_long USING iqdb_flat (v);
+VACUUM ANALYZE scan_long;
+SELECT bool_or(line ~ 'Vector Scan') FROM (SELECT plan(format('SELECT count(*) FROM scan_long WHERE v <-> %L < 100', v)) AS line
+	FROM scan_long WHERE id = 1) s;
+SELECT bool_or(line ~ 'Vector Scan') FROM (SELECT plan(format('SELECT count(*) FROM scan_long WHERE v <-> %L < 100000', v)) AS line
+	FROM scan_long WHERE id = 1) s;
+DROP TABLE scan_long;
+SET enable_seqscan = off;
+
+-- In parallel plans each process has a scan of its own.
+SET max_parallel_workers_per_gather = 2;
+SET parallel_setup_cost = 0;
+SET parallel_tuple_cost = 0;
+SET min_parallel_table_scan_size = 0;
+SET enable_seqscan = on;
+CREATE TABLE scan_many AS SELECT i AS id, ARRAY[i * 10 % 1009, i * 20 % 2003, i * 40 % 4001]::iqvector AS q FROM generate_series(1, 300) i;
+ANALYZE scan_many;
+SELECT plan($$SELECT count(*), sum(n.id) FROM scan_many s JOIN scan_row n ON n.v <-> s.q < 50$$);
+SELECT count(*), sum(n.id) FROM scan_many s JOIN scan_row n ON n.v <-> s.q < 50;
+SET iqdb.enable_vector_scan = off;
+SELECT count(*), sum(n.id) FROM scan_many s JOIN scan_row n ON n.v <-> s.q < 50;
+RESET iqdb.enable_vector_scan;
+DROP TABLE scan_many;
+SET enable_seqscan = off;
+SET max_parallel_workers_per_gather = 0;
+
 -- Kept plans: parameters in the LIMIT, the filter, the query, and the bound.
 SET plan_cache_mode = force_generic_plan;
 PREPARE scan_kept(int, iqvector, float8, int) AS SELECT id FROM scan_row WHERE c >= 0 AND c < $1 AND v <-> $2 < $3 ORDER BY v <-> $2 LIMIT $4;

@@ -22,6 +22,7 @@
 
 #include <math.h>
 
+#include "access/genam.h"
 #include "access/stratnum.h"
 #include "catalog/pg_type.h"
 #include "nodes/makefuncs.h"
@@ -41,6 +42,7 @@
 #include "pg/pg_cost.h"
 #include "pg/pg_node.h"
 #include "pg/pg_paths.h"
+#include "pg/pg_sample.h"
 #include "pg/pg_settings.h"
 
 /* What the planner knows of a search, beside the index's own path. */
@@ -320,6 +322,46 @@ limit_counts(PlannerInfo *root)
 
 /* ---- the paths ----------------------------------------------------------------------------------------------------- */
 
+/* What is thought of a bound where nobody knows: it is there to leave little. */
+#define WITHIN_UNKNOWN 0.01
+
+/* The value of an expression, as far as it can be told now. */
+static const Const *
+known_value(PlannerInfo *root, Node *expr)
+{
+	Const	   *value = (Const *) estimate_expression_value(root, expr);
+
+	return IsA(value, Const) && !value->constisnull ? value : NULL;
+}
+
+/*
+ * The share of the index's rows that is within the bounds, by a sample of the index where query and bound are known. The
+ * server's own estimate, by which it counts the rows of all paths alike, takes the distance for a number like any other.
+ */
+static double
+share_within(PlannerInfo *root, const Search *search)
+{
+	const Const *query = known_value(root, lsecond(((OpExpr *) linitial(search->order->indexorderbys))->args));
+	Relation	index = index_open(search->order->indexinfo->indexoid, NoLock);
+	double		least = 1;
+	ListCell   *cell;
+
+	foreach(cell, search->bounds)
+	{
+		const Bound *bound = lfirst(cell);
+		const Const *number = known_value(root, (Node *) bound->number);
+		double		share;
+
+		if (query == NULL || number == NULL ||
+			!iqdb_pg_sample_within(index, query->constvalue, DatumGetFloat8(number->constvalue),
+								   bound->kind == IQDB_PG_BOUND_BELOW, &share))
+			share = WITHIN_UNKNOWN;
+		least = Min(least, share);
+	}
+	index_close(index, NoLock);
+	return least;
+}
+
 /* How many rows the engine hands out, and at what cost, goes into the path; what bounds it, into its private list. */
 static void
 estimate(PlannerInfo *root, RelOptInfo *rel, const Search *search, CustomPath *path)
@@ -341,12 +383,14 @@ estimate(PlannerInfo *root, RelOptInfo *rel, const Search *search, CustomPath *p
 	}
 	/* a condition that the index and the bitmap both take is one condition: there are no fewer rows than the scan returns */
 	work.matches = Max(clamp_row_est(rel->tuples * share), path->path.rows);
-	work.within = clamp_row_est(work.matches * clauselist_selectivity(root, conditions, 0, JOIN_INNER, NULL));
+	work.within = search->bounds == NIL ? work.matches : clamp_row_est(work.matches * share_within(root, search));
 	work.exhaustive = search->bounds != NIL && search->limit == NIL;
-	ratio = Max(work.within / path->path.rows, 1);
+	ratio = work.matches * clauselist_selectivity(root, conditions, 0, JOIN_INNER, NULL) / path->path.rows;
+	ratio = Max(ratio, 1);
 	if (search->limit != NIL && root->limit_tuples > 0)
 		work.wanted = Min(root->limit_tuples * ratio, work.within);
-	path->custom_private = lappend(path->custom_private, makeFloat(psprintf("%g", ratio)));
+	/* with its point even if it is whole: what a parallel worker reads without one is an Integer to it */
+	path->custom_private = lappend(path->custom_private, makeFloat(psprintf("%.3f", ratio)));
 	iqdb_pg_cost_node(root, search->order, &work, &path->path);
 }
 
@@ -463,9 +507,9 @@ add_searches_of(Table *table, IndexOptInfo *index)
 		Relids		outer = bms_union(bound->outer, table->rel->lateral_relids);
 
 		if (is_first(bounds, bound))
-			add_searches(table, create_index_path(table->root, index, clauses, list_make1(bound->distance), list_make1_int(0), NIL,
-												  ForwardScanDirection, false, outer, loop_count(table->root, outer), false),
-						 bounds);
+			add_searches(table, create_index_path(table->root, index, clauses, list_make1(bound->distance), list_make1_int(0),
+												  NIL, ForwardScanDirection, false, outer, loop_count(table->root, outer),
+												  false), bounds);
 	}
 }
 

@@ -190,6 +190,11 @@ my @exact_only = (
 	sub { listed() },
 	sub { listed() },
 	sub { "SELECT q, s.* FROM generate_series(0, 4) q, LATERAL (" . listed("format('[" . join(',', ('%1$s') x $dimension) . "]', q)::iqvector") . ') s ORDER BY 1' . pick('', ', 2') =~ s/, 2$/, s::text/r },
+	sub {
+		my $d = distance("format('[" . join(',', ('%1$s') x $dimension) . "]', q)::iqvector");
+		my $on = 'ON ' . filter() . " AND $d " . pick('<', '<=') . ' ' . pick('q', 'q * 0.3', '1', int(rand(2 * $steps)));
+		"SELECT q, $table.id FROM generate_series(0, 4) q " . pick('', 'LEFT ') . "JOIN $table $on ORDER BY 1, 2"
+	},
 	sub { "SELECT count(*), count(DISTINCT s::text) FROM (" . some() . ') s' },
 	sub { "SELECT s::text FROM (" . some() . ") s UNION SELECT s::text FROM (" . some() . ') s ORDER BY 1' },
 	sub { "SELECT id FROM ((" . nearest_ids() . ') ' . pick('EXCEPT', 'INTERSECT', 'UNION ALL') . ' (' . nearest_ids() . ')) s ORDER BY id' },
