@@ -1404,6 +1404,33 @@ CREATE FUNCTION iqdb_ground_truth(
 COMMENT ON FUNCTION iqdb_ground_truth(regclass, anyarray, integer) IS
 	'the nearest rows of each query, exact: one pass over the table, as the calling statement sees it';
 
+CREATE FUNCTION iqdb_search(
+	index regclass,
+	query anycompatible,
+	k integer DEFAULT 10,
+	filter text DEFAULT NULL,
+	OUT tid tid,
+	OUT distance float8,
+	OUT tableoid regclass
+) RETURNS SETOF record
+	LANGUAGE C STABLE PARALLEL RESTRICTED ROWS 10 AS 'MODULE_PATHNAME', 'iqdb_sql_search';
+COMMENT ON FUNCTION iqdb_search(regclass, anycompatible, integer, text) IS
+	'the nearest rows of a query by an index, of those that the caller may see and that meet a condition';
+
+CREATE FUNCTION iqdb_search_batch(
+	index regclass,
+	queries anycompatiblearray,
+	k integer DEFAULT 10,
+	filter text DEFAULT NULL,
+	OUT query integer,
+	OUT tid tid,
+	OUT distance float8,
+	OUT tableoid regclass
+) RETURNS SETOF record
+	LANGUAGE C STABLE PARALLEL RESTRICTED ROWS 1000 AS 'MODULE_PATHNAME', 'iqdb_sql_search_batch';
+COMMENT ON FUNCTION iqdb_search_batch(regclass, anycompatiblearray, integer, text) IS
+	'the nearest rows of each of many queries by an index, of those that the caller may see and that meet a condition';
+
 CREATE FUNCTION iqdb_estimate(
 	method text,
 	rows bigint,

@@ -7,6 +7,7 @@
 #include "access/genam.h"
 #include "access/htup_details.h"
 #include "access/relation.h"
+#include "access/sysattr.h"
 #include "access/table.h"
 #include "access/xlog.h"
 #include "catalog/index.h"
@@ -15,6 +16,7 @@
 #include "funcapi.h"
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
+#include "optimizer/optimizer.h"
 #include "storage/lmgr.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
@@ -34,6 +36,39 @@
 
 /* ---- shared ------------------------------------------------------------------------------------------------------ */
 
+static bool
+may_select(Oid table, AttrNumber column)
+{
+	return pg_attribute_aclcheck(table, column, GetUserId(), ACL_SELECT) == ACLCHECK_OK;
+}
+
+/* Column by column, as the server looks at who has no right to the whole table. */
+static bool
+may_search_columns(Relation index, Oid table)
+{
+	AttrNumber	key = index->rd_index->indkey.values[0];
+	List	   *expressions = list_copy(RelationGetIndexPredicate(index));
+	Bitmapset  *columns = NULL;
+	int			column = -1;
+
+	if (!may_select(table, SelfItemPointerAttributeNumber))
+		return false;
+	if (key != InvalidAttrNumber && !may_select(table, key))
+		return false;
+	if (key == InvalidAttrNumber)
+		expressions = lappend(expressions, linitial(RelationGetIndexExpressions(index)));
+	pull_varattnos((Node *) expressions, 1, &columns);
+	while ((column = bms_next_member(columns, column)) >= 0)
+	{
+		key = column + FirstLowInvalidHeapAttributeNumber;
+		/* a whole row is all of its columns */
+		if (key == InvalidAttrNumber ?
+			pg_attribute_aclcheck_all(table, GetUserId(), ACL_SELECT, ACLMASK_ALL) != ACLCHECK_OK : !may_select(table, key))
+			return false;
+	}
+	return true;
+}
+
 static void
 check_right(Relation index, Oid table, IqdbPgRight right)
 {
@@ -43,7 +78,8 @@ check_right(Relation index, Oid table, IqdbPgRight right)
 			aclcheck_error(ACLCHECK_NOT_OWNER, OBJECT_INDEX, RelationGetRelationName(index));
 	}
 	else if (pg_class_aclcheck(table, GetUserId(), ACL_SELECT) != ACLCHECK_OK &&
-			 (right != IQDB_PG_MAY_WATCH || !has_privs_of_role(GetUserId(), ROLE_PG_MONITOR)))
+			 (right != IQDB_PG_MAY_WATCH || !has_privs_of_role(GetUserId(), ROLE_PG_MONITOR)) &&
+			 (right != IQDB_PG_MAY_SEARCH || !may_search_columns(index, table)))
 		aclcheck_error(ACLCHECK_NO_PRIV, OBJECT_TABLE, get_rel_name(table));
 }
 

@@ -6,7 +6,6 @@
 
 #include "access/tupdesc.h"
 #include "fmgr.h"
-#include "utils/array.h"
 #include "utils/rel.h"
 
 #include "pg/pg_arena.h"
@@ -16,6 +15,7 @@ typedef enum IqdbPgRight
 {
 	IQDB_PG_MAY_WATCH,			/* who may SELECT from the table, and members of pg_monitor */
 	IQDB_PG_MAY_READ,			/* who may SELECT from the table */
+	IQDB_PG_MAY_SEARCH,			/* who may SELECT from it the TID, and what the vector and the predicate are made of */
 	IQDB_PG_MAY_CHANGE			/* the table's owner */
 } IqdbPgRight;
 
@@ -24,12 +24,6 @@ typedef enum IqdbPgRight
  * and without the right.
  */
 extern Relation iqdb_pg_open_index(Oid oid, LOCKMODE mode, IqdbPgRight right);
-
-/*
- * The vectors of an array, of a type that the index's column can be compared with; they lie in the array, or are detoasted
- * into the current context. Raises 42804 for other types, 22004 for a null, 22000 for another dimension than the index's.
- */
-extern const void **iqdb_pg_given_queries(Relation index, ArrayType *array, int *count_out);
 
 /*
  * The row that a function of so many arguments returns, if its columns begin with these names, one blank between two. A

@@ -284,4 +284,11 @@ iqdb_pg_bitmap_next(IqdbPgBitmapIterator *iterator, BlockNumber *block_out, Offs
 #define IQDB_PG_EXPLAIN_STATE_HEADER "commands/explain.h"
 #endif
 
+/* 19 takes flags of a fetch by TIDs, too (needs access/tableam.h) */
+#if PG_VERSION_NUM >= 190000
+#define iqdb_pg_index_fetch_begin(table) table_index_fetch_begin(table, SO_NONE)
+#else
+#define iqdb_pg_index_fetch_begin(table) table_index_fetch_begin(table)
+#endif
+
 #endif

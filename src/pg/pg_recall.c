@@ -22,12 +22,12 @@
 #include "miscadmin.h"
 #include "portability/instr_time.h"
 #include "utils/array.h"
-#include "utils/builtins.h"
 
 #include "pg/pg_admin.h"
 #include "pg/pg_am.h"
 #include "pg/pg_open.h"
 #include "pg/pg_options.h"
+#include "pg/pg_query.h"
 #include "pg/pg_row.h"
 
 /*
@@ -96,40 +96,6 @@ percentile(const double *values, int count, double q)
 
 /* ---- queries ----------------------------------------------------------------------------------------------------- */
 
-const void **
-iqdb_pg_given_queries(Relation index, ArrayType *array, int *count_out)
-{
-	IqdbPgRowForm form = iqdb_pg_row_form(index);
-	const IqdbPgType *type = iqdb_pg_type_of(ARR_ELEMTYPE(array));
-	Datum	   *values;
-	bool	   *nulls;
-	const void **queries;
-
-	if (type == NULL || type->element != form.type->element)
-		ereport(ERROR,
-				(errcode(ERRCODE_DATATYPE_MISMATCH),
-				 errmsg("queries of type %s do not fit an index on a column of type %s",
-						format_type_be(ARR_ELEMTYPE(array)), form.type->name),
-				 errhint("Cast them: ARRAY(SELECT query::%s FROM ...).", form.type->name)));
-	deconstruct_array(array, ARR_ELEMTYPE(array), -1, false, TYPALIGN_INT, &values, &nulls, count_out);
-	queries = palloc(Max(*count_out, 1) * sizeof(void *));
-	for (int i = 0; i < *count_out; i++)
-	{
-		uint32		dimension;
-
-		if (nulls[i])
-			ereport(ERROR,
-					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("queries must not contain nulls")));
-		dimension = type->read(PG_DETOAST_DATUM(values[i]), &queries[i]);
-		if (dimension != form.dimension)
-			ereport(ERROR,
-					(errcode(ERRCODE_DATA_EXCEPTION),
-					 errmsg("different %s %s %u and %u", form.type->name, form.type->sizes, form.dimension,
-							dimension)));
-	}
-	return queries;
-}
-
 #define NO_ROW PG_UINT64_MAX
 
 /* The queries of one measurement, and what was measured: one number for each. */
@@ -146,7 +112,7 @@ typedef struct Measures
 static void
 take_given(Relation index, ArrayType *given, Measures *measures)
 {
-	measures->queries = iqdb_pg_given_queries(index, given, &measures->count);
+	measures->queries = iqdb_pg_given_vectors(index, given, &measures->count);
 	measures->own_ids = palloc(Max(measures->count, 1) * sizeof(uint64));
 	for (int i = 0; i < measures->count; i++)
 		measures->own_ids[i] = NO_ROW;

@@ -32,23 +32,16 @@
 #include "pg/pg_heap.h"
 #include "pg/pg_kernels.h"
 #include "pg/pg_options.h"
+#include "pg/pg_query.h"
 #include "pg/pg_row.h"
-
-#define NEIGHBOURS_MAX 100000
-
-/* A row and its distance, infinite where the operator has none: these come last. */
-typedef struct Neighbour
-{
-	double		distance;
-	uint64		number;			/* its TID, as pg_row.h has it */
-} Neighbour;
+#include "pg/pg_truth.h"
 
 /* A query and the nearest rows so far. */
 typedef struct Asked
 {
 	const void *query;			/* a prepared one */
 	bool		no_distance;	/* it is zero, and the operator has no distance then */
-	Neighbour  *heap;			/* has room for k */
+	IqdbPgNeighbour *heap;		/* has room for k */
 	int			count;
 } Asked;
 
@@ -67,14 +60,14 @@ typedef struct Truth
 /* ---- the k nearest ----------------------------------------------------------------------------------------------- */
 
 static bool
-is_nearer(const Neighbour *a, const Neighbour *b)
+is_nearer(const IqdbPgNeighbour *a, const IqdbPgNeighbour *b)
 {
 	return a->distance < b->distance || (a->distance == b->distance && a->number < b->number);
 }
 
 /* Puts a neighbour on top of a heap of count, of which only the top may be out of place, and lets it sink. */
 static void
-sink(Neighbour *heap, int count, Neighbour neighbour)
+sink(IqdbPgNeighbour *heap, int count, IqdbPgNeighbour neighbour)
 {
 	int			at = 0;
 
@@ -93,7 +86,7 @@ sink(Neighbour *heap, int count, Neighbour neighbour)
 }
 
 static void
-keep_if_near(Asked *asked, int k, Neighbour neighbour)
+keep_if_near(Asked *asked, int k, IqdbPgNeighbour neighbour)
 {
 	int			at;
 
@@ -126,7 +119,7 @@ meet_row(Truth *truth, const void *row, uint64 number)
 	for (int i = 0; i < truth->count; i++)
 	{
 		Asked	   *asked = &truth->asked[i];
-		Neighbour	neighbour = {INFINITY, number};
+		IqdbPgNeighbour neighbour = {INFINITY, number};
 
 		if (i % 64 == 0)
 			CHECK_FOR_INTERRUPTS();
@@ -203,70 +196,75 @@ check_row_security(Relation heap)
 }
 
 /* Room for k neighbours of each query, which maintenance_work_mem bounds. */
-static void
-make_room(Truth *truth)
+static IqdbPgNeighbour *
+make_room(int count, int k)
 {
-	int64		bytes = (int64) truth->count * truth->k * (int64) sizeof(Neighbour);
-	Neighbour  *heaps;
+	int64		bytes = (int64) count * k * (int64) sizeof(IqdbPgNeighbour);
 
 	if (bytes > maintenance_work_mem * INT64CONST(1024))
 		ereport(ERROR,
 				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-				 errmsg("%d neighbours of each of %d queries do not fit into maintenance_work_mem", truth->k, truth->count),
+				 errmsg("%d neighbours of each of %d queries do not fit into maintenance_work_mem", k, count),
 				 errdetail("They take %lld kB.", (long long) (bytes / 1024 + 1)),
 				 errhint("Ask for fewer queries at once, or raise maintenance_work_mem.")));
-	heaps = MemoryContextAllocHuge(CurrentMemoryContext, Max((Size) bytes, 1));
-	for (int i = 0; i < truth->count; i++)
-		truth->asked[i].heap = heaps + (Size) i * truth->k;
+	return MemoryContextAllocHuge(CurrentMemoryContext, Max((Size) bytes, 1));
 }
 
 static Truth
-make_truth(Relation index, ArrayType *array, int k)
+make_truth(Relation index, const void *const *queries, int count, int k, IqdbPgNeighbour *room)
 {
-	Truth		truth = {.form = iqdb_pg_row_form(index), .kernels = iqdb_pg_kernels(), .k = k};
+	Truth		truth = {.form = iqdb_pg_row_form(index), .kernels = iqdb_pg_kernels(), .k = k, .count = count};
 	const IqdbElement *element = truth.form.element;
 	uint32		dimension = truth.form.dimension;
-	const void **queries = iqdb_pg_given_queries(index, array, &truth.count);
 
 	truth.metric = (IqdbMetric) iqdb_pg_index_options(index).metric;
 	truth.squared = iqdb_metric_traits((uint32) truth.metric)->squared;
 	truth.zero_is_nan = iqdb_pg_zero_is_nan(index);
-	truth.asked = palloc0(Max(truth.count, 1) * sizeof(Asked));
-	for (int i = 0; i < truth.count; i++)
+	truth.asked = palloc0(Max(count, 1) * sizeof(Asked));
+	for (int i = 0; i < count; i++)
 	{
 		void	   *buffer = element->is_prepared ? NULL : palloc(iqdb_element_prepared_bytes(element, dimension));
 
 		truth.asked[i].query = iqdb_element_prepare(truth.kernels, element, queries[i], dimension, buffer);
 		truth.asked[i].no_distance = truth.zero_is_nan && iqdb_element_is_zero(element, queries[i], dimension);
+		truth.asked[i].heap = room + (Size) i * k;
 	}
-	make_room(&truth);
 	return truth;
+}
+
+void
+iqdb_pg_nearest_in_table(Relation index, Relation heap, const void *const *queries, int count, int k,
+						 IqdbPgNeighbour *rows, int *counts)
+{
+	Truth		truth = make_truth(index, queries, count, k, rows);
+
+	if (count > 0)
+		pass(&truth, index, heap);
+	for (int i = 0; i < count; i++)
+	{
+		counts[i] = truth.asked[i].count;
+		qsort(truth.asked[i].heap, counts[i], sizeof(IqdbPgNeighbour), compare_neighbours);
+	}
 }
 
 /* One row for each neighbour: query and rank from 1, TID, distance. */
 static void
-put_answers(const Truth *truth, const ReturnSetInfo *result)
+put_answer(const ReturnSetInfo *result, int query, const IqdbPgNeighbour *rows, int count, bool zero_is_nan)
 {
-	for (int i = 0; i < truth->count; i++)
+	for (int i = 0; i < count; i++)
 	{
-		Asked	   *asked = &truth->asked[i];
+		bool		is_nan = zero_is_nan && isinf(rows[i].distance);
+		ItemPointerData tid;
+		Datum		values[4];
+		bool		nulls[4] = {false};
 
-		qsort(asked->heap, asked->count, sizeof(Neighbour), compare_neighbours);
-		for (int j = 0; j < asked->count; j++)
-		{
-			bool		is_nan = truth->zero_is_nan && isinf(asked->heap[j].distance);
-			ItemPointerData tid;
-			Datum		values[4];
-			bool		nulls[4] = {false};
-
-			CHECK_FOR_INTERRUPTS();
-			iqdb_pg_number_tid(asked->heap[j].number, &tid);
-			values[0] = Int32GetDatum(i + 1);
-			values[1] = Int32GetDatum(j + 1);
-			values[2] = PointerGetDatum(&tid);
-			values[3] = Float8GetDatum(is_nan ? get_float8_nan() : asked->heap[j].distance);
-			tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
-		}
+		CHECK_FOR_INTERRUPTS();
+		iqdb_pg_number_tid(rows[i].number, &tid);
+		values[0] = Int32GetDatum(query + 1);
+		values[1] = Int32GetDatum(i + 1);
+		values[2] = PointerGetDatum(&tid);
+		values[3] = Float8GetDatum(is_nan ? get_float8_nan() : rows[i].distance);
+		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
 	}
 }
 
@@ -277,19 +275,26 @@ iqdb_sql_ground_truth(PG_FUNCTION_ARGS)
 	int			k = PG_GETARG_INT32(2);
 	Relation	index;
 	Relation	heap;
-	Truth		truth;
+	const void **queries;
+	IqdbPgNeighbour *rows;
+	int		   *counts;
+	int			count;
 
-	if (k < 1 || k > NEIGHBOURS_MAX)
+	if (k < 1 || k > IQDB_PG_NEIGHBOURS_MAX)
 		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("k must be between 1 and %d", NEIGHBOURS_MAX)));
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("k must be between 1 and %d", IQDB_PG_NEIGHBOURS_MAX)));
 	iqdb_pg_init_set(fcinfo);
 	index = iqdb_pg_open_index(PG_GETARG_OID(0), AccessShareLock, IQDB_PG_MAY_READ);
 	heap = table_open(index->rd_index->indrelid, AccessShareLock);
 	check_row_security(heap);
-	truth = make_truth(index, PG_GETARG_ARRAYTYPE_P(1), k);
-	if (truth.count > 0)
-		pass(&truth, index, heap);
-	put_answers(&truth, (const ReturnSetInfo *) fcinfo->resultinfo);
+	queries = iqdb_pg_given_vectors(index, PG_GETARG_ARRAYTYPE_P(1), &count);
+	rows = make_room(count, k);
+	counts = palloc(Max(count, 1) * sizeof(int));
+	iqdb_pg_nearest_in_table(index, heap, queries, count, k, rows, counts);
+	for (int i = 0; i < count; i++)
+		put_answer((const ReturnSetInfo *) fcinfo->resultinfo, i, rows + (Size) i * k, counts[i],
+				   iqdb_pg_zero_is_nan(index));
 	table_close(heap, AccessShareLock);
 	index_close(index, AccessShareLock);
 	return (Datum) 0;

@@ -1,0 +1,233 @@
+-- iqdb: iqdb_search and iqdb_search_batch: what ORDER BY and LIMIT give, for whom, and what is refused
+SET client_min_messages = warning;
+CREATE EXTENSION IF NOT EXISTS iqdb;
+RESET client_min_messages;
+\pset format unaligned
+\pset tuples_only on
+
+-- SQLSTATE, message, detail and hint of what a statement raises
+CREATE FUNCTION pg_temp.error_of(statement text) RETURNS text LANGUAGE plpgsql AS
+$$
+DECLARE
+	detail text;
+	hint text;
+BEGIN
+	EXECUTE statement;
+	RETURN 'no error';
+EXCEPTION WHEN OTHERS THEN
+	GET STACKED DIAGNOSTICS detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT;
+	RETURN concat_ws(' | ', SQLSTATE, replace(SQLERRM, 'public.', ''), nullif(detail, ''), nullif(hint, ''));
+END
+$$;
+
+-- ---- answers ----------------------------------------------------------------------------------------------------------
+
+-- no two rows are equally far from a query
+CREATE TABLE thing (id int PRIMARY KEY, kind int, note text, v iqvector(3));
+INSERT INTO thing SELECT i, i % 10, 'note ' || i, ARRAY[sqrt(i), sin(i) * 10, i * 7919 % 1009 / 31.0]::real[]::iqvector FROM generate_series(1, 600) i;
+INSERT INTO thing VALUES (0, 0, 'no vector', NULL);
+CREATE TABLE asked AS
+SELECT i AS n, ARRAY[i * 0.37, cos(i) * 8, i % 17 * 1.9]::real[]::iqvector AS q FROM generate_series(1, 200) i;
+SET iqdb.hnsw_ef_search = 1000;
+SET iqdb.ivf_probes = 100000;
+
+-- Rows of a batch, and of as many statements that sort the table, that the other one has not; the order is looked at as well.
+CREATE FUNCTION pg_temp.differences(index regclass, operator text, k int, condition text, OUT answers bigint, OUT differences bigint)
+LANGUAGE plpgsql AS
+$$
+BEGIN
+	CREATE TEMPORARY TABLE batch AS
+	SELECT query, row_number() OVER (PARTITION BY query) AS rank, tid, distance
+	FROM iqdb_search_batch(index, (SELECT array_agg(q ORDER BY n) FROM asked), k, condition);
+	SET LOCAL enable_indexscan = off;
+	EXECUTE format('CREATE TEMPORARY TABLE sorted AS SELECT n AS query, row_number() OVER (PARTITION BY n ORDER BY d) AS rank, tid, d AS distance '
+		'FROM asked, LATERAL (SELECT ctid AS tid, v %s q AS d FROM thing WHERE v IS NOT NULL AND (%s) ORDER BY d LIMIT %s) s',
+		operator, coalesce(condition, 'true'), k);
+	SET LOCAL enable_indexscan = on;
+	SELECT count(*) INTO answers FROM batch;
+	SELECT count(*) INTO differences
+	FROM ((TABLE batch EXCEPT TABLE sorted) UNION ALL (TABLE sorted EXCEPT TABLE batch)) s;
+	DROP TABLE batch, sorted;
+END
+$$;
+DO $$
+DECLARE
+	method text;
+	class text[];
+	line text;
+BEGIN
+	FOREACH method IN ARRAY '{iqdb_flat,iqdb_hnsw,iqdb_ivf}'::text[] LOOP
+		FOREACH class SLICE 1 IN ARRAY '{{iqvector_l2_ops,<->},{iqvector_cosine_ops,<=>},{iqvector_ip_ops,<#>}}'::text[] LOOP
+			EXECUTE format('CREATE INDEX thing_v ON thing USING %I (v %I)', method, class[1]);
+			SELECT a.answers || ' ' || a.differences || ', ' || b.answers || ' ' || b.differences || ', ' || c.answers || ' ' || c.differences
+				|| ', ' || d.answers || ' ' || d.differences INTO line
+			FROM pg_temp.differences('thing_v', class[2], 5, NULL) a, pg_temp.differences('thing_v', class[2], 70, NULL) b,
+				pg_temp.differences('thing_v', class[2], 10, 'kind = 3') c, pg_temp.differences('thing_v', class[2], 3, 'id < 3') d;
+			RAISE INFO '% %: %', method, class[1], line;
+			DROP INDEX thing_v;
+		END LOOP;
+	END LOOP;
+END
+$$;
+
+CREATE INDEX thing_v ON thing USING iqdb_hnsw (v);
+-- one query; a literal takes the type of the column
+SELECT id, round(distance::numeric, 4), tableoid FROM iqdb_search('thing_v', '[3,4,5]', 3) s JOIN thing ON ctid = tid ORDER BY distance;
+SELECT id FROM iqdb_search('thing_v', '[3,4,5]'::iqvector, 3, 'kind IN (1, 2)') s JOIN thing ON ctid = tid ORDER BY distance;
+SELECT id FROM iqdb_search('thing_v', '[3,4,5]', filter => 'note = ''note 77''') s JOIN thing ON ctid = tid;
+SELECT count(*) FROM iqdb_search('thing_v', '[3,4,5]');
+-- several; those that are NULL have no answer, and keep their number
+SELECT query, id FROM iqdb_search_batch('thing_v', '{"[3,4,5]",NULL,"[1,1,1]"}', 1) s JOIN thing ON ctid = tid ORDER BY query;
+SELECT query, id FROM iqdb_search_batch('thing_v', ARRAY['[3,4,5]', NULL, '[1,1,1]']::iqvector[], 1, 'true') s JOIN thing ON ctid = tid ORDER BY query;
+SELECT count(*), count(DISTINCT query) FROM iqdb_search_batch('thing_v', array_fill('[3,4,5]'::iqvector, ARRAY[3000]), 2);
+SELECT count(*) FROM iqdb_search_batch('thing_v', '{}'::iqvector[]);
+SELECT count(*) FROM iqdb_search('thing_v', NULL::iqvector);
+SELECT count(*) FROM iqdb_search(NULL, '[3,4,5]'::iqvector);
+SELECT count(*) FROM iqdb_search('thing_v', '[3,4,5]', NULL);
+-- all rows, if there are no more; a row without a vector is none of them
+SELECT count(*), count(DISTINCT tid), min(distance) >= 0 FROM iqdb_search('thing_v', '[3,4,5]', 100000);
+SELECT count(*) FROM iqdb_search('thing_v', '[3,4,5]', 100000, 'kind = 0');
+SELECT count(*) FROM iqdb_search('thing_v', '[3,4,5]', 100000, 'id = 0');
+-- small memory: many passes
+SET work_mem = '64kB';
+SELECT count(*), count(DISTINCT (query, tid)) FROM iqdb_search_batch('thing_v', (SELECT array_agg(q) FROM asked), 600);
+RESET work_mem;
+
+-- ---- what a statement sees --------------------------------------------------------------------------------------------
+
+BEGIN;
+UPDATE thing SET v = '[3,4,5]' WHERE id = 500;
+UPDATE thing SET kind = 77 WHERE id = 501;
+DELETE FROM thing WHERE id IN (SELECT id FROM iqdb_search('thing_v', '[3,4,5]', 4) s JOIN thing ON ctid = tid WHERE id <> 500);
+SELECT id, round(distance::numeric, 4) FROM iqdb_search('thing_v', '[3,4,5]', 3) s JOIN thing ON ctid = tid ORDER BY distance;
+SELECT id FROM iqdb_search('thing_v', (SELECT v FROM thing WHERE id = 501), 1) s JOIN thing ON ctid = tid;
+SELECT id FROM iqdb_search('thing_v', '[3,4,5]', 5, 'kind = 77') s JOIN thing ON ctid = tid;
+SAVEPOINT a;
+DELETE FROM thing WHERE id > 5;
+SELECT count(*) FROM iqdb_search('thing_v', '[3,4,5]', 100);
+SELECT count(*) FROM iqdb_search('thing_v', '[3,4,5]', 100, 'kind >= 0');
+ROLLBACK TO a;
+-- a cursor sees what was there when it was declared
+DECLARE c CURSOR FOR SELECT count(*) FROM iqdb_search('thing_v', '[3,4,5]', 1000);
+DECLARE d CURSOR FOR SELECT count(*) FROM iqdb_search('thing_v', '[3,4,5]', 1000, 'true');
+DELETE FROM thing WHERE id > 5;
+FETCH c;
+FETCH d;
+ROLLBACK;
+SELECT id, round(distance::numeric, 4) FROM iqdb_search('thing_v', '[3,4,5]', 3) s JOIN thing ON ctid = tid ORDER BY distance;
+BEGIN READ ONLY;
+SELECT count(*) FROM iqdb_search('thing_v', '[3,4,5]', 7) a, iqdb_search('thing_v', '[3,4,5]', 2, 'kind < 5') b;
+COMMIT;
+BEGIN ISOLATION LEVEL SERIALIZABLE;
+SELECT count(*) FROM iqdb_search('thing_v', '[3,4,5]', 7);
+SELECT count(*) > 0 FROM pg_locks WHERE mode = 'SIReadLock' AND relation = 'thing_v'::regclass;
+COMMIT;
+
+-- ---- what a filter may be ---------------------------------------------------------------------------------------------
+
+SELECT id FROM iqdb_search('thing_v', '[3,4,5]', 2, 'thing.kind = 3 AND public.thing.id IN (SELECT n * 2 + 1 FROM asked) -- odd ones') s JOIN thing ON ctid = tid;
+SELECT id FROM iqdb_search('thing_v', '[3,4,5]', 1, '(kind) = /* ) OR ( */ (3)') s JOIN thing ON ctid = tid;
+SELECT pg_temp.error_of(format('SELECT * FROM iqdb_search(''thing_v'', ''[3,4,5]'', 3, %L)', f)) FROM unnest(ARRAY[
+	'', '-- nothing', 'kind = ', 'true) OR (true', 'true; DROP TABLE thing', 'true, true', 'true AS t', 'true t', 'DISTINCT true',
+	'true FROM asked', 'true WHERE true', 'true ORDER BY id', 'true LIMIT 1', 'true FOR UPDATE', 'true GROUP BY id', 'id', '1',
+	'kind = $1', 'count(*) > 1', 'generate_series(1, 2) = 1', 'nothing = 1', '/* open', 'kind = ''open', '*', 'thing.*',
+	'true UNION SELECT true', 'EXISTS (WITH x AS (DELETE FROM thing RETURNING 1) SELECT 1 FROM x)', 'NULL', 'false']) WITH ORDINALITY u (f, n) ORDER BY n;
+SELECT count(*) FROM thing;
+
+-- ---- arguments --------------------------------------------------------------------------------------------------------
+
+SELECT pg_temp.error_of('SELECT * FROM iqdb_search(''thing_v'', ''[3,4]'')');
+SELECT pg_temp.error_of('SELECT * FROM iqdb_search(''thing_v'', ''[3,4,'')');
+SELECT pg_temp.error_of('SELECT * FROM iqdb_search(''thing_v'', B''101'')');
+SELECT pg_temp.error_of('SELECT * FROM iqdb_search(''thing_v'', 3)');
+SELECT pg_temp.error_of('SELECT * FROM iqdb_search_batch(''thing_v'', ARRAY[3])');
+SELECT pg_temp.error_of('SELECT * FROM iqdb_search(''thing_v'', ''[3,4,5]'', 0)');
+SELECT pg_temp.error_of('SELECT * FROM iqdb_search(''thing_v'', ''[3,4,5]'', 100001)');
+SELECT pg_temp.error_of('SELECT * FROM iqdb_search(''thing'', ''[3,4,5]'')');
+SELECT pg_temp.error_of('SELECT * FROM iqdb_search(''thing_pkey'', ''[3,4,5]'')');
+SELECT pg_temp.error_of('SELECT * FROM iqdb_search(''nothing'', ''[3,4,5]'')');
+
+-- ---- indexes of other kinds -------------------------------------------------------------------------------------------
+
+-- an expression, a predicate, another schema, names that want quotes
+CREATE SCHEMA "Far Away";
+CREATE TABLE "Far Away"."Thing" AS SELECT * FROM thing;
+CREATE INDEX "An index" ON "Far Away"."Thing" USING iqdb_flat (((v + '[1,1,1]')::iqvector(3))) WHERE kind <> 4 OR id < 100;
+SELECT count(*) FROM iqdb_search('"Far Away"."An index"', '[4,5,6]', 1000);
+SELECT count(*) FROM iqdb_search('"Far Away"."An index"', '[4,5,6]', 1000, 'true');
+SELECT a.id, a.id = b.id, round(a.distance::numeric, 4)
+FROM (SELECT * FROM iqdb_search('"Far Away"."An index"', '[4,5,6]', 1) JOIN "Far Away"."Thing" ON ctid = tid) a,
+	(SELECT * FROM iqdb_search('"Far Away"."An index"', '[4,5,6]', 1, 'true') JOIN "Far Away"."Thing" ON ctid = tid) b;
+DROP TABLE "Far Away"."Thing";
+DROP SCHEMA "Far Away";
+-- half vectors, bits, a domain
+CREATE DOMAIN place AS iqhalfvec(2);
+CREATE TABLE half (id int, v place);
+INSERT INTO half SELECT i, ARRAY[i, i % 7]::real[]::iqhalfvec FROM generate_series(1, 200) i;
+CREATE INDEX half_v ON half USING iqdb_ivf (v);
+SELECT id, distance FROM iqdb_search('half_v', '[100,2]', 2) JOIN half ON ctid = tid ORDER BY distance;
+SELECT id, distance FROM iqdb_search('half_v', '[100,2]'::iqhalfvec, 2, 'id < 100') JOIN half ON ctid = tid ORDER BY distance;
+SELECT pg_temp.error_of('SELECT * FROM iqdb_search(''half_v'', ''[100,2]''::iqvector)');
+SET client_min_messages = warning;
+SELECT count(*) > 0 FROM iqdb_create_pgvector_support();
+RESET client_min_messages;
+CREATE TABLE bits (id int, b bit(8));
+INSERT INTO bits SELECT i, i::bit(8) FROM generate_series(0, 255) i;
+CREATE INDEX bits_b ON bits USING iqdb_flat (b bit_hamming_ops);
+SELECT id, distance FROM iqdb_search('bits_b', B'00000111', 1) JOIN bits ON ctid = tid;
+SELECT query, min(id), max(distance) FROM iqdb_search_batch('bits_b', '{00000111,11111111}', 1, 'id % 2 = 0') JOIN bits ON ctid = tid GROUP BY 1 ORDER BY 1;
+-- a temporary table
+CREATE TEMPORARY TABLE passing AS SELECT * FROM thing WHERE id <= 50;
+CREATE INDEX passing_v ON passing USING iqdb_ivf (v);
+SELECT count(*) FROM iqdb_search('passing_v', '[3,4,5]', 1000);
+SELECT count(*) FROM iqdb_search('passing_v', '[3,4,5]', 1000, 'kind = 1');
+
+-- ---- rights -----------------------------------------------------------------------------------------------------------
+
+CREATE ROLE iqdb_reader;
+SET ROLE iqdb_reader;
+SELECT pg_temp.error_of('SELECT * FROM iqdb_search(''thing_v'', ''[3,4,5]'')');
+RESET ROLE;
+GRANT SELECT (id, v) ON thing TO iqdb_reader;
+SET ROLE iqdb_reader;
+SELECT pg_temp.error_of('SELECT * FROM iqdb_search(''thing_v'', ''[3,4,5]'')');
+RESET ROLE;
+GRANT SELECT (ctid) ON thing TO iqdb_reader;
+SET ROLE iqdb_reader;
+SELECT id FROM iqdb_search('thing_v', '[3,4,5]', 2) JOIN thing ON ctid = tid ORDER BY distance;
+SELECT id FROM iqdb_search('thing_v', '[3,4,5]', 2, 'id > 300') JOIN thing ON ctid = tid ORDER BY distance;
+SELECT pg_temp.error_of('SELECT * FROM iqdb_search(''thing_v'', ''[3,4,5]'', 2, ''kind = 3'')');
+SELECT pg_temp.error_of('SELECT * FROM iqdb_search(''thing_v'', ''[3,4,5]'', 2, ''EXISTS (SELECT FROM asked)'')');
+RESET ROLE;
+-- of an expression and a predicate all columns count
+CREATE INDEX thing_p ON thing USING iqdb_flat (v) WHERE note <> 'note 5';
+SET ROLE iqdb_reader;
+SELECT pg_temp.error_of('SELECT * FROM iqdb_search(''thing_p'', ''[3,4,5]'')');
+RESET ROLE;
+GRANT SELECT (note) ON thing TO iqdb_reader;
+SET ROLE iqdb_reader;
+SELECT count(*) FROM iqdb_search('thing_p', '[3,4,5]', 1000);
+RESET ROLE;
+DROP INDEX thing_p;
+
+-- policies hold for those whom they concern
+GRANT SELECT ON thing TO iqdb_reader;
+ALTER TABLE thing ENABLE ROW LEVEL SECURITY;
+CREATE POLICY sevens ON thing TO iqdb_reader USING (kind = 7);
+SELECT count(*) FROM iqdb_search('thing_v', '[3,4,5]', 1000);
+SET ROLE iqdb_reader;
+SELECT count(*) FROM iqdb_search('thing_v', '[3,4,5]', 1000);
+SELECT count(*), bool_and(kind = 7) FROM iqdb_search_batch('thing_v', (SELECT array_agg(v) FROM thing), 5) JOIN thing ON ctid = tid;
+SELECT count(*) FROM iqdb_search('thing_v', '[3,4,5]', 1000, 'kind = 8 OR id < 100');
+SET row_security = off;
+SELECT pg_temp.error_of('SELECT * FROM iqdb_search(''thing_v'', ''[3,4,5]'')');
+RESET row_security;
+-- a condition that would tell is asked of no row that the policy hides
+RESET ROLE;
+CREATE FUNCTION pg_temp.tell(id int) RETURNS boolean LANGUAGE plpgsql COST 0.0001 AS $$ BEGIN IF id % 10 <> 7 THEN RAISE EXCEPTION 'row %', id; END IF; RETURN true; END $$;
+SET ROLE iqdb_reader;
+SELECT count(*) FROM iqdb_search('thing_v', '[3,4,5]', 1, 'pg_temp.tell(id) AND id < 20');
+RESET ROLE;
+DROP TABLE thing, asked, half, bits, passing;
+DROP DOMAIN place;
+DROP ROLE iqdb_reader;

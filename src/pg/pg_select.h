@@ -1,0 +1,34 @@
+/*
+ * pg_select.h - a search as a SELECT that the server plans: for what an index alone cannot answer.
+ *
+ * Where there is a condition, or row-level security, which rows may be answers is the server's to say. The statement is
+ * what a user would have typed, with the index's column or expression, predicate and operator:
+ *
+ *     SELECT ctid, column <-> $1 FROM ONLY table WHERE (condition) AND (predicate) ORDER BY 2 LIMIT k
+ *
+ * So rights, policies, visibility and NULLs are what they always are, the planner chooses the way, and there are k rows
+ * whenever k rows match.
+ */
+#ifndef IQDB_PG_SELECT_H
+#define IQDB_PG_SELECT_H
+
+#include "storage/itemptr.h"
+#include "utils/rel.h"
+
+typedef struct IqdbPgSelect IqdbPgSelect;
+
+/*
+ * Of an index, which may be that of a partitioned table, and its table. condition: SQL over the table's columns as after
+ * WHERE, or NULL. Raises 42601 if it is anything else than one expression, and whatever the server says of it. Nothing has
+ * run yet. The caller is connected to SPI, and stays so until the last search.
+ */
+extern IqdbPgSelect *iqdb_pg_select_begin(Relation index, Relation table, const char *condition, int k);
+
+/*
+ * Runs it for one query, a value of the index's column type, by the active snapshot, and calls visit for each row, nearest
+ * first. Rows without a vector are left out.
+ */
+typedef void (*IqdbPgSelectVisit) (void *arg, Oid table, ItemPointer tid, double distance);
+extern void iqdb_pg_select_search(IqdbPgSelect *select, Datum query, IqdbPgSelectVisit visit, void *arg);
+
+#endif
