@@ -58,6 +58,17 @@ for word in $(grep -ohE 'TESTS="?[a-z_]+' CONTRIBUTING.md test/README.md Makefil
     compgen -G "test/*/*$word*" >/dev/null || complain "TESTS=$word stands in a guide, but no test has this in its name"
 done
 
+# Findings are run by hand: each must be able to, say its versions, be in the table, and the table name no other.
+for file in findings/*.sh; do
+    [ -x "$file" ] || complain "$file: is not executable"
+    sed -n 2p "$file" | grep -q "^# $(basename "$file") - " || complain "$file: its second line does not say what it shows"
+    grep -qE '^# Versions?: ' "$file" || complain "$file: does not say of which versions"
+    grep -q "^| \`$(basename "$file")\` |" findings/README.md || complain "$file: has no line in findings/README.md"
+done
+for name in $(sed -n 's/^| `\([a-z_]*\.sh\)` .*/\1/p' findings/README.md); do
+    [ -e "findings/$name" ] || complain "findings/README.md describes $name, which does not exist"
+done
+
 listed=" $("$MAKE" --no-print-directory -s print-REGRESS) "
 for file in sql/*.sql; do
     [ -e "$file" ] || continue
