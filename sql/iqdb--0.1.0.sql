@@ -1283,6 +1283,7 @@ CREATE FUNCTION iqdb_index_stats(
 	OUT metric text,
 	OUT dimensions integer,
 	OUT quantization text,
+	OUT filter_columns integer,
 	OUT state text,
 	OUT rows bigint,
 	OUT deleted bigint,
@@ -1437,11 +1438,12 @@ CREATE FUNCTION iqdb_estimate(
 	dimensions integer,
 	options text DEFAULT '',
 	type text DEFAULT 'iqvector',
+	columns regtype[] DEFAULT '{}',
 	OUT memory bigint,
 	OUT disk bigint,
 	OUT vectors_on_disk bigint,
 	OUT build_seconds float8
 ) RETURNS record
 	LANGUAGE C STABLE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'iqdb_sql_estimate';
-COMMENT ON FUNCTION iqdb_estimate(text, bigint, integer, text, text) IS
+COMMENT ON FUNCTION iqdb_estimate(text, bigint, integer, text, text, regtype[]) IS
 	'what an index would need: bytes in memory, bytes of own files, bytes of vectors on disk, seconds to build here';

@@ -133,6 +133,16 @@ CREATE TEMP TABLE first AS SELECT * FROM try('iqdb_flat') AS line;
 SELECT line FROM try('iqdb_hnsw') AS line EXCEPT SELECT line FROM first;
 SELECT line FROM try('iqdb_ivf') AS line EXCEPT SELECT line FROM first;
 
+-- Rows without a vector are in no index.
+CREATE INDEX rows_all ON rows USING iqdb_flat (v, i4);
+SET enable_seqscan = off;
+SET enable_bitmapscan = off;
+EXPLAIN (COSTS OFF) SELECT id FROM rows WHERE v IS NULL AND i4 = 3 ORDER BY v <-> '[5,6,7,8]' LIMIT 3;
+SELECT count(*) FROM (SELECT id FROM rows WHERE v IS NULL AND i4 = 3 ORDER BY v <-> '[5,6,7,8]' LIMIT 3) x;
+RESET enable_seqscan;
+RESET enable_bitmapscan;
+DROP INDEX rows_all;
+
 -- What an index is made of: the vector, then what can be a column.
 ALTER TABLE rows ADD p point, ADD n numeric, ADD w iqvector(4), ADD pa point[];
 SELECT error_of('CREATE INDEX ON rows USING iqdb_flat (i4)');

@@ -217,6 +217,14 @@ CREATE INDEX many_hnsw ON many USING iqdb_hnsw (v) WITH (m = 8, ef_construction 
 CREATE INDEX many_signs ON many USING iqdb_hnsw (v) WITH (quantization = bq, m = 8, ef_construction = 20);
 CREATE INDEX many_sq8 ON many USING iqdb_ivf (v) WITH (quantization = sq8, training_sample = 4000);
 CREATE INDEX many_bq ON many USING iqdb_ivf (v) WITH (quantization = bq, training_sample = 4000);
+CREATE INDEX many_columns ON many USING iqdb_flat (v, vector_dims(v), vector_norm(v), (vector_norm(v) > 1), (ARRAY[vector_dims(v)]));
+SELECT filter_columns, abs(1 - e.memory / s.memory::float8) < 0.1 AS memory, abs(1 - e.disk / snapshot_bytes::float8) < 0.1 AS disk
+FROM iqdb_index_stats('many_columns') s, iqdb_estimate('iqdb_flat', rows, 64, '', 'iqvector', '{integer,float8,boolean,integer[]}') e;
+SELECT c, (e.memory - n.memory) / 1000000.0 <= 9 AS memory, (e.disk - n.disk) / 1000000.0 <= 10 AS disk
+FROM unnest('{bigint,text,boolean,uuid[]}'::regtype[]) WITH ORDINALITY x (c, i),
+	iqdb_estimate('iqdb_hnsw', 1000000, 64, '', 'iqvector', ARRAY[c]) e, iqdb_estimate('iqdb_hnsw', 1000000, 64) n ORDER BY i;
+SELECT pg_temp.error_of($$SELECT iqdb_estimate('iqdb_flat', 10, 3, '', 'iqvector', '{integer,point}')$$);
+SELECT pg_temp.error_of($$SELECT iqdb_estimate('iqdb_flat', 10, 3, '', 'iqvector', array_fill('integer'::regtype, ARRAY[32]))$$);
 SELECT i, quantization, abs(1 - e.memory / s.memory::float8) < 0.2 AS memory, abs(1 - e.disk / snapshot_bytes::float8) < 0.1 AS disk
 FROM (VALUES ('many_flat', 'quantization=sq8'), ('many_hnsw', 'm=8, ef_construction=20'),
 	('many_signs', 'quantization=bq, m=8, ef_construction=20'), ('many_sq8', 'quantization=sq8'), ('many_bq', 'quantization=bq')) x (i, o),

@@ -316,6 +316,23 @@ wanted_rows(PlannerInfo *root, const IndexPath *path, double matches)
 	return Min(matches, root->limit_tuples * Max(matches / Max(passing, 1), 1));
 }
 
+/* Are rows without a vector wanted, which the index has none of? */
+static bool
+wants_no_vector(const IndexPath *path)
+{
+	ListCell   *cell;
+
+	foreach(cell, path->indexclauses)
+	{
+		const IndexClause *clause = lfirst(cell);
+		const NullTest *test = (const NullTest *) clause->rinfo->clause;
+
+		if (clause->indexcol == 0 && IsA(test, NullTest) && test->nulltesttype == IS_NULL)
+			return true;
+	}
+	return false;
+}
+
 void
 iqdb_am_costestimate(PlannerInfo *root, IndexPath *path, double loop_count, Cost *startup_cost, Cost *total_cost,
 					 Selectivity *selectivity, double *correlation, double *pages)
@@ -331,7 +348,7 @@ iqdb_am_costestimate(PlannerInfo *root, IndexPath *path, double loop_count, Cost
 	Cost		wanted_cost;
 
 	/* without an order to deliver there is no use for the index, and it can deliver one only (pg_paths.c) */
-	if (list_length(path->indexorderbys) != 1)
+	if (list_length(path->indexorderbys) != 1 || wants_no_vector(path))
 	{
 		rule_out(path, startup_cost, total_cost, selectivity, correlation, pages);
 		return;

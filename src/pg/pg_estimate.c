@@ -19,6 +19,7 @@
 
 #include "pg/pg_admin.h"
 #include "pg/pg_arena.h"
+#include "pg/pg_column.h"
 #include "pg/pg_kernels.h"
 #include "pg/pg_options.h"
 #include "pg/pg_row.h"
@@ -134,11 +135,39 @@ metric_of(IqdbElementKind element)
 	return metric;
 }
 
+/* Columns to filter by, as an index would have them behind its vector. */
+static void
+add_columns(ArrayType *types, IqdbIndexOptions *options)
+{
+	Datum	   *oids;
+	bool	   *nulls;
+	int			count;
+
+	deconstruct_array(types, REGTYPEOID, sizeof(Oid), true, TYPALIGN_INT, &oids, &nulls, &count);
+	if (count > Min(IQDB_COLUMNS_MAX, INDEX_MAX_KEYS - 1))
+		ereport(ERROR,
+				(errcode(ERRCODE_TOO_MANY_COLUMNS),
+				 errmsg("an index can have %d columns beside its vector, not %d", Min(IQDB_COLUMNS_MAX, INDEX_MAX_KEYS - 1),
+						count)));
+	for (int i = 0; i < count; i++)
+	{
+		IqdbPgColumn column;
+
+		if (nulls[i] || !iqdb_pg_column_of(DatumGetObjectId(oids[i]), InvalidOid, &column))
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("a column of type %s cannot be a filter column",
+							nulls[i] ? "NULL" : format_type_be(DatumGetObjectId(oids[i]))),
+					 errhint("These types can: %s.", iqdb_pg_column_types())));
+		options->columns[options->column_count++] = (uint8) iqdb_pg_column_kind(&column);
+	}
+}
+
 PG_FUNCTION_INFO_V1(iqdb_sql_estimate);
 Datum
 iqdb_sql_estimate(PG_FUNCTION_ARGS)
 {
-	TupleDesc	tupdesc = iqdb_pg_result_row(fcinfo, 5, "memory disk vectors_on_disk build_seconds");
+	TupleDesc	tupdesc = iqdb_pg_result_row(fcinfo, 6, "memory disk vectors_on_disk build_seconds");
 	IqdbEngineKind kind = method_kind(text_to_cstring(PG_GETARG_TEXT_PP(0)));
 	int64		rows = PG_GETARG_INT64(1);
 	int32		dimension = PG_GETARG_INT32(2);
@@ -160,6 +189,7 @@ iqdb_sql_estimate(PG_FUNCTION_ARGS)
 	options = iqdb_index_options_default(kind, (uint32) dimension, metric_of(element));
 	iqdb_index_options_of_element(&options, element);
 	options = iqdb_pg_apply_options(options, given);
+	add_columns(PG_GETARG_ARRAYTYPE_P(5), &options);
 	iqdb_pg_check(iqdb_index_options_check(&options, &error), &error, NULL);
 
 	values[0] = Int64GetDatum((int64) (iqdb_index_estimate_memory(&options, (uint64) rows) + sizeof(IqdbPgShared)));

@@ -86,7 +86,7 @@ put_text(StatsRow *row, bool known, const char *text)
 	put(row, known, known ? CStringGetTextDatum(text) : (Datum) 0);
 }
 
-/* engine, metric, dimensions, quantization, state */
+/* engine, metric, dimensions, quantization, filter_columns, state */
 static void
 put_kind(StatsRow *row, Relation index, const IqdbPgArena *arena, const IqdbIndexOptions *options, const JournalLook *journal)
 {
@@ -94,6 +94,7 @@ put_kind(StatsRow *row, Relation index, const IqdbPgArena *arena, const IqdbInde
 	put_text(row, true, iqdb_metric_name((IqdbMetric) options->metric));
 	put(row, true, Int32GetDatum((int32) options->dimension));
 	put_text(row, true, iqdb_quantization_name(options->quantization));
+	put(row, true, Int32GetDatum(options->column_count));
 	put_text(row, true, state_name(index, arena, journal));
 }
 
@@ -207,7 +208,7 @@ put_engine(StatsRow *row, TupleDesc tupdesc, const IqdbEngine *engine, const Iqd
 
 /* What the functions above fill, in their order. */
 #define COMMON_COLUMNS \
-	"engine metric dimensions quantization state rows deleted known unlinked memory memory_file vectors_on_disk " \
+	"engine metric dimensions quantization filter_columns state rows deleted known unlinked memory memory_file vectors_on_disk " \
 	"disk log_bytes journal_entries journal_kept journal_lag snapshot_time snapshot_bytes generation"
 
 PG_FUNCTION_INFO_V1(iqdb_sql_index_stats);
