@@ -1412,7 +1412,7 @@ CREATE FUNCTION iqdb_search(
 	filter text DEFAULT NULL,
 	OUT tid tid,
 	OUT distance float8,
-	OUT tableoid regclass
+	OUT relation regclass
 ) RETURNS SETOF record
 	LANGUAGE C STABLE PARALLEL RESTRICTED ROWS 10 AS 'MODULE_PATHNAME', 'iqdb_sql_search';
 COMMENT ON FUNCTION iqdb_search(regclass, anycompatible, integer, text) IS
@@ -1426,7 +1426,7 @@ CREATE FUNCTION iqdb_search_batch(
 	OUT query integer,
 	OUT tid tid,
 	OUT distance float8,
-	OUT tableoid regclass
+	OUT relation regclass
 ) RETURNS SETOF record
 	LANGUAGE C STABLE PARALLEL RESTRICTED ROWS 1000 AS 'MODULE_PATHNAME', 'iqdb_sql_search_batch';
 COMMENT ON FUNCTION iqdb_search_batch(regclass, anycompatiblearray, integer, text) IS

@@ -72,7 +72,7 @@ $$;
 
 CREATE INDEX thing_v ON thing USING iqdb_hnsw (v);
 -- one query; a literal takes the type of the column
-SELECT id, round(distance::numeric, 4), tableoid FROM iqdb_search('thing_v', '[3,4,5]', 3) s JOIN thing ON ctid = tid ORDER BY distance;
+SELECT id, round(distance::numeric, 4), relation FROM iqdb_search('thing_v', '[3,4,5]', 3) s JOIN thing ON ctid = tid ORDER BY distance;
 SELECT id FROM iqdb_search('thing_v', '[3,4,5]'::iqvector, 3, 'kind IN (1, 2)') s JOIN thing ON ctid = tid ORDER BY distance;
 SELECT id FROM iqdb_search('thing_v', '[3,4,5]', filter => 'note = ''note 77''') s JOIN thing ON ctid = tid;
 SELECT count(*) FROM iqdb_search('thing_v', '[3,4,5]');
@@ -182,9 +182,70 @@ CREATE INDEX passing_v ON passing USING iqdb_ivf (v);
 SELECT count(*) FROM iqdb_search('passing_v', '[3,4,5]', 1000);
 SELECT count(*) FROM iqdb_search('passing_v', '[3,4,5]', 1000, 'kind = 1');
 
+-- ---- partitions -----------------------------------------------------------------------------------------------------
+
+CREATE TABLE parted (id int, kind int, v iqvector(3)) PARTITION BY LIST (kind);
+CREATE TABLE parted_a PARTITION OF parted FOR VALUES IN (0, 1, 2);
+CREATE TABLE parted_b PARTITION OF parted FOR VALUES IN (3, 4, 5, 6) PARTITION BY RANGE (id);
+CREATE TABLE parted_b1 PARTITION OF parted_b FOR VALUES FROM (0) TO (300);
+CREATE TABLE parted_b2 PARTITION OF parted_b DEFAULT;
+-- with columns in another order
+CREATE TABLE parted_c (v iqvector(3), kind int, gone int, id int);
+ALTER TABLE parted_c DROP COLUMN gone;
+ALTER TABLE parted ATTACH PARTITION parted_c DEFAULT;
+CREATE INDEX parted_v ON parted USING iqdb_ivf (v);
+SELECT count(*) FROM iqdb_search('parted_v', '[3,4,5]', 3);
+INSERT INTO parted SELECT id, kind, v FROM thing;
+-- as many rows of all as of each, and in their order
+CREATE FUNCTION pg_temp.parted_differences(k int, condition text, OUT answers bigint, OUT differences bigint) LANGUAGE plpgsql AS
+$$
+BEGIN
+	CREATE TEMPORARY TABLE batch AS
+	SELECT query, row_number() OVER (PARTITION BY query) AS rank, relation, tid, distance
+	FROM iqdb_search_batch('parted_v', (SELECT array_agg(q ORDER BY n) FROM asked), k, condition);
+	SET LOCAL enable_indexscan = off;
+	EXECUTE format('CREATE TEMPORARY TABLE sorted AS SELECT n AS query, row_number() OVER (PARTITION BY n ORDER BY d) AS rank, t AS relation, tid, d AS distance '
+		'FROM asked, LATERAL (SELECT tableoid::regclass AS t, ctid AS tid, v <-> q AS d FROM parted WHERE v IS NOT NULL AND (%s) ORDER BY d LIMIT %s) s',
+		coalesce(condition, 'true'), k);
+	SET LOCAL enable_indexscan = on;
+	SELECT count(*) INTO answers FROM batch;
+	SELECT count(*) INTO differences FROM ((TABLE batch EXCEPT TABLE sorted) UNION ALL (TABLE sorted EXCEPT TABLE batch)) s;
+	DROP TABLE batch, sorted;
+END
+$$;
+SELECT * FROM pg_temp.parted_differences(1, NULL);
+SELECT * FROM pg_temp.parted_differences(13, NULL);
+SELECT * FROM pg_temp.parted_differences(599, NULL);
+SELECT * FROM pg_temp.parted_differences(1000, NULL);
+SELECT * FROM pg_temp.parted_differences(20, 'kind IN (2, 5, 9) AND id % 4 = 1');
+SELECT id, relation FROM iqdb_search('parted_v', '[3,4,5]', 4) s JOIN parted ON ctid = tid AND tableoid = relation ORDER BY distance;
+-- the index of some partitions, and of one
+SELECT count(*), array_agg(DISTINCT relation::text ORDER BY relation::text) FROM iqdb_search('parted_b_v_idx', '[3,4,5]', 1000);
+SELECT count(*), array_agg(DISTINCT relation::text) FROM iqdb_search('parted_b2_v_idx', '[3,4,5]', 1000, 'kind = 4');
+SELECT pg_temp.error_of('SELECT * FROM iqdb_search(''parted'', ''[3,4,5]'')');
+CREATE INDEX parted_w ON ONLY parted USING iqdb_flat (v);
+SELECT pg_temp.error_of('SELECT * FROM iqdb_search(''parted_w'', ''[3,4,5]'')');
+CREATE TABLE empty (id int, v iqvector(3)) PARTITION BY LIST (id);
+CREATE INDEX empty_v ON empty USING iqdb_flat (v);
+SELECT count(*) FROM iqdb_search('empty_v', '[3,4,5]');
+SELECT pg_temp.error_of('SELECT * FROM iqdb_search(''empty_v'', ''[3,4]'')');
+-- rights and policies are those of the table whose index is named
+CREATE ROLE iqdb_reader;
+GRANT SELECT ON parted TO iqdb_reader;
+SET ROLE iqdb_reader;
+SELECT count(*) FROM iqdb_search('parted_v', '[3,4,5]', 1000);
+SELECT count(*) FROM iqdb_search('parted_v', '[3,4,5]', 1000, 'kind < 3');
+SELECT pg_temp.error_of('SELECT * FROM iqdb_search(''parted_a_v_idx'', ''[3,4,5]'')');
+RESET ROLE;
+ALTER TABLE parted ENABLE ROW LEVEL SECURITY;
+CREATE POLICY sevens ON parted TO iqdb_reader USING (kind IN (1, 7));
+SET ROLE iqdb_reader;
+SELECT count(*), array_agg(DISTINCT relation::text ORDER BY relation::text) FROM iqdb_search('parted_v', '[3,4,5]', 1000);
+RESET ROLE;
+DROP TABLE parted, empty;
+
 -- ---- rights -----------------------------------------------------------------------------------------------------------
 
-CREATE ROLE iqdb_reader;
 SET ROLE iqdb_reader;
 SELECT pg_temp.error_of('SELECT * FROM iqdb_search(''thing_v'', ''[3,4,5]'')');
 RESET ROLE;

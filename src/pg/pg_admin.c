@@ -13,6 +13,7 @@
 #include "catalog/index.h"
 #include "catalog/pg_authid.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_inherits.h"
 #include "funcapi.h"
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
@@ -83,11 +84,17 @@ check_right(Relation index, Oid table, IqdbPgRight right)
 		aclcheck_error(ACLCHECK_NO_PRIV, OBJECT_TABLE, get_rel_name(table));
 }
 
+/* Of a table, or of a partitioned one: then it has no rows itself. */
+static bool
+is_of_our_methods(Relation relation)
+{
+	return relation->rd_indam != NULL && relation->rd_indam->ambuild == iqdb_am_build;
+}
+
 static bool
 is_ours(Relation relation)
 {
-	return relation->rd_rel->relkind == RELKIND_INDEX && relation->rd_indam != NULL &&
-		relation->rd_indam->ambuild == iqdb_am_build;
+	return relation->rd_rel->relkind == RELKIND_INDEX && is_of_our_methods(relation);
 }
 
 /* The names of a table's indexes of ours, for a hint; NULL if it has none. */
@@ -142,21 +149,23 @@ refuse(Relation relation)
 			 errhint("Name an index that was created with USING iqdb_flat, iqdb_hnsw or iqdb_ivf.")));
 }
 
-Relation
-iqdb_pg_open_index(Oid oid, LOCKMODE mode, IqdbPgRight right)
+/* Opens what is named, and locks its table before, as everybody locks them. */
+static Relation
+open_named(Oid oid, Oid table, LOCKMODE mode)
 {
-	Oid			table = IndexGetRelation(oid, true);
 	Relation	index;
 
-	/* the table first, as everybody locks them */
 	if (OidIsValid(table))
 		LockRelationOid(table, AccessShareLock);
 	index = try_relation_open(oid, mode);
 	if (index == NULL)
 		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("index with OID %u does not exist", oid)));
-	if (!is_ours(index))
-		refuse(index);
-	check_right(index, table, right);
+	return index;
+}
+
+static void
+check_ready(Relation index)
+{
 	if (RELATION_IS_OTHER_TEMP(index))
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
@@ -166,7 +175,72 @@ iqdb_pg_open_index(Oid oid, LOCKMODE mode, IqdbPgRight right)
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("index \"%s\" is not ready", RelationGetRelationName(index)),
 				 errhint("Its creation has not ended, or failed: REINDEX or DROP it.")));
+}
+
+Relation
+iqdb_pg_open_index(Oid oid, LOCKMODE mode, IqdbPgRight right)
+{
+	Oid			table = IndexGetRelation(oid, true);
+	Relation	index = open_named(oid, table, mode);
+
+	if (!is_ours(index))
+		refuse(index);
+	check_right(index, table, right);
+	check_ready(index);
 	return index;
+}
+
+/* The indexes of all partitions, their tables locked before. */
+static void
+open_leaves(IqdbPgIndexes *indexes, LOCKMODE mode)
+{
+	List	   *tables = find_all_inheritors(indexes->table, AccessShareLock, NULL);
+	List	   *oids = find_all_inheritors(RelationGetRelid(indexes->named), mode, NULL);
+	ListCell   *cell;
+
+	foreach(cell, tables)
+		indexes->foreign |= get_rel_relkind(lfirst_oid(cell)) == RELKIND_FOREIGN_TABLE;
+	indexes->leaves = palloc(list_length(oids) * sizeof(Relation));
+	foreach(cell, oids)
+	{
+		Relation	leaf = relation_open(lfirst_oid(cell), NoLock);
+
+		if (is_ours(leaf))
+			indexes->leaves[indexes->count++] = leaf;
+		else
+			relation_close(leaf, NoLock);
+	}
+	for (int i = 0; i < indexes->count; i++)
+		check_ready(indexes->leaves[i]);
+}
+
+IqdbPgIndexes
+iqdb_pg_open_indexes(Oid oid, LOCKMODE mode, IqdbPgRight right)
+{
+	IqdbPgIndexes indexes = {.table = IndexGetRelation(oid, true)};
+
+	indexes.named = open_named(oid, indexes.table, mode);
+	if (!is_of_our_methods(indexes.named))
+		refuse(indexes.named);
+	check_right(indexes.named, indexes.table, right);
+	if (indexes.named->rd_rel->relkind == RELKIND_PARTITIONED_INDEX)
+	{
+		open_leaves(&indexes, mode);
+		return indexes;
+	}
+	check_ready(indexes.named);
+	indexes.leaves = palloc(sizeof(Relation));
+	indexes.leaves[indexes.count++] = indexes.named;
+	return indexes;
+}
+
+void
+iqdb_pg_close_indexes(const IqdbPgIndexes *indexes, LOCKMODE mode)
+{
+	for (int i = 0; i < indexes->count; i++)
+		if (indexes->leaves[i] != indexes->named)
+			relation_close(indexes->leaves[i], mode);
+	relation_close(indexes->named, mode);
 }
 
 TupleDesc

@@ -25,6 +25,20 @@ typedef enum IqdbPgRight
  */
 extern Relation iqdb_pg_open_index(Oid oid, LOCKMODE mode, IqdbPgRight right);
 
+/* An index that was named, and those that have its rows: itself alone, or the indexes of all partitions below it. */
+typedef struct IqdbPgIndexes
+{
+	Relation	named;
+	Oid			table;			/* of the one that was named */
+	Relation   *leaves;
+	int			count;
+	bool		foreign;		/* some partition is a foreign table, of which no index here knows */
+} IqdbPgIndexes;
+
+/* Opens all of them, as iqdb_pg_open_index() does one; rights are asked for on the table of the one that is named. */
+extern IqdbPgIndexes iqdb_pg_open_indexes(Oid oid, LOCKMODE mode, IqdbPgRight right);
+extern void iqdb_pg_close_indexes(const IqdbPgIndexes *indexes, LOCKMODE mode);
+
 /*
  * The row that a function of so many arguments returns, if its columns begin with these names, one blank between two. A
  * database whose extension has not been updated since a newer library was installed may declare it otherwise: 55000.

@@ -38,6 +38,7 @@
 typedef struct Search
 {
 	const ReturnSetInfo *result;
+	IqdbPgIndexes indexes;
 	bool		is_batch;		/* rows begin with the number of their query */
 	int			k;
 	int			count;			/* of queries that are not null */
@@ -45,15 +46,29 @@ typedef struct Search
 	int		   *numbers;		/* of these queries, from 1 */
 } Search;
 
+/* A row of an answer, and its table. */
+typedef struct Found
+{
+	IqdbPgNeighbour row;
+	Oid			table;
+} Found;
+
 /* Some of the queries, in the order in which they are asked, and their answers. */
 typedef struct Chunk
 {
 	int			count;
 	const void **queries;
 	int		   *places;			/* where the first, second ... of them in the caller's order is asked */
-	IqdbPgNeighbour *rows;		/* room for k of each */
+	Found	   *found;			/* room for k of each */
 	int		   *counts;
 } Chunk;
+
+/* An index of those that are searched. */
+typedef struct Source
+{
+	Relation	heap;
+	IqdbPgNearest *nearest;
+} Source;
 
 /* ---- the order in which queries are asked --------------------------------------------------------------------------- */
 
@@ -153,22 +168,48 @@ put_row(const Search *search, int number, Oid table, ItemPointer tid, double dis
 }
 
 static void
-put_answer(const Search *search, int number, Oid table, const IqdbPgNeighbour *rows, int count, bool zero_is_nan)
+put_answer(const Search *search, int number, const Found *found, int count, bool zero_is_nan)
 {
 	for (int i = 0; i < count; i++)
 	{
+		double		distance = found[i].row.distance;
 		ItemPointerData tid;
 
-		iqdb_pg_number_tid(rows[i].number, &tid);
-		put_row(search, number, table, &tid, zero_is_nan && isinf(rows[i].distance) ? get_float8_nan() : rows[i].distance);
+		iqdb_pg_number_tid(found[i].row.number, &tid);
+		put_row(search, number, found[i].table, &tid, zero_is_nan && isinf(distance) ? get_float8_nan() : distance);
 	}
+}
+
+/* Puts rows of one table among those of others, both in order, and keeps the k nearest. Returns how many there are. */
+static int
+merge(Found *found, int count, const IqdbPgNeighbour *rows, int row_count, Oid table, int k)
+{
+	int			merged = Min(count + row_count, k);
+	int			taken = row_count;
+	int			kept = count;
+
+	/* the farthest go first, until no more are left than there may be */
+	while (kept + taken > merged)
+		if (taken > 0 && (kept == 0 || rows[taken - 1].distance >= found[kept - 1].row.distance))
+			taken--;
+		else
+			kept--;
+	for (int at = merged; at-- > 0;)
+		if (taken > 0 && (kept == 0 || rows[taken - 1].distance >= found[kept - 1].row.distance))
+		{
+			found[at].row = rows[--taken];
+			found[at].table = table;
+		}
+		else
+			found[at] = found[--kept];
+	return merged;
 }
 
 /* Queries whose answers work_mem has room for. */
 static int
 chunk_size(const Search *search)
 {
-	int64		fit = work_mem * INT64CONST(1024) / (search->k * (int64) sizeof(IqdbPgNeighbour));
+	int64		fit = work_mem * INT64CONST(1024) / (search->k * (int64) sizeof(Found));
 
 	return (int) Max(Min(fit, search->count), 1);
 }
@@ -181,50 +222,97 @@ make_chunk(const Search *search)
 	chunk.queries = palloc(chunk.count * sizeof(void *));
 	chunk.places = palloc(chunk.count * sizeof(int));
 	chunk.counts = palloc(chunk.count * sizeof(int));
-	chunk.rows = MemoryContextAllocHuge(CurrentMemoryContext, (Size) chunk.count * search->k * sizeof(IqdbPgNeighbour));
+	chunk.found = MemoryContextAllocHuge(CurrentMemoryContext, (Size) chunk.count * search->k * sizeof(Found));
 	return chunk;
 }
 
 /* Makes it the queries from begin on. */
 static void
-fill_chunk(const Search *search, Relation index, int begin, Chunk *chunk)
+fill_chunk(const Search *search, int begin, Chunk *chunk)
 {
 	Place	   *places;
 
 	chunk->count = Min(chunk->count, search->count - begin);
 	places = palloc(chunk->count * sizeof(Place));
-	find_places(index, search->queries + begin, chunk->count, places);
+	find_places(search->indexes.leaves[0], search->queries + begin, chunk->count, places);
 	for (int i = 0; i < chunk->count; i++)
 	{
 		chunk->queries[i] = search->queries[begin + places[i].query].vector;
 		chunk->places[places[i].query] = i;
+		chunk->counts[i] = 0;
 	}
 	pfree(places);
 }
 
+/* Asks one index all queries of the chunk, and puts its rows among those that were found before. */
 static void
-search_index(const Search *search, Relation index, Relation heap)
+search_source(const Search *search, const Source *source, Chunk *chunk)
 {
-	IqdbPgNearest *nearest = iqdb_pg_nearest_begin(index, heap, GetActiveSnapshot(), search->k);
-	int			together = iqdb_pg_nearest_together(nearest);
-	bool		zero_is_nan = iqdb_pg_zero_is_nan(index);
+	int			together = Min(iqdb_pg_nearest_together(source->nearest), chunk->count);
+	IqdbPgNeighbour *rows = MemoryContextAllocHuge(CurrentMemoryContext,
+												   (Size) together * search->k * sizeof(IqdbPgNeighbour));
+	int		   *counts = palloc(together * sizeof(int));
+
+	for (int begin = 0; begin < chunk->count; begin += together)
+	{
+		int			count = Min(together, chunk->count - begin);
+
+		iqdb_pg_nearest_search(source->nearest, chunk->queries + begin, count, rows, counts);
+		for (int i = 0; i < count; i++)
+			chunk->counts[begin + i] = merge(chunk->found + (Size) (begin + i) * search->k, chunk->counts[begin + i],
+											 rows + (Size) i * search->k, counts[i], RelationGetRelid(source->heap),
+											 search->k);
+	}
+	pfree(counts);
+	pfree(rows);
+}
+
+static Source *
+open_sources(const Search *search)
+{
+	Source	   *sources = palloc(search->indexes.count * sizeof(Source));
+
+	for (int i = 0; i < search->indexes.count; i++)
+	{
+		Relation	index = search->indexes.leaves[i];
+
+		sources[i].heap = table_open(index->rd_index->indrelid, AccessShareLock);
+		sources[i].nearest = iqdb_pg_nearest_begin(index, sources[i].heap, GetActiveSnapshot(), search->k);
+	}
+	return sources;
+}
+
+static void
+close_sources(const Search *search, Source *sources)
+{
+	for (int i = 0; i < search->indexes.count; i++)
+	{
+		iqdb_pg_nearest_end(sources[i].nearest);
+		table_close(sources[i].heap, NoLock);
+	}
+}
+
+static void
+search_by_indexes(const Search *search)
+{
+	bool		zero_is_nan = iqdb_pg_zero_is_nan(search->indexes.leaves[0]);
+	Source	   *sources = open_sources(search);
 	Chunk		chunk = make_chunk(search);
 
 	for (int begin = 0; begin < search->count; begin += chunk.count)
 	{
-		fill_chunk(search, index, begin, &chunk);
-		for (int i = 0; i < chunk.count; i += together)
-			iqdb_pg_nearest_search(nearest, chunk.queries + i, Min(together, chunk.count - i),
-								   chunk.rows + (Size) i * search->k, chunk.counts + i);
+		fill_chunk(search, begin, &chunk);
+		for (int i = 0; i < search->indexes.count; i++)
+			search_source(search, &sources[i], &chunk);
 		for (int i = 0; i < chunk.count; i++)
 		{
 			int			place = chunk.places[i];
 
-			put_answer(search, search->numbers[begin + i], RelationGetRelid(heap), chunk.rows + (Size) place * search->k,
-					   chunk.counts[place], zero_is_nan);
+			put_answer(search, search->numbers[begin + i], chunk.found + (Size) place * search->k, chunk.counts[place],
+					   zero_is_nan);
 		}
 	}
-	iqdb_pg_nearest_end(nearest);
+	close_sources(search, sources);
 }
 
 /* ---- by the server ------------------------------------------------------------------------------------------------- */
@@ -245,13 +333,14 @@ put_selected(void *arg, Oid table, ItemPointer tid, double distance)
 }
 
 static void
-search_by_select(const Search *search, Relation index, Relation heap, const char *condition)
+search_by_select(const Search *search, const char *condition)
 {
+	Relation	table = table_open(search->indexes.table, AccessShareLock);
 	IqdbPgSelect *select;
 
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
-	select = iqdb_pg_select_begin(index, heap, condition, search->k);
+	select = iqdb_pg_select_begin(search->indexes.named, table, condition, search->k);
 	for (int i = 0; i < search->count; i++)
 	{
 		RowOf		row = {search, search->numbers[i]};
@@ -260,6 +349,7 @@ search_by_select(const Search *search, Relation index, Relation heap, const char
 		iqdb_pg_select_search(select, search->queries[i].value, put_selected, &row);
 	}
 	SPI_finish();
+	table_close(table, NoLock);
 }
 
 /* ---- the functions ------------------------------------------------------------------------------------------------- */
@@ -279,8 +369,10 @@ number_queries(Search *search, IqdbPgQuery *queries, int count)
 }
 
 static void
-take_queries(Search *search, FunctionCallInfo fcinfo, Relation index)
+take_queries(Search *search, FunctionCallInfo fcinfo)
 {
+	/* a table whose partitions all are foreign, or that has none yet, has its own index alone */
+	Relation	index = search->indexes.count > 0 ? search->indexes.leaves[0] : search->indexes.named;
 	IqdbPgQuery *queries;
 	int			count = 1;
 
@@ -303,13 +395,25 @@ check_arguments(const Search *search)
 				 errmsg("k must be between 1 and %d", IQDB_PG_NEIGHBOURS_MAX)));
 }
 
+/* An index that is not valid may lack rows. */
+static void
+check_valid(Relation index)
+{
+	if (index->rd_index->indisvalid)
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("index \"%s\" is not valid", RelationGetRelationName(index)),
+			 index->rd_rel->relkind == RELKIND_PARTITIONED_INDEX ?
+			 errhint("Partitions lack an index: create theirs, and attach them by ALTER INDEX ... ATTACH PARTITION.") :
+			 errhint("Its creation has not ended, or failed: REINDEX or DROP it.")));
+}
+
 static Datum
 search_sql(FunctionCallInfo fcinfo, bool is_batch)
 {
 	Search		search = {.is_batch = is_batch};
 	const char *condition;
-	Relation	index;
-	Relation	heap;
 
 	iqdb_pg_init_set(fcinfo);
 	search.result = (const ReturnSetInfo *) fcinfo->resultinfo;
@@ -318,15 +422,15 @@ search_sql(FunctionCallInfo fcinfo, bool is_batch)
 	search.k = PG_GETARG_INT32(2);
 	check_arguments(&search);
 	condition = PG_ARGISNULL(3) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(3));
-	index = iqdb_pg_open_index(PG_GETARG_OID(0), AccessShareLock, IQDB_PG_MAY_SEARCH);
-	heap = table_open(index->rd_index->indrelid, AccessShareLock);
-	take_queries(&search, fcinfo, index);
-	if (condition != NULL || check_enable_rls(RelationGetRelid(heap), InvalidOid, false) == RLS_ENABLED)
-		search_by_select(&search, index, heap, condition);
+	search.indexes = iqdb_pg_open_indexes(PG_GETARG_OID(0), AccessShareLock, IQDB_PG_MAY_SEARCH);
+	check_valid(search.indexes.named);
+	take_queries(&search, fcinfo);
+	if (condition != NULL || search.indexes.foreign || search.indexes.count == 0 ||
+		check_enable_rls(search.indexes.table, InvalidOid, false) == RLS_ENABLED)
+		search_by_select(&search, condition);
 	else if (search.count > 0)
-		search_index(&search, index, heap);
-	table_close(heap, AccessShareLock);
-	index_close(index, AccessShareLock);
+		search_by_indexes(&search);
+	iqdb_pg_close_indexes(&search.indexes, AccessShareLock);
 	return (Datum) 0;
 }
 
