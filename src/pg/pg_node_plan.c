@@ -335,7 +335,7 @@ known_value(PlannerInfo *root, Node *expr)
 }
 
 /*
- * The share of the index's rows that is within the bounds, by a sample of the index where query and bound are known. The
+ * The share of the index's rows that is within the bounds, by a sample of the index where the bounds are known. The
  * server's own estimate, by which it counts the rows of all paths alike, takes the distance for a number like any other.
  */
 static double
@@ -352,8 +352,8 @@ share_within(PlannerInfo *root, const Search *search)
 		const Const *number = known_value(root, (Node *) bound->number);
 		double		share;
 
-		if (query == NULL || number == NULL ||
-			!iqdb_pg_sample_within(index, query->constvalue, DatumGetFloat8(number->constvalue),
+		if (number == NULL ||
+			!iqdb_pg_sample_within(index, query == NULL ? NULL : &query->constvalue, DatumGetFloat8(number->constvalue),
 								   bound->kind == IQDB_PG_BOUND_BELOW, &share))
 			share = WITHIN_UNKNOWN;
 		least = Min(least, share);

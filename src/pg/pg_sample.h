@@ -7,9 +7,10 @@
 #include "utils/rel.h"
 
 /*
- * By some rows spread over the index, of a query that is not NULL; below: distance < bound, else distance <= bound. Some ten
- * microseconds. False if the index is not open, has its vectors on disk, or no rows: then nobody knows.
+ * By some rows spread over the index: those within of a query, or, where it is not known (NULL), of other rows, as if queries
+ * were like rows. below: distance < bound, else distance <= bound. Some ten microseconds. False if the index is not open, has
+ * its vectors on disk, or no rows: then nobody knows.
  */
-extern bool iqdb_pg_sample_within(Relation index, Datum query, double bound, bool below, double *share_out);
+extern bool iqdb_pg_sample_within(Relation index, const Datum *query, double bound, bool below, double *share_out);
 
 #endif
