@@ -208,8 +208,8 @@ put_engine(StatsRow *row, TupleDesc tupdesc, const IqdbEngine *engine, const Iqd
 
 /* What the functions above fill, in their order. */
 #define COMMON_COLUMNS \
-	"engine metric dimensions quantization filter_columns state rows deleted known unlinked memory memory_file vectors_on_disk " \
-	"disk log_bytes journal_entries journal_kept journal_lag snapshot_time snapshot_bytes generation"
+	"engine metric dimensions quantization filter_columns state rows deleted known unlinked memory memory_file " \
+	"vectors_on_disk disk log_bytes journal_entries journal_kept journal_lag snapshot_time snapshot_bytes generation"
 
 PG_FUNCTION_INFO_V1(iqdb_sql_index_stats);
 Datum
