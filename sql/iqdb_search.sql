@@ -23,9 +23,14 @@ $$;
 -- ---- answers ----------------------------------------------------------------------------------------------------------
 
 -- no two rows are equally far from a query
-CREATE TABLE thing (id int PRIMARY KEY, kind int, note text, v iqvector(3));
+CREATE TABLE thing (id int PRIMARY KEY, kind int, note text, v iqvector(3)) WITH (fillfactor = 50, autovacuum_enabled = off);
 INSERT INTO thing SELECT i, i % 10, 'note ' || i, ARRAY[sqrt(i), sin(i) * 10, i * 7919 % 1009 / 31.0]::real[]::iqvector FROM generate_series(1, 600) i;
 INSERT INTO thing VALUES (0, 0, 'no vector', NULL);
+-- of some rows the version that is seen has another TID than the one that indexes know
+BEGIN;
+UPDATE thing SET note = note || '.' WHERE id % 3 = 0;
+SELECT n_tup_hot_upd > 100 FROM pg_stat_xact_user_tables WHERE relname = 'thing';
+COMMIT;
 CREATE TABLE asked AS
 SELECT i AS n, ARRAY[i * 0.37, cos(i) * 8, i % 17 * 1.9]::real[]::iqvector AS q FROM generate_series(1, 200) i;
 SET iqdb.hnsw_ef_search = 1000;
@@ -71,6 +76,12 @@ END
 $$;
 
 CREATE INDEX thing_v ON thing USING iqdb_hnsw (v);
+-- many queries with a condition: the table is asked once, for the rows that meet it
+BEGIN;
+SELECT seq_scan AS seq_before, idx_scan AS idx_before FROM pg_stat_xact_user_tables WHERE relname = 'thing' \gset
+SELECT count(*) FROM iqdb_search_batch('thing_v', (SELECT array_agg(q) FROM asked), 5, 'kind IN (3, 4)');
+SELECT seq_scan - :seq_before, idx_scan - :idx_before FROM pg_stat_xact_user_tables WHERE relname = 'thing';
+ROLLBACK;
 -- one query; a literal takes the type of the column
 SELECT id, round(distance::numeric, 4), relation FROM iqdb_search('thing_v', '[3,4,5]', 3) s JOIN thing ON ctid = tid ORDER BY distance;
 SELECT id FROM iqdb_search('thing_v', '[3,4,5]'::iqvector, 3, 'kind IN (1, 2)') s JOIN thing ON ctid = tid ORDER BY distance;

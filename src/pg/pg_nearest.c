@@ -10,6 +10,7 @@
 #include <math.h>
 
 #include "access/genam.h"
+#include "access/heapam.h"
 #include "access/htup_details.h"
 #include "access/tableam.h"
 #include "access/transam.h"
@@ -72,6 +73,10 @@ struct IqdbPgNearest
 	IqdbPgRowForm form;
 	IqdbSearchParams params;
 	IqdbPgArena *arena;			/* NULL: the table is read */
+	const IqdbPgTids *among;	/* NULL: all rows */
+	IqdbHost	host;
+	IqdbIdSet	roots;			/* of the rows among which the nearest are looked for */
+	IqdbRowFilter filter;
 	IndexFetchTableData *fetch;
 	TupleTableSlot *slot;
 	MemoryContext context;		/* of one search */
@@ -233,8 +238,49 @@ is_usable(Relation index)
 		TransactionIdPrecedes(HeapTupleHeaderGetXmin(index->rd_indextuple->t_data), TransactionXmin);
 }
 
+/*
+ * The index knows a row by the root of its HOT chain, the server by the version that is seen. The root stays as long as a
+ * version of the chain is seen by somebody.
+ */
+static void
+add_roots_of_page(IqdbPgNearest *nearest, BlockNumber block, const uint64 *numbers, Size count)
+{
+	OffsetNumber roots[MaxHeapTuplesPerPage];
+	Buffer		buffer = ReadBuffer(nearest->heap, block);
+	IqdbError	error = {0};
+
+	LockBuffer(buffer, BUFFER_LOCK_SHARE);
+	heap_get_root_tuples(BufferGetPage(buffer), roots);
+	UnlockReleaseBuffer(buffer);
+	for (Size i = 0; i < count; i++)
+	{
+		OffsetNumber root = roots[(numbers[i] & 0xffff) - 1];
+
+		if (root != InvalidOffsetNumber)
+			iqdb_pg_check(iqdb_id_set_add(&nearest->roots, (uint64) block << 16 | root, &error), &error, nearest->index);
+	}
+}
+
+static void
+filter_by_rows(IqdbPgNearest *nearest, const IqdbPgTids *among)
+{
+	nearest->host = iqdb_pg_host(CurrentMemoryContext);
+	iqdb_id_set_init(&nearest->roots, &nearest->host.allocator);
+	for (Size begin = 0, end; begin < among->count; begin = end)
+	{
+		BlockNumber block = block_of(among->numbers[begin]);
+
+		CHECK_FOR_INTERRUPTS();
+		for (end = begin + 1; end < among->count && block_of(among->numbers[end]) == block;)
+			end++;
+		add_roots_of_page(nearest, block, among->numbers + begin, end - begin);
+	}
+	nearest->filter.ids = &nearest->roots;
+	nearest->params.filter = &nearest->filter;
+}
+
 IqdbPgNearest *
-iqdb_pg_nearest_begin(Relation index, Relation heap, Snapshot snapshot, int k)
+iqdb_pg_nearest_begin(Relation index, Relation heap, Snapshot snapshot, int k, const IqdbPgTids *among)
 {
 	IqdbPgNearest *nearest = palloc0(sizeof(IqdbPgNearest));
 	IqdbError	error = {0};
@@ -243,6 +289,7 @@ iqdb_pg_nearest_begin(Relation index, Relation heap, Snapshot snapshot, int k)
 	nearest->heap = heap;
 	nearest->snapshot = snapshot;
 	nearest->k = k;
+	nearest->among = among;
 	nearest->zero_is_nan = iqdb_pg_zero_is_nan(index);
 	nearest->form = iqdb_pg_row_form(index);
 	nearest->context = AllocSetContextCreate(CurrentMemoryContext, "iqdb nearest", ALLOCSET_DEFAULT_SIZES);
@@ -254,6 +301,8 @@ iqdb_pg_nearest_begin(Relation index, Relation heap, Snapshot snapshot, int k)
 	nearest->params = iqdb_pg_search_params(index);
 	nearest->params.zero_last = nearest->zero_is_nan;
 	nearest->params.expected = (size_t) k + BEYOND;
+	if (among != NULL)
+		filter_by_rows(nearest, among);
 	nearest->fetch = iqdb_pg_index_fetch_begin(heap);
 	nearest->slot = table_slot_create(heap, NULL);
 	return nearest;
@@ -305,7 +354,8 @@ iqdb_pg_nearest_search(IqdbPgNearest *nearest, const void *const *queries, int c
 	if (nearest->arena != NULL)
 		search_index(nearest, queries, count, rows, counts);
 	else
-		iqdb_pg_nearest_in_table(nearest->index, nearest->heap, queries, count, nearest->k, rows, counts);
+		iqdb_pg_nearest_in_table(nearest->index, nearest->heap, queries, count, nearest->k, nearest->among,
+								 rows, counts);
 	MemoryContextSwitchTo(saved);
 	MemoryContextReset(nearest->context);
 }

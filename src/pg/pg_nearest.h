@@ -17,9 +17,11 @@ typedef struct IqdbPgNearest IqdbPgNearest;
 
 /*
  * Of an index and its table, both open and locked. The index is brought up to date here; the snapshot, the active one,
- * must have been taken before. Lives in the current memory context.
+ * must have been taken before. among: only these rows, which the snapshot sees, may be answers; NULL: all. Lives in the
+ * current memory context.
  */
-extern IqdbPgNearest *iqdb_pg_nearest_begin(Relation index, Relation heap, Snapshot snapshot, int k);
+extern IqdbPgNearest *iqdb_pg_nearest_begin(Relation index, Relation heap, Snapshot snapshot, int k,
+											const IqdbPgTids *among);
 
 /* How many queries it likes to be asked at once. Fewer will do. */
 extern int	iqdb_pg_nearest_together(const IqdbPgNearest *nearest);

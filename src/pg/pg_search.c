@@ -267,8 +267,9 @@ search_source(const Search *search, const Source *source, Chunk *chunk)
 	pfree(rows);
 }
 
+/* rows: only these may be answers; NULL: all. */
 static Source *
-open_sources(const Search *search)
+open_sources(const Search *search, const IqdbPgRows *rows)
 {
 	Source	   *sources = palloc(search->indexes.count * sizeof(Source));
 
@@ -277,7 +278,8 @@ open_sources(const Search *search)
 		Relation	index = search->indexes.leaves[i];
 
 		sources[i].heap = table_open(index->rd_index->indrelid, AccessShareLock);
-		sources[i].nearest = iqdb_pg_nearest_begin(index, sources[i].heap, GetActiveSnapshot(), search->k);
+		sources[i].nearest = iqdb_pg_nearest_begin(index, sources[i].heap, GetActiveSnapshot(), search->k,
+												   rows != NULL ? iqdb_pg_rows_of(rows, index->rd_index->indrelid) : NULL);
 	}
 	return sources;
 }
@@ -293,10 +295,10 @@ close_sources(const Search *search, Source *sources)
 }
 
 static void
-search_by_indexes(const Search *search)
+search_by_indexes(const Search *search, const IqdbPgRows *rows)
 {
 	bool		zero_is_nan = iqdb_pg_zero_is_nan(search->indexes.leaves[0]);
-	Source	   *sources = open_sources(search);
+	Source	   *sources = open_sources(search, rows);
 	Chunk		chunk = make_chunk(search);
 
 	for (int begin = 0; begin < search->count; begin += chunk.count)
@@ -333,14 +335,8 @@ put_selected(void *arg, Oid table, ItemPointer tid, double distance)
 }
 
 static void
-search_by_select(const Search *search, const char *condition)
+search_one_by_one(const Search *search, IqdbPgSelect *select)
 {
-	Relation	table = table_open(search->indexes.table, AccessShareLock);
-	IqdbPgSelect *select;
-
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "SPI_connect failed");
-	select = iqdb_pg_select_begin(search->indexes.named, table, condition, search->k);
 	for (int i = 0; i < search->count; i++)
 	{
 		RowOf		row = {search, search->numbers[i]};
@@ -348,7 +344,32 @@ search_by_select(const Search *search, const char *condition)
 		CHECK_FOR_INTERRUPTS();
 		iqdb_pg_select_search(select, search->queries[i].value, put_selected, &row);
 	}
+}
+
+/*
+ * The server says for each query which rows are nearest, or for all of them together which rows may be answers; then the
+ * indexes find the nearest of these.
+ */
+static void
+search_by_select(const Search *search, const char *condition)
+{
+	MemoryContext context = CurrentMemoryContext;
+	Relation	table = table_open(search->indexes.table, AccessShareLock);
+	IqdbPgSelect *select;
+	IqdbPgRows	rows;
+	bool		together;
+
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	select = iqdb_pg_select_begin(search->indexes.named, table, condition, search->k);
+	together = search->indexes.count > 0 && !search->indexes.foreign && iqdb_pg_select_rows_pay(select, search->count);
+	if (together)
+		rows = iqdb_pg_select_rows(select, context);
+	else
+		search_one_by_one(search, select);
 	SPI_finish();
+	if (together)
+		search_by_indexes(search, &rows);
 	table_close(table, NoLock);
 }
 
@@ -429,7 +450,7 @@ search_sql(FunctionCallInfo fcinfo, bool is_batch)
 		check_enable_rls(search.indexes.table, InvalidOid, false) == RLS_ENABLED)
 		search_by_select(&search, condition);
 	else if (search.count > 0)
-		search_by_indexes(&search);
+		search_by_indexes(&search, NULL);
 	iqdb_pg_close_indexes(&search.indexes, AccessShareLock);
 	return (Datum) 0;
 }

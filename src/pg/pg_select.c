@@ -17,19 +17,24 @@
 #include "nodes/parsenodes.h"
 #include "optimizer/optimizer.h"
 #include "parser/parser.h"
+#include "tcop/dest.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/plancache.h"
 #include "utils/regproc.h"
 #include "utils/ruleutils.h"
 
+#include "pg/pg_row.h"
 #include "pg/pg_select.h"
 
 struct IqdbPgSelect
 {
 	Oid			table;
 	bool		is_partitioned;
-	SPIPlanPtr	plan;
+	SPIPlanPtr	plan;			/* of one query */
+	SPIPlanPtr	rows;			/* which rows may be answers */
 };
 
 /* ---- the condition ------------------------------------------------------------------------------------------------- */
@@ -121,15 +126,20 @@ operator_name(Relation index)
 	return psprintf("%s.%s", quote_identifier(linitial(names)), (char *) lsecond(names));
 }
 
-/* What tells a search of one table, or of a partitioned one, which rows it found. */
+static void
+append_rows(StringInfo sql, bool is_partitioned)
+{
+	appendStringInfo(sql, "SELECT %s, ctid", is_partitioned ? "tableoid" : "NULL::oid");
+}
+
 static void
 append_target(StringInfo sql, Relation index, bool is_partitioned)
 {
 	Datum		column = DirectFunctionCall3(pg_get_indexdef_ext, ObjectIdGetDatum(RelationGetRelid(index)),
 											 Int32GetDatum(1), BoolGetDatum(false));
 
-	appendStringInfo(sql, "SELECT %s, ctid, (%s) OPERATOR(%s) $1", is_partitioned ? "tableoid" : "NULL::oid",
-					 TextDatumGetCString(column), operator_name(index));
+	append_rows(sql, is_partitioned);
+	appendStringInfo(sql, ", (%s) OPERATOR(%s) $1", TextDatumGetCString(column), operator_name(index));
 }
 
 static void
@@ -151,25 +161,40 @@ append_conditions(StringInfo sql, const char *condition, const char *predicate)
 		appendStringInfo(sql, " AND (%s)", predicate);
 }
 
+/* Of up to one parameter, the query; a plan for all its values. */
+static SPIPlanPtr
+prepare(const char *sql, int parameters, Oid type)
+{
+	SPIPlanPtr	plan = SPI_prepare_cursor(sql, parameters, &type, CURSOR_OPT_GENERIC_PLAN);
+
+	if (plan == NULL)
+		elog(ERROR, "SPI_prepare failed: %s", SPI_result_code_string(SPI_result));
+	return plan;
+}
+
 IqdbPgSelect *
 iqdb_pg_select_begin(Relation index, Relation table, const char *condition, int k)
 {
 	IqdbPgSelect *select = palloc0(sizeof(IqdbPgSelect));
-	Oid			type = index->rd_opcintype[0];
+	const char *predicate = predicate_text(index, table);
+	StringInfoData rows;
 	StringInfoData sql;
 
 	if (condition != NULL)
 		check_condition(condition);
 	select->table = RelationGetRelid(table);
 	select->is_partitioned = table->rd_rel->relkind == RELKIND_PARTITIONED_TABLE;
+	initStringInfo(&rows);
+	append_rows(&rows, select->is_partitioned);
+	append_source(&rows, table, select->is_partitioned);
+	append_conditions(&rows, condition, predicate);
+	select->rows = prepare(rows.data, 0, InvalidOid);
 	initStringInfo(&sql);
 	append_target(&sql, index, select->is_partitioned);
 	append_source(&sql, table, select->is_partitioned);
-	append_conditions(&sql, condition, predicate_text(index, table));
+	append_conditions(&sql, condition, predicate);
 	appendStringInfo(&sql, " ORDER BY 3 LIMIT %d", k);
-	select->plan = SPI_prepare_cursor(sql.data, 1, &type, CURSOR_OPT_GENERIC_PLAN);
-	if (select->plan == NULL)
-		elog(ERROR, "SPI_prepare failed: %s", SPI_result_code_string(SPI_result));
+	select->plan = prepare(sql.data, 1, index->rd_opcintype[0]);
 	return select;
 }
 
@@ -195,4 +220,108 @@ iqdb_pg_select_search(IqdbPgSelect *select, Datum query, IqdbPgSelectVisit visit
 			visit(arg, oid, (ItemPointer) DatumGetPointer(tid), DatumGetFloat8(distance));
 	}
 	SPI_freetuptable(SPI_tuptable);
+}
+
+/* ---- which rows may be answers ------------------------------------------------------------------------------------- */
+
+/* What the planner thinks of a statement. */
+static Plan
+plan_of(SPIPlanPtr prepared)
+{
+	CachedPlan *cached = SPI_plan_get_cached_plan(prepared);
+	Plan		plan;
+
+	if (cached == NULL)
+		elog(ERROR, "a statement has no plan");
+	plan = *linitial_node(PlannedStmt, cached->stmt_list)->planTree;
+	ReleaseCachedPlan(cached, NULL);
+	return plan;
+}
+
+bool
+iqdb_pg_select_rows_pay(IqdbPgSelect *select, int queries)
+{
+	Plan		rows = plan_of(select->rows);
+
+	return rows.total_cost < queries * plan_of(select->plan).total_cost &&
+		rows.plan_rows * sizeof(uint64) <= maintenance_work_mem * 1024.0;
+}
+
+/* Takes rows from the executor. */
+typedef struct RowReceiver
+{
+	DestReceiver base;
+	Oid			table;			/* where the statement names none */
+	IqdbPgRows	rows;
+	IqdbPgTids *last;
+} RowReceiver;
+
+static IqdbPgTids *
+tids_of(IqdbPgRows *rows, Oid table)
+{
+	MemoryContext saved;
+
+	for (int i = 0; i < rows->count; i++)
+		if (rows->tids[i].table == table)
+			return &rows->tids[i];
+	saved = MemoryContextSwitchTo(rows->context);
+	rows->tids = rows->tids == NULL ? palloc(sizeof(IqdbPgTids)) :
+		repalloc(rows->tids, (rows->count + 1) * sizeof(IqdbPgTids));
+	rows->tids[rows->count] = iqdb_pg_tids(table, rows->context);
+	MemoryContextSwitchTo(saved);
+	return &rows->tids[rows->count++];
+}
+
+static bool
+receive_row(TupleTableSlot *slot, DestReceiver *self)
+{
+	RowReceiver *receiver = (RowReceiver *) self;
+	bool		isnull;
+	Datum		table = slot_getattr(slot, 1, &isnull);
+	Oid			oid = isnull ? receiver->table : DatumGetObjectId(table);
+	IqdbPgTids *tids = receiver->last;
+
+	if (tids == NULL || tids->table != oid)
+		tids = receiver->last = tids_of(&receiver->rows, oid);
+	iqdb_pg_tids_add(tids, iqdb_pg_tid_number((ItemPointer) DatumGetPointer(slot_getattr(slot, 2, &isnull))));
+	return true;
+}
+
+static void
+start_receiving(DestReceiver *self, int operation, TupleDesc typeinfo)
+{
+}
+
+static void
+end_receiving(DestReceiver *self)
+{
+}
+
+IqdbPgRows
+iqdb_pg_select_rows(IqdbPgSelect *select, MemoryContext context)
+{
+	RowReceiver receiver = {
+		.base = {receive_row, start_receiving, end_receiving, end_receiving, DestNone},
+		.table = select->table,
+		.rows = {.context = context}
+	};
+	SPIExecuteOptions options = {.read_only = true, .dest = &receiver.base};
+	int			result = SPI_execute_plan_extended(select->rows, &options);
+
+	if (result < 0)
+		elog(ERROR, "SPI_execute_plan_extended failed: %s", SPI_result_code_string(result));
+	for (int i = 0; i < receiver.rows.count; i++)
+		iqdb_pg_tids_sort(&receiver.rows.tids[i]);
+	return receiver.rows;
+}
+
+const IqdbPgTids *
+iqdb_pg_rows_of(const IqdbPgRows *rows, Oid table)
+{
+	static const IqdbPgTids none;
+
+	for (int i = 0; i < rows->count; i++)
+		if (rows->tids[i].table == table)
+			return &rows->tids[i];
+	return &none;
 }

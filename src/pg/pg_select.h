@@ -6,6 +6,10 @@
  *
  *     SELECT ctid, column <-> $1 FROM ONLY table WHERE (condition) AND (predicate) ORDER BY 2 LIMIT k
  *
+ * For many queries it asks which rows may be answers, once, and leaves the rest to the index:
+ *
+ *     SELECT ctid FROM ONLY table WHERE (condition) AND (predicate)
+ *
  * So rights, policies, visibility and NULLs are what they always are, the planner chooses the way, and there are k rows
  * whenever k rows match.
  */
@@ -14,6 +18,8 @@
 
 #include "storage/itemptr.h"
 #include "utils/rel.h"
+
+#include "pg/pg_truth.h"
 
 typedef struct IqdbPgSelect IqdbPgSelect;
 
@@ -30,5 +36,21 @@ extern IqdbPgSelect *iqdb_pg_select_begin(Relation index, Relation table, const 
  */
 typedef void (*IqdbPgSelectVisit) (void *arg, Oid table, ItemPointer tid, double distance);
 extern void iqdb_pg_select_search(IqdbPgSelect *select, Datum query, IqdbPgSelectVisit visit, void *arg);
+
+/* Does the planner think that one look for the rows costs less than a statement for each of so many queries? */
+extern bool iqdb_pg_select_rows_pay(IqdbPgSelect *select, int queries);
+
+/* The rows that may be answers, of each table that has some; they lie in the given context. */
+typedef struct IqdbPgRows
+{
+	MemoryContext context;
+	IqdbPgTids *tids;
+	int			count;
+} IqdbPgRows;
+
+extern IqdbPgRows iqdb_pg_select_rows(IqdbPgSelect *select, MemoryContext context);
+
+/* Those of one table; none if there are none. */
+extern const IqdbPgTids *iqdb_pg_rows_of(const IqdbPgRows *rows, Oid table);
 
 #endif

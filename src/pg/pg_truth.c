@@ -52,6 +52,7 @@ typedef struct Truth
 	IqdbMetric	metric;
 	bool		squared;		/* the metric's distance is the root of what kernels give */
 	bool		zero_is_nan;	/* a zero vector has no distance */
+	const IqdbPgTids *among;	/* NULL: all rows */
 	int			k;
 	int			count;
 	Asked	   *asked;
@@ -165,6 +166,8 @@ pass(Truth *truth, Relation index, Relation heap)
 		MemoryContext saved;
 
 		CHECK_FOR_INTERRUPTS();
+		if (truth->among != NULL && !iqdb_pg_tids_contain(truth->among, iqdb_pg_tid_number(&tuple->t_self)))
+			continue;
 		ResetPerTupleExprContext(estate);
 		ExecStoreHeapTuple(tuple, slot, false);
 		if (predicate != NULL && !ExecQual(predicate, context))
@@ -234,10 +237,11 @@ make_truth(Relation index, const void *const *queries, int count, int k, IqdbPgN
 
 void
 iqdb_pg_nearest_in_table(Relation index, Relation heap, const void *const *queries, int count, int k,
-						 IqdbPgNeighbour *rows, int *counts)
+						 const IqdbPgTids *among, IqdbPgNeighbour *rows, int *counts)
 {
 	Truth		truth = make_truth(index, queries, count, k, rows);
 
+	truth.among = among;
 	if (count > 0)
 		pass(&truth, index, heap);
 	for (int i = 0; i < count; i++)
@@ -291,7 +295,7 @@ iqdb_sql_ground_truth(PG_FUNCTION_ARGS)
 	queries = iqdb_pg_given_vectors(index, PG_GETARG_ARRAYTYPE_P(1), &count);
 	rows = make_room(count, k);
 	counts = palloc(Max(count, 1) * sizeof(int));
-	iqdb_pg_nearest_in_table(index, heap, queries, count, k, rows, counts);
+	iqdb_pg_nearest_in_table(index, heap, queries, count, k, NULL, rows, counts);
 	for (int i = 0; i < count; i++)
 		put_answer((const ReturnSetInfo *) fcinfo->resultinfo, i, rows + (Size) i * k, counts[i],
 				   iqdb_pg_zero_is_nan(index));
