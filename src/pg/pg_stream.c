@@ -27,6 +27,9 @@ StaticAssertDecl(IQDB_PG_HITS_PER_CALL <= IQDB_RANKING_BATCH, "a ranking takes w
 /* Rows whose pages are asked for ahead. */
 #define PREFETCHED_ROWS 16
 
+/* Rows that an engine is asked to be ready for beyond those that are taken. */
+#define ROWS_AHEAD 16
+
 void
 iqdb_pg_stream_init(IqdbPgStream *stream)
 {
@@ -122,7 +125,8 @@ open_cursor(IqdbPgStream *stream, const void *query, uint32 dimension, bool exha
 	IqdbError	error = {0};
 
 	params.zero_last = stream->zero_is_nan;
-	params.expected = stream->wish.expected;
+	/* some more than are taken: a row waits until one is known that is farther (core/db/index_ranking.h) */
+	params.expected = stream->wish.expected > 0 ? stream->wish.expected + ROWS_AHEAD : 0;
 	stream->filter = (IqdbRowFilter) {
 		.tests = stream->conditions.tests,
 		.test_count = stream->conditions.count,
