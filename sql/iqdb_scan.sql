@@ -118,7 +118,7 @@ SELECT agreed($$SELECT * FROM scan_row WHERE c = 7 ORDER BY v <-> '[500,1000,200
 SELECT agreed($$SELECT ctid, xmin, tableoid::regclass, scan_row FROM scan_row WHERE c = 7 ORDER BY v <-> '[500,1000,2000]' LIMIT 3$$);
 SELECT agreed($$SELECT round((v <-> '[500,1000,2000]')::numeric, 9), c + 1, (SELECT max(id) FROM scan_row s WHERE s.c = r.c)
 	FROM scan_row r WHERE c < 3 ORDER BY v <-> '[500,1000,2000]' LIMIT 3$$);
-SELECT agreed($$SELECT id FROM scan_row r WHERE c < 3 AND EXISTS (SELECT FROM scan_row s WHERE s.id = r.id + 50)
+SELECT agreed($$SELECT id FROM scan_row r WHERE c = 3 AND EXISTS (SELECT FROM scan_row s WHERE s.id = r.id + 50)
 	ORDER BY v <-> '[500,1000,2000]' LIMIT 3$$);
 -- a bitmap that names pages as a whole
 SET work_mem = '64kB';

@@ -66,8 +66,9 @@
 #define BYTE_MATCHED 0.0001
 /* What a pass takes, however few rows there are. */
 #define PASS 1.0
-/* To put a row of a bitmap into the set of rows that may be answers. */
-#define COLLECT 0.03
+/* To put a row of a bitmap into the set of rows that may be answers; and more for each page of the table that it names. */
+#define COLLECT 0.2
+#define COLLECT_PAGE 0.5
 
 static double
 vector_bytes(const IqdbIndexOptions *options)
@@ -304,16 +305,22 @@ rule_out(IndexPath *path, Cost *startup_cost, Cost *total_cost, Selectivity *sel
 	*pages = 0;
 }
 
+/* A join may drop rows: where there is one, the line is laid through so many rows for each that is wanted above it. */
+#define ROWS_PER_JOINED_ROW 10
+
 /* How many rows the query is likely to take from the index, of so many that match what the index is told. */
 static double
 wanted_rows(PlannerInfo *root, const IndexPath *path, double matches)
 {
 	const RelOptInfo *rel = path->indexinfo->rel;
 	double		passing = path->path.param_info != NULL ? path->path.param_info->ppi_rows : rel->rows;
+	double		limit = root->limit_tuples;
 
-	if (root->limit_tuples <= 0)
+	if (limit <= 0)
 		return matches;
-	return Min(matches, root->limit_tuples * Max(matches / Max(passing, 1), 1));
+	if (bms_membership(root->all_baserels) != BMS_SINGLETON)
+		limit *= ROWS_PER_JOINED_ROW;
+	return Min(matches, limit * Max(matches / Max(passing, 1), 1));
 }
 
 /* Are rows without a vector wanted, which the index has none of? */
@@ -419,7 +426,7 @@ iqdb_pg_cost_node(PlannerInfo *root, const IndexPath *order, const IqdbPgNodeWor
 			wanted_cost += pass_cost(&stream);
 	}
 	if (work->filtered)
-		first += work->matches * COLLECT * MICROSECOND;
+		first += (work->matches * COLLECT + Min(work->matches, rel->pages) * COLLECT_PAGE) * MICROSECOND;
 	path->startup_cost = work->filter_cost + first + rel->baserestrictcost.startup + path->pathtarget->cost.startup;
 	path->total_cost = path->startup_cost + line_to(first, wanted_cost, wanted, work->within) - first +
 		fetch_cost(root, order, work->within) + path->rows * path->pathtarget->cost.per_tuple;
