@@ -1,6 +1,6 @@
 # 036_plan_shapes.pl - random queries of many shapes, answered by the own node (Vector Scan), by the index alone, and by the table:
 # several distances, bounds of them, filters with and without an index, ties, NULLs, OFFSET, DISTINCT, GROUP BY, windows,
-# LATERAL, cursors, kept plans, joins, partitions, UNION, parallel plans.
+# columns behind the vector, LATERAL, cursors, kept plans, joins, partitions, UNION, parallel plans.
 #
 # IQDB_SHAPES=10000 asks more queries of each index (IQDB_SEED=n the same ones again). Where an index looks at everything its
 # answers must be those of the table. Where it looks at little, those of LIMIT may be other rows, but as many, each once, in
@@ -15,7 +15,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 
 my $queries = $ENV{IQDB_SHAPES} // 40;
-my $node = new_node('shapes', conf => "max_parallel_workers_per_gather = 2\nwork_mem = 256kB\n");
+my $node = new_node('shapes', conf => "max_parallel_workers_per_gather = 2\nwork_mem = 256kB\njit = off\n");
 $node->start;
 install($node);
 seed_from_env();
@@ -267,7 +267,7 @@ sub tables
 	my $rows = 50 + int rand 500;
 	my $value = "ARRAY(SELECT floor(random() * $steps) + 0 * i FROM generate_series(1, $dimension))::real[]::iqvector";
 	my $row = "SELECT i AS id, i % 5 AS c, (hashint4(i) & 255) / 256.0 AS w, CASE WHEN i % 9 > 0 THEN $value END::iqvector($dimension) AS v FROM generate_series(1, $rows) i";
-	my $index = "USING $method (v iqvector_$class{$op}_ops)";
+	my $index = "USING $method (v iqvector_$class{$op}_ops" . pick('', ', c', ', id, c', ', (w > 0.4), (id % 7)') . ')';
 	my $sql = "DROP VIEW IF EXISTS united, full_united; DROP TABLE IF EXISTS one, two, parts, full_one, full_parts, side;\n"
 	  . "CREATE TABLE one AS $row; CREATE TABLE two AS SELECT id + 1000 AS id, c, w, v FROM one;\n"
 	  . "CREATE TABLE parts (id int, c int, w numeric, v iqvector($dimension)) PARTITION BY HASH (id);\n"
