@@ -21,6 +21,12 @@
 /* Pieces are multiples of this: rows whose codes are packed together must not be torn apart. */
 #define PIECE_UNIT 16u
 
+/* A list of numbers is short when it has less than such a share of the slots: looking one up costs as much as so many rows. */
+#define LIST_SHARE 16
+
+/* What a row costs that is found by its number, in nanoseconds. */
+#define LISTED_CHARGE 60
+
 /* Vectors on disk that are asked for before the first of them is read. */
 #define AHEAD_BYTES ((size_t) 4 * 1024 * 1024)
 
@@ -210,30 +216,71 @@ all_live(const IqdbStore *store, uint32_t first, size_t count)
 	return true;
 }
 
-static size_t
-live_rows(const IqdbStore *store, uint32_t first, size_t count, uint32_t *slots_out)
+/* A bit for each of eight states that is LIVE. No state has its byte's upper bit, so that sums do not carry. */
+static uint64_t
+live_bits(uint64_t states)
 {
-	size_t selected = 0;
+	uint64_t others = (states ^ ALL_LIVE) + UINT64_C(0x7f7f7f7f7f7f7f7f);
+	uint64_t live = (~others & UINT64_C(0x8080808080808080)) >> 7;
 
-	for (uint32_t slot = first; slot < first + count; slot++)
-	{
-		slots_out[selected] = slot;
-		selected += iqdb_store_state(store, slot) == IQDB_ROW_LIVE;
-	}
-	return selected;
+#if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
+	live = __builtin_bswap64(live);
+#endif
+	/* byte k goes to bit k of the uppermost one */
+	return (live * UINT64_C(0x0102040810204080)) >> 56;
+}
+
+/* Which rows are LIVE. The states are read before anything else of the rows. */
+static void
+live_rows(const IqdbStore *store, uint32_t first, size_t count, uint64_t *words_out)
+{
+	const StateWord *words = (const StateWord *) (const void *) (store->states + first);
+
+	memset(words_out, 0, IQDB_FILTER_WORDS * sizeof(*words_out));
+	for (size_t i = 0; i < count / 8; i++)
+		words_out[i / 8] |= live_bits(__atomic_load_n(&words[i], __ATOMIC_ACQUIRE)) << 8 * (i % 8);
+	for (size_t i = count / 8 * 8; i < count; i++)
+		words_out[i / 64] |= (uint64_t) (iqdb_store_state(store, first + (uint32_t) i) == IQDB_ROW_LIVE) << i % 64;
 }
 
 static size_t
-drop_filtered(const IqdbScorer *scorer, uint32_t *slots, size_t count)
+count_bits(const uint64_t words[IQDB_FILTER_WORDS])
 {
-	size_t left = 0;
+	size_t count = 0;
 
-	for (size_t i = 0; i < count; i++)
+	for (size_t i = 0; i < IQDB_FILTER_WORDS; i++)
+		count += (size_t) __builtin_popcountll(words[i]);
+	return count;
+}
+
+size_t
+iqdb_exact_wanted(const IqdbScorer *scorer, uint32_t first, size_t count, uint64_t words_out[IQDB_FILTER_WORDS])
+{
+	size_t live;
+	size_t wanted;
+
+	live_rows(scorer->store, first, count, words_out);
+	live = count_bits(words_out);
+	if (scorer->filter == NULL || live == 0)
+		return live;
+	iqdb_row_filter_narrow(scorer->filter, scorer->store, first, (uint32_t) count, words_out);
+	wanted = count_bits(words_out);
+	*scorer->filtered += live - wanted;
+	return wanted;
+}
+
+/* The rows of these bits, in order. */
+static size_t
+list_rows(const uint64_t words[IQDB_FILTER_WORDS], uint32_t first, uint32_t *slots_out)
+{
+	size_t count = 0;
+
+	for (uint32_t i = 0; i < IQDB_FILTER_WORDS; i++)
 	{
-		if (iqdb_scorer_admits(scorer, slots[i]))
-			slots[left++] = slots[i];
+		for (uint64_t left = words[i]; left != 0; left &= left - 1)
+			slots_out[count++] = first + 64 * i + (uint32_t) __builtin_ctzll(left);
 	}
-	return left;
+	return count;
 }
 
 void
@@ -269,23 +316,93 @@ score_whole_range(IqdbExactSearch *search, uint32_t first, size_t count)
 }
 
 IqdbStatus
+iqdb_exact_finish(IqdbExactSearch *search)
+{
+	uint32_t count = search->waiting_count;
+
+	search->waiting_count = 0;
+	if (count == 0)
+		return IQDB_OK;
+	return search->score != NULL ? search->score(search, search->waiting, count)
+								 : iqdb_exact_slots(search, search->waiting, count);
+}
+
+/* Lets rows wait until there are many, or enough to fill what is kept: from then on most are seen to be too far. */
+static IqdbStatus
+let_wait(IqdbExactSearch *search, const uint32_t *slots, size_t count)
+{
+	search->stats->scored += count;
+	while (count > 0)
+	{
+		size_t room = IQDB_PASS_ROWS - search->waiting_count;
+		size_t part = count < room ? count : room;
+
+		memcpy(search->waiting + search->waiting_count, slots, part * sizeof(*slots));
+		search->waiting_count += (uint32_t) part;
+		slots += part;
+		count -= part;
+		if (search->waiting_count == IQDB_PASS_ROWS || (!search->full && search->waiting_count >= search->top->capacity))
+			IQDB_TRY(iqdb_exact_finish(search));
+	}
+	return IQDB_OK;
+}
+
+IqdbStatus
 iqdb_exact_range(IqdbExactSearch *search, uint32_t first, size_t count)
 {
 	const IqdbScorer *scorer = search->scorer;
+	bool              by_vectors = search->score == NULL;
+	uint64_t          words[IQDB_FILTER_WORDS];
 	uint32_t          slots[IQDB_PASS_ROWS];
 	size_t            selected;
 
-	if (scorer->filter == NULL && search->drop_seen == NULL && all_live(scorer->store, first, count))
+	if (by_vectors && scorer->filter == NULL && search->drop_seen == NULL && all_live(scorer->store, first, count))
 		return score_whole_range(search, first, count);
-	selected = live_rows(scorer->store, first, count, slots);
+	selected = iqdb_exact_wanted(scorer, first, count, words);
+	if (selected == 0)
+		return IQDB_OK;
+	(void) list_rows(words, first, slots);
 	if (search->drop_seen != NULL)
 		selected = search->drop_seen(search->seen_arg, slots, selected);
-	if (scorer->filter != NULL)
-		selected = drop_filtered(scorer, slots, selected);
-	if (selected == count)
+	if (by_vectors && selected == count)
 		return score_whole_range(search, first, count);
-	search->stats->scored += selected;
-	return iqdb_exact_slots(search, slots, selected);
+	return let_wait(search, slots, selected);
+}
+
+/* ---- rows by their numbers ---- */
+
+/* Has the filter a list of numbers that is short beside the number of rows? */
+static bool
+has_short_list(const IqdbExactPass *pass, const IqdbExactSearch *search)
+{
+	const IqdbRowFilter *filter = search->scorer->filter;
+
+	return filter != NULL && filter->ids != NULL && iqdb_id_set_is_listed(filter->ids) &&
+		   filter->ids->count < pass->slots / LIST_SHARE;
+}
+
+/* Of rows whose numbers are in the list those that are wanted. Rows behind the pass are none of it. */
+static IqdbStatus
+look_at_listed(const IqdbExactPass *pass, IqdbExactSearch *search, uint32_t *slots, size_t count)
+{
+	const IqdbScorer *scorer = search->scorer;
+	IqdbRowFilter     rest = *scorer->filter;
+	bool              asks = rest.test_count > 0 || rest.metadata != NULL;
+	size_t            left = 0;
+
+	rest.ids = NULL;
+	for (size_t i = 0; i < count; i++)
+	{
+		if (slots[i] >= pass->slots || iqdb_store_state(scorer->store, slots[i]) != IQDB_ROW_LIVE)
+			continue;
+		if (asks && !iqdb_row_filter_admits(&rest, scorer->store, slots[i]))
+			(*scorer->filtered)++;
+		else
+			slots[left++] = slots[i];
+	}
+	if (search->drop_seen != NULL)
+		left = search->drop_seen(search->seen_arg, slots, left);
+	return let_wait(search, slots, left);
 }
 
 /* ---- the pass ---- */
@@ -306,15 +423,52 @@ piece_rows(size_t row_bytes, size_t searches)
 static uint64_t
 row_charge(const IqdbExactPass *pass, const IqdbExactSearch *search)
 {
-	return ROW_CHARGE + iqdb_charge_bytes(pass->row_bytes) + (search->scorer->filter != NULL ? IQDB_CHARGE_FILTER : 0);
+	return ROW_CHARGE + iqdb_charge_bytes(pass->row_bytes) +
+		   (search->scorer->filter != NULL ? iqdb_row_filter_charge(search->scorer->filter) : 0);
 }
 
 /* What must be finished before slots may become other rows. STRUCTURE is held. */
 static IqdbStatus
 finish_stretch(const IqdbExactPass *pass)
 {
-	for (size_t i = 0; i < pass->count && pass->pause != NULL; i++)
-		IQDB_TRY(pass->pause(pass->searches[i]));
+	for (size_t i = 0; i < pass->count; i++)
+	{
+		IQDB_TRY(iqdb_exact_finish(pass->searches[i]));
+		if (pass->pause != NULL)
+			IQDB_TRY(pass->pause(pass->searches[i]));
+	}
+	return IQDB_OK;
+}
+
+static IqdbStatus
+charge_rows(const IqdbExactPass *pass, IqdbStretch *stretch, uint64_t nanoseconds)
+{
+	iqdb_stretch_charge(stretch, nanoseconds);
+	if (!iqdb_stretch_is_over(stretch))
+		return IQDB_OK;
+	IQDB_TRY(finish_stretch(pass));
+	return iqdb_stretch_pause(stretch);
+}
+
+/* All that one search looks at, where its filter has a short list. STRUCTURE is held, and released between stretches. */
+static IqdbStatus
+look_at_list(const IqdbExactPass *pass, IqdbStretch *stretch, IqdbExactSearch *search)
+{
+	const IqdbIdSet *ids = search->scorer->filter->ids;
+	uint64_t         position = 0;
+	uint64_t         numbers[IQDB_PASS_ROWS];
+	uint32_t         slots[IQDB_PASS_ROWS];
+	size_t           count;
+
+	search->listed = true;
+	while (!search->ended && (count = iqdb_id_set_list(ids, &position, numbers, IQDB_PASS_ROWS)) > 0)
+	{
+		size_t found = iqdb_store_find_numbers(pass->store, numbers, count, slots);
+
+		IQDB_TRY(look_at_listed(pass, search, slots, found));
+		search->ended = search->max_rows != 0 && search->stats->scored >= search->max_rows;
+		IQDB_TRY(charge_rows(pass, stretch, count * (LISTED_CHARGE + row_charge(pass, search))));
+	}
 	return IQDB_OK;
 }
 
@@ -327,16 +481,12 @@ look_at_piece(const IqdbExactPass *pass, IqdbStretch *stretch, uint32_t first, s
 	{
 		IqdbExactSearch *search = pass->searches[i];
 
-		if (search->ended)
+		if (search->ended || search->listed)
 			continue;
 		IQDB_TRY(pass->range != NULL ? pass->range(search, first, rows) : iqdb_exact_range(search, first, rows));
 		search->ended = search->max_rows != 0 && search->stats->scored >= search->max_rows;
 		*done_out &= search->ended;
-		iqdb_stretch_charge(stretch, rows * row_charge(pass, search));
-		if (!iqdb_stretch_is_over(stretch))
-			continue;
-		IQDB_TRY(finish_stretch(pass));
-		IQDB_TRY(iqdb_stretch_pause(stretch));
+		IQDB_TRY(charge_rows(pass, stretch, rows * row_charge(pass, search)));
 	}
 	return IQDB_OK;
 }
@@ -347,13 +497,23 @@ look_at_all(const IqdbExactPass *pass, IqdbStretch *stretch)
 {
 	uint32_t piece = piece_rows(pass->row_bytes, pass->count);
 	uint32_t asked = 0;
-	bool     done = false;
+	bool     filtering = true;
+	bool     done = true;
 
+	for (size_t i = 0; i < pass->count; i++)
+	{
+		filtering &= pass->searches[i]->scorer->filter != NULL;
+		if (has_short_list(pass, pass->searches[i]))
+			IQDB_TRY(look_at_list(pass, stretch, pass->searches[i]));
+		else
+			done = false;
+	}
 	for (uint32_t first = 0; first < pass->slots && !done;)
 	{
 		uint32_t rows = pass->slots - first < piece ? pass->slots - first : piece;
 
-		if (pass->range == NULL && first >= asked)
+		/* of rows that pass a filter, only these are asked for, when they are scored */
+		if (pass->range == NULL && !filtering && first >= asked)
 		{
 			uint32_t ahead = (uint32_t) (AHEAD_BYTES / pass->row_bytes) + rows;
 

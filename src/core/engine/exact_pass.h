@@ -8,6 +8,10 @@
  *
  * STRUCTURE is held shared in stretches (engine/stretch.h). A row that dies between two of them is passed over when
  * candidates are handed out (iqdb_engine_hand_out). Rows put while a pass is under way may or may not be seen.
+ *
+ * Of a filter, only rows that pass cost more than a nanosecond or two: columns are tested for 256 rows at a time, and the rows
+ * that are left wait until there are enough of them to be scored side by side. Where the filter has a short list of numbers,
+ * no others are looked at.
  */
 #ifndef IQDB_ENGINE_EXACT_PASS_H
 #define IQDB_ENGINE_EXACT_PASS_H
@@ -27,13 +31,19 @@ typedef struct IqdbExactSearch
 	const IqdbCandidate *bound;    /* only rows behind it are wanted; NULL: all are */
 	uint64_t             max_rows; /* the search has ended when so many rows were scored in all; 0 = never */
 
+	/* Scores rows that are wanted, IQDB_PASS_ROWS at most, and keeps the best. NULL: by their vectors, iqdb_exact_slots(). */
+	IqdbStatus (*score)(struct IqdbExactSearch *search, const uint32_t *slots, size_t count);
+
 	/* Removes from `slots` those that the search has had already; returns how many are left, in order. NULL: it had none. */
 	size_t (*drop_seen)(const void *arg, uint32_t *slots, size_t count);
 	const void *seen_arg;
 
 	/* kept by the functions below */
+	uint32_t    waiting[IQDB_PASS_ROWS]; /* rows that are wanted, and not scored yet */
+	uint32_t    waiting_count;
 	IqdbKeyForm form;
 	bool        ended;      /* max_rows was reached */
+	bool        listed;     /* the rows that are wanted were found by a list of their numbers: there are no others */
 	bool        full;       /* as many are kept as are wanted: rows whose keys are greater than `worst` are too far */
 	float       worst;
 	bool        has_bound;  /* sums alone can tell that rows are too far, by `worst` or one of these: */
@@ -47,10 +57,20 @@ typedef struct IqdbExactSearch
 void iqdb_exact_search_init(IqdbExactSearch *search_out, const IqdbScorer *scorer, IqdbTopK *top, IqdbSearchStats *stats);
 
 /*
- * Scores those of the rows first .. first + count that are LIVE, not seen and admitted by the filter, and keeps the best.
- * first is a multiple of 8, count at most IQDB_PASS_ROWS. The caller holds STRUCTURE shared. IQDB_ERR_NOMEM.
+ * Which of the rows first .. first + count are LIVE and admitted by the filter? Bit i % 64 of word i / 64 says so of row
+ * first + i; returns how many are. first is a multiple of 16, count at most IQDB_PASS_ROWS, and the rows are of one block of
+ * columns. The caller holds STRUCTURE shared.
+ */
+size_t iqdb_exact_wanted(const IqdbScorer *scorer, uint32_t first, size_t count, uint64_t words_out[IQDB_FILTER_WORDS]);
+
+/*
+ * Scores those of the rows that are LIVE, not seen and admitted by the filter, and keeps the best; the last of them not before
+ * iqdb_exact_finish(). Arguments and locks as before. IQDB_ERR_NOMEM.
  */
 IqdbStatus iqdb_exact_range(IqdbExactSearch *search, uint32_t first, size_t count) IQDB_MUST_CHECK;
+
+/* Scores what waits. To be called before STRUCTURE is released; a pass does. */
+IqdbStatus iqdb_exact_finish(IqdbExactSearch *search) IQDB_MUST_CHECK;
 
 /* Scores these LIVE rows, which the filter admits, at most IQDB_PASS_ROWS; counts none. Otherwise the same. */
 IqdbStatus iqdb_exact_slots(IqdbExactSearch *search, const uint32_t *slots, size_t count) IQDB_MUST_CHECK;

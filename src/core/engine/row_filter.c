@@ -8,9 +8,15 @@
 
 #include <string.h>
 
+#include "core/engine/stretch.h"
+
 /* Rows asked by an estimate: so many places, so many rows each. */
 #define SAMPLE_PLACES 64u
 #define SAMPLE_ROWS 32u
+
+/* What a row costs: so many tests of columns a nanosecond; a look for its number in a set. */
+#define TESTS_A_NANOSECOND 8
+#define NUMBER_CHARGE 8
 
 /* Bits of a label's signature: with more, sets of many labels have all bits; with fewer, sets of few look alike. */
 #define SIGNATURE_BITS 3
@@ -329,20 +335,64 @@ tests_pass(const IqdbRowFilter *filter, const IqdbStore *store, uint32_t slot)
 	return depth == 0 || waiting[0] == TRUE_FOR_SURE;
 }
 
-bool
-iqdb_row_filter_admits(const IqdbRowFilter *filter, const IqdbStore *store, uint32_t slot)
+/* By number and metadata. */
+static bool
+rest_passes(const IqdbRowFilter *filter, const IqdbStore *store, uint32_t slot)
 {
 	size_t               length;
 	const unsigned char *metadata;
 
-	if (filter->test_count > 0 && !tests_pass(filter, store, slot))
-		return false;
 	if (filter->ids != NULL && !iqdb_id_set_contains(filter->ids, iqdb_store_number(store, slot)))
 		return false;
 	if (filter->metadata == NULL)
 		return true;
 	metadata = iqdb_store_metadata(store, slot, &length);
 	return iqdb_filter_matches(filter->metadata, metadata, length);
+}
+
+bool
+iqdb_row_filter_admits(const IqdbRowFilter *filter, const IqdbStore *store, uint32_t slot)
+{
+	return (filter->test_count == 0 || tests_pass(filter, store, slot)) && rest_passes(filter, store, slot);
+}
+
+/* ---- all of it for rows in a row ---- */
+
+void
+iqdb_row_filter_narrow(const IqdbRowFilter *filter, const IqdbStore *store, uint32_t first, uint32_t count,
+					   uint64_t words[IQDB_FILTER_WORDS])
+{
+	uint64_t passing[IQDB_FILTER_WORDS];
+
+	if (filter->test_count > 0)
+	{
+		iqdb_row_filter_range(filter, store, first, count, passing);
+		for (uint32_t i = 0; i < (count + 63) / 64; i++)
+			words[i] &= passing[i];
+	}
+	if (filter->ids == NULL && filter->metadata == NULL)
+		return;
+	for (uint32_t i = 0; i < (count + 63) / 64; i++)
+	{
+		for (uint64_t left = words[i]; left != 0; left &= left - 1)
+		{
+			uint32_t place = (uint32_t) __builtin_ctzll(left);
+
+			if (!rest_passes(filter, store, first + 64 * i + place))
+				words[i] &= ~(UINT64_C(1) << place);
+		}
+	}
+}
+
+uint32_t
+iqdb_row_filter_charge(const IqdbRowFilter *filter)
+{
+	uint32_t charge = 1 + (uint32_t) filter->test_count / TESTS_A_NANOSECOND;
+
+	if (filter->ids != NULL)
+		charge += NUMBER_CHARGE;
+	/* tests may have left few rows, but that is not known */
+	return filter->metadata != NULL ? charge + IQDB_CHARGE_FILTER : charge;
 }
 
 /* ---- how many ---- */

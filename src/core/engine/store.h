@@ -291,6 +291,12 @@ const unsigned char *iqdb_store_metadata(const IqdbStore *store, uint32_t slot, 
 uint32_t iqdb_store_find(const IqdbStore *store, IqdbId id);
 
 /*
+ * Slots of those of these numbers that are KNOWN or LIVE, in the numbers' order; returns how many. All of them are looked up
+ * side by side, under one hold of ROWS shared. The caller holds STRUCTURE shared, else slots may be others' already.
+ */
+size_t iqdb_store_find_numbers(const IqdbStore *store, const uint64_t *numbers, size_t count, uint32_t *slots_out);
+
+/*
  * Room for slots below count, so that what has no row there yet can be read: an engine that loads asks for it before it goes
  * beyond the slots in use. Caller holds ROWS exclusive. Errors: those of iqdb_arena_grow.
  */

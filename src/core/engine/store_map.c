@@ -67,6 +67,38 @@ iqdbi_map_find(const IqdbStore *store, IqdbId id, uint64_t hash)
 	return slot;
 }
 
+/* The numbers' buckets are asked for first, then the rows that they begin with: waiting for one is waiting for all. */
+size_t
+iqdb_store_find_numbers(const IqdbStore *store, const uint64_t *numbers, size_t count, uint32_t *slots_out)
+{
+	const uint32_t *heads = buckets(store);
+	size_t          found = 0;
+
+	iqdb_store_lock(store, IQDB_LOCK_ROWS, false);
+	for (size_t i = 0; i < count; i++)
+	{
+		slots_out[i] = iqdbi_map_bucket(store->header->bucket_count, iqdb_id_hash(iqdb_id_u64(numbers[i])));
+		__builtin_prefetch(&heads[slots_out[i]]);
+	}
+	for (size_t i = 0; i < count; i++)
+	{
+		slots_out[i] = heads[slots_out[i]];
+		if (slots_out[i] != IQDB_SLOT_NONE)
+			__builtin_prefetch(&store->slots[slots_out[i]]);
+	}
+	for (size_t i = 0; i < count; i++)
+	{
+		uint32_t slot = slots_out[i];
+
+		while (slot != IQDB_SLOT_NONE && !slot_has_id(store, slot, iqdb_id_u64(numbers[i])))
+			slot = store->slots[slot].next;
+		slots_out[found] = slot;
+		found += slot != IQDB_SLOT_NONE;
+	}
+	iqdb_store_unlock(store, IQDB_LOCK_ROWS, false);
+	return found;
+}
+
 void
 iqdbi_map_insert(IqdbStore *store, uint32_t slot, uint64_t hash)
 {

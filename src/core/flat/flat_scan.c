@@ -25,6 +25,9 @@ _Static_assert(IQDB_PASS_ROWS <= BLOCK_ROWS && BLOCK_ROWS % IQDB_PASS_ROWS == 0,
 /* Rows judged by one call. */
 #define GROUPS_ROWS (2 * IQDB_PACKED_ROWS)
 
+/* So few of them that passed a filter are looked at by their byte codes at once. */
+#define FEW_ASKED 4
+
 /* Rows whose byte codes, and then vectors, are read together. */
 #define PENDING_ROWS 128u
 
@@ -97,7 +100,7 @@ farthest_wanted(const FlatScan *scan)
 	return scan->store->metric->squared && scan->exact.worst < IQDB_VANISHING ? IQDB_VANISHING : scan->exact.worst;
 }
 
-/* Of these LIVE rows those that their byte codes leave too, and that pass the filter. Returns how many. */
+/* Of these LIVE rows, which pass the filter, those that their byte codes leave too. Returns how many. */
 static size_t
 judge_codes(FlatScan *scan, const uint32_t *slots, size_t count, uint32_t *left_out)
 {
@@ -117,8 +120,7 @@ judge_codes(FlatScan *scan, const uint32_t *slots, size_t count, uint32_t *left_
 			iqdb_bound_interval(query, sums[0][i], sums[1][i], &codes->rows[slots[i] / IQDB_PACKED_ROWS],
 								slots[i] % IQDB_PACKED_ROWS);
 
-		if (!(interval.lower > farthest || interval.upper < nearest) &&
-			iqdb_scorer_admits(&scan->cursor->base.scorer, slots[i]))
+		if (!(interval.lower > farthest || interval.upper < nearest))
 			left_out[left++] = slots[i];
 	}
 	return left;
@@ -163,9 +165,9 @@ fetch_next(const IqdbiFlatCodes *codes, size_t group)
 	}
 }
 
-/* Rows of one or two groups that may be wanted become pending. */
+/* Of the rows of one or two groups those become pending that have a bit in `asked`, and may be wanted by their codes. */
 static IqdbStatus
-judge_groups(FlatScan *scan, const IqdbBoundQuery *query, uint32_t first, size_t count)
+judge_groups(FlatScan *scan, const IqdbBoundQuery *query, uint32_t first, size_t count, uint32_t asked)
 {
 	const IqdbiFlatCodes *codes = scan->codes;
 	size_t                group = first / IQDB_PACKED_ROWS;
@@ -176,9 +178,7 @@ judge_groups(FlatScan *scan, const IqdbBoundQuery *query, uint32_t first, size_t
 	kept = iqdb_bound_groups(&codes->kernels, query, codes->octets, count > IQDB_PACKED_ROWS ? 2 : 1,
 							 codes->groups + group * codes->group_bytes, &codes->rows[group], nearest_wanted(scan),
 							 farthest_wanted(scan), lower);
-	if (count < GROUPS_ROWS)
-		kept &= (UINT32_C(1) << count) - 1;
-	for (; kept != 0; kept &= kept - 1)
+	for (kept &= asked; kept != 0; kept &= kept - 1)
 	{
 		uint32_t row = (uint32_t) __builtin_ctz(kept);
 
@@ -188,10 +188,38 @@ judge_groups(FlatScan *scan, const IqdbBoundQuery *query, uint32_t first, size_t
 	return scan->pending_count > PENDING_ROWS - GROUPS_ROWS ? score_pending(scan) : IQDB_OK;
 }
 
+/* Few rows of two groups become pending as they are: reading the codes of all would cost more. */
+static IqdbStatus
+push_rows(FlatScan *scan, uint32_t first, uint32_t asked)
+{
+	for (; asked != 0; asked &= asked - 1)
+	{
+		scan->pending[scan->pending_count] = first + (uint32_t) __builtin_ctz(asked);
+		scan->lower[scan->pending_count++] = -INFINITY;
+	}
+	return scan->pending_count > PENDING_ROWS - GROUPS_ROWS ? score_pending(scan) : IQDB_OK;
+}
+
+/* The rows that may be answers: with a filter those that pass, else all, whatever their state; score_pending() looks. */
+static size_t
+rows_asked(const FlatScan *scan, uint32_t first, size_t count, uint64_t words_out[IQDB_FILTER_WORDS])
+{
+	const IqdbScorer *scorer = &scan->cursor->base.scorer;
+
+	if (scorer->filter != NULL)
+		return iqdb_exact_wanted(scorer, first, count, words_out);
+	for (size_t i = 0; i < IQDB_FILTER_WORDS; i++)
+		words_out[i] = 64 * i + 64 <= count ? UINT64_MAX : 64 * i >= count ? 0 : (UINT64_C(1) << (count - 64 * i)) - 1;
+	return count;
+}
+
 static IqdbStatus
 judge_block(FlatScan *scan, const IqdbBoundQuery *query, uint32_t first, size_t count)
 {
-	scan->cursor->base.stats.scored += count;
+	uint64_t words[IQDB_FILTER_WORDS];
+	size_t   wanted = rows_asked(scan, first, count, words);
+
+	scan->cursor->base.stats.scored += wanted;
 	if (scan->pending_query != query)
 	{
 		IQDB_TRY(score_pending(scan));
@@ -199,11 +227,16 @@ judge_block(FlatScan *scan, const IqdbBoundQuery *query, uint32_t first, size_t 
 	}
 	for (size_t i = 0; i < count; i += GROUPS_ROWS)
 	{
-		size_t rows = count - i < GROUPS_ROWS ? count - i : GROUPS_ROWS;
+		uint32_t asked = (uint32_t) (words[i / 64] >> i % 64);
 
-		IQDB_TRY(judge_groups(scan, query, first + (uint32_t) i, rows));
+		if (asked == 0)
+			continue;
+		if (__builtin_popcount(asked) <= FEW_ASKED)
+			IQDB_TRY(push_rows(scan, first + (uint32_t) i, asked));
+		else
+			IQDB_TRY(judge_groups(scan, query, first + (uint32_t) i, count - i, asked));
 	}
-	scan->judged += count;
+	scan->judged += wanted;
 	if (scan->judged < BLOCK_ROWS)
 		return IQDB_OK;
 	if (scan->left > scan->judged / POOR_SHARE)
@@ -218,7 +251,8 @@ judge_block(FlatScan *scan, const IqdbBoundQuery *query, uint32_t first, size_t 
 static IqdbStatus
 score_vectors(FlatScan *scan, uint32_t first, size_t count)
 {
-	iqdb_store_prefetch_range(scan->store, first, (uint32_t) count);
+	if (scan->cursor->base.params.filter == NULL)
+		iqdb_store_prefetch_range(scan->store, first, (uint32_t) count);
 	return iqdb_exact_range(&scan->exact, first, count);
 }
 
