@@ -198,7 +198,7 @@ typedef uint64_t __attribute__((may_alias)) StateWord;
 #define ALL_LIVE (UINT64_C(0x0101010101010101) * IQDB_ROW_LIVE)
 
 /* Eight states at a time; first is a multiple of eight. */
-static bool
+static inline bool
 all_live(const IqdbStore *store, uint32_t first, size_t count)
 {
 	const StateWord *words = (const StateWord *) (const void *) (store->states + first);
@@ -230,26 +230,35 @@ live_bits(uint64_t states)
 	return (live * UINT64_C(0x0102040810204080)) >> 56;
 }
 
-/* Which rows are LIVE. The states are read before anything else of the rows. */
-static void
-live_rows(const IqdbStore *store, uint32_t first, size_t count, uint64_t *words_out)
+/* Which of up to 64 rows are LIVE? The states are read before anything else of the rows. Nearly always all are. */
+static uint64_t
+live_word(const IqdbStore *store, uint32_t first, size_t count)
 {
 	const StateWord *words = (const StateWord *) (const void *) (store->states + first);
+	uint64_t         bits = 0;
 
-	memset(words_out, 0, IQDB_FILTER_WORDS * sizeof(*words_out));
+	if (count == 64 && all_live(store, first, count))
+		return UINT64_MAX;
 	for (size_t i = 0; i < count / 8; i++)
-		words_out[i / 8] |= live_bits(__atomic_load_n(&words[i], __ATOMIC_ACQUIRE)) << 8 * (i % 8);
+		bits |= live_bits(__atomic_load_n(&words[i], __ATOMIC_ACQUIRE)) << 8 * i;
 	for (size_t i = count / 8 * 8; i < count; i++)
-		words_out[i / 64] |= (uint64_t) (iqdb_store_state(store, first + (uint32_t) i) == IQDB_ROW_LIVE) << i % 64;
+		bits |= (uint64_t) (iqdb_store_state(store, first + (uint32_t) i) == IQDB_ROW_LIVE) << i;
+	return bits;
 }
 
+/* Nearly all words have all bits before a filter is asked, and few or none after it. */
 static size_t
 count_bits(const uint64_t words[IQDB_FILTER_WORDS])
 {
 	size_t count = 0;
 
 	for (size_t i = 0; i < IQDB_FILTER_WORDS; i++)
-		count += (size_t) __builtin_popcountll(words[i]);
+	{
+		if (words[i] == UINT64_MAX)
+			count += 64;
+		else if (words[i] != 0)
+			count += (size_t) __builtin_popcountll(words[i]);
+	}
 	return count;
 }
 
@@ -259,7 +268,12 @@ iqdb_exact_wanted(const IqdbScorer *scorer, uint32_t first, size_t count, uint64
 	size_t live;
 	size_t wanted;
 
-	live_rows(scorer->store, first, count, words_out);
+	for (size_t i = 0; i < IQDB_FILTER_WORDS; i++)
+	{
+		size_t rows = count > 64 * i ? count - 64 * i : 0;
+
+		words_out[i] = rows > 0 ? live_word(scorer->store, first + 64 * (uint32_t) i, rows < 64 ? rows : 64) : 0;
+	}
 	live = count_bits(words_out);
 	if (scorer->filter == NULL || live == 0)
 		return live;

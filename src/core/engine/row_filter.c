@@ -11,8 +11,15 @@
 #include "core/engine/stretch.h"
 
 /* Rows asked by an estimate: so many places, so many rows each. */
-#define SAMPLE_PLACES 64u
-#define SAMPLE_ROWS 32u
+#define SAMPLE_PLACES 32u
+#define SAMPLE_ROWS 64u
+
+/* Of rows that pass by their columns, all up to this number are asked the rest, and of those behind one of so many. */
+#define REST_ALL 32u
+#define REST_STEP 8u
+
+/* Tests whose values are fetched ahead for a row that is asked alone. */
+#define FETCHED_TESTS 4
 
 /* What a row costs: so many tests of columns a nanosecond; a look for its number in a set. */
 #define TESTS_A_NANOSECOND 8
@@ -202,31 +209,35 @@ leaf_bits(const IqdbTest *test, const IqdbStore *store, uint32_t slot, uint32_t 
 	return bits;
 }
 
+/* The rows for which a test is true, of up to 64 from this slot on; *nulls_out: those for which it is neither. */
+static inline uint64_t
+ask_word(const IqdbTest *test, const IqdbStore *store, uint32_t slot, uint32_t count, uint64_t *nulls_out)
+{
+	uint64_t nulls;
+
+	*nulls_out = 0;
+	if (test->kind == IQDB_TEST_CONSTANT)
+	{
+		*nulls_out = test->low < 0 ? UINT64_MAX : 0;
+		return test->low > 0 ? UINT64_MAX : 0;
+	}
+	nulls = null_bits(&store->header->columns, store, test->column, slot);
+	if (test->kind == IQDB_TEST_IS_NULL)
+		return nulls;
+	*nulls_out = nulls;
+	return leaf_bits(test, store, slot, count) & ~nulls;
+}
+
 static void
 ask_leaf(const IqdbTest *test, const IqdbStore *store, uint32_t first, uint32_t count, Truth *truth_out)
 {
 	for (uint32_t word = 0; word * 64 < count; word++)
 	{
-		uint32_t slot = first + word * 64;
 		uint32_t rows = count - word * 64 < 64 ? count - word * 64 : 64;
 		uint64_t nulls;
 
-		if (test->kind == IQDB_TEST_CONSTANT)
-		{
-			truth_out->yes[word] = test->low > 0 ? UINT64_MAX : 0;
-			truth_out->no[word] = test->low == 0 ? UINT64_MAX : 0;
-			continue;
-		}
-		nulls = null_bits(&store->header->columns, store, test->column, slot);
-		if (test->kind == IQDB_TEST_IS_NULL)
-		{
-			truth_out->yes[word] = nulls;
-			truth_out->no[word] = ~nulls;
-			continue;
-		}
-		truth_out->yes[word] = leaf_bits(test, store, slot, rows);
+		truth_out->yes[word] = ask_word(test, store, first + word * 64, rows, &nulls);
 		truth_out->no[word] = ~truth_out->yes[word] & ~nulls;
-		truth_out->yes[word] &= ~nulls;
 	}
 }
 
@@ -264,6 +275,14 @@ iqdb_row_filter_range(const IqdbRowFilter *filter, const IqdbStore *store, uint3
 	uint32_t words = (count + 63) / 64;
 	uint32_t depth = 0;
 
+	if (filter->test_count == 1)
+	{
+		/* what is not true need not be known */
+		for (uint32_t i = 0; i < words; i++)
+			words_out[i] = ask_word(&filter->tests[0], store, first + 64 * i, count - 64 * i < 64 ? count - 64 * i : 64,
+									&waiting[0].no[0]);
+		return;
+	}
 	for (size_t i = 0; i < filter->test_count; i++)
 	{
 		const IqdbTest *test = &filter->tests[i];
@@ -356,6 +375,18 @@ iqdb_row_filter_admits(const IqdbRowFilter *filter, const IqdbStore *store, uint
 	return (filter->test_count == 0 || tests_pass(filter, store, slot)) && rest_passes(filter, store, slot);
 }
 
+void
+iqdb_row_filter_fetch(const IqdbRowFilter *filter, const IqdbStore *store, uint32_t slot)
+{
+	for (size_t i = 0; i < filter->test_count && i < FETCHED_TESTS; i++)
+	{
+		if (!joins(&filter->tests[i]) && filter->tests[i].kind != IQDB_TEST_CONSTANT)
+			__builtin_prefetch(iqdb_column_values(&store->header->columns, store->columns, filter->tests[i].column, slot));
+	}
+	if (filter->ids != NULL)
+		iqdb_store_touch(store, slot);
+}
+
 /* ---- all of it for rows in a row ---- */
 
 void
@@ -399,49 +430,106 @@ iqdb_row_filter_charge(const IqdbRowFilter *filter)
 
 /* Places that are neither in step with what repeats among the rows, nor with each other. */
 static uint32_t
-sample_place(uint32_t number, uint32_t slots)
+sample_place(uint32_t number, uint32_t places)
 {
 	uint64_t golden = (uint64_t) (number + 1) * UINT64_C(0x9e3779b97f4a7c15);
 
-	return (uint32_t) (((golden >> 32) * slots) >> 32);
+	return (uint32_t) (((golden >> 32) * places) >> 32);
 }
 
-/* Asks the rows first .. first + count. STRUCTURE is held. */
-static void
-sample_rows(const IqdbRowFilter *filter, const IqdbStore *store, uint32_t first, uint32_t count, uint32_t *asked,
-			uint32_t *passed)
+/* What a sample has shown. */
+typedef struct Sample
 {
-	for (uint32_t slot = first; slot < first + count; slot++)
+	uint32_t live;   /* LIVE rows asked, */
+	uint32_t tested; /* and of these, rows that pass by their columns */
+	uint32_t asked;  /* of those rows asked by number and metadata, */
+	uint32_t passed; /* and what passed */
+} Sample;
+
+/* Asks the rows first .. first + count, one block of columns at most. STRUCTURE is held. */
+static void
+sample_rows(const IqdbRowFilter *filter, const IqdbStore *store, uint32_t first, uint32_t count, Sample *sample)
+{
+	uint64_t words[IQDB_FILTER_WORDS];
+	bool     has_rest = filter->ids != NULL || filter->metadata != NULL;
+
+	iqdb_row_filter_range(filter, store, first, count, words);
+	for (uint32_t i = 0; i < count; i++)
 	{
-		if (iqdb_store_state(store, slot) != IQDB_ROW_LIVE)
+		if (iqdb_store_state(store, first + i) != IQDB_ROW_LIVE)
 			continue;
-		(*asked)++;
-		*passed += iqdb_row_filter_admits(filter, store, slot);
+		sample->live++;
+		if ((words[i / 64] >> i % 64 & 1) == 0)
+			continue;
+		sample->tested++;
+		/* every eighth row is enough where each costs much, unless there are few */
+		if (!has_rest || (sample->tested % REST_STEP != 0 && sample->tested > REST_ALL))
+			continue;
+		sample->asked++;
+		sample->passed += rest_passes(filter, store, first + i);
 	}
+}
+
+/* The values of places that are not asked yet, so that waiting for one is waiting for all. */
+static void
+fetch_sample(const IqdbRowFilter *filter, const IqdbStore *store, uint32_t first)
+{
+	__builtin_prefetch(&store->states[first]);
+	for (size_t i = 0; i < filter->test_count; i++)
+	{
+		const unsigned char *values;
+
+		if (joins(&filter->tests[i]) || filter->tests[i].kind == IQDB_TEST_CONSTANT)
+			continue;
+		values = iqdb_column_values(&store->header->columns, store->columns, filter->tests[i].column, first);
+		for (uint32_t at = 0; at < SAMPLE_ROWS * store->header->columns.width[filter->tests[i].column]; at += 64)
+			__builtin_prefetch(values + at);
+	}
+}
+
+static Sample
+take_sample(const IqdbRowFilter *filter, const IqdbStore *store, uint32_t slots)
+{
+	Sample sample = {0, 0, 0, 0};
+
+	if (slots <= SAMPLE_PLACES * SAMPLE_ROWS)
+	{
+		for (uint32_t first = 0; first < slots; first += SAMPLE_ROWS)
+			sample_rows(filter, store, first, slots - first < SAMPLE_ROWS ? slots - first : SAMPLE_ROWS, &sample);
+		return sample;
+	}
+	for (uint32_t i = 0; i < SAMPLE_PLACES; i++)
+		fetch_sample(filter, store, sample_place(i, slots / SAMPLE_ROWS) * SAMPLE_ROWS);
+	for (uint32_t i = 0; i < SAMPLE_PLACES; i++)
+		sample_rows(filter, store, sample_place(i, slots / SAMPLE_ROWS) * SAMPLE_ROWS, SAMPLE_ROWS, &sample);
+	return sample;
 }
 
 double
 iqdb_row_filter_estimate(const IqdbRowFilter *filter, const IqdbStore *store)
 {
-	uint32_t slots = atomic_load_explicit(&store->header->slot_count, memory_order_acquire);
-	double   live = atomic_load_explicit(&store->header->live_count, memory_order_relaxed);
-	double   rows;
-	uint32_t asked = 0;
-	uint32_t passed = 0;
+	uint32_t      slots = atomic_load_explicit(&store->header->slot_count, memory_order_acquire);
+	double        rows = atomic_load_explicit(&store->header->live_count, memory_order_relaxed);
+	IqdbRowFilter rest = *filter;
+	Sample        sample;
 
+	/* how many numbers there are is known; that they have nothing to do with the rest is assumed */
+	if (filter->ids != NULL && iqdb_id_set_is_listed(filter->ids))
+	{
+		rows = rows < (double) filter->ids->count ? rows : (double) filter->ids->count;
+		rest.ids = NULL;
+	}
+	if (rest.test_count == 0 && rest.ids == NULL && rest.metadata == NULL)
+		return rows;
 	iqdb_store_lock(store, IQDB_LOCK_STRUCTURE, false);
-	if (slots <= SAMPLE_PLACES * SAMPLE_ROWS)
-		sample_rows(filter, store, 0, slots, &asked, &passed);
-	for (uint32_t i = 0; i < SAMPLE_PLACES && slots > SAMPLE_PLACES * SAMPLE_ROWS; i++)
-		sample_rows(filter, store, sample_place(i, slots - SAMPLE_ROWS), SAMPLE_ROWS, &asked, &passed);
+	sample = take_sample(&rest, store, slots);
 	iqdb_store_unlock(store, IQDB_LOCK_STRUCTURE, false);
-	if (asked == 0)
-		return live;
 	/* half a hit where there was none */
-	rows = live * (passed > 0 ? passed : 0.5) / asked;
-	if (filter->ids != NULL && iqdb_id_set_is_listed(filter->ids) && rows > (double) filter->ids->count)
-		rows = (double) filter->ids->count;
-	return rows < live ? rows : live;
+	if (sample.live > 0)
+		rows *= (sample.tested > 0 ? sample.tested : 0.5) / sample.live;
+	if (sample.asked > 0)
+		rows *= (sample.passed > 0 ? sample.passed : 0.5) / sample.asked;
+	return rows;
 }
 
 /* ---- making tests ---- */

@@ -64,8 +64,11 @@ IqdbStatus iqdb_row_filter_check(const IqdbRowFilter *filter, const IqdbIndexOpt
 /* May the row be an answer? The row is LIVE, and stays: the caller holds STRUCTURE shared. */
 bool iqdb_row_filter_admits(const IqdbRowFilter *filter, const IqdbStore *store, uint32_t slot);
 
+/* The row will be asked soon: what its tests read is being fetched. */
+void iqdb_row_filter_fetch(const IqdbRowFilter *filter, const IqdbStore *store, uint32_t slot);
+
 /*
- * The same by tests alone for the rows first .. first + count: bit i % 64 of word i / 64 of row first + i. first is a
+ * What the tests say of the rows first .. first + count: bit i % 64 of word i / 64 of row first + i. first is a
  * multiple of 16, count at most IQDB_FILTER_ROWS, and the rows are of one block of columns. The caller has seen which rows
  * are LIVE before, and goes by the bits of those alone: all others mean nothing.
  */

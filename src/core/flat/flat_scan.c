@@ -318,6 +318,7 @@ iqdbi_flat_scan(IqdbiFlatCursor *const *cursors, size_t count, IqdbError *err)
 	}
 	for (size_t i = 0; i < count; i++)
 	{
+		cursors[i]->base.stats.way = IQDB_SEARCH_EXACT;
 		scan_init(&scans[i], cursors[i], coded ? &codes : NULL);
 		searches[i] = &scans[i].exact;
 	}

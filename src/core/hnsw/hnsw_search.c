@@ -28,11 +28,16 @@
 #define PENDING_SHARE 8
 
 /*
- * With a filter: all rows are scanned when a search has scored such a share of them, and at least so many, and is not
- * done.
+ * With a filter, prices (engine/strategy.h). A search of the graph scores so many rows per place of a beam, and some on its
+ * way down; each of them takes so long, beside reading what it is scored by, which waits for memory.
  */
-#define FILTERED_SHARE 4
-#define FILTERED_MIN 1000
+#define ROWS_PER_PLACE 12
+#define ROWS_BEFORE 128
+#define PRICE_ROW 70.0
+#define BYTES_A_NANOSECOND 12.0
+
+/* However cheap looking at all rows would be, a search is given so many. */
+#define ALLOWED_MIN 500
 
 /* So many rows are scored by one call of a kernel. */
 #define BLOCK 256
@@ -114,16 +119,40 @@ keep_ranks(IqdbiHnswCursor *cursor, size_t ranks)
 	found->count = kept;
 }
 
-/* Sets the number of scored rows at which a search of the graph ends. */
+/* Scoring a row on the way through the graph. */
+static double
+price_of_row(const IqdbiHnsw *graph)
+{
+	return PRICE_ROW + (double) iqdbi_hnsw_match_bytes(graph) / BYTES_A_NANOSECOND;
+}
+
+/* Would a search of the graph take longer than looking at all rows that pass? */
+static bool
+graph_is_dearer(const IqdbiHnswCursor *cursor)
+{
+	double rows = ROWS_BEFORE + ROWS_PER_PLACE * (double) cursor->beam / cursor->strategy.share;
+
+	return rows * price_of_row(&cursor->graph) > cursor->strategy.exact;
+}
+
+/*
+ * Sets the number of scored rows at which a search of the graph ends. With a filter, all searches of the stream together may
+ * take as long as looking at all rows that pass.
+ */
 static void
 set_search_limit(IqdbiHnswCursor *cursor, size_t live)
 {
 	uint64_t max_rows = cursor->base.params.max_rows;
-	uint64_t share = live;
 
+	cursor->walk.scored_max = cursor->base.stats.scored + live;
 	if (cursor->base.params.filter != NULL)
-		share = live / FILTERED_SHARE > FILTERED_MIN ? live / FILTERED_SHARE : FILTERED_MIN;
-	cursor->walk.scored_max = cursor->base.stats.scored + share;
+	{
+		double allowed = cursor->strategy.exact / price_of_row(&cursor->graph);
+
+		cursor->walk.scored_max = allowed < (double) live ? (uint64_t) allowed : live;
+		if (cursor->walk.scored_max < ALLOWED_MIN)
+			cursor->walk.scored_max = ALLOWED_MIN;
+	}
 	if (max_rows != 0 && max_rows < cursor->walk.scored_max)
 		cursor->walk.scored_max = max_rows;
 }
@@ -288,6 +317,25 @@ ranks_answered(const IqdbiHnswCursor *cursor)
 	return half > 0 ? half : 1;
 }
 
+/* Rows to be handed out of those that codes have chosen: as many as are expected, if none went before. */
+static size_t
+matches_wanted(const IqdbiHnswCursor *cursor)
+{
+	bool begins = cursor->emitted.count == 0 && cursor->base.params.expected > 0;
+
+	return begins ? cursor->base.params.expected : ranks_answered(cursor);
+}
+
+/* What follows when the graph is no help: all rows, or at first all that pass the filter, by their codes. */
+static void
+leave_graph(IqdbiHnswCursor *cursor)
+{
+	bool matches = cursor->base.params.filter != NULL && iqdbi_hnsw_matches_pay(cursor, matches_wanted(cursor));
+
+	cursor->phase = matches ? IQDBI_PHASE_MATCHES : IQDBI_PHASE_SCAN;
+	iqdb_topk_clear(&cursor->found);
+}
+
 /* One search of the graph, or the decision that all rows are scanned. STRUCTURE is held, but for pauses. */
 static IqdbStatus
 graph_attempt(IqdbiHnswCursor *cursor)
@@ -300,7 +348,7 @@ graph_attempt(IqdbiHnswCursor *cursor)
 	cursor->found.capacity = SIZE_MAX;
 	if (cursor->beam >= live / BEAM_SHARE || pending > live / PENDING_SHARE)
 	{
-		cursor->phase = IQDBI_PHASE_SCAN;
+		leave_graph(cursor);
 		return IQDB_OK;
 	}
 	set_search_limit(cursor, live);
@@ -322,8 +370,7 @@ graph_attempt(IqdbiHnswCursor *cursor)
 	cursor->last = max_rows_scored(cursor);
 	if (search_used_up(cursor) || (graph_exhausted(cursor) && !cursor->last))
 	{
-		cursor->phase = IQDBI_PHASE_SCAN;
-		iqdb_topk_clear(&cursor->found);
+		leave_graph(cursor);
 		return IQDB_OK;
 	}
 	keep_ranks(cursor, ranks);
@@ -350,21 +397,6 @@ next_of_graph(IqdbiHnswCursor *cursor)
 
 /* ---- scanning all rows ------------------------------------------------------------------------------------------- */
 
-/* Leaves out what searches of the graph have handed out. */
-static size_t
-drop_emitted(const void *arg, uint32_t *slots, size_t count)
-{
-	const IqdbiSlotSet *emitted = arg;
-	size_t              left = 0;
-
-	for (size_t i = 0; i < count; i++)
-	{
-		if (!iqdbi_set_has(emitted, slots[i]))
-			slots[left++] = slots[i];
-	}
-	return left;
-}
-
 /*
  * One pass over all rows. Between its stretches slots may be released and used again, so a candidate is looked at once
  * more when it is handed out; therefore a pause cannot be stale here. No lock is held by the caller.
@@ -380,7 +412,7 @@ scan_pass(IqdbiHnswCursor *cursor)
 	iqdb_exact_search_init(&search, &base->scorer, &cursor->found, &base->stats);
 	search.bound = cursor->bounded ? &cursor->bound : NULL;
 	search.max_rows = base->params.max_rows;
-	search.drop_seen = drop_emitted;
+	search.drop_seen = iqdbi_hnsw_drop_emitted;
 	search.seen_arg = &cursor->emitted;
 	IQDB_TRY(iqdb_exact_pass_alone(&search, slots, NULL));
 	base->stats.reranked += base->stats.scored - scored;
@@ -410,6 +442,7 @@ next_of_scan(IqdbiHnswCursor *cursor)
 	}
 	cursor->at = 0;
 	iqdb_topk_clear(found);
+	iqdb_stats_exact(&cursor->base.stats);
 	IQDB_TRY(scan_pass(cursor));
 	cursor->last = cursor->last || found->count < found->capacity;
 	iqdb_topk_sort(found);
@@ -418,6 +451,28 @@ next_of_scan(IqdbiHnswCursor *cursor)
 		cursor->bound = found->items[found->count - 1];
 		cursor->bounded = true;
 	}
+	return IQDB_OK;
+}
+
+/*
+ * The next batch by the codes of all rows that pass. Rows behind it come by scans, and so do rows that codes have misjudged.
+ */
+static IqdbStatus
+next_of_matches(IqdbiHnswCursor *cursor)
+{
+	size_t ranks;
+	bool   complete;
+
+	IQDB_TRY(remember_emitted(cursor));
+	ranks = matches_wanted(cursor);
+	cursor->at = 0;
+	iqdb_topk_clear(&cursor->found);
+	cursor->found.capacity = SIZE_MAX;
+	iqdb_stats_exact(&cursor->base.stats);
+	IQDB_TRY(iqdbi_hnsw_matches(cursor, ranks, &complete));
+	keep_ranks(cursor, complete ? SIZE_MAX : ranks);
+	cursor->last = complete;
+	cursor->phase = IQDBI_PHASE_SCAN;
 	return IQDB_OK;
 }
 
@@ -440,6 +495,11 @@ iqdbi_hnsw_cursor_start(IqdbCursor *base, IqdbError *err)
 		return iqdb_fail(err, IQDB_ERR_NOMEM, "out of memory for a search");
 	cursor->walk.filtering = base->params.filter != NULL ? &base->scorer : NULL;
 	cursor->walk.twins = true;
+	if (base->params.filter == NULL)
+		return IQDB_OK;
+	iqdb_strategy_weigh(&base->scorer, iqdbi_hnsw_match_bytes(&cursor->graph), &cursor->strategy);
+	if (graph_is_dearer(cursor))
+		leave_graph(cursor);
 	return IQDB_OK;
 }
 
@@ -459,7 +519,15 @@ next_round(IqdbiHnswCursor *cursor)
 {
 	if (iqdb_host_cancelled(cursor->base.store->host))
 		return IQDB_ERR_CANCELLED;
-	return cursor->phase == IQDBI_PHASE_GRAPH ? next_of_graph(cursor) : next_of_scan(cursor);
+	switch (cursor->phase)
+	{
+		case IQDBI_PHASE_GRAPH:
+			return next_of_graph(cursor);
+		case IQDBI_PHASE_MATCHES:
+			return next_of_matches(cursor);
+		default:
+			return next_of_scan(cursor);
+	}
 }
 
 static IqdbStatus

@@ -154,6 +154,8 @@ unvisited(IqdbiWalk *walk, uint32_t slot, uint32_t level, uint32_t *slots_out)
 	}
 	for (uint32_t i = 0; i < count; i++)
 		fetch_scored(graph, slots_out[i]);
+	for (uint32_t i = 0; walk->filtering != NULL && i < count; i++)
+		iqdb_row_filter_fetch(walk->filtering->filter, graph->store, slots_out[i]);
 	walk->visited.count = visited.count;
 	return count;
 }
@@ -207,7 +209,7 @@ filter_matches(IqdbiWalk *walk, uint32_t slot)
 {
 	if (walk->filtering == NULL)
 		return true;
-	iqdb_stretch_charge(&walk->stretch, IQDB_CHARGE_FILTER);
+	iqdb_stretch_charge(&walk->stretch, IQDB_CHARGE_AT_RANDOM + iqdb_row_filter_charge(walk->filtering->filter));
 	return iqdb_scorer_admits(walk->filtering, slot);
 }
 

@@ -812,12 +812,21 @@ typedef struct IqdbFound
 	size_t               metadata_length;
 } IqdbFound;
 
+/* How a search has found its rows. */
+typedef enum IqdbSearchWay
+{
+	IQDB_SEARCH_OWN = 0,      /* by what the engine has for that: a graph, lists */
+	IQDB_SEARCH_EXACT = 1,    /* by looking at all rows, or at all that pass the filter */
+	IQDB_SEARCH_OWN_EXACT = 2 /* first the one, then the other */
+} IqdbSearchWay;
+
 /* What a search did. */
 typedef struct IqdbSearchStats
 {
 	uint64_t scored;   /* distances computed, codes included */
 	uint64_t reranked; /* full vectors read */
-	uint64_t filtered; /* rows turned away by the filter */
+	uint64_t filtered; /* rows turned away by the filter, as far as it was asked */
+	uint32_t way;      /* IqdbSearchWay */
 } IqdbSearchStats;
 
 /* Self-contained: outlives the handle if need be. May be shared with the cache and is never written to. */
