@@ -34,5 +34,6 @@ iqdb_strategy_weigh(const IqdbScorer *scorer, size_t row_bytes, IqdbStrategy *st
 	/* metadata is asked last; of how many rows is not known, unless it stands alone */
 	if (filter->metadata != NULL)
 		asking += (filter->test_count == 0 && filter->ids == NULL ? slots : strategy_out->matching) * PRICE_METADATA;
-	strategy_out->exact = PRICE_PASS + asking + strategy_out->matching * iqdb_price_gathered(row_bytes);
+	strategy_out->asking = PRICE_PASS + asking;
+	strategy_out->exact = strategy_out->asking + strategy_out->matching * iqdb_price_gathered(row_bytes);
 }

@@ -20,7 +20,8 @@ typedef struct IqdbStrategy
 {
 	double matching; /* rows that pass */
 	double share;    /* the same of all LIVE rows, more than 0 */
-	double exact;    /* price of an exact pass */
+	double asking;   /* price of finding out which rows pass, all of them */
+	double exact;    /* price of an exact pass: that, and scoring the rows that pass */
 } IqdbStrategy;
 
 /* Scoring one of many rows that lie anywhere, and are read side by side: bytes of its code or vector. */

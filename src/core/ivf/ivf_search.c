@@ -39,6 +39,12 @@
 /* Nanoseconds that ranking a row takes, beside reading its vector. */
 #define RANK_CHARGE 32u
 
+/* Where the lists wanted were not enough, so many times as many are ranked. */
+#define MORE_LISTS 4u
+
+/* Most blocks have no row that passes. */
+#define SHARE_FEW 0.015
+
 /* So many entries are sorted out without STRUCTURE. */
 #define APART_MIN 16384u
 
@@ -59,6 +65,10 @@ typedef struct Probe
 	uint64_t         judged;  /* rows that the filter was asked about, and of these, */
 	uint64_t         passed;  /* rows that it admitted */
 	uint64_t         met;     /* rows of the lists that were opened */
+	uint64_t         marked;  /* of these, rows with a bit in cursor->matching */
+	uint64_t         picked;  /* rows that were among the best by their codes when they were met */
+	uint32_t         idle;    /* with a filter: lists in a row that had rows to offer, none of which was picked */
+	bool             dear;    /* an exact pass has become cheaper */
 	uint32_t         slots[IQDBI_EXACT_ROWS]; /* gathered rows: they are ranked together */
 	uint32_t         slot_count;
 	IqdbTopK         nearest; /* of the rows ranked, so many as are wanted at first; capacity 0: not kept */
@@ -203,12 +213,29 @@ scan_unlinked(Probe *probe)
 
 /* ---- lists ---- */
 
+/* The rows of a block that may pass the filter, as far as is known without asking. */
+static uint32_t
+rows_asked(Probe *probe, unsigned char *block, uint32_t count)
+{
+	uint32_t asked;
+
+	if (probe->cursor->matching == NULL)
+		return UINT32_MAX;
+	asked = iqdbi_matching_rows(probe->cursor, iqdbi_block_slots(block), count);
+	probe->marked += (uint64_t) __builtin_popcount(asked);
+	return asked;
+}
+
 static IqdbStatus
 scan_coded_block(Probe *probe, unsigned char *block, uint32_t count)
 {
 	float    keys[IQDBI_BLOCK_ROWS];
-	uint32_t near = iqdbi_query_block(&probe->query, block, count, probe->pick.limit, keys);
+	uint32_t asked = rows_asked(probe, block, count);
+	uint32_t near;
 
+	if (asked == 0)
+		return iqdb_stretch_step(&probe->stretch, IQDBI_BLOCK_ROWS);
+	near = asked & iqdbi_query_block(&probe->query, block, count, probe->pick.limit, keys);
 	for (; near != 0; near &= near - 1)
 	{
 		uint32_t place = (uint32_t) __builtin_ctz(near);
@@ -216,7 +243,10 @@ scan_coded_block(Probe *probe, unsigned char *block, uint32_t count)
 
 		/* the limit may have come down since */
 		if (keys[place] <= probe->pick.limit && accepts(probe, slot))
+		{
 			iqdbi_pick_push(&probe->pick, keys[place], slot);
+			probe->picked++;
+		}
 	}
 	return iqdb_stretch_step(&probe->stretch, iqdb_charge_bytes(probe->ivf.rows.size));
 }
@@ -224,23 +254,31 @@ scan_coded_block(Probe *probe, unsigned char *block, uint32_t count)
 static IqdbStatus
 scan_plain_block(Probe *probe, unsigned char *block, uint32_t count)
 {
+	uint32_t asked = rows_asked(probe, block, count);
+
 	for (uint32_t place = 0; place < count && !probe->stretch.stale; place++)
 	{
 		uint32_t slot = atomic_load_explicit(&iqdbi_block_slots(block)[place], memory_order_relaxed);
 
-		if (accepts(probe, slot))
+		if ((asked >> place & 1) != 0 && accepts(probe, slot))
 			IQDB_TRY(gather_row(probe, slot));
 	}
 	return probe->stretch.stale ? IQDB_OK : iqdb_stretch_step(&probe->stretch, 0);
 }
 
-/* Into the second-level cache: a block is as large as the first, and is scanned once. */
+/*
+ * Into the second-level cache: a block is as large as the first, and is scanned once. Where few rows pass a filter only their
+ * slots are certain to be read, which stand at the block's beginning.
+ */
 static inline void
-prefetch_block(const IqdbiIvf *ivf, uint32_t edition, uint32_t number)
+prefetch_block(const Probe *probe, uint32_t number)
 {
-	const unsigned char *block = iqdbi_ivf_block(ivf, edition, number);
+	const IqdbiIvf      *ivf = &probe->ivf;
+	const unsigned char *block = iqdbi_ivf_block(ivf, probe->edition, number);
+	bool                 few = probe->cursor->matching != NULL && probe->cursor->strategy.share < SHARE_FEW;
+	size_t               end = few ? IQDBI_BLOCK_ROWS * sizeof(uint32_t) : ivf->rows.size;
 
-	for (size_t at = 0; at < ivf->rows.size; at += 64)
+	for (size_t at = 0; at < end; at += 64)
 		__builtin_prefetch(block + at, 0, 2);
 }
 
@@ -268,7 +306,7 @@ scan_list(Probe *probe, uint32_t number, uint32_t next_head)
 		uint32_t       next = iqdbi_block_next(ivf, probe->edition, block);
 		uint32_t       rows = count < IQDBI_BLOCK_ROWS ? count : IQDBI_BLOCK_ROWS;
 
-		prefetch_block(ivf, probe->edition, count > IQDBI_BLOCK_ROWS ? next : next_head);
+		prefetch_block(probe, count > IQDBI_BLOCK_ROWS ? next : next_head);
 		if (coded)
 			IQDB_TRY(scan_coded_block(probe, bytes, rows));
 		else
@@ -307,6 +345,8 @@ passing(const Probe *probe)
 {
 	if (probe->cursor->base.params.filter == NULL)
 		return probe->met;
+	if (probe->cursor->matching != NULL)
+		return probe->marked;
 	return (uint64_t) ((double) probe->met * (double) probe->passed / ((double) probe->judged + 1.0));
 }
 
@@ -315,9 +355,35 @@ met_enough(const Probe *probe)
 {
 	const IqdbiIvfCursor *cursor = probe->cursor;
 
+	if (cursor->base.params.filter != NULL && probe->ivf.rows.coding != IQDBI_CODING_NONE)
+		return probe->pick.count >= cursor->wanted && probe->idle >= cursor->probes;
 	if (cursor->named && cursor->seen == NULL)
 		return passing(probe) >= iqdbi_rows_expected(cursor);
 	return passing(probe) / (cursor->seen == NULL ? MET_PER_WANTED : MET_PER_LATER) >= cursor->goal;
+}
+
+/*
+ * With a filter, how far the best rows are is not known before they are found: the nearest lists may have none that pass. So
+ * lists are opened until as many in a row as a search without a filter opens in all had nothing to add to the best by codes.
+ */
+static void
+count_idle(Probe *probe, uint64_t picked, uint64_t marked)
+{
+	if (probe->pick.count > probe->pick.wanted)
+		iqdbi_pick_shrink(&probe->pick);
+	if (probe->picked != picked)
+		probe->idle = 0;
+	else if (probe->cursor->matching == NULL || probe->marked != marked)
+		probe->idle++;
+}
+
+/* Have the lists taken as long as looking at all rows that pass would? Then this is done, once more lists are not enough. */
+static bool
+is_dear(const Probe *probe)
+{
+	const IqdbiIvfCursor *cursor = probe->cursor;
+
+	return cursor->base.params.filter != NULL && (double) probe->met * cursor->price_of_row > cursor->strategy.exact;
 }
 
 /* Opens the lists order[from .. end - 1]; those from number `least` on only until enough rows were met. */
@@ -329,32 +395,54 @@ open_lists(Probe *probe, const uint32_t *order, uint32_t from, uint32_t least, u
 
 	for (; i < end && !probe->stretch.stale && !iqdbi_gave_up(probe->cursor); i++)
 	{
+		uint64_t picked = probe->picked;
+		uint64_t marked = probe->marked;
 		uint32_t next_head;
 
 		if (i >= least && met_enough(probe))
 			break;
+		probe->dear = is_dear(probe);
+		if (probe->dear)
+			return IQDB_OK;
 		next_head = i + 1 < end ? atomic_load_explicit(&lists[order[i + 1]].head, memory_order_relaxed) : 0;
 		IQDB_TRY(scan_list(probe, order[i], next_head));
+		if (probe->cursor->base.params.filter != NULL && probe->ivf.rows.coding != IQDBI_CODING_NONE)
+			count_idle(probe, picked, marked);
 	}
 	probe->cursor->opened_all = i == probe->model.figures.lists;
 	return IQDB_OK;
 }
 
-/* There were too few rows in the lists that were wanted: goes on with all the others in their order. */
+/* Goes on with the lists behind number `from` in their order, up to number `end`. */
 static IqdbStatus
-open_more_lists(Probe *probe, uint32_t from)
+open_lists_to(Probe *probe, uint32_t from, uint32_t end)
 {
-	const IqdbiFigures *figures = &probe->model.figures;
-	IqdbiScratch        scratch;
-	uint32_t            count;
-	IqdbStatus          status;
+	IqdbiScratch scratch;
+	uint32_t     count;
+	IqdbStatus   status;
 
-	IQDB_TRY(iqdbi_scratch_init(&scratch, &probe->ivf, figures->supers, figures->lists, probe->err));
-	status = iqdbi_coarse_nearest(&scratch, &probe->model, probe->scratch.work, figures->lists, &probe->stretch, &count);
+	IQDB_TRY(iqdbi_scratch_init(&scratch, &probe->ivf, probe->model.figures.supers, end, probe->err));
+	status = iqdbi_coarse_nearest(&scratch, &probe->model, probe->scratch.work, end, &probe->stretch, &count);
 	if (status == IQDB_OK && !probe->stretch.stale)
 		status = open_lists(probe, scratch.ids, from, 0, count);
 	iqdbi_scratch_free(&scratch);
 	return status;
+}
+
+/* There were too few rows in the lists that were wanted: goes on with four times as many, and so on, as far as must be. */
+static IqdbStatus
+open_more_lists(Probe *probe, uint32_t from)
+{
+	uint32_t lists = probe->model.figures.lists;
+
+	while (from < lists && !probe->stretch.stale && !probe->dear && !met_enough(probe) && !iqdbi_gave_up(probe->cursor))
+	{
+		uint32_t end = from < lists / MORE_LISTS ? MORE_LISTS * from : lists;
+
+		IQDB_TRY(open_lists_to(probe, from, end));
+		from = end;
+	}
+	return IQDB_OK;
 }
 
 /* ---- one batch ---- */
@@ -366,13 +454,25 @@ lay_out_probe(Probe *probe)
 	probe->pick.entries = iqdb_carve(&probe->memory, probe->pick.room, sizeof(uint64_t));
 }
 
+/* Lists whose order is found out at first: with a filter more than those that are opened in any case. */
+static uint32_t
+lists_ranked(const Probe *probe)
+{
+	uint32_t probes = probe->cursor->probes;
+	uint32_t lists = probe->model.figures.lists;
+
+	if (probe->cursor->base.params.filter == NULL)
+		return probes;
+	return probes < lists / MORE_LISTS ? MORE_LISTS * probes : lists;
+}
+
 /* Makes the query ready, and memory for the pick. */
 static IqdbStatus
 start_probe(Probe *probe)
 {
 	IqdbiIvfCursor *cursor = probe->cursor;
 
-	IQDB_TRY(iqdbi_scratch_init(&probe->scratch, &probe->ivf, probe->model.figures.supers, cursor->probes, probe->err));
+	IQDB_TRY(iqdbi_scratch_init(&probe->scratch, &probe->ivf, probe->model.figures.supers, lists_ranked(probe), probe->err));
 	iqdbi_work_query(&probe->ivf, cursor->base.query, cursor->base.query_norm2, probe->scratch.work);
 	if (probe->ivf.rows.coding == IQDBI_CODING_NONE)
 		return IQDB_OK;
@@ -543,11 +643,13 @@ probe_lists(Probe *probe)
 	IQDB_TRY(scan_far(probe));
 	if (probe->stretch.stale)
 		return IQDB_OK;
-	IQDB_TRY(iqdbi_coarse_nearest(&probe->scratch, &probe->model, probe->scratch.work, probe->cursor->probes,
-								  &probe->stretch, &count));
-	IQDB_TRY(open_lists(probe, probe->scratch.ids, 0, count, count));
-	if (!probe->stretch.stale && !met_enough(probe) && !iqdbi_gave_up(probe->cursor))
-		IQDB_TRY(open_more_lists(probe, count));
+	IQDB_TRY(iqdbi_coarse_nearest(&probe->scratch, &probe->model, probe->scratch.work, lists_ranked(probe), &probe->stretch,
+								  &count));
+	IQDB_TRY(open_lists(probe, probe->scratch.ids, 0, probe->cursor->probes, count));
+	IQDB_TRY(open_more_lists(probe, count));
+	probe->cursor->exact = probe->dear && !probe->stretch.stale;
+	if (probe->dear)
+		return IQDB_OK;
 	limit_hand(probe);
 	return rank_picked(probe);
 }

@@ -6,6 +6,7 @@
 
 #include "core/base/topk.h"
 #include "core/engine/engine.h"
+#include "core/engine/strategy.h"
 
 typedef struct IqdbiIvfCursor
 {
@@ -30,6 +31,10 @@ typedef struct IqdbiIvfCursor
 	IqdbCandidate  bound;      /* last row of the batch before, when that was exact too */
 	unsigned char *seen;       /* bit per slot: handed out by an earlier batch; NULL = none was */
 	uint32_t       seen_slots;
+	IqdbStrategy   strategy;   /* of the filter, if there is one */
+	double         price_of_row; /* that a list has, in the prices of the strategy */
+	uint64_t      *matching;   /* bit per slot: the row may pass the filter; NULL = rows are asked one by one */
+	uint32_t       matching_slots;
 } IqdbiIvfCursor;
 
 /* Rows whose exact keys are computed by one call. */
@@ -47,8 +52,24 @@ size_t iqdbi_rows_to_rank(const IqdbiIvfCursor *cursor, size_t expected);
 /* Has it scored as many rows as the caller allows? */
 bool iqdbi_gave_up(const IqdbiIvfCursor *cursor);
 /*
+ * What a search of the lists may be expected to take, and what asking all rows for the filter beforehand would: in the prices
+ * of engine/strategy.h. (ivf_matching.c)
+ */
+double iqdbi_price_of_lists(const IqdbiIvfCursor *cursor);
+
+/* Asks all rows for the filter, if that is cheaper than asking those met. Takes STRUCTURE in stretches. NOMEM, CANCELLED. */
+IqdbStatus iqdbi_mark_matching(IqdbiIvfCursor *cursor, IqdbError *err) IQDB_MUST_CHECK;
+
+/* Bits of those of `count` rows, a block's at most, that may pass. */
+uint32_t iqdbi_matching_rows(const IqdbiIvfCursor *cursor, const _Atomic uint32_t *slots, uint32_t count);
+
+/* Price of meeting a row in a list, and of a list shared by its rows. */
+double iqdbi_price_of_row(IqdbStore *store);
+
+/*
  * One batch into cursor->top, in no order, and the rows that are ranked later into cursor->deferred. cursor->exact is
- * set where all lists would be opened, or there are none, and nothing was done. true in *stale_out: another edition became
+ * set where all lists would be opened, or there are none, or where an exact pass has become the cheaper way: then nothing of
+ * the batch is good. true in *stale_out: another edition became
  * current meanwhile, and the batch is to be tried again.
  * Takes STRUCTURE shared in stretches. Errors: NOMEM, CANCELLED.
  */

@@ -63,6 +63,15 @@ iqdbi_ivf_cursor_start(IqdbCursor *base, IqdbError *err)
 	cursor->goal = iqdbi_rows_expected(cursor);
 	cursor->wanted = cursor->exact ? cursor->goal : iqdbi_rows_to_rank(cursor, cursor->goal);
 	iqdb_topk_init(&cursor->top, &base->store->host->allocator, cursor->wanted);
+	if (base->params.filter == NULL || cursor->exact)
+		return IQDB_OK;
+	iqdb_strategy_weigh(&base->scorer, base->store->row_stride, &cursor->strategy);
+	cursor->price_of_row = iqdbi_price_of_row(base->store);
+	if (iqdbi_price_of_lists(cursor) > cursor->strategy.exact)
+	{
+		cursor->exact = true;
+		cursor->wanted = cursor->goal;
+	}
 	return IQDB_OK;
 }
 
@@ -74,6 +83,7 @@ iqdbi_ivf_cursor_end(IqdbCursor *base)
 	iqdb_topk_free(&cursor->top);
 	drop_deferred(cursor);
 	iqdb_free(&base->store->host->allocator, cursor->seen, ((size_t) cursor->seen_slots + 7) / 8);
+	iqdb_free(&base->store->host->allocator, cursor->matching, ((size_t) cursor->matching_slots + 63) / 64 * sizeof(uint64_t));
 }
 
 /* Notes what the batch has handed out. */
@@ -164,6 +174,7 @@ exact_batch(IqdbiIvfCursor *cursor, IqdbError *err)
 	uint64_t        scored = base->stats.scored;
 	IqdbExactSearch search;
 
+	iqdb_stats_exact(&base->stats);
 	iqdb_exact_search_init(&search, &base->scorer, &cursor->top, &base->stats);
 	search.bound = cursor->bounded ? &cursor->bound : NULL;
 	search.max_rows = base->params.max_rows;
@@ -185,6 +196,8 @@ fill_batch(IqdbiIvfCursor *cursor, IqdbError *err)
 {
 	bool stale = true;
 
+	if (cursor->base.params.filter != NULL && !cursor->exact && cursor->matching == NULL)
+		IQDB_TRY(iqdbi_mark_matching(cursor, err));
 	while (stale && !cursor->exact)
 	{
 		drop_deferred(cursor);
