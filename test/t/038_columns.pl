@@ -10,7 +10,7 @@ use IqdbTest;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-my $node = new_node('primary', init => [ allows_streaming => 1 ], conf => "iqdb.fsync_interval = 50ms\n");
+my $node = new_node('primary', init => [ allows_streaming => 1 ], conf => "iqdb.fsync_interval = 50ms\njit = off\n");
 $node->start;
 install($node);
 $node->safe_psql('postgres', <<'SQL');

@@ -14,7 +14,7 @@ use Test::More;
 
 my $per_round = 60;
 my $rounds = int(($ENV{IQDB_CASES} // 2700) / $per_round);
-my $node = new_node('model', conf => "fsync = off\nTimeZone = 'Europe/Berlin'\n");
+my $node = new_node('model', conf => "fsync = off\njit = off\nTimeZone = 'Europe/Berlin'\n");
 $node->start;
 install($node);
 seed_from_env();
