@@ -17,9 +17,9 @@
 #   --kinds "..."       filter: where these are (bench/README.md)                      "scattered near far grouped"
 #   --methods "..."     filter, plans: methods of iqdb                              "iqdb_hnsw iqdb_ivf iqdb_flat"
 #   --shapes "..."      plans: rows x dimensions, i: vectors in the table's rows, t: in its TOAST table
-#                                                         "1000x32 10000x128 100000x32 20000x768 20000x768i 5000x1536"
-#   --plan-shares "..." plans: percent of the rows that match                               "0.01 0.1 1 3 10 50 100"
-#   --limits "..."      plans: values of LIMIT                                                      "1 10 100 1000"
+#                                                                     "1000x32 10000x128 50000x32 10000x768 10000x768i"
+#   --plan-shares "..." plans: percent of the rows that match                                      "0.1 1 10 50 100"
+#   --limits "..."      plans: values of LIMIT                                                           "1 10 100"
 #   --insert-base N     rows that are there before the insert, vacuum and crash part begins    half, at most 50000
 #   --insert-rows N     rows inserted in each of its three steps                                               5000
 #   --limit S           statement_timeout of a build or a VACUUM                                               1200
@@ -51,8 +51,7 @@ BASE= QUERIES= ROWS=0 QUERY_COUNT=1000 SECONDS_EACH=2 ROUNDS=3 PARTS="flat hnsw 
 EFS="10 20 40 64 100 160 250 400 800" PROBES="1 2 4 8 16 32 64 128" INSERT_BASE=0 INSERT_ROWS=5000 LIMIT=1200
 SHARED_BUFFERS=2GB SERVER= AWAKE=0 DIMENSION=128 SHARES="50 10 3 1 0.1" KINDS="scattered near far grouped"
 METHODS="iqdb_hnsw iqdb_ivf iqdb_flat" FILTER_EFS="20 40 80 160 320 640" FILTER_PROBES="2 4 8 16 32 64"
-SHAPES="1000x32 10000x128 100000x32 20000x768 20000x768i 5000x1536" PLAN_SHARES="0.01 0.1 1 3 10 50 100"
-LIMITS="1 10 100 1000"
+SHAPES="1000x32 10000x128 50000x32 10000x768 10000x768i" PLAN_SHARES="0.1 1 10 50 100" LIMITS="1 10 100"
 export BUILD=${BUILD:-build}
 OUT=$BUILD/sql_bench
 [ $# -gt 0 ] || usage

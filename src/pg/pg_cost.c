@@ -64,7 +64,8 @@
 #define FIND_NUMBER 0.04
 #define SCORE_MATCH 0.02
 #define BYTE_MATCHED 0.0001
-/* What a pass takes, however few rows there are. */
+/* What a search takes, and what a pass, however few rows there are. */
+#define START 5.0
 #define PASS 1.0
 /* To put a row of a bitmap into the set of rows that may be answers; and more for each page of the table that it names. */
 #define COLLECT 0.2
@@ -207,8 +208,8 @@ stream_cost(const Stream *stream, double wanted, Cost *first_out)
 
 	if (share == 1 && !iqdb_engine_get(stream->options->engine)->is_exact)
 		passed += search;
-	*first_out = passed < searched ? Min(pass, passed) : search;
-	return Min(searched, passed) + wanted * HAND_OUT * MICROSECOND;
+	*first_out = (passed < searched ? Min(pass, passed) : search) + START * MICROSECOND;
+	return Min(searched, passed) + (START + wanted * HAND_OUT) * MICROSECOND;
 }
 
 /* The line through what is likely to be wanted, as far as all rows that there are. */
