@@ -113,7 +113,12 @@ CREATE INDEX parts_1_w ON parts_1 USING iqdb_hnsw (v iqvector_ip_ops) WITH (m = 
 SELECT DISTINCT pg_temp.error_of(format('SELECT %s(%L%s)', f, relation, arguments)), pg_temp.hint_of(format('SELECT %s(%L%s)', f, relation, arguments))
 FROM (VALUES ('iqdb_flush', ''), ('iqdb_prewarm', ''), ('iqdb_optimize', ''), ('iqdb_index_stats', ''), ('iqdb_index_size', ''),
 	('iqdb_check', ''), ('iqdb_recall', ', 10'), ('iqdb_suggest_probes', ', 0.5')) f (f, arguments), unnest(ARRAY['parts_v', 'parts']) relation
+WHERE relation = 'parts' OR f IN ('iqdb_index_stats', 'iqdb_recall', 'iqdb_suggest_probes')
 ORDER BY 1;
+-- these reach all partitions below
+SELECT iqdb_prewarm('parts_v'), iqdb_prewarm('parts_2_v_idx'), iqdb_flush('parts_v') > iqdb_flush('parts_1_v_idx'), iqdb_optimize('parts_v');
+SELECT iqdb_index_size('parts_v') = sum(size) FROM iqdb_indexes('parts_v');
+SELECT * FROM iqdb_check('parts_v');
 SELECT index, indexed_table, method, operator_class, options, valid, state, rows, memory > 0, size > 0 FROM iqdb_indexes('parts');
 SELECT index FROM iqdb_indexes('parts_v');
 SELECT index FROM iqdb_indexes('parts_2');

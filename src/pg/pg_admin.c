@@ -291,25 +291,31 @@ iqdb_pg_init_set(FunctionCallInfo fcinfo)
 
 /* ---- functions --------------------------------------------------------------------------------------------------- */
 
+/* Bytes of the snapshot that was written; 0 if the index has none. */
+static uint64
+flush_index(Relation index)
+{
+	IqdbPgArena *arena = iqdb_pg_open_current(index, NULL);
+	IqdbError	error = {0};
+
+	/* ALTER INDEX may have changed it since the arena was made */
+	arena->shared->snapshots.compression = iqdb_pg_compression(index, &arena->shared->snapshots.compression_level);
+	if (!arena->shared->permanent)
+		return 0;
+	iqdb_pg_check(iqdb_pg_snapshot_take(arena, true, &error), &error, index);
+	return pg_atomic_read_u64(&arena->shared->snapshots.bytes);
+}
+
 PG_FUNCTION_INFO_V1(iqdb_sql_flush);
 Datum
 iqdb_sql_flush(PG_FUNCTION_ARGS)
 {
-	Relation	index = iqdb_pg_open_index(PG_GETARG_OID(0), AccessShareLock, IQDB_PG_MAY_CHANGE);
-	IqdbPgArena *arena = iqdb_pg_open_current(index, NULL);
-	IqdbError	error = {0};
-	IqdbStatus	status;
+	IqdbPgIndexes indexes = iqdb_pg_open_indexes(PG_GETARG_OID(0), AccessShareLock, IQDB_PG_MAY_CHANGE);
 	uint64		bytes = 0;
 
-	/* ALTER INDEX may have changed it since the arena was made */
-	arena->shared->snapshots.compression = iqdb_pg_compression(index, &arena->shared->snapshots.compression_level);
-	if (arena->shared->permanent)
-	{
-		status = iqdb_pg_snapshot_take(arena, true, &error);
-		iqdb_pg_check(status, &error, index);
-		bytes = pg_atomic_read_u64(&arena->shared->snapshots.bytes);
-	}
-	index_close(index, AccessShareLock);
+	for (int i = 0; i < indexes.count; i++)
+		bytes += flush_index(indexes.leaves[i]);
+	iqdb_pg_close_indexes(&indexes, AccessShareLock);
 	PG_RETURN_INT64((int64) bytes);
 }
 
@@ -317,37 +323,64 @@ PG_FUNCTION_INFO_V1(iqdb_sql_prewarm);
 Datum
 iqdb_sql_prewarm(PG_FUNCTION_ARGS)
 {
-	Relation	index = iqdb_pg_open_index(PG_GETARG_OID(0), AccessShareLock, IQDB_PG_MAY_READ);
-	IqdbPgArena *arena = iqdb_pg_open_current(index, NULL);
-	int64		rows = (int64) iqdb_index_live_count(&arena->index);
+	IqdbPgIndexes indexes = iqdb_pg_open_indexes(PG_GETARG_OID(0), AccessShareLock, IQDB_PG_MAY_READ);
+	uint64		rows = 0;
 
-	index_close(index, AccessShareLock);
-	PG_RETURN_INT64(rows);
+	for (int i = 0; i < indexes.count; i++)
+		rows += iqdb_index_live_count(&iqdb_pg_open_current(indexes.leaves[i], NULL)->index);
+	iqdb_pg_close_indexes(&indexes, AccessShareLock);
+	PG_RETURN_INT64((int64) rows);
+}
+
+/* What an index has been relieved of, or has got, and its rows. */
+typedef struct Optimized
+{
+	uint64		rows;
+	uint64		linked;
+	uint64		repaired;
+	uint64		reclaimed;
+} Optimized;
+
+static uint64
+less_than_before(uint64 before, uint64 after)
+{
+	return before - Min(before, after);
+}
+
+static void
+optimize_index(Relation index, Optimized *sums)
+{
+	IqdbPgArena *arena = iqdb_pg_open_current(index, NULL);
+	IqdbIndexStats before;
+	IqdbIndexStats after;
+
+	iqdb_index_stats(&arena->index, &before);
+	iqdb_pg_link_pending(index, arena, 0);
+	iqdb_pg_maintain(index, arena, IQDB_MAINTAIN_OPTIMIZE);
+	iqdb_index_stats(&arena->index, &after);
+	sums->rows += after.live;
+	sums->linked += less_than_before(before.engine.unlinked, after.engine.unlinked);
+	sums->repaired += less_than_before(before.engine.unrepaired, after.engine.unrepaired);
+	sums->reclaimed += less_than_before(before.dead, after.dead);
 }
 
 PG_FUNCTION_INFO_V1(iqdb_sql_optimize);
 Datum
 iqdb_sql_optimize(PG_FUNCTION_ARGS)
 {
-	Relation	index = iqdb_pg_open_index(PG_GETARG_OID(0), AccessShareLock, IQDB_PG_MAY_CHANGE);
-	IqdbPgArena *arena = iqdb_pg_open_current(index, NULL);
-	IqdbIndexStats before;
-	IqdbIndexStats after;
-	TupleDesc	tupdesc;
+	TupleDesc	tupdesc = iqdb_pg_result_row(fcinfo, 1, "rows linked repaired reclaimed");
+	IqdbPgIndexes indexes = iqdb_pg_open_indexes(PG_GETARG_OID(0), AccessShareLock, IQDB_PG_MAY_CHANGE);
+	Optimized	sums = {0};
 	Datum		values[4];
 	bool		nulls[4] = {false};
 
-	tupdesc = iqdb_pg_result_row(fcinfo, 1, "rows linked repaired reclaimed");
-	iqdb_index_stats(&arena->index, &before);
-	iqdb_pg_link_pending(index, arena, 0);
-	iqdb_pg_maintain(index, arena, IQDB_MAINTAIN_OPTIMIZE);
-	iqdb_index_stats(&arena->index, &after);
-	index_close(index, AccessShareLock);
-	values[0] = Int64GetDatum((int64) after.live);
-	values[1] = Int64GetDatum((int64) (before.engine.unlinked - Min(before.engine.unlinked, after.engine.unlinked)));
-	values[2] = Int64GetDatum((int64) (before.engine.unrepaired -
-									   Min(before.engine.unrepaired, after.engine.unrepaired)));
-	values[3] = Int64GetDatum((int64) (before.dead - Min(before.dead, after.dead)));
+	for (int i = 0; i < indexes.count; i++)
+		optimize_index(indexes.leaves[i], &sums);
+	iqdb_pg_close_indexes(&indexes, AccessShareLock);
+	values[0] = Int64GetDatum((int64) sums.rows);
+	values[1] = Int64GetDatum((int64) sums.linked);
+	values[2] = Int64GetDatum((int64) sums.repaired);
+	values[3] = Int64GetDatum((int64) sums.reclaimed);
 	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(tupdesc), values, nulls)));
 }
 

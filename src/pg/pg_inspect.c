@@ -255,11 +255,9 @@ iqdb_sql_suggest_probes(PG_FUNCTION_ARGS)
 	PG_RETURN_INT32((int32) probes);
 }
 
-PG_FUNCTION_INFO_V1(iqdb_sql_index_size);
-Datum
-iqdb_sql_index_size(PG_FUNCTION_ARGS)
+static uint64
+size_of_index(Relation index)
 {
-	Relation	index = iqdb_pg_open_index(PG_GETARG_OID(0), AccessShareLock, IQDB_PG_MAY_WATCH);
 	uint64		bytes = (uint64) RelationGetNumberOfBlocks(index) * BLCKSZ;
 	IqdbError	error = {0};
 	IqdbPgArena *arena = iqdb_pg_open(index, NULL, IQDB_PG_OPEN_IF_READY, &error);
@@ -267,9 +265,19 @@ iqdb_sql_index_size(PG_FUNCTION_ARGS)
 
 	(void) iqdb_pg_journal_generation(index, &generation);
 	bytes += iqdb_pg_files_size(MyDatabaseId, &generation);
-	if (arena != NULL)
-		bytes += iqdb_arena_paged_bytes(&arena->arena);
-	index_close(index, AccessShareLock);
+	return arena != NULL ? bytes + iqdb_arena_paged_bytes(&arena->arena) : bytes;
+}
+
+PG_FUNCTION_INFO_V1(iqdb_sql_index_size);
+Datum
+iqdb_sql_index_size(PG_FUNCTION_ARGS)
+{
+	IqdbPgIndexes indexes = iqdb_pg_open_indexes(PG_GETARG_OID(0), AccessShareLock, IQDB_PG_MAY_WATCH);
+	uint64		bytes = 0;
+
+	for (int i = 0; i < indexes.count; i++)
+		bytes += size_of_index(indexes.leaves[i]);
+	iqdb_pg_close_indexes(&indexes, AccessShareLock);
 	PG_RETURN_INT64((int64) bytes);
 }
 
@@ -281,6 +289,7 @@ iqdb_sql_index_size(PG_FUNCTION_ARGS)
 typedef struct CheckState
 {
 	ReturnSetInfo *result;
+	bool		is_named;		/* by the caller; else findings say of which index they are */
 	Relation	index;
 	Relation	heap;
 	IqdbPgArena *arena;
@@ -298,7 +307,7 @@ report(CheckState *state, const char *what)
 
 	if (state->findings++ >= FINDINGS_MAX)
 		return;
-	value = CStringGetTextDatum(what);
+	value = CStringGetTextDatum(state->is_named ? what : psprintf("%s: %s", RelationGetRelationName(state->index), what));
 	tuplestore_putvalues(state->result->setResult, state->result->setDesc, &value, &null);
 }
 
@@ -462,33 +471,47 @@ check_ids(CheckState *state)
 	}
 }
 
+static void
+check_index(CheckState *state)
+{
+	IndexInfo  *info;
+	IqdbPgOwner owner;
+
+	state->heap = table_open(state->index->rd_index->indrelid, AccessShareLock);
+	state->arena = iqdb_pg_open_current(state->index, state->heap);
+	state->form = iqdb_pg_row_form(state->index);
+	state->row_context = AllocSetContextCreate(CurrentMemoryContext, "iqdb check", ALLOCSET_DEFAULT_SIZES);
+	check_core(state);
+	iqdb_pg_become_owner(&owner, state->index, state->heap);
+	info = BuildIndexInfo(state->index);
+	/* what a snapshot sees: rows whose statement is still on its way, and dead ones, may be missing */
+	info->ii_Concurrent = true;
+	table_index_build_range_scan(state->heap, state->index, info, false, false, false, 0, InvalidBlockNumber, check_row,
+								 state, NULL);
+	iqdb_pg_become_self(&owner);
+	check_ids(state);
+	MemoryContextDelete(state->row_context);
+	table_close(state->heap, AccessShareLock);
+}
+
 PG_FUNCTION_INFO_V1(iqdb_sql_check);
 Datum
 iqdb_sql_check(PG_FUNCTION_ARGS)
 {
-	CheckState	state = {0};
-	IndexInfo  *info;
-	IqdbPgOwner owner;
+	IqdbPgIndexes indexes;
 
 	iqdb_pg_init_set(fcinfo);
-	state.result = (ReturnSetInfo *) fcinfo->resultinfo;
-	state.index = iqdb_pg_open_index(PG_GETARG_OID(0), AccessShareLock, IQDB_PG_MAY_READ);
-	state.heap = table_open(state.index->rd_index->indrelid, AccessShareLock);
-	state.arena = iqdb_pg_open_current(state.index, state.heap);
-	state.form = iqdb_pg_row_form(state.index);
-	state.row_context = AllocSetContextCreate(CurrentMemoryContext, "iqdb check", ALLOCSET_DEFAULT_SIZES);
+	indexes = iqdb_pg_open_indexes(PG_GETARG_OID(0), AccessShareLock, IQDB_PG_MAY_READ);
+	for (int i = 0; i < indexes.count; i++)
+	{
+		CheckState	state = {
+			.result = (ReturnSetInfo *) fcinfo->resultinfo,
+			.index = indexes.leaves[i],
+			.is_named = indexes.leaves[i] == indexes.named
+		};
 
-	check_core(&state);
-	iqdb_pg_become_owner(&owner, state.index, state.heap);
-	info = BuildIndexInfo(state.index);
-	/* what a snapshot sees: rows whose statement is still on its way, and dead ones, may be missing */
-	info->ii_Concurrent = true;
-	table_index_build_range_scan(state.heap, state.index, info, false, false, false, 0, InvalidBlockNumber, check_row,
-								 &state, NULL);
-	iqdb_pg_become_self(&owner);
-	check_ids(&state);
-	MemoryContextDelete(state.row_context);
-	table_close(state.heap, AccessShareLock);
-	index_close(state.index, AccessShareLock);
+		check_index(&state);
+	}
+	iqdb_pg_close_indexes(&indexes, AccessShareLock);
 	return (Datum) 0;
 }
