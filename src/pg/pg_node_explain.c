@@ -13,6 +13,7 @@
 #include "utils/rel.h"
 #include "utils/ruleutils.h"
 
+#include "pg/pg_am.h"
 #include "pg/pg_compat.h"
 #include "pg/pg_node.h"
 #include "pg/pg_node_state.h"
@@ -51,10 +52,36 @@ bounds_text(const IqdbPgNode *node, List *ancestors, ExplainState *es)
 	return text.data;
 }
 
+/* How searches found their rows: "hnsw", "exact", "hnsw, then exact", or several of these with how many there were. */
+static char *
+ways_text(const IqdbPgStreamStats *stats, const char *engine)
+{
+	const char *ways[] = {
+		[IQDB_SEARCH_OWN] = engine,
+		[IQDB_SEARCH_EXACT] = "exact",
+		[IQDB_SEARCH_OWN_EXACT] = psprintf("%s, then exact", engine)
+	};
+	uint64		searches = stats->searches - stats->tables_read;
+	StringInfoData text;
+
+	initStringInfo(&text);
+	for (int i = 0; i < lengthof(ways); i++)
+	{
+		if (stats->ways[i] == 0)
+			continue;
+		appendStringInfo(&text, "%s%s", text.len > 0 ? "; " : "", ways[i]);
+		if (stats->ways[i] < searches)
+			appendStringInfo(&text, ": " UINT64_FORMAT, stats->ways[i]);
+	}
+	return text.data;
+}
+
 static void
-explain_counts(const IqdbPgStreamStats *stats, ExplainState *es)
+explain_counts(const IqdbPgStreamStats *stats, const char *engine, ExplainState *es)
 {
 	ExplainPropertyUInteger("Searches", NULL, stats->searches, es);
+	if (stats->searches > stats->tables_read)
+		ExplainPropertyText("Strategy", ways_text(stats, engine), es);
 	ExplainPropertyUInteger("Rows Scored", NULL, stats->scored, es);
 	ExplainPropertyUInteger("Rows Re-ranked", NULL, stats->reranked, es);
 	ExplainPropertyUInteger("Rows Filtered", NULL, stats->filtered, es);
@@ -73,6 +100,7 @@ iqdb_pg_node_explain(CustomScanState *state, List *ancestors, ExplainState *es)
 	const List *order = list_nth(exprs, IQDB_PG_NODE_ORDER_SHOWN);
 	Oid			index = linitial_oid(list_nth(node->plan->custom_private, IQDB_PG_NODE_INDEX));
 	IqdbPgStreamStats stats = {0};
+	const char *engine = "";
 
 	ExplainPropertyText("Index Name", get_rel_name(index), es);
 	if (keys != NIL)
@@ -83,6 +111,9 @@ iqdb_pg_node_explain(CustomScanState *state, List *ancestors, ExplainState *es)
 	if (!es->analyze)
 		return;
 	if (node->scan != NULL)
+	{
 		stats = iqdb_pg_scan_stats(node->scan);
-	explain_counts(&stats, es);
+		engine = iqdb_engine_get(iqdb_pg_engine_kind(node->index))->name;
+	}
+	explain_counts(&stats, engine, es);
 }

@@ -37,15 +37,23 @@ iqdb_pg_stream_init(IqdbPgStream *stream)
 	stream->context = AllocSetContextCreate(CurrentMemoryContext, "iqdb scan", ALLOCSET_DEFAULT_SIZES);
 }
 
-/* Adds what the cursor did to the stream's account. */
+/* Adds what the cursor looked at to an account. */
 static void
-count_cursor(const IqdbCursor *cursor, IqdbPgStreamStats *stats)
+count_rows(const IqdbCursor *cursor, IqdbPgStreamStats *stats)
 {
-	if (cursor == NULL)
-		return;
 	stats->scored += cursor->stats.scored;
 	stats->reranked += cursor->stats.reranked;
 	stats->filtered += cursor->stats.filtered;
+}
+
+/* Adds a search, which has come to its end, or is counted as if it had. */
+static void
+count_search(const IqdbPgStream *stream, IqdbPgStreamStats *stats)
+{
+	if (stream->cursor == NULL)
+		return;
+	count_rows(stream->cursor, stats);
+	stats->ways[stream->completing ? IQDB_SEARCH_OWN_EXACT : Min(stream->cursor->stats.way, IQDB_SEARCH_OWN_EXACT)]++;
 }
 
 IqdbPgStreamStats
@@ -53,7 +61,7 @@ iqdb_pg_stream_stats(const IqdbPgStream *stream)
 {
 	IqdbPgStreamStats stats = stream->stats;
 
-	count_cursor(stream->cursor, &stats);
+	count_search(stream, &stats);
 	return stats;
 }
 
@@ -62,7 +70,7 @@ iqdb_pg_stream_stop(IqdbPgStream *stream)
 {
 	if (stream->exact != NULL)
 		iqdb_pg_exact_end(stream->exact);
-	count_cursor(stream->cursor, &stream->stats);
+	count_search(stream, &stream->stats);
 	MemoryContextReset(stream->context);
 	stream->cursor = NULL;
 	stream->exact = NULL;
@@ -308,7 +316,7 @@ complete(IqdbPgStream *stream)
 	if (stream->in_order || stream->completing || stream->null_query)
 		return false;
 	saved = MemoryContextSwitchTo(stream->context);
-	count_cursor(cursor, &stream->stats);
+	count_rows(cursor, &stream->stats);
 	stream->cursor = NULL;
 	open_cursor(stream, cursor->vector, iqdb_pg_row_form(stream->index).dimension, true);
 	iqdb_cursor_close(cursor);

@@ -44,6 +44,7 @@ typedef struct IqdbPgStreamStats
 	uint64		scored;			/* rows */
 	uint64		reranked;
 	uint64		filtered;
+	uint64		ways[IQDB_SEARCH_OWN_EXACT + 1];	/* searches of the index by IqdbSearchWay */
 } IqdbPgStreamStats;
 
 typedef struct IqdbPgStream
