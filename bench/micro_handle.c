@@ -1,7 +1,7 @@
 /*
  * micro_handle.c - what one call of the embedded database costs, and how near exact search comes to the speed of memory.
  *
- *     build/plain/bench/micro_handle [quick | codes | group]
+ *     build/plain/bench/micro_handle [quick | codes | group | filter]
  *
  * Times are medians of processor time over rounds, those of durable writes (group) of time by the clock. The streaming rate
  * is this program's own sum over a buffer larger than any cache, taken before and after, on the same machine state as the
@@ -428,6 +428,117 @@ coded_sets(bool quick)
 	}
 }
 
+/* ---- filtered searches, with the field in a column and without ---- */
+
+#define FILTER_ROWS 20000u
+#define FILTER_DIM 64u
+#define GROUPS 100
+
+static unsigned char *
+group_metadata(unsigned group, size_t *length_out)
+{
+	IqdbMetadataBuilder builder;
+	IqdbValue           number = iqdb_value_int(group);
+	IqdbValue           title = iqdb_value_string("a title as rows have one", 24);
+	unsigned char      *bytes;
+	IqdbError           err;
+
+	iqdb_metadata_builder_init(&builder, NULL);
+	require(iqdb_metadata_put(&builder, "group", 5, &number, &err), &err);
+	require(iqdb_metadata_put(&builder, "title", 5, &title, &err), &err);
+	require(iqdb_metadata_finish(&builder, &bytes, length_out, &err), &err);
+	iqdb_metadata_builder_free(&builder);
+	return bytes;
+}
+
+/* Rows of so many of 100 groups. */
+static IqdbFilter *
+groups_below(int64_t limit)
+{
+	IqdbFilterBuilder builder;
+	IqdbValue         value = iqdb_value_int(limit);
+	IqdbFilter       *filter;
+	IqdbError         err;
+
+	iqdb_filter_builder_init(&builder, NULL);
+	require(iqdb_filter_finish(&builder, iqdb_filter_lt(&builder, "group", 5, &value), &filter, &err), &err);
+	iqdb_filter_builder_free(&builder);
+	return filter;
+}
+
+static Iqdb *
+make_groups(IqdbEngineKind engine, bool columns, const float *vectors)
+{
+	static const IqdbField field = {"group", 5, IQDB_VALUE_INT};
+	IqdbConfig             config = iqdb_config_default(engine, FILTER_DIM, IQDB_METRIC_L2);
+	IqdbRow               *rows = calloc(FILTER_ROWS, sizeof(*rows));
+	unsigned char         *metadata[GROUPS];
+	size_t                 length[GROUPS];
+	IqdbError              err;
+	Iqdb                  *db;
+
+	if (rows == NULL)
+		exit(1);
+	config.fields = &field;
+	config.field_count = columns ? 1 : 0;
+	for (unsigned i = 0; i < GROUPS; i++)
+		metadata[i] = group_metadata(i, &length[i]);
+	for (size_t i = 0; i < FILTER_ROWS; i++)
+	{
+		size_t group = i * UINT64_C(0x9e3779b97f4a7c15) >> 32 & 0xffff;
+
+		rows[i] = (IqdbRow){.id = iqdb_id_u64(i), .vector = vectors + i * FILTER_DIM, .metadata = metadata[group % GROUPS],
+							.metadata_length = length[group % GROUPS]};
+	}
+	require(iqdb_open_in_memory(&config, &db, &err), &err);
+	require(iqdb_load(db, rows, FILTER_ROWS, FILTER_DIM, NULL, NULL, &err), &err);
+	for (unsigned i = 0; i < GROUPS; i++)
+		iqdb_free(NULL, metadata[i], length[i]);
+	free(rows);
+	return db;
+}
+
+static void
+filtered_searches(size_t rounds)
+{
+	static const int     shares[] = {1, 10, 50, 100};
+	static const char   *names[] = {"flat", "hnsw", "ivf"};
+	float               *vectors = random_vectors(FILTER_ROWS + 16, FILTER_DIM, 5);
+
+	printf("\nfiltered searches, dim %u, %u rows, k 10: field < n, matching of 100 rows       microseconds\n"
+		   "  engine   of 100   metadata    columns    ratio\n", FILTER_DIM, FILTER_ROWS);
+	for (int engine = 0; engine < 3; engine++)
+	{
+		Iqdb *dbs[2] = {make_groups((IqdbEngineKind) engine, false, vectors), make_groups((IqdbEngineKind) engine, true, vectors)};
+
+		for (size_t i = 0; i < sizeof(shares) / sizeof(shares[0]); i++)
+		{
+			IqdbFilter *filter = groups_below(shares[i]);
+			double      times[2][ROUNDS_MAX];
+			double      medians[2];
+
+			for (size_t round = 0; round < 2 * rounds; round++)
+			{
+				double      start = now_us();
+				IqdbResult *result;
+				IqdbError   err;
+
+				require(iqdb_search_with(dbs[round % 2], vectors + (FILTER_ROWS + round / 2 % 16) * FILTER_DIM, FILTER_DIM, 10,
+										 filter, &result, &err), &err);
+				times[round % 2][round / 2] = now_us() - start;
+				iqdb_result_free(result);
+			}
+			medians[0] = median(times[0], rounds);
+			medians[1] = median(times[1], rounds);
+			printf("  %-8s %6d %10.1f %10.1f %8.1f\n", names[engine], shares[i], medians[0], medians[1], medians[0] / medians[1]);
+			iqdb_filter_free(NULL, filter);
+		}
+		iqdb_abandon(dbs[0]);
+		iqdb_abandon(dbs[1]);
+	}
+	free(vectors);
+}
+
 int
 main(int argc, char **argv)
 {
@@ -437,6 +548,11 @@ main(int argc, char **argv)
 	if (argc > 1 && strcmp(argv[1], "group") == 0)
 	{
 		group_commit(9);
+		return 0;
+	}
+	if (argc > 1 && strcmp(argv[1], "filter") == 0)
+	{
+		filtered_searches(41);
 		return 0;
 	}
 	yardstick = stream_rate();
@@ -450,6 +566,7 @@ main(int argc, char **argv)
 	printf("kernels %s, streaming read %.1f GB/s\n", iqdb_kernels_best()->name, yardstick);
 	small_sets(quick ? 9 : 41);
 	group_commit(quick ? 3 : 9);
+	filtered_searches(quick ? 9 : 41);
 	printf("\nlarge sets, k 10\n  %5s %8s  %-8s %10s %10s %10s %12s\n", "dim", "rows", "metric", "us", "ns/row", "GB/s",
 		   "of streaming");
 	large_set(64, 1000, IQDB_METRIC_L2, yardstick);

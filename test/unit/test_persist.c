@@ -1471,7 +1471,7 @@ entries_that_are_too_long_are_refused_before_a_byte_is_read(void **state)
 	assert_int_equal(iqdb_log_encode_frame(0, bytes, sizeof(bytes), 0, 0, 0, wrap, 2, &length, NULL), IQDB_ERR_LIMIT);
 	assert_int_equal(iqdb_log_frame_size(SIZE_MAX), 0);
 	assert_int_equal(iqdb_log_frame_size(IQDB_LOG_BODY_MAX), (size_t) IQDB_LOG_BODY_MAX + 25);
-	header.identity_length = 257;
+	header.identity_length = IQDB_IDENTITY_MAX + 1;
 	assert_int_equal(iqdb_log_encode_header(&header, bytes, NULL), IQDB_ERR_CONFIG);
 	append_frames(log, 2, 5);
 	assert_ok(iqdb_log_flush(log, NULL));

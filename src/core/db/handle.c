@@ -7,6 +7,7 @@
 #define _POSIX_C_SOURCE 200809L
 #include "core/db/handle_private.h"
 
+#include <stdio.h>
 #include <string.h>
 #include <time.h>
 
@@ -157,6 +158,56 @@ iqdb_optimize(Iqdb *db, IqdbError *err)
 	return status;
 }
 
+static bool
+same_columns(const IqdbColumnValues *a, const IqdbColumnValues *b, uint32_t count)
+{
+	return a->nulls == b->nulls && memcmp(a->values, b->values, count * sizeof(a->values[0])) == 0;
+}
+
+uint64_t
+iqdbi_handle_check_columns(const Iqdb *db, uint32_t *slot_out)
+{
+	const IqdbFields *fields = &db->shape.fields;
+	const IqdbStore  *store = &db->index.store;
+	uint32_t          slots = atomic_load_explicit(&store->header->slot_count, memory_order_relaxed);
+	uint64_t          found = 0;
+
+	*slot_out = IQDB_SLOT_NONE;
+	for (uint32_t slot = 0; slot < slots && fields->count > 0; slot++)
+	{
+		IqdbColumnValues     stored;
+		IqdbColumnValues     derived;
+		size_t               length;
+		const unsigned char *metadata;
+
+		if (iqdb_store_state(store, slot) != IQDB_ROW_LIVE)
+			continue;
+		metadata = iqdb_store_metadata(store, slot, &length);
+		iqdb_fields_read(fields, metadata, length, &derived);
+		iqdb_columns_get(&store->header->columns, store->columns, slot, &stored);
+		if (same_columns(&stored, &derived, fields->count))
+			continue;
+		if (found++ == 0)
+			*slot_out = slot;
+	}
+	return found;
+}
+
+/* Writer mutex held. */
+static void
+check_columns(Iqdb *db, IqdbFinding finding, void *arg)
+{
+	uint32_t slot;
+	uint64_t found = iqdbi_handle_check_columns(db, &slot);
+	char     text[120];
+
+	if (found == 0)
+		return;
+	(void) snprintf(text, sizeof(text), "columns of %llu rows do not agree with their metadata, the first is in slot %u",
+					(unsigned long long) found, slot);
+	finding(arg, text);
+}
+
 IqdbStatus
 iqdb_check(Iqdb *db, IqdbFinding finding, void *arg, IqdbError *err)
 {
@@ -164,6 +215,8 @@ iqdb_check(Iqdb *db, IqdbFinding finding, void *arg, IqdbError *err)
 
 	pthread_mutex_lock(&db->writer);
 	status = iqdb_index_check(&db->index, finding, arg, err);
+	if (status == IQDB_OK && finding != NULL)
+		check_columns(db, finding, arg);
 	pthread_mutex_unlock(&db->writer);
 	return status;
 }
@@ -185,7 +238,14 @@ iqdb_is_empty(const Iqdb *db)
 const IqdbIndexOptions *
 iqdb_options(const Iqdb *db)
 {
-	return &db->options;
+	return &db->shape.options;
+}
+
+size_t
+iqdb_fields(const Iqdb *db, const IqdbField **fields_out)
+{
+	*fields_out = db->fields;
+	return db->shape.fields.count;
 }
 
 IqdbStatus

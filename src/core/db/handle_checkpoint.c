@@ -32,8 +32,7 @@ fill_header(const Iqdb *db, IqdbSnapshotHeader *header)
 	header->metric = options->metric;
 	header->dimension = options->dimension;
 	header->row_count = iqdb_index_live_count(&db->index);
-	header->identity_length = IQDB_HANDLE_IDENTITY_SIZE;
-	iqdbi_handle_encode_identity(options, db->position, header->identity);
+	header->identity_length = iqdbi_handle_encode_identity(&db->shape, db->position, header->identity);
 }
 
 /* Left over when an earlier save could not even remove it. */
@@ -74,15 +73,13 @@ write_snapshot(Iqdb *db, IqdbError *err)
 IqdbStatus
 iqdbi_handle_start_log(Iqdb *db, IqdbError *err)
 {
-	const IqdbIndexOptions *options = iqdb_options(db);
-	IqdbLogHeader           header;
-	IqdbLog                *log;
+	IqdbLogHeader header;
+	IqdbLog      *log;
 
 	memset(&header, 0, sizeof(header));
 	header.start_position = db->position.number;
 	header.start_hash = db->position.hash;
-	header.identity_length = IQDB_HANDLE_IDENTITY_SIZE;
-	iqdbi_handle_encode_identity(options, (IqdbiPosition){0, 0}, header.identity);
+	header.identity_length = iqdbi_handle_encode_identity(&db->shape, (IqdbiPosition){0, 0}, header.identity);
 	remove_left_over(db, db->paths.log_temp);
 	IQDB_TRY(iqdb_log_create(&db->io, &db->host.allocator, db->paths.log, db->paths.log_temp, &header, db->fsync, &log,
 							 err));

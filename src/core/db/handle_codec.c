@@ -21,12 +21,16 @@ mix(uint64_t hash, uint64_t with)
 }
 
 IqdbiPosition
-iqdbi_handle_start(const IqdbIndexOptions *options)
+iqdbi_handle_start(const IqdbiShape *shape)
 {
 	unsigned char bytes[IQDB_OPTIONS_SIZE];
+	IqdbiPosition start = {.number = 0};
 
-	iqdb_index_options_encode(options, bytes);
-	return (IqdbiPosition){.number = 0, .hash = mix(0, iqdb_crc32c(0, bytes, sizeof(bytes)))};
+	iqdb_index_options_encode(&shape->options, bytes);
+	start.hash = mix(0, iqdb_crc32c(0, bytes, sizeof(bytes)));
+	if (shape->fields.count > 0)
+		start.hash = mix(start.hash, iqdb_crc32c(0, shape->fields.bytes, shape->fields.length));
+	return start;
 }
 
 IqdbiPosition
@@ -43,25 +47,34 @@ iqdbi_handle_advance(IqdbiPosition position, uint8_t type, const IqdbLogPiece *p
 
 /* ---- identity ---- */
 
-void
-iqdbi_handle_encode_identity(const IqdbIndexOptions *options, IqdbiPosition position,
-							 unsigned char bytes_out[IQDB_HANDLE_IDENTITY_SIZE])
+_Static_assert(IQDB_HANDLE_AT_FIELDS + IQDB_FIELDS_ENCODED_MAX <= IQDB_HANDLE_IDENTITY_MAX, "fields have room");
+_Static_assert(IQDB_HANDLE_IDENTITY_MAX <= IQDB_IDENTITY_MAX, "identities have room in the files' headers");
+
+uint32_t
+iqdbi_handle_encode_identity(const IqdbiShape *shape, IqdbiPosition position,
+							 unsigned char bytes_out[IQDB_HANDLE_IDENTITY_MAX])
 {
-	memset(bytes_out, 0, IQDB_HANDLE_IDENTITY_SIZE);
+	const IqdbFields *fields = &shape->fields;
+
+	memset(bytes_out, 0, IQDB_HANDLE_IDENTITY_MAX);
 	memcpy(bytes_out, IQDB_HANDLE_MAGIC, 8);
-	iqdb_store_u32(bytes_out + IQDB_HANDLE_AT_VERSION, IQDB_HANDLE_VERSION);
-	iqdb_index_options_encode(options, bytes_out + IQDB_HANDLE_AT_OPTIONS);
+	iqdb_store_u32(bytes_out + IQDB_HANDLE_AT_VERSION,
+				   fields->count > 0 ? IQDB_HANDLE_VERSION : IQDB_HANDLE_VERSION_NO_FIELDS);
+	iqdb_index_options_encode(&shape->options, bytes_out + IQDB_HANDLE_AT_OPTIONS);
 	iqdb_store_u64(bytes_out + IQDB_HANDLE_AT_POSITION, position.number);
 	iqdb_store_u64(bytes_out + IQDB_HANDLE_AT_HASH, position.hash);
+	memcpy(bytes_out + IQDB_HANDLE_AT_FIELDS, fields->bytes, fields->length);
+	return IQDB_HANDLE_AT_FIELDS + fields->length;
 }
 
 IqdbStatus
 iqdbi_handle_decode_identity(const char *file, const unsigned char *bytes, size_t length,
-							 IqdbIndexOptions *options_out, IqdbiPosition *position_out, IqdbError *err)
+							 IqdbiShape *shape_out, IqdbiPosition *position_out, IqdbError *err)
 {
-	uint32_t version;
+	IqdbIndexOptions *options = &shape_out->options;
+	uint32_t          version;
 
-	if (length != IQDB_HANDLE_IDENTITY_SIZE || memcmp(bytes, IQDB_HANDLE_MAGIC, 8) != 0)
+	if (length < IQDB_HANDLE_AT_FIELDS || memcmp(bytes, IQDB_HANDLE_MAGIC, 8) != 0)
 		return iqdb_fail_corrupt(err, file, 0, "the file does not belong to an embedded database");
 	version = iqdb_load_u32(bytes + IQDB_HANDLE_AT_VERSION);
 	if (version == 0 || version > IQDB_HANDLE_VERSION)
@@ -73,9 +86,12 @@ iqdbi_handle_decode_identity(const char *file, const unsigned char *bytes, size_
 		return IQDB_ERR_VERSION;
 	}
 	if (iqdb_load_u32(bytes + IQDB_HANDLE_AT_ZERO) != 0 ||
-		iqdb_index_options_decode(bytes + IQDB_HANDLE_AT_OPTIONS, options_out, NULL) != IQDB_OK ||
-		(version == 1 && options_out->element != IQDB_ELEMENT_F32))
+		iqdb_index_options_decode(bytes + IQDB_HANDLE_AT_OPTIONS, options, NULL) != IQDB_OK ||
+		(version == 1 && options->element != IQDB_ELEMENT_F32) ||
+		(version == IQDB_HANDLE_VERSION) != (length > IQDB_HANDLE_AT_FIELDS) ||
+		!iqdb_fields_decode(bytes + IQDB_HANDLE_AT_FIELDS, length - IQDB_HANDLE_AT_FIELDS, &shape_out->fields))
 		return iqdb_fail_corrupt(err, file, 0, "the file's identity is damaged");
+	iqdb_fields_set_columns(&shape_out->fields, options);
 	position_out->number = iqdb_load_u64(bytes + IQDB_HANDLE_AT_POSITION);
 	position_out->hash = iqdb_load_u64(bytes + IQDB_HANDLE_AT_HASH);
 	return IQDB_OK;

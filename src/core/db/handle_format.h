@@ -2,16 +2,17 @@
  * handle_format.h - what the embedded database puts into the fields that snapshot and log leave to their host.
  *
  * Position: number of writes since the database was made. Hash: a chain over them,
- *     hash(0) = the options' hash,  hash(n) = mix(hash(n - 1), type, crc32c of the body)
+ *     hash(0) = the options' hash (and the fields', if there are any),  hash(n) = mix(hash(n - 1), type, crc32c of the body)
  * so that a snapshot and a log belong together only if they tell the same story up to the snapshot's position.
  *
- * Identity (snapshot and log), 96 bytes, little-endian:
+ * Identity (snapshot and log), 96 bytes and those of the fields, little-endian:
  *     0   8  "IQDBEMBD"
- *     8   4  version, 2 (1 knew vectors of floats only, and no batches)
+ *     8   4  version: 3 if there are fields, else 2 (1 knew vectors of floats only, and no batches)
  *    12   4  zero
  *    16  64  index options (index_codec.h)
  *    80   8  position   (in a log's header: 0, the header has fields for it)
  *    88   8  hash       (likewise)
+ *    96      version 3: the fields that have columns (fields.h)
  *
  * Snapshot sections: 1 rows, 2 engine (index_codec.h).
  *
@@ -26,7 +27,8 @@
 #define IQDB_DB_HANDLE_FORMAT_H
 
 #define IQDB_HANDLE_MAGIC "IQDBEMBD"
-#define IQDB_HANDLE_VERSION 2u
+#define IQDB_HANDLE_VERSION 3u
+#define IQDB_HANDLE_VERSION_NO_FIELDS 2u
 
 enum
 {
@@ -35,7 +37,8 @@ enum
 	IQDB_HANDLE_AT_OPTIONS = 16,
 	IQDB_HANDLE_AT_POSITION = 80,
 	IQDB_HANDLE_AT_HASH = 88,
-	IQDB_HANDLE_IDENTITY_SIZE = 96,
+	IQDB_HANDLE_AT_FIELDS = 96,
+	IQDB_HANDLE_IDENTITY_MAX = 380,
 
 	IQDB_HANDLE_FRAME_UPSERT = 1,
 	IQDB_HANDLE_FRAME_DELETE = 2,

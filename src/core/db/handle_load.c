@@ -175,7 +175,7 @@ link_all(Load *load, IqdbError *err)
 	Iqdb      *db = load->db;
 	IqdbStatus status;
 
-	if (db->options.engine == IQDB_ENGINE_FLAT)
+	if (db->shape.options.engine == IQDB_ENGINE_FLAT)
 		return IQDB_OK;
 	if (!tell(load, IQDB_LOAD_LINKING, 0))
 		return iqdb_fail(err, IQDB_ERR_CANCELLED, "cancelled");

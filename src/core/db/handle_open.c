@@ -97,6 +97,8 @@ check_config(const IqdbConfig *config, IqdbError *err)
 	int level = config->compression_level != 0 ? config->compression_level : IQDB_ZSTD_LEVEL_DEFAULT;
 
 	IQDB_TRY(iqdb_index_options_check(&config->options, err));
+	if (config->options.column_count != 0)
+		return iqdb_fail(err, IQDB_ERR_CONFIG, "columns of a database come from fields of metadata, not from its options");
 	IQDB_TRY(iqdb_compression_check(config->compression, level, err));
 	if ((unsigned) config->fsync.mode > IQDB_FSYNC_NEVER)
 		return iqdb_fail(err, IQDB_ERR_CONFIG, "fsync policy %d is unknown", (int) config->fsync.mode);
@@ -150,17 +152,36 @@ has_disk(const Iqdb *db)
 	return db->paths.vectors != NULL && db->io.open == iqdb_io_posix.open;
 }
 
-/* An empty index with these options, whose address space is for so much of the memory that it may use. */
+/* The shape that the program wants. */
 static IqdbStatus
-make_index(Iqdb *db, const IqdbIndexOptions *options, uint64_t reserve, IqdbError *err)
+wanted_shape(const IqdbConfig *config, IqdbiShape *shape_out, IqdbError *err)
 {
-	uint64_t reserves[IQDB_ARENA_REGIONS_MAX];
-	uint32_t count;
-	uint64_t size;
+	shape_out->options = config->options;
+	IQDB_TRY(iqdb_fields_make(config->fields, config->field_count, &shape_out->fields, err));
+	iqdb_fields_set_columns(&shape_out->fields, &shape_out->options);
+	return IQDB_OK;
+}
+
+static void
+set_shape(Iqdb *db, const IqdbiShape *shape)
+{
+	db->shape = *shape;
+	for (uint32_t i = 0; i < shape->fields.count; i++)
+		db->fields[i] = iqdb_fields_get(&db->shape.fields, i);
+}
+
+/* An empty index of this shape, whose address space is for so much of the memory that it may use. */
+static IqdbStatus
+make_index(Iqdb *db, const IqdbiShape *shape, uint64_t reserve, IqdbError *err)
+{
+	const IqdbIndexOptions *options = &shape->options;
+	uint64_t                reserves[IQDB_ARENA_REGIONS_MAX];
+	uint32_t                count;
+	uint64_t                size;
 
 	if (iqdb_engine_get(options->engine) == NULL)
 		return iqdb_fail(err, IQDB_ERR_UNSUPPORTED, "this build has no engine number %u", options->engine);
-	db->options = *options;
+	set_shape(db, shape);
 	db->reserve = reserve < db->memory_max ? reserve : db->memory_max;
 	/* what the last move will need must be thinkable */
 	count = iqdb_index_reserves(options, db->memory_max, 0, reserves);
@@ -178,7 +199,7 @@ make_index(Iqdb *db, const IqdbIndexOptions *options, uint64_t reserve, IqdbErro
 	db->scratch = iqdb_alloc(&db->host.allocator, db->scratch_size);
 	if (db->scratch == NULL)
 		return iqdb_fail(err, IQDB_ERR_NOMEM, "out of memory for a vector");
-	db->position = iqdbi_handle_start(options);
+	db->position = iqdbi_handle_start(shape);
 	iqdbi_handle_note_change(db);
 	return IQDB_OK;
 }
@@ -186,12 +207,14 @@ make_index(Iqdb *db, const IqdbIndexOptions *options, uint64_t reserve, IqdbErro
 IqdbStatus
 iqdb_open_in_memory(const IqdbConfig *config, Iqdb **db_out, IqdbError *err)
 {
+	IqdbiShape shape;
 	IqdbStatus status;
 	Iqdb      *db;
 
 	*db_out = NULL;
+	IQDB_TRY(wanted_shape(config, &shape, err));
 	IQDB_TRY(make_handle(config, &db, err));
-	status = make_index(db, &config->options, IQDBI_RESERVE_FIRST, err);
+	status = make_index(db, &shape, IQDBI_RESERVE_FIRST, err);
 	if (status != IQDB_OK)
 	{
 		iqdbi_handle_release(db);
@@ -288,8 +311,41 @@ name_file(IqdbStatus status, const char *path, IqdbError *err)
 	return status;
 }
 
+/* The first field of one list that the other does not have, as it is; or the number of all. */
+static uint32_t
+first_missing(const IqdbFields *fields, const IqdbFields *from)
+{
+	uint32_t i = 0;
+
+	for (; i < fields->count; i++)
+	{
+		IqdbField field = iqdb_fields_get(fields, i);
+		uint32_t  there = iqdb_fields_find(from, field.name, field.name_length);
+
+		if (there == from->count || iqdb_fields_get(from, there).kind != field.kind)
+			break;
+	}
+	return i;
+}
+
+/* A program that names no fields takes those of the files. */
 static IqdbStatus
-check_shape(const IqdbIndexOptions *stored, const IqdbIndexOptions *wanted, IqdbError *err)
+check_fields(const IqdbFields *stored, const IqdbFields *wanted, IqdbError *err)
+{
+	uint32_t  more = first_missing(wanted, stored);
+	uint32_t  less = first_missing(stored, wanted);
+	IqdbField field;
+
+	if (wanted->count == 0 || iqdb_fields_equal(stored, wanted))
+		return IQDB_OK;
+	field = more < wanted->count ? iqdb_fields_get(wanted, more) : iqdb_fields_get(stored, less);
+	return iqdb_fail(err, IQDB_ERR_CONFIG,
+					 "the database has columns for %u fields, and %s \"%.*s\" of that kind; give those it was made with, or none",
+					 stored->count, more < wanted->count ? "no" : "also", (int) field.name_length, field.name);
+}
+
+static IqdbStatus
+check_options(const IqdbIndexOptions *stored, const IqdbIndexOptions *wanted, IqdbError *err)
 {
 	if (stored->element != wanted->element)
 		return iqdb_fail(err, IQDB_ERR_CONFIG, "the database has vectors of %s, not of %s",
@@ -304,11 +360,19 @@ check_shape(const IqdbIndexOptions *stored, const IqdbIndexOptions *wanted, Iqdb
 }
 
 static IqdbStatus
+check_shape(const IqdbiShape *stored, const IqdbiShape *wanted, IqdbError *err)
+{
+	IQDB_TRY(check_options(&stored->options, &wanted->options, err));
+	return check_fields(&stored->fields, &wanted->fields, err);
+}
+
+static IqdbStatus
 load_rows(Iqdb *db, IqdbSnapshotReader *reader, IqdbError *err)
 {
 	const IqdbSnapshotHeader *header = iqdb_snapshot_reader_header(reader);
 	IqdbSnapshotStream        stream;
 	IqdbSectionSource         source = {.read = read_section, .arg = &stream};
+	uint32_t                  slot;
 
 	iqdb_snapshot_stream_init(&stream, reader);
 	IQDB_TRY(name_file(iqdb_index_load(&db->index, &source, err), db->paths.snapshot, err));
@@ -317,6 +381,8 @@ load_rows(Iqdb *db, IqdbSnapshotReader *reader, IqdbError *err)
 		return iqdb_fail_corrupt(err, db->paths.snapshot, 0, "the header counts %llu rows, there are %llu",
 								 (unsigned long long) header->row_count,
 								 (unsigned long long) iqdb_index_live_count(&db->index));
+	if (iqdbi_handle_check_columns(db, &slot) > 0)
+		return iqdb_fail_corrupt(err, db->paths.snapshot, 0, "the columns of slot %u do not agree with its metadata", slot);
 	return IQDB_OK;
 }
 
@@ -337,18 +403,19 @@ reserve_for(const IqdbSnapshotHeader *header, const IqdbIndexOptions *options)
 
 /* all: reserve for as much as there may ever be. */
 static IqdbStatus
-load_snapshot(Iqdb *db, IqdbSnapshotReader *reader, const IqdbIndexOptions *wanted, bool all, IqdbError *err)
+load_snapshot(Iqdb *db, IqdbSnapshotReader *reader, const IqdbiShape *wanted, bool all, IqdbError *err)
 {
 	const IqdbSnapshotHeader *header = iqdb_snapshot_reader_header(reader);
-	IqdbIndexOptions          stored;
+	IqdbiShape                stored;
 	IqdbiPosition             position;
 
 	IQDB_TRY(iqdbi_handle_decode_identity(db->paths.snapshot, header->identity, header->identity_length, &stored,
 										  &position, err));
-	if (header->engine != stored.engine || header->metric != stored.metric || header->dimension != stored.dimension)
+	if (header->engine != stored.options.engine || header->metric != stored.options.metric ||
+		header->dimension != stored.options.dimension)
 		return iqdb_fail_corrupt(err, db->paths.snapshot, 0, "header and identity do not agree");
 	IQDB_TRY(check_shape(&stored, wanted, err));
-	IQDB_TRY(make_index(db, &stored, all ? UINT64_MAX : reserve_for(header, &stored), err));
+	IQDB_TRY(make_index(db, &stored, all ? UINT64_MAX : reserve_for(header, &stored.options), err));
 	raise_limit_for_opening(db);
 	IQDB_TRY(load_rows(db, reader, err));
 	db->position = position;
@@ -369,7 +436,7 @@ drop_index(Iqdb *db)
 
 /* *found_out: was there a snapshot? */
 static IqdbStatus
-open_snapshot_with(Iqdb *db, const IqdbIndexOptions *wanted, bool all, bool *found_out, IqdbError *err)
+open_snapshot_with(Iqdb *db, const IqdbiShape *wanted, bool all, bool *found_out, IqdbError *err)
 {
 	IqdbSnapshotReader *reader;
 	IqdbStatus status = iqdb_snapshot_reader_open(&db->io, &db->host.allocator, db->paths.snapshot, &reader, err);
@@ -384,7 +451,7 @@ open_snapshot_with(Iqdb *db, const IqdbIndexOptions *wanted, bool all, bool *fou
 }
 
 static IqdbStatus
-open_snapshot(Iqdb *db, const IqdbIndexOptions *wanted, bool *found_out, IqdbError *err)
+open_snapshot(Iqdb *db, const IqdbiShape *wanted, bool *found_out, IqdbError *err)
 {
 	IqdbStatus status = open_snapshot_with(db, wanted, false, found_out, err);
 
@@ -480,11 +547,12 @@ visit_frame(void *arg, const IqdbLogFrame *frame, IqdbError *err)
 static IqdbStatus
 check_log_header(Iqdb *db, const IqdbLogHeader *header, IqdbError *err)
 {
-	IqdbIndexOptions options;
-	IqdbiPosition    none;
+	IqdbiShape    shape;
+	IqdbiPosition none;
 
-	IQDB_TRY(iqdbi_handle_decode_identity(db->paths.log, header->identity, header->identity_length, &options, &none, err));
-	if (memcmp(&options, iqdb_options(db), sizeof(options)) != 0)
+	IQDB_TRY(iqdbi_handle_decode_identity(db->paths.log, header->identity, header->identity_length, &shape, &none, err));
+	if (memcmp(&shape.options, iqdb_options(db), sizeof(shape.options)) != 0 ||
+		!iqdb_fields_equal(&shape.fields, &db->shape.fields))
 		return iqdb_fail_corrupt(err, db->paths.log, 0, "the log belongs to a database of other options");
 	if (header->start_position > db->snapshot_position.number)
 		return iqdb_fail_corrupt(err, db->paths.log, 0, "the log begins at write %llu, the snapshot ends at %llu",
@@ -536,26 +604,26 @@ open_log(Iqdb *db, IqdbError *err)
  * interrupted, or the snapshot was taken away before the first checkpoint.
  */
 static IqdbStatus
-open_without_snapshot(Iqdb *db, const IqdbIndexOptions *wanted, IqdbError *err)
+open_without_snapshot(Iqdb *db, const IqdbiShape *wanted, IqdbError *err)
 {
-	IqdbLogHeader    header;
-	bool             blank;
-	IqdbIndexOptions options = *wanted;
-	IqdbiPosition    none;
-	IqdbStatus       status = iqdb_log_read_header(&db->io, db->paths.log, &header, &blank, err);
+	IqdbLogHeader header;
+	bool          blank;
+	IqdbiShape    shape = *wanted;
+	IqdbiPosition none;
+	IqdbStatus    status = iqdb_log_read_header(&db->io, db->paths.log, &header, &blank, err);
 
 	if (status == IQDB_OK && !blank)
 	{
-		IQDB_TRY(iqdbi_handle_decode_identity(db->paths.log, header.identity, header.identity_length, &options, &none,
+		IQDB_TRY(iqdbi_handle_decode_identity(db->paths.log, header.identity, header.identity_length, &shape, &none,
 											  err));
 		if (header.start_position != 0)
 			return iqdb_fail_corrupt(err, db->paths.snapshot, 0, "the snapshot is missing, the log begins at write %llu",
 									 (unsigned long long) header.start_position);
-		IQDB_TRY(check_shape(&options, wanted, err));
+		IQDB_TRY(check_shape(&shape, wanted, err));
 	}
 	else if (status != IQDB_OK && status != IQDB_ERR_NOT_FOUND)
 		return status;
-	IQDB_TRY(make_index(db, &options, IQDBI_RESERVE_FIRST, err));
+	IQDB_TRY(make_index(db, &shape, IQDBI_RESERVE_FIRST, err));
 	raise_limit_for_opening(db);
 	db->snapshot_position = db->position;
 	IQDB_TRY(open_log(db, err));
@@ -563,7 +631,7 @@ open_without_snapshot(Iqdb *db, const IqdbIndexOptions *wanted, IqdbError *err)
 }
 
 static IqdbStatus
-open_files(Iqdb *db, const char *path, const IqdbIndexOptions *wanted, IqdbError *err)
+open_files(Iqdb *db, const char *path, const IqdbiShape *wanted, IqdbError *err)
 {
 	bool found;
 
@@ -583,14 +651,16 @@ IqdbStatus
 iqdb_open(const char *path, const IqdbConfig *config, Iqdb **db_out, IqdbError *err)
 {
 	IqdbConfig with_io = *config;
+	IqdbiShape shape;
 	IqdbStatus status;
 	Iqdb      *db;
 
 	*db_out = NULL;
 	if (with_io.io == NULL)
 		with_io.io = &iqdb_io_posix;
+	IQDB_TRY(wanted_shape(config, &shape, err));
 	IQDB_TRY(make_handle(&with_io, &db, err));
-	status = open_files(db, path, &config->options, err);
+	status = open_files(db, path, &shape, err);
 	if (status != IQDB_OK)
 	{
 		iqdbi_handle_release(db);

@@ -23,6 +23,7 @@
 
 #include "core/base/io.h"
 #include "core/cache/cache.h"
+#include "core/db/fields.h"
 #include "core/db/handle_format.h"
 #include "core/db/index.h"
 #include "core/persist/log.h"
@@ -53,6 +54,13 @@ typedef struct IqdbiPosition
 	uint64_t hash;
 } IqdbiPosition;
 
+/* What is fixed when a database is made. The columns among the options follow from the fields. */
+typedef struct IqdbiShape
+{
+	IqdbIndexOptions options;
+	IqdbFields       fields;
+} IqdbiShape;
+
 struct Iqdb
 {
 	IqdbHost           host;
@@ -67,7 +75,8 @@ struct Iqdb
 	IqdbArena          arena; /* base NULL: not made yet */
 	IqdbArenaFile      vectors; /* of the arena; fd -1: vectors are in memory */
 	IqdbIndex          index;
-	IqdbIndexOptions   options; /* of the index */
+	IqdbiShape         shape;
+	IqdbField          fields[IQDB_FIELDS_MAX]; /* those of the shape, for programs to see */
 	IqdbiPaths         paths;
 	IqdbFile           lock_file;
 	void              *scratch; /* one vector: writer mutex, and while opening */
@@ -120,18 +129,18 @@ uint64_t iqdbi_handle_now(void);
 
 /* ---- handle_codec.c ---- */
 
-IqdbiPosition iqdbi_handle_start(const IqdbIndexOptions *options);
+IqdbiPosition iqdbi_handle_start(const IqdbiShape *shape);
 
 /* The position after one more write with this body. */
 IqdbiPosition iqdbi_handle_advance(IqdbiPosition position, uint8_t type, const IqdbLogPiece *pieces, size_t piece_count);
 
-void iqdbi_handle_encode_identity(const IqdbIndexOptions *options, IqdbiPosition position,
-								  unsigned char bytes_out[IQDB_HANDLE_IDENTITY_SIZE]);
+/* Returns the length. */
+uint32_t iqdbi_handle_encode_identity(const IqdbiShape *shape, IqdbiPosition position,
+									  unsigned char bytes_out[IQDB_HANDLE_IDENTITY_MAX]);
 
 /* Errors: IQDB_ERR_CORRUPT, IQDB_ERR_VERSION, with the file's name. */
 IqdbStatus iqdbi_handle_decode_identity(const char *file, const unsigned char *bytes, size_t length,
-										IqdbIndexOptions *options_out, IqdbiPosition *position_out,
-										IqdbError *err) IQDB_MUST_CHECK;
+										IqdbiShape *shape_out, IqdbiPosition *position_out, IqdbError *err) IQDB_MUST_CHECK;
 
 /* A write as the log tells it; id, vector and metadata point elsewhere. */
 typedef struct IqdbiChange
@@ -195,6 +204,9 @@ IqdbStatus iqdbi_handle_next_change(IqdbiChangeReader *reader, void *vector_out,
 									IqdbError *err) IQDB_MUST_CHECK;
 
 /* ---- handle_search.c ---- */
+
+/* The rows whose columns are not what follows from their metadata; nobody writes. *slot_out: the first of them. */
+uint64_t iqdbi_handle_check_columns(const Iqdb *db, uint32_t *slot_out);
 
 /* Makes the cache that the configuration asks for, if any. */
 IqdbStatus iqdbi_handle_make_cache(Iqdb *db, const IqdbConfig *config, IqdbError *err) IQDB_MUST_CHECK;

@@ -381,11 +381,10 @@ IqdbStatus
 iqdbi_handle_search(Iqdb *db, const void *query, size_t dim, const IqdbQuery *settings, IqdbResult **result_out,
 					uint64_t *version_out, IqdbError *err)
 {
-	IqdbRowFilter    filter = {.metadata = settings->filter};
+	IqdbFieldsFilter filter;
 	IqdbSearchParams params = {.expected = settings->k,
 							   .ef = settings->ef,
 							   .probes = settings->probes,
-							   .filter = settings->filter != NULL ? &filter : NULL,
 							   .max_rows = settings->max_rows};
 	IqdbCursor      *cursor;
 	CallView         view;
@@ -395,6 +394,8 @@ iqdbi_handle_search(Iqdb *db, const void *query, size_t dim, const IqdbQuery *se
 	/* engines ask between two stretches of work: short searches have one */
 	if (settings->cancelled != NULL && settings->cancelled(settings->cancel_arg))
 		return iqdb_fail(err, IQDB_ERR_CANCELLED, "cancelled");
+	if (settings->filter != NULL)
+		params.filter = iqdb_fields_filter(&db->shape.fields, settings->filter, &filter);
 	iqdbi_handle_gate(db, false);
 	*version_out = data_version(db);
 	status = iqdb_cursor_open(view_for_call(db, settings, &view), query, dim, &params, &cursor, err);
@@ -464,7 +465,7 @@ typedef struct Batch
 	size_t           dim;
 	const IqdbQuery *settings;
 	IqdbResult     **results;
-	IqdbRowFilter    filter;
+	IqdbSearchParams params;
 	size_t           waiting[BATCH_TOGETHER]; /* numbers of queries that no cache has answered */
 	size_t           waiting_count;
 } Batch;
@@ -480,12 +481,9 @@ batch_query(const Batch *batch, size_t number)
 static IqdbStatus
 open_cursors(const Batch *batch, IqdbCursor **cursors, size_t *opened_out, IqdbError *err)
 {
-	IqdbSearchParams params = {.expected = batch->settings->k,
-							   .filter = batch->settings->filter != NULL ? &batch->filter : NULL};
-
 	for (*opened_out = 0; *opened_out < batch->waiting_count; (*opened_out)++)
 		IQDB_TRY(iqdb_cursor_open(&batch->db->index, batch_query(batch, batch->waiting[*opened_out]), batch->dim,
-								  &params, &cursors[*opened_out], err));
+								  &batch->params, &cursors[*opened_out], err));
 	return batch->settings->k > 0 ? iqdb_cursors_begin(cursors, batch->waiting_count, err) : IQDB_OK;
 }
 
@@ -543,11 +541,14 @@ IqdbStatus
 iqdb_search_batch_with(Iqdb *db, const void *queries, size_t count, size_t dim, size_t k, const IqdbFilter *filter,
 					   IqdbResult **results, IqdbError *err)
 {
-	IqdbQuery  settings = {.k = k, .filter = filter};
-	Batch      batch = {.db = db, .queries = queries, .dim = dim, .settings = &settings, .results = results,
-						.filter = {.metadata = filter}};
-	IqdbStatus status;
+	IqdbQuery        settings = {.k = k, .filter = filter};
+	Batch            batch = {.db = db, .queries = queries, .dim = dim, .settings = &settings, .results = results,
+							  .params = {.expected = k}};
+	IqdbFieldsFilter row_filter;
+	IqdbStatus       status;
 
+	if (filter != NULL)
+		batch.params.filter = iqdb_fields_filter(&db->shape.fields, filter, &row_filter);
 	for (size_t i = 0; i < count; i++)
 		results[i] = NULL;
 	status = search_all(&batch, count, err);

@@ -101,9 +101,19 @@ log_batch(Iqdb *db, const IqdbRow *rows, size_t count, size_t dim, IqdbiPosition
 IqdbStatus
 iqdbi_handle_check_row(const Iqdb *db, const IqdbRow *row, size_t dim, IqdbError *err)
 {
-	IQDB_TRY(iqdbi_check_vector(&db->options, db->kernels, row->vector, dim, err));
+	IQDB_TRY(iqdbi_check_vector(&db->shape.options, db->kernels, row->vector, dim, err));
 	IQDB_TRY(iqdb_id_check(row->id, err));
 	return iqdb_metadata_validate(row->metadata, row->metadata_length, err);
+}
+
+/* The columns of a row whose metadata were checked, in values; NULL: there are none. */
+static const IqdbColumnValues *
+columns_of(const Iqdb *db, const IqdbRow *row, IqdbColumnValues *values)
+{
+	if (db->shape.fields.count == 0)
+		return NULL;
+	iqdb_fields_read(&db->shape.fields, row->metadata, row->metadata_length, values);
+	return values;
 }
 
 /* Has a place for each row, which nobody sees yet, or for none. */
@@ -115,7 +125,10 @@ stage_rows(Iqdb *db, const IqdbRow *rows, size_t count, IqdbStaged *staged, Iqdb
 
 	while (done < count && status == IQDB_OK)
 	{
-		status = iqdb_store_stage(&db->index.store, db->index.engine, &rows[done], NULL, &staged[done], err);
+		IqdbColumnValues        values;
+		const IqdbColumnValues *columns = columns_of(db, &rows[done], &values);
+
+		status = iqdb_store_stage(&db->index.store, db->index.engine, &rows[done], columns, &staged[done], err);
 		done += status == IQDB_OK;
 	}
 	while (status != IQDB_OK && done > 0)
@@ -127,13 +140,15 @@ stage_rows(Iqdb *db, const IqdbRow *rows, size_t count, IqdbStaged *staged, Iqdb
 static IqdbStatus
 put_through_gate(Iqdb *db, const IqdbRow *rows, size_t count, IqdbStaged *staged, uint32_t *slots_out, IqdbError *err)
 {
-	IqdbStatus status = IQDB_OK;
+	IqdbStatus              status = IQDB_OK;
+	IqdbColumnValues        values;
+	const IqdbColumnValues *columns = count == 1 ? columns_of(db, rows, &values) : NULL;
 
 	if (count > 1)
 		IQDB_TRY(stage_rows(db, rows, count, staged, err));
 	iqdbi_handle_gate(db, true);
 	if (count == 1)
-		status = iqdbi_index_put_checked(&db->index, rows, slots_out, err);
+		status = iqdbi_index_put_checked(&db->index, rows, columns, slots_out, err);
 	for (size_t i = 0; i < count && count > 1; i++)
 	{
 		iqdb_index_publish(&db->index, &staged[i]);
@@ -274,7 +289,7 @@ iqdbi_handle_link(Iqdb *db, const uint32_t *slots, size_t count)
 {
 	IqdbStatus status = IQDB_OK;
 
-	if (db->options.engine == IQDB_ENGINE_FLAT)
+	if (db->shape.options.engine == IQDB_ENGINE_FLAT)
 		return IQDB_OK;
 	for (size_t i = 0; i < count && status == IQDB_OK; i++)
 	{

@@ -144,9 +144,10 @@ iqdbi_index_check_vector(const IqdbIndex *index, const void *vector, size_t dim,
 }
 
 IqdbStatus
-iqdbi_index_put_checked(IqdbIndex *index, const IqdbRow *row, uint32_t *slot_out, IqdbError *err)
+iqdbi_index_put_checked(IqdbIndex *index, const IqdbRow *row, const IqdbColumnValues *columns, uint32_t *slot_out,
+						IqdbError *err)
 {
-	return iqdb_store_put(&index->store, index->engine, row, NULL, slot_out, err);
+	return iqdb_store_put(&index->store, index->engine, row, columns, slot_out, err);
 }
 
 static IqdbStatus

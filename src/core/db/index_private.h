@@ -13,8 +13,8 @@ IqdbStatus iqdbi_check_vector(const IqdbIndexOptions *options, const IqdbKernels
 IqdbStatus iqdbi_index_check_vector(const IqdbIndex *index, const void *vector, size_t dim,
 									IqdbError *err) IQDB_MUST_CHECK;
 
-/* iqdb_index_put for a row whose vector, id and metadata were checked. */
-IqdbStatus iqdbi_index_put_checked(IqdbIndex *index, const IqdbRow *row, uint32_t *slot_out,
-								   IqdbError *err) IQDB_MUST_CHECK;
+/* iqdb_index_put_row for a row whose vector, id, metadata and columns were checked. */
+IqdbStatus iqdbi_index_put_checked(IqdbIndex *index, const IqdbRow *row, const IqdbColumnValues *columns,
+								   uint32_t *slot_out, IqdbError *err) IQDB_MUST_CHECK;
 
 #endif

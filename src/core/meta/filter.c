@@ -27,6 +27,27 @@ iqdb_filter_encoded(const IqdbFilter *filter, size_t *length_out)
 	return filter->bytes;
 }
 
+/* ---- its conditions ---- */
+
+uint32_t
+iqdb_filter_part_count(const IqdbFilter *filter)
+{
+	return filter->node_count;
+}
+
+IqdbFilterPart
+iqdb_filter_part(const IqdbFilter *filter, uint32_t number)
+{
+	const IqdbiFilterNode *node = &filter->nodes[number];
+
+	return (IqdbFilterPart){.op = (IqdbFilterOp) node->op,
+							.end = node->end,
+							.field = node->field,
+							.field_length = node->field_length,
+							.values = node->values,
+							.value_count = node->value_count};
+}
+
 /* ---- evaluation ---- */
 
 bool

@@ -11,10 +11,9 @@
  *    12   4  header length, 512
  *    16   8  start position, the host's: frames tell what happened after it
  *    24   8  hash of the host's history at the start position
- *    32   2  identity length n, 0 .. 256
+ *    32   2  identity length n, 0 .. 380
  *    34  94  zero
- *   128 256  identity: n bytes of the host's, then zero
- *   384 124  zero
+ *   128 380  identity: n bytes of the host's, then zero
  *   508   4  crc over bytes 0 .. 507; it is also the seed of every frame's crc
  *
  * Frame, 25 + length bytes:

@@ -15,7 +15,7 @@
 #include "core/base/io.h"
 #include "core/base/mem.h"
 
-#define IQDB_IDENTITY_MAX 256
+#define IQDB_IDENTITY_MAX 380
 
 /* Section number that stands for the end; hosts number theirs from 1. */
 #define IQDB_SNAPSHOT_SECTION_END 0

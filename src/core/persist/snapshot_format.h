@@ -18,12 +18,11 @@
  *    48   8  raw bytes in all data blocks
  *    56   8  size of the file
  *    64   4  number of section runs (a run is a stretch of blocks of one section)
- *    68   2  identity length n, 0 .. 256
+ *    68   2  identity length n, 0 .. 380
  *    70   1  compression the writer was asked for
  *    71   1  zero
  *    72  56  zero
- *   128 256  identity: n bytes of the host's (which index, which position), then zero
- *   384 124  zero
+ *   128 380  identity: n bytes of the host's (which index, which position), then zero
  *   508   4  crc over bytes 0 .. 507
  *
  * Block, 16 + stored length bytes:

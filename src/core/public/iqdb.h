@@ -555,6 +555,20 @@ typedef enum IqdbColumnKind
 
 #define IQDB_COLUMNS_MAX 31
 
+/*
+ * A field of metadata whose values are kept in a column beside the rows' metadata: filters of such fields are answered by
+ * columns, and read no row's metadata as far as columns decide. What filters mean is the same with and without.
+ */
+typedef struct IqdbField
+{
+	const char   *name;        /* any bytes, no NUL needed */
+	size_t        name_length;
+	IqdbValueKind kind;        /* BOOL, INT, FLOAT: columns decide all; STRING: what is equal, or listed */
+} IqdbField;
+
+#define IQDB_FIELDS_MAX IQDB_COLUMNS_MAX
+#define IQDB_FIELDS_BYTES_MAX 280 /* of all names of a database, two bytes more for each */
+
 /* What fixes an index's shape. Plain data of fixed width: it lies in the arena as it is. */
 typedef struct IqdbIndexOptions
 {
@@ -660,7 +674,14 @@ typedef struct IqdbConfig
 	 * When files are opened again, element, dimension and metric must be those of the files; engine, quantization and the
 	 * engine's own options are taken from there, not from here.
 	 */
-	IqdbIndexOptions options;
+	IqdbIndexOptions options; /* without columns: those come from fields */
+
+	/*
+	 * Fields of metadata that are asked often, in any order; copied. They are part of the shape: a database that has some can be
+	 * opened with these or with none given (iqdb_fields() tells which), no others can be added.
+	 */
+	const IqdbField *fields;
+	size_t           field_count;
 
 	/*
 	 * Bytes of memory the rows and their index may use, vectors on disk not counted; 0 = 64 GiB. More is IQDB_ERR_LIMIT. Files
@@ -700,7 +721,7 @@ IQDB_API const char *iqdb_kernels_name(const IqdbKernels *kernels);
 /* ---- opening and closing ----------------------------------------------------------------------------------------- */
 
 /*
- * A database without files. Errors: CONFIG, METRIC, UNSUPPORTED (as iqdb_index_options_check), NOMEM.
+ * A database without files. Errors: CONFIG (a field that is there twice, of kind NULL, or too many of them), METRIC, UNSUPPORTED (as iqdb_index_options_check), NOMEM.
  */
 IQDB_API IqdbStatus iqdb_open_in_memory(const IqdbConfig *config, Iqdb **db_out, IqdbError *err) IQDB_MUST_CHECK;
 
@@ -708,7 +729,7 @@ IQDB_API IqdbStatus iqdb_open_in_memory(const IqdbConfig *config, Iqdb **db_out,
  * Opens or makes the database called path: newest snapshot, then the log. A torn tail of the log is cut off before
  * anything is appended. Files left over by a crashed save are removed. *db_out is NULL on failure, and what was stored is
  * unchanged then but for the torn tail.
- * Errors: those of open_in_memory; CONFIG (element, dimension or metric differ from the files', or the path is too long),
+ * Errors: those of open_in_memory; CONFIG (element, dimension, metric or fields differ from the files', or the path is too long),
  * LOCKED, CORRUPT (file and offset), VERSION, UNSUPPORTED (compression or engine this build lacks), NOT_FOUND (no such folder),
  * LIMIT, NO_SPACE, IO.
  */
@@ -982,10 +1003,13 @@ IQDB_API IqdbStatus iqdb_recall(Iqdb *db, const void *queries, size_t count, siz
 /* What is in use: after reopening, the options of the files. */
 IQDB_API const IqdbIndexOptions *iqdb_options(const Iqdb *db);
 
+/* The fields that have columns, by name: their number; *fields_out is as long as the handle. */
+IQDB_API size_t iqdb_fields(const Iqdb *db, const IqdbField **fields_out);
+
 /* Called by iqdb_check for each thing found wrong; text without row content. */
 typedef void (*IqdbFinding)(void *arg, const char *what);
 
-/* Every invariant of rows and engine; one call of finding per breach. Writes wait. */
+/* Every invariant of rows, columns and engine; one call of finding per breach. Writes wait. */
 IQDB_API IqdbStatus iqdb_check(Iqdb *db, IqdbFinding finding, void *arg, IqdbError *err) IQDB_MUST_CHECK;
 
 #ifdef __cplusplus
