@@ -509,7 +509,10 @@ filtered_searches(size_t rounds)
 		   "  engine   of 100   metadata    columns    ratio\n", FILTER_DIM, FILTER_ROWS);
 	for (int engine = 0; engine < 3; engine++)
 	{
-		Iqdb *dbs[2] = {make_groups((IqdbEngineKind) engine, false, vectors), make_groups((IqdbEngineKind) engine, true, vectors)};
+		Iqdb *dbs[2];
+
+		dbs[0] = make_groups((IqdbEngineKind) engine, false, vectors);
+		dbs[1] = make_groups((IqdbEngineKind) engine, true, vectors);
 
 		for (size_t i = 0; i < sizeof(shares) / sizeof(shares[0]); i++)
 		{
@@ -530,7 +533,8 @@ filtered_searches(size_t rounds)
 			}
 			medians[0] = median(times[0], rounds);
 			medians[1] = median(times[1], rounds);
-			printf("  %-8s %6d %10.1f %10.1f %8.1f\n", names[engine], shares[i], medians[0], medians[1], medians[0] / medians[1]);
+			printf("  %-8s %6d %10.1f %10.1f %8.1f\n", names[engine], shares[i], medians[0], medians[1],
+				   medians[0] / medians[1]);
 			iqdb_filter_free(NULL, filter);
 		}
 		iqdb_abandon(dbs[0]);

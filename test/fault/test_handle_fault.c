@@ -42,6 +42,8 @@ typedef struct Run
 	Model      doubtful;
 } Run;
 
+static const IqdbField fields[] = {{"kind", 4, IQDB_VALUE_INT}, {"name", 4, IQDB_VALUE_STRING}};
+
 static void
 run_start(Run *run, IqdbEngineKind engine, IqdbQuantization quantization, uint64_t seed)
 {
@@ -55,6 +57,9 @@ run_start(Run *run, IqdbEngineKind engine, IqdbQuantization quantization, uint64
 	run->config.allocator = &run->allocs.allocator;
 	run->config.io = &run->io.io;
 	run->config.checkpoint_bytes = 1500;
+	/* some runs have columns */
+	run->config.fields = fields;
+	run->config.field_count = (seed + quantization) % 2 == 0 ? 0 : sizeof(fields) / sizeof(fields[0]);
 	model_init(&run->model, DIM, IQDB_METRIC_L2);
 	iqdb_rng_seed(&run->rng, seed);
 	run->space = 25;

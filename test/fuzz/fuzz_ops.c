@@ -3,8 +3,8 @@
  *
  * Byte 0: engine and metric. All is done three times, with vectors of floats, of halves and of bits. Then one operation per
  * round: upsert, delete, search, filtered search, flush, optimize, close and reopen, abandon and reopen, lose power and
- * reopen. Properties: the answers of the model (with the flat engine in its very order; with the others, when every row is
- * asked for), acknowledged writes survive everything, and verification finds nothing.
+ * reopen. Half of the shapes have fields with columns. Properties: the answers of the model (with the flat engine in its very
+ * order; with the others, when every row is asked for), acknowledged writes survive everything, and verification finds nothing.
  */
 #include "core/db/iqdb.h"
 
@@ -248,6 +248,12 @@ metric_of(uint32_t element, uint8_t shape)
 	return (IqdbMetric) metrics[shape % count];
 }
 
+/* Of the model's fields, one of another kind than its values. */
+static const IqdbField fields[] = {{"kind", 4, IQDB_VALUE_INT},
+								   {"name", 4, IQDB_VALUE_STRING},
+								   {"even", 4, IQDB_VALUE_BOOL},
+								   {"weight", 6, IQDB_VALUE_INT}};
+
 static void
 configure(World *world, uint8_t shape)
 {
@@ -269,6 +275,8 @@ configure(World *world, uint8_t shape)
 	world->config.memory_max = UINT64_C(32) * 1024 * 1024;
 	world->config.io = io_crash_io(world->fs);
 	world->config.checkpoint_bytes = 4000;
+	world->config.fields = fields;
+	world->config.field_count = shape % 8 < 4 ? 0 : sizeof(fields) / sizeof(fields[0]);
 	world->exact = engine == IQDB_ENGINE_FLAT;
 	model_init(&world->model, DIM, metric);
 }

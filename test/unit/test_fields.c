@@ -53,24 +53,25 @@ random_value(IqdbRng *rng, IqdbValueKind kind)
 	}
 }
 
+/* What most rows have in the field of each name. */
+static const IqdbValueKind own[NAMES] = {IQDB_VALUE_INT,  IQDB_VALUE_FLOAT, IQDB_VALUE_STRING,
+										 IQDB_VALUE_BOOL, IQDB_VALUE_INT,   IQDB_VALUE_FLOAT};
+
 /* Of the field's own kind, but now and then of any. */
 static IqdbValue
 value_for(IqdbRng *rng, int name)
 {
-	static const IqdbValueKind own[NAMES] = {IQDB_VALUE_INT,    IQDB_VALUE_FLOAT, IQDB_VALUE_STRING,
-											 IQDB_VALUE_BOOL, IQDB_VALUE_INT,   IQDB_VALUE_FLOAT};
-
-	return random_value(rng, iqdb_rng_below(rng, 6) == 0 ? (IqdbValueKind) iqdb_rng_below(rng, IQDB_VALUE_KIND_COUNT) : own[name]);
+	if (iqdb_rng_below(rng, 6) == 0)
+		return random_value(rng, (IqdbValueKind) iqdb_rng_below(rng, IQDB_VALUE_KIND_COUNT));
+	return random_value(rng, own[name]);
 }
 
 /* Of some of the names, each of any kind that has a column. */
 static size_t
 random_fields(IqdbRng *rng, IqdbField *fields_out)
 {
-	static const IqdbValueKind own[NAMES] = {IQDB_VALUE_INT,    IQDB_VALUE_FLOAT, IQDB_VALUE_STRING,
-											 IQDB_VALUE_BOOL, IQDB_VALUE_INT,   IQDB_VALUE_FLOAT};
-	size_t                     count = 0;
-	int                        first = (int) iqdb_rng_below(rng, NAMES);
+	size_t count = 0;
+	int    first = (int) iqdb_rng_below(rng, NAMES);
 
 	for (int i = 0; i < NAMES; i++)
 	{
@@ -469,7 +470,7 @@ typedef struct Pair
 	IqdbConfig config[2];
 	Iqdb      *db[2];
 	IqdbRng    rng;
-	bool       own; /* values of this test, at the ends of their ranges; else those of the model */
+	bool       ends; /* values of this test, at the ends of their ranges; else those of the model */
 } Pair;
 
 static void
@@ -489,12 +490,12 @@ pair_open(Pair *pair)
 }
 
 static void
-pair_start(Pair *pair, IqdbEngineKind engine, const IqdbField *fields, size_t count, bool own, uint64_t seed)
+pair_start(Pair *pair, IqdbEngineKind engine, const IqdbField *fields, size_t count, bool ends, uint64_t seed)
 {
 	memset(pair, 0, sizeof(*pair));
 	iqdb_rng_seed(&pair->rng, seed);
 	pair->fs = io_crash_create();
-	pair->own = own;
+	pair->ends = ends;
 	for (int i = 0; i < 2; i++)
 	{
 		pair->config[i] = iqdb_config_default(engine, DIM, IQDB_METRIC_L2);
@@ -549,7 +550,7 @@ pair_write(Pair *pair)
 	{
 		size_t length;
 
-		metadata[i] = pair->own ? random_metadata(&pair->rng, &length) : model_random_metadata(&pair->rng, &length);
+		metadata[i] = pair->ends ? random_metadata(&pair->rng, &length) : model_random_metadata(&pair->rng, &length);
 		model_random_vector(&pair->rng, vectors[i], DIM);
 		rows[i] = (IqdbRow){.id = iqdb_id_u64(iqdb_rng_below(&pair->rng, 400)), .vector = vectors[i],
 							.metadata = metadata[i], .metadata_length = length};
@@ -586,7 +587,7 @@ assert_same(const IqdbResult *a, const IqdbResult *b)
 static void
 pair_search(Pair *pair)
 {
-	IqdbFilter *filter = pair->own ? random_filter(&pair->rng) : model_random_filter(&pair->rng);
+	IqdbFilter *filter = pair->ends ? random_filter(&pair->rng) : model_random_filter(&pair->rng);
 	float       queries[2][DIM];
 	IqdbQuery   settings[2] = {{.k = 1 + iqdb_rng_below(&pair->rng, 10), .filter = filter, .exact = true},
 							   {.k = 100000, .filter = filter}};
@@ -645,10 +646,11 @@ fields_change_no_answer(void **state)
 	{
 		IqdbField fields[NAMES];
 		size_t    count = random_fields(&rng, fields);
-		bool      own = round % 2 == 0;
+		bool      ends = round % 2 == 0;
 		Pair      pair;
 
-		pair_start(&pair, (IqdbEngineKind) (round / 2 % 3), own ? fields : model_fields, own ? count : 4, own, SEED + (uint64_t) round);
+		pair_start(&pair, (IqdbEngineKind) (round / 2 % 3), ends ? fields : model_fields, ends ? count : 4, ends,
+				   SEED + (uint64_t) round);
 		for (int i = 0; i < 100; i++)
 		{
 			bool deleted[2];
@@ -722,12 +724,12 @@ fields_are_part_of_the_shape(void **state)
 		if (log_alone)
 			assert_int_equal(config.io->unlink(config.io->arg, "db"), 0);
 		assert_int_equal(try_open(&config, &err), IQDB_ERR_CONFIG);
-		assert_string_equal(err.message, "the database has columns for 4 fields, and no \"kind\" of that kind; give those it was "
-										 "made with, or none");
+		assert_string_equal(err.message, "the database has columns for 4 fields, and no \"kind\" of that kind; give those it "
+										 "was made with, or none");
 		config.fields = reversed;
 		assert_int_equal(try_open(&config, &err), IQDB_ERR_CONFIG);
-		assert_string_equal(err.message, "the database has columns for 4 fields, and also \"even\" of that kind; give those it was "
-										 "made with, or none");
+		assert_string_equal(err.message, "the database has columns for 4 fields, and also \"even\" of that kind; give those it "
+										 "was made with, or none");
 	}
 	io_crash_destroy(fs);
 }

@@ -340,7 +340,8 @@ check_fields(const IqdbFields *stored, const IqdbFields *wanted, IqdbError *err)
 		return IQDB_OK;
 	field = more < wanted->count ? iqdb_fields_get(wanted, more) : iqdb_fields_get(stored, less);
 	return iqdb_fail(err, IQDB_ERR_CONFIG,
-					 "the database has columns for %u fields, and %s \"%.*s\" of that kind; give those it was made with, or none",
+					 "the database has columns for %u fields, and %s \"%.*s\" of that kind; give those it was made with, "
+					 "or none",
 					 stored->count, more < wanted->count ? "no" : "also", (int) field.name_length, field.name);
 }
 

@@ -677,8 +677,8 @@ typedef struct IqdbConfig
 	IqdbIndexOptions options; /* without columns: those come from fields */
 
 	/*
-	 * Fields of metadata that are asked often, in any order; copied. They are part of the shape: a database that has some can be
-	 * opened with these or with none given (iqdb_fields() tells which), no others can be added.
+	 * Fields of metadata that are asked often, in any order; copied. They are part of the shape: a database that has some can
+	 * be opened with these or with none given (iqdb_fields() tells which), no others can be added.
 	 */
 	const IqdbField *fields;
 	size_t           field_count;
@@ -721,7 +721,8 @@ IQDB_API const char *iqdb_kernels_name(const IqdbKernels *kernels);
 /* ---- opening and closing ----------------------------------------------------------------------------------------- */
 
 /*
- * A database without files. Errors: CONFIG (a field that is there twice, of kind NULL, or too many of them), METRIC, UNSUPPORTED (as iqdb_index_options_check), NOMEM.
+ * A database without files. Errors: CONFIG, METRIC, UNSUPPORTED (as iqdb_index_options_check), CONFIG (a field named twice or of
+ * kind NULL, or too many of them), NOMEM.
  */
 IQDB_API IqdbStatus iqdb_open_in_memory(const IqdbConfig *config, Iqdb **db_out, IqdbError *err) IQDB_MUST_CHECK;
 
@@ -729,9 +730,9 @@ IQDB_API IqdbStatus iqdb_open_in_memory(const IqdbConfig *config, Iqdb **db_out,
  * Opens or makes the database called path: newest snapshot, then the log. A torn tail of the log is cut off before
  * anything is appended. Files left over by a crashed save are removed. *db_out is NULL on failure, and what was stored is
  * unchanged then but for the torn tail.
- * Errors: those of open_in_memory; CONFIG (element, dimension, metric or fields differ from the files', or the path is too long),
- * LOCKED, CORRUPT (file and offset), VERSION, UNSUPPORTED (compression or engine this build lacks), NOT_FOUND (no such folder),
- * LIMIT, NO_SPACE, IO.
+ * Errors: those of open_in_memory; CONFIG (element, dimension, metric or fields differ from the files', or the path is too
+ * long), LOCKED, CORRUPT (file and offset), VERSION, UNSUPPORTED (compression or engine this build lacks), NOT_FOUND (no such
+ * folder), LIMIT, NO_SPACE, IO.
  */
 IQDB_API IqdbStatus iqdb_open(const char *path, const IqdbConfig *config, Iqdb **db_out, IqdbError *err) IQDB_MUST_CHECK;
 
