@@ -721,8 +721,8 @@ IQDB_API const char *iqdb_kernels_name(const IqdbKernels *kernels);
 /* ---- opening and closing ----------------------------------------------------------------------------------------- */
 
 /*
- * A database without files. Errors: CONFIG, METRIC, UNSUPPORTED (as iqdb_index_options_check), CONFIG (a field named twice or of
- * kind NULL, or too many of them), NOMEM.
+ * A database without files. Errors: CONFIG, METRIC, UNSUPPORTED (as iqdb_index_options_check), CONFIG (a field named twice,
+ * or of kind NULL, or too many of them), NOMEM.
  */
 IQDB_API IqdbStatus iqdb_open_in_memory(const IqdbConfig *config, Iqdb **db_out, IqdbError *err) IQDB_MUST_CHECK;
 
