@@ -147,26 +147,30 @@ filter_ways() {
                 note "$share % are fewer rows than an answer has: left out"
                 continue
             fi
-            for way in "$@"; do filter_curve "$way" "$kind" "$share"; done
+            for way in "$@"; do
+                if [[ $way == *" bitmap" ]] && ! takes_bitmap "$(filter_column "$kind")" "$(filter_bound "$share")"; then
+                    note "$way, $kind $share %: the planner does without a bitmap"
+                    continue
+                fi
+                filter_curve "$way" "$kind" "$share"
+            done
         done
     done
 }
 
-# Does the planner, where nothing else is left to it, put a bitmap below a search of the index?
+# takes_bitmap COLUMN BOUND: does the planner, where nothing but the index is left to it, put a bitmap below the search?
 takes_bitmap() {
-    sql -c "$(filter_set "iqdb bitmap" -) EXPLAIN SELECT id FROM filter_iq WHERE scattered < 10
+    sql -c "$(filter_set "iqdb bitmap" -) EXPLAIN SELECT id FROM filter_iq WHERE $1 < $2
         ORDER BY v <-> (SELECT v FROM iq LIMIT 1) LIMIT 10" | grep -q Bitmap
 }
 
 filter_method() {
-    local method=$1 ways
+    local method=$1
     filter_build "$method alone" "$method" "" || { note "$method: no index: $(tail -n 1 "$WORK/errors")"; return; }
     filter_curve "$method alone" all 100
     filter_ways "$method alone"
     filter_trees filter_iq
-    ways=("$method planned")
-    if takes_bitmap; then ways=("$method bitmap" "${ways[@]}"); else note "$method bitmap: this server has no such plan"; fi
-    filter_ways "${ways[@]}"
+    filter_ways "$method bitmap" "$method planned"
     filter_drop_trees filter_iq
     if filter_build "$method columns" "$method" ", ${FILTER_COLUMNS// /, }"; then
         filter_curve "$method columns" all 100
