@@ -7,6 +7,7 @@
 #   handle [quick | codes]           the embedded database: calls, exact search, log and snapshots
 #   hnsw BASE QUERIES [option]...    the graph engine in process; beside hnswlib where its headers are installed
 #   ivf BASE QUERIES [option]...     the inverted-file engine in process; beside faiss, our graph engine, and hnswlib
+#   filter BASE QUERIES [option]...  searches with a filter on columns, in process
 #   sql [option value]...            everything through a server, beside pgvector where present
 #   plans [option value]...          are the plans that are chosen the quickest? (sql --parts plans)
 #
@@ -96,6 +97,10 @@ case $name in
         exit
         ;;
 esac
+if [ "$name" = filter ]; then
+    core filter "$@"
+    exit
+fi
 [ -e "bench/micro_$name.c" ] || usage
 "$MAKE" --no-print-directory -s -j "$(nproc)" BUILD="$BUILD" "$BUILD/plain/bench/micro_$name" || exit 1
 "$BUILD/plain/bench/micro_$name" "$@"
