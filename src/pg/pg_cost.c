@@ -410,6 +410,7 @@ iqdb_pg_cost_node(PlannerInfo *root, const IndexPath *order, const IqdbPgNodeWor
 	double		wanted = work->wanted > 0 ? work->wanted : work->within;
 	Cost		first;
 	Cost		wanted_cost;
+	Cost		collect = 0;
 
 	(void) is_unusable(index, &params);
 	index_close(index, NoLock);
@@ -427,8 +428,8 @@ iqdb_pg_cost_node(PlannerInfo *root, const IndexPath *order, const IqdbPgNodeWor
 			wanted_cost += pass_cost(&stream);
 	}
 	if (work->filtered)
-		first += (work->matches * COLLECT + Min(work->matches, rel->pages) * COLLECT_PAGE) * MICROSECOND;
-	path->startup_cost = work->filter_cost + first + rel->baserestrictcost.startup + path->pathtarget->cost.startup;
+		collect = (work->matches * COLLECT + Min(work->matches, rel->pages) * COLLECT_PAGE) * MICROSECOND;
+	path->startup_cost = work->filter_cost + collect + first + rel->baserestrictcost.startup + path->pathtarget->cost.startup;
 	path->total_cost = path->startup_cost + line_to(first, wanted_cost, wanted, work->within) - first +
 		fetch_cost(root, order, work->within) + path->rows * path->pathtarget->cost.per_tuple;
 }
