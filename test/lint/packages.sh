@@ -47,7 +47,7 @@ if [ -e iqdb.so ] && command -v dpkg-shlibdeps >/dev/null && [ -x "/usr/lib/post
     dpkg-deb -c "$package" >"$out/files"
     ! grep -v ' root/root ' "$out/files" || complain "not all files of the package are root's"
     for name in lib/postgresql/15/lib/iqdb.so lib/postgresql/15/bin/iqdb_copy \
-        share/postgresql/15/extension/{iqdb.control,"iqdb--$version.sql"} \
+        $(basename -a iqdb.control sql/iqdb--*.sql | sed 's|^|share/postgresql/15/extension/|') \
         share/doc/postgresql-15-iqdb/{copyright,README.md,docs/reference.md}; do
         grep -q " \./usr/$name\$" "$out/files" || complain "the package has no usr/$name"
     done
