@@ -7,7 +7,7 @@
 #include "core/vec/kernels.h"
 
 /* The library's version, whichever version of the SQL script a database still has. */
-#define IQDB_LIBRARY_VERSION "0.1.0"
+#define IQDB_LIBRARY_VERSION "0.2.0"
 
 /* The table that iqdb.simd names, or the best this machine can run. Never NULL; may change between statements. */
 extern const IqdbKernels *iqdb_pg_kernels(void);

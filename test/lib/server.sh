@@ -39,6 +39,8 @@ make_server_tree() {
         esac
     done
     "${MAKE:-make}" --no-print-directory -s PG_CONFIG="$pg_config" DESTDIR="$tree" install || return 1
+    # what older versions have made, for tests of updates
+    cp test/fixtures/iqdb--*.sql "$tree$sharedir/extension/" || return 1
     # its pgvector, or what stands in for it
     [ -e "$tree$sharedir/extension/vector.control" ] ||
         cp test/stand_in/vector* "$tree$sharedir/extension/" || return 1

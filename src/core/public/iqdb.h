@@ -38,9 +38,9 @@ extern "C" {
 /* ---- version ----------------------------------------------------------------------------------------------------- */
 
 /* Of this header. The last number of a release of bug fixes alone goes up alone. */
-#define IQDB_VERSION "0.1.0"
+#define IQDB_VERSION "0.2.0"
 #define IQDB_VERSION_MAJOR 0
-#define IQDB_VERSION_MINOR 1
+#define IQDB_VERSION_MINOR 2
 #define IQDB_VERSION_PATCH 0
 
 /* Of the library that is linked, in the same form. */

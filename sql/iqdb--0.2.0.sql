@@ -1,4 +1,4 @@
--- iqdb--0.1.0.sql - everything CREATE EXTENSION iqdb makes.
+-- iqdb--0.2.0.sql - everything CREATE EXTENSION iqdb makes. What is changed here is changed in the update script, too.
 --
 -- Sections: library; type iqvector, its casts, distances, functions, arithmetic, comparison, aggregates; the same of type
 -- iqhalfvec; bit strings; pgvector. What belongs to the access methods follows behind them. Names and behaviour follow
