@@ -68,6 +68,7 @@ build_row(Relation index, ItemPointer tid, Datum *values, bool *isnull, bool ali
 	MemoryContext saved;
 	IqdbError	error = {0};
 	IqdbPgRow	row;
+	IqdbColumnValues columns;
 
 	/* a dead tuple may have lost its values already; it is made known afterwards */
 	if (isnull[0] || (!alive && !iqdb_pg_row_complete(index, values, isnull)))
@@ -75,7 +76,7 @@ build_row(Relation index, ItemPointer tid, Datum *values, bool *isnull, bool ali
 	IQDB_PG_FAIL_POINT("build-row");
 	saved = MemoryContextSwitchTo(state->row_context);
 	row = iqdb_pg_row(iqdb_pg_tid_number(tid), iqdb_pg_row_vector(&state->form, values[0]));
-	row.columns = iqdb_pg_row_columns(&state->form, values, isnull);
+	row.columns = iqdb_pg_row_columns(&state->form, values, isnull, &columns);
 	iqdb_pg_check(iqdb_pg_row_put(&state->view.index, &row, &error), &error, index);
 	if (!state->view.index.engine->links_at_end)
 		iqdb_pg_link(index, state->arena, row.slot);

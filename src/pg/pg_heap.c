@@ -263,7 +263,8 @@ version_row(IqdbPgFetch *fetch, uint64 number, HeapTuple tuple)
 
 			memcpy(vector, iqdb_pg_row_vector(&fetch->form, values[0]), fetch->form.bytes);
 			row.vector = vector;
-			row.columns = iqdb_pg_row_columns(&fetch->form, values, isnull);
+			row.columns = iqdb_pg_row_columns(&fetch->form, values, isnull,
+											  fetch->form.columns == NULL ? NULL : palloc(sizeof(IqdbColumnValues)));
 		}
 	}
 	ExecClearTuple(fetch->slot);

@@ -62,12 +62,29 @@ warn_closed(Relation index)
 			 errhint("The server log says why, and iqdb_prewarm tries again.")));
 }
 
+/* The form of the rows; kept as long as the statement keeps what it knows of the index. */
+static const IqdbPgRowForm *
+form_of_statement(Relation index, IndexInfo *info)
+{
+	if (info->ii_AmCache == NULL)
+	{
+		MemoryContext saved = MemoryContextSwitchTo(info->ii_Context);
+		IqdbPgRowForm *form = palloc(sizeof(IqdbPgRowForm));
+
+		*form = iqdb_pg_row_form(index);
+		info->ii_AmCache = form;
+		MemoryContextSwitchTo(saved);
+	}
+	return info->ii_AmCache;
+}
+
 bool
 iqdb_am_insert(Relation index, Datum *values, bool *isnull, ItemPointer tid, Relation heap, IndexUniqueCheck unique,
 			   bool unchanged, IndexInfo *info)
 {
-	IqdbPgRowForm form;
+	const IqdbPgRowForm *form;
 	IqdbPgRow	row;
+	IqdbColumnValues columns;
 	IqdbPgArena *arena;
 	IqdbError	error = {0};
 	struct varlena *datum;
@@ -76,10 +93,10 @@ iqdb_am_insert(Relation index, Datum *values, bool *isnull, ItemPointer tid, Rel
 	if (isnull[0])
 		return false;
 
-	form = iqdb_pg_row_form(index);
+	form = form_of_statement(index, info);
 	datum = PG_DETOAST_DATUM(values[0]);
-	row = iqdb_pg_row(iqdb_pg_tid_number(tid), iqdb_pg_row_vector(&form, PointerGetDatum(datum)));
-	row.columns = iqdb_pg_row_columns(&form, values, isnull);
+	row = iqdb_pg_row(iqdb_pg_tid_number(tid), iqdb_pg_row_vector(form, PointerGetDatum(datum)));
+	row.columns = iqdb_pg_row_columns(form, values, isnull, &columns);
 
 	arena = iqdb_pg_open(index, heap, IQDB_PG_OPEN_ASK, &error);
 	iqdb_pg_write_insert(index, arena, &row, &error);

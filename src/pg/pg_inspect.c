@@ -375,17 +375,17 @@ check_core(CheckState *state)
 static void
 check_columns(CheckState *state, ItemPointer tid, const Datum *values, const bool *isnull)
 {
-	const IqdbColumnValues *wanted = iqdb_pg_row_columns(&state->form, values, isnull);
+	IqdbColumnValues wanted;
 	IqdbColumnValues stored;
 
-	if (wanted == NULL ||
+	if (iqdb_pg_row_columns(&state->form, values, isnull, &wanted) == NULL ||
 		!iqdb_index_get_columns(&state->arena->index, iqdb_id_u64(iqdb_pg_tid_number(tid)), &stored))
 		return;
 	for (int i = 0; i < state->form.columns->count; i++)
 	{
-		bool		is_null = (wanted->nulls >> i & 1) != 0;
+		bool		is_null = (wanted.nulls >> i & 1) != 0;
 
-		if (is_null == ((stored.nulls >> i & 1) != 0) && (is_null || wanted->values[i] == stored.values[i]))
+		if (is_null == ((stored.nulls >> i & 1) != 0) && (is_null || wanted.values[i] == stored.values[i]))
 			continue;
 		report(state, psprintf("column \"%s\" of row (%u,%u) differs from the table's",
 							   NameStr(TupleDescAttr(RelationGetDescr(state->index), i + 1)->attname),

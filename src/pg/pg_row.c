@@ -40,21 +40,18 @@ iqdb_pg_row_vector(const IqdbPgRowForm *form, Datum value)
 }
 
 const IqdbColumnValues *
-iqdb_pg_row_columns(const IqdbPgRowForm *form, const Datum *values, const bool *isnull)
+iqdb_pg_row_columns(const IqdbPgRowForm *form, const Datum *values, const bool *isnull, IqdbColumnValues *columns_out)
 {
-	IqdbColumnValues *columns;
-
 	if (form->columns == NULL)
 		return NULL;
-	columns = palloc(sizeof(IqdbColumnValues));
-	columns->nulls = 0;
+	columns_out->nulls = 0;
 	for (int i = 0; i < form->columns->count; i++)
 	{
-		columns->values[i] = isnull[i + 1] ? 0 : iqdb_pg_column_key(&form->columns->columns[i], values[i + 1]);
+		columns_out->values[i] = isnull[i + 1] ? 0 : iqdb_pg_column_key(&form->columns->columns[i], values[i + 1]);
 		if (isnull[i + 1])
-			columns->nulls |= UINT32_C(1) << i;
+			columns_out->nulls |= UINT32_C(1) << i;
 	}
-	return columns;
+	return columns_out;
 }
 
 bool

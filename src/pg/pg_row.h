@@ -63,10 +63,11 @@ extern IqdbPgRowForm iqdb_pg_row_form(Relation index);
 extern const void *iqdb_pg_row_vector(const IqdbPgRowForm *form, Datum value);
 
 /*
- * The columns of a row of the index, by the values of all the index's columns; in the current context. NULL if the index has
- * but its vector.
+ * The columns of a row of the index, by the values of all the index's columns: written to *columns_out, and that returned;
+ * or NULL if the index has but its vector.
  */
-extern const IqdbColumnValues *iqdb_pg_row_columns(const IqdbPgRowForm *form, const Datum *values, const bool *isnull);
+extern const IqdbColumnValues *iqdb_pg_row_columns(const IqdbPgRowForm *form, const Datum *values, const bool *isnull,
+												   IqdbColumnValues *columns_out);
 
 /*
  * Are the out-of-line values among these of the index's columns still there? Of a dead row they may be gone
