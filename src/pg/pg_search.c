@@ -31,8 +31,8 @@
 #include "pg/pg_select.h"
 
 /* Queries of which so many make one neighbourhood, and the most neighbourhoods that are told apart. */
-#define QUERIES_NEAR 32
-#define PIVOTS_MAX 128
+#define QUERIES_NEAR 16
+#define PIVOTS_MAX 512
 
 /* One call. */
 typedef struct Search
