@@ -3,8 +3,13 @@
  *
  * Columns are arrays of signed numbers of 1, 2, 4 or 8 bytes, 64 of them a word of the answer. Bounds are clipped to the
  * width first (clip_bounds), so that the loops compare numbers of one width only.
+ *
+ * Whole columns are tested, also numbers of rows that are being written: those come out as something, and callers drop them
+ * (engine/columns.h). Hence no_sanitize_thread.
  */
 #include "core/vec/kernels_private.h"
+
+#define SCANS_COLUMNS __attribute__((no_sanitize_thread))
 
 /* Makes the bounds some of the width. false: no number of the width lies between them. */
 static bool
@@ -20,7 +25,7 @@ clip_bounds(int64_t least, int64_t greatest, int64_t *low, int64_t *high)
 /* ---- one number after the other ---- */
 
 #define DEFINE_SCALAR(name, type) \
-	static uint64_t \
+	SCANS_COLUMNS static uint64_t \
 	name(const void *values, uint32_t first, uint32_t count, int64_t low, int64_t high) \
 	{ \
 		uint64_t bits = 0; \
@@ -40,7 +45,7 @@ DEFINE_SCALAR(rest_2, int16_t)
 DEFINE_SCALAR(rest_4, int32_t)
 DEFINE_SCALAR(rest_8, int64_t)
 
-static uint64_t
+SCANS_COLUMNS static uint64_t
 rest_has(const void *values, uint32_t first, uint32_t count, uint64_t wanted)
 {
 	uint64_t bits = 0;
@@ -60,7 +65,7 @@ rest_has(const void *values, uint32_t first, uint32_t count, uint64_t wanted)
  * E_has_lanes(at, wanted).
  */
 #define DEFINE_BETWEEN(target, E, width, lanes, least, greatest) \
-	target static uint64_t \
+	target SCANS_COLUMNS static uint64_t \
 	between_##E##_##width(const void *values, uint32_t count, int64_t low, int64_t high) \
 	{ \
 		const unsigned char *at = values; \
@@ -80,7 +85,7 @@ rest_has(const void *values, uint32_t first, uint32_t count, uint64_t wanted)
 	DEFINE_BETWEEN(target, E, 4, lanes_4, INT32_MIN, INT32_MAX) \
 	DEFINE_BETWEEN(target, E, 8, lanes_8, INT64_MIN, INT64_MAX) \
 \
-	target static uint64_t \
+	target SCANS_COLUMNS static uint64_t \
 	has_##E(const void *values, uint32_t count, uint64_t wanted) \
 	{ \
 		const unsigned char *at = values; \
@@ -102,31 +107,31 @@ rest_has(const void *values, uint32_t first, uint32_t count, uint64_t wanted)
 
 /* ---- any processor ---- */
 
-static uint64_t
+SCANS_COLUMNS static uint64_t
 scalar_between_1(const void *values, uint32_t count, int64_t low, int64_t high)
 {
 	return rest_1(values, 0, count, low, high);
 }
 
-static uint64_t
+SCANS_COLUMNS static uint64_t
 scalar_between_2(const void *values, uint32_t count, int64_t low, int64_t high)
 {
 	return rest_2(values, 0, count, low, high);
 }
 
-static uint64_t
+SCANS_COLUMNS static uint64_t
 scalar_between_4(const void *values, uint32_t count, int64_t low, int64_t high)
 {
 	return rest_4(values, 0, count, low, high);
 }
 
-static uint64_t
+SCANS_COLUMNS static uint64_t
 scalar_between_8(const void *values, uint32_t count, int64_t low, int64_t high)
 {
 	return rest_8(values, 0, count, low, high);
 }
 
-static uint64_t
+SCANS_COLUMNS static uint64_t
 scalar_has(const void *values, uint32_t count, uint64_t wanted)
 {
 	return rest_has(values, 0, count, wanted);
@@ -150,7 +155,7 @@ const IqdbColumnKernels iqdbi_columns_scalar = {
 
 /* Lanes outside the bounds are all ones. */
 #define DEFINE_OUTSIDE(bits) \
-	TARGET_AVX2 IQDBI_INLINE __m256i \
+	TARGET_AVX2 SCANS_COLUMNS IQDBI_INLINE __m256i \
 	outside_##bits(const unsigned char *at, __m256i low, __m256i high) \
 	{ \
 		__m256i value = _mm256_loadu_si256((const __m256i *) (const void *) at); \
@@ -163,14 +168,14 @@ DEFINE_OUTSIDE(16)
 DEFINE_OUTSIDE(32)
 DEFINE_OUTSIDE(64)
 
-TARGET_AVX2 IQDBI_INLINE uint32_t
+TARGET_AVX2 SCANS_COLUMNS IQDBI_INLINE uint32_t
 avx2_lanes_1(const unsigned char *at, int64_t low, int64_t high)
 {
 	return ~(uint32_t) _mm256_movemask_epi8(outside_8(at, _mm256_set1_epi8((char) low), _mm256_set1_epi8((char) high)));
 }
 
 /* 16 lanes, packed to bytes. */
-TARGET_AVX2 IQDBI_INLINE uint32_t
+TARGET_AVX2 SCANS_COLUMNS IQDBI_INLINE uint32_t
 avx2_lanes_2(const unsigned char *at, int64_t low, int64_t high)
 {
 	__m256i outside = outside_16(at, _mm256_set1_epi16((short) low), _mm256_set1_epi16((short) high));
@@ -179,7 +184,7 @@ avx2_lanes_2(const unsigned char *at, int64_t low, int64_t high)
 	return ~(uint32_t) _mm_movemask_epi8(bytes) & 0xffffu;
 }
 
-TARGET_AVX2 IQDBI_INLINE uint32_t
+TARGET_AVX2 SCANS_COLUMNS IQDBI_INLINE uint32_t
 avx2_lanes_4(const unsigned char *at, int64_t low, int64_t high)
 {
 	__m256i outside = outside_32(at, _mm256_set1_epi32((int) low), _mm256_set1_epi32((int) high));
@@ -187,7 +192,7 @@ avx2_lanes_4(const unsigned char *at, int64_t low, int64_t high)
 	return ~(uint32_t) _mm256_movemask_ps(_mm256_castsi256_ps(outside)) & 0xffu;
 }
 
-TARGET_AVX2 IQDBI_INLINE uint32_t
+TARGET_AVX2 SCANS_COLUMNS IQDBI_INLINE uint32_t
 avx2_lanes_8(const unsigned char *at, int64_t low, int64_t high)
 {
 	__m256i outside = outside_64(at, _mm256_set1_epi64x(low), _mm256_set1_epi64x(high));
@@ -195,7 +200,7 @@ avx2_lanes_8(const unsigned char *at, int64_t low, int64_t high)
 	return ~(uint32_t) _mm256_movemask_pd(_mm256_castsi256_pd(outside)) & 0xfu;
 }
 
-TARGET_AVX2 IQDBI_INLINE uint32_t
+TARGET_AVX2 SCANS_COLUMNS IQDBI_INLINE uint32_t
 avx2_has_lanes(const unsigned char *at, uint64_t wanted)
 {
 	__m256i bits = _mm256_set1_epi64x((int64_t) wanted);
@@ -212,7 +217,7 @@ DEFINE_COLUMNS(TARGET_AVX2, avx2, 32, 16, 8, 4, iqdbi_columns_avx2)
 #define TARGET_AVX512 __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl")))
 
 #define DEFINE_AVX512(width, bits, type, mask) \
-	TARGET_AVX512 IQDBI_INLINE uint64_t \
+	TARGET_AVX512 SCANS_COLUMNS IQDBI_INLINE uint64_t \
 	avx512_lanes_##width(const unsigned char *at, int64_t low, int64_t high) \
 	{ \
 		__m512i value = _mm512_loadu_si512(at); \
@@ -226,7 +231,7 @@ DEFINE_AVX512(2, 16, short, __mmask32)
 DEFINE_AVX512(4, 32, int, __mmask16)
 DEFINE_AVX512(8, 64, long long, __mmask8)
 
-TARGET_AVX512 IQDBI_INLINE uint64_t
+TARGET_AVX512 SCANS_COLUMNS IQDBI_INLINE uint64_t
 avx512_has_lanes(const unsigned char *at, uint64_t wanted)
 {
 	__m512i bits = _mm512_set1_epi64((long long) wanted);
@@ -247,7 +252,7 @@ DEFINE_COLUMNS(TARGET_AVX512, avx512, 64, 32, 16, 8, iqdbi_columns_avx512)
 #define TARGET
 
 /* There is no instruction that collects a bit per lane: lanes narrowed to bytes keep one bit each, which are added up. */
-IQDBI_INLINE uint32_t
+SCANS_COLUMNS IQDBI_INLINE uint32_t
 neon_bits(uint8x8_t inside)
 {
 	static const uint8_t places[8] = {1, 2, 4, 8, 16, 32, 64, 128};
@@ -255,7 +260,7 @@ neon_bits(uint8x8_t inside)
 	return vaddv_u8(vand_u8(inside, vld1_u8(places)));
 }
 
-IQDBI_INLINE uint32_t
+SCANS_COLUMNS IQDBI_INLINE uint32_t
 neon_lanes_1(const unsigned char *at, int64_t low, int64_t high)
 {
 	int8x8_t value = vreinterpret_s8_u8(vld1_u8(at));
@@ -263,7 +268,7 @@ neon_lanes_1(const unsigned char *at, int64_t low, int64_t high)
 	return neon_bits(vand_u8(vcge_s8(value, vdup_n_s8((int8_t) low)), vcle_s8(value, vdup_n_s8((int8_t) high))));
 }
 
-IQDBI_INLINE uint32_t
+SCANS_COLUMNS IQDBI_INLINE uint32_t
 neon_lanes_2(const unsigned char *at, int64_t low, int64_t high)
 {
 	int16x8_t value = vreinterpretq_s16_u8(vld1q_u8(at));
@@ -272,7 +277,7 @@ neon_lanes_2(const unsigned char *at, int64_t low, int64_t high)
 										 vcleq_s16(value, vdupq_n_s16((int16_t) high)))));
 }
 
-IQDBI_INLINE uint16x4_t
+SCANS_COLUMNS IQDBI_INLINE uint16x4_t
 neon_four(const unsigned char *at, int64_t low, int64_t high)
 {
 	int32x4_t value = vreinterpretq_s32_u8(vld1q_u8(at));
@@ -280,13 +285,13 @@ neon_four(const unsigned char *at, int64_t low, int64_t high)
 	return vmovn_u32(vandq_u32(vcgeq_s32(value, vdupq_n_s32((int32_t) low)), vcleq_s32(value, vdupq_n_s32((int32_t) high))));
 }
 
-IQDBI_INLINE uint32_t
+SCANS_COLUMNS IQDBI_INLINE uint32_t
 neon_lanes_4(const unsigned char *at, int64_t low, int64_t high)
 {
 	return neon_bits(vmovn_u16(vcombine_u16(neon_four(at, low, high), neon_four(at + 16, low, high))));
 }
 
-IQDBI_INLINE uint32x2_t
+SCANS_COLUMNS IQDBI_INLINE uint32x2_t
 neon_two(const unsigned char *at, int64_t low, int64_t high)
 {
 	int64x2_t value = vreinterpretq_s64_u8(vld1q_u8(at));
@@ -295,20 +300,20 @@ neon_two(const unsigned char *at, int64_t low, int64_t high)
 }
 
 /* Eight lanes of 64 bits, narrowed three times. */
-IQDBI_INLINE uint32_t
+SCANS_COLUMNS IQDBI_INLINE uint32_t
 neon_narrow(uint32x2_t a, uint32x2_t b, uint32x2_t c, uint32x2_t d)
 {
 	return neon_bits(vmovn_u16(vcombine_u16(vmovn_u32(vcombine_u32(a, b)), vmovn_u32(vcombine_u32(c, d)))));
 }
 
-IQDBI_INLINE uint32_t
+SCANS_COLUMNS IQDBI_INLINE uint32_t
 neon_lanes_8(const unsigned char *at, int64_t low, int64_t high)
 {
 	return neon_narrow(neon_two(at, low, high), neon_two(at + 16, low, high), neon_two(at + 32, low, high),
 					   neon_two(at + 48, low, high));
 }
 
-IQDBI_INLINE uint32x2_t
+SCANS_COLUMNS IQDBI_INLINE uint32x2_t
 neon_has_two(const unsigned char *at, uint64_t wanted)
 {
 	uint64x2_t bits = vdupq_n_u64(wanted);
@@ -316,7 +321,7 @@ neon_has_two(const unsigned char *at, uint64_t wanted)
 	return vmovn_u64(vceqq_u64(vandq_u64(vreinterpretq_u64_u8(vld1q_u8(at)), bits), bits));
 }
 
-IQDBI_INLINE uint32_t
+SCANS_COLUMNS IQDBI_INLINE uint32_t
 neon_has_lanes(const unsigned char *at, uint64_t wanted)
 {
 	return neon_narrow(neon_has_two(at, wanted), neon_has_two(at + 16, wanted), neon_has_two(at + 32, wanted),
