@@ -16,8 +16,8 @@ CREATE INDEX scan_page ON scan_row USING brin (page) WITH (pages_per_range = 1);
 CREATE INDEX scan_v ON scan_row USING iqdb_hnsw (v);
 VACUUM ANALYZE scan_row;
 
--- The plan without what is of no interest here.
-CREATE FUNCTION plan(query text) RETURNS SETOF text LANGUAGE plpgsql AS $$
+-- The plan without what is of no interest here: costs, and whether a few rows are better sorted.
+CREATE FUNCTION plan(query text) RETURNS SETOF text LANGUAGE plpgsql SET enable_sort = off AS $$
 DECLARE
 	line text;
 BEGIN
@@ -128,6 +128,20 @@ CREATE INDEX ON scan_wide USING iqdb_flat (v);
 VACUUM ANALYZE scan_wide;
 SELECT agreed($$SELECT id FROM scan_wide WHERE c < 20 ORDER BY v <-> '[500,1000,2000]' LIMIT 100$$);
 RESET work_mem;
+
+-- Conditions on columns of the index itself, a bitmap of another one, and a bound, all at once.
+CREATE TABLE scan_columns AS SELECT id, c, tags, v FROM scan_row;
+CREATE INDEX ON scan_columns USING iqdb_flat (v, c);
+CREATE INDEX ON scan_columns USING gin (tags);
+VACUUM ANALYZE scan_columns;
+SELECT plan($$SELECT id FROM scan_columns WHERE c < 10 AND tags @> '{3}' AND v <-> '[500,1000,2000]' < 900
+	ORDER BY v <-> '[500,1000,2000]' LIMIT 20$$);
+SELECT agreed($$SELECT id FROM scan_columns WHERE c < 10 AND tags @> '{3}' AND v <-> '[500,1000,2000]' < 900
+	ORDER BY v <-> '[500,1000,2000]' LIMIT 20$$);
+SELECT agreed($$SELECT id FROM scan_columns WHERE c < 10 AND tags @> '{3}' AND v <-> '[500,1000,2000]' < 400
+	ORDER BY v <-> '[500,1000,2000]' LIMIT 90$$);
+SELECT agreed($$SELECT count(*), sum(id) FROM scan_columns WHERE (c < 10 OR c IS NULL) AND v <-> '[500,1000,2000]' < 400$$);
+DROP TABLE scan_columns;
 
 -- Joins and LATERAL: the bitmap is read once where it does not change, and the query and the bound may come from outside.
 CREATE TABLE scan_side AS SELECT i AS id, i * 3 AS c, ARRAY[i * 100, i * 200, i * 400]::iqvector AS q, i * 150.0::float8 AS r FROM generate_series(1, 8) i;
@@ -249,12 +263,10 @@ BEGIN
 END $$;
 GRANT SELECT ON scan_secret TO scan_user;
 SET ROLE scan_user;
-SET enable_sort = off;
 SELECT plan($$SELECT id FROM scan_secret WHERE c = 8 AND seen(id) AND v <-> '[500,1000,2000]' < 500 ORDER BY v <-> '[500,1000,2000]' LIMIT 3$$);
 SELECT id FROM scan_secret WHERE c = 8 AND seen(id) AND v <-> '[500,1000,2000]' < 900 ORDER BY v <-> '[500,1000,2000]' LIMIT 3;
 SELECT count(*) FROM scan_secret WHERE seen(id) AND v <-> '[500,1000,2000]' < 300;
 RESET ROLE;
-RESET enable_sort;
 CREATE VIEW scan_barrier WITH (security_barrier) AS SELECT * FROM scan_secret WHERE id % 2 = 0;
 SELECT count(*) FROM scan_barrier WHERE seen(id) AND v <-> '[500,1000,2000]' < 300;
 DROP TABLE scan_secret CASCADE;
