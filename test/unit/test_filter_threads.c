@@ -145,7 +145,8 @@ search_rows(void *arg)
 	for (int i = 0; i < SEARCHES || shared->writing > 0; i++)
 	{
 		int64_t       low = (int64_t) iqdb_rng_below(&rng, VALUES);
-		IqdbTest      test = {.kind = IQDB_TEST_BETWEEN, .low = i % 3 == 0 ? 0 : low, .high = low + (i % 3 == 1 ? 0 : VALUES / 2)};
+		int64_t       high = i % 3 == 1 ? low : low + VALUES / 2;
+		IqdbTest      test = {.kind = IQDB_TEST_BETWEEN, .low = i % 3 == 0 ? 0 : low, .high = high};
 		IqdbRowFilter filter = {.tests = &test, .test_count = 1, .ids = i % 4 == 0 ? &shared->ids : NULL};
 
 		search(shared, &rng, &filter);
