@@ -1,5 +1,5 @@
--- iqdb--0.1.0--0.2.0.sql - makes of what iqdb 0.1.0 made what 0.2.0 makes. (Sources between the two called themselves 0.1.0, too:
--- what may be there already is replaced.)
+-- iqdb--0.1.0--0.2.0.sql - makes of what iqdb 0.1.0 made what 0.2.0 makes; and of what sources after it made that called
+-- themselves 0.1.0, too, as long as they had no type iqhalfvec. What these may have made already is replaced.
 --
 -- Nothing is dropped that an index, a column or a cast can hang on: types, operators and operator classes stay what they are.
 -- Functions whose arguments or columns have changed are made anew; a view that calls one stands in the way, and is to be
