@@ -126,9 +126,8 @@ choose_neighbours(IqdbiLinker *linker, uint32_t slot, uint64_t entry, uint32_t l
 		iqdb_stretch_charge(&walk->stretch, walk->beam.count * 6 * graph->cost);
 		memcpy(linker->candidates, walk->beam.results, walk->beam.count * sizeof(IqdbiPair));
 		if (!walk->stretch.stale)
-			linker->chosen_count[at] = iqdbi_hnsw_select(linker, linker->candidates, walk->beam.count,
-														 graph->store->header->options.m, IQDB_SLOT_NONE,
-														 chosen_at(linker, at));
+			linker->chosen_count[at] = iqdbi_hnsw_select_first(linker, linker->candidates, walk->beam.count,
+															   graph->store->header->options.m, chosen_at(linker, at));
 	}
 	if (!walk->stretch.stale)
 		linker->equal = find_equal(linker, slot);

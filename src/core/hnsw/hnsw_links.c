@@ -19,6 +19,9 @@
  */
 #define REWRITE_TRIES 4
 
+/* A flag in the slot of a candidate: a selected neighbour has made it superfluous. Slots have 31 bits. */
+#define RULED_OUT UINT32_C(0x80000000)
+
 IqdbStatus
 iqdbi_linker_init(IqdbiLinker *linker, const IqdbiHnsw *graph)
 {
@@ -56,20 +59,29 @@ iqdbi_linker_free(IqdbiLinker *linker)
 
 /* ---- choosing neighbours ----------------------------------------------------------------------------------------- */
 
+/* What selected neighbours say to a candidate for one more link. */
+typedef enum Verdict
+{
+	IS_NEEDED,     /* none of them is nearer to it than the node is */
+	IS_DOUBTFUL,   /* one is, by less than the factor alpha */
+	IS_SUPERFLUOUS /* one is so much nearer that searches get to the candidate by way of it */
+} Verdict;
+
 /*
- * Is one of the selected neighbours so much nearer to the candidate than the node is, that searches get to the
- * candidate by way of it? Then the candidate needs no link of its own.
+ * Compares a candidate with the selected neighbours until one rules it out; with `strict` the first one that is nearer
+ * at all ends that. What is not strict is superfluous or needed.
  */
-static bool
-is_superfluous(IqdbiLinker *linker, const IqdbiPair *candidate, const uint32_t *selected, uint32_t count)
+static Verdict
+judge_candidate(IqdbiLinker *linker, const IqdbiPair *candidate, const uint32_t *selected, uint32_t count, bool strict)
 {
 	const IqdbiHnsw *graph = linker->walk.graph;
 	float            keys[COMPARED_AT_ONCE];
+	bool             nearer = false;
 
 	if (count == 0)
-		return false;
+		return IS_NEEDED;
 	iqdbi_target_code(graph, &linker->other, candidate->slot);
-	for (uint32_t done = 0; done < count;)
+	for (uint32_t done = 0; done < count && !nearer;)
 	{
 		uint32_t part = count - done < COMPARED_AT_ONCE ? count - done : COMPARED_AT_ONCE;
 
@@ -77,11 +89,12 @@ is_superfluous(IqdbiLinker *linker, const IqdbiPair *candidate, const uint32_t *
 		for (uint32_t i = 0; i < part; i++)
 		{
 			if (keys[i] * graph->alpha < candidate->key)
-				return true;
+				return IS_SUPERFLUOUS;
+			nearer = nearer || (strict && keys[i] < candidate->key);
 		}
 		done += part;
 	}
-	return false;
+	return nearer ? IS_DOUBTFUL : IS_NEEDED;
 }
 
 uint32_t
@@ -95,7 +108,7 @@ iqdbi_hnsw_select(IqdbiLinker *linker, IqdbiPair *candidates, size_t count, uint
 	/* those not selected gather at the front of the array, still in order */
 	for (size_t i = 0; i < count && selected < degree; i++)
 	{
-		if (is_superfluous(linker, &candidates[i], slots_out, selected))
+		if (judge_candidate(linker, &candidates[i], slots_out, selected, false) == IS_SUPERFLUOUS)
 		{
 			candidates[left++] = candidates[i];
 			continue;
@@ -116,6 +129,40 @@ iqdbi_hnsw_select(IqdbiLinker *linker, IqdbiPair *candidates, size_t count, uint
 		slots_out[selected++] = forced;
 	}
 	return selected;
+}
+
+/* The nearest of the candidates with this flag, or without it, for the places that are left. */
+static uint32_t
+fill_places(const IqdbiPair *candidates, size_t count, uint32_t flag, uint32_t degree, uint32_t *slots, uint32_t selected)
+{
+	for (size_t i = 0; i < count && selected < degree; i++)
+	{
+		if ((candidates[i].slot & RULED_OUT) == flag)
+			slots[selected++] = candidates[i].slot & ~RULED_OUT;
+	}
+	return selected;
+}
+
+uint32_t
+iqdbi_hnsw_select_first(IqdbiLinker *linker, IqdbiPair *candidates, size_t count, uint32_t degree, uint32_t *slots_out)
+{
+	uint32_t selected = 0;
+	size_t   left = 0;
+
+	for (size_t i = 0; i < count && selected < degree; i++)
+	{
+		Verdict verdict = judge_candidate(linker, &candidates[i], slots_out, selected, true);
+
+		if (verdict == IS_NEEDED)
+		{
+			slots_out[selected++] = candidates[i].slot;
+			continue;
+		}
+		candidates[left] = candidates[i];
+		candidates[left++].slot |= verdict == IS_SUPERFLUOUS ? RULED_OUT : 0;
+	}
+	selected = fill_places(candidates, left, 0, degree, slots_out, selected);
+	return fill_places(candidates, left, RULED_OUT, degree, slots_out, selected);
 }
 
 /* ---- adding one link --------------------------------------------------------------------------------------------- */

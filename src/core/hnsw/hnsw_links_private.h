@@ -33,6 +33,14 @@ uint32_t iqdbi_hnsw_select(IqdbiLinker *linker, IqdbiPair *candidates, size_t co
 						   uint32_t *slots_out);
 
 /*
+ * The same for the links that a new node begins with. Candidates that no selected neighbour is nearer to come first,
+ * however far away; then those that one is nearer to by less than alpha, nearest first; then the others. README.md,
+ * "Choosing neighbours", says why.
+ */
+uint32_t iqdbi_hnsw_select_first(IqdbiLinker *linker, IqdbiPair *candidates, size_t count, uint32_t degree,
+								 uint32_t *slots_out);
+
+/*
  * Both add a link to the node's list at a level, unless it is there. append() leaves a full list as it is, add() cuts
  * it back. The caller has held STRUCTURE since it saw that neither of the two nodes is DEAD, and holds no node's lock:
  * that of the node is taken.
