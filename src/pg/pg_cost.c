@@ -68,8 +68,8 @@
 #define START 5.0
 #define PASS 1.0
 /* To put a row of a bitmap into the set of rows that may be answers; and more for each page of the table that it names. */
-#define COLLECT 0.2
-#define COLLECT_PAGE 0.5
+#define COLLECT 0.12
+#define COLLECT_PAGE 0.25
 
 static double
 vector_bytes(const IqdbIndexOptions *options)
