@@ -19,6 +19,7 @@
 #include "core/db/index_codec.h"
 #include "core/db/iqdb.h"
 #include "core/vec/half.h"
+#include "harness/fixture.h"
 #include "harness/io_crash.h"
 #include "harness/memory_index.h"
 
@@ -436,39 +437,16 @@ databases_keep_every_element(void **state)
 	}
 }
 
-/*
- * Files of format version 2, kept for ever: made by make_database(). What is written today is the same to the last byte. With
- * IQDB_WRITE_FIXTURES set they are made anew: only right for a version that was never released.
- */
+/* Files of format version 2, made by make_database(). */
 static void
-fixture(IoCrash *fs, IqdbElementKind element, const char *suffix)
+assert_fixture(IoCrash *fs, IqdbElementKind element, const char *suffix)
 {
-	unsigned char        kept[16384];
-	const unsigned char *today;
-	size_t               kept_length;
-	size_t               length;
-	char                 path[100];
-	char                 name[20];
-	FILE                *file;
+	char name[20];
+	char fixture[60];
 
-	snprintf(path, sizeof(path), "test/fixtures/embedded-v2-%s.iqdb%s", iqdb_element(element)->name, suffix);
 	snprintf(name, sizeof(name), "db%s", suffix);
-	today = io_crash_content(fs, name, &length);
-	if (getenv("IQDB_WRITE_FIXTURES") != NULL)
-	{
-		file = fopen(path, "wb");
-		assert_non_null(file);
-		assert_int_equal(fwrite(today, 1, length, file), length);
-		assert_int_equal(fclose(file), 0);
-	}
-	file = fopen(path, "rb");
-	if (file == NULL)
-		fail_msg("%s cannot be opened; tests run from the top of the tree", path);
-	kept_length = fread(kept, 1, sizeof(kept), file);
-	fclose(file);
-	assert_int_equal(kept_length, length);
-	assert_memory_equal(kept, today, length);
-	io_crash_put(fs, name, kept, kept_length);
+	snprintf(fixture, sizeof(fixture), "embedded-v2-%s.iqdb%s", iqdb_element(element)->name, suffix);
+	assert_true(fixture_is_written(fs, name, fixture));
 }
 
 static void
@@ -482,8 +460,8 @@ files_of_version_2_are_read_and_written(void **state)
 		Iqdb      *db;
 
 		make_database(fs, elements[e]);
-		fixture(fs, elements[e], "");
-		fixture(fs, elements[e], ".wal");
+		assert_fixture(fs, elements[e], "");
+		assert_fixture(fs, elements[e], ".wal");
 		db = open_database(&config);
 		assert_rows(db, elements[e], 40);
 		iqdb_abandon(db);

@@ -16,6 +16,7 @@
 
 #include "core/db/handle_private.h"
 #include "core/meta/metadata.h"
+#include "harness/fixture.h"
 #include "harness/io_crash.h"
 #include "harness/memory_index.h"
 #include "harness/model.h"
@@ -838,6 +839,86 @@ damage_is_found(void **state)
 	io_crash_destroy(pair.fs);
 }
 
+/* ---- files of format version 3 ---- */
+
+/* A number, a string, and a real one that every third row has not, and that is of another kind in every fourth. */
+static void
+put_row(Iqdb *db, uint64_t id)
+{
+	float               vector[DIM] = {(float) id, (float) (id % 7), -1.5f};
+	IqdbMetadataBuilder builder;
+	unsigned char      *metadata;
+	size_t              length;
+	IqdbValue           number = iqdb_value_int((int64_t) id - 20);
+	IqdbValue           string = iqdb_value_string("kind-0123456789", 6 + (uint32_t) (id % 9));
+	IqdbValue           real = id % 4 == 0 ? iqdb_value_bool(true) : iqdb_value_float((double) id / 3);
+
+	iqdb_metadata_builder_init(&builder, NULL);
+	assert_int_equal(iqdb_metadata_put(&builder, "a", 1, &number, NULL), IQDB_OK);
+	assert_int_equal(iqdb_metadata_put(&builder, "kind", 4, &string, NULL), IQDB_OK);
+	if (id % 3 != 0)
+		assert_int_equal(iqdb_metadata_put(&builder, "ab", 2, &real, NULL), IQDB_OK);
+	assert_int_equal(iqdb_metadata_finish(&builder, &metadata, &length, NULL), IQDB_OK);
+	iqdb_metadata_builder_free(&builder);
+	assert_int_equal(iqdb_upsert(db, iqdb_id_u64(id), vector, DIM, metadata, length, NULL), IQDB_OK);
+	iqdb_free(&iqdb_allocator_libc, metadata, length);
+}
+
+/* How many rows have a number of at most this. */
+static size_t
+count_up_to(Iqdb *db, int64_t most)
+{
+	IqdbFilterBuilder builder;
+	IqdbValue         value = iqdb_value_int(most);
+	IqdbFilter       *filter;
+	IqdbResult       *result;
+	float             query[DIM] = {0};
+	size_t            count;
+
+	iqdb_filter_builder_init(&builder, NULL);
+	assert_int_equal(iqdb_filter_finish(&builder, iqdb_filter_lte(&builder, "a", 1, &value), &filter, NULL), IQDB_OK);
+	iqdb_filter_builder_free(&builder);
+	assert_int_equal(iqdb_search_with(db, query, DIM, 100, filter, &result, NULL), IQDB_OK);
+	count = result->count;
+	iqdb_result_free(result);
+	iqdb_filter_free(NULL, filter);
+	return count;
+}
+
+static void
+files_of_version_3_are_read_and_written(void **state)
+{
+	static const IqdbField fields[] = {{.name = "a", .name_length = 1, .kind = IQDB_VALUE_INT},
+									   {.name = "ab", .name_length = 2, .kind = IQDB_VALUE_FLOAT},
+									   {.name = "kind", .name_length = 4, .kind = IQDB_VALUE_STRING}};
+	IoCrash               *fs = io_crash_create();
+	IqdbConfig             config = iqdb_config_default(IQDB_ENGINE_FLAT, DIM, IQDB_METRIC_L2);
+	Iqdb                  *db;
+
+	(void) state;
+	config.io = io_crash_io(fs);
+	config.fields = fields;
+	config.field_count = 3;
+	assert_int_equal(iqdb_open("db", &config, &db, NULL), IQDB_OK);
+	for (uint64_t id = 0; id < 30; id++)
+		put_row(db, id);
+	assert_int_equal(iqdb_close(db, NULL), IQDB_OK);
+	assert_int_equal(iqdb_open("db", &config, &db, NULL), IQDB_OK);
+	for (uint64_t id = 30; id < 40; id++)
+		put_row(db, id);
+	iqdb_abandon(db);
+
+	assert_true(fixture_is_written(fs, "db", "embedded-v3-fields.iqdb"));
+	assert_true(fixture_is_written(fs, "db.wal", "embedded-v3-fields.iqdb.wal"));
+	assert_int_equal(iqdb_open("db", &config, &db, NULL), IQDB_OK);
+	assert_int_equal(count_up_to(db, INT64_MAX), 40);
+	assert_int_equal(count_up_to(db, 12), 33);
+	assert_int_equal(count_up_to(db, -21), 0);
+	assert_sound(db);
+	iqdb_abandon(db);
+	io_crash_destroy(fs);
+}
+
 int
 main(void)
 {
@@ -852,6 +933,7 @@ main(void)
 		cmocka_unit_test(columns_come_from_fields_alone),
 		cmocka_unit_test(columns_that_lie_are_found),
 		cmocka_unit_test(damage_is_found),
+		cmocka_unit_test(files_of_version_3_are_read_and_written),
 	};
 
 	print_message("seed %llu\n", (unsigned long long) SEED);
