@@ -81,7 +81,7 @@ iqdb_pg_row_put(IqdbIndex *index, IqdbPgRow *row, IqdbError *error)
 static Size
 columns_size(const IqdbIndex *index)
 {
-	return iqdb_columns_encoded_bytes(&index->store.header->options);
+	return index->store.header->columns.encoded_bytes;
 }
 
 Size

@@ -106,14 +106,14 @@ typedef struct World
 	float            query[DIM];
 	unsigned char   *metadata[GROUPS];
 	size_t           metadata_length[GROUPS];
-	IqdbFilter      *filter;   /* of searches for a group */
+	const IqdbRowFilter *filter; /* of searches for a group */
 	MemorySnapshot   snapshot; /* of do_save */
 } World;
 
 static IqdbStatus
 search(World *world, size_t expected, size_t most)
 {
-	IqdbSearchParams params = {.expected = expected, .filter = by_metadata(world->filter)};
+	IqdbSearchParams params = {.expected = expected, .filter = world->filter};
 	IqdbHit          hits[64];
 	IqdbCursor      *cursor;
 	size_t           count = 1;
@@ -145,19 +145,53 @@ do_stream(World *world)
 }
 
 static IqdbStatus
+search_filtered(World *world, const IqdbRowFilter *filter, size_t most)
+{
+	IqdbStatus status;
+
+	world->filter = filter;
+	status = search(world, 10, most);
+	world->filter = NULL;
+	return status;
+}
+
+static IqdbStatus
 search_group(World *world, int64_t group, size_t most)
 {
 	IqdbValue         value = iqdb_value_int(group);
 	IqdbFilterBuilder builder;
+	IqdbFilter       *filter;
 	IqdbStatus        status;
 
 	iqdb_filter_builder_init(&builder, &iqdb_allocator_libc);
-	assert_int_equal(iqdb_filter_finish(&builder, iqdb_filter_eq(&builder, "group", 5, &value), &world->filter, NULL),
-					 IQDB_OK);
+	assert_int_equal(iqdb_filter_finish(&builder, iqdb_filter_eq(&builder, "group", 5, &value), &filter, NULL), IQDB_OK);
 	iqdb_filter_builder_free(&builder);
-	status = search(world, 10, most);
-	iqdb_filter_free(&iqdb_allocator_libc, world->filter);
-	world->filter = NULL;
+	status = search_filtered(world, &(IqdbRowFilter){.metadata = filter}, most);
+	iqdb_filter_free(&iqdb_allocator_libc, filter);
+	return status;
+}
+
+/* The groups from first to last, by their column. */
+static IqdbStatus
+search_column(World *world, int64_t first, int64_t last, size_t most)
+{
+	IqdbTest test = {.kind = IQDB_TEST_BETWEEN, .low = first, .high = last};
+
+	return search_filtered(world, &(IqdbRowFilter){.tests = &test, .test_count = 1}, most);
+}
+
+/* Every so many of the rows, by their numbers. */
+static IqdbStatus
+search_numbers(World *world, uint64_t step, size_t most)
+{
+	IqdbIdSet  set;
+	IqdbStatus status;
+
+	iqdb_id_set_init(&set, &iqdb_allocator_libc);
+	for (uint64_t id = 0; id < world->rows; id += step)
+		assert_int_equal(iqdb_id_set_add(&set, id, NULL), IQDB_OK);
+	status = search_filtered(world, &(IqdbRowFilter){.ids = &set}, most);
+	iqdb_id_set_free(&set);
 	return status;
 }
 
@@ -172,6 +206,36 @@ static IqdbStatus
 do_search_nothing(World *world)
 {
 	return search_group(world, GROUPS, SIZE_MAX);
+}
+
+static IqdbStatus
+do_search_column(World *world)
+{
+	return search_column(world, 7, 7, 10);
+}
+
+static IqdbStatus
+do_search_wide_column(World *world)
+{
+	return search_column(world, 0, GROUPS / 2, SIZE_MAX);
+}
+
+static IqdbStatus
+do_search_empty_column(World *world)
+{
+	return search_column(world, GROUPS, GROUPS, SIZE_MAX);
+}
+
+static IqdbStatus
+do_search_few_numbers(World *world)
+{
+	return search_numbers(world, 100, SIZE_MAX);
+}
+
+static IqdbStatus
+do_search_many_numbers(World *world)
+{
+	return search_numbers(world, 2, SIZE_MAX);
 }
 
 static void
@@ -265,15 +329,19 @@ put_rows(World *world, uint64_t first, uint64_t end, bool link)
 	iqdb_rng_seed(&rng, SEED + first);
 	for (uint64_t id = first; id < end; id++)
 	{
-		float    vector[DIM];
-		uint32_t slot;
+		float            vector[DIM];
+		IqdbRow          row = {.id = iqdb_id_u64(id),
+								.vector = vector,
+								.metadata = world->metadata[id % GROUPS],
+								.metadata_length = world->metadata_length[id % GROUPS]};
+		IqdbColumnValues columns = {.values = {(int64_t) (id % GROUPS)}};
+		uint32_t         slot;
 
 		/* some rows are the same, many of them the same one */
 		for (int d = 0; d < DIM; d++)
 			vector[d] = id % 5 == 0 ? 1.0f : (float) (int) iqdb_rng_below(&rng, 1000);
 		iqdb_index_make_room(&world->memory.index, 1);
-		assert_int_equal(iqdb_index_put(&world->memory.index, iqdb_id_u64(id), vector, DIM, world->metadata[id % GROUPS],
-										world->metadata_length[id % GROUPS], &slot, NULL), IQDB_OK);
+		assert_int_equal(iqdb_index_put_row(&world->memory.index, &row, DIM, &columns, &slot, NULL), IQDB_OK);
 		if (link)
 			assert_int_equal(iqdb_index_link(&world->memory.index, slot, NULL), IQDB_OK);
 	}
@@ -334,11 +402,13 @@ world_open(World *world, const IqdbIndexOptions *options, uint64_t rows)
 	memset(world, 0, sizeof(*world));
 	memset(&work, 0, sizeof(work));
 	world->options = *options;
+	world->options.column_count = 1;
+	world->options.columns[0] = IQDB_COLUMN_INT4;
 	world->rows = rows;
 	for (int d = 0; d < DIM; d++)
 		world->query[d] = 100.0f * (float) (d + 1);
 	begin("open", UINT64_MAX);
-	memory_index_create(&world->memory, options, &steps_locks, NULL, MEMORY_MAX);
+	memory_index_create(&world->memory, &world->options, &steps_locks, NULL, MEMORY_MAX);
 	watch(&world->memory);
 	memory_snapshot_init(&world->snapshot);
 	for (int group = 0; group < GROUPS; group++)
@@ -381,6 +451,11 @@ live_through(const IqdbIndexOptions *options, uint64_t rows, uint64_t worst_out[
 	run(&world, "stream", do_stream, true, &rng);
 	run(&world, "search of a group", do_search_group, true, &rng);
 	run(&world, "search of nothing", do_search_nothing, true, &rng);
+	run(&world, "search by a column", do_search_column, true, &rng);
+	run(&world, "stream by a column", do_search_wide_column, true, &rng);
+	run(&world, "search by a column in vain", do_search_empty_column, true, &rng);
+	run(&world, "search of few numbers", do_search_few_numbers, true, &rng);
+	run(&world, "search of many numbers", do_search_many_numbers, true, &rng);
 	run(&world, "put and link", do_put_and_link, false, &rng);
 	run(&world, "check", do_check, true, &rng);
 	run(&world, "save", do_save, true, &rng);

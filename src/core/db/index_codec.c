@@ -126,9 +126,11 @@ encode_columns(const IqdbStore *store, uint32_t slot, unsigned char *at)
 	const IqdbStoreHeader *header = store->header;
 	IqdbColumnValues       values;
 
+	if (header->columns.count == 0)
+		return at;
 	iqdb_columns_get(&header->columns, store->columns, slot, &values);
 	iqdb_columns_encode(&header->options, &values, at);
-	return at + iqdb_columns_encoded_bytes(&header->options);
+	return at + header->columns.encoded_bytes;
 }
 
 static size_t
@@ -140,8 +142,7 @@ row_size(const IqdbStore *store, uint32_t slot, IqdbRowState state)
 	if (iqdb_store_metadata(store, slot, &metadata_length) != NULL)
 		size += 4 + metadata_length;
 	if (state == IQDB_ROW_LIVE)
-		size += iqdb_columns_encoded_bytes(&store->header->options) +
-				iqdb_element_bytes(store->element, store->header->options.dimension);
+		size += store->header->columns.encoded_bytes + iqdb_element_bytes(store->element, store->header->options.dimension);
 	return size;
 }
 

@@ -5,6 +5,8 @@
 
 #include <string.h>
 
+#include "core/base/endian.h"
+
 /* Of each kind. */
 static const struct
 {
@@ -39,6 +41,7 @@ iqdb_columns_layout(const IqdbIndexOptions *options, IqdbColumnLayout *layout_ou
 {
 	memset(layout_out, 0, sizeof(*layout_out));
 	layout_out->count = options->column_count;
+	layout_out->encoded_bytes = (uint32_t) iqdb_columns_encoded_bytes(options);
 	for (uint32_t i = 0; i < options->column_count && i < IQDB_COLUMNS_MAX; i++)
 	{
 		uint32_t width = iqdb_column_width(options->columns[i]);
@@ -201,6 +204,26 @@ iqdb_columns_encoded_bytes(const IqdbIndexOptions *options)
 	return bytes;
 }
 
+static void
+put_number(unsigned char *at, uint32_t width, uint64_t value)
+{
+	switch (width)
+	{
+		case 1:
+			*at = (unsigned char) value;
+			break;
+		case 2:
+			iqdb_store_u16(at, (uint16_t) value);
+			break;
+		case 4:
+			iqdb_store_u32(at, (uint32_t) value);
+			break;
+		default:
+			iqdb_store_u64(at, value);
+			break;
+	}
+}
+
 void
 iqdb_columns_encode(const IqdbIndexOptions *options, const IqdbColumnValues *values, unsigned char *bytes_out)
 {
@@ -215,8 +238,8 @@ iqdb_columns_encode(const IqdbIndexOptions *options, const IqdbColumnValues *val
 
 		if (is_null)
 			bytes_out[i / 8] |= (unsigned char) (1u << i % 8);
-		for (uint32_t byte = 0; byte < width; byte++)
-			*at++ = (unsigned char) (value >> 8 * byte);
+		put_number(at, width, value);
+		at += width;
 	}
 }
 

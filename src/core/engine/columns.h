@@ -28,6 +28,7 @@ typedef struct IqdbColumnLayout
 {
 	uint32_t count;
 	uint32_t block_bytes;
+	uint32_t encoded_bytes;           /* of a row in files, see iqdb_columns_encode() */
 	uint32_t at[IQDB_COLUMNS_MAX];    /* bytes from the block's beginning to the column's values; the NULL bits follow them */
 	uint8_t  width[IQDB_COLUMNS_MAX]; /* bytes of a value: 1, 2, 4, 8 */
 	uint8_t  padding;
