@@ -79,8 +79,7 @@ sub kill_backend
 	kill 'KILL', $pid;
 	wait_gone($pid);
 	# until the postmaster has noticed, and is up again
-	$node->poll_query_until('postgres', "SELECT pg_postmaster_start_time() IS NOT NULL AND NOT EXISTS "
-		  . "(SELECT FROM pg_stat_activity WHERE pid = $pid)") or die 'the server did not come back';
+	wait_answer($node, "SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE pid = $pid)") or die 'the server did not come back';
 }
 
 $node->safe_psql('postgres', 'CREATE TABLE spare (i int)');

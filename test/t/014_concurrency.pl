@@ -123,7 +123,7 @@ SQL
 		kill 'KILL', $pid;
 		wait_gone($pid);
 		finish_load($load);
-		$node->poll_query_until('postgres', 'SELECT true') or die 'the server did not come back';
+		wait_answer($node, 'SELECT true') or die 'the server did not come back';
 		agree($node, "$method: as a sequential scan after a killed session, $turn", table => $t, id => 'iqdb_row(ctid)',
 			method => $method);
 		sound($node, "${t}_v", "$method: iqdb_check after a killed session, $turn");

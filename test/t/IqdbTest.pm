@@ -11,13 +11,14 @@ use warnings;
 use Cwd ();
 use Exporter 'import';
 use File::Basename qw(basename);
+use IPC::Run ();
 use Time::HiRes qw(time usleep);
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
 our @EXPORT = qw(new_node install methods is_exact place_of_vectors arena_files own_files arena_folder_of agree agree_sql sound
-  log_since log_size kill_server wait_gone wait_replay start_load finish_load seed_from_env one sql_fails setting grow_old);
+  log_since log_size kill_server wait_gone wait_answer wait_replay start_load finish_load seed_from_env one sql_fails setting grow_old);
 
 # Folders for arenas made by this test; removed at its end.
 my @arena_folders;
@@ -268,6 +269,22 @@ sub wait_gone
 			usleep(2000);
 		}
 	}
+}
+
+# Until the server takes connections and answers this with true; false after three minutes. poll_query_until() hands psql the
+# query by a pipe, and ends the test where psql has ended before it has read it, as it does while the server takes nobody.
+sub wait_answer
+{
+	my ($node, $sql) = @_;
+	my $end = time + 180;
+	while (time < $end)
+	{
+		my ($out, $err);
+		IPC::Run::run([ 'psql', '-XAt', '-d', $node->connstr('postgres'), '-c', $sql ], '<', '/dev/null', '>', \$out, '2>', \$err);
+		return 1 if $out eq "t\n";
+		usleep(50_000);
+	}
+	return 0;
 }
 
 # kill -9 for every process of the server; its data directory is ready to be started again.
