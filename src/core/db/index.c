@@ -291,52 +291,59 @@ iqdb_index_contains(const IqdbIndex *index, IqdbId id, bool *has_vector_out)
 	return slot != IQDB_SLOT_NONE;
 }
 
+/*
+ * The slot of a LIVE row, with ROWS held shared, so that it can neither be replaced nor reclaimed; IQDB_SLOT_NONE, and no
+ * lock held: there is none.
+ */
+static uint32_t
+hold_row(const IqdbStore *store, IqdbId id)
+{
+	uint32_t slot;
+
+	if (iqdb_id_check(id, NULL) != IQDB_OK)
+		return IQDB_SLOT_NONE;
+	iqdb_store_lock(store, IQDB_LOCK_ROWS, false);
+	slot = iqdb_store_find_locked(store, id);
+	if (slot != IQDB_SLOT_NONE && iqdb_store_state(store, slot) == IQDB_ROW_LIVE)
+		return slot;
+	iqdb_store_unlock(store, IQDB_LOCK_ROWS, false);
+	return IQDB_SLOT_NONE;
+}
+
 bool
 iqdb_index_get(const IqdbIndex *index, IqdbId id, void *vector_out, unsigned char *metadata_out,
 			   size_t metadata_capacity, size_t *metadata_length_out)
 {
-	const IqdbStore *store = &index->store;
-	uint32_t         slot;
-	bool             live;
+	const IqdbStore     *store = &index->store;
+	uint32_t             slot = hold_row(store, id);
+	const unsigned char *metadata;
+	size_t               length;
 
 	*metadata_length_out = 0;
-	if (iqdb_id_check(id, NULL) != IQDB_OK)
+	if (slot == IQDB_SLOT_NONE)
 		return false;
-	/* under ROWS the row can neither be replaced nor reclaimed */
-	iqdb_store_lock(store, IQDB_LOCK_ROWS, false);
-	slot = iqdb_store_find_locked(store, id);
-	live = slot != IQDB_SLOT_NONE && iqdb_store_state(store, slot) == IQDB_ROW_LIVE;
-	if (live)
-	{
-		const unsigned char *metadata = iqdb_store_metadata(store, slot, metadata_length_out);
-		size_t length = *metadata_length_out < metadata_capacity ? *metadata_length_out : metadata_capacity;
-
-		if (vector_out != NULL)
-			memcpy(vector_out, iqdb_store_vector(store, slot),
-				   iqdb_element_bytes(store->element, store->header->options.dimension));
-		if (length > 0)
-			memcpy(metadata_out, metadata, length);
-	}
+	metadata = iqdb_store_metadata(store, slot, metadata_length_out);
+	length = *metadata_length_out < metadata_capacity ? *metadata_length_out : metadata_capacity;
+	if (vector_out != NULL)
+		memcpy(vector_out, iqdb_store_vector(store, slot),
+			   iqdb_element_bytes(store->element, store->header->options.dimension));
+	if (length > 0)
+		memcpy(metadata_out, metadata, length);
 	iqdb_store_unlock(store, IQDB_LOCK_ROWS, false);
-	return live;
+	return true;
 }
 
 bool
 iqdb_index_get_columns(const IqdbIndex *index, IqdbId id, IqdbColumnValues *columns_out)
 {
 	const IqdbStore *store = &index->store;
-	uint32_t         slot;
-	bool             live;
+	uint32_t         slot = hold_row(store, id);
 
-	if (iqdb_id_check(id, NULL) != IQDB_OK)
+	if (slot == IQDB_SLOT_NONE)
 		return false;
-	iqdb_store_lock(store, IQDB_LOCK_ROWS, false);
-	slot = iqdb_store_find_locked(store, id);
-	live = slot != IQDB_SLOT_NONE && iqdb_store_state(store, slot) == IQDB_ROW_LIVE;
-	if (live)
-		iqdb_columns_get(&store->header->columns, store->columns, slot, columns_out);
+	iqdb_columns_get(&store->header->columns, store->columns, slot, columns_out);
 	iqdb_store_unlock(store, IQDB_LOCK_ROWS, false);
-	return live;
+	return true;
 }
 
 /* Ids in slots from *position to end; stops early when capacity is reached. Caller holds ROWS. */
