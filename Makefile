@@ -20,7 +20,7 @@
 EXTENSION  = iqdb
 MODULE_big = iqdb
 DATA       = $(wildcard sql/iqdb--*.sql)
-SCRIPTS    = tools/iqdb_copy
+SCRIPTS    = src/tools/iqdb_copy
 
 # Regression tests, in the order in which they run: sql/NAME.sql against expected/NAME.out.
 REGRESS = iqvector_type iqvector_ops iqvector_cast iqvector_agg iqvector_btree iqvector_copy iqhalfvec_type iqhalfvec_ops iqhalfvec_cast iqdb_bit iqdb_flat iqdb_elements iqdb_functions iqdb_usage iqdb_recall iqdb_search iqdb_plans iqdb_scan iqdb_filter iqdb_foreign
@@ -252,10 +252,10 @@ uninstall-lib:
 		'$(DESTDIR)$(LIBDIR)/libiqdb.so.$(LIBRARY_VERSION)'
 
 dist:
-	@OUT='$(BUILD)/packages' packaging/dist.sh
+	@OUT='$(BUILD)/packages' src/packaging/dist.sh
 
 deb:
-	@OUT='$(BUILD)/packages' MAKE='$(MAKE)' PG_CONFIG='$(PG_CONFIG)' packaging/deb.sh
+	@OUT='$(BUILD)/packages' MAKE='$(MAKE)' PG_CONFIG='$(PG_CONFIG)' src/packaging/deb.sh
 
 format:
 	clang-format -i $(sort $(wildcard src/core/*/*.[ch] src/pg/*.[ch] test/*/*.[ch] bench/*/*.[ch] bench/*.[ch]))

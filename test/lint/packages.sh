@@ -27,7 +27,7 @@ oldest=$(sed -n 's/^#if PG_VERSION_NUM < \([0-9]*\)0000$/\1/p' src/pg/pg_compat.
 grep -q "\"PostgreSQL\": \"$oldest.0.0\"" META.json || complain "META.json: the oldest server is $oldest"
 
 if git rev-parse --git-dir >/dev/null 2>&1; then
-    OUT=$out packaging/dist.sh >"$out/said" || { cat "$out/said"; status=1; }
+    OUT=$out src/packaging/dist.sh >"$out/said" || { cat "$out/said"; status=1; }
     tar -tzf "$out/iqdb-$version.tar.gz" | grep -v '/$' | sort >"$out/archived"
     git ls-tree -r --name-only HEAD | grep -v '^\.' | sed "s|^|iqdb-$version/|" | sort | comm -23 - "$out/archived" |
         sed 's/^/missing in the archive: /' >"$out/missing"
@@ -38,7 +38,8 @@ if git rev-parse --git-dir >/dev/null 2>&1; then
 fi
 
 if [ -e iqdb.so ] && command -v dpkg-shlibdeps >/dev/null && [ -x "/usr/lib/postgresql/15/bin/pg_config" ]; then
-    OUT=$out PG_CONFIG=/usr/lib/postgresql/15/bin/pg_config packaging/deb.sh >"$out/said" 2>&1 || { cat "$out/said"; status=1; }
+    OUT=$out PG_CONFIG=/usr/lib/postgresql/15/bin/pg_config src/packaging/deb.sh >"$out/said" 2>&1 ||
+        { cat "$out/said"; status=1; }
     package=$out/postgresql-15-iqdb_$version-1_$(dpkg --print-architecture).deb
     [ "$(dpkg-deb -f "$package" Version)" = "$version-1" ] || complain "the package is not of version $version-1"
     for name in postgresql-15 libzstd1 liblz4-1 libc6; do

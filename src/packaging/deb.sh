@@ -4,7 +4,7 @@
 #
 # The package is put together from what "make install" installs; nothing of debhelper is needed, nor root.
 set -eu -o pipefail
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/../.."
 . test/lib/packages.sh
 
 missing=
@@ -13,7 +13,10 @@ for program in dpkg-deb:dpkg dpkg-shlibdeps:dpkg-dev strip:binutils; do
 done
 [ -z "$missing" ] || { echo "Missing for packages: sudo apt-get install$missing"; exit 1; }
 PG_CONFIG=$(find_pg_config)
-[ -n "$PG_CONFIG" ] || { echo "No server to build for: install postgresql-server-dev-$(pg_major), or give PG_CONFIG=..."; exit 1; }
+if [ -z "$PG_CONFIG" ]; then
+    echo "No server to build for: install postgresql-server-dev-$(pg_major), or give PG_CONFIG=..."
+    exit 1
+fi
 bindir=$("$PG_CONFIG" --bindir)
 [[ $bindir =~ ^/usr/lib/postgresql/([0-9]+)/bin$ ]] ||
     { echo "The server of $PG_CONFIG is none of Debian's packages (its programs are in $bindir): use make install."; exit 1; }
@@ -61,6 +64,8 @@ CONTROL
 find "$root" -type d -exec chmod 755 {} +
 find "$root" -type f -exec chmod u=rwX,go=rX {} +
 mkdir -p "$OUT"
-if [ -z "${SOURCE_DATE_EPOCH:-}" ] && SOURCE_DATE_EPOCH=$(git log -1 --format=%ct 2>/dev/null); then export SOURCE_DATE_EPOCH; fi
+if [ -z "${SOURCE_DATE_EPOCH:-}" ] && SOURCE_DATE_EPOCH=$(git log -1 --format=%ct 2>/dev/null); then
+    export SOURCE_DATE_EPOCH
+fi
 dpkg-deb --root-owner-group --build "$root" "$OUT/${package}_$version-1_$architecture.deb" >/dev/null
 echo "$OUT/${package}_$version-1_$architecture.deb"
