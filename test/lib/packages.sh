@@ -12,6 +12,8 @@ missing_packages() {
     command -v g++ >/dev/null || echo g++
     command -v pkg-config >/dev/null || echo pkg-config
     [ -e /usr/include/stdio.h ] || echo libc6-dev
+    # a minimal system has a perl without its modules, of which lint/packages.sh reads META.json with one
+    perl -MJSON::PP -e 1 2>/dev/null || echo perl
     for header in zstd.h:libzstd-dev lz4.h:liblz4-dev cmocka.h:libcmocka-dev; do
         find /usr/include /usr/local/include -maxdepth 2 -name "${header%%:*}" 2>/dev/null | grep -q . ||
             echo "${header##*:}"
