@@ -153,18 +153,14 @@ complete_paths(PlannerInfo *root, RelOptInfo *rel, List *indexes)
 
 /* ---- one order ----------------------------------------------------------------------------------------------------- */
 
-/* Lets the server make the paths of our indexes again, as if the query were ordered by its first key alone. */
+/* Adds the paths of our indexes as if the query were ordered by its first key alone. None of them is partial. */
 static void
 add_paths_of_first_key(PlannerInfo *root, RelOptInfo *rel, List *indexes)
 {
-	List	   *pathkeys = root->query_pathkeys;
-	List	   *indexlist = rel->indexlist;
+	ListCell   *cell;
 
-	root->query_pathkeys = list_make1(linitial(pathkeys));
-	rel->indexlist = indexes;
-	create_index_paths(root, rel);
-	root->query_pathkeys = pathkeys;
-	rel->indexlist = indexlist;
+	foreach(cell, iqdb_pg_server_paths(root, rel, indexes, list_make1(linitial(root->query_pathkeys))))
+		add_path(rel, lfirst(cell));
 }
 
 /* ---- order to the end ---------------------------------------------------------------------------------------------- */
