@@ -278,8 +278,46 @@ function filters(    i, j, section, parts, form, kind) {
     }
 }
 
+# One figure of a step of part growth, as the table below shows it: a cost per row, or per search.
+function growth_cost(section, method, name,    rows) {
+    rows = substr(section, 8) + 0
+    look_at(section, method, "-", 1)
+    if (name == "build us") return raw("build_ms") * 1000 / rows
+    if (name == "vacuum us") return raw("vacuum_ms") * 1000 / rows
+    if (name == "restart us") return raw("restart_ms") * 1000 / rows
+    if (name == "memory bytes" || name == "disk bytes") return raw(name == "disk bytes" ? "disk" : "memory") / rows
+    if (name == "insert us") return raw("insert_us")
+    return at_recall(section, method, 1, name == "search us 0.95" ? 0.95 : name == "search us 0.99" ? 0.99 : 0, "processor")
+}
+
+function growth_line(steps_of, count, method, name,    j, cost, first) {
+    printf "%-12s %-16s", method, name
+    for (j = 1; j <= count; j++) {
+        cost = growth_cost(steps_of[j], method, name)
+        if (j == 1) first = cost
+        printf " %10s %8s", short(cost), ratio(cost, first)
+    }
+    printf "\n"
+}
+
+function growths(    i, j, k, count, steps_of, names, name_count, method) {
+    for (i = 1; i <= section_count; i++)
+        if (sections[i] ~ /^growth /) steps_of[++count] = sections[i]
+    if (!count) return
+    title("Growth: per row of the table, per search, per row inserted; beside it the ratio to the first step")
+    printf "%-12s %-16s", "", "rows"
+    for (j = 1; j <= count; j++) printf " %10s %8s", substr(steps_of[j], 8), ""
+    printf "\n"
+    name_count = split("build us,memory bytes,disk bytes,search us 0.95,search us 0.99,insert us,vacuum us,restart us", names, ",")
+    for (i = 1; i <= method_count[steps_of[1]]; i++) {
+        method = methods[steps_of[1], i]
+        for (k = 1; k <= name_count; k++) growth_line(steps_of, count, method, names[k])
+    }
+}
+
 END {
     for (i = 1; i <= note_count; i++) print notes[i]
+    growths()
     if (!setup["rows"]) exit
     printf "%d rows of %d dimensions, %d queries, %d lists\n", setup["rows"], setup["dimension"], setup["queries"],
         setup["lists"]

@@ -9,13 +9,14 @@
 #   --query-count N     queries of the query file to use (0: all)                                              1000
 #   --seconds S         time per measured point                                                                   2
 #   --rounds N          rounds over all points of a curve; systems take turns within a round                      3
-#   --parts "..."       flat hnsw ivf insert filter plans (what to do)                         "flat hnsw ivf insert"
+#   --parts "..."       flat hnsw ivf insert filter plans growth (what to do)                  "flat hnsw ivf insert"
 #   --efs "..."         ef_search settings for graphs                              "10 20 40 64 100 160 250 400 800"
 #   --lists N           lists of the inverted files                                     2 * square root of the rows
 #   --probes "..."      probes of the inverted files                                     "1 2 4 8 16 32 64 128"
 #   --shares "..."      filter: percent of the rows that match                                       "50 10 3 1 0.1"
 #   --kinds "..."       filter: where these are (bench/README.md)                      "scattered near far grouped"
-#   --methods "..."     filter, plans: methods of iqdb                              "iqdb_hnsw iqdb_ivf iqdb_flat"
+#   --methods "..."     filter, plans, growth: methods of iqdb                      "iqdb_hnsw iqdb_ivf iqdb_flat"
+#   --steps "..."       growth: numbers of rows                                               "100000 300000 1000000"
 #   --shapes "..."      plans: rows x dimensions, i: vectors in the table's rows, t: in its TOAST table
 #                                                                     "1000x32 10000x128 50000x32 10000x768 10000x768i"
 #   --plan-shares "..." plans: percent of the rows that match                                      "0.1 1 10 50 100"
@@ -39,6 +40,7 @@ cd "$(dirname "$0")/../.." || exit 1
 . bench/sql/lib.sh
 . bench/sql/filter.sh
 . bench/sql/plans.sh
+. bench/sql/growth.sh
 export LC_ALL=C.UTF-8
 unset MAKEFLAGS MAKELEVEL PGHOST PGPORT PGUSER PGDATABASE PGDATA PGOPTIONS PGSERVICE
 
@@ -52,6 +54,7 @@ EFS="10 20 40 64 100 160 250 400 800" PROBES="1 2 4 8 16 32 64 128" INSERT_BASE=
 SHARED_BUFFERS=2GB SERVER= AWAKE=0 DIMENSION=128 SHARES="50 10 3 1 0.1" KINDS="scattered near far grouped"
 METHODS="iqdb_hnsw iqdb_ivf iqdb_flat" FILTER_EFS="20 40 80 160 320 640" FILTER_PROBES="2 4 8 16 32 64"
 SHAPES="1000x32 10000x128 50000x32 10000x768 10000x768i" PLAN_SHARES="0.1 1 10 50 100" LIMITS="1 10 100"
+STEPS="100000 300000 1000000"
 export BUILD=${BUILD:-build}
 OUT=$BUILD/sql_bench
 [ $# -gt 0 ] || usage
@@ -74,6 +77,7 @@ while [ $# -gt 1 ]; do
         --shapes) SHAPES=$2 ;;
         --plan-shares) PLAN_SHARES=$2 ;;
         --limits) LIMITS=$2 ;;
+        --steps) STEPS=$2 ;;
         --insert-base) INSERT_BASE=$2 ;;
         --insert-rows) INSERT_ROWS=$2 ;;
         --limit) LIMIT=$2 ;;
@@ -104,14 +108,15 @@ step "building"
 build_programs || fail "the bench's programs do not compile"
 prepare_server || fail "no private server could be made"
 start_server || fail "the server does not start"
-# the plans are made of tables of their own
-[ "$PARTS" = plans ] || choose_set
+# parts that make tables of their own
+case $PARTS in plans | growth) own_tables=1 ;; *) own_tables=0 ;; esac
+[ $own_tables = 1 ] || choose_set
 describe_setup
-[ "$PARTS" = plans ] || load_set
+[ $own_tables = 1 ] || load_set
 
 for part in $PARTS; do
     case $part in
-        flat | hnsw | ivf | filter | plans) part_"$part" ;;
+        flat | hnsw | ivf | filter | plans | growth) part_"$part" ;;
         insert) for system in $(change_systems); do part_change "$system"; done ;;
         *) fail "unknown part $part" ;;
     esac
