@@ -17,7 +17,7 @@ BEGIN
 	RETURN 'no error';
 EXCEPTION WHEN OTHERS THEN
 	GET STACKED DIAGNOSTICS detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT;
-	RETURN concat_ws(' | ', SQLSTATE, SQLERRM, nullif(detail, ''), nullif(hint, ''));
+	RETURN concat_ws(' | ', SQLSTATE, replace(SQLERRM, 'public.', ''), nullif(detail, ''), nullif(hint, ''));
 END
 $$;
 
@@ -137,7 +137,7 @@ SELECT line FROM try('iqdb_ivf') AS line EXCEPT SELECT line FROM first;
 CREATE INDEX rows_all ON rows USING iqdb_flat (v, i4);
 SET enable_seqscan = off;
 SET enable_bitmapscan = off;
-EXPLAIN (COSTS OFF) SELECT id FROM rows WHERE v IS NULL AND i4 = 3 ORDER BY v <-> '[5,6,7,8]' LIMIT 3;
+SELECT takes('v IS NULL AND i4 = 3');
 SELECT count(*) FROM (SELECT id FROM rows WHERE v IS NULL AND i4 = 3 ORDER BY v <-> '[5,6,7,8]' LIMIT 3) x;
 RESET enable_seqscan;
 RESET enable_bitmapscan;
