@@ -255,6 +255,72 @@ SELECT count(*), array_agg(DISTINCT relation::text ORDER BY relation::text) FROM
 RESET ROLE;
 DROP TABLE parted, empty;
 
+-- ---- conditions on columns of the index ------------------------------------------------------------------------------
+
+-- does the index ask them itself, so that the executor fetches no row? And: answers, differences
+CREATE FUNCTION pg_temp.by_columns(index regclass, k int, condition text) RETURNS text LANGUAGE plpgsql SET enable_seqscan = off AS
+$$
+DECLARE
+	before bigint;
+	fetched bigint;
+	d record;
+BEGIN
+	SELECT seq_scan + idx_tup_fetch INTO before FROM pg_stat_xact_user_tables WHERE relname = 'thing';
+	PERFORM count(*) FROM iqdb_search_batch(index, (SELECT array_agg(q) FROM asked), k, condition);
+	SELECT seq_scan + idx_tup_fetch - before INTO fetched FROM pg_stat_xact_user_tables WHERE relname = 'thing';
+	SELECT * INTO d FROM pg_temp.differences(index, '<->', k, condition);
+	RETURN format('%s, %s rows, %s differences', CASE WHEN fetched = 0 THEN 'itself' ELSE 'by rows' END, d.answers, d.differences);
+END
+$$;
+ALTER TABLE thing ADD labels int[], ADD good boolean;
+UPDATE thing SET labels = ARRAY[id % 3, 10 + id % 4], good = id % 5 <> 0;
+VACUUM ANALYZE thing;
+DO $$
+DECLARE
+	method text;
+BEGIN
+	FOREACH method IN ARRAY '{iqdb_flat,iqdb_hnsw,iqdb_ivf}'::text[] LOOP
+		EXECUTE format('CREATE INDEX thing_k ON thing USING %I (v, kind, id, note, labels, good)', method);
+		RAISE INFO '%: %', method, pg_temp.by_columns('thing_k', 10, 'kind = 3');
+		RAISE INFO '%: %', method, pg_temp.by_columns('thing_k', 7, 'kind IN (3, 5, 6) AND id < 400 AND good');
+		-- what is kept as a hash, or as labels, is asked of the rows once more
+		RAISE INFO '%: %', method, pg_temp.by_columns('thing_k', 3, 'note IN (''note 77'', ''note 78.'', ''note 78'')');
+		RAISE INFO '%: %', method, pg_temp.by_columns('thing_k', 600, 'labels @> ARRAY[2, 11] AND NOT good');
+		-- values that are known when the statement runs; all rows; none
+		RAISE INFO '%: %', method, pg_temp.by_columns('thing_k', 5, 'id > length(current_database()) * 20');
+		RAISE INFO '%: %', method, pg_temp.by_columns('thing_k', 5, 'true');
+		RAISE INFO '%: %', method, pg_temp.by_columns('thing_k', 5, 'kind = 100000000000');
+		-- something else has to be asked, too: the table says which rows
+		RAISE INFO '%: %', method, pg_temp.by_columns('thing_k', 5, 'kind = 3 AND length(note) > 6');
+		RAISE INFO '%: %', method, pg_temp.by_columns('thing_k', 5, 'kind = (SELECT 3)');
+		DROP INDEX thing_k;
+	END LOOP;
+END
+$$;
+-- the rows that a condition is true of are those that the statement sees
+CREATE INDEX thing_k ON thing USING iqdb_hnsw (v, kind) WHERE id > 100;
+SET enable_seqscan = off;
+BEGIN;
+UPDATE thing SET kind = 1000 WHERE id IN (300, 400);
+UPDATE thing SET id = -1 WHERE id = 300;
+SELECT query, id FROM iqdb_search_batch('thing_k', ARRAY['[3,4,5]', '[1,2,3]']::iqvector[], 5, 'kind = 1000') JOIN thing ON ctid = tid ORDER BY query;
+ROLLBACK;
+SELECT count(*) FROM iqdb_search_batch('thing_k', ARRAY['[3,4,5]', '[1,2,3]']::iqvector[], 5, 'kind = 1000');
+DROP INDEX thing_k;
+-- partitions in which no row can be are left out, others ask by their own columns
+CREATE TABLE parted (id int, kind int, v iqvector(3)) PARTITION BY LIST (kind);
+CREATE TABLE parted_a PARTITION OF parted FOR VALUES IN (0, 1, 2);
+CREATE TABLE parted_b (v iqvector(3), kind int, id int);
+ALTER TABLE parted ATTACH PARTITION parted_b DEFAULT;
+INSERT INTO parted SELECT id, kind, v FROM thing;
+CREATE INDEX parted_v ON parted USING iqdb_ivf (v, id, kind);
+ANALYZE parted;
+SELECT * FROM pg_temp.parted_differences(13, 'id < 300 AND kind IN (1, 4)');
+SELECT * FROM pg_temp.parted_differences(13, 'kind = 2');
+SELECT * FROM pg_temp.parted_differences(13, 'kind = 2 AND kind = 4');
+DROP TABLE parted;
+RESET enable_seqscan;
+
 -- ---- rights -----------------------------------------------------------------------------------------------------------
 
 SET ROLE iqdb_reader;
@@ -271,6 +337,14 @@ SELECT id FROM iqdb_search('thing_v', '[3,4,5]', 2, 'id > 300') JOIN thing ON ct
 SELECT pg_temp.error_of('SELECT * FROM iqdb_search(''thing_v'', ''[3,4,5]'', 2, ''kind = 3'')');
 SELECT pg_temp.error_of('SELECT * FROM iqdb_search(''thing_v'', ''[3,4,5]'', 2, ''EXISTS (SELECT FROM asked)'')');
 RESET ROLE;
+-- what the index asks alone needs the same rights
+CREATE INDEX thing_k ON thing USING iqdb_hnsw (v, kind);
+GRANT UPDATE (kind) ON thing TO iqdb_reader;
+SET enable_seqscan = off;
+SET ROLE iqdb_reader;
+SELECT pg_temp.error_of('SELECT * FROM iqdb_search_batch(''thing_k'', ARRAY[''[3,4,5]'', ''[1,2,3]'']::iqvector[], 2, ''kind = 3'')');
+RESET ROLE;
+RESET enable_seqscan;
 -- of an expression and a predicate all columns count
 CREATE INDEX thing_p ON thing USING iqdb_flat (v) WHERE note <> 'note 5';
 SET ROLE iqdb_reader;
@@ -291,6 +365,11 @@ SET ROLE iqdb_reader;
 SELECT count(*) FROM iqdb_search('thing_v', '[3,4,5]', 1000);
 SELECT count(*), bool_and(kind = 7) FROM iqdb_search_batch('thing_v', (SELECT array_agg(v) FROM thing), 5) JOIN thing ON ctid = tid;
 SELECT count(*) FROM iqdb_search('thing_v', '[3,4,5]', 1000, 'kind = 8 OR id < 100');
+SET enable_seqscan = off;
+SELECT count(*), bool_and(kind = 7) FROM iqdb_search_batch('thing_k', ARRAY['[3,4,5]', '[1,2,3]']::iqvector[], 10) JOIN thing ON ctid = tid;
+SELECT count(*) FROM iqdb_search_batch('thing_k', ARRAY['[3,4,5]', '[1,2,3]']::iqvector[], 10, 'kind = 8');
+SELECT count(*) FROM iqdb_search_batch('thing_k', ARRAY['[3,4,5]', '[1,2,3]']::iqvector[], 10, 'kind < 8');
+RESET enable_seqscan;
 SET row_security = off;
 SELECT pg_temp.error_of('SELECT * FROM iqdb_search(''thing_v'', ''[3,4,5]'')');
 RESET row_security;

@@ -231,6 +231,13 @@ iqdb_pg_fork_path(IqdbPgRelFile file, int backend, ForkNumber fork, char *path_o
 #define iqdb_pg_init_scan_slot(estate, state, tupdesc, callbacks) ExecInitScanTupleSlot(estate, state, tupdesc, callbacks)
 #endif
 
+/* May the current user read what the statement reads? Raises if not (needs executor/executor.h). */
+#if PG_VERSION_NUM >= 160000
+#define iqdb_pg_check_rights(statement) ((void) ExecCheckPermissions((statement)->rtable, (statement)->permInfos, true))
+#else
+#define iqdb_pg_check_rights(statement) ((void) ExecCheckRTPerms((statement)->rtable, true))
+#endif
+
 /*
  * The pages of a bitmap, by turns: the block, and how many offsets were put into offsets_out (room for MaxHeapTuplesPerPage),
  * or -1, the page is named as a whole. 18 hands out a page without its offsets, and has another kind of iterator besides.

@@ -1,9 +1,10 @@
 /*
  * pg_nearest.c - see pg_nearest.h.
  *
- * Queries are answered in rounds. In each, every query that still wants rows takes as many hits from its stream as it
- * wants; then all of them are looked up in the order of the table's pages, so that rows on one page cost one pin and reads
- * from the disk overlap. Most queries are done after one round: a second one is for rows that the snapshot does not see.
+ * Queries that are asked together are answered in rounds. In each, every query that still wants rows takes as many hits from
+ * its stream as it wants; then all of them are looked up in the order of the table's pages, so that rows on one page cost one
+ * pin and reads from the disk overlap. Most queries are done after one round: a second one is for rows that the snapshot does
+ * not see.
  */
 #include "postgres.h"
 
@@ -74,6 +75,8 @@ struct IqdbPgNearest
 	IqdbSearchParams params;
 	IqdbPgArena *arena;			/* NULL: the table is read */
 	const IqdbPgTids *among;	/* NULL: all rows */
+	IqdbPgKeys *keys;			/* NULL: no conditions */
+	IqdbPgFilter conditions;	/* as the index is asked them */
 	IqdbHost	host;
 	IqdbIdSet	roots;			/* of the rows among which the nearest are looked for */
 	IqdbRowFilter filter;
@@ -164,7 +167,7 @@ prefetch(Relation heap, const Candidate *candidates, int count, int at, int *ahe
 	}
 }
 
-/* Puts the TID of the version that the snapshot sees into the row, or zero. */
+/* Puts the TID of the version that the snapshot sees into the row; or zero, if there is none, or it fails the conditions. */
 static void
 look_up(IqdbPgNearest *nearest, Candidate *candidates, int count)
 {
@@ -182,7 +185,8 @@ look_up(IqdbPgNearest *nearest, Candidate *candidates, int count)
 		prefetch(nearest->heap, candidates, count, i, &ahead);
 		iqdb_pg_number_tid(candidates[i].number, &tid);
 		candidates[i].row->number =
-			table_index_fetch_tuple(nearest->fetch, &tid, nearest->snapshot, nearest->slot, &again, &dead) ?
+			table_index_fetch_tuple(nearest->fetch, &tid, nearest->snapshot, nearest->slot, &again, &dead) &&
+			(!nearest->conditions.lossy || iqdb_pg_keys_hold(nearest->keys, nearest->slot)) ?
 			iqdb_pg_tid_number(&nearest->slot->tts_tid) : 0;
 	}
 	ExecClearTuple(nearest->slot);
@@ -279,8 +283,20 @@ filter_by_rows(IqdbPgNearest *nearest, const IqdbPgTids *among)
 	nearest->params.filter = &nearest->filter;
 }
 
+static void
+filter_by_keys(IqdbPgNearest *nearest, IqdbPgKeys *keys)
+{
+	nearest->keys = keys;
+	nearest->conditions = iqdb_pg_keys_filter(keys, nearest->form.columns);
+	if (nearest->conditions.count == 0)
+		return;
+	nearest->filter.tests = nearest->conditions.tests;
+	nearest->filter.test_count = nearest->conditions.count;
+	nearest->params.filter = &nearest->filter;
+}
+
 IqdbPgNearest *
-iqdb_pg_nearest_begin(Relation index, Relation heap, Snapshot snapshot, int k, const IqdbPgTids *among)
+iqdb_pg_nearest_begin(Relation index, Relation heap, Snapshot snapshot, int k, const IqdbPgTids *among, IqdbPgKeys *keys)
 {
 	IqdbPgNearest *nearest = palloc0(sizeof(IqdbPgNearest));
 	IqdbError	error = {0};
@@ -303,9 +319,17 @@ iqdb_pg_nearest_begin(Relation index, Relation heap, Snapshot snapshot, int k, c
 	nearest->params.expected = (size_t) k + BEYOND;
 	if (among != NULL)
 		filter_by_rows(nearest, among);
+	if (keys != NULL)
+		filter_by_keys(nearest, keys);
 	nearest->fetch = iqdb_pg_index_fetch_begin(heap);
 	nearest->slot = table_slot_create(heap, NULL);
 	return nearest;
+}
+
+bool
+iqdb_pg_nearest_reads_table(const IqdbPgNearest *nearest)
+{
+	return nearest->arena == NULL;
 }
 
 int
@@ -314,6 +338,9 @@ iqdb_pg_nearest_together(const IqdbPgNearest *nearest)
 	/* a pass over the table is dear, and room for what its queries find is all that it takes */
 	if (nearest->arena == NULL)
 		return Max((int) (work_mem * INT64CONST(1024) / (nearest->k * sizeof(IqdbPgNeighbour))), 1);
+	/* one cursor after the other finds the memory of the one before in the processor's caches */
+	if (nearest->arena->index.engine->cursors_begin == NULL)
+		return 1;
 	return Max(Min(TOGETHER, (int) (work_mem * INT64CONST(1024) / (nearest->k * sizeof(IqdbPgNeighbour)))), 1);
 }
 
@@ -351,7 +378,10 @@ iqdb_pg_nearest_search(IqdbPgNearest *nearest, const void *const *queries, int c
 {
 	MemoryContext saved = MemoryContextSwitchTo(nearest->context);
 
-	if (nearest->arena != NULL)
+	Assert(nearest->arena != NULL || nearest->keys == NULL);
+	if (nearest->conditions.never)
+		memset(counts, 0, count * sizeof(int));
+	else if (nearest->arena != NULL)
 		search_index(nearest, queries, count, rows, counts);
 	else
 		iqdb_pg_nearest_in_table(nearest->index, nearest->heap, queries, count, nearest->k, nearest->among,

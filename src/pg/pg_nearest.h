@@ -11,17 +11,21 @@
 
 #include "utils/snapshot.h"
 
+#include "pg/pg_keys.h"
 #include "pg/pg_truth.h"
 
 typedef struct IqdbPgNearest IqdbPgNearest;
 
 /*
  * Of an index and its table, both open and locked. The index is brought up to date here; the snapshot, the active one,
- * must have been taken before. among: only these rows, which the snapshot sees, may be answers; NULL: all. Lives in the
- * current memory context.
+ * must have been taken before. among: only these rows, which the snapshot sees, may be answers; keys: only rows that meet
+ * these conditions; NULL: all. Lives in the current memory context.
  */
 extern IqdbPgNearest *iqdb_pg_nearest_begin(Relation index, Relation heap, Snapshot snapshot, int k,
-											const IqdbPgTids *among);
+											const IqdbPgTids *among, IqdbPgKeys *keys);
+
+/* Is the table read in the index's place? Then keys are no help: the rows must have been named. */
+extern bool iqdb_pg_nearest_reads_table(const IqdbPgNearest *nearest);
 
 /* How many queries it likes to be asked at once. Fewer will do. */
 extern int	iqdb_pg_nearest_together(const IqdbPgNearest *nearest);

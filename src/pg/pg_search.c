@@ -98,6 +98,42 @@ typedef struct Pivots
 	int			count;
 } Pivots;
 
+/* The number of the vector that is nearest to a query, among so many pivots from the first one on. */
+static int
+nearest_among(const Pivots *pivots, const void *query, int first, int count)
+{
+	float		sums[PIVOTS_MAX];
+	int			nearest = 0;
+
+	query = iqdb_element_prepare(iqdb_pg_kernels(), pivots->form.element, query, pivots->form.dimension, pivots->buffer);
+	pivots->sums(query, pivots->vectors + first * pivots->form.bytes, pivots->form.bytes, count, pivots->form.dimension,
+				 sums);
+	for (int i = 1; i < count; i++)
+		if (sums[i] * pivots->sign < sums[nearest] * pivots->sign)
+			nearest = i;
+	return first + nearest;
+}
+
+/* Puts behind each pivot the one of those that are left that is nearest to it: neighbourhoods that are near follow, too. */
+static void
+chain_pivots(Pivots *pivots)
+{
+	Size		bytes = pivots->form.bytes;
+	uint8	   *moved = palloc(bytes);
+
+	for (int i = 0; i + 2 < pivots->count; i++)
+	{
+		uint8	   *next = pivots->vectors + (i + 1) * bytes;
+		uint8	   *nearest = pivots->vectors +
+			nearest_among(pivots, pivots->vectors + i * bytes, i + 1, pivots->count - i - 1) * bytes;
+
+		memcpy(moved, next, bytes);
+		memmove(next, nearest, bytes);
+		memcpy(nearest, moved, bytes);
+	}
+	pfree(moved);
+}
+
 static Pivots
 choose_pivots(Relation index, const IqdbPgQuery *queries, int count)
 {
@@ -111,30 +147,15 @@ choose_pivots(Relation index, const IqdbPgQuery *queries, int count)
 	for (int i = 0; i < pivots.count; i++)
 		memcpy(pivots.vectors + i * pivots.form.bytes, queries[(int64) i * count / pivots.count].vector,
 			   pivots.form.bytes);
+	chain_pivots(&pivots);
 	return pivots;
-}
-
-/* The number of the pivot that is nearest to a query; lengths of vectors do not count. */
-static int
-nearest_pivot(const Pivots *pivots, const void *query)
-{
-	float		sums[PIVOTS_MAX];
-	int			nearest = 0;
-
-	if (pivots->count == 0)
-		return 0;
-	query = iqdb_element_prepare(iqdb_pg_kernels(), pivots->form.element, query, pivots->form.dimension, pivots->buffer);
-	pivots->sums(query, pivots->vectors, pivots->form.bytes, pivots->count, pivots->form.dimension, sums);
-	for (int i = 1; i < pivots->count; i++)
-		if (sums[i] * pivots->sign < sums[nearest] * pivots->sign)
-			nearest = i;
-	return nearest;
 }
 
 /*
  * Fills places with the queries in an order in which those that are near to each other follow each other. They walk
  * through the same part of a graph, or the same lists, and find them in the processor's caches: many queries in random
- * order take up to twice the time. Near are those with the same nearest one among some of the queries.
+ * order take up to twice the time. Near are those with the same nearest one among some of the queries; lengths of vectors
+ * do not count.
  */
 static void
 find_places(Relation index, const IqdbPgQuery *queries, int count, Place *places)
@@ -145,7 +166,7 @@ find_places(Relation index, const IqdbPgQuery *queries, int count, Place *places
 	{
 		CHECK_FOR_INTERRUPTS();
 		places[i].query = i;
-		places[i].pivot = nearest_pivot(&pivots, queries[i].vector);
+		places[i].pivot = pivots.count > 0 ? nearest_among(&pivots, queries[i].vector, 0, pivots.count) : 0;
 	}
 	qsort(places, count, sizeof(Place), compare_places);
 }
@@ -267,9 +288,9 @@ search_source(const Search *search, const Source *source, Chunk *chunk)
 	pfree(rows);
 }
 
-/* rows: only these may be answers; NULL: all. */
+/* rows: only these may be answers; keys: only rows that meet these conditions, of each index; NULL: all. */
 static Source *
-open_sources(const Search *search, const IqdbPgRows *rows)
+open_sources(const Search *search, const IqdbPgRows *rows, IqdbPgKeys *const *keys)
 {
 	Source	   *sources = palloc(search->indexes.count * sizeof(Source));
 
@@ -277,9 +298,13 @@ open_sources(const Search *search, const IqdbPgRows *rows)
 	{
 		Relation	index = search->indexes.leaves[i];
 
+		sources[i].nearest = NULL;
+		if (keys != NULL && keys[i] == NULL)
+			continue;
 		sources[i].heap = table_open(index->rd_index->indrelid, AccessShareLock);
 		sources[i].nearest = iqdb_pg_nearest_begin(index, sources[i].heap, GetActiveSnapshot(), search->k,
-												   rows != NULL ? iqdb_pg_rows_of(rows, index->rd_index->indrelid) : NULL);
+												   rows != NULL ? iqdb_pg_rows_of(rows, index->rd_index->indrelid) : NULL,
+												   keys != NULL ? keys[i] : NULL);
 	}
 	return sources;
 }
@@ -289,23 +314,36 @@ close_sources(const Search *search, Source *sources)
 {
 	for (int i = 0; i < search->indexes.count; i++)
 	{
+		if (sources[i].nearest == NULL)
+			continue;
 		iqdb_pg_nearest_end(sources[i].nearest);
 		table_close(sources[i].heap, NoLock);
 	}
 }
 
+/* Are there indexes that are not to be had? */
+static bool
+reads_table(const Search *search, const Source *sources)
+{
+	for (int i = 0; i < search->indexes.count; i++)
+		if (sources[i].nearest != NULL && iqdb_pg_nearest_reads_table(sources[i].nearest))
+			return true;
+	return false;
+}
+
+/* Closes the sources. */
 static void
-search_by_indexes(const Search *search, const IqdbPgRows *rows)
+search_by_indexes(const Search *search, Source *sources)
 {
 	bool		zero_is_nan = iqdb_pg_zero_is_nan(search->indexes.leaves[0]);
-	Source	   *sources = open_sources(search, rows);
 	Chunk		chunk = make_chunk(search);
 
 	for (int begin = 0; begin < search->count; begin += chunk.count)
 	{
 		fill_chunk(search, begin, &chunk);
 		for (int i = 0; i < search->indexes.count; i++)
-			search_source(search, &sources[i], &chunk);
+			if (sources[i].nearest != NULL)
+				search_source(search, &sources[i], &chunk);
 		for (int i = 0; i < chunk.count; i++)
 		{
 			int			place = chunk.places[i];
@@ -346,30 +384,55 @@ search_one_by_one(const Search *search, IqdbPgSelect *select)
 	}
 }
 
+/* Lets the indexes ask the conditions themselves; false: they cannot. */
+static bool
+search_by_keys(const Search *search, IqdbPgSelect *select)
+{
+	IqdbPgKeys **keys = iqdb_pg_select_keys(select, search->indexes.leaves, search->indexes.count);
+	Source	   *sources;
+
+	if (keys == NULL)
+		return false;
+	sources = open_sources(search, NULL, keys);
+	if (reads_table(search, sources))
+	{
+		close_sources(search, sources);
+		return false;
+	}
+	search_by_indexes(search, sources);
+	return true;
+}
+
+static void
+search_by_rows(const Search *search, IqdbPgSelect *select)
+{
+	IqdbPgRows	rows = iqdb_pg_select_rows(select, CurrentMemoryContext);
+
+	search_by_indexes(search, open_sources(search, &rows, NULL));
+}
+
 /*
- * The server says for each query which rows are nearest, or for all of them together which rows may be answers; then the
- * indexes find the nearest of these.
+ * Of several queries, the indexes ask the conditions themselves where they have columns for all of them, or the server says
+ * for all of them together which rows may be answers, and the indexes find the nearest of these. Else the server says for
+ * each query which rows are nearest.
  */
 static void
 search_by_select(const Search *search, const char *condition)
 {
-	MemoryContext context = CurrentMemoryContext;
 	Relation	table = table_open(search->indexes.table, AccessShareLock);
+	bool		by_indexes = search->indexes.count > 0 && !search->indexes.foreign;
 	IqdbPgSelect *select;
-	IqdbPgRows	rows;
-	bool		together;
 
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
 	select = iqdb_pg_select_begin(search->indexes.named, table, condition, search->k);
-	together = search->indexes.count > 0 && !search->indexes.foreign && iqdb_pg_select_rows_pay(select, search->count);
-	if (together)
-		rows = iqdb_pg_select_rows(select, context);
+	if (by_indexes && search->count > 1 && search_by_keys(search, select))
+		;
+	else if (by_indexes && iqdb_pg_select_rows_pay(select, search->count))
+		search_by_rows(search, select);
 	else
 		search_one_by_one(search, select);
 	SPI_finish();
-	if (together)
-		search_by_indexes(search, &rows);
 	table_close(table, NoLock);
 }
 
@@ -450,7 +513,7 @@ search_sql(FunctionCallInfo fcinfo, bool is_batch)
 		check_enable_rls(search.indexes.table, InvalidOid, false) == RLS_ENABLED)
 		search_by_select(&search, condition);
 	else if (search.count > 0)
-		search_by_indexes(&search, NULL);
+		search_by_indexes(&search, open_sources(&search, NULL, NULL));
 	iqdb_pg_close_indexes(&search.indexes, AccessShareLock);
 	return (Datum) 0;
 }

@@ -9,6 +9,7 @@
 
 #include "access/sysattr.h"
 #include "catalog/index.h"
+#include "executor/executor.h"
 #include "executor/spi.h"
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
@@ -19,6 +20,7 @@
 #include "parser/parser.h"
 #include "tcop/dest.h"
 #include "utils/builtins.h"
+#include "utils/guc.h"
 #include "utils/fmgrprotos.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
@@ -26,6 +28,7 @@
 #include "utils/regproc.h"
 #include "utils/ruleutils.h"
 
+#include "pg/pg_compat.h"
 #include "pg/pg_row.h"
 #include "pg/pg_select.h"
 
@@ -34,6 +37,7 @@ struct IqdbPgSelect
 	Oid			table;
 	bool		is_partitioned;
 	SPIPlanPtr	plan;			/* of one query */
+	SPIPlanPtr	alone;			/* of one query, where no index helps another one */
 	SPIPlanPtr	rows;			/* which rows may be answers */
 };
 
@@ -195,6 +199,7 @@ iqdb_pg_select_begin(Relation index, Relation table, const char *condition, int 
 	append_conditions(&sql, condition, predicate);
 	appendStringInfo(&sql, " ORDER BY 3 LIMIT %d", k);
 	select->plan = prepare(sql.data, 1, index->rd_opcintype[0]);
+	select->alone = prepare(sql.data, 1, index->rd_opcintype[0]);
 	return select;
 }
 
@@ -224,18 +229,46 @@ iqdb_pg_select_search(IqdbPgSelect *select, Datum query, IqdbPgSelectVisit visit
 
 /* ---- which rows may be answers ------------------------------------------------------------------------------------- */
 
+static CachedPlan *
+cached_plan(SPIPlanPtr prepared)
+{
+	CachedPlan *cached = SPI_plan_get_cached_plan(prepared);
+
+	if (cached == NULL)
+		elog(ERROR, "a statement has no plan");
+	return cached;
+}
+
 /* What the planner thinks of a statement. */
 static Plan
 plan_of(SPIPlanPtr prepared)
 {
-	CachedPlan *cached = SPI_plan_get_cached_plan(prepared);
+	CachedPlan *cached = cached_plan(prepared);
 	Plan		plan;
 
-	if (cached == NULL)
-		elog(ERROR, "a statement has no plan");
 	plan = *linitial_node(PlannedStmt, cached->stmt_list)->planTree;
 	ReleaseCachedPlan(cached, NULL);
 	return plan;
+}
+
+IqdbPgKeys **
+iqdb_pg_select_keys(IqdbPgSelect *select, Relation *indexes, int count)
+{
+	int			settings = NewGUCNestLevel();
+	const PlannedStmt *statement;
+	CachedPlan *cached;
+	IqdbPgKeys **keys;
+
+	/* that node asks rows for all conditions, and does not tell which of them the index has taken */
+	(void) set_config_option("iqdb.enable_vector_scan", "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+	cached = cached_plan(select->alone);
+	AtEOXact_GUC(true, settings);
+	statement = linitial_node(PlannedStmt, cached->stmt_list);
+	keys = iqdb_pg_keys_of_plan(statement, indexes, count);
+	if (keys != NULL)
+		iqdb_pg_check_rights(statement);
+	ReleaseCachedPlan(cached, NULL);
+	return keys;
 }
 
 bool

@@ -19,6 +19,7 @@
 #include "storage/itemptr.h"
 #include "utils/rel.h"
 
+#include "pg/pg_keys.h"
 #include "pg/pg_truth.h"
 
 typedef struct IqdbPgSelect IqdbPgSelect;
@@ -36,6 +37,12 @@ extern IqdbPgSelect *iqdb_pg_select_begin(Relation index, Relation table, const 
  */
 typedef void (*IqdbPgSelectVisit) (void *arg, Oid table, ItemPointer tid, double distance);
 extern void iqdb_pg_select_search(IqdbPgSelect *select, Datum query, IqdbPgSelectVisit visit, void *arg);
+
+/*
+ * The conditions as keys of these indexes (pg_keys.h), if the planner would have them answer the statement alone; else NULL.
+ * Rights to what the conditions read are checked as the statement would. They lie in the current memory context.
+ */
+extern IqdbPgKeys **iqdb_pg_select_keys(IqdbPgSelect *select, Relation *indexes, int count);
 
 /* Does the planner think that one look for the rows costs less than a statement for each of so many queries? */
 extern bool iqdb_pg_select_rows_pay(IqdbPgSelect *select, int queries);
