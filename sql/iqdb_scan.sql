@@ -183,12 +183,68 @@ CREATE TABLE scan_many AS SELECT i AS id, ARRAY[i * 10 % 1009, i * 20 % 2003, i 
 ANALYZE scan_many;
 SELECT plan($$SELECT count(*), sum(n.id) FROM scan_many s JOIN scan_row n ON n.v <-> s.q < 50$$);
 SELECT count(*), sum(n.id) FROM scan_many s JOIN scan_row n ON n.v <-> s.q < 50;
+-- what all of them did is told together: a search for each row, whoever had it
+CREATE FUNCTION searches(query text) RETURNS SETOF text LANGUAGE plpgsql AS $$
+DECLARE
+	line text;
+BEGIN
+	FOR line IN EXECUTE 'EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF, SUMMARY OFF) ' || query LOOP
+		IF line ~ 'Custom Scan|Searches' THEN
+			RETURN NEXT regexp_replace(trim(line), '^-> +| on .*', '', 'g');
+		END IF;
+	END LOOP;
+END $$;
+SELECT searches($$SELECT count(*), sum(n.id) FROM scan_many s JOIN scan_row n ON n.v <-> s.q < 50$$);
+SET parallel_leader_participation = off;
+ALTER TABLE scan_many SET (parallel_workers = 2);
+SELECT searches($$SELECT count(*), sum(n.id) FROM scan_many s JOIN scan_row n ON n.v <-> s.q < 50$$);
+RESET parallel_leader_participation;
+DROP FUNCTION searches(text);
 SET iqdb.enable_vector_scan = off;
 SELECT count(*), sum(n.id) FROM scan_many s JOIN scan_row n ON n.v <-> s.q < 50;
 RESET iqdb.enable_vector_scan;
 DROP TABLE scan_many;
 SET enable_seqscan = off;
 SET max_parallel_workers_per_gather = 0;
+
+-- Where many rows match, the bitmap waits until many have failed: those that match may all be far from the query.
+CREATE TABLE scan_side_by_side AS SELECT i AS id, i AS c, i % 3 AS d, ARRAY[i, i * 7 % 1009 / 100.0, i * 3 % 2003 / 200.0]::real[]::iqvector(3) AS v
+	FROM generate_series(1, 5000) i;
+CREATE INDEX ON scan_side_by_side (c);
+CREATE INDEX ON scan_side_by_side USING iqdb_hnsw (v);
+VACUUM ANALYZE scan_side_by_side;
+SELECT plan($$SELECT id FROM scan_side_by_side WHERE c > 3000 ORDER BY v <-> '[1,1,1]' LIMIT 10$$);
+CREATE FUNCTION read_bitmap(query text) RETURNS text LANGUAGE plpgsql SET enable_sort = off AS $$
+DECLARE
+	line text;
+	found text := 'no bitmap';
+BEGIN
+	FOR line IN EXECUTE 'EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF, SUMMARY OFF) ' || query LOOP
+		IF line ~ 'Bitmap Index Scan' THEN
+			found := substring(line FROM '(never executed|actual.*)');
+		END IF;
+	END LOOP;
+	RETURN found;
+END $$;
+-- they are near: never
+SELECT read_bitmap($$SELECT id FROM scan_side_by_side WHERE c > 3000 ORDER BY v <-> '[4000,1,1]' LIMIT 10$$);
+-- far; some near and most far
+SELECT read_bitmap($$SELECT id FROM scan_side_by_side WHERE c > 3000 ORDER BY v <-> '[1,1,1]' LIMIT 10$$);
+SELECT read_bitmap($$SELECT id FROM scan_side_by_side WHERE (c > 3000 OR c = 3) ORDER BY v <-> '[1,1,1]' LIMIT 10$$);
+SELECT agreed($$SELECT id FROM scan_side_by_side WHERE c > 3000 ORDER BY v <-> '[4000,1,1]' LIMIT 10$$);
+SELECT agreed($$SELECT id FROM scan_side_by_side WHERE c > 3000 ORDER BY v <-> '[1,1,1]' LIMIT 10$$);
+SELECT agreed($$SELECT id FROM scan_side_by_side WHERE (c > 3000 OR c = 3) AND d <> 1 ORDER BY v <-> '[1,1,1]' LIMIT 10$$);
+SELECT agreed($$SELECT id FROM scan_side_by_side WHERE (c > 3000 OR c < 8) ORDER BY v <-> '[1,1,1]' LIMIT 10 OFFSET 3$$);
+-- a search anew: each begins without the bitmap until one has read it, and forgets what the one before has returned
+SELECT agreed($$SELECT s.id, n.id FROM scan_side s, LATERAL (SELECT id FROM scan_side_by_side WHERE (c > 3000 OR c = 3) ORDER BY v <-> s.q LIMIT 5) n$$);
+SET plan_cache_mode = force_generic_plan;
+PREPARE scan_patient(int, iqvector) AS SELECT id FROM scan_side_by_side WHERE (c > $1 OR c = 3) ORDER BY v <-> $2 LIMIT 5;
+EXECUTE scan_patient(3000, '[1,1,1]');
+EXECUTE scan_patient(5000, '[1,1,1]');
+DEALLOCATE scan_patient;
+RESET plan_cache_mode;
+DROP FUNCTION read_bitmap(text);
+DROP TABLE scan_side_by_side;
 
 -- Kept plans: parameters in the LIMIT, the filter, the query, and the bound.
 SET plan_cache_mode = force_generic_plan;

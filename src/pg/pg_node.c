@@ -16,6 +16,12 @@
  *
  * The set is made when the first row is wanted, and kept over rescans as long as no parameter of the bitmap has changed.
  *
+ * Patience. Where many rows match, the search is quicker without the bitmap, as long as matching rows are spread among all
+ * others: that is what the planner has to assume. If they lie far from the query, nearly all rows that are near it fail the
+ * quals. So a plan may say how many of them may fail. When there are more, the bitmap is read all the same, and a new search
+ * begins among the rows that it names, which leaves out those that were returned before. So a query takes about twice the time
+ * of the better way at most.
+ *
  * In a parallel query the node runs whole in each process that has it, below a join for instance: rows are not divided.
  */
 #include "postgres.h"
@@ -130,6 +136,13 @@ read_bitmap(IqdbPgNode *node, PlanState *child)
 	return set;
 }
 
+/* Does the search begin without the bitmap? */
+static bool
+is_patient(const IqdbPgNode *node)
+{
+	return node->patience > 0 && node->set == NULL;
+}
+
 /* Evaluates what the search depends on, and starts it; false: no row can pass. */
 static bool
 start(IqdbPgNode *node)
@@ -142,7 +155,7 @@ start(IqdbPgNode *node)
 		return false;
 	wish.expected = expected_rows(node);
 	wish.exhaustive = wish.bounded && wish.expected == 0;
-	if (node->set == NULL && node->custom.custom_ps != NIL)
+	if (node->set == NULL && node->custom.custom_ps != NIL && !is_patient(node))
 		node->set = read_bitmap(node, linitial(node->custom.custom_ps));
 	wish.ids = node->set;
 	if (node->scan == NULL)
@@ -157,19 +170,52 @@ start(IqdbPgNode *node)
 
 /* ---- rows ---------------------------------------------------------------------------------------------------------- */
 
+/* Has this row been returned by the search without the bitmap? */
+static bool
+was_returned(const IqdbPgNode *node, const TupleTableSlot *slot)
+{
+	return node->returned != NULL && node->set != NULL &&
+		   iqdb_id_set_contains(node->returned, iqdb_pg_tid_number((ItemPointer) &slot->tts_tid));
+}
+
+/* Notes that the row has passed; a search with the bitmap would return it again. */
+static void
+note_returned(IqdbPgNode *node, const TupleTableSlot *slot)
+{
+	IqdbError	error = {0};
+
+	if (node->returned == NULL)
+	{
+		node->returned = MemoryContextAlloc((MemoryContext) node->returned_host.allocator.arg, sizeof(IqdbIdSet));
+		iqdb_id_set_init(node->returned, &node->returned_host.allocator);
+	}
+	iqdb_pg_check(iqdb_id_set_add(node->returned, iqdb_pg_tid_number((ItemPointer) &slot->tts_tid), &error), &error,
+				  node->index);
+}
+
 static TupleTableSlot *
 next_row(ScanState *state)
 {
 	IqdbPgNode *node = (IqdbPgNode *) state;
 	TupleTableSlot *slot = state->ss_ScanTupleSlot;
 
+	if (is_patient(node) && node->failed > node->patience)
+	{
+		node->set = read_bitmap(node, linitial(node->custom.custom_ps));
+		node->started = false;
+	}
 	if (!node->started)
 		node->ended = !start(node);
-	if (node->ended || !index_getnext_slot(node->scan, ForwardScanDirection, slot))
+	do
 	{
-		node->ended = true;
-		return ExecClearTuple(slot);
-	}
+		if (node->ended || !index_getnext_slot(node->scan, ForwardScanDirection, slot))
+		{
+			node->ended = true;
+			return ExecClearTuple(slot);
+		}
+	} while (was_returned(node, slot));
+	/* until exec_node() says otherwise */
+	node->failed++;
 	return slot;
 }
 
@@ -183,7 +229,15 @@ recheck_row(ScanState *state, TupleTableSlot *slot)
 static TupleTableSlot *
 exec_node(CustomScanState *state)
 {
-	return ExecScan(&state->ss, next_row, recheck_row);
+	IqdbPgNode *node = (IqdbPgNode *) state;
+	TupleTableSlot *row = ExecScan(&state->ss, next_row, recheck_row);
+
+	if (is_patient(node) && !TupIsNull(row))
+	{
+		node->failed--;
+		note_returned(node, state->ss.ss_ScanTupleSlot);
+	}
+	return row;
 }
 
 /* ---- life ---------------------------------------------------------------------------------------------------------- */
@@ -231,7 +285,11 @@ begin_node(CustomScanState *state, EState *estate, int flags)
 	node->index = index_open(linitial_oid(list_nth(node->plan->custom_private, IQDB_PG_NODE_INDEX)),
 							 exec_rt_fetch(node->plan->scan.scanrelid, estate)->rellockmode);
 	make_context(node, estate);
+	iqdb_pg_node_watch(node, estate);
 	node->set_host = iqdb_pg_host(AllocSetContextCreate(estate->es_query_cxt, "iqdb set of rows", ALLOCSET_DEFAULT_SIZES));
+	node->returned_host = iqdb_pg_host(AllocSetContextCreate(estate->es_query_cxt, "iqdb rows returned",
+															 ALLOCSET_SMALL_SIZES));
+	node->patience = floatVal(list_nth(node->plan->custom_private, IQDB_PG_NODE_PATIENCE));
 	ExecIndexBuildScanKeys(self, node->index, list_nth(exprs, IQDB_PG_NODE_KEYS), false, &node->keys, &node->key_count,
 						   &node->runtime_keys, &node->runtime_key_count, NULL, NULL);
 	ExecIndexBuildScanKeys(self, node->index, list_nth(exprs, IQDB_PG_NODE_ORDER), true, &node->orders, &node->order_count,
@@ -260,6 +318,10 @@ rescan_node(CustomScanState *state)
 
 	if (state->custom_ps != NIL)
 		rescan_bitmap(node, linitial(state->custom_ps));
+	if (node->returned != NULL)
+		MemoryContextReset((MemoryContext) node->returned_host.allocator.arg);
+	node->returned = NULL;
+	node->failed = 0;
 	node->started = false;
 	node->ended = false;
 	ExecScanReScan(&state->ss);
@@ -285,6 +347,11 @@ static const CustomExecMethods exec_methods = {
 	.ExecCustomScan = exec_node,
 	.EndCustomScan = end_node,
 	.ReScanCustomScan = rescan_node,
+	.EstimateDSMCustomScan = iqdb_pg_node_estimate_shared,
+	.InitializeDSMCustomScan = iqdb_pg_node_init_shared,
+	.ReInitializeDSMCustomScan = iqdb_pg_node_reinit_shared,
+	.InitializeWorkerCustomScan = iqdb_pg_node_join_shared,
+	.ShutdownCustomScan = iqdb_pg_node_shutdown,
 	.ExplainCustomScan = iqdb_pg_node_explain
 };
 

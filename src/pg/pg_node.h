@@ -21,7 +21,8 @@ enum
 {
 	IQDB_PG_NODE_INDEX,			/* list of one OID */
 	IQDB_PG_NODE_BOUND_KINDS,	/* list of integers, one a bound: IqdbPgBoundKind */
-	IQDB_PG_NODE_RATIO			/* Float: rows of the stream for each that passes the quals */
+	IQDB_PG_NODE_RATIO,			/* Float: rows of the stream for each that passes the quals */
+	IQDB_PG_NODE_PATIENCE		/* Float: rows that may fail the quals before the bitmap is read; 0: it is read at once */
 };
 
 enum
@@ -52,7 +53,7 @@ extern List *iqdb_pg_node_paths(PlannerInfo *root, RelOptInfo *rel, List *indexe
 /* Is it a path of the node? Then *order_out is the path of the index within. */
 extern bool iqdb_pg_is_node_path(const Path *path, IndexPath **order_out);
 
-/* Does a path of the node have a bitmap below? */
+/* Does a path of the node have a bitmap below, by which it searches from the start? */
 extern bool iqdb_pg_node_has_filter(const Path *path);
 
 /* Is all that it returns in order, although the index is an approximate one? */

@@ -2,8 +2,8 @@
  * pg_node_explain.c - what EXPLAIN shows of a node "Vector Scan", in all its formats.
  *
  * The server shows the table, the filter and how many rows it took away, the bitmap's nodes, times and buffers. Beside these
- * stand here the index, conditions and order that it has, bounds of the distance, and what the searches did, which in a
- * parallel query are those of this process.
+ * stand here the index, conditions and order that it has, bounds of the distance, and what the searches did, in all
+ * processes of a parallel query (pg_node_parallel.c).
  */
 #include "postgres.h"
 
@@ -99,8 +99,7 @@ iqdb_pg_node_explain(CustomScanState *state, List *ancestors, ExplainState *es)
 	const List *keys = list_nth(exprs, IQDB_PG_NODE_KEYS_SHOWN);
 	const List *order = list_nth(exprs, IQDB_PG_NODE_ORDER_SHOWN);
 	Oid			index = linitial_oid(list_nth(node->plan->custom_private, IQDB_PG_NODE_INDEX));
-	IqdbPgStreamStats stats = {0};
-	const char *engine = "";
+	IqdbPgStreamStats stats;
 
 	ExplainPropertyText("Index Name", get_rel_name(index), es);
 	if (keys != NIL)
@@ -108,12 +107,10 @@ iqdb_pg_node_explain(CustomScanState *state, List *ancestors, ExplainState *es)
 	ExplainPropertyText("Order By", expressions_text(order, ", ", state, ancestors, es), es);
 	if (list_nth(exprs, IQDB_PG_NODE_BOUNDS) != NIL)
 		ExplainPropertyText("Distance Bound", bounds_text(node, ancestors, es), es);
+	if (floatVal(list_nth(node->plan->custom_private, IQDB_PG_NODE_PATIENCE)) > 0)
+		ExplainPropertyText("Bitmap", "at need", es);
 	if (!es->analyze)
 		return;
-	if (node->scan != NULL)
-	{
-		stats = iqdb_pg_scan_stats(node->scan);
-		engine = iqdb_engine_get(iqdb_pg_engine_kind(node->index))->name;
-	}
-	explain_counts(&stats, engine, es);
+	stats = iqdb_pg_node_stats(node);
+	explain_counts(&stats, iqdb_engine_get(iqdb_pg_engine_kind(node->index))->name, es);
 }

@@ -52,6 +52,7 @@ typedef struct Search
 	BitmapHeapPath *filter;		/* NULL: none */
 	List	   *bounds;			/* Bound of each */
 	List	   *limit;			/* as IQDB_PG_NODE_LIMIT */
+	double		patience;		/* as IQDB_PG_NODE_PATIENCE */
 } Search;
 
 /* Members of a path's custom_private. */
@@ -60,6 +61,7 @@ enum
 	PATH_BOUNDS,				/* expressions */
 	PATH_BOUND_KINDS,
 	PATH_LIMIT,
+	PATH_PATIENCE,
 	PATH_RATIO
 };
 
@@ -362,11 +364,18 @@ share_within(PlannerInfo *root, const Search *search)
 	return least;
 }
 
+/* With its point even if it is whole: what a parallel worker reads without one is an Integer to it. */
+static Node *
+make_number(double number)
+{
+	return (Node *) makeFloat(psprintf("%.3f", number));
+}
+
 /* How many rows the engine hands out, and at what cost, goes into the path; what bounds it, into its private list. */
 static void
 estimate(PlannerInfo *root, RelOptInfo *rel, const Search *search, CustomPath *path)
 {
-	IqdbPgNodeWork work = {.filtered = search->filter != NULL};
+	IqdbPgNodeWork work = {.filtered = search->filter != NULL && search->patience == 0};
 	Selectivity share = search->order->indexselectivity;
 	List	   *conditions = NIL;
 	double		ratio;
@@ -374,7 +383,7 @@ estimate(PlannerInfo *root, RelOptInfo *rel, const Search *search, CustomPath *p
 
 	foreach(cell, search->bounds)
 		conditions = lappend(conditions, ((Bound *) lfirst(cell))->condition);
-	if (search->filter != NULL)
+	if (work.filtered)
 	{
 		Selectivity filtered;
 
@@ -389,8 +398,7 @@ estimate(PlannerInfo *root, RelOptInfo *rel, const Search *search, CustomPath *p
 	ratio = Max(ratio, 1);
 	if (search->limit != NIL && root->limit_tuples > 0)
 		work.wanted = Min(root->limit_tuples * ratio, work.within);
-	/* with its point even if it is whole: what a parallel worker reads without one is an Integer to it */
-	path->custom_private = lappend(path->custom_private, makeFloat(psprintf("%.3f", ratio)));
+	path->custom_private = lappend(path->custom_private, make_number(ratio));
 	iqdb_pg_cost_node(root, search->order, &work, &path->path);
 }
 
@@ -419,7 +427,7 @@ make_path(PlannerInfo *root, RelOptInfo *rel, const Search *search)
 	path->custom_paths = list_make1(search->order);
 	if (search->filter != NULL)
 		path->custom_paths = lappend(path->custom_paths, search->filter);
-	path->custom_private = list_make3(numbers, kinds, search->limit);
+	path->custom_private = list_make4(numbers, kinds, search->limit, make_number(search->patience));
 	estimate(root, rel, search, path);
 	return path;
 }
@@ -437,6 +445,29 @@ knows_nothing_more(PlannerInfo *root, RelOptInfo *rel, const Search *search)
 		return false;
 	return search->limit == NIL ||
 		   (root->limit_tuples > 0 && root->limit_tuples * ratio <= ROWS_AT_FIRST);
+}
+
+/* Is there a condition that the index does not take? */
+static bool
+asks_rows(const RelOptInfo *rel, const IndexPath *order)
+{
+	return list_length(order->indexclauses) < list_length(rel->baserestrictinfo);
+}
+
+/*
+ * The search without the bitmap goes on until rows have failed the conditions that are as dear as all of the search with the
+ * bitmap would have been; but not before twice as many have failed as do where they have nothing to do with the distance.
+ */
+static double
+patience(const PlannerInfo *root, const RelOptInfo *rel, const Search *search, const Path *with_bitmap)
+{
+	const Path *order = &search->order->path;
+	double		ratio = Max(rel->tuples * search->order->indexselectivity / order->rows, 1);
+	double		share = Min(root->limit_tuples / Max(with_bitmap->rows, 1), 1);
+	Cost		bitmap = with_bitmap->startup_cost + (with_bitmap->total_cost - with_bitmap->startup_cost) * share;
+	Cost		row = (order->total_cost - order->startup_cost) / Max(order->rows * ratio, 1);
+
+	return ceil(Max(2 * root->limit_tuples * ratio, bitmap / Max(row, cpu_tuple_cost)));
 }
 
 /* What searches of one table have in common. */
@@ -464,6 +495,7 @@ static void
 add_searches(Table *table, IndexPath *order, List *bounds)
 {
 	Search		search = {.order = order, .limit = table->limit};
+	CustomPath *path;
 
 	if (isinf(order->path.total_cost))
 		return;
@@ -471,8 +503,14 @@ add_searches(Table *table, IndexPath *order, List *bounds)
 	if (!knows_nothing_more(table->root, table->rel, &search))
 		table->paths = lappend(table->paths, make_path(table->root, table->rel, &search));
 	search.filter = find_filter(table);
-	if (search.filter != NULL)
-		table->paths = lappend(table->paths, make_path(table->root, table->rel, &search));
+	if (search.filter == NULL)
+		return;
+	path = make_path(table->root, table->rel, &search);
+	table->paths = lappend(table->paths, path);
+	if (search.bounds != NIL || search.limit == NIL || table->root->limit_tuples <= 0 || !asks_rows(table->rel, order))
+		return;
+	search.patience = patience(table->root, table->rel, &search, &path->path);
+	table->paths = lappend(table->paths, make_path(table->root, table->rel, &search));
 }
 
 /*
@@ -544,7 +582,9 @@ iqdb_pg_is_node_path(const Path *path, IndexPath **order_out)
 bool
 iqdb_pg_node_has_filter(const Path *path)
 {
-	return list_length(((const CustomPath *) path)->custom_paths) > 1;
+	const CustomPath *node = (const CustomPath *) path;
+
+	return list_length(node->custom_paths) > 1 && floatVal(list_nth(node->custom_private, PATH_PATIENCE)) == 0;
 }
 
 bool
@@ -580,8 +620,8 @@ plan_node(PlannerInfo *root, RelOptInfo *rel, CustomPath *path, List *targets, L
 	scan->methods = &scan_methods;
 	if (list_length(children) > 1)
 		scan->custom_plans = list_make1(outerPlan(castNode(BitmapHeapScan, scan_below(lsecond(children)))));
-	scan->custom_private = list_make3(list_make1_oid(index->indexid), list_nth(private, PATH_BOUND_KINDS),
-									  list_nth(private, PATH_RATIO));
+	scan->custom_private = list_make4(list_make1_oid(index->indexid), list_nth(private, PATH_BOUND_KINDS),
+									  list_nth(private, PATH_RATIO), list_nth(private, PATH_PATIENCE));
 	scan->custom_exprs = list_make4(index->indexqual, index->indexorderby, index->indexqualorig, index->indexorderbyorig);
 	scan->custom_exprs = lappend(scan->custom_exprs, list_nth(private, PATH_BOUNDS));
 	scan->custom_exprs = lappend(scan->custom_exprs, list_nth(private, PATH_LIMIT));
