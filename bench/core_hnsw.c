@@ -6,10 +6,10 @@
  *
  * BASE and QUERIES are .fvecs or .bvecs files. With another element than f32 both are made such vectors first: halves
  * are the nearest ones, a bit says whether the component is positive. Prints build seconds, bytes of arena per row, and
- * for each ef recall@10 against an exact scan, queries per second of processor time (one thread, all threads), and the
- * distances computed. vectors=FILE: full vectors lie in that file (it is made anew, and loses its name at once).
- * delete=P removes P percent of the rows after the build, vacuums, and measures again. bench/README.md says how to read
- * the figures.
+ * for each ef recall@10 against an exact scan, queries per second of processor time (one thread, all threads), the
+ * distances computed, and the tail of the recall (tails.h). vectors=FILE: full vectors lie in that file (it is made anew,
+ * and loses its name at once). delete=P removes P percent of the rows after the build, vacuums, and measures again.
+ * bench/README.md says how to read the figures.
  */
 #define _POSIX_C_SOURCE 200809L
 #include <pthread.h>
@@ -21,6 +21,8 @@
 #include "core/base/topk.h"
 #include "core/db/index.h"
 #include "core/vec/half.h"
+
+#include "tails.h"
 
 #define K 10
 #define EFS_MAX 32
@@ -60,6 +62,7 @@ typedef struct Worker
 	size_t    searched;
 	uint64_t  found;
 	uint64_t  scored;
+	Tail      tail;
 } Worker;
 
 static double
@@ -233,13 +236,17 @@ search_worker(void *arg)
 		worker->searched = 0;
 		worker->found = 0;
 		worker->scored = 0;
+		tail_begin(&worker->tail, K);
 		for (size_t q = worker->first; q < bench->queries.count; q += worker->step)
 		{
 			IqdbHit hits[K];
 			size_t  count = search(bench, vector_of(&bench->queries, q), worker->ef, hits, &worker->scored);
+			size_t  found = 0;
 
 			for (size_t i = 0; i < count; i++)
-				worker->found += hits[i].key <= bench->truth[q];
+				found += hits[i].key <= bench->truth[q];
+			tail_count(&worker->tail, found);
+			worker->found += found;
 			worker->searched++;
 		}
 		pass = spent() - pass;
@@ -283,6 +290,7 @@ measure(Bench *bench, const size_t *efs, size_t ef_count)
 		printf("  ef %5zu  recall %.4f  %8.0f/s  %6.0f scored", efs[i], recall,
 			   (double) workers[0].searched / workers[0].seconds,
 			   (double) workers[0].scored / (double) workers[0].searched);
+		tail_print(&workers[0].tail);
 		if (bench->threads > 1)
 		{
 			double rate = 0;

@@ -7,6 +7,7 @@
  *   g++ -O3 -o hnswlib_peer bench/hnswlib_peer.cpp -lpthread
  */
 #include "sets.h"
+#include "tails.h"
 
 #include <hnswlib/hnswlib.h>
 
@@ -89,6 +90,7 @@ main(int argc, char **argv)
 	{
 		size_t ef = set_next_number(&efs);
 		size_t found;
+		Tail   tail;
 		double begin = spent();
 		double best = 1e9;
 
@@ -98,17 +100,23 @@ main(int argc, char **argv)
 			double pass = spent();
 
 			found = 0;
+			tail_begin(&tail, k);
 			for (size_t q = 0; q < queries.count; q++)
 			{
-				auto result = graph.searchKnn(queries.rows + q * base.dim, k);
+				auto   result = graph.searchKnn(queries.rows + q * base.dim, k);
+				size_t own = 0;
 
 				for (; !result.empty(); result.pop())
-					found += truth[q].count(result.top().second);
+					own += truth[q].count(result.top().second);
+				tail_count(&tail, own);
+				found += own;
 			}
 			best = std::min(best, spent() - pass);
 		} while (spent() - begin < seconds);
-		std::printf("  ef %5zu  recall %.4f  %8.0f/s\n", ef, static_cast<double>(found) / (queries.count * k),
+		std::printf("  ef %5zu  recall %.4f  %8.0f/s", ef, static_cast<double>(found) / (queries.count * k),
 					static_cast<double>(queries.count) / best);
+		tail_print(&tail);
+		std::printf("\n");
 		std::fflush(stdout);
 	}
 	return 0;

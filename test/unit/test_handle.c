@@ -1817,10 +1817,14 @@ recall_counts_what_is_missed(void **state)
 	query.probes = 50;
 	assert_int_equal(iqdb_recall(db, vectors, 40, LOAD_DIM, &query, &all, NULL), IQDB_OK);
 	assert_true(all.mean == 1 && all.min == 1 && all.max == 1);
+	assert_true(all.p1 == 1 && all.below_half == 0 && all.at_zero == 0);
 	query.probes = 1;
 	query.max_rows = 30;
 	assert_int_equal(iqdb_recall(db, vectors, 40, LOAD_DIM, &query, &some, NULL), IQDB_OK);
 	assert_true(some.min < 1 && some.min <= some.mean && some.mean <= some.max && some.mean < 1);
+	/* of 40 queries the worst hundredth is the worst one */
+	assert_true(some.p1 == some.min && some.at_zero <= some.below_half && (some.at_zero > 0) == (some.min == 0) &&
+				(some.below_half > 0) == (some.min < 0.5) && some.below_half * 0.5 <= 1 - some.mean);
 	assert_true(some.min_us <= some.p50_us && some.p50_us <= some.p95_us && some.p95_us <= some.p99_us &&
 				some.p99_us <= some.max_us && some.per_second > 0 && some.exact_us > 0);
 	assert_int_equal(iqdb_recall(db, vectors, 0, LOAD_DIM, &query, &some, NULL), IQDB_ERR_CONFIG);

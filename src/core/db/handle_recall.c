@@ -57,9 +57,21 @@ measure(Iqdb *db, const void *query, size_t dim, const IqdbQuery *settings, Meas
 	return status;
 }
 
-/* Shell's sort, by the time of the search. */
+static double
+by_time(const Measured *measured)
+{
+	return measured->us;
+}
+
+static double
+by_recall(const Measured *measured)
+{
+	return measured->recall;
+}
+
+/* Shell's sort. */
 static void
-sort_by_time(Measured *measured, size_t count)
+sort_by(Measured *measured, size_t count, double (*value_of)(const Measured *measured))
 {
 	for (size_t gap = count / 2; gap > 0; gap = gap == 2 ? 1 : gap * 5 / 11)
 	{
@@ -68,48 +80,64 @@ sort_by_time(Measured *measured, size_t count)
 			Measured moved = measured[i];
 			size_t   to = i;
 
-			for (; to >= gap && measured[to - gap].us > moved.us; to -= gap)
+			for (; to >= gap && value_of(&measured[to - gap]) > value_of(&moved); to -= gap)
 				measured[to] = measured[to - gap];
 			measured[to] = moved;
 		}
 	}
 }
 
-/* By the nearest rank. */
-static double
+/* By the nearest rank; the first one for a share of 0. */
+static const Measured *
 percentile(const Measured *sorted, size_t count, double share)
 {
 	size_t rank = (size_t) ceil(share * (double) count);
 
-	return sorted[rank > 0 ? rank - 1 : 0].us;
+	return &sorted[rank > 0 ? rank - 1 : 0];
+}
+
+/* What a mean hides: the worst queries. */
+static void
+sum_up_recall(Measured *measured, size_t count, IqdbRecall *out)
+{
+	double found = 0;
+
+	for (size_t i = 0; i < count; i++)
+	{
+		found += measured[i].recall;
+		out->below_half += measured[i].recall < 0.5;
+		out->at_zero += measured[i].recall <= 0;
+	}
+	sort_by(measured, count, by_recall);
+	out->mean = found / (double) count;
+	out->min = measured[0].recall;
+	out->max = measured[count - 1].recall;
+	out->p1 = percentile(measured, count, 0.01)->recall;
+	out->below_half /= (double) count;
+	out->at_zero /= (double) count;
 }
 
 static void
 sum_up(Measured *measured, size_t count, IqdbRecall *out)
 {
-	double found = 0;
 	double exact = 0;
 	double total = 0;
 
 	out->queries = count;
-	out->min = 1;
+	sum_up_recall(measured, count, out);
 	for (size_t i = 0; i < count; i++)
 	{
-		found += measured[i].recall;
-		out->min = measured[i].recall < out->min ? measured[i].recall : out->min;
-		out->max = measured[i].recall > out->max ? measured[i].recall : out->max;
 		exact += measured[i].exact_us;
 		total += measured[i].us;
 	}
-	sort_by_time(measured, count);
-	out->mean = found / (double) count;
+	sort_by(measured, count, by_time);
 	out->exact_us = exact / (double) count;
 	out->mean_us = total / (double) count;
 	out->min_us = measured[0].us;
 	out->max_us = measured[count - 1].us;
-	out->p50_us = percentile(measured, count, 0.50);
-	out->p95_us = percentile(measured, count, 0.95);
-	out->p99_us = percentile(measured, count, 0.99);
+	out->p50_us = percentile(measured, count, 0.50)->us;
+	out->p95_us = percentile(measured, count, 0.95)->us;
+	out->p99_us = percentile(measured, count, 0.99)->us;
 	out->per_second = total > 0 ? (double) count * 1e6 / total : 0;
 }
 

@@ -990,7 +990,10 @@ typedef struct IqdbRecall
 	double   p95_us;
 	double   p99_us;
 	double   per_second;
-	double   exact_us; /* mean of the exact searches */
+	double   exact_us;   /* mean of the exact searches */
+	double   p1;         /* of recall: one query in a hundred finds no more */
+	double   below_half; /* share of queries that found less than half */
+	double   at_zero;    /* share of queries that found nothing */
 } IqdbRecall;
 
 /*
