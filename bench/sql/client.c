@@ -18,6 +18,8 @@
  *           vector. Prints for each line: name, plan that the planner chooses, quickest plan of those that settings
  *           enforce, ratio of their times, all times
  * planning  how long the planner takes for sql, which is without parameters: in a new session, and later
+ * trip      reads lines "name, settings, statement", separated by tabs, and perhaps the conninfo of another server; $1 is a
+ *           query vector. Prints for each line its name, processor time and time of an execution
  *
  * Common: conninfo, set (statements run after connecting), plan (text that EXPLAIN of sql must contain), queries, base,
  * truth (files), k. Figures go to standard output, one a line: name, value, unit. Times are in microseconds;
@@ -282,11 +284,11 @@ main(int count, char **arguments)
 	Options o = {.conninfo = "", .k = 10, .clients = 1, .batch = 1, .seconds = 1};
 
 	if (count < 2)
-		die("usage: client search|floor|compare|first|insert|plans|planning name=value...");
+		die("usage: client search|floor|compare|first|insert|plans|planning|trip name=value...");
 	o.mode = arguments[1];
 	for (int i = 2; i < count; i++)
 		option(&o, arguments[i]);
-	if (o.sql == NULL && strcmp(o.mode, "plans") != 0)
+	if (o.sql == NULL && strcmp(o.mode, "plans") != 0 && strcmp(o.mode, "trip") != 0)
 		die("sql=... is missing");
 	if (strcmp(o.mode, "search") == 0 || strcmp(o.mode, "floor") == 0)
 		search_main(&o);
@@ -300,6 +302,8 @@ main(int count, char **arguments)
 		plans_main(&o);
 	else if (strcmp(o.mode, "planning") == 0)
 		planning_main(&o);
+	else if (strcmp(o.mode, "trip") == 0)
+		trip_main(&o);
 	else
 		die("unknown mode %s", o.mode);
 	return 0;

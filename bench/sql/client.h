@@ -78,5 +78,6 @@ void first_main(const Options *options);
 void insert_main(const Options *options);
 void plans_main(const Options *options);
 void planning_main(const Options *options);
+void trip_main(const Options *options);
 
 #endif

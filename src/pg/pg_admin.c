@@ -327,7 +327,12 @@ iqdb_sql_prewarm(PG_FUNCTION_ARGS)
 	uint64		rows = 0;
 
 	for (int i = 0; i < indexes.count; i++)
-		rows += iqdb_index_live_count(&iqdb_pg_open_current(indexes.leaves[i], NULL)->index);
+	{
+		IqdbPgArena *arena = iqdb_pg_open_current(indexes.leaves[i], NULL);
+
+		(void) iqdb_pg_arena_gather(arena, 0);
+		rows += iqdb_index_live_count(&arena->index);
+	}
 	iqdb_pg_close_indexes(&indexes, AccessShareLock);
 	PG_RETURN_INT64((int64) rows);
 }

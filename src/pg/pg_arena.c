@@ -252,17 +252,11 @@ map_file(IqdbPgArena *entry, int fd)
 		return false;
 	}
 	do
-		base = mmap(NULL, (size_t) st.st_size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, 0);
+		base = iqdb_pg_arena_map_pages(fd, (size_t) st.st_size);
 	while (base == MAP_FAILED && errno == ENOMEM && give_back());
 	if (base == MAP_FAILED)
 		return false;
 	leave_address_space();
-#ifdef MADV_HUGEPAGE
-	(void) madvise(base, (size_t) st.st_size, MADV_HUGEPAGE);
-#endif
-#ifdef MADV_DONTDUMP
-	(void) madvise(base, (size_t) st.st_size, MADV_DONTDUMP);
-#endif
 	entry->arena.base = base;
 	entry->arena.reserved = (uint64) st.st_size;
 	entry->arena.backing.commit = commit_blocks;

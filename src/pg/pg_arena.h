@@ -51,6 +51,7 @@ typedef struct IqdbPgArena
 	time_t		used;			/* ... and the end of that, as it was found later */
 	bool		all_full;		/* it was the limit of all arenas that kept it from growing last */
 	bool		vectors_full;	/* it was this file that could not grow last */
+	uint64		gathered[IQDB_ARENA_REGIONS_MAX];	/* bytes of each region whose pages this process has tried to gather */
 	IqdbArena	arena;
 	IqdbHost	host;			/* allocates from a context that lives as long as the process */
 	IqdbIndex	index;
@@ -163,6 +164,12 @@ extern IqdbPgArena *iqdb_pg_arena_map_path(const char *path, Oid database, uint3
 typedef void (*IqdbPgArenaVisit) (const char *path, Oid database, uint32 relation_number,
 								  const IqdbPgGeneration *generation, void *arg);
 extern void iqdb_pg_arena_visit(IqdbPgArenaVisit visit, void *arg);
+
+/*
+ * Has the pages of an arena gathered into huge ones, as far as it has grown since this process did so last, for about so many
+ * milliseconds (0: until all are). True: there are more. Whoever works with the arena may go on.
+ */
+extern bool iqdb_pg_arena_gather(IqdbPgArena *arena, int milliseconds);
 
 /* Bytes of memory one index may use, vectors on disk not counted: its own limit, or that of all indexes together. */
 extern uint64 iqdb_pg_arena_limit(void);

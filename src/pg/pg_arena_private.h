@@ -1,5 +1,5 @@
 /*
- * pg_arena_private.h - what pg_arena.c, pg_arena_files.c and pg_arena_room.c share.
+ * pg_arena_private.h - what pg_arena.c, pg_arena_files.c, pg_arena_pages.c and pg_arena_room.c share.
  */
 #ifndef IQDB_PG_ARENA_PRIVATE_H
 #define IQDB_PG_ARENA_PRIVATE_H
@@ -51,6 +51,12 @@ extern bool iqdb_pg_arena_has_room(const char *folder, uint64 needed);
 extern void iqdb_pg_arena_promise(IqdbPgArena *arena, uint64 bytes);
 extern void iqdb_pg_arena_keep_promise(IqdbPgArena *arena, uint64 bytes);
 extern void iqdb_pg_arena_end_promise(IqdbPgArena *arena);
+
+/*
+ * Maps a file of an arena so that what is huge pages of memory in it is huge pages of this process as well. As mmap: MAP_FAILED
+ * with errno set.
+ */
+extern void *iqdb_pg_arena_map_pages(int fd, size_t size);
 
 /* Name of an arena; path has MAXPGPATH bytes. */
 extern void iqdb_pg_arena_path(char *path, const char *folder, Oid database, uint32 relation_number,

@@ -33,8 +33,9 @@
 
 #define RETRY_MICROSECONDS UINT64CONST(60000000)
 
-/* So long the keeper links rows of one index before it looks at the others. */
+/* So long the keeper links rows of one index before it looks at the others; and so long it gathers pages of one. */
 #define LINK_MILLISECONDS 100
+#define GATHER_MILLISECONDS 50
 
 /* ---- starting it ------------------------------------------------------------------------------------------------- */
 
@@ -244,6 +245,8 @@ keep_arena(const char *path, Oid database, uint32 relation_number, const IqdbPgG
 
 	if (arena == NULL)
 		return;
+	if (iqdb_pg_arena_gather(arena, GATHER_MILLISECONDS))
+		unfinished = true;
 	if (keep_linked(arena))
 	{
 		keep_built(arena);

@@ -80,6 +80,42 @@ for my $method (methods($primary))
 	is_deeply([ arena_files($primary), own_files($primary) ], [], 'many indexes: nothing is left of them');
 }
 
+# ---- pages of memory are gathered into huge ones ----
+{
+	my $huge = 2 * 1024 * 1024;
+	# what the mapping of the index of table h is to a session: where it begins, and kB of it in huge pages; and what the server says
+	my $mapping = sub {
+		my ($code, $out, $err) = $primary->psql('postgres', "SET client_min_messages = debug1; SELECT iqdb_prewarm('h_v'); "
+			  . "SELECT memory_file FROM iqdb_index_stats('h_v'); SELECT pg_read_file('/proc/self/smaps')", on_error_stop => 1);
+		my (undef, $file) = split /\n/, $out;
+		my ($begin, $kilobytes) = $out =~ /^([0-9a-f]+)-[^\n]* \Q$file\E\n(?:[A-Z]\w+:.*\n)*?ShmemPmdMapped: +(\d+) kB/m;
+		is($code, 0, 'huge pages: an index is warmed');
+		is(hex($begin) % $huge, 0, 'huge pages: the index is mapped where they may begin');
+		return ($kilobytes, $err);
+	};
+
+	$primary->safe_psql('postgres', 'CREATE TABLE h (id serial, v iqvector(250)); ' . sprintf($add, 'h', 250, 9000)
+		  . "; CREATE INDEX h_v ON h USING $method (v)");
+	my ($kilobytes, $err) = $mapping->();
+  SKIP:
+	{
+		skip "the system gathers no pages: $1", 1 if $err =~ /stay small: (.*)/;
+		cmp_ok($kilobytes, '>=', 8 * 1024, 'huge pages: vectors are in them');
+	}
+	$primary->safe_psql('postgres', 'DROP INDEX h_v');
+	$primary->append_conf('postgresql.conf', "huge_pages = off\n");
+	$primary->restart;
+	$primary->safe_psql('postgres', "CREATE INDEX h_v ON h USING $method (v)");
+	($kilobytes, $err) = $mapping->();
+	unlike($err, qr/stay small/, 'huge pages: none is asked for where the server shall have none');
+  SKIP:
+	{
+		skip 'the system gives some by itself', 1 if slurp_file('/proc/mounts') =~ /^\S+ \S+ tmpfs \S*huge=/m;
+		is($kilobytes, 0, 'huge pages: there are none');
+	}
+	$primary->safe_psql('postgres', 'DROP TABLE h');
+}
+
 # ---- a standby frees what the primary dropped: it runs no VACUUM, and nobody calls iqdb_sweep ----
 $primary->safe_psql('postgres', "CREATE TABLE t (id serial, v iqvector(4)); " . sprintf($add, 't', 4, 200)
 	  . "; CREATE INDEX t_v ON t USING $method (v) WITH (vectors = disk)");

@@ -34,10 +34,9 @@
 #define ARENA_STEP_DIVISOR 32
 
 /*
- * Regions that may grow large begin at multiples of this, and grow to multiples of it once they are large: so memory comes
- * in huge pages where the system gives them, which a scan is up to twice as fast on.
+ * Regions that may grow large begin at multiples of a huge page, and grow to multiples of it once they are large: so memory
+ * comes in huge pages where the system gives them, which a scan is up to twice as fast on.
  */
-#define ARENA_HUGE (UINT64_C(2) * 1024 * 1024)
 #define ARENA_HUGE_FROM (UINT64_C(8) * 1024 * 1024)
 
 /* Bytes asked for by one call. */
@@ -72,9 +71,9 @@ region_start(uint64_t end, uint64_t reserved, uint64_t *out)
 	*out = end;
 	if (reserved < ARENA_HUGE_FROM)
 		return true;
-	if (end > UINT64_MAX - (ARENA_HUGE - 1))
+	if (end > UINT64_MAX - (IQDB_ARENA_HUGE - 1))
 		return false;
-	*out = (end + ARENA_HUGE - 1) / ARENA_HUGE * ARENA_HUGE;
+	*out = (end + IQDB_ARENA_HUGE - 1) / IQDB_ARENA_HUGE * IQDB_ARENA_HUGE;
 	return true;
 }
 
@@ -193,8 +192,8 @@ preferred_target(const IqdbArenaRegion *region, uint64_t committed, uint64_t exa
 	step = step / IQDB_ARENA_PAGE * IQDB_ARENA_PAGE;
 	if (__builtin_add_overflow(committed, step, &target))
 		target = region->reserved;
-	if (target >= ARENA_HUGE_FROM && target <= UINT64_MAX - (ARENA_HUGE - 1))
-		target = (target + ARENA_HUGE - 1) / ARENA_HUGE * ARENA_HUGE;
+	if (target >= ARENA_HUGE_FROM && target <= UINT64_MAX - (IQDB_ARENA_HUGE - 1))
+		target = (target + IQDB_ARENA_HUGE - 1) / IQDB_ARENA_HUGE * IQDB_ARENA_HUGE;
 	if (target > region->reserved)
 		target = region->reserved;
 	return target > exact ? target : exact;
@@ -502,11 +501,11 @@ private_release(void *arg, uint64_t offset, uint64_t length)
 	return true;
 }
 
-/* The part of a mapping that begins at a multiple of ARENA_HUGE; what is around it is given back. */
+/* The part of a mapping that begins at a multiple of IQDB_ARENA_HUGE; what is around it is given back. */
 static unsigned char *
 trim_mapping(unsigned char *mapping, uint64_t mapped, uint64_t wanted)
 {
-	uint64_t before = (ARENA_HUGE - (uint64_t) (uintptr_t) mapping % ARENA_HUGE) % ARENA_HUGE;
+	uint64_t before = (IQDB_ARENA_HUGE - (uint64_t) (uintptr_t) mapping % IQDB_ARENA_HUGE) % IQDB_ARENA_HUGE;
 
 	if (before > 0)
 		(void) munmap(mapping, (size_t) before);
@@ -523,10 +522,10 @@ iqdb_arena_private_create(IqdbArena *arena_out, uint64_t reserve, IqdbError *err
 	void    *base;
 
 	memset(arena_out, 0, sizeof(*arena_out));
-	if (reserve == 0 || reserve > SIZE_MAX - ARENA_HUGE - page)
+	if (reserve == 0 || reserve > SIZE_MAX - IQDB_ARENA_HUGE - page)
 		return iqdb_fail(err, IQDB_ERR_LIMIT, "cannot reserve %llu bytes of address space", (unsigned long long) reserve);
 	reserve = (reserve + page - 1) / page * page;
-	mapped = reserve >= ARENA_HUGE_FROM ? reserve + ARENA_HUGE : reserve;
+	mapped = reserve >= ARENA_HUGE_FROM ? reserve + IQDB_ARENA_HUGE : reserve;
 	/* without MAP_NORESERVE: an inaccessible mapping costs nothing, and making it writable is then accounted */
 	base = mmap(NULL, (size_t) mapped, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (base == MAP_FAILED)

@@ -25,6 +25,7 @@
 #define IQDB_ARENA_REGIONS_MAX 24
 #define IQDB_ARENA_LOCKS 8
 #define IQDB_ARENA_PAGE 4096
+#define IQDB_ARENA_HUGE (UINT64_C(2) * 1024 * 1024) /* a huge page of most machines */
 #define IQDB_ARENA_NO_REGION UINT32_MAX
 
 /* How bytes become usable. commit() must be idempotent for a range that is usable already, must never jump. */
