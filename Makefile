@@ -10,6 +10,7 @@
 # Parts of the check:  make check SUITES="unit tap" TESTS="quant 001"   (make check SUITES=help lists the suites)
 #   make torture SECONDS=1800 [METHOD=iqdb_flat] [SEED=1]     random load and accidents on whole servers
 #   make check-server VERSION=19 [SUITES="regress tap"]       with another server, in a chroot (test/server/run.sh; as root)
+#   make check-aarch64 [TESTS="vec quant"]                   the core's tests on an emulated ARM processor (test/aarch64/run.sh; as root)
 #   make unit | lint | check-core | check-pg     make fuzz SECONDS=60     make format     make clean
 #
 # The core (src/core) is compiled here with its own flags and without the server's headers; the glue (src/pg) is
@@ -191,7 +192,7 @@ $(V)/static/libiqdb.a: $(CORE_OBJECTS) $(LIB:.a=.list)
 # Checks: the work is done by scripts, which call back for what is to be built.
 # ---------------------------------------------------------------------------------------------------------------------
 
-TOOL_GOALS = torture torture-program check check-server check-core check-pg unit lint demo fuzz format libiqdb unit-programs fault-programs crash-programs steps-programs \
+TOOL_GOALS = torture torture-program check check-server check-aarch64 check-core check-pg unit lint demo fuzz format libiqdb unit-programs fault-programs crash-programs steps-programs \
              replay-programs fuzz-programs bench-programs bench install-lib uninstall-lib library-files dist deb print-REGRESS print-CORE_CFLAGS print-CORE_SOURCES \
              print-FOLDERS
 
@@ -212,6 +213,9 @@ check:
 
 check-server:
 	@TESTS='$(TESTS)' COMPILERS='$(COMPILERS)' test/server/run.sh '$(VERSION)' $(SUITES)
+
+check-aarch64:
+	@TESTS='$(TESTS)' test/aarch64/run.sh $(SUITES)
 
 check-core:
 	@$(CHECK) $(CORE_SUITES)

@@ -6,8 +6,9 @@
 #                             fuzz-live=SECONDS (searches for new inputs with libFuzzer)
 #
 # Environment: TESTS (words; only tests whose name contains one of them are run), BUILD, CC, ONLY, PG_CONFIG, JOBS,
-# KEEP=1 (keeps the work folder). Every test program speaks TAP; what it prints is shown when it fails. The last line
-# is "N passed, N failed"; the exit code is 0 only if nothing failed and every suite that was asked for ran something.
+# KEEP=1 (keeps the work folder), EMULATOR (runs C programs of another processor), PROGRAM_SECONDS (for each program: 900).
+# Every test program speaks TAP; what it prints is shown when it fails. The last line is "N passed, N failed"; the exit code
+# is 0 only if nothing failed and every suite that was asked for ran something.
 #
 # Everything made while testing is in one work folder under ${TMPDIR:-/tmp} and, for servers, one under /dev/shm; both
 # are removed at the end.
@@ -23,7 +24,7 @@ TESTS=${TESTS:-}
 MAKE=${MAKE:-make}
 JOBS=${JOBS:-$(nproc)}
 [ "$JOBS" -le 4 ] || JOBS=4
-PROGRAM_SECONDS=900
+PROGRAM_SECONDS=${PROGRAM_SECONDS:-900}
 export LC_ALL=C.UTF-8 CMOCKA_MESSAGE_OUTPUT=TAP
 unset MAKEFLAGS MAKELEVEL PGHOST PGPORT PGUSER PGDATABASE PGDATA PGOPTIONS PGSERVICE
 
@@ -152,7 +153,7 @@ run_programs() {
         # gates on the quality of answers run the code that others run, only much more of it
         [[ $variant == asan && $name == *_recall ]] && continue
         mkdir -p "$folder/tmp/$name"
-        TMPDIR="$folder/tmp/$name" start "$folder" "$name" "$BUILD/$variant/test/$kind/$name"
+        TMPDIR="$folder/tmp/$name" start "$folder" "$name" ${EMULATOR:-} "$BUILD/$variant/test/$kind/$name"
     done
     collect "$folder"
 }

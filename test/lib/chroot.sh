@@ -64,3 +64,14 @@ use_chroot() {
     flock -n 9 || fail "another script works in $ROOT"
     [ -d "$ROOT" ] || make_chroot "$1"
 }
+
+# Into /src/iqdb of the chroot: the files of this tree that git has or would take. Times are kept, so that make compiles what
+# has changed.
+copy_tree() {
+    rm -rf "$ROOT/src/iqdb" && mkdir -p "$ROOT/src/iqdb" || return 1
+    if git rev-parse --is-inside-work-tree >/dev/null 2>&1; then
+        git ls-files -z --cached --others --exclude-standard
+    else
+        find . -path ./build -prune -o -type f -print0
+    fi | xargs -0 ls -d 2>/dev/null | tar -c -T - | tar -x --no-same-owner -C "$ROOT/src/iqdb"
+}

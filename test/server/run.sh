@@ -24,16 +24,6 @@ suite_of() {
     esac
 }
 
-# The files of this tree that git has or would take; times are kept, so that make compiles what has changed.
-copy_tree() {
-    rm -rf "$ROOT/src/iqdb" && mkdir -p "$ROOT/src/iqdb" || return 1
-    if git rev-parse --is-inside-work-tree >/dev/null 2>&1; then
-        git ls-files -z --cached --others --exclude-standard
-    else
-        find . -path ./build -prune -o -type f -print0
-    fi | xargs -0 ls -d 2>/dev/null | tar -c -T - | tar -x --no-same-owner -C "$ROOT/src/iqdb"
-}
-
 # The flags that the server was built with, less those that another compiler or an older one does not know. The server's
 # headers, made for gcc, hold an attribute that clang has no name for.
 flags_for() {
