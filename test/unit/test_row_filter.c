@@ -266,6 +266,42 @@ compare_rows(const Table *table, const Condition *condition, const IqdbRowFilter
 	}
 }
 
+/* Rows anywhere, removed ones among them, by their columns, and also by a set of numbers. */
+static void
+compare_rows_anywhere(Table *table, const Condition *condition, const IqdbRowFilter *tests)
+{
+	const IqdbStore *store = &table->memory.index.store;
+	uint32_t         slots = atomic_load(&store->header->slot_count);
+	uint32_t         asked[IQDB_FILTER_EACH];
+	uint32_t         count = 1 + (uint32_t) iqdb_rng_below(&table->rng, IQDB_FILTER_EACH);
+	IqdbRowFilter    filter = *tests;
+	IqdbIdSet        ids;
+	uint64_t         bits;
+	uint64_t         bits_in_set;
+
+	iqdb_id_set_init(&ids, &iqdb_allocator_libc);
+	for (uint32_t i = 0; i < count; i++)
+	{
+		asked[i] = (uint32_t) iqdb_rng_below(&table->rng, slots);
+		if (asked[i] % 2 == 0)
+			assert_int_equal(iqdb_id_set_add(&ids, iqdb_store_number(store, asked[i]), NULL), IQDB_OK);
+	}
+	bits = iqdb_row_filter_admits_each(&filter, store, asked, count);
+	filter.ids = &ids;
+	bits_in_set = iqdb_row_filter_admits_each(&filter, store, asked, count);
+	for (uint32_t i = 0; i < count; i++)
+	{
+		uint64_t number = iqdb_store_number(store, asked[i]);
+		bool     live = iqdb_store_state(store, asked[i]) == IQDB_ROW_LIVE;
+		bool     expected = live && naive_passes(condition, &table->rows[number]);
+
+		assert_int_equal(bits >> i & 1, expected);
+		assert_int_equal(bits_in_set >> i & 1, expected && iqdb_id_set_contains(&ids, number));
+	}
+	assert_true(count == IQDB_FILTER_EACH || (bits | bits_in_set) >> count == 0);
+	iqdb_id_set_free(&ids);
+}
+
 static void
 tests_are_as_naive_ones(void **state)
 {
@@ -283,6 +319,15 @@ tests_are_as_naive_ones(void **state)
 		filter.test_count = condition.count;
 		assert_int_equal(iqdb_row_filter_check(&filter, &table.memory.index.store.header->options, NULL), IQDB_OK);
 		compare_rows(&table, &condition, &filter);
+		compare_rows_anywhere(&table, &condition, &filter);
+	}
+	/* removed, and not reused */
+	for (uint64_t id = 1; id < ROWS; id += 4)
+		iqdb_index_remove(&table.memory.index, iqdb_id_u64(id), NULL);
+	for (int round = 0; round < 100; round++)
+	{
+		condition = (Condition){.tests = {{.kind = IQDB_TEST_CONSTANT, .low = 1}}, .count = 1};
+		compare_rows_anywhere(&table, &condition, &(IqdbRowFilter){.tests = condition.tests, .test_count = 1});
 	}
 	memory_index_destroy(&table.memory);
 }
@@ -529,6 +574,20 @@ sets_hold_what_was_added(void **state)
 		listed += count;
 	}
 	assert_int_equal(listed, expected);
+	for (int round = 0; round < 500; round++)
+	{
+		uint64_t each[IQDB_ID_SET_EACH];
+		uint32_t wanted = (uint32_t) iqdb_rng_below(&rng, IQDB_ID_SET_EACH + 1);
+		uint64_t bits;
+
+		/* one group more than there are, and members in the first word of a group and behind it */
+		for (uint32_t i = 0; i < wanted; i++)
+			each[i] = iqdb_rng_below(&rng, GROUPS + 1) << 16 | iqdb_rng_below(&rng, i % 2 == 0 ? 64 : 400);
+		bits = iqdb_id_set_contains_each(&set, each, wanted);
+		for (uint32_t i = 0; i < wanted; i++)
+			assert_int_equal(bits >> i & 1, each[i] >> 16 < GROUPS && there[each[i] >> 16][each[i] & 0xffff]);
+		assert_true(wanted == IQDB_ID_SET_EACH || bits >> wanted == 0);
+	}
 	for (uint64_t group = 0; group < GROUPS; group++)
 	{
 		for (uint64_t member = 0; member < MEMBERS; member += 1 + member / 400)

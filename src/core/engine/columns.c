@@ -79,8 +79,8 @@ iqdb_columns_bytes_per_row(const IqdbIndexOptions *options)
 /* Columns are tested as a whole, rows that are being written included: what is read of those means nothing. */
 #define SCANS_COLUMNS __attribute__((no_sanitize_thread))
 
-SCANS_COLUMNS static int64_t
-load_value(const unsigned char *at, uint32_t width)
+SCANS_COLUMNS int64_t
+iqdb_column_load(const unsigned char *at, uint32_t width)
 {
 	int8_t  one;
 	int16_t two;
@@ -135,8 +135,54 @@ iqdb_column_get(const IqdbColumnLayout *layout, const unsigned char *region, uin
 	const uint64_t *nulls = iqdb_column_nulls(layout, region, column, slot);
 	uint32_t        bit = slot % IQDB_COLUMN_BLOCK;
 
-	*value_out = load_value(iqdb_column_values(layout, region, column, slot), layout->width[column]);
+	*value_out = iqdb_column_load(iqdb_column_values(layout, region, column, slot), layout->width[column]);
 	return (__atomic_load_n(&nulls[bit / 64], __ATOMIC_RELAXED) >> bit % 64 & 1) == 0;
+}
+
+/* One loop per width, so that the processor reads as many values at a time as it can. */
+#define GATHER(type) \
+	for (uint32_t i = 0; i < count; i++) \
+	{ \
+		type value; \
+\
+		memcpy(&value, values + (size_t) (slots[i] / IQDB_COLUMN_BLOCK) * layout->block_bytes + \
+						   (size_t) (slots[i] % IQDB_COLUMN_BLOCK) * sizeof(value), sizeof(value)); \
+		values_out[i] = value; \
+	}
+
+/* NULL has the value 0, so that only rows with that are asked for the bit. */
+SCANS_COLUMNS uint64_t
+iqdb_column_gather(const IqdbColumnKernels *kernels, const IqdbColumnLayout *layout, const unsigned char *region,
+				   uint32_t column, const uint32_t *slots, uint32_t count, int64_t *values_out)
+{
+	const unsigned char *values = region + layout->at[column];
+	uint64_t             nulls = 0;
+
+	switch (layout->width[column])
+	{
+		case 1:
+			GATHER(int8_t)
+			break;
+		case 2:
+			GATHER(int16_t)
+			break;
+		case 4:
+			GATHER(int32_t)
+			break;
+		default:
+			GATHER(int64_t)
+			break;
+	}
+	for (uint64_t zero = kernels->between_8(values_out, count, 0, 0); zero != 0; zero &= zero - 1)
+	{
+		uint32_t        slot = slots[__builtin_ctzll(zero)];
+		uint32_t        bit = slot % IQDB_COLUMN_BLOCK;
+		const uint64_t *word = iqdb_column_nulls(layout, region, column, slot) + bit / 64;
+
+		if ((__atomic_load_n(word, __ATOMIC_RELAXED) >> bit % 64 & 1) != 0)
+			nulls |= zero & -zero;
+	}
+	return nulls;
 }
 
 /* Rows share the words of their NULL bits, and are written at the same time. */

@@ -13,6 +13,7 @@
 #define IQDB_ENGINE_COLUMNS_H
 
 #include "core/base/status.h"
+#include "core/vec/kernels.h"
 
 #define IQDB_COLUMN_BLOCK 1024u
 
@@ -63,9 +64,19 @@ iqdb_column_nulls(const IqdbColumnLayout *layout, const unsigned char *region, u
 									 (size_t) IQDB_COLUMN_BLOCK * layout->width[column]);
 }
 
+/* The value of this width that stands here. */
+int64_t iqdb_column_load(const unsigned char *at, uint32_t width);
+
 /* A value; false: it is NULL. */
 bool iqdb_column_get(const IqdbColumnLayout *layout, const unsigned char *region, uint32_t column, uint32_t slot,
 					 int64_t *value_out);
+
+/*
+ * The values of a column of `count` rows that lie anywhere, 64 at most, side by side; returns a bit for each that is NULL. What
+ * it gives for slots that are being written means nothing.
+ */
+uint64_t iqdb_column_gather(const IqdbColumnKernels *kernels, const IqdbColumnLayout *layout, const unsigned char *region,
+							uint32_t column, const uint32_t *slots, uint32_t count, int64_t *values_out);
 
 /* Writes a row's values, NULL for all where values is NULL. Rows of one block may be written at the same time. */
 void iqdb_columns_set(const IqdbColumnLayout *layout, unsigned char *region, uint32_t slot, const IqdbColumnValues *values);

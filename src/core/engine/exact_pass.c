@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "core/engine/keys.h"
+#include "core/engine/live.h"
 #include "core/engine/stretch.h"
 
 /* What several searches look at one after the other; and one alone, before it looks whether the stretch is over. */
@@ -193,59 +194,6 @@ offer_sums(IqdbExactSearch *search, float *sums, const float *norms2, const uint
 
 /* ---- which rows ---- */
 
-typedef uint64_t __attribute__((may_alias)) StateWord;
-
-#define ALL_LIVE (UINT64_C(0x0101010101010101) * IQDB_ROW_LIVE)
-
-/* Eight states at a time; first is a multiple of eight. */
-static inline bool
-all_live(const IqdbStore *store, uint32_t first, size_t count)
-{
-	const StateWord *words = (const StateWord *) (const void *) (store->states + first);
-
-	for (size_t i = 0; i < count / 8; i++)
-	{
-		if (__atomic_load_n(&words[i], __ATOMIC_ACQUIRE) != ALL_LIVE)
-			return false;
-	}
-	for (size_t i = count / 8 * 8; i < count; i++)
-	{
-		if (iqdb_store_state(store, first + (uint32_t) i) != IQDB_ROW_LIVE)
-			return false;
-	}
-	return true;
-}
-
-/* A bit for each of eight states that is LIVE. No state has its byte's upper bit, so that sums do not carry. */
-static uint64_t
-live_bits(uint64_t states)
-{
-	uint64_t others = (states ^ ALL_LIVE) + UINT64_C(0x7f7f7f7f7f7f7f7f);
-	uint64_t live = (~others & UINT64_C(0x8080808080808080)) >> 7;
-
-#if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
-	live = __builtin_bswap64(live);
-#endif
-	/* byte k goes to bit k of the uppermost one */
-	return (live * UINT64_C(0x0102040810204080)) >> 56;
-}
-
-/* Which of up to 64 rows are LIVE? The states are read before anything else of the rows. Nearly always all are. */
-static uint64_t
-live_word(const IqdbStore *store, uint32_t first, size_t count)
-{
-	const StateWord *words = (const StateWord *) (const void *) (store->states + first);
-	uint64_t         bits = 0;
-
-	if (count == 64 && all_live(store, first, count))
-		return UINT64_MAX;
-	for (size_t i = 0; i < count / 8; i++)
-		bits |= live_bits(__atomic_load_n(&words[i], __ATOMIC_ACQUIRE)) << 8 * i;
-	for (size_t i = count / 8 * 8; i < count; i++)
-		bits |= (uint64_t) (iqdb_store_state(store, first + (uint32_t) i) == IQDB_ROW_LIVE) << i;
-	return bits;
-}
-
 /* Nearly all words have all bits before a filter is asked, and few or none after it. */
 static size_t
 count_bits(const uint64_t words[IQDB_FILTER_WORDS])
@@ -272,7 +220,7 @@ iqdb_exact_wanted(const IqdbScorer *scorer, uint32_t first, size_t count, uint64
 	{
 		size_t rows = count > 64 * i ? count - 64 * i : 0;
 
-		words_out[i] = rows > 0 ? live_word(scorer->store, first + 64 * (uint32_t) i, rows < 64 ? rows : 64) : 0;
+		words_out[i] = rows > 0 ? iqdb_live_word(scorer->store, first + 64 * (uint32_t) i, rows < 64 ? rows : 64) : 0;
 	}
 	live = count_bits(words_out);
 	if (scorer->filter == NULL || live == 0)
@@ -370,7 +318,7 @@ iqdb_exact_range(IqdbExactSearch *search, uint32_t first, size_t count)
 	uint32_t          slots[IQDB_PASS_ROWS];
 	size_t            selected;
 
-	if (by_vectors && scorer->filter == NULL && search->drop_seen == NULL && all_live(scorer->store, first, count))
+	if (by_vectors && scorer->filter == NULL && search->drop_seen == NULL && iqdb_live_all(scorer->store, first, count))
 		return score_whole_range(search, first, count);
 	selected = iqdb_exact_wanted(scorer, first, count, words);
 	if (selected == 0)

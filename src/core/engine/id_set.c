@@ -9,11 +9,29 @@
 #define MEMBER_BITS 16
 #define MEMBER_MASK ((UINT64_C(1) << MEMBER_BITS) - 1)
 #define WORDS_MAX (1u << (MEMBER_BITS - 6))
-/* Words of a group at first; a block of a table has fewer than 320 rows. */
+/* Words of a group at first that has more than one; a block of a table has fewer than 320 rows. */
 #define WORDS_FIRST 5u
+
+/* Flags in the head of a group. */
+#define USED UINT64_C(1)
+#define WHOLE UINT64_C(2)
+#define WIDE UINT64_C(4)   /* it has WORDS_FIRST words */
+#define WIDEST UINT64_C(8) /* it has WORDS_MAX words */
 
 /* A multiplier whose upper bits depend on all bits of the number (Knuth, "The Art of Computer Programming", 6.4). */
 #define SPREAD UINT64_C(0x9e3779b97f4a7c15)
+
+static inline uint32_t
+word_count(const IqdbIdGroup *group)
+{
+	return (group->head & WIDEST) != 0 ? WORDS_MAX : (group->head & WIDE) != 0 ? WORDS_FIRST : 1;
+}
+
+static inline const uint64_t *
+words_of(const IqdbIdGroup *group)
+{
+	return (group->head & (WIDE | WIDEST)) != 0 ? group->words : &group->word;
+}
 
 void
 iqdb_id_set_init(IqdbIdSet *set_out, const IqdbAllocator *allocator)
@@ -25,38 +43,48 @@ void
 iqdb_id_set_free(IqdbIdSet *set)
 {
 	for (uint32_t i = 0; i < set->group_room; i++)
-		iqdb_free(set->allocator, set->groups[i].words, set->groups[i].word_count * sizeof(uint64_t));
+	{
+		if (word_count(&set->groups[i]) > 1)
+			iqdb_free(set->allocator, set->groups[i].words, word_count(&set->groups[i]) * sizeof(uint64_t));
+	}
 	iqdb_free(set->allocator, set->groups, set->group_room * sizeof(IqdbIdGroup));
 	*set = (IqdbIdSet){.allocator = set->allocator};
 }
 
+/* Where looking for a group begins in a table of `room` places. */
+static inline uint32_t
+first_place(uint32_t room, uint64_t number)
+{
+	return (uint32_t) ((number * SPREAD) >> 32) & (room - 1);
+}
+
 /* The group's place in a table of `room` places, or the free place where it belongs. */
-static IqdbIdGroup *
+static inline IqdbIdGroup *
 place_of(IqdbIdGroup *groups, uint32_t room, uint64_t number)
 {
-	uint32_t at = (uint32_t) ((number * SPREAD) >> 32) & (room - 1);
+	uint32_t at = first_place(room, number);
 
-	while (groups[at].used && groups[at].number != number)
+	while (groups[at].head != 0 && groups[at].head >> MEMBER_BITS != number)
 		at = (at + 1) & (room - 1);
 	return &groups[at];
 }
 
-/* Twice the room, as soon as half of it is used. */
+/* Four times the room, as soon as half of it is used. */
 static IqdbStatus
 make_group_room(IqdbIdSet *set, IqdbError *err)
 {
-	uint32_t     room = set->group_room == 0 ? GROUPS_FIRST : 2 * set->group_room;
+	uint32_t     room = set->group_room == 0 ? GROUPS_FIRST : 4 * set->group_room;
 	IqdbIdGroup *groups;
 
 	if (set->group_count < set->group_room / 2)
 		return IQDB_OK;
-	groups = room != 0 ? iqdb_alloc_zero(set->allocator, (size_t) room * sizeof(IqdbIdGroup)) : NULL;
+	groups = room > set->group_room ? iqdb_alloc_zero(set->allocator, (size_t) room * sizeof(IqdbIdGroup)) : NULL;
 	if (groups == NULL)
 		return iqdb_fail(err, IQDB_ERR_NOMEM, "out of memory for a set of %u groups of rows", set->group_count);
 	for (uint32_t i = 0; i < set->group_room; i++)
 	{
-		if (set->groups[i].used)
-			*place_of(groups, room, set->groups[i].number) = set->groups[i];
+		if (set->groups[i].head != 0)
+			*place_of(groups, room, set->groups[i].head >> MEMBER_BITS) = set->groups[i];
 	}
 	iqdb_free(set->allocator, set->groups, set->group_room * sizeof(IqdbIdGroup));
 	set->groups = groups;
@@ -70,28 +98,29 @@ group_for(IqdbIdSet *set, uint64_t number, IqdbIdGroup **group_out, IqdbError *e
 {
 	IQDB_TRY(make_group_room(set, err));
 	*group_out = place_of(set->groups, set->group_room, number);
-	if (!(*group_out)->used)
+	if ((*group_out)->head == 0)
 	{
-		**group_out = (IqdbIdGroup){.number = number, .used = true};
+		**group_out = (IqdbIdGroup){.head = number << MEMBER_BITS | USED};
 		set->group_count++;
 	}
 	return IQDB_OK;
 }
 
+/* Makes room for so many words in a group that has fewer. */
 static IqdbStatus
-make_word_room(IqdbIdSet *set, IqdbIdGroup *group, uint32_t wanted, IqdbError *err)
+widen_group(IqdbIdSet *set, IqdbIdGroup *group, uint32_t wanted, IqdbError *err)
 {
 	uint32_t  count = wanted <= WORDS_FIRST ? WORDS_FIRST : WORDS_MAX;
-	uint64_t *words;
+	uint32_t  before = word_count(group);
+	uint64_t *words = iqdb_alloc_zero(set->allocator, count * sizeof(uint64_t));
 
-	if (wanted <= group->word_count)
-		return IQDB_OK;
-	words = iqdb_realloc(set->allocator, group->words, group->word_count * sizeof(uint64_t), count * sizeof(uint64_t));
 	if (words == NULL)
 		return iqdb_fail(err, IQDB_ERR_NOMEM, "out of memory for a set of rows");
-	memset(words + group->word_count, 0, (count - group->word_count) * sizeof(uint64_t));
+	memcpy(words, words_of(group), before * sizeof(uint64_t));
+	if (before > 1)
+		iqdb_free(set->allocator, group->words, before * sizeof(uint64_t));
 	group->words = words;
-	group->word_count = count;
+	group->head |= count == WORDS_MAX ? WIDEST : WIDE;
 	return IQDB_OK;
 }
 
@@ -101,11 +130,14 @@ iqdb_id_set_add(IqdbIdSet *set, uint64_t number, IqdbError *err)
 	uint32_t     member = (uint32_t) (number & MEMBER_MASK);
 	uint64_t     bit = UINT64_C(1) << member % 64;
 	IqdbIdGroup *group;
+	uint64_t    *word;
 
 	IQDB_TRY(group_for(set, number >> MEMBER_BITS, &group, err));
-	IQDB_TRY(make_word_room(set, group, member / 64 + 1, err));
-	set->count += (group->words[member / 64] & bit) == 0;
-	group->words[member / 64] |= bit;
+	if (member / 64 >= word_count(group))
+		IQDB_TRY(widen_group(set, group, member / 64 + 1, err));
+	word = word_count(group) > 1 ? &group->words[member / 64] : &group->word;
+	set->count += (*word & bit) == 0;
+	*word |= bit;
 	return IQDB_OK;
 }
 
@@ -115,11 +147,12 @@ iqdb_id_set_add_group(IqdbIdSet *set, uint64_t number, IqdbError *err)
 	IqdbIdGroup *group;
 
 	IQDB_TRY(group_for(set, number, &group, err));
-	set->whole_count += !group->whole;
-	group->whole = true;
+	set->whole_count += (group->head & WHOLE) == 0;
+	group->head |= WHOLE;
 	return IQDB_OK;
 }
 
+/* A free place has no members. */
 bool
 iqdb_id_set_contains(const IqdbIdSet *set, uint64_t number)
 {
@@ -129,9 +162,23 @@ iqdb_id_set_contains(const IqdbIdSet *set, uint64_t number)
 	if (set->group_room == 0)
 		return false;
 	group = place_of(set->groups, set->group_room, number >> MEMBER_BITS);
-	if (!group->used)
-		return false;
-	return group->whole || (member / 64 < group->word_count && (group->words[member / 64] >> member % 64 & 1) != 0);
+	return (group->head & WHOLE) != 0 ||
+		   (member / 64 < word_count(group) && (words_of(group)[member / 64] >> member % 64 & 1) != 0);
+}
+
+/* What all looks begin with is fetched before the first of them. */
+uint64_t
+iqdb_id_set_contains_each(const IqdbIdSet *set, const uint64_t *numbers, uint32_t count)
+{
+	uint64_t bits = 0;
+
+	if (set->group_room == 0)
+		return 0;
+	for (uint32_t i = 0; i < count; i++)
+		__builtin_prefetch(&set->groups[first_place(set->group_room, numbers[i] >> MEMBER_BITS)]);
+	for (uint32_t i = 0; i < count; i++)
+		bits |= (uint64_t) iqdb_id_set_contains(set, numbers[i]) << i;
+	return bits;
 }
 
 /* A position is a place in the table, and a member in it. */
@@ -145,14 +192,16 @@ iqdb_id_set_list(const IqdbIdSet *set, uint64_t *position, uint64_t *numbers_out
 	for (; at < set->group_room; at++, member = 0)
 	{
 		const IqdbIdGroup *group = &set->groups[at];
+		const uint64_t    *words = words_of(group);
+		uint32_t           end = group->head != 0 && (group->head & WHOLE) == 0 ? word_count(group) * 64 : 0;
 
-		while (member < group->word_count * 64)
+		while (member < end)
 		{
-			uint64_t left = group->words[member / 64] >> member % 64;
+			uint64_t left = words[member / 64] >> member % 64;
 
-			if (group->whole || left == 0)
+			if (left == 0)
 			{
-				member = group->whole ? group->word_count * 64 : (member / 64 + 1) * 64;
+				member = (member / 64 + 1) * 64;
 				continue;
 			}
 			if (count == capacity)
@@ -161,7 +210,7 @@ iqdb_id_set_list(const IqdbIdSet *set, uint64_t *position, uint64_t *numbers_out
 				return count;
 			}
 			member += (uint32_t) __builtin_ctzll(left);
-			numbers_out[count++] = group->number << MEMBER_BITS | member++;
+			numbers_out[count++] = group->head >> MEMBER_BITS << MEMBER_BITS | member++;
 		}
 	}
 	*position = at << MEMBER_BITS;

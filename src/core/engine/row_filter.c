@@ -8,6 +8,7 @@
 
 #include <string.h>
 
+#include "core/engine/live.h"
 #include "core/engine/stretch.h"
 
 /* Rows asked by an estimate: so many places, so many rows each. */
@@ -140,7 +141,16 @@ value_passes(const IqdbTest *test, int64_t value)
 	}
 }
 
-/* ---- rows in a row ---- */
+/* ---- many rows ---- */
+
+/* Rows first, first + 1, ... of one block of columns, or (slots not NULL) rows anywhere, 64 of them at most. */
+typedef struct Rows
+{
+	const IqdbStore *store;
+	const uint32_t  *slots;
+	uint32_t         first;
+	uint32_t         count;
+} Rows;
 
 /* What is known of 64 rows each: true, false; neither bit: NULL. */
 typedef struct Truth
@@ -180,17 +190,14 @@ null_bits(const IqdbColumnLayout *layout, const IqdbStore *store, uint32_t colum
 	return bits;
 }
 
-/* Tests of lists that are longer than this go row by row: a few steps of a search cost less than so many comparisons. */
+/* Tests of lists that are longer than this go value by value: a few steps of a search cost less than so many comparisons. */
 #define LIST_TOGETHER 16
 
+/* Which of up to 64 values, of this width each, pass the test? NULLs as the value 0. */
 static uint64_t
-leaf_bits(const IqdbTest *test, const IqdbStore *store, uint32_t slot, uint32_t count)
+leaf_bits(const IqdbTest *test, const IqdbColumnKernels *kernels, const unsigned char *at, uint32_t width, uint32_t count)
 {
-	const IqdbColumnKernels *kernels = store->kernels->columns;
-	const IqdbColumnLayout  *layout = &store->header->columns;
-	const unsigned char     *at = iqdb_column_values(layout, store->columns, test->column, slot);
-	uint32_t                 width = layout->width[test->column];
-	uint64_t                 bits = 0;
+	uint64_t bits = 0;
 
 	if (test->kind == IQDB_TEST_BETWEEN)
 		return between(kernels, at, width, count, test->low, test->high);
@@ -200,20 +207,20 @@ leaf_bits(const IqdbTest *test, const IqdbStore *store, uint32_t slot, uint32_t 
 		bits |= test->kind == IQDB_TEST_ANY_LABEL ? kernels->has(at, count, (uint64_t) test->values[i])
 												  : between(kernels, at, width, count, test->values[i], test->values[i]);
 	for (uint32_t i = 0; test->value_count > LIST_TOGETHER && i < count; i++)
-	{
-		int64_t value;
-
-		(void) iqdb_store_column(store, test->column, slot + i, &value);
-		bits |= (uint64_t) value_passes(test, value) << i;
-	}
+		bits |= (uint64_t) value_passes(test, iqdb_column_load(at + (size_t) i * width, width)) << i;
 	return bits;
 }
 
-/* The rows for which a test is true, of up to 64 from this slot on; *nulls_out: those for which it is neither. */
+/* The rows for which a test is true, of up to 64 from number `from` on; *nulls_out: those for which it is neither. */
 static inline uint64_t
-ask_word(const IqdbTest *test, const IqdbStore *store, uint32_t slot, uint32_t count, uint64_t *nulls_out)
+ask_word(const IqdbTest *test, const Rows *rows, uint32_t from, uint64_t *nulls_out)
 {
-	uint64_t nulls;
+	const IqdbStore         *store = rows->store;
+	const IqdbColumnLayout  *layout = &store->header->columns;
+	const IqdbColumnKernels *kernels = store->kernels->columns;
+	uint32_t                 count = rows->count - from < 64 ? rows->count - from : 64;
+	int64_t                  values[64];
+	uint64_t                 nulls;
 
 	*nulls_out = 0;
 	if (test->kind == IQDB_TEST_CONSTANT)
@@ -221,23 +228,29 @@ ask_word(const IqdbTest *test, const IqdbStore *store, uint32_t slot, uint32_t c
 		*nulls_out = test->low < 0 ? UINT64_MAX : 0;
 		return test->low > 0 ? UINT64_MAX : 0;
 	}
-	nulls = null_bits(&store->header->columns, store, test->column, slot);
+	if (rows->slots != NULL)
+		nulls = iqdb_column_gather(kernels, layout, store->columns, test->column, rows->slots + from, count, values);
+	else
+		nulls = null_bits(layout, store, test->column, rows->first + from);
 	if (test->kind == IQDB_TEST_IS_NULL)
 		return nulls;
 	*nulls_out = nulls;
-	return leaf_bits(test, store, slot, count) & ~nulls;
+	if (rows->slots != NULL)
+		return leaf_bits(test, kernels, (const unsigned char *) values, sizeof(*values), count) & ~nulls;
+	return leaf_bits(test, kernels, iqdb_column_values(layout, store->columns, test->column, rows->first + from),
+					 layout->width[test->column], count) & ~nulls;
 }
 
 static void
-ask_leaf(const IqdbTest *test, const IqdbStore *store, uint32_t first, uint32_t count, Truth *truth_out)
+ask_leaf(const IqdbTest *test, const Rows *rows, Truth *truth_out)
 {
-	for (uint32_t word = 0; word * 64 < count; word++)
+	for (uint32_t from = 0; from < rows->count; from += 64)
 	{
-		uint32_t rows = count - word * 64 < 64 ? count - word * 64 : 64;
 		uint64_t nulls;
+		uint64_t yes = ask_word(test, rows, from, &nulls);
 
-		truth_out->yes[word] = ask_word(test, store, first + word * 64, rows, &nulls);
-		truth_out->no[word] = ~truth_out->yes[word] & ~nulls;
+		truth_out->yes[from / 64] = yes;
+		truth_out->no[from / 64] = ~yes & ~nulls;
 	}
 }
 
@@ -267,20 +280,19 @@ join(uint8_t kind, Truth *first, const Truth *second, uint32_t words)
 	}
 }
 
-void
-iqdb_row_filter_range(const IqdbRowFilter *filter, const IqdbStore *store, uint32_t first, uint32_t count,
-					  uint64_t words_out[IQDB_FILTER_WORDS])
+/* What the tests say of rows, in words of 64. */
+static void
+ask_tests(const IqdbRowFilter *filter, const Rows *rows, uint64_t *words_out)
 {
 	Truth    waiting[IQDB_TESTS_DEEP];
-	uint32_t words = (count + 63) / 64;
+	uint32_t words = (rows->count + 63) / 64;
 	uint32_t depth = 0;
 
 	if (filter->test_count == 1)
 	{
 		/* what is not true need not be known */
 		for (uint32_t i = 0; i < words; i++)
-			words_out[i] = ask_word(&filter->tests[0], store, first + 64 * i, count - 64 * i < 64 ? count - 64 * i : 64,
-									&waiting[0].no[0]);
+			words_out[i] = ask_word(&filter->tests[0], rows, 64 * i, &waiting[0].no[0]);
 		return;
 	}
 	for (size_t i = 0; i < filter->test_count; i++)
@@ -289,7 +301,7 @@ iqdb_row_filter_range(const IqdbRowFilter *filter, const IqdbStore *store, uint3
 
 		if (!joins(test))
 		{
-			ask_leaf(test, store, first, count, &waiting[depth++]);
+			ask_leaf(test, rows, &waiting[depth++]);
 			continue;
 		}
 		if (test->kind != IQDB_TEST_NOT)
@@ -298,6 +310,15 @@ iqdb_row_filter_range(const IqdbRowFilter *filter, const IqdbStore *store, uint3
 	}
 	for (uint32_t i = 0; i < words; i++)
 		words_out[i] = depth > 0 ? waiting[0].yes[i] : UINT64_MAX;
+}
+
+void
+iqdb_row_filter_range(const IqdbRowFilter *filter, const IqdbStore *store, uint32_t first, uint32_t count,
+					  uint64_t words_out[IQDB_FILTER_WORDS])
+{
+	Rows rows = {.store = store, .first = first, .count = count};
+
+	ask_tests(filter, &rows, words_out);
 }
 
 /* ---- one row ---- */
@@ -354,19 +375,22 @@ tests_pass(const IqdbRowFilter *filter, const IqdbStore *store, uint32_t slot)
 	return depth == 0 || waiting[0] == TRUE_FOR_SURE;
 }
 
+static bool
+metadata_passes(const IqdbRowFilter *filter, const IqdbStore *store, uint32_t slot)
+{
+	size_t               length;
+	const unsigned char *metadata = iqdb_store_metadata(store, slot, &length);
+
+	return iqdb_filter_matches(filter->metadata, metadata, length);
+}
+
 /* By number and metadata. */
 static bool
 rest_passes(const IqdbRowFilter *filter, const IqdbStore *store, uint32_t slot)
 {
-	size_t               length;
-	const unsigned char *metadata;
-
 	if (filter->ids != NULL && !iqdb_id_set_contains(filter->ids, iqdb_store_number(store, slot)))
 		return false;
-	if (filter->metadata == NULL)
-		return true;
-	metadata = iqdb_store_metadata(store, slot, &length);
-	return iqdb_filter_matches(filter->metadata, metadata, length);
+	return filter->metadata == NULL || metadata_passes(filter, store, slot);
 }
 
 bool
@@ -387,32 +411,87 @@ iqdb_row_filter_fetch(const IqdbRowFilter *filter, const IqdbStore *store, uint3
 		iqdb_store_touch(store, slot);
 }
 
-/* ---- all of it for rows in a row ---- */
+/* ---- all of it for many rows ---- */
+
+static inline uint32_t
+row_at(const Rows *rows, uint32_t number)
+{
+	return rows->slots != NULL ? rows->slots[number] : rows->first + number;
+}
+
+/* Leaves of the bits of up to 64 rows, from number `from` on, those whose numbers are in the set. */
+static uint64_t
+ask_numbers(const IqdbIdSet *ids, const Rows *rows, uint32_t from, uint64_t bits)
+{
+	uint64_t numbers[IQDB_ID_SET_EACH];
+	uint64_t contained;
+	uint64_t left;
+	uint32_t count = 0;
+
+	for (left = rows->slots != NULL ? bits : 0; left != 0; left &= left - 1)
+		iqdb_store_touch(rows->store, row_at(rows, from + (uint32_t) __builtin_ctzll(left)));
+	numbers[0] = 0;
+	for (left = bits; left != 0; left &= left - 1)
+		numbers[count++] = iqdb_store_number(rows->store, row_at(rows, from + (uint32_t) __builtin_ctzll(left)));
+	contained = iqdb_id_set_contains_each(ids, numbers, count);
+	for (left = bits; left != 0; left &= left - 1, contained >>= 1)
+	{
+		if ((contained & 1) == 0)
+			bits &= ~(left & -left);
+	}
+	return bits;
+}
+
+/* Leaves of the bits of LIVE rows those that pass by number and metadata, which is asked last: it costs most. */
+static uint64_t
+ask_rest(const IqdbRowFilter *filter, const Rows *rows, uint32_t from, uint64_t bits)
+{
+	if (filter->ids != NULL && bits != 0)
+		bits = ask_numbers(filter->ids, rows, from, bits);
+	for (uint64_t left = filter->metadata != NULL ? bits : 0; left != 0; left &= left - 1)
+	{
+		if (!metadata_passes(filter, rows->store, row_at(rows, from + (uint32_t) __builtin_ctzll(left))))
+			bits &= ~(left & -left);
+	}
+	return bits;
+}
+
+uint64_t
+iqdb_row_filter_admits_each(const IqdbRowFilter *filter, const IqdbStore *store, const uint32_t *slots, uint32_t count)
+{
+	Rows     rows = {.store = store, .slots = slots, .count = count};
+	uint64_t bits = UINT64_MAX;
+
+	if (count == 0)
+		return 0;
+	if (filter->test_count > 0)
+		ask_tests(filter, &rows, &bits);
+	bits &= UINT64_MAX >> (64 - count);
+	for (uint64_t left = bits; left != 0; left &= left - 1)
+	{
+		if (iqdb_store_state(store, slots[__builtin_ctzll(left)]) != IQDB_ROW_LIVE)
+			bits &= ~(left & -left);
+	}
+	return ask_rest(filter, &rows, 0, bits);
+}
 
 void
 iqdb_row_filter_narrow(const IqdbRowFilter *filter, const IqdbStore *store, uint32_t first, uint32_t count,
 					   uint64_t words[IQDB_FILTER_WORDS])
 {
+	Rows     rows = {.store = store, .first = first, .count = count};
 	uint64_t passing[IQDB_FILTER_WORDS];
 
 	if (filter->test_count > 0)
 	{
-		iqdb_row_filter_range(filter, store, first, count, passing);
+		ask_tests(filter, &rows, passing);
 		for (uint32_t i = 0; i < (count + 63) / 64; i++)
 			words[i] &= passing[i];
 	}
 	if (filter->ids == NULL && filter->metadata == NULL)
 		return;
 	for (uint32_t i = 0; i < (count + 63) / 64; i++)
-	{
-		for (uint64_t left = words[i]; left != 0; left &= left - 1)
-		{
-			uint32_t place = (uint32_t) __builtin_ctzll(left);
-
-			if (!rest_passes(filter, store, first + 64 * i + place))
-				words[i] &= ~(UINT64_C(1) << place);
-		}
-	}
+		words[i] = ask_rest(filter, &rows, 64 * i, words[i]);
 }
 
 uint32_t
@@ -446,27 +525,31 @@ typedef struct Sample
 	uint32_t passed; /* and what passed */
 } Sample;
 
-/* Asks the rows first .. first + count, one block of columns at most. STRUCTURE is held. */
+/* Asks the rows first .. first + count, SAMPLE_ROWS at most. STRUCTURE is held. */
 static void
 sample_rows(const IqdbRowFilter *filter, const IqdbStore *store, uint32_t first, uint32_t count, Sample *sample)
 {
-	uint64_t words[IQDB_FILTER_WORDS];
-	bool     has_rest = filter->ids != NULL || filter->metadata != NULL;
+	Rows     rows = {.store = store, .first = first, .count = count};
+	uint64_t live = iqdb_live_word(store, first, count);
+	uint64_t passing = UINT64_MAX;
 
-	iqdb_row_filter_range(filter, store, first, count, words);
-	for (uint32_t i = 0; i < count; i++)
+	if (filter->test_count > 0)
+		ask_tests(filter, &rows, &passing);
+	passing &= live;
+	sample->live += (uint32_t) __builtin_popcountll(live);
+	if (filter->ids == NULL && filter->metadata == NULL)
 	{
-		if (iqdb_store_state(store, first + i) != IQDB_ROW_LIVE)
-			continue;
-		sample->live++;
-		if ((words[i / 64] >> i % 64 & 1) == 0)
-			continue;
+		sample->tested += (uint32_t) __builtin_popcountll(passing);
+		return;
+	}
+	for (; passing != 0; passing &= passing - 1)
+	{
 		sample->tested++;
 		/* every eighth row is enough where each costs much, unless there are few */
-		if (!has_rest || (sample->tested % REST_STEP != 0 && sample->tested > REST_ALL))
+		if (sample->tested % REST_STEP != 0 && sample->tested > REST_ALL)
 			continue;
 		sample->asked++;
-		sample->passed += rest_passes(filter, store, first + i);
+		sample->passed += rest_passes(filter, store, first + (uint32_t) __builtin_ctzll(passing));
 	}
 }
 

@@ -20,6 +20,9 @@
 #define IQDB_FILTER_ROWS 256u
 #define IQDB_FILTER_WORDS (IQDB_FILTER_ROWS / 64)
 
+/* The most rows of one call of iqdb_row_filter_admits_each(). */
+#define IQDB_FILTER_EACH 64u
+
 /* Tests that may wait for the one that joins them. */
 #define IQDB_TESTS_DEEP 16u
 
@@ -63,6 +66,14 @@ IqdbStatus iqdb_row_filter_check(const IqdbRowFilter *filter, const IqdbIndexOpt
 
 /* May the row be an answer? The row is LIVE, and stays: the caller holds STRUCTURE shared. */
 bool iqdb_row_filter_admits(const IqdbRowFilter *filter, const IqdbStore *store, uint32_t slot);
+
+/*
+ * The same of rows that lie anywhere, IQDB_FILTER_EACH at most, asked side by side: bit i of slots[i]. Rows that are not
+ * LIVE do not pass. Each was seen to be LIVE before, or is in a structure that leads to no others, so that its columns are
+ * written.
+ */
+uint64_t iqdb_row_filter_admits_each(const IqdbRowFilter *filter, const IqdbStore *store, const uint32_t *slots,
+									 uint32_t count);
 
 /* The row will be asked soon: what its tests read is being fetched. */
 void iqdb_row_filter_fetch(const IqdbRowFilter *filter, const IqdbStore *store, uint32_t slot);

@@ -69,3 +69,12 @@ iqdb_scorer_asks_filter(const IqdbScorer *scorer, uint32_t slot)
 	(*scorer->filtered)++;
 	return false;
 }
+
+uint64_t
+iqdb_scorer_admits_each(const IqdbScorer *scorer, const uint32_t *slots, uint32_t count)
+{
+	uint64_t bits = iqdb_row_filter_admits_each(scorer->filter, scorer->store, slots, count);
+
+	*scorer->filtered += count - (uint32_t) __builtin_popcountll(bits);
+	return bits;
+}

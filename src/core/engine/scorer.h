@@ -69,6 +69,9 @@ void iqdb_scorer_finish(const IqdbScorer *scorer, const uint32_t *slots, uint32_
 /* Asks the filter, which there is. Use iqdb_scorer_admits(). */
 bool iqdb_scorer_asks_filter(const IqdbScorer *scorer, uint32_t slot);
 
+/* Asks the filter, which there is, of IQDB_FILTER_EACH rows at most; see iqdb_row_filter_admits_each(). */
+uint64_t iqdb_scorer_admits_each(const IqdbScorer *scorer, const uint32_t *slots, uint32_t count);
+
 /* May the row be an answer, as far as the filter is concerned? The slot's row is LIVE. */
 static inline bool
 iqdb_scorer_admits(const IqdbScorer *scorer, uint32_t slot)
