@@ -1,17 +1,14 @@
 /*
- * ivf_matching.c - a filter beside lists: what a search would take, and a bit per slot that says which rows may pass.
+ * ivf_matching.c - a filter beside lists: what a search would take, and when rows are asked for the filter.
  *
- * Rows of a list lie anywhere among the slots, so asking each one met for the filter waits for memory. Asking all slots in
- * order costs a nanosecond or less each (engine/exact_pass.h); then a block of a list is gone through by the bits of its rows,
- * and skipped when none may pass. Which is cheaper follows from how many rows pass. Owns: the bits and the prices. Does not
- * own: the lists (ivf_search.c).
- *
- * The bits are those of one moment. A slot that was used again since holds a row that was put after the stream began, which may
- * be left out; and a row whose bit is set is asked once more before it is an answer.
+ * Rows of a list lie anywhere among the slots, and so do the values that a filter reads of them. They are asked many at once
+ * (iqdb_row_filter_admits_each), so that the reads overlap; in one of two orders. As a rule a row is asked once its code has
+ * shown that it is near enough to matter, which soon are few of a list. Where few rows pass and asking reads columns alone, all
+ * rows of a block are asked before their codes are compared: a block without a row that passes is skipped. Owns: the prices,
+ * and that choice. Does not own: the lists (ivf_search.c).
  */
 #include "core/ivf/ivf_search_private.h"
 
-#include "core/engine/exact_pass.h"
 #include "core/ivf/ivf_arena_private.h"
 #include "core/ivf/ivf_model_private.h"
 
@@ -20,8 +17,13 @@
 #define PRICE_MET 1.5
 #define BYTES_A_NANOSECOND 24.0
 
-/* Asking a row for the filter wherever it lies. */
-#define PRICE_ASKED 25.0
+/* Asking a row that lies anywhere, beside others: a test of a column; its number; its metadata. */
+#define PRICE_TEST 2.0
+#define PRICE_NUMBER 10.0
+#define PRICE_METADATA 150.0
+
+/* With a smaller share that passes, columns are asked before codes are compared. */
+#define SHARE_ASKED_FIRST 0.05
 
 /* Rows that must pass of those met for each that is wanted: as for a first batch in ivf_search.c. */
 #define MET_PER_WANTED 8.0
@@ -82,105 +84,49 @@ rows_met(const IqdbiIvfCursor *cursor)
 	return needed < live ? needed : live;
 }
 
-/* Asking rows one by one: all that may be among the best by their codes, until as many pass as are kept. */
+/* Of one row. */
 static double
 price_of_asking(const IqdbiIvfCursor *cursor)
 {
-	double asked = (double) cursor->wanted / cursor->strategy.share;
-	double met = rows_met(cursor);
+	const IqdbRowFilter *filter = cursor->base.params.filter;
 
-	return (asked < met ? asked : met) * PRICE_ASKED;
+	return PRICE_TEST * (double) filter->test_count + (filter->ids != NULL ? PRICE_NUMBER : 0) +
+		   (filter->metadata != NULL ? PRICE_METADATA : 0);
 }
 
-/* What is saved where no row of a block may pass. */
+/* Rows whose codes are compared, of a block of which some row passes. */
 static double
-price_of_skipped(const IqdbiIvfCursor *cursor)
+share_compared(const IqdbiIvfCursor *cursor)
 {
 	double empty = 1;
 
-	for (uint32_t i = 0; i < IQDBI_BLOCK_ROWS; i++)
-		empty *= 1 - (cursor->strategy.share < 1 ? cursor->strategy.share : 1);
-	return empty * rows_met(cursor) * price_of_code(cursor->base.store);
+	for (uint32_t i = 0; cursor->asks_first && i < IQDBI_BLOCK_ROWS; i++)
+		empty *= 1 - cursor->strategy.share;
+	return cursor->asks_first ? 1 - empty : 1;
+}
+
+/* Rows that are asked: all that are met, or those that may be among the best until as many pass as are kept. */
+static double
+rows_asked(const IqdbiIvfCursor *cursor)
+{
+	double met = rows_met(cursor);
+	double asked = cursor->asks_first ? met : (double) cursor->wanted / cursor->strategy.share;
+
+	return asked < met ? asked : met;
 }
 
 double
 iqdbi_price_of_lists(const IqdbiIvfCursor *cursor)
 {
-	double asking = price_of_asking(cursor);
-	double marked = cursor->strategy.asking - price_of_skipped(cursor);
+	double skipped = (1 - share_compared(cursor)) * price_of_code(cursor->base.store);
 
-	return rows_met(cursor) * cursor->price_of_row + (asking < marked ? asking : marked);
+	return rows_met(cursor) * (cursor->price_of_row - skipped) + rows_asked(cursor) * price_of_asking(cursor);
 }
 
-/* ---- bits ---- */
-
-typedef struct Marking
+bool
+iqdbi_asks_first(const IqdbiIvfCursor *cursor)
 {
-	IqdbExactSearch exact; /* the first member */
-	IqdbiIvfCursor *cursor;
-	size_t          count;
-} Marking;
+	const IqdbRowFilter *filter = cursor->base.params.filter;
 
-static IqdbStatus
-mark_rows(IqdbExactSearch *search, const uint32_t *slots, size_t count)
-{
-	Marking *marking = (Marking *) (void *) search;
-
-	for (size_t i = 0; i < count; i++)
-		marking->cursor->matching[slots[i] / 64] |= UINT64_C(1) << slots[i] % 64;
-	marking->count += count;
-	return IQDB_OK;
-}
-
-static IqdbStatus
-mark_all(IqdbiIvfCursor *cursor, IqdbError *err)
-{
-	const IqdbStore *store = cursor->base.store;
-	IqdbTopK         none;
-	IqdbSearchStats  ignored = {0};
-	Marking          marking;
-	IqdbExactSearch *search = &marking.exact;
-	IqdbExactPass    pass = {.store = store, .slots = cursor->matching_slots, .searches = &search, .count = 1, .row_bytes = 1};
-
-	iqdb_topk_init(&none, &store->host->allocator, SIZE_MAX);
-	iqdb_exact_search_init(search, &cursor->base.scorer, &none, &ignored);
-	search->score = mark_rows;
-	marking.cursor = cursor;
-	marking.count = 0;
-	IQDB_TRY(iqdb_exact_pass(&pass, err));
-	cursor->strategy.exact += ((double) marking.count - cursor->strategy.matching) * iqdb_price_gathered(store->row_stride);
-	cursor->strategy.share *= ((double) marking.count + 1) / (cursor->strategy.matching + 1);
-	cursor->strategy.matching = (double) marking.count;
-	return IQDB_OK;
-}
-
-IqdbStatus
-iqdbi_mark_matching(IqdbiIvfCursor *cursor, IqdbError *err)
-{
-	const IqdbStore *store = cursor->base.store;
-	uint32_t         slots = atomic_load_explicit(&store->header->slot_count, memory_order_acquire);
-
-	if (cursor->strategy.asking - price_of_skipped(cursor) >= price_of_asking(cursor))
-		return IQDB_OK;
-	cursor->matching = iqdb_alloc_zero(&store->host->allocator, ((size_t) slots + 63) / 64 * sizeof(uint64_t));
-	if (cursor->matching == NULL)
-		return iqdb_fail(err, IQDB_ERR_NOMEM, "out of memory for a bit per row");
-	cursor->matching_slots = slots;
-	return mark_all(cursor, err);
-}
-
-uint32_t
-iqdbi_matching_rows(const IqdbiIvfCursor *cursor, const _Atomic uint32_t *slots, uint32_t count)
-{
-	uint32_t bits = 0;
-
-	for (uint32_t i = 0; i < count; i++)
-	{
-		uint32_t slot = atomic_load_explicit(&slots[i], memory_order_relaxed);
-
-		if (slot >= cursor->matching_slots)
-			continue;
-		bits |= (uint32_t) (cursor->matching[slot / 64] >> slot % 64 & 1) << i;
-	}
-	return bits;
+	return filter->ids == NULL && filter->metadata == NULL && cursor->strategy.share < SHARE_ASKED_FIRST;
 }

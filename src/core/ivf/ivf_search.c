@@ -42,11 +42,22 @@
 /* Where the lists wanted were not enough, so many times as many are ranked. */
 #define MORE_LISTS 4u
 
+/* With a filter the order of so many lists is found out at first: finding out more of it begins anew. */
+#define RANKED_LEAST 64u
+
 /* Most blocks have no row that passes. */
 #define SHARE_FEW 0.015
 
 /* So many entries are sorted out without STRUCTURE. */
 #define APART_MIN 16384u
+
+/* Rows that are near enough by their codes, and wait until so many can be asked for the filter together. */
+typedef struct Near
+{
+	uint32_t slots[IQDB_FILTER_EACH];
+	float    keys[IQDB_FILTER_EACH];
+	uint32_t count;
+} Near;
 
 /* One attempt at one batch. */
 typedef struct Probe
@@ -65,8 +76,8 @@ typedef struct Probe
 	uint64_t         judged;  /* rows that the filter was asked about, and of these, */
 	uint64_t         passed;  /* rows that it admitted */
 	uint64_t         met;     /* rows of the lists that were opened */
-	uint64_t         marked;  /* of these, rows with a bit in cursor->matching */
 	uint64_t         picked;  /* rows that were among the best by their codes when they were met */
+	Near             near;    /* rows that are not asked for the filter yet */
 	uint32_t         idle;    /* with a filter: lists in a row that had rows to offer, none of which was picked */
 	bool             dear;    /* an exact pass has become cheaper */
 	uint32_t         slots[IQDBI_EXACT_ROWS]; /* gathered rows: they are ranked together */
@@ -117,6 +128,26 @@ iqdbi_gave_up(const IqdbiIvfCursor *cursor)
 
 /* ---- rows ---- */
 
+/* Was it handed out before, or put after the stream began? */
+static inline bool
+is_over(const IqdbiIvfCursor *cursor, uint32_t slot)
+{
+	return cursor->seen != NULL && (slot >= cursor->seen_slots || iqdbi_seen(cursor->seen, slot));
+}
+
+/* The bits of up to IQDB_FILTER_EACH rows of lists that pass the filter, which there is. Those are LIVE. */
+static uint64_t
+ask_rows(Probe *probe, const uint32_t *slots, uint32_t count)
+{
+	const IqdbScorer *scorer = &probe->cursor->base.scorer;
+	uint64_t          bits = iqdb_scorer_admits_each(scorer, slots, count);
+
+	iqdb_stretch_charge(&probe->stretch, count * (uint64_t) (IQDB_CHARGE_SLOT + iqdb_row_filter_charge(scorer->filter)));
+	probe->judged += count;
+	probe->passed += (uint64_t) __builtin_popcountll(bits);
+	return bits;
+}
+
 /* LIVE, not handed out before, and passes the filter? */
 static bool
 accepts(Probe *probe, uint32_t slot)
@@ -124,10 +155,7 @@ accepts(Probe *probe, uint32_t slot)
 	const IqdbiIvfCursor *cursor = probe->cursor;
 
 	iqdb_stretch_charge(&probe->stretch, IQDB_CHARGE_SLOT);
-	if (iqdb_store_state(probe->store, slot) != IQDB_ROW_LIVE)
-		return false;
-	/* what is not in the map of handed out rows came after the stream began */
-	if (cursor->seen != NULL && (slot >= cursor->seen_slots || iqdbi_seen(cursor->seen, slot)))
+	if (iqdb_store_state(probe->store, slot) != IQDB_ROW_LIVE || is_over(cursor, slot))
 		return false;
 	if (cursor->base.params.filter == NULL)
 		return true;
@@ -179,6 +207,20 @@ rank_gathered(Probe *probe)
 	return iqdb_stretch_step(&probe->stretch, count * (RANK_CHARGE + iqdb_charge_bytes(probe->store->row_stride)));
 }
 
+/*
+ * A pause, if it is time for one. Rows that are gathered are ranked before: after it their slots may hold other rows, which
+ * nobody has asked for the filter.
+ */
+static IqdbStatus
+step_gathering(Probe *probe)
+{
+	if (!iqdb_stretch_is_over(&probe->stretch))
+		return IQDB_OK;
+	if (probe->slot_count > 0)
+		IQDB_TRY(rank_gathered(probe));
+	return probe->stretch.stale ? IQDB_OK : iqdb_stretch_pause(&probe->stretch);
+}
+
 /* One more row that is to be ranked by its vector. */
 static IqdbStatus
 gather_row(Probe *probe, uint32_t slot)
@@ -200,7 +242,8 @@ scan_unlinked(Probe *probe)
 		return IQDB_OK;
 	for (; !probe->stretch.stale && (slot = iqdbi_row_waiting(ivf, slot, slots)) < slots; slot++)
 	{
-		IQDB_TRY(iqdb_stretch_step(&probe->stretch, IQDB_CHARGE_SLOT));
+		iqdb_stretch_charge(&probe->stretch, IQDB_CHARGE_SLOT);
+		IQDB_TRY(step_gathering(probe));
 		if (probe->stretch.stale || iqdbi_home_status(iqdbi_home(ivf, probe->edition, slot)) == IQDBI_HOME_LINKED ||
 			!accepts(probe, slot))
 			continue;
@@ -213,57 +256,105 @@ scan_unlinked(Probe *probe)
 
 /* ---- lists ---- */
 
-/* The rows of a block that may pass the filter, as far as is known without asking. */
+/* The rows of a block that pass the filter, which there is. */
 static uint32_t
-rows_asked(Probe *probe, unsigned char *block, uint32_t count)
+ask_block(Probe *probe, unsigned char *block, uint32_t count)
 {
-	uint32_t asked;
+	uint32_t slots[IQDBI_BLOCK_ROWS];
 
-	if (probe->cursor->matching == NULL)
-		return UINT32_MAX;
-	asked = iqdbi_matching_rows(probe->cursor, iqdbi_block_slots(block), count);
-	probe->marked += (uint64_t) __builtin_popcount(asked);
-	return asked;
+	for (uint32_t i = 0; i < count; i++)
+		slots[i] = atomic_load_explicit(&iqdbi_block_slots(block)[i], memory_order_relaxed);
+	return (uint32_t) ask_rows(probe, slots, count);
+}
+
+/* One more row that passes, for as long as no better ones push it out. */
+static inline void
+pick_row(Probe *probe, float key, uint32_t slot)
+{
+	iqdbi_pick_push(&probe->pick, key, slot);
+	probe->picked++;
+}
+
+/* Asks the rows that wait for it, and picks those that pass. */
+static void
+ask_near(Probe *probe)
+{
+	Near *near = &probe->near;
+
+	for (uint64_t left = ask_rows(probe, near->slots, near->count); left != 0; left &= left - 1)
+	{
+		uint32_t i = (uint32_t) __builtin_ctzll(left);
+
+		/* the limit may have come down since */
+		if (near->keys[i] <= probe->pick.limit)
+			pick_row(probe, near->keys[i], near->slots[i]);
+	}
+	near->count = 0;
+}
+
+/* Picks the rows of a block whose bits are set: their codes are near enough. */
+static void
+pick_near(Probe *probe, unsigned char *block, const float *keys, uint32_t bits)
+{
+	const IqdbiIvfCursor *cursor = probe->cursor;
+	bool                  filters = cursor->base.params.filter != NULL;
+
+	for (; bits != 0; bits &= bits - 1)
+	{
+		uint32_t place = (uint32_t) __builtin_ctz(bits);
+		uint32_t slot = atomic_load_explicit(&iqdbi_block_slots(block)[place], memory_order_relaxed);
+
+		if (keys[place] > probe->pick.limit)
+			continue;
+		if (!filters && accepts(probe, slot))
+			pick_row(probe, keys[place], slot);
+		if (!filters || is_over(cursor, slot))
+			continue;
+		if (cursor->asks_first)
+		{
+			pick_row(probe, keys[place], slot);
+			continue;
+		}
+		probe->near.keys[probe->near.count] = keys[place];
+		probe->near.slots[probe->near.count++] = slot;
+		if (probe->near.count == IQDB_FILTER_EACH)
+			ask_near(probe);
+	}
 }
 
 static IqdbStatus
 scan_coded_block(Probe *probe, unsigned char *block, uint32_t count)
 {
 	float    keys[IQDBI_BLOCK_ROWS];
-	uint32_t asked = rows_asked(probe, block, count);
-	uint32_t near;
+	uint32_t asked = probe->cursor->asks_first ? ask_block(probe, block, count) : UINT32_MAX;
 
 	if (asked == 0)
-		return iqdb_stretch_step(&probe->stretch, IQDBI_BLOCK_ROWS);
-	near = asked & iqdbi_query_block(&probe->query, block, count, probe->pick.limit, keys);
-	for (; near != 0; near &= near - 1)
-	{
-		uint32_t place = (uint32_t) __builtin_ctz(near);
-		uint32_t slot = atomic_load_explicit(&iqdbi_block_slots(block)[place], memory_order_relaxed);
-
-		/* the limit may have come down since */
-		if (keys[place] <= probe->pick.limit && accepts(probe, slot))
-		{
-			iqdbi_pick_push(&probe->pick, keys[place], slot);
-			probe->picked++;
-		}
-	}
+		return iqdb_stretch_step(&probe->stretch, 0);
+	pick_near(probe, block, keys, asked & iqdbi_query_block(&probe->query, block, count, probe->pick.limit, keys));
 	return iqdb_stretch_step(&probe->stretch, iqdb_charge_bytes(probe->ivf.rows.size));
 }
 
+/* All rows of a block are asked and gathered without a pause in between. */
 static IqdbStatus
 scan_plain_block(Probe *probe, unsigned char *block, uint32_t count)
 {
-	uint32_t asked = rows_asked(probe, block, count);
+	bool     filters = probe->cursor->base.params.filter != NULL;
+	uint32_t asked = UINT32_MAX;
 
-	for (uint32_t place = 0; place < count && !probe->stretch.stale; place++)
+	if (probe->slot_count + count > IQDBI_EXACT_ROWS)
+		IQDB_TRY(rank_gathered(probe));
+	if (probe->stretch.stale)
+		return IQDB_OK;
+	if (filters)
+		asked = ask_block(probe, block, count);
+	for (uint32_t place = 0; place < count; place++)
 	{
 		uint32_t slot = atomic_load_explicit(&iqdbi_block_slots(block)[place], memory_order_relaxed);
 
-		if ((asked >> place & 1) != 0 && accepts(probe, slot))
-			IQDB_TRY(gather_row(probe, slot));
+		if ((asked >> place & 1) != 0 && (filters ? !is_over(probe->cursor, slot) : accepts(probe, slot)))
+			probe->slots[probe->slot_count++] = slot;
 	}
-	return probe->stretch.stale ? IQDB_OK : iqdb_stretch_step(&probe->stretch, 0);
+	return step_gathering(probe);
 }
 
 /*
@@ -275,7 +366,7 @@ prefetch_block(const Probe *probe, uint32_t number)
 {
 	const IqdbiIvf      *ivf = &probe->ivf;
 	const unsigned char *block = iqdbi_ivf_block(ivf, probe->edition, number);
-	bool                 few = probe->cursor->matching != NULL && probe->cursor->strategy.share < SHARE_FEW;
+	bool                 few = probe->cursor->asks_first && probe->cursor->strategy.share < SHARE_FEW;
 	size_t               end = few ? IQDBI_BLOCK_ROWS * sizeof(uint32_t) : ivf->rows.size;
 
 	for (size_t at = 0; at < end; at += 64)
@@ -325,6 +416,8 @@ scan_list(Probe *probe, uint32_t number, uint32_t next_head)
 		count -= rows;
 		block = next;
 	}
+	if (probe->near.count > 0)
+		ask_near(probe);
 	return IQDB_OK;
 }
 
@@ -345,8 +438,6 @@ passing(const Probe *probe)
 {
 	if (probe->cursor->base.params.filter == NULL)
 		return probe->met;
-	if (probe->cursor->matching != NULL)
-		return probe->marked;
 	return (uint64_t) ((double) probe->met * (double) probe->passed / ((double) probe->judged + 1.0));
 }
 
@@ -363,17 +454,43 @@ met_enough(const Probe *probe)
 }
 
 /*
+ * Has a list a row that passes the filter? Rows are asked until one does. Metadata costs more to ask than the answer is worth:
+ * then every list is taken to have one.
+ */
+static bool
+has_match(Probe *probe, uint32_t number)
+{
+	const IqdbiList *list = iqdbi_ivf_lists(&probe->ivf, probe->edition) + number;
+	uint32_t         count = atomic_load_explicit(&list->count, memory_order_acquire);
+	uint32_t         block = atomic_load_explicit(&list->head, memory_order_acquire);
+
+	if (probe->cursor->base.params.filter->metadata != NULL)
+		return true;
+	while (count > 0)
+	{
+		uint32_t rows = count < IQDBI_BLOCK_ROWS ? count : IQDBI_BLOCK_ROWS;
+
+		if (ask_block(probe, iqdbi_ivf_block(&probe->ivf, probe->edition, block), rows) != 0)
+			return true;
+		count -= rows;
+		block = iqdbi_block_next(&probe->ivf, probe->edition, block);
+	}
+	return false;
+}
+
+/*
  * With a filter, how far the best rows are is not known before they are found: the nearest lists may have none that pass. So
- * lists are opened until as many in a row as a search without a filter opens in all had nothing to add to the best by codes.
+ * lists are opened until as many in a row as a search without a filter opens in all had nothing to add to the best by codes,
+ * though they had rows that pass.
  */
 static void
-count_idle(Probe *probe, uint64_t picked, uint64_t marked)
+count_idle(Probe *probe, uint32_t list, uint64_t picked, uint64_t passed)
 {
 	if (probe->pick.count > probe->pick.wanted)
 		iqdbi_pick_shrink(&probe->pick);
 	if (probe->picked != picked)
 		probe->idle = 0;
-	else if (probe->cursor->matching == NULL || probe->marked != marked)
+	else if (probe->cursor->asks_first ? probe->passed != passed : has_match(probe, list))
 		probe->idle++;
 }
 
@@ -396,7 +513,7 @@ open_lists(Probe *probe, const uint32_t *order, uint32_t from, uint32_t least, u
 	for (; i < end && !probe->stretch.stale && !iqdbi_gave_up(probe->cursor); i++)
 	{
 		uint64_t picked = probe->picked;
-		uint64_t marked = probe->marked;
+		uint64_t passed = probe->passed;
 		uint32_t next_head;
 
 		if (i >= least && met_enough(probe))
@@ -407,7 +524,7 @@ open_lists(Probe *probe, const uint32_t *order, uint32_t from, uint32_t least, u
 		next_head = i + 1 < end ? atomic_load_explicit(&lists[order[i + 1]].head, memory_order_relaxed) : 0;
 		IQDB_TRY(scan_list(probe, order[i], next_head));
 		if (probe->cursor->base.params.filter != NULL && probe->ivf.rows.coding != IQDBI_CODING_NONE)
-			count_idle(probe, picked, marked);
+			count_idle(probe, order[i], picked, passed);
 	}
 	probe->cursor->opened_all = i == probe->model.figures.lists;
 	return IQDB_OK;
@@ -460,10 +577,12 @@ lists_ranked(const Probe *probe)
 {
 	uint32_t probes = probe->cursor->probes;
 	uint32_t lists = probe->model.figures.lists;
+	uint32_t ranked;
 
 	if (probe->cursor->base.params.filter == NULL)
 		return probes;
-	return probes < lists / MORE_LISTS ? MORE_LISTS * probes : lists;
+	ranked = probes < RANKED_LEAST / MORE_LISTS ? RANKED_LEAST : probes < lists / MORE_LISTS ? MORE_LISTS * probes : lists;
+	return ranked < lists ? ranked : lists;
 }
 
 /* Makes the query ready, and memory for the pick. */
@@ -518,20 +637,41 @@ defer_picked(Probe *probe, size_t from)
 	return IQDB_OK;
 }
 
+/* Gathers of picked rows those that may be answers: since they were picked, their slots may have become other rows'. */
+static IqdbStatus
+gather_entries(Probe *probe, size_t from, uint32_t count)
+{
+	uint32_t slots[IQDB_FILTER_EACH];
+	bool     filters = probe->cursor->base.params.filter != NULL;
+	uint64_t asked = UINT64_MAX;
+
+	if (probe->slot_count + count > IQDBI_EXACT_ROWS)
+		IQDB_TRY(rank_gathered(probe));
+	if (probe->stretch.stale)
+		return IQDB_OK;
+	for (uint32_t i = 0; i < count; i++)
+		slots[i] = iqdbi_pick_id(&probe->pick, from + i);
+	if (filters)
+		asked = ask_rows(probe, slots, count);
+	for (uint32_t i = 0; i < count; i++)
+	{
+		if ((asked >> i & 1) != 0 && (filters ? !is_over(probe->cursor, slots[i]) : accepts(probe, slots[i])))
+			probe->slots[probe->slot_count++] = slots[i];
+	}
+	return IQDB_OK;
+}
+
 /* Ranks picked rows by their vectors. */
 static IqdbStatus
 rank_entries(Probe *probe, size_t from, size_t end)
 {
-	for (size_t i = from; i < end && !probe->stretch.stale; i++)
+	for (size_t i = from; i < end && !probe->stretch.stale; i += IQDB_FILTER_EACH)
 	{
-		uint32_t slot = iqdbi_pick_id(&probe->pick, i);
-
-		IQDB_TRY(iqdb_stretch_step(&probe->stretch, 0));
-		/* between two stretches the slot may have become another row's */
-		if (!probe->stretch.stale && accepts(probe, slot))
-			IQDB_TRY(gather_row(probe, slot));
+		IQDB_TRY(step_gathering(probe));
+		if (!probe->stretch.stale)
+			IQDB_TRY(gather_entries(probe, i, end - i < IQDB_FILTER_EACH ? (uint32_t) (end - i) : IQDB_FILTER_EACH));
 	}
-	return probe->slot_count > 0 ? rank_gathered(probe) : IQDB_OK;
+	return probe->slot_count > 0 && !probe->stretch.stale ? rank_gathered(probe) : IQDB_OK;
 }
 
 /* iqdbi_pick_front(), without STRUCTURE where that takes long. */

@@ -33,8 +33,7 @@ typedef struct IqdbiIvfCursor
 	uint32_t       seen_slots;
 	IqdbStrategy   strategy;   /* of the filter, if there is one */
 	double         price_of_row; /* that a list has, in the prices of the strategy */
-	uint64_t      *matching;   /* bit per slot: the row may pass the filter; NULL = rows are asked one by one */
-	uint32_t       matching_slots;
+	bool           asks_first; /* rows of lists are asked for the filter before their codes are compared */
 } IqdbiIvfCursor;
 
 /* Rows whose exact keys are computed by one call. */
@@ -51,17 +50,11 @@ size_t iqdbi_rows_at_first(const IqdbiIvfCursor *cursor);
 size_t iqdbi_rows_to_rank(const IqdbiIvfCursor *cursor, size_t expected);
 /* Has it scored as many rows as the caller allows? */
 bool iqdbi_gave_up(const IqdbiIvfCursor *cursor);
-/*
- * What a search of the lists may be expected to take, and what asking all rows for the filter beforehand would: in the prices
- * of engine/strategy.h. (ivf_matching.c)
- */
+/* What a search of the lists may be expected to take, in the prices of engine/strategy.h. (ivf_matching.c) */
 double iqdbi_price_of_lists(const IqdbiIvfCursor *cursor);
 
-/* Asks all rows for the filter, if that is cheaper than asking those met. Takes STRUCTURE in stretches. NOMEM, CANCELLED. */
-IqdbStatus iqdbi_mark_matching(IqdbiIvfCursor *cursor, IqdbError *err) IQDB_MUST_CHECK;
-
-/* Bits of those of `count` rows, a block's at most, that may pass. */
-uint32_t iqdbi_matching_rows(const IqdbiIvfCursor *cursor, const _Atomic uint32_t *slots, uint32_t count);
+/* Are rows to be asked for the filter before their codes are compared? The strategy has been weighed. */
+bool iqdbi_asks_first(const IqdbiIvfCursor *cursor);
 
 /* Price of meeting a row in a list, and of a list shared by its rows. */
 double iqdbi_price_of_row(IqdbStore *store);

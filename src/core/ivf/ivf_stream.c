@@ -67,6 +67,7 @@ iqdbi_ivf_cursor_start(IqdbCursor *base, IqdbError *err)
 		return IQDB_OK;
 	iqdb_strategy_weigh(&base->scorer, base->store->row_stride, &cursor->strategy);
 	cursor->price_of_row = iqdbi_price_of_row(base->store);
+	cursor->asks_first = iqdbi_asks_first(cursor);
 	if (iqdbi_price_of_lists(cursor) > cursor->strategy.exact)
 	{
 		cursor->exact = true;
@@ -83,7 +84,6 @@ iqdbi_ivf_cursor_end(IqdbCursor *base)
 	iqdb_topk_free(&cursor->top);
 	drop_deferred(cursor);
 	iqdb_free(&base->store->host->allocator, cursor->seen, ((size_t) cursor->seen_slots + 7) / 8);
-	iqdb_free(&base->store->host->allocator, cursor->matching, ((size_t) cursor->matching_slots + 63) / 64 * sizeof(uint64_t));
 }
 
 /* Notes what the batch has handed out. */
@@ -196,8 +196,6 @@ fill_batch(IqdbiIvfCursor *cursor, IqdbError *err)
 {
 	bool stale = true;
 
-	if (cursor->base.params.filter != NULL && !cursor->exact && cursor->matching == NULL)
-		IQDB_TRY(iqdbi_mark_matching(cursor, err));
 	while (stale && !cursor->exact)
 	{
 		drop_deferred(cursor);
