@@ -24,7 +24,7 @@ DATA       = $(wildcard sql/iqdb--*.sql)
 SCRIPTS    = src/tools/iqdb_copy
 
 # Regression tests, in the order in which they run: sql/NAME.sql against expected/NAME.out.
-REGRESS = iqvector_type iqvector_ops iqvector_cast iqvector_agg iqvector_btree iqvector_copy iqhalfvec_type iqhalfvec_ops iqhalfvec_cast iqdb_bit iqdb_flat iqdb_elements iqdb_functions iqdb_usage iqdb_recall iqdb_search iqdb_plans iqdb_scan iqdb_filter iqdb_foreign
+REGRESS = iqvector_type iqvector_ops iqvector_cast iqvector_agg iqvector_btree iqvector_copy iqhalfvec_type iqhalfvec_ops iqhalfvec_cast iqdb_bit iqdb_flat iqdb_elements iqdb_functions iqdb_usage iqdb_recall iqdb_cache iqdb_search iqdb_plans iqdb_scan iqdb_filter iqdb_foreign
 
 BUILD   ?= build
 VARIANT ?= plain

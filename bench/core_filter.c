@@ -354,7 +354,8 @@ build(Bench *bench, const IqdbIndexOptions *options)
 
 	bench->host = (IqdbHost){.allocator = iqdb_allocator_libc, .locks = iqdb_locks_none};
 	check(iqdb_arena_private_create(&bench->arena, iqdb_arena_size_needed(reserves, count), &err), &err);
-	check(iqdb_index_format(&bench->index, &bench->arena, &bench->host, NULL, options, MEMORY_MAX, MEMORY_MAX, 0, &err), &err);
+	check(iqdb_index_format(&bench->index, &bench->arena, &bench->host, NULL, options, MEMORY_MAX, MEMORY_MAX, 0, 0, &err),
+		  &err);
 	for (size_t i = 0; i < bench->base.count; i++)
 	{
 		IqdbRow row = {.id = iqdb_id_u64(i), .vector = row_of(&bench->base, i)};

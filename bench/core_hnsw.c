@@ -344,7 +344,7 @@ build(Bench *bench)
 		(bench->vectors != NULL && iqdb_arena_file_create(&bench->file, &bench->arena, bench->vectors, reserves,
 														  IQDB_REGION_VECTORS, &err) != IQDB_OK) ||
 		iqdb_index_format(&bench->index, &bench->arena, &bench->host, NULL, &bench->options, memory_max,
-						  memory_max, 0, &err) !=
+						  memory_max, 0, 0, &err) !=
 			IQDB_OK)
 		die("format", &err);
 	start = now();

@@ -98,7 +98,7 @@ create(Index *index, const IqdbIndexOptions *options, const char *path)
 	check(iqdb_arena_private_create(&index->arena, iqdb_arena_size_needed(reserves, count), &err), &err);
 	if (path != NULL)
 		check(iqdb_arena_file_create(&index->file, &index->arena, path, reserves, IQDB_REGION_VECTORS, &err), &err);
-	check(iqdb_index_format(&index->index, &index->arena, &index->host, NULL, options, MEMORY_MAX, MEMORY_MAX, 0, &err),
+	check(iqdb_index_format(&index->index, &index->arena, &index->host, NULL, options, MEMORY_MAX, MEMORY_MAX, 0, 0, &err),
 		  &err);
 }
 

@@ -788,6 +788,18 @@ CREATE OR REPLACE FUNCTION iqdb_suggest_probes(index regclass, coverage float8) 
 CREATE OR REPLACE FUNCTION iqdb_index_size(index regclass) RETURNS bigint
 	LANGUAGE C STABLE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'iqdb_sql_index_size';
 
+CREATE FUNCTION iqdb_cache_stats(
+	index regclass,
+	OUT hits bigint,
+	OUT misses bigint,
+	OUT evictions bigint,
+	OUT entries bigint,
+	OUT capacity bigint,
+	OUT hit_rate float8
+) RETURNS record
+	LANGUAGE C STABLE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'iqdb_sql_cache_stats';
+COMMENT ON FUNCTION iqdb_cache_stats(regclass) IS 'what the result cache of an index has done since it was begun';
+
 CREATE OR REPLACE FUNCTION iqdb_check(index regclass) RETURNS SETOF text
 	LANGUAGE C STABLE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'iqdb_sql_check';
 

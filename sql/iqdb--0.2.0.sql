@@ -1324,6 +1324,18 @@ CREATE FUNCTION iqdb_index_size(index regclass) RETURNS bigint
 	LANGUAGE C STABLE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'iqdb_sql_index_size';
 COMMENT ON FUNCTION iqdb_index_size(regclass) IS 'bytes on disk of an index: journal, snapshots, logs, and vectors that lie there';
 
+CREATE FUNCTION iqdb_cache_stats(
+	index regclass,
+	OUT hits bigint,
+	OUT misses bigint,
+	OUT evictions bigint,
+	OUT entries bigint,
+	OUT capacity bigint,
+	OUT hit_rate float8
+) RETURNS record
+	LANGUAGE C STABLE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'iqdb_sql_cache_stats';
+COMMENT ON FUNCTION iqdb_cache_stats(regclass) IS 'what the result cache of an index has done since it was begun';
+
 CREATE FUNCTION iqdb_check(index regclass) RETURNS SETOF text
 	LANGUAGE C STABLE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'iqdb_sql_check';
 COMMENT ON FUNCTION iqdb_check(regclass) IS 'verify an index against itself and its table; one row per finding';

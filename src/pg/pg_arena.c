@@ -24,6 +24,7 @@
 #include "utils/memutils.h"
 
 #include "pg/pg_arena_private.h"
+#include "pg/pg_cache.h"
 #include "pg/pg_compat.h"
 #include "pg/pg_files.h"
 #include "pg/pg_kernels.h"
@@ -591,7 +592,7 @@ create_in(IqdbPgArena *entry, const char *folder, const char *path, const IqdbIn
 	else if (iqdb_index_options_on_disk(options) && !create_vectors(entry, path, reserves))
 		return iqdb_fail_io(error, errno, entry->vectors_path, errno == ENOMEM ? "map" : "create");
 	return iqdb_index_format(&entry->index, &entry->arena, &entry->host, iqdb_pg_kernels(), options, reserve, limit,
-							 sizeof(IqdbPgShared), error);
+							 sizeof(IqdbPgShared), reserves[IQDB_REGION_HOST], error);
 }
 
 /*
@@ -640,7 +641,7 @@ iqdb_pg_arena_create(Relation index, const IqdbPgMeta *meta, const IqdbIndexOpti
 	if (is_private)
 		options.vectors = IQDB_VECTORS_MEMORY;
 	reserve = choose_reserve(index, &options, &meta->generation, rows, limit);
-	(void) iqdb_index_reserves(&options, reserve, sizeof(IqdbPgShared), reserves);
+	(void) iqdb_index_reserves(&options, reserve, iqdb_pg_cache_offset() + iqdb_pg_cache_reserve(index, &options), reserves);
 	needed = iqdb_index_estimate_memory(&options, (uint64) Max(rows, 0)) + sizeof(IqdbPgShared);
 	(void) iqdb_pg_registry();
 	for (int choice = 0; is_private ? choice == 0 : iqdb_pg_arena_folder(choice) != NULL; choice++)

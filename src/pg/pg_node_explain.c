@@ -52,7 +52,10 @@ bounds_text(const IqdbPgNode *node, List *ancestors, ExplainState *es)
 	return text.data;
 }
 
-/* How searches found their rows: "hnsw", "exact", "hnsw, then exact", or several of these with how many there were. */
+/*
+ * How searches found their rows: "hnsw", "exact", "hnsw, then exact", "remembered", or several of these with how many there
+ * were.
+ */
 static char *
 ways_text(const IqdbPgStreamStats *stats, const char *engine)
 {
@@ -73,6 +76,10 @@ ways_text(const IqdbPgStreamStats *stats, const char *engine)
 		if (stats->ways[i] < searches)
 			appendStringInfo(&text, ": " UINT64_FORMAT, stats->ways[i]);
 	}
+	if (stats->remembered > 0)
+		appendStringInfo(&text, "%sremembered", text.len > 0 ? "; " : "");
+	if (stats->remembered > 0 && stats->remembered < searches)
+		appendStringInfo(&text, ": " UINT64_FORMAT, stats->remembered);
 	return text.data;
 }
 

@@ -28,6 +28,7 @@ add_counts(IqdbPgStreamStats *sum, const IqdbPgStreamStats *now, const IqdbPgStr
 	sum->searches += now->searches - before->searches;
 	sum->completed += now->completed - before->completed;
 	sum->tables_read += now->tables_read - before->tables_read;
+	sum->remembered += now->remembered - before->remembered;
 	sum->scored += now->scored - before->scored;
 	sum->reranked += now->reranked - before->reranked;
 	sum->filtered += now->filtered - before->filtered;

@@ -51,6 +51,17 @@ static relopt_enum_elt_def vectors_values[] = {
 	{NULL, 0}
 };
 
+static relopt_enum_elt_def cache_policy_values[] = {
+	{"lru", IQDB_CACHE_LRU},
+	{"lfu", IQDB_CACHE_LFU},
+	{"fifo", IQDB_CACHE_FIFO},
+	{"arc", IQDB_CACHE_ARC},
+	{NULL, 0}
+};
+
+/* Answers of an index that may be remembered at once. */
+#define CACHE_CAPACITY_MAX 1000000
+
 static void
 add_parse(Method *method, const char *name, relopt_type type, Size offset)
 {
@@ -73,6 +84,17 @@ add_integer(Method *method, const char *name, const char *help, int initial, int
 }
 
 static void
+define_cache(Method *method)
+{
+	add_integer(method, "cache_capacity", "Answers of searches that are remembered until the index changes", 0, 0,
+				CACHE_CAPACITY_MAX, offsetof(IqdbPgOptions, cache_capacity));
+	add_enum(method, "cache_policy", "Which answer goes first when there are too many", cache_policy_values, IQDB_CACHE_LRU,
+			 "Valid values are \"lru\", \"lfu\", \"fifo\" and \"arc\".", offsetof(IqdbPgOptions, cache_policy));
+	add_integer(method, "cache_ttl", "Milliseconds after which an answer is too old", 0, 0, PG_INT32_MAX,
+				offsetof(IqdbPgOptions, cache_ttl));
+}
+
+static void
 define_method(Method *method, const IqdbEngine *engine)
 {
 	method->kind = add_reloption_kind();
@@ -84,6 +106,7 @@ define_method(Method *method, const IqdbEngine *engine)
 				offsetof(IqdbPgOptions, compression_level));
 	add_enum(method, "quantization", "Codes that a search reads before full vectors", quantization_values, -1,
 			 "Valid values are \"auto\", \"none\", \"sq8\", \"pq\" and \"bq\".", offsetof(IqdbPgOptions, quantization));
+	define_cache(method);
 	if (engine->seeded)
 		add_integer(method, "seed", "Seed of everything random in the index", 0, PG_INT32_MIN, PG_INT32_MAX,
 					offsetof(IqdbPgOptions, seed));
@@ -248,4 +271,18 @@ iqdb_pg_compression(Relation index, int *level_out)
 
 	*level_out = given != NULL ? given->compression_level : IQDB_ZSTD_LEVEL_DEFAULT;
 	return given != NULL ? (IqdbCompression) given->compression : IQDB_COMPRESSION_NONE;
+}
+
+IqdbCacheConfig
+iqdb_pg_cache_config(Relation index)
+{
+	const IqdbPgOptions *given = (const IqdbPgOptions *) index->rd_options;
+	IqdbCacheConfig config = {0};
+
+	if (given == NULL)
+		return config;
+	config.capacity = (uint64) given->cache_capacity;
+	config.policy = (IqdbCachePolicy) given->cache_policy;
+	config.ttl_ms = (uint64) given->cache_ttl;
+	return config;
 }

@@ -8,7 +8,7 @@
 #include "utils/rel.h"
 
 /* Options that every method has, and the most that an engine may have of its own. */
-#define IQDB_PG_COMMON_OPTIONS 5
+#define IQDB_PG_COMMON_OPTIONS 8
 #define IQDB_PG_OWN_OPTIONS 8
 
 /* What rd_options holds, for all methods. */
@@ -20,6 +20,9 @@ typedef struct IqdbPgOptions
 	int			vectors;		/* IqdbVectors */
 	int			compression;	/* IqdbCompression */
 	int			compression_level;
+	int			cache_capacity;	/* 0 = no result cache */
+	int			cache_policy;	/* IqdbCachePolicy */
+	int			cache_ttl;		/* milliseconds; 0 = answers do not age */
 	int			own[IQDB_PG_OWN_OPTIONS];	/* in the order of IqdbEngine.options */
 } IqdbPgOptions;
 
@@ -55,5 +58,8 @@ extern IqdbSearchParams iqdb_pg_search_params(Relation index);
 extern IqdbIndexOptions iqdb_pg_apply_options(IqdbIndexOptions options, const IqdbPgOptions *given);
 
 extern IqdbCompression iqdb_pg_compression(Relation index, int *level_out);
+
+/* What is to be remembered of searches; capacity 0: nothing. */
+extern IqdbCacheConfig iqdb_pg_cache_config(Relation index);
 
 #endif

@@ -13,6 +13,7 @@
 
 /* Host's lock cells in the arena header. */
 #define IQDB_PG_LOCK_APPLY IQDB_LOCK_HOST
+#define IQDB_PG_LOCK_CACHE (IQDB_LOCK_HOST + 1)
 
 /* ---- how far the journal is applied: pg_follow.c ----------------------------------------------------------------- */
 
@@ -92,6 +93,17 @@ typedef struct IqdbPgOpening
 	uint64		microseconds;
 } IqdbPgOpening;
 
+/* ---- answers of searches: pg_cache.c; the cache itself lies behind IqdbPgShared, where it grows ------------------- */
+
+typedef struct IqdbPgCache
+{
+	uint32		is_made;		/* IQDB_PG_LOCK_CACHE, as is all of this: by these options, which the index had then */
+	int32		policy;
+	uint64		capacity;
+	uint64		ttl_ms;
+	bool		is_there;		/* there was memory for it */
+} IqdbPgCache;
+
 /* ---- whose it is: pg_arena.c -------------------------------------------------------------------------------------- */
 
 typedef enum IqdbPgState
@@ -121,6 +133,7 @@ typedef struct IqdbPgShared
 	IqdbPgApplied applied;
 	IqdbPgSnapshots snapshots;
 	IqdbPgOpening opening;
+	IqdbPgCache cache;
 	IqdbPgLog	log;
 } IqdbPgShared;
 

@@ -71,6 +71,7 @@ iqdb_pg_stream_stop(IqdbPgStream *stream)
 	if (stream->exact != NULL)
 		iqdb_pg_exact_end(stream->exact);
 	count_search(stream, &stream->stats);
+	iqdb_pg_answer_keep(&stream->answer);
 	MemoryContextReset(stream->context);
 	stream->cursor = NULL;
 	stream->exact = NULL;
@@ -153,50 +154,6 @@ open_cursor(IqdbPgStream *stream, const void *query, uint32 dimension, bool exha
 	iqdb_ranking_start(&stream->ranking, cursor);
 }
 
-static void
-start_cursor(IqdbPgStream *stream, IqdbPgArena *arena, const IqdbPgRowForm *form, const void *query)
-{
-	iqdb_pg_view(&stream->view, arena);
-	stream->in_order = stream->wish.exhaustive || iqdb_engine_get(iqdb_pg_engine_kind(stream->index))->is_exact;
-	open_cursor(stream, query, form->dimension, stream->wish.exhaustive);
-}
-
-void
-iqdb_pg_stream_start(IqdbPgStream *stream, Relation index, Relation heap, Snapshot snapshot, Datum query, bool isnull,
-					 const IqdbPgStreamWish *wish)
-{
-	MemoryContext saved;
-	IqdbPgRowForm form;
-	const void *vector;
-	IqdbPgArena *arena;
-	IqdbError	error = {0};
-
-	if (!IsMVCCSnapshot(snapshot))
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("non-MVCC snapshots are not supported with index \"%s\"", RelationGetRelationName(index))));
-	saved = MemoryContextSwitchTo(stream->context);
-	stream->index = index;
-	stream->heap = heap;
-	stream->snapshot = snapshot;
-	stream->wish = *wish;
-	stream->stats.searches++;
-	stream->zero_is_nan = iqdb_pg_zero_is_nan(index);
-	arena = iqdb_pg_try_current(index, heap, IQDB_PG_OPEN_SEARCH, &error);
-	form = iqdb_pg_row_form(index);
-	vector = query_vector(stream, &form, query, isnull);
-	stream->conditions = iqdb_pg_filter(form.columns, wish->keys, wish->key_count);
-	stream->recheck = stream->conditions.lossy;
-	if (arena != NULL)
-		start_cursor(stream, arena, &form, vector);
-	else
-		start_exact(stream, &form, vector);
-	MemoryContextSwitchTo(saved);
-	stream->started = true;
-}
-
-/* ---- rows ---------------------------------------------------------------------------------------------------------- */
-
 /*
  * The caller is about to fetch these rows one by one, from pages in no order. Asking for all of them first lets the reads,
  * or at least the cache misses, overlap.
@@ -220,6 +177,67 @@ prefetch_rows(IqdbPgStream *stream, const uint64 *ids, size_t count)
 		__builtin_prefetch(page + SizeOfPageHeaderData + sizeof(ItemIdData) * ItemPointerGetOffsetNumber(&tid));
 	}
 }
+
+static void
+start_cursor(IqdbPgStream *stream)
+{
+	iqdb_pg_view(&stream->view, stream->arena);
+	stream->in_order = stream->wish.exhaustive || iqdb_engine_get(iqdb_pg_engine_kind(stream->index))->is_exact;
+	open_cursor(stream, stream->vector, iqdb_pg_row_form(stream->index).dimension, stream->wish.exhaustive);
+}
+
+/* Are there rows that an earlier search has found, which was asked the same? */
+static bool
+find_answer(IqdbPgStream *stream, Size vector_bytes)
+{
+	IqdbSearchParams params = iqdb_pg_search_params(stream->index);
+	uint64		ids[PREFETCHED_ROWS];
+
+	if (stream->null_query || stream->conditions.never ||
+		!iqdb_pg_answer_find(&stream->answer, stream->index, stream->arena, &params, &stream->wish, &stream->conditions,
+							 stream->vector, vector_bytes))
+		return false;
+	stream->stats.remembered++;
+	/* the caller's may be gone when a search has to go on behind the rows that were found */
+	stream->vector = iqdb_pg_answer_vector(&stream->answer);
+	iqdb_pg_check_snapshot(stream->snapshot, stream->heap);
+	prefetch_rows(stream, ids, iqdb_pg_answer_ids(&stream->answer, ids, lengthof(ids)));
+	return true;
+}
+
+void
+iqdb_pg_stream_start(IqdbPgStream *stream, Relation index, Relation heap, Snapshot snapshot, Datum query, bool isnull,
+					 const IqdbPgStreamWish *wish)
+{
+	MemoryContext saved;
+	IqdbPgRowForm form;
+	IqdbError	error = {0};
+
+	if (!IsMVCCSnapshot(snapshot))
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("non-MVCC snapshots are not supported with index \"%s\"", RelationGetRelationName(index))));
+	saved = MemoryContextSwitchTo(stream->context);
+	stream->index = index;
+	stream->heap = heap;
+	stream->snapshot = snapshot;
+	stream->wish = *wish;
+	stream->stats.searches++;
+	stream->zero_is_nan = iqdb_pg_zero_is_nan(index);
+	stream->arena = iqdb_pg_try_current(index, heap, IQDB_PG_OPEN_SEARCH, &error);
+	form = iqdb_pg_row_form(index);
+	stream->vector = query_vector(stream, &form, query, isnull);
+	stream->conditions = iqdb_pg_filter(form.columns, wish->keys, wish->key_count);
+	stream->recheck = stream->conditions.lossy;
+	if (stream->arena == NULL)
+		start_exact(stream, &form, stream->vector);
+	else if (!find_answer(stream, form.bytes))
+		start_cursor(stream);
+	MemoryContextSwitchTo(saved);
+	stream->started = true;
+}
+
+/* ---- rows ---------------------------------------------------------------------------------------------------------- */
 
 /* Rows of the sorted table. */
 static size_t
@@ -345,6 +363,46 @@ was_returned(IqdbPgStream *stream, uint64 number)
 	return false;
 }
 
+/* The next row of the search within its bound. */
+static bool
+next_within(IqdbPgStream *stream, IqdbRankedRow *row_out)
+{
+	for (;;)
+	{
+		if (!next_row(stream, row_out))
+			return false;
+		if (!is_within(stream, row_distance(stream, row_out)))
+		{
+			if (!complete(stream))
+				return false;
+		}
+		else if (!was_returned(stream, row_out->id))
+			return true;
+	}
+}
+
+/* The same behind those that were remembered. */
+static bool
+next_searched(IqdbPgStream *stream, IqdbRankedRow *row_out)
+{
+	if (stream->cursor == NULL && stream->exact == NULL)
+	{
+		MemoryContext saved = MemoryContextSwitchTo(stream->context);
+
+		start_cursor(stream);
+		MemoryContextSwitchTo(saved);
+	}
+	do
+	{
+		if (!next_within(stream, row_out))
+		{
+			(void) iqdb_pg_answer_note(&stream->answer, NULL);
+			return false;
+		}
+	} while (!iqdb_pg_answer_note(&stream->answer, row_out));
+	return true;
+}
+
 bool
 iqdb_pg_stream_next(IqdbPgStream *stream, ItemPointer tid_out, double *distance_out, bool *isnull_out)
 {
@@ -355,18 +413,9 @@ iqdb_pg_stream_next(IqdbPgStream *stream, ItemPointer tid_out, double *distance_
 		return false;
 	if (iqdb_max_scan_tuples > 0 && stream->returned >= (uint64) iqdb_max_scan_tuples)
 		return false;
-	for (;;)
-	{
-		if (!next_row(stream, &row))
-			return false;
-		if (!is_within(stream, row_distance(stream, &row)))
-		{
-			if (!complete(stream))
-				return false;
-		}
-		else if (!was_returned(stream, row.id))
-			break;
-	}
+	if (!iqdb_pg_answer_next(&stream->answer, &row) &&
+		(iqdb_pg_answer_is_all(&stream->answer) || !next_searched(stream, &row)))
+		return false;
 	stream->returned++;
 	iqdb_pg_number_tid(row.id, tid_out);
 	*distance_out = row_distance(stream, &row);

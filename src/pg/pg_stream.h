@@ -12,6 +12,7 @@
 #include "utils/rel.h"
 #include "utils/snapshot.h"
 
+#include "pg/pg_cache.h"
 #include "pg/pg_exact.h"
 #include "pg/pg_filter.h"
 #include "pg/pg_open.h"
@@ -41,6 +42,7 @@ typedef struct IqdbPgStreamStats
 	uint64		searches;
 	uint64		completed;		/* of these, those that looked at all rows for what a bound may have left out */
 	uint64		tables_read;	/* of these, those for which there was no room for the index */
+	uint64		remembered;		/* of these, those whose first rows came from the result cache */
 	uint64		scored;			/* rows */
 	uint64		reranked;
 	uint64		filtered;
@@ -63,6 +65,9 @@ typedef struct IqdbPgStream
 	bool		recheck;		/* rows that are returned may fail them */
 	IqdbRowFilter filter;
 	IqdbPgView	view;
+	IqdbPgArena *arena;			/* NULL: the table is read */
+	const void *vector;			/* of the query, in the form of the rows; until a cursor is opened */
+	IqdbPgAnswer answer;		/* of the result cache; no cursor is opened while its rows are enough */
 	IqdbCursor *cursor;
 	IqdbIdSet  *seen;			/* numbers of rows that were returned, where a bound may ask for the rest; NULL: none yet */
 	bool		completing;		/* those are passed over */

@@ -25,7 +25,7 @@ create(MemoryIndex *memory, const IqdbIndexOptions *options, const IqdbLockOps *
 		(paged && iqdb_arena_file_create(&memory->file, &memory->arena, memory->path, reserves, IQDB_REGION_VECTORS,
 										 &err) != IQDB_OK) ||
 		iqdb_index_format(&memory->index, &memory->arena, &memory->host, kernels, options, memory_max,
-						  memory_max, 64, &err) !=
+						  memory_max, 64, 64, &err) !=
 			IQDB_OK)
 	{
 		fprintf(stderr, "could not make an index: %s\n", err.message);

@@ -82,7 +82,7 @@ play(IqdbHit *out, size_t capacity)
 	size_t           count;
 
 	assert_int_equal(iqdb_arena_private_create(&arena, iqdb_arena_size_needed(reserves, regions), NULL), IQDB_OK);
-	assert_int_equal(iqdb_index_format(&index, &arena, &host, NULL, &options, 1 << 20, 1 << 20, 0, NULL), IQDB_OK);
+	assert_int_equal(iqdb_index_format(&index, &arena, &host, NULL, &options, 1 << 20, 1 << 20, 0, 0, NULL), IQDB_OK);
 	/* the rows that the script tells of: the nth in slot n, with the sequence n + 1 */
 	for (size_t i = 0; i < script_count; i++)
 		assert_int_equal(iqdb_index_put(&index, iqdb_id_u64(i), query, 2, NULL, 0, NULL, NULL), IQDB_OK);

@@ -463,7 +463,7 @@ a_reserve_may_be_less_than_the_limit(void **state)
 		iqdb_rng_seed(&rng, SEED);
 		assert_true(iqdb_arena_size_needed(reserves, count) < 8 * 1024 * 1024);
 		assert_int_equal(iqdb_arena_private_create(&arena, iqdb_arena_size_needed(reserves, count), &err), IQDB_OK);
-		assert_int_equal(iqdb_index_format(&index, &arena, &host, NULL, &options, reserve, UINT64_C(1) << 30, 64, &err),
+		assert_int_equal(iqdb_index_format(&index, &arena, &host, NULL, &options, reserve, UINT64_C(1) << 30, 64, 64, &err),
 						 IQDB_OK);
 		while (status == IQDB_OK)
 		{

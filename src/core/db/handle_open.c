@@ -193,7 +193,7 @@ make_index(Iqdb *db, const IqdbiShape *shape, uint64_t reserve, IqdbError *err)
 	IQDB_TRY(iqdb_arena_private_create(&db->arena, iqdb_arena_size_needed(reserves, count), err));
 	if (iqdb_index_options_on_disk(options) && has_disk(db))
 		IQDB_TRY(iqdb_arena_file_create(&db->vectors, &db->arena, db->paths.vectors, reserves, IQDB_REGION_VECTORS, err));
-	IQDB_TRY(iqdb_index_format(&db->index, &db->arena, &db->host, db->kernels, options, db->reserve, db->memory_max, 0,
+	IQDB_TRY(iqdb_index_format(&db->index, &db->arena, &db->host, db->kernels, options, db->reserve, db->memory_max, 0, 0,
 							   err));
 	db->scratch_size = iqdb_element_bytes(db->index.store.element, options->dimension);
 	db->scratch = iqdb_alloc(&db->host.allocator, db->scratch_size);

@@ -21,14 +21,14 @@
 /* ---- making and joining ---- */
 
 uint32_t
-iqdb_index_reserves(const IqdbIndexOptions *options, uint64_t memory_max, uint64_t host_bytes,
+iqdb_index_reserves(const IqdbIndexOptions *options, uint64_t memory_max, uint64_t host_reserve,
 					uint64_t reserves_out[IQDB_ARENA_REGIONS_MAX])
 {
 	const IqdbEngine *engine = iqdb_engine_get(options->engine);
 	uint64_t          slots_max;
 
 	memset(reserves_out, 0, IQDB_ARENA_REGIONS_MAX * sizeof(*reserves_out));
-	slots_max = iqdb_store_reserves(options, engine != NULL ? engine->bytes_per_row(options) : 0, memory_max, host_bytes,
+	slots_max = iqdb_store_reserves(options, engine != NULL ? engine->bytes_per_row(options) : 0, memory_max, host_reserve,
 									reserves_out);
 	if (engine != NULL)
 		engine->reserves(options, slots_max, reserves_out + IQDB_REGION_ENGINE);
@@ -69,7 +69,7 @@ index_view(IqdbIndex *index_out, IqdbArena *arena, const IqdbHost *host, const I
 IqdbStatus
 iqdb_index_format(IqdbIndex *index_out, IqdbArena *arena, const IqdbHost *host, const IqdbKernels *kernels,
 				  const IqdbIndexOptions *options, uint64_t reserve_max, uint64_t memory_max, uint64_t host_bytes,
-				  IqdbError *err)
+				  uint64_t host_reserve, IqdbError *err)
 {
 	uint64_t          reserves[IQDB_ARENA_REGIONS_MAX];
 	uint32_t          region_count;
@@ -78,7 +78,7 @@ iqdb_index_format(IqdbIndex *index_out, IqdbArena *arena, const IqdbHost *host, 
 	memset(index_out, 0, sizeof(*index_out));
 	IQDB_TRY(iqdb_index_options_check(options, err));
 	IQDB_TRY(engine_of(options, &engine, err));
-	region_count = iqdb_index_reserves(options, reserve_max, host_bytes, reserves);
+	region_count = iqdb_index_reserves(options, reserve_max, host_reserve, reserves);
 	IQDB_TRY(iqdb_arena_format(arena, &host->locks, reserves, region_count,
 							   arena->paged.commit != NULL ? IQDB_REGION_VECTORS : IQDB_ARENA_NO_REGION, memory_max,
 							   err));
@@ -222,17 +222,32 @@ iqdb_index_put_known(IqdbIndex *index, IqdbId id, IqdbError *err)
 	return iqdb_store_put(&index->store, index->engine, &row, NULL, &slot, err);
 }
 
+/* An engine was at work: what leads to rows may be something else now, also where it was interrupted. */
+static void
+count_rebuild(IqdbIndex *index)
+{
+	__atomic_fetch_add(&index->store.header->rebuilds, 1, __ATOMIC_RELEASE);
+}
+
 IqdbStatus
 iqdb_index_link(IqdbIndex *index, uint32_t slot, IqdbError *err)
 {
-	return index->engine->link(&index->store, slot, err);
+	IqdbStatus status = index->engine->link(&index->store, slot, err);
+
+	count_rebuild(index);
+	return status;
 }
 
 IqdbStatus
 iqdb_index_link_pending(IqdbIndex *index, uint64_t max_rows, uint64_t *linked_out, IqdbError *err)
 {
+	IqdbStatus status;
+
 	*linked_out = 0;
-	return index->engine->link_pending(&index->store, max_rows != 0 ? max_rows : UINT64_MAX, linked_out, err);
+	status = index->engine->link_pending(&index->store, max_rows != 0 ? max_rows : UINT64_MAX, linked_out, err);
+	if (*linked_out > 0 || status != IQDB_OK)
+		count_rebuild(index);
+	return status;
 }
 
 void
@@ -252,6 +267,7 @@ iqdb_index_maintain(IqdbIndex *index, IqdbMaintain what, IqdbError *err)
 {
 	IqdbStatus status = index->engine->maintain(&index->store, what, err);
 
+	count_rebuild(index);
 	/* what the engine did let go of is reusable even when it was interrupted */
 	(void) iqdb_store_reclaim(&index->store);
 	return status;
@@ -266,8 +282,14 @@ iqdb_index_can_assist(const IqdbIndex *index)
 IqdbStatus
 iqdb_index_assist(IqdbIndex *index, bool *worked_out, IqdbError *err)
 {
+	IqdbStatus status = IQDB_OK;
+
 	*worked_out = false;
-	return iqdb_index_can_assist(index) ? index->engine->assist(&index->store, worked_out, err) : IQDB_OK;
+	if (iqdb_index_can_assist(index))
+		status = index->engine->assist(&index->store, worked_out, err);
+	if (*worked_out || status != IQDB_OK)
+		count_rebuild(index);
+	return status;
 }
 
 /* ---- reading ---- */
@@ -392,6 +414,15 @@ iqdb_index_ids(const IqdbIndex *index, uint64_t *position, uint64_t *ids_out, bo
 		more = *position < slot_count;
 	}
 	return count;
+}
+
+uint64_t
+iqdb_index_version(const IqdbIndex *index)
+{
+	const IqdbStoreHeader *header = index->store.header;
+
+	/* neither ever shrinks, so the sum stands still only where both do */
+	return __atomic_load_n(&header->changes, __ATOMIC_ACQUIRE) + __atomic_load_n(&header->rebuilds, __ATOMIC_ACQUIRE);
 }
 
 uint64_t

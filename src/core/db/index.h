@@ -25,11 +25,11 @@ typedef struct IqdbIndex
 /* ---- making and joining ------------------------------------------------------------------------------------------ */
 
 /*
- * Reserve of every region for an arena whose usable memory will not pass memory_max bytes, and their number; host_bytes
+ * Reserve of every region for an arena whose usable memory will not pass memory_max bytes, and their number; host_reserve
  * is the size of IQDB_REGION_HOST. The sum (iqdb_arena_size_needed) is address space, not memory. A host that has a disk
  * backs region IQDB_REGION_VECTORS with a file (IqdbArena.paged) where iqdb_index_options_on_disk() says so.
  */
-uint32_t iqdb_index_reserves(const IqdbIndexOptions *options, uint64_t memory_max, uint64_t host_bytes,
+uint32_t iqdb_index_reserves(const IqdbIndexOptions *options, uint64_t memory_max, uint64_t host_reserve,
 							 uint64_t reserves_out[IQDB_ARENA_REGIONS_MAX]);
 
 /* The least memory_max whose reserves have a place for this many rows; UINT64_MAX on overflow. */
@@ -43,7 +43,7 @@ uint64_t iqdb_index_reserve_for(const IqdbIndexOptions *options, uint64_t rows);
  */
 IqdbStatus iqdb_index_format(IqdbIndex *index_out, IqdbArena *arena, const IqdbHost *host, const IqdbKernels *kernels,
 							 const IqdbIndexOptions *options, uint64_t reserve_max, uint64_t memory_max,
-							 uint64_t host_bytes, IqdbError *err) IQDB_MUST_CHECK;
+							 uint64_t host_bytes, uint64_t host_reserve, IqdbError *err) IQDB_MUST_CHECK;
 
 /* Joins an index that some process formatted in this arena. */
 IqdbStatus iqdb_index_attach(IqdbIndex *index_out, IqdbArena *arena, const IqdbHost *host, const IqdbKernels *kernels,
@@ -57,7 +57,10 @@ IqdbStatus iqdb_index_attach(IqdbIndex *index_out, IqdbArena *arena, const IqdbH
 IqdbStatus iqdb_index_move(IqdbIndex *index, uint64_t reserve_max, const IqdbArenaFile *file,
 						   IqdbError *err) IQDB_MUST_CHECK;
 
-/* Region IQDB_REGION_HOST: host_bytes zero bytes after format, the host's to use. */
+/*
+ * Region IQDB_REGION_HOST: host_bytes zero bytes after format, the host's to use, and to grow to host_reserve bytes, which is
+ * no less.
+ */
 void *iqdb_index_host_region(const IqdbIndex *index);
 
 /* ---- writing ----------------------------------------------------------------------------------------------------- */
@@ -143,6 +146,12 @@ size_t iqdb_index_ids(const IqdbIndex *index, uint64_t *position, uint64_t *ids_
 					  size_t capacity);
 
 uint64_t iqdb_index_live_count(const IqdbIndex *index);
+
+/*
+ * Grows with each change after which a search may answer otherwise: rows put and removed, and work of the engine on what leads
+ * to them. It grows when the change is complete: an answer computed while it stood still is the answer at this version.
+ */
+uint64_t iqdb_index_version(const IqdbIndex *index);
 
 /*
  * Opens a stream of hits, nearest first. The query is a vector of the index's element, and copied. Allocates the cursor by

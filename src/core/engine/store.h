@@ -123,6 +123,7 @@ typedef struct IqdbStoreHeader
 	uint32_t         bucket_count; /* linear hashing: buckets in use */
 	uint64_t         next_sequence;
 	uint64_t         changes;       /* puts and removes since format (atomic): a result cache's version */
+	uint64_t         rebuilds;      /* pieces of an engine's work on its links or lists since format (atomic) */
 	uint64_t         moves;         /* slots released and freed since format (atomic) */
 	uint64_t         blob_end;      /* bytes of BLOBS ever used; 0 is no blob */
 	uint64_t         blob_free[48]; /* heads of the free lists by size class */

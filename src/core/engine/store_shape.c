@@ -62,7 +62,7 @@ iqdb_store_disk_per_row(const IqdbIndexOptions *options)
 }
 
 uint64_t
-iqdb_store_reserves(const IqdbIndexOptions *options, uint64_t engine_bytes, uint64_t memory_max, uint64_t host_bytes,
+iqdb_store_reserves(const IqdbIndexOptions *options, uint64_t engine_bytes, uint64_t memory_max, uint64_t host_reserve,
 					uint64_t reserves_out[IQDB_REGION_ENGINE])
 {
 	bool     on_disk = iqdb_index_options_on_disk(options);
@@ -83,7 +83,7 @@ iqdb_store_reserves(const IqdbIndexOptions *options, uint64_t engine_bytes, uint
 	reserves_out[IQDB_REGION_BLOBS] = memory_max;
 	reserves_out[IQDB_REGION_METADATA] = slots_max * sizeof(uint64_t);
 	reserves_out[IQDB_REGION_COLUMNS] = iqdb_columns_region_bytes(options, slots_max);
-	reserves_out[IQDB_REGION_HOST] = host_bytes;
+	reserves_out[IQDB_REGION_HOST] = host_reserve;
 	return slots_max;
 }
 

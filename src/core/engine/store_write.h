@@ -21,7 +21,7 @@ uint64_t iqdb_store_disk_per_row(const IqdbIndexOptions *options);
  * memory per row. Returns the number of slots they have room for.
  */
 uint64_t iqdb_store_reserves(const IqdbIndexOptions *options, uint64_t engine_bytes, uint64_t memory_max,
-							 uint64_t host_bytes, uint64_t reserves_out[IQDB_REGION_ENGINE]);
+							 uint64_t host_reserve, uint64_t reserves_out[IQDB_REGION_ENGINE]);
 
 /* A view of the store in an arena whose header is good. host and kernels must outlive it. */
 void iqdb_store_view(IqdbStore *store_out, IqdbArena *arena, const IqdbHost *host, const IqdbKernels *kernels);
