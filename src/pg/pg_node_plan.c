@@ -456,7 +456,8 @@ asks_rows(const RelOptInfo *rel, const IndexPath *order)
 
 /*
  * The search without the bitmap goes on until rows have failed the conditions that are as dear as all of the search with the
- * bitmap would have been; but not before twice as many have failed as do where they have nothing to do with the distance.
+ * bitmap would have been; but not before twice as many have failed as do where they have nothing to do with the distance. 0: the
+ * bitmap is no help, or nobody knows how many rows are wanted.
  */
 static double
 patience(const PlannerInfo *root, const RelOptInfo *rel, const Search *search, const Path *with_bitmap)
@@ -467,6 +468,8 @@ patience(const PlannerInfo *root, const RelOptInfo *rel, const Search *search, c
 	Cost		bitmap = with_bitmap->startup_cost + (with_bitmap->total_cost - with_bitmap->startup_cost) * share;
 	Cost		row = (order->total_cost - order->startup_cost) / Max(order->rows * ratio, 1);
 
+	if (search->bounds != NIL || search->limit == NIL || root->limit_tuples <= 0 || !asks_rows(rel, search->order))
+		return 0;
 	return ceil(Max(2 * root->limit_tuples * ratio, bitmap / Max(row, cpu_tuple_cost)));
 }
 
@@ -495,22 +498,23 @@ static void
 add_searches(Table *table, IndexPath *order, List *bounds)
 {
 	Search		search = {.order = order, .limit = table->limit};
+	BitmapHeapPath *filter = find_filter(table);
 	CustomPath *path;
 
 	if (isinf(order->path.total_cost))
 		return;
 	search.bounds = bounds_of(bounds, linitial(order->indexorderbys), PATH_REQ_OUTER(&order->path));
-	if (!knows_nothing_more(table->root, table->rel, &search))
+	if (filter != NULL)
+	{
+		search.filter = filter;
+		path = make_path(table->root, table->rel, &search);
+		table->paths = lappend(table->paths, path);
+		search.patience = patience(table->root, table->rel, &search, &path->path);
+	}
+	if (search.patience == 0)
+		search.filter = NULL;
+	if (search.patience > 0 || !knows_nothing_more(table->root, table->rel, &search))
 		table->paths = lappend(table->paths, make_path(table->root, table->rel, &search));
-	search.filter = find_filter(table);
-	if (search.filter == NULL)
-		return;
-	path = make_path(table->root, table->rel, &search);
-	table->paths = lappend(table->paths, path);
-	if (search.bounds != NIL || search.limit == NIL || table->root->limit_tuples <= 0 || !asks_rows(table->rel, order))
-		return;
-	search.patience = patience(table->root, table->rel, &search, &path->path);
-	table->paths = lappend(table->paths, make_path(table->root, table->rel, &search));
 }
 
 /*
