@@ -3,7 +3,8 @@
  *
  * A statement's plans are made by settings that leave the planner no other, and kept as prepared statements. Statements
  * that no vector index can order (sql2 of a line) make the plans that read the table. Ways that lead to one plan are one.
- * Then plans take turns. What counts is the time of the server's process on a processor: other load disturbs it least.
+ * Then plans take turns. What counts is the time of the server's process on a processor: other load disturbs it least. Where
+ * the chosen plan seems to be a bad one, all are timed once more, and the medians are of both times.
  */
 #define _POSIX_C_SOURCE 200809L
 
@@ -16,6 +17,8 @@
 #include <time.h>
 
 #define SAMPLES 3
+#define SAMPLES_MAX (2 * SAMPLES)
+#define SUSPICIOUS 1.4 /* a choice so many times slower than the quickest plan is timed again */
 #define SAMPLE_TIME 15000.0 /* microseconds that a sample of a quick plan takes */
 #define EXECUTIONS_MAX 100  /* of a sample, and as many queries */
 #define EXECUTIONS_MIN 3    /* unless each takes longer than a sample of a quick plan does */
@@ -50,7 +53,9 @@ typedef struct Plan
 	char        statement[32];
 	size_t      executions; /* of a sample */
 	double      first;      /* microseconds, as the other two */
-	double      samples[SAMPLES];
+	size_t      wanted; /* samples */
+	double      samples[SAMPLES_MAX];
+	size_t      sample_count;
 	double      time;
 	double      cost; /* the planner's, without what settings add to plans that they do not want */
 	size_t      next_query;
@@ -197,9 +202,57 @@ make_plans(Session *session, const char *ordered, const char *sorted, Plan *plan
 	return count;
 }
 
+/* How often a plan is executed, in no more than so many microseconds if one execution takes less. */
+static void
+plan_samples(Plan *plan, double limit)
+{
+	double once = plan->first > 1 ? plan->first : 1;
+	double executions = SAMPLE_TIME / once;
+
+	executions = executions < EXECUTIONS_MIN ? EXECUTIONS_MIN : executions > EXECUTIONS_MAX ? EXECUTIONS_MAX : executions;
+	if (executions * once * SAMPLES > limit)
+		executions = limit / once / SAMPLES;
+	plan->wanted = once * SAMPLES > limit ? 1 : SAMPLES;
+	plan->executions = executions > 1 ? (size_t) executions : 1;
+	plan->next_query = 0;
+}
+
+/* A round of samples of each plan, and what they take by all samples. */
+static void
+take_samples(Session *session, Plan *plans, size_t count, double least, const Vectors *queries, float *scratch)
+{
+	for (size_t round = 0; round < SAMPLES; round++)
+		for (size_t i = 0; i < count; i++)
+		{
+			Plan *plan = &plans[i];
+			int   is_hopeless = i > 0 && plan->first > HOPELESS * least;
+
+			if (round < plan->wanted)
+				plan->samples[plan->sample_count++] =
+					is_hopeless ? plan->first : sample(session, plan, plan->executions, queries, scratch);
+		}
+	for (size_t i = 0; i < count; i++)
+	{
+		double sorted[SAMPLES_MAX];
+
+		memcpy(sorted, plans[i].samples, sizeof(sorted));
+		plans[i].time = percentile(sorted, plans[i].sample_count, 0.5);
+	}
+}
+
+static size_t
+quickest_of(const Plan *plans, size_t count)
+{
+	size_t quickest = 0;
+
+	for (size_t i = 1; i < count; i++)
+		quickest = plans[i].time < plans[quickest].time ? i : quickest;
+	return quickest;
+}
+
 /* What the plans take; the first of them is the planner's choice. */
 static void
-time_plans(Session *session, Plan *plans, size_t count, const Vectors *queries, float *scratch)
+time_plans(Session *session, Plan *plans, size_t count, double limit, const Vectors *queries, float *scratch)
 {
 	double least = 1e300;
 
@@ -210,35 +263,22 @@ time_plans(Session *session, Plan *plans, size_t count, const Vectors *queries, 
 		least = plans[i].first < least ? plans[i].first : least;
 	}
 	for (size_t i = 0; i < count; i++)
-	{
-		double wanted = SAMPLE_TIME / (plans[i].first > 1 ? plans[i].first : 1);
-
-		plans[i].next_query = 0;
-		plans[i].executions = wanted > EXECUTIONS_MAX   ? EXECUTIONS_MAX
-							  : wanted > EXECUTIONS_MIN ? (size_t) wanted
-														: EXECUTIONS_MIN;
-	}
-	for (int round = 0; round < SAMPLES; round++)
-		for (size_t i = 0; i < count; i++)
-			plans[i].samples[round] = i > 0 && plans[i].first > HOPELESS * least
-										  ? plans[i].first
-										  : sample(session, &plans[i], plans[i].executions, queries, scratch);
-	for (size_t i = 0; i < count; i++)
-		plans[i].time = percentile(plans[i].samples, SAMPLES, 0.5);
+		plan_samples(&plans[i], limit);
+	take_samples(session, plans, count, least, queries, scratch);
+	if (plans[0].time > SUSPICIOUS * plans[quickest_of(plans, count)].time)
+		take_samples(session, plans, count, least, queries, scratch);
 }
 
 /* One line for a statement: its name, the plan that was chosen, the quickest, what each took, and its cost. */
 static void
 report_plans(Session *session, const char *name, Plan *plans, size_t count, const Vectors *queries)
 {
-	size_t quickest = 0;
+	size_t quickest = quickest_of(plans, count);
 	char  *text = nodes(session, plans[0].statement, queries);
 
 	if (strcmp(text, plans[0].text) != 0)
 		die("%s: the plan has changed on the way", name);
 	free(text);
-	for (size_t i = 1; i < count; i++)
-		quickest = plans[i].time < plans[quickest].time ? i : quickest;
 	printf("%s\t%s\t%s\t%.3f\t", name, plans[0].name, plans[quickest].name, plans[0].time / plans[quickest].time);
 	for (size_t i = 0; i < count; i++)
 		printf("%s%s %.0f (%.4g)", i > 0 ? ", " : "", plans[i].name, plans[i].time, plans[i].cost);
@@ -269,7 +309,7 @@ plans_main(const Options *o)
 		if (sorted == NULL)
 			die("a line is a name and two statements, separated by tabs");
 		count = make_plans(&session, ordered, sorted, plans, &queries);
-		time_plans(&session, plans, count, &queries, scratch);
+		time_plans(&session, plans, count, o->seconds * 1e6, &queries, scratch);
 		report_plans(&session, name, plans, count, &queries);
 		for (size_t i = 0; i < count; i++)
 			free(plans[i].text);

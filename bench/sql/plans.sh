@@ -78,7 +78,8 @@ plans_shape() {
             fi
             value "SELECT iqdb_prewarm('plan_index')" >/dev/null
             plans_planning "$shape" "$method (v$columns)"
-            plans_lines "$rows" | client plans queries="$WORK/plans.queries.fvecs" "set=SET client_min_messages = warning" \
+            plans_lines "$rows" | client plans queries="$WORK/plans.queries.fvecs" seconds="$SECONDS_EACH" \
+                "set=SET client_min_messages = warning" \
                 >"$WORK/plans" || { note "$method (v$columns): stopped"; cat "$WORK/plans"; }
             while IFS=$'\t' read -r name chosen quickest ratio times; do
                 put "plans $shape" "$method (v$columns)" "$name" 1 1 "$chosen/$quickest" "$ratio" "$times"

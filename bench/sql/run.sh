@@ -7,7 +7,8 @@
 #   --dimension N       of made-up rows                                                                         128
 #   --rows N            rows of the base file to use (0: all)                                                     0
 #   --query-count N     queries of the query file to use (0: all)                                              1000
-#   --seconds S         time per measured point                                                                   2
+#   --seconds S         time per measured point; plans: at most for each plan of a statement, but for the first two   2
+#                       executions
 #   --rounds N          rounds over all points of a curve; systems take turns within a round                      3
 #   --parts "..."       flat hnsw ivf insert filter plans growth (what to do)                  "flat hnsw ivf insert"
 #   --efs "..."         ef_search settings for graphs                              "10 20 40 64 100 160 250 400 800"
