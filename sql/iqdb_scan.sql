@@ -301,6 +301,26 @@ SELECT agreed($$SELECT id FROM scan_parts WHERE c = 7 AND id > 3000 ORDER BY v <
 SELECT agreed($$SELECT tableoid::regclass, id FROM scan_parts WHERE v <-> '[500,1000,2000]' < 300 ORDER BY v <-> '[500,1000,2000]'$$);
 SELECT agreed($$SELECT id FROM scan_view WHERE c = 7 ORDER BY v <-> '[500,1000,2000]' LIMIT 10$$);
 
+-- Joins of partitions by pairs: the search depends on the row of a partition.
+CREATE TABLE scan_asks (id int, r float8, q iqvector(3)) PARTITION BY RANGE (id);
+CREATE TABLE scan_ask_1 PARTITION OF scan_asks FOR VALUES FROM (0) TO (2500);
+CREATE TABLE scan_ask_2 (q iqvector(3), r float8, gone int, id int);
+ALTER TABLE scan_ask_2 DROP COLUMN gone;
+ALTER TABLE scan_asks ATTACH PARTITION scan_ask_2 FOR VALUES FROM (2500) TO (5001);
+INSERT INTO scan_asks SELECT id, id % 100 * 10, v FROM scan_row WHERE id % 500 < 5;
+ANALYZE scan_asks;
+SET enable_partitionwise_join = on;
+SET enable_hashjoin = off;
+SET enable_mergejoin = off;
+SELECT plan($$SELECT a.id, p.c FROM scan_asks a JOIN scan_parts p ON p.id = a.id AND p.v <-> a.q < a.r WHERE p.c < 40$$);
+SELECT agreed($$SELECT a.id, p.c FROM scan_asks a JOIN scan_parts p ON p.id = a.id AND p.v <-> a.q < a.r ORDER BY 1$$);
+SELECT agreed($$SELECT a.id, p.c FROM scan_asks a JOIN scan_parts p ON p.id = a.id AND p.v <-> (a.q + '[1,1,1]') <= a.r ORDER BY 1$$);
+SELECT agreed($$SELECT a.id, p.c FROM scan_asks a LEFT JOIN scan_parts p ON p.id = a.id AND p.v <-> a.q < a.r - 9 ORDER BY 1$$);
+RESET enable_partitionwise_join;
+RESET enable_hashjoin;
+RESET enable_mergejoin;
+DROP TABLE scan_asks;
+
 -- Row security: what a policy hides is seen by no function of the query, wherever the quals go.
 CREATE ROLE scan_user;
 CREATE TABLE scan_secret AS SELECT id, c, v, CASE WHEN id % 2 = 0 THEN 'scan_user' ELSE 'nobody' END AS owner FROM scan_row;

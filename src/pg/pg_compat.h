@@ -231,6 +231,15 @@ iqdb_pg_fork_path(IqdbPgRelFile file, int backend, ForkNumber fork, char *path_o
 #define iqdb_pg_init_scan_slot(estate, state, tupdesc, callbacks) ExecInitScanTupleSlot(estate, state, tupdesc, callbacks)
 #endif
 
+/* The expression with columns of a child's parents as the child's own (needs optimizer/appendinfo.h). */
+#if PG_VERSION_NUM >= 160000
+#define iqdb_pg_as_of_child(root, node, child) \
+	adjust_appendrel_attrs_multilevel(root, node, child, (child)->top_parent)
+#else
+#define iqdb_pg_as_of_child(root, node, child) \
+	adjust_appendrel_attrs_multilevel(root, node, (child)->relids, (child)->top_parent_relids)
+#endif
+
 /* May the current user read what the statement reads? Raises if not (needs executor/executor.h). */
 #if PG_VERSION_NUM >= 160000
 #define iqdb_pg_check_rights(statement) ((void) ExecCheckPermissions((statement)->rtable, (statement)->permInfos, true))

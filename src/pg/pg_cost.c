@@ -68,8 +68,8 @@
 #define START 5.0
 #define PASS 1.0
 /* To put a row of a bitmap into the set of rows that may be answers; and more for each page of the table that it names. */
-#define COLLECT 0.12
-#define COLLECT_PAGE 0.25
+#define COLLECT 0.08
+#define COLLECT_PAGE 0.15
 
 static double
 vector_bytes(const IqdbIndexOptions *options)
@@ -132,6 +132,12 @@ work_cost(const IqdbIndexOptions *options, const IqdbSearchWork *work, double ro
 /* An exact pass keeps so many rows at first, and each further one so many times those of the one before. */
 #define PASS_ROWS 64
 #define PASS_GROWTH 4
+
+/*
+ * Where it is not certain how many rows are wanted, the first search is not good for enough of them for so many of the queries;
+ * to search anew, for more, costs them more than twice as much.
+ */
+#define SEARCH_AGAIN (0.16 * 2.5)
 
 /* The first search is good for so many rows, unless it is told to be good for more. */
 #define ROWS_AT_FIRST 20
@@ -202,7 +208,8 @@ stream_cost(const Stream *stream, double wanted, Cost *first_out)
 	double		at_first = Max(ROWS_AT_FIRST, stream->params->expected) * share;
 	Cost		further;
 	Cost		search = search_cost(stream, &further);
-	Cost		searched = search + Max(wanted - at_first, 0) * further;
+	Cost		again = stream->params->expected > wanted ? SEARCH_AGAIN * search : 0;
+	Cost		searched = search + Max(wanted - at_first, 0) * further + again;
 	Cost		pass = pass_cost(stream);
 	Cost		passed = pass * passes(wanted);
 
@@ -414,7 +421,7 @@ iqdb_pg_cost_node(PlannerInfo *root, const IndexPath *order, const IqdbPgNodeWor
 
 	(void) is_unusable(index, &params);
 	index_close(index, NoLock);
-	params.expected = (size_t) work->wanted;
+	params.expected = (size_t) work->expected;
 	if (work->exhaustive)
 	{
 		first = pass_cost(&stream);

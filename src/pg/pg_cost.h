@@ -13,6 +13,7 @@ typedef struct IqdbPgNodeWork
 	double		matches;		/* that the engine may hand out, as far as index columns and bitmaps say */
 	double		within;			/* of these, inside the bounds */
 	double		wanted;			/* of these, those that the LIMIT is likely to take; 0: it is not known */
+	double		expected;		/* and those that the first search is good for */
 	bool		filtered;		/* there is a bitmap */
 	bool		exhaustive;		/* all that is within is asked for, and looked for in all rows that match */
 	Cost		filter_cost;	/* of the bitmap */

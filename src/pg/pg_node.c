@@ -90,7 +90,7 @@ expected_rows(IqdbPgNode *node)
 			return 0;
 		rows += isnull || count < 0 ? 0 : (double) count;
 	}
-	return (size_t) Min(ceil(rows * ratio), (double) UINT32_MAX);
+	return (size_t) Min(ceil(iqdb_pg_rows_at_first(rows, ratio)), (double) UINT32_MAX);
 }
 
 static void

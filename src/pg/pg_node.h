@@ -6,6 +6,8 @@
 #ifndef IQDB_PG_NODE_H
 #define IQDB_PG_NODE_H
 
+#include <math.h>
+
 #include "nodes/execnodes.h"
 #include "nodes/extensible.h"
 #include "nodes/pathnodes.h"
@@ -40,6 +42,16 @@ typedef enum IqdbPgBoundKind
 	IQDB_PG_BOUND_BELOW,		/* distance < number */
 	IQDB_PG_BOUND_AT_MOST		/* distance <= number */
 } IqdbPgBoundKind;
+
+/*
+ * So many rows of the stream are looked for at first where a LIMIT wants `rows`, and one of `ratio` passes: half of the queries
+ * need more than their mean, and a second search costs more than the first. A standard deviation more is enough for most.
+ */
+static inline double
+iqdb_pg_rows_at_first(double rows, double ratio)
+{
+	return rows * ratio + sqrt(rows * ratio * (ratio - 1));
+}
 
 /* Tells the server the node's name, so that it can read plans with it. Called once, from _PG_init. */
 extern void iqdb_pg_register_node(void);

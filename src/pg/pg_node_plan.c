@@ -27,6 +27,7 @@
 #include "catalog/pg_type.h"
 #include "nodes/makefuncs.h"
 #include "nodes/nodeFuncs.h"
+#include "optimizer/appendinfo.h"
 #include "optimizer/clauses.h"
 #include "optimizer/cost.h"
 #include "optimizer/optimizer.h"
@@ -59,6 +60,7 @@ typedef struct Search
 enum
 {
 	PATH_BOUNDS,				/* expressions */
+	PATH_DISTANCE,				/* list of the one that orders the rows */
 	PATH_BOUND_KINDS,
 	PATH_LIMIT,
 	PATH_PATIENCE,
@@ -66,10 +68,12 @@ enum
 };
 
 static Plan *plan_node(PlannerInfo *root, RelOptInfo *rel, CustomPath *path, List *targets, List *clauses, List *children);
+static List *use_child(PlannerInfo *root, List *private, RelOptInfo *child);
 
 static const CustomPathMethods path_methods = {
 	.CustomName = IQDB_PG_NODE_NAME,
-	.PlanCustomPath = plan_node
+	.PlanCustomPath = plan_node,
+	.ReparameterizeCustomPathByChild = use_child
 };
 
 static const CustomScanMethods scan_methods = {
@@ -234,16 +238,13 @@ add_bounds(PlannerInfo *root, IndexOptInfo *index, List *conditions, List *bound
 	return bounds;
 }
 
-/*
- * All bounds of distances of the index's column, as far as the server would let an index have their conditions. Joins of
- * partitions by pairs put other tables' columns in the place of those that a path depends on, and do not know of ours.
- */
+/* All bounds of distances of the index's column, as far as the server would let an index have their conditions. */
 static List *
 find_bounds(PlannerInfo *root, IndexOptInfo *index)
 {
 	List	   *bounds = add_bounds(root, index, index->rel->baserestrictinfo, NIL);
 
-	return enable_partitionwise_join ? bounds : add_bounds(root, index, index->rel->joininfo, bounds);
+	return add_bounds(root, index, index->rel->joininfo, bounds);
 }
 
 /* Those of one distance, where these tables' rows are known. */
@@ -397,9 +398,32 @@ estimate(PlannerInfo *root, RelOptInfo *rel, const Search *search, CustomPath *p
 	ratio = work.matches * clauselist_selectivity(root, conditions, 0, JOIN_INNER, NULL) / path->path.rows;
 	ratio = Max(ratio, 1);
 	if (search->limit != NIL && root->limit_tuples > 0)
+	{
 		work.wanted = Min(root->limit_tuples * ratio, work.within);
+		work.expected = Min(iqdb_pg_rows_at_first(root->limit_tuples, ratio), work.within);
+	}
 	path->custom_private = lappend(path->custom_private, make_number(ratio));
 	iqdb_pg_cost_node(root, search->order, &work, &path->path);
+}
+
+/*
+ * The path of the index in the order of a distance from NULL. The query itself stands in the node's path: where it is a column
+ * of a partition that takes the place of its parent (use_child()), the server does not look for it in the order of a path.
+ */
+static IndexPath *
+without_query(const IndexPath *order)
+{
+	IndexPath  *path = makeNode(IndexPath);
+	OpExpr	   *distance = makeNode(OpExpr);
+	Node	   *query;
+
+	memcpy(path, order, sizeof(IndexPath));
+	memcpy(distance, linitial_node(OpExpr, order->indexorderbys), sizeof(OpExpr));
+	query = lsecond(distance->args);
+	distance->args = list_make2(linitial(distance->args),
+								makeNullConst(exprType(query), exprTypmod(query), exprCollation(query)));
+	path->indexorderbys = list_make1(distance);
+	return path;
 }
 
 static CustomPath *
@@ -424,10 +448,11 @@ make_path(PlannerInfo *root, RelOptInfo *rel, const Search *search)
 	path->path.pathkeys = search->order->path.pathkeys;
 	path->flags = IQDB_PG_PATH_PROJECTS;
 	path->methods = &path_methods;
-	path->custom_paths = list_make1(search->order);
+	path->custom_paths = list_make1(without_query(search->order));
 	if (search->filter != NULL)
 		path->custom_paths = lappend(path->custom_paths, search->filter);
-	path->custom_private = list_make4(numbers, kinds, search->limit, make_number(search->patience));
+	path->custom_private = list_make5(numbers, list_copy(search->order->indexorderbys), kinds, search->limit,
+									  make_number(search->patience));
 	estimate(root, rel, search, path);
 	return path;
 }
@@ -444,7 +469,7 @@ knows_nothing_more(PlannerInfo *root, RelOptInfo *rel, const Search *search)
 	if (search->bounds != NIL)
 		return false;
 	return search->limit == NIL ||
-		   (root->limit_tuples > 0 && root->limit_tuples * ratio <= ROWS_AT_FIRST);
+		   (root->limit_tuples > 0 && iqdb_pg_rows_at_first(root->limit_tuples, ratio) <= ROWS_AT_FIRST);
 }
 
 /* Is there a condition that the index does not take? */
@@ -456,8 +481,8 @@ asks_rows(const RelOptInfo *rel, const IndexPath *order)
 
 /*
  * The search without the bitmap goes on until rows have failed the conditions that are as dear as all of the search with the
- * bitmap would have been; but not before twice as many have failed as do where they have nothing to do with the distance. 0: the
- * bitmap is no help, or nobody knows how many rows are wanted.
+ * bitmap would have been; but not before twice as many have failed as do where they have nothing to do with the distance. 0:
+ * the bitmap is no help, or nobody knows how many rows are wanted.
  */
 static double
 patience(const PlannerInfo *root, const RelOptInfo *rel, const Search *search, const Path *with_bitmap)
@@ -610,6 +635,27 @@ scan_below(Plan *plan)
 	return plan;
 }
 
+/* A join of partitions by pairs: the rows that the search depends on are those of a partition, in the place of its parent. */
+static List *
+use_child(PlannerInfo *root, List *private, RelOptInfo *child)
+{
+	List	   *changed = list_copy(private);
+
+	lfirst(list_nth_cell(changed, PATH_BOUNDS)) = iqdb_pg_as_of_child(root, list_nth(private, PATH_BOUNDS), child);
+	lfirst(list_nth_cell(changed, PATH_DISTANCE)) = iqdb_pg_as_of_child(root, list_nth(private, PATH_DISTANCE), child);
+	return changed;
+}
+
+/* The order of the index's plan, by the distance from the query. */
+static List *
+order_by(const List *orders, const List *distance)
+{
+	OpExpr	   *order = copyObject(linitial_node(OpExpr, orders));
+
+	lsecond(order->args) = copyObject(lsecond(linitial_node(OpExpr, distance)->args));
+	return list_make1(order);
+}
+
 static Plan *
 plan_node(PlannerInfo *root, RelOptInfo *rel, CustomPath *path, List *targets, List *clauses, List *children)
 {
@@ -626,7 +672,8 @@ plan_node(PlannerInfo *root, RelOptInfo *rel, CustomPath *path, List *targets, L
 		scan->custom_plans = list_make1(outerPlan(castNode(BitmapHeapScan, scan_below(lsecond(children)))));
 	scan->custom_private = list_make4(list_make1_oid(index->indexid), list_nth(private, PATH_BOUND_KINDS),
 									  list_nth(private, PATH_RATIO), list_nth(private, PATH_PATIENCE));
-	scan->custom_exprs = list_make4(index->indexqual, index->indexorderby, index->indexqualorig, index->indexorderbyorig);
+	scan->custom_exprs = list_make4(index->indexqual, order_by(index->indexorderby, list_nth(private, PATH_DISTANCE)),
+									index->indexqualorig, order_by(index->indexorderbyorig, list_nth(private, PATH_DISTANCE)));
 	scan->custom_exprs = lappend(scan->custom_exprs, list_nth(private, PATH_BOUNDS));
 	scan->custom_exprs = lappend(scan->custom_exprs, list_nth(private, PATH_LIMIT));
 	return &scan->scan.plan;
