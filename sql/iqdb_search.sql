@@ -2,6 +2,7 @@
 SET client_min_messages = warning;
 CREATE EXTENSION IF NOT EXISTS iqdb;
 RESET client_min_messages;
+SET jit = off;
 \pset format unaligned
 \pset tuples_only on
 
