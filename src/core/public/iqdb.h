@@ -7,6 +7,7 @@
  *   metadata, filters    maps of values, and conditions on them
  *   options              elements, metrics, engines and what tunes them
  *   database             open, write, search, verify
+ *   asynchronous calls   the same by the threads of a pool, with a callback
  *
  * Here types and functions of the library are declared, for itself too: the headers of its folders include this one, so it
  * cannot differ from what was compiled. A program needs nothing beside it: cc program.c $(pkg-config --cflags --libs iqdb).
@@ -901,6 +902,86 @@ IQDB_API IqdbStatus iqdb_search_batch_with(Iqdb *db, const void *queries, size_t
 
 /* NULL is no error. */
 IQDB_API void iqdb_result_free(IqdbResult *result);
+
+/* ---- asynchronous calls ------------------------------------------------------------------------------------------ */
+
+/*
+ * Calls that nobody waits for: a pool has a queue and a few threads. What is handed over is copied, one of the threads makes
+ * the call, and a callback is told what came of it. A pool may serve many databases, a database may have calls in many
+ * pools. Any thread may hand calls over. They begin in the order in which they came, and run beside each other: a call that
+ * must follow another is handed over by that one's callback.
+ *
+ * A database is closed when none of its calls is left (iqdb_pool_wait).
+ */
+typedef struct IqdbPool IqdbPool;
+
+/* One call: a handle for those who want to cancel it or wait for it. */
+typedef struct IqdbCall IqdbCall;
+
+typedef struct IqdbPoolConfig
+{
+	unsigned             threads;   /* 0 = 1; at most 256 */
+	size_t               queue_max; /* so many calls wait at most, more are refused with IQDB_ERR_LIMIT; 0 = any number */
+	const IqdbAllocator *allocator; /* NULL = the C library; copied; called by the pool's threads */
+} IqdbPoolConfig;
+
+/* What came of a call. */
+typedef struct IqdbOutcome
+{
+	IqdbStatus       status;
+	const IqdbError *error;   /* the detail of a failure, during the callback; NULL when the status is IQDB_OK */
+	IqdbResult      *result;  /* of a search: the callback's own, to be freed by iqdb_result_free; else NULL */
+	IqdbRecord      *record;  /* of iqdb_get_async: likewise, by iqdb_record_free; NULL when there is no such row */
+	bool             deleted; /* of iqdb_delete_async */
+} IqdbOutcome;
+
+/*
+ * Called once for each call that was handed over, by a thread of the pool that holds no lock. It may hand over calls, and
+ * should not take long: the thread does nothing else meanwhile. It must not wait for its pool or its call.
+ */
+typedef void (*IqdbDone)(void *arg, const IqdbOutcome *outcome);
+
+/* Starts the threads. Errors: CONFIG (too many threads), NOMEM (or a thread cannot be started). */
+IQDB_API IqdbStatus iqdb_pool_create(const IqdbPoolConfig *config, IqdbPool **pool_out, IqdbError *err) IQDB_MUST_CHECK;
+
+/* Waits until every call that was handed over, by callbacks too, has been made and its callback has returned. */
+IQDB_API void iqdb_pool_wait(IqdbPool *pool);
+
+/* The same, and ends the threads. Nobody hands over calls any more but callbacks. NULL is no error. */
+IQDB_API void iqdb_pool_destroy(IqdbPool *pool);
+
+/*
+ * The calls, as the functions without _async. done may be NULL: then nobody is told. call_out may be NULL; else it is to be
+ * freed by iqdb_call_free. What lies in a filter, and cancel functions, must live until the callback; everything else is
+ * copied. Errors, and then done is not called: DIMENSION, VECTOR, CONFIG, CORRUPT (as the call itself would say of its
+ * arguments), LIMIT (the queue is full), NOMEM.
+ */
+IQDB_API IqdbStatus iqdb_upsert_async(IqdbPool *pool, Iqdb *db, const IqdbRow *row, size_t dim, IqdbDone done, void *arg,
+									  IqdbCall **call_out, IqdbError *err) IQDB_MUST_CHECK;
+IQDB_API IqdbStatus iqdb_upsert_batch_async(IqdbPool *pool, Iqdb *db, const IqdbRow *rows, size_t count, size_t dim,
+											IqdbDone done, void *arg, IqdbCall **call_out, IqdbError *err) IQDB_MUST_CHECK;
+IQDB_API IqdbStatus iqdb_delete_async(IqdbPool *pool, Iqdb *db, IqdbId id, IqdbDone done, void *arg, IqdbCall **call_out,
+									  IqdbError *err) IQDB_MUST_CHECK;
+IQDB_API IqdbStatus iqdb_get_async(IqdbPool *pool, Iqdb *db, IqdbId id, IqdbDone done, void *arg, IqdbCall **call_out,
+								   IqdbError *err) IQDB_MUST_CHECK;
+IQDB_API IqdbStatus iqdb_search_async(IqdbPool *pool, Iqdb *db, const void *query, size_t dim, const IqdbQuery *settings,
+									  IqdbDone done, void *arg, IqdbCall **call_out, IqdbError *err) IQDB_MUST_CHECK;
+IQDB_API IqdbStatus iqdb_optimize_async(IqdbPool *pool, Iqdb *db, IqdbDone done, void *arg, IqdbCall **call_out,
+										IqdbError *err) IQDB_MUST_CHECK;
+IQDB_API IqdbStatus iqdb_flush_async(IqdbPool *pool, Iqdb *db, IqdbDone done, void *arg, IqdbCall **call_out,
+									 IqdbError *err) IQDB_MUST_CHECK;
+
+/*
+ * Asks for an end, and does not wait for it. A call that has not begun is never made, and a search that runs ends soon: their
+ * callbacks are told IQDB_ERR_CANCELLED, when their turn comes. A write that has begun is made. After the end: no-op.
+ */
+IQDB_API void iqdb_call_cancel(IqdbCall *call);
+
+/* Waits until the callback has returned. */
+IQDB_API void iqdb_call_wait(IqdbCall *call);
+
+/* Lets go of the handle, at any time; the call goes on. A handle may outlive its pool. NULL is no error. */
+IQDB_API void iqdb_call_free(IqdbCall *call);
 
 /* ---- numbers and verification ------------------------------------------------------------------------------------ */
 
