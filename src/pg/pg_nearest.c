@@ -25,6 +25,7 @@
 
 #include "pg/pg_am.h"
 #include "pg/pg_compat.h"
+#include "pg/pg_hits.h"
 #include "pg/pg_nearest.h"
 #include "pg/pg_open.h"
 #include "pg/pg_options.h"
@@ -46,12 +47,10 @@
 /* A query, what it has got, and where more comes from. */
 typedef struct Stream
 {
-	IqdbCursor *cursor;
-	IqdbRanking	ranking;
+	IqdbPgHits	hits;
 	bool		no_distance;	/* the query is zero, and the operator has no distance then */
 	bool		ended;
-	uint64		taken;			/* hits from the engine */
-	uint64		handed;			/* those of them that were looked up */
+	uint64		handed;			/* hits that were looked up */
 	IqdbPgNeighbour *rows;		/* room for k */
 	int			seen;			/* the first ones are what the snapshot sees */
 	int			count;			/* those after them are still to be looked up */
@@ -90,34 +89,16 @@ struct IqdbPgNearest
 static void
 open_stream(IqdbPgNearest *nearest, IqdbPgView *view, const void *query, Stream *stream)
 {
+	IqdbCursor *cursor;
 	IqdbError	error = {0};
 
 	stream->no_distance = nearest->zero_is_nan && iqdb_element_is_zero(nearest->form.element, query, nearest->form.dimension);
-	iqdb_pg_check(iqdb_cursor_open(&view->index, query, nearest->form.dimension, &nearest->params, &stream->cursor, &error),
-				  &error, nearest->index);
-	iqdb_ranking_start(&stream->ranking, stream->cursor);
-}
-
-/* The next hit in order; false when there are no more. */
-static bool
-next_hit(IqdbPgNearest *nearest, Stream *stream, IqdbRankedRow *row_out)
-{
-	while (!iqdb_ranking_next(&stream->ranking, row_out))
-	{
-		IqdbHit		hits[IQDB_PG_HITS_PER_CALL];
-		size_t		count;
-		IqdbError	error = {0};
-
-		CHECK_FOR_INTERRUPTS();
-		iqdb_pg_check_snapshot(nearest->snapshot, nearest->heap);
-		iqdb_pg_check(iqdb_cursor_next(stream->cursor, hits, iqdb_pg_hits_per_call(stream->taken), &count, &error), &error,
-					  nearest->index);
-		stream->taken += count;
-		iqdb_ranking_add(&stream->ranking, hits, count);
-		if (count == 0)
-			return iqdb_ranking_next(&stream->ranking, row_out);
-	}
-	return true;
+	iqdb_pg_check(iqdb_cursor_open(&view->index, query, nearest->form.dimension, &nearest->params, &cursor, &error), &error,
+				  nearest->index);
+	stream->hits.index = nearest->index;
+	stream->hits.heap = nearest->heap;
+	stream->hits.snapshot = nearest->snapshot;
+	iqdb_pg_hits_of_cursor(&stream->hits, cursor);
 }
 
 /* Takes hits until there would be k rows if all of them can be seen. */
@@ -127,7 +108,7 @@ take_hits(IqdbPgNearest *nearest, Stream *stream)
 	IqdbRankedRow hit;
 
 	while (stream->count < nearest->k && (iqdb_max_scan_tuples == 0 || stream->handed < (uint64) iqdb_max_scan_tuples) &&
-		   next_hit(nearest, stream, &hit))
+		   iqdb_pg_hits_next(&stream->hits, &hit))
 	{
 		IqdbPgNeighbour *row = &stream->rows[stream->count++];
 
@@ -358,7 +339,7 @@ search_index(IqdbPgNearest *nearest, const void *const *queries, int count, Iqdb
 	for (int i = 0; i < count; i++)
 	{
 		open_stream(nearest, &view, queries[i], &streams[i]);
-		cursors[i] = streams[i].cursor;
+		cursors[i] = streams[i].hits.cursor;
 		streams[i].rows = rows + (Size) i * nearest->k;
 	}
 	iqdb_pg_check(iqdb_cursors_begin(cursors, count, &error), &error, nearest->index);
@@ -368,7 +349,7 @@ search_index(IqdbPgNearest *nearest, const void *const *queries, int count, Iqdb
 	{
 		counts[i] = streams[i].count;
 		pgstat_count_index_scan(nearest->index);
-		pgstat_count_index_tuples(nearest->index, streams[i].taken);
+		pgstat_count_index_tuples(nearest->index, streams[i].hits.taken);
 		iqdb_cursor_close(cursors[i]);
 	}
 }

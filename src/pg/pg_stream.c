@@ -22,9 +22,7 @@
 #include "pg/pg_row.h"
 #include "pg/pg_stream.h"
 
-StaticAssertDecl(IQDB_PG_HITS_PER_CALL <= IQDB_RANKING_BATCH, "a ranking takes what the engine hands out at once");
-
-/* Rows whose pages are asked for ahead. */
+/* Rows of a remembered answer whose pages are asked for ahead. */
 #define PREFETCHED_ROWS 16
 
 /* Rows that an engine is asked to be ready for beyond those that are taken. */
@@ -33,7 +31,7 @@ StaticAssertDecl(IQDB_PG_HITS_PER_CALL <= IQDB_RANKING_BATCH, "a ranking takes w
 void
 iqdb_pg_stream_init(IqdbPgStream *stream)
 {
-	memset(stream, 0, offsetof(IqdbPgStream, ranking));
+	memset(stream, 0, offsetof(IqdbPgStream, hits) + offsetof(IqdbPgHits, ranking));
 	stream->context = AllocSetContextCreate(CurrentMemoryContext, "iqdb scan", ALLOCSET_DEFAULT_SIZES);
 }
 
@@ -50,10 +48,10 @@ count_rows(const IqdbCursor *cursor, IqdbPgStreamStats *stats)
 static void
 count_search(const IqdbPgStream *stream, IqdbPgStreamStats *stats)
 {
-	if (stream->cursor == NULL)
+	if (stream->hits.cursor == NULL)
 		return;
-	count_rows(stream->cursor, stats);
-	stats->ways[stream->completing ? IQDB_SEARCH_OWN_EXACT : Min(stream->cursor->stats.way, IQDB_SEARCH_OWN_EXACT)]++;
+	count_rows(stream->hits.cursor, stats);
+	stats->ways[stream->completing ? IQDB_SEARCH_OWN_EXACT : Min(stream->hits.cursor->stats.way, IQDB_SEARCH_OWN_EXACT)]++;
 }
 
 IqdbPgStreamStats
@@ -68,13 +66,14 @@ iqdb_pg_stream_stats(const IqdbPgStream *stream)
 void
 iqdb_pg_stream_stop(IqdbPgStream *stream)
 {
-	if (stream->exact != NULL)
-		iqdb_pg_exact_end(stream->exact);
+	if (stream->hits.exact != NULL)
+		iqdb_pg_exact_end(stream->hits.exact);
 	count_search(stream, &stream->stats);
 	iqdb_pg_answer_keep(&stream->answer);
 	MemoryContextReset(stream->context);
-	stream->cursor = NULL;
-	stream->exact = NULL;
+	stream->hits.cursor = NULL;
+	stream->hits.exact = NULL;
+	stream->hits.taken = 0;
 	stream->seen = NULL;
 	stream->completing = false;
 	stream->started = false;
@@ -115,11 +114,10 @@ query_vector(IqdbPgStream *stream, const IqdbPgRowForm *form, Datum query, bool 
 static void
 start_exact(IqdbPgStream *stream, const IqdbPgRowForm *form, const void *query)
 {
-	IqdbIndexOptions options = iqdb_pg_index_options(stream->index);
+	IqdbIndexOptions options = iqdb_pg_index_options(stream->hits.index);
 
-	stream->exact = iqdb_pg_exact_begin(stream->index, stream->heap, (IqdbMetric) options.metric, stream->zero_is_nan, form,
-										query);
-	iqdb_ranking_start(&stream->ranking, NULL);
+	iqdb_pg_hits_of_table(&stream->hits, iqdb_pg_exact_begin(stream->hits.index, stream->hits.heap,
+															 (IqdbMetric) options.metric, stream->zero_is_nan, form, query));
 	stream->in_order = true;
 	stream->recheck = stream->wish.key_count > 0;
 	stream->stats.tables_read++;
@@ -129,7 +127,7 @@ start_exact(IqdbPgStream *stream, const IqdbPgRowForm *form, const void *query)
 static void
 open_cursor(IqdbPgStream *stream, const void *query, uint32 dimension, bool exhaustive)
 {
-	IqdbSearchParams params = iqdb_pg_search_params(stream->index);
+	IqdbSearchParams params = iqdb_pg_search_params(stream->hits.index);
 	IqdbCursor *cursor;
 	IqdbError	error = {0};
 
@@ -149,59 +147,35 @@ open_cursor(IqdbPgStream *stream, const void *query, uint32 dimension, bool exha
 		params.probes = UINT32_MAX;
 		params.expected = 0;
 	}
-	iqdb_pg_check(iqdb_cursor_open(&stream->view.index, query, dimension, &params, &cursor, &error), &error, stream->index);
-	stream->cursor = cursor;
-	iqdb_ranking_start(&stream->ranking, cursor);
-}
-
-/*
- * The caller is about to fetch these rows one by one, from pages in no order. Asking for all of them first lets the reads,
- * or at least the cache misses, overlap.
- */
-static void
-prefetch_rows(IqdbPgStream *stream, const uint64 *ids, size_t count)
-{
-	for (size_t i = 0; i < Min(count, PREFETCHED_ROWS); i++)
-	{
-		ItemPointerData tid;
-		PrefetchBufferResult result;
-		const char *page;
-
-		iqdb_pg_number_tid(ids[i], &tid);
-		result = PrefetchBuffer(stream->heap, MAIN_FORKNUM, ItemPointerGetBlockNumber(&tid));
-		if (!BufferIsValid(result.recent_buffer))
-			continue;
-		/* a hint to the processor, not a read: the buffer is not pinned */
-		page = BufferGetBlock(result.recent_buffer);
-		__builtin_prefetch(page);
-		__builtin_prefetch(page + SizeOfPageHeaderData + sizeof(ItemIdData) * ItemPointerGetOffsetNumber(&tid));
-	}
+	iqdb_pg_check(iqdb_cursor_open(&stream->view.index, query, dimension, &params, &cursor, &error), &error,
+				  stream->hits.index);
+	iqdb_pg_hits_of_cursor(&stream->hits, cursor);
 }
 
 static void
 start_cursor(IqdbPgStream *stream)
 {
 	iqdb_pg_view(&stream->view, stream->arena);
-	stream->in_order = stream->wish.exhaustive || iqdb_engine_get(iqdb_pg_engine_kind(stream->index))->is_exact;
-	open_cursor(stream, stream->vector, iqdb_pg_row_form(stream->index).dimension, stream->wish.exhaustive);
+	stream->in_order = stream->wish.exhaustive || iqdb_engine_get(iqdb_pg_engine_kind(stream->hits.index))->is_exact;
+	open_cursor(stream, stream->vector, iqdb_pg_row_form(stream->hits.index).dimension, stream->wish.exhaustive);
 }
 
 /* Are there rows that an earlier search has found, which was asked the same? */
 static bool
 find_answer(IqdbPgStream *stream, Size vector_bytes)
 {
-	IqdbSearchParams params = iqdb_pg_search_params(stream->index);
+	IqdbSearchParams params = iqdb_pg_search_params(stream->hits.index);
 	uint64		ids[PREFETCHED_ROWS];
 
 	if (stream->null_query || stream->conditions.never ||
-		!iqdb_pg_answer_find(&stream->answer, stream->index, stream->arena, &params, &stream->wish, &stream->conditions,
+		!iqdb_pg_answer_find(&stream->answer, stream->hits.index, stream->arena, &params, &stream->wish, &stream->conditions,
 							 stream->vector, vector_bytes))
 		return false;
 	stream->stats.remembered++;
 	/* the caller's may be gone when a search has to go on behind the rows that were found */
 	stream->vector = iqdb_pg_answer_vector(&stream->answer);
-	iqdb_pg_check_snapshot(stream->snapshot, stream->heap);
-	prefetch_rows(stream, ids, iqdb_pg_answer_ids(&stream->answer, ids, lengthof(ids)));
+	iqdb_pg_check_snapshot(stream->hits.snapshot, stream->hits.heap);
+	iqdb_pg_prefetch_rows(stream->hits.heap, ids, iqdb_pg_answer_ids(&stream->answer, ids, lengthof(ids)));
 	return true;
 }
 
@@ -218,9 +192,11 @@ iqdb_pg_stream_start(IqdbPgStream *stream, Relation index, Relation heap, Snapsh
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("non-MVCC snapshots are not supported with index \"%s\"", RelationGetRelationName(index))));
 	saved = MemoryContextSwitchTo(stream->context);
-	stream->index = index;
-	stream->heap = heap;
-	stream->snapshot = snapshot;
+	stream->hits.index = index;
+	stream->hits.heap = heap;
+	stream->hits.snapshot = snapshot;
+	stream->hits.ids = wish->ids;
+	stream->hits.prefetch = true;
 	stream->wish = *wish;
 	stream->stats.searches++;
 	stream->zero_is_nan = iqdb_pg_zero_is_nan(index);
@@ -238,68 +214,6 @@ iqdb_pg_stream_start(IqdbPgStream *stream, Relation index, Relation heap, Snapsh
 }
 
 /* ---- rows ---------------------------------------------------------------------------------------------------------- */
-
-/* Rows of the sorted table. */
-static size_t
-fetch_exact(IqdbPgStream *stream, uint64 *ids, size_t capacity)
-{
-	const IqdbIdSet *wanted = stream->wish.ids;
-	size_t		count = 0;
-	double		distance;
-
-	while (count < capacity && iqdb_pg_exact_next(stream->exact, &ids[count], &distance))
-	{
-		if (wanted == NULL || iqdb_id_set_contains(wanted, ids[count]))
-			iqdb_ranking_append(&stream->ranking, ids[count++], distance);
-	}
-	return count;
-}
-
-/* Hits of the engine; a cancel in the middle of its work is raised here, with nothing held. */
-static size_t
-fetch_hits(IqdbPgStream *stream, uint64 *ids, size_t capacity)
-{
-	IqdbHit		hits[IQDB_PG_HITS_PER_CALL];
-	size_t		count;
-	IqdbError	error = {0};
-
-	iqdb_pg_check(iqdb_cursor_next(stream->cursor, hits, capacity, &count, &error), &error, stream->index);
-	iqdb_ranking_add(&stream->ranking, hits, count);
-	for (size_t i = 0; i < count; i++)
-		ids[i] = hits[i].id;
-	return count;
-}
-
-/* More rows for the ranking; false when there are none. */
-static bool
-fetch_more(IqdbPgStream *stream)
-{
-	uint64		ids[IQDB_PG_HITS_PER_CALL];
-	size_t		capacity = iqdb_pg_hits_per_call(stream->returned);
-	size_t		count;
-
-	CHECK_FOR_INTERRUPTS();
-	/* the rows may be gone without a trace in the index, so this does not depend on what it holds */
-	iqdb_pg_check_snapshot(stream->snapshot, stream->heap);
-	if (stream->exact != NULL)
-		count = fetch_exact(stream, ids, capacity);
-	else
-		count = fetch_hits(stream, ids, capacity);
-	prefetch_rows(stream, ids, count);
-	return count > 0;
-}
-
-/* The next row in order. Rows that wait for their place when the engine has no more come then. */
-static bool
-next_row(IqdbPgStream *stream, IqdbRankedRow *row_out)
-{
-	while (!iqdb_ranking_next(&stream->ranking, row_out))
-	{
-		if (!fetch_more(stream))
-			return iqdb_ranking_next(&stream->ranking, row_out);
-	}
-	return true;
-}
 
 /* The distance as the operator would return it. */
 static double
@@ -328,15 +242,15 @@ is_within(const IqdbPgStream *stream, double distance)
 static bool
 complete(IqdbPgStream *stream)
 {
-	IqdbCursor *cursor = stream->cursor;
+	IqdbCursor *cursor = stream->hits.cursor;
 	MemoryContext saved;
 
 	if (stream->in_order || stream->completing || stream->null_query)
 		return false;
 	saved = MemoryContextSwitchTo(stream->context);
 	count_rows(cursor, &stream->stats);
-	stream->cursor = NULL;
-	open_cursor(stream, cursor->vector, iqdb_pg_row_form(stream->index).dimension, true);
+	stream->hits.cursor = NULL;
+	open_cursor(stream, cursor->vector, iqdb_pg_row_form(stream->hits.index).dimension, true);
 	iqdb_cursor_close(cursor);
 	MemoryContextSwitchTo(saved);
 	stream->completing = true;
@@ -359,7 +273,7 @@ was_returned(IqdbPgStream *stream, uint64 number)
 		stream->seen = MemoryContextAlloc(stream->context, sizeof(IqdbIdSet));
 		iqdb_id_set_init(stream->seen, &stream->view.host.allocator);
 	}
-	iqdb_pg_check(iqdb_id_set_add(stream->seen, number, &error), &error, stream->index);
+	iqdb_pg_check(iqdb_id_set_add(stream->seen, number, &error), &error, stream->hits.index);
 	return false;
 }
 
@@ -369,7 +283,7 @@ next_within(IqdbPgStream *stream, IqdbRankedRow *row_out)
 {
 	for (;;)
 	{
-		if (!next_row(stream, row_out))
+		if (!iqdb_pg_hits_next(&stream->hits, row_out))
 			return false;
 		if (!is_within(stream, row_distance(stream, row_out)))
 		{
@@ -385,7 +299,7 @@ next_within(IqdbPgStream *stream, IqdbRankedRow *row_out)
 static bool
 next_searched(IqdbPgStream *stream, IqdbRankedRow *row_out)
 {
-	if (stream->cursor == NULL && stream->exact == NULL)
+	if (stream->hits.cursor == NULL && stream->hits.exact == NULL)
 	{
 		MemoryContext saved = MemoryContextSwitchTo(stream->context);
 

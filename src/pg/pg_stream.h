@@ -13,8 +13,8 @@
 #include "utils/snapshot.h"
 
 #include "pg/pg_cache.h"
-#include "pg/pg_exact.h"
 #include "pg/pg_filter.h"
+#include "pg/pg_hits.h"
 #include "pg/pg_open.h"
 
 /*
@@ -51,9 +51,6 @@ typedef struct IqdbPgStreamStats
 
 typedef struct IqdbPgStream
 {
-	Relation	index;
-	Relation	heap;
-	Snapshot	snapshot;
 	MemoryContext context;		/* of one search from start to stop: the cursor lives here */
 	bool		started;
 	bool		null_query;		/* ORDER BY v <-> NULL: every row, no distance */
@@ -68,13 +65,11 @@ typedef struct IqdbPgStream
 	IqdbPgArena *arena;			/* NULL: the table is read */
 	const void *vector;			/* of the query, in the form of the rows; until a cursor is opened */
 	IqdbPgAnswer answer;		/* of the result cache; no cursor is opened while its rows are enough */
-	IqdbCursor *cursor;
 	IqdbIdSet  *seen;			/* numbers of rows that were returned, where a bound may ask for the rest; NULL: none yet */
 	bool		completing;		/* those are passed over */
-	IqdbPgExact *exact;			/* instead of the cursor, where there is no room for the index */
 	uint64		returned;
 	IqdbPgStreamStats stats;	/* without those of the cursor */
-	IqdbRanking ranking;
+	IqdbPgHits	hits;			/* last: it is large, and most of it need not be cleared */
 } IqdbPgStream;
 
 /* Its context is a child of the current one. Nothing is opened yet. */
