@@ -93,7 +93,7 @@ SELECT * FROM iqdb_check('element_v');
 SELECT query_count, mean_recall > 0.9 FROM iqdb_recall('element_v', 5);
 SELECT query_count, mean_recall FROM iqdb_recall('marked_s', 2, queries => ARRAY[B'10001', B'00000']);
 
--- half the bytes of floats, and an eighth of a byte a bit
+-- half the bytes of floats, and an eighth of a byte a bit; own files have none of them
 SELECT type, memory, disk FROM unnest(ARRAY['iqvector', 'iqhalfvec', 'vector', 'halfvec', 'bit']) type,
 	LATERAL (SELECT memory / 1000000 AS memory, disk / 1000000 AS disk FROM iqdb_estimate('flat', 1000000, 1024, '', type)) e;
 

@@ -72,12 +72,11 @@ DROP TABLE fast, passing;
 CREATE TABLE churned AS SELECT ARRAY[i, i % 7, i % 3]::real[]::iqvector(3) AS v FROM generate_series(1, 10000) i;
 CREATE TABLE kept AS SELECT * FROM churned;
 CREATE INDEX churned_v ON churned USING iqdb_flat (v);
-CREATE TEMP TABLE fresh AS SELECT iqdb_index_size('churned_v') AS bytes;
 SELECT s FROM generate_series(1, 12) i, unnest(ARRAY['DELETE FROM churned', 'VACUUM churned', 'INSERT INTO churned SELECT * FROM kept']) WITH ORDINALITY u (s, n)
 ORDER BY i, n \gexec
-SELECT journal_entries > 240000, journal_kept < 80000, iqdb_index_size('churned_v') < 10 * bytes AS bounded FROM fresh, iqdb_index_stats('churned_v');
+SELECT journal_entries > 240000, journal_kept < 80000, iqdb_index_size('churned_v') < 3000000 AS bounded FROM iqdb_index_stats('churned_v');
 SELECT count(*) FROM iqdb_check('churned_v');
-DROP TABLE churned, kept, fresh;
+DROP TABLE churned, kept;
 
 -- lists: sizes, probes for a share of the rows, drift and what VACUUM does about it
 CREATE TABLE grown (id int, v iqvector(8));
@@ -214,7 +213,7 @@ DROP TABLE far, near;
 SELECT o, e.vectors_on_disk, m.memory - e.memory AS saved FROM unnest(ARRAY['quantization=pq', 'quantization=sq8, vectors=disk']) o,
 	iqdb_estimate('iqdb_ivf', 1000, 100, o) e, iqdb_estimate('iqdb_ivf', 1000, 100, replace(o, ', vectors=disk', '') || ', vectors=memory') m;
 
--- what an estimate says is what an index needs, once it is built
+-- what an estimate says is what an index needs, once it is built: four pages of journal, and a snapshot with a head of its own
 CREATE TABLE many (v iqvector(64));
 INSERT INTO many SELECT (SELECT array_agg(sin(i * d)::real) FROM generate_series(1, 64) d)::iqvector FROM generate_series(1, 16000) i;
 CREATE INDEX many_flat ON many USING iqdb_flat (v) WITH (quantization = sq8);
@@ -222,15 +221,16 @@ CREATE INDEX many_hnsw ON many USING iqdb_hnsw (v) WITH (m = 8, ef_construction 
 CREATE INDEX many_signs ON many USING iqdb_hnsw (v) WITH (quantization = bq, m = 8, ef_construction = 20);
 CREATE INDEX many_sq8 ON many USING iqdb_ivf (v) WITH (quantization = sq8, training_sample = 4000);
 CREATE INDEX many_bq ON many USING iqdb_ivf (v) WITH (quantization = bq, training_sample = 4000);
-CREATE INDEX many_columns ON many USING iqdb_flat (v, vector_dims(v), vector_norm(v), (vector_norm(v) > 1), (ARRAY[vector_dims(v)]));
-SELECT filter_columns, abs(1 - e.memory / s.memory::float8) < 0.1 AS memory, abs(1 - e.disk / snapshot_bytes::float8) < 0.1 AS disk
+ALTER TABLE many ADD a integer DEFAULT 1, ADD b float8 DEFAULT 2, ADD c boolean DEFAULT true, ADD d integer[] DEFAULT '{3}';
+CREATE INDEX many_columns ON many USING iqdb_flat (v, a, b, c, d);
+SELECT filter_columns, abs(1 - e.memory / s.memory::float8) < 0.1 AS memory, abs(1 - (e.disk - 32768) / (snapshot_bytes - 1000)::float8) < 0.1 AS disk
 FROM iqdb_index_stats('many_columns') s, iqdb_estimate('iqdb_flat', rows, 64, '', 'iqvector', '{integer,float8,boolean,integer[]}') e;
 SELECT c, (e.memory - n.memory) / 1000000.0 <= 9 AS memory, (e.disk - n.disk) / 1000000.0 <= 10 AS disk
 FROM unnest('{bigint,text,boolean,uuid[]}'::regtype[]) WITH ORDINALITY x (c, i),
 	iqdb_estimate('iqdb_hnsw', 1000000, 64, '', 'iqvector', ARRAY[c]) e, iqdb_estimate('iqdb_hnsw', 1000000, 64) n ORDER BY i;
 SELECT pg_temp.error_of($$SELECT iqdb_estimate('iqdb_flat', 10, 3, '', 'iqvector', '{integer,point}')$$);
 SELECT pg_temp.error_of($$SELECT iqdb_estimate('iqdb_flat', 10, 3, '', 'iqvector', array_fill('integer'::regtype, ARRAY[32]))$$);
-SELECT i, quantization, abs(1 - e.memory / s.memory::float8) < 0.2 AS memory, abs(1 - e.disk / snapshot_bytes::float8) < 0.1 AS disk
+SELECT i, quantization, abs(1 - e.memory / s.memory::float8) < 0.2 AS memory, abs(1 - (e.disk - 32768) / (snapshot_bytes - 1000)::float8) < 0.1 AS disk
 FROM (VALUES ('many_flat', 'quantization=sq8'), ('many_hnsw', 'm=8, ef_construction=20'),
 	('many_signs', 'quantization=bq, m=8, ef_construction=20'), ('many_sq8', 'quantization=sq8'), ('many_bq', 'quantization=bq')) x (i, o),
 	iqdb_index_stats(i::regclass) s, iqdb_estimate('iqdb_' || engine, rows, 64, o) e;

@@ -299,7 +299,7 @@ flush_index(Relation index)
 	IqdbError	error = {0};
 
 	/* ALTER INDEX may have changed it since the arena was made */
-	arena->shared->snapshots.compression = iqdb_pg_compression(index, &arena->shared->snapshots.compression_level);
+	iqdb_pg_snapshot_settle(arena->shared, index);
 	if (!arena->shared->permanent)
 		return 0;
 	iqdb_pg_check(iqdb_pg_snapshot_take(arena, true, &error), &error, index);

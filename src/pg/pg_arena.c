@@ -529,7 +529,7 @@ fill_shared(IqdbPgArena *entry, Relation index, uint64 reserve)
 	shared->vectors_inode = entry->vectors_inode;
 	shared->reserved = reserve;
 	shared->permanent = !entry->is_private && index->rd_rel->relpersistence == RELPERSISTENCE_PERMANENT;
-	shared->snapshots.compression = iqdb_pg_compression(index, &shared->snapshots.compression_level);
+	iqdb_pg_snapshot_settle(shared, index);
 	pg_atomic_init_u32(&shared->state, IQDB_PG_LOADING);
 	pg_atomic_init_u64(&shared->promised, 0);
 	pg_atomic_init_u32(&shared->keeper_at_work, 0);
@@ -545,6 +545,7 @@ fill_shared(IqdbPgArena *entry, Relation index, uint64 reserve)
 	pg_atomic_init_u64(&shared->snapshots.older, 0);
 	pg_atomic_init_u64(&shared->snapshots.time, 0);
 	pg_atomic_init_u64(&shared->snapshots.bytes, 0);
+	pg_atomic_init_u64(&shared->snapshots.weight, 0);
 	pg_atomic_init_u32(&shared->snapshots.wanted, 0);
 	entry->shared = shared;
 }

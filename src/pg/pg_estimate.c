@@ -193,7 +193,7 @@ iqdb_sql_estimate(PG_FUNCTION_ARGS)
 	iqdb_pg_check(iqdb_index_options_check(&options, &error), &error, NULL);
 
 	values[0] = Int64GetDatum((int64) (iqdb_index_estimate_memory(&options, (uint64) rows) + sizeof(IqdbPgShared)));
-	values[1] = Int64GetDatum((int64) iqdb_index_estimate_snapshot(&options, (uint64) rows) + 4 * BLCKSZ);
+	values[1] = Int64GetDatum((int64) iqdb_index_estimate_snapshot(&options, (uint64) rows, true) + 4 * BLCKSZ);
 	values[2] = Int64GetDatum((int64) iqdb_index_estimate_vector_file(&options, (uint64) rows));
 	values[3] = Float8GetDatum(rows * (iqdb_engine_get(kind)->build_work(&options, rows) * seconds_per_distance(&options) +
 									   2e-6) / (1 + max_parallel_maintenance_workers));

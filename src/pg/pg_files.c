@@ -11,6 +11,7 @@
 #include "common/file_perm.h"
 #include "miscadmin.h"
 #include "storage/fd.h"
+#include "utils/relcache.h"
 #include "utils/timestamp.h"
 
 #include "core/base/endian.h"
@@ -20,9 +21,13 @@
 #include "pg/pg_files.h"
 #include "pg/pg_files_private.h"
 #include "pg/pg_lock.h"
+#include "pg/pg_options.h"
 #include "pg/pg_settings.h"
 
 #define SNAPSHOTS_KEPT 2
+
+/* Flags in the header of a snapshot. */
+#define FLAG_BARE 1u
 
 /* ---- names ---- */
 
@@ -138,6 +143,7 @@ fill_header(IqdbSnapshotHeader *header, const IqdbPgArena *arena, const IqdbPgPo
 	const IqdbIndexOptions *options = &arena->index.store.header->options;
 
 	memset(header, 0, sizeof(*header));
+	header->flags = arena->shared->snapshots.bare ? FLAG_BARE : 0;
 	header->engine = options->engine;
 	header->metric = options->metric;
 	header->dimension = options->dimension;
@@ -221,7 +227,8 @@ write_file(IqdbPgArena *arena, const IqdbPgPosition *from, const IqdbSnapshotOpt
 	iqdb_pg_remove_file(temp_path);
 	IQDB_TRY(iqdb_snapshot_writer_open(&iqdb_io_posix, &view.host.allocator, path, temp_path, NULL, options,
 									   &state.writer, error));
-	status = iqdb_index_save(&view.index, &sink, error);
+	status = arena->shared->snapshots.bare ? iqdb_index_save_bare(&view.index, &sink, error) :
+		iqdb_index_save(&view.index, &sink, error);
 	if (status != IQDB_OK)
 	{
 		iqdb_snapshot_writer_abort(state.writer);
@@ -235,6 +242,26 @@ write_file(IqdbPgArena *arena, const IqdbPgPosition *from, const IqdbSnapshotOpt
 	fill_header(&header, arena, from, &to);
 	IQDB_PG_FAIL_POINT("snapshot-written");
 	return iqdb_snapshot_writer_commit(state.writer, &header, error);
+}
+
+void
+iqdb_pg_snapshot_note(IqdbPgArena *arena, uint64 bytes, uint64 rows, bool bare)
+{
+	IqdbPgSnapshots *snapshots = &arena->shared->snapshots;
+
+	pg_atomic_write_u64(&snapshots->bytes, bytes);
+	pg_atomic_write_u64(&snapshots->weight, bytes + (bare ? rows * iqdb_pg_row_bytes(&arena->index) : 0));
+}
+
+/*
+ * A row whose vector and columns are columns of the table can be fetched again by its TID, whoever loads it, and is the same
+ * for ever. What an expression says may depend on more than it should, and may fail: there the snapshot keeps it.
+ */
+void
+iqdb_pg_snapshot_settle(IqdbPgShared *shared, Relation index)
+{
+	shared->snapshots.compression = iqdb_pg_compression(index, &shared->snapshots.compression_level);
+	shared->snapshots.bare = RelationGetIndexExpressions(index) == NIL && RelationGetIndexPredicate(index) == NIL;
 }
 
 IqdbStatus
@@ -260,7 +287,7 @@ iqdb_pg_snapshot_write(IqdbPgArena *arena, IqdbError *error)
 	if (pg_atomic_read_u32(&shared->state) == IQDB_PG_DEAD)
 		(void) unlink(path);
 	if (stat(path, &st) == 0)
-		pg_atomic_write_u64(&shared->snapshots.bytes, (uint64) st.st_size);
+		iqdb_pg_snapshot_note(arena, (uint64) st.st_size, iqdb_index_live_count(&arena->index), shared->snapshots.bare);
 	prune(arena, from.number, log_bytes);
 	pg_atomic_write_u64(&shared->snapshots.time, (uint64) GetCurrentTimestamp());
 	return IQDB_OK;
@@ -314,6 +341,7 @@ read_info(const char *path, const IqdbPgGeneration *generation, IqdbPgSnapshotIn
 	(void) get_position(get_position(header.identity + IQDB_PG_IDENTITY_SIZE, &info->replay_from), &info->must_exist);
 	info->bytes = header.file_size;
 	info->rows = header.row_count;
+	info->bare = (header.flags & FLAG_BARE) != 0;
 	return true;
 }
 
@@ -376,7 +404,7 @@ iqdb_pg_snapshot_options(const IqdbPgSnapshotInfo *info, IqdbIndexOptions *optio
 }
 
 IqdbStatus
-iqdb_pg_snapshot_load(IqdbPgArena *arena, const IqdbPgSnapshotInfo *info, IqdbError *error)
+iqdb_pg_snapshot_load(IqdbPgArena *arena, const IqdbPgSnapshotInfo *info, bool *bare_out, IqdbError *error)
 {
 	IqdbPgView	view;
 	IqdbSnapshotReader *reader;
@@ -387,7 +415,28 @@ iqdb_pg_snapshot_load(IqdbPgArena *arena, const IqdbPgSnapshotInfo *info, IqdbEr
 	iqdb_pg_view(&view, arena);
 	IQDB_TRY(iqdb_snapshot_reader_open(&iqdb_io_posix, &view.host.allocator, info->path, &reader, error));
 	iqdb_snapshot_stream_init(&stream, reader);
-	status = iqdb_index_load(&view.index, &source, error);
+	status = iqdb_index_load_rows(&view.index, &source, bare_out, error);
+	if (status == IQDB_OK && !*bare_out)
+		status = iqdb_index_load_engine(&view.index, &source, error);
+	if (status == IQDB_OK && !*bare_out)
+		status = iqdb_snapshot_reader_finish(reader, error);
+	iqdb_snapshot_reader_close(reader);
+	return status;
+}
+
+IqdbStatus
+iqdb_pg_snapshot_load_rest(IqdbPgArena *arena, const IqdbPgSnapshotInfo *info, IqdbError *error)
+{
+	IqdbPgView	view;
+	IqdbSnapshotReader *reader;
+	IqdbSnapshotStream stream;
+	IqdbSectionSource source = {source_read, &stream};
+	IqdbStatus	status;
+
+	iqdb_pg_view(&view, arena);
+	IQDB_TRY(iqdb_snapshot_reader_open(&iqdb_io_posix, &view.host.allocator, info->path, &reader, error));
+	iqdb_snapshot_stream_init(&stream, reader);
+	status = iqdb_index_load_engine(&view.index, &source, error);
 	if (status == IQDB_OK)
 		status = iqdb_snapshot_reader_finish(reader, error);
 	iqdb_snapshot_reader_close(reader);

@@ -24,6 +24,7 @@ typedef struct IqdbPgSnapshotInfo
 	IqdbPgPosition must_exist;
 	uint64		bytes;
 	uint64		rows;
+	bool		bare;			/* its rows are */
 } IqdbPgSnapshotInfo;
 
 /*
@@ -48,8 +49,20 @@ extern int	iqdb_pg_snapshot_list(Oid database, const IqdbPgGeneration *generatio
 extern IqdbStatus iqdb_pg_snapshot_options(const IqdbPgSnapshotInfo *info, IqdbIndexOptions *options_out,
 										   IqdbError *error);
 
-/* Fills an empty arena, made with these options, from a snapshot file. On failure the arena is unusable. */
-extern IqdbStatus iqdb_pg_snapshot_load(IqdbPgArena *arena, const IqdbPgSnapshotInfo *info, IqdbError *error);
+/*
+ * Fills an empty arena, made with these options, from a snapshot file. On failure the arena is unusable. If the file's rows
+ * are bare, all of them are only known, and the engine is still empty: iqdb_pg_refill() fetches what they consist of, and
+ * then _rest() loads what is left. Neither raises.
+ */
+extern IqdbStatus iqdb_pg_snapshot_load(IqdbPgArena *arena, const IqdbPgSnapshotInfo *info, bool *bare_out,
+										IqdbError *error);
+extern IqdbStatus iqdb_pg_snapshot_load_rest(IqdbPgArena *arena, const IqdbPgSnapshotInfo *info, IqdbError *error);
+
+/* Notes what the newest snapshot is like, which was written or loaded. */
+extern void iqdb_pg_snapshot_note(IqdbPgArena *arena, uint64 bytes, uint64 rows, bool bare);
+
+/* Notes what the index's snapshots are to be like by the catalogs of this moment: the keeper, who writes them, has none. */
+extern void iqdb_pg_snapshot_settle(IqdbPgShared *shared, Relation index);
 
 /* Frame types of the log; their bodies are those of pg_row.h. */
 #define IQDB_PG_FRAME_PUT 1		/* with a vector */

@@ -87,14 +87,14 @@ iqdb_pg_log_is_due(const IqdbPgShared *shared)
 bool
 iqdb_pg_snapshot_is_small(const IqdbPgShared *shared)
 {
-	return pg_atomic_read_u64(unconstify(pg_atomic_uint64 *, &shared->snapshots.bytes)) < SMALL_SNAPSHOT;
+	return pg_atomic_read_u64(unconstify(pg_atomic_uint64 *, &shared->snapshots.weight)) < SMALL_SNAPSHOT;
 }
 
 uint64
 iqdb_pg_log_limit(const IqdbPgShared *shared)
 {
-	uint64		bytes = pg_atomic_read_u64(unconstify(pg_atomic_uint64 *, &shared->snapshots.bytes));
-	uint64		limit = bytes < SMALL_SNAPSHOT ? bytes : LOG_LIMIT_FACTOR * bytes;
+	uint64		weight = pg_atomic_read_u64(unconstify(pg_atomic_uint64 *, &shared->snapshots.weight));
+	uint64		limit = weight < SMALL_SNAPSHOT ? weight : LOG_LIMIT_FACTOR * weight;
 
 	return Min((uint64) iqdb_snapshot_wal_size * 1024, Max(limit, IQDB_PG_LOG_FLUSH_AT / 2));
 }

@@ -20,6 +20,7 @@
 #include "pg/pg_open.h"
 #include "pg/pg_open_private.h"
 #include "pg/pg_options.h"
+#include "pg/pg_refill.h"
 #include "pg/pg_settings.h"
 #include "pg/pg_work.h"
 #include "pg/pg_worker.h"
@@ -317,6 +318,7 @@ recover_from_snapshot(Relation index, Relation heap, const IqdbPgMeta *meta, Iqd
 {
 	IqdbIndexOptions built;
 	IqdbPgArena *arena;
+	bool		bare;
 
 	*status = iqdb_pg_snapshot_options(info, &built, error);
 	if (*status == IQDB_OK && !iqdb_index_options_as_built(&options, &built))
@@ -330,7 +332,13 @@ recover_from_snapshot(Relation index, Relation heap, const IqdbPgMeta *meta, Iqd
 		*status = error->code == IQDB_ERR_IO ? IQDB_ERR_NO_SPACE : error->code;
 		return NULL;
 	}
-	*status = iqdb_pg_snapshot_load(arena, info, error);
+	*status = iqdb_pg_snapshot_load(arena, info, &bare, error);
+	if (*status == IQDB_OK && bare)
+	{
+		*status = iqdb_pg_refill(index, heap, arena, error);
+		if (*status == IQDB_OK)
+			*status = iqdb_pg_snapshot_load_rest(arena, info, error);
+	}
 	if (*status == IQDB_OK)
 	{
 		IqdbIndexStats stats;
@@ -400,7 +408,7 @@ recover_from_files(Relation index, Relation heap, const IqdbPgMeta *meta, const 
 			pg_atomic_write_u64(&shared->snapshots.number, list[i].replay_from.number);
 			pg_atomic_write_u64(&shared->snapshots.older, list[count - 1].replay_from.number);
 			pg_atomic_write_u64(&shared->snapshots.time, 1);
-			pg_atomic_write_u64(&shared->snapshots.bytes, list[i].bytes);
+			iqdb_pg_snapshot_note(arena, list[i].bytes, list[i].rows, list[i].bare);
 			return arena;
 		}
 		if (iqdb_pg_is_want_of_room(*status))

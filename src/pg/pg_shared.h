@@ -77,9 +77,11 @@ typedef struct IqdbPgSnapshots
 	pg_atomic_uint64 older;		/* the same for the one before: the journal is kept from here on */
 	pg_atomic_uint64 time;		/* when it was written, TimestampTz; 0 = there is none, 1 = that is not known */
 	pg_atomic_uint64 bytes;
+	pg_atomic_uint64 weight;	/* bytes that who loads it reads: with bare rows the table's vectors, too */
 	pg_atomic_uint32 wanted;	/* the log has outgrown its setting */
 	int32		compression;	/* IqdbCompression, as the index's options said last */
 	int32		compression_level;
+	int32		bare;			/* not 0: of rows they hold TIDs only, the rest is fetched from the table */
 } IqdbPgSnapshots;
 
 /* ---- how the arena came to be, for the log line: pg_recover.c ----------------------------------------------------- */

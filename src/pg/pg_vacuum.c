@@ -203,7 +203,7 @@ snapshot_if_due(Relation index, IqdbPgArena *arena)
 {
 	IqdbPgShared *shared = arena->shared;
 
-	shared->snapshots.compression = iqdb_pg_compression(index, &shared->snapshots.compression_level);
+	iqdb_pg_snapshot_settle(shared, index);
 	if (!RecoveryInProgress() && pg_atomic_read_u32(&shared->snapshots.wanted) != 0 &&
 		(!iqdb_pg_worker_runs() || iqdb_pg_snapshot_is_small(shared)))
 		iqdb_pg_save(index, arena, false);

@@ -62,6 +62,7 @@ my @cases = (
 	[ 'snapshot-pruned',     $flush, before => $flush ],
 	[ 'snapshot-pruned',     $flush, before => $flush, skip => 1 ],
 	[ 'snapshot-read',       $look,  restart => 1, skip => 1 ],
+	[ 'refill-row',          $look,  restart => 1, skip => 20 ],
 	[ 'loaded',              $look,  restart => 1 ],
 	[ 'replay-frame',        $look,  restart => 1, skip => 3 ],
 	[ 'rebuild-row',         $look,  restart => 1, lose => 1, skip => 20 ],
@@ -204,6 +205,31 @@ for my $method (@methods)
 		kill_server($node);
 		$node->start;
 		same($node, $table, "$method: snapshot copied beside writers, part $skip");
+	}
+
+	# The rows of a snapshot are fetched from the table while rows come and go, and places in it change hands.
+	for my $skip (0, 30)
+	{
+		churn($table);
+		$node->safe_psql('postgres', $flush->($table));
+		$node->safe_psql('postgres', "DELETE FROM $table WHERE id % 4 = 1");
+		$node->safe_psql('postgres', "VACUUM $table");
+		kill_server($node);
+		$node->start;
+		my $offset = log_size($node);
+		my $session = background($node, "refill-row:sleep:$skip", "SELECT iqdb_prewarm('${table}_v')");
+		wait_for_point($node, 'refill-row');
+		$node->safe_psql('postgres', <<"SQL");
+INSERT INTO $table (v) SELECT vec() FROM generate_series(1, 30);
+UPDATE $table SET v = vec() WHERE id % 7 = 0;
+DELETE FROM $table WHERE id % 11 = 0;
+BEGIN; INSERT INTO $table (v) SELECT vec() FROM generate_series(1, 10); UPDATE $table SET v = vec() WHERE id % 6 = 0; ROLLBACK;
+SQL
+		let_go($node, 'refill-row');
+		finish($session);
+		like(log_since($node, $offset), qr/"${table}_v" opened in .* [1-9]\d* rows loaded from snapshot.* 0 rows rebuilt/,
+			"$method: rows of a snapshot fetched beside writers, row $skip: it was of use");
+		same($node, $table, "$method: rows of a snapshot fetched beside writers, row $skip");
 	}
 
 	# The table is read anew while rows come and go.

@@ -145,4 +145,53 @@ iqdb_load_u32_array(uint32_t *v, const unsigned char *p, size_t count)
 #endif
 }
 
+/*
+ * A varint: seven bits a byte, the lowest first, the top bit set in all bytes but the last. load() returns the bytes used, 0
+ * when they end too early or say more than 64 bits.
+ */
+#define IQDB_VARINT_MAX 10u
+
+static inline unsigned char *
+iqdb_store_varint(unsigned char *target, uint64_t value)
+{
+	for (; value >= 128; value >>= 7)
+		*target++ = (unsigned char) (value | 128);
+	*target++ = (unsigned char) value;
+	return target;
+}
+
+static inline size_t
+iqdb_load_varint(const unsigned char *source, size_t length, uint64_t *value_out)
+{
+	uint64_t value = 0;
+
+	for (size_t i = 0; i < length && i < IQDB_VARINT_MAX; i++)
+	{
+		uint64_t bits = source[i] & 127u;
+
+		if (i == IQDB_VARINT_MAX - 1 && source[i] > 1)
+			return 0;
+		value |= bits << (7 * i);
+		if (source[i] < 128)
+		{
+			*value_out = value;
+			return i + 1;
+		}
+	}
+	return 0;
+}
+
+/* A difference modulo 2^64 as a number that is small where the difference is, whatever its sign; and back. */
+static inline uint64_t
+iqdb_zigzag(uint64_t difference)
+{
+	return difference << 1 ^ (0 - (difference >> 63));
+}
+
+static inline uint64_t
+iqdb_unzigzag(uint64_t zigzag)
+{
+	return zigzag >> 1 ^ (0 - (zigzag & 1));
+}
+
 #endif

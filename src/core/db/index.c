@@ -15,8 +15,9 @@
 /* Slots looked at under one hold of ROWS when ids are listed. */
 #define IDS_STRETCH 16384u
 
-/* Bytes of a row in a snapshot beside its vector: index_codec.h. */
+/* Bytes of a row in a snapshot beside its vector; and of a bare one, whose id is mostly near that before it: index_codec.h. */
 #define SNAPSHOT_ROW 20u
+#define SNAPSHOT_BARE_ROW 3u
 
 /* ---- making and joining ---- */
 
@@ -471,14 +472,17 @@ iqdb_index_estimate_memory(const IqdbIndexOptions *options, uint64_t rows)
 }
 
 uint64_t
-iqdb_index_estimate_snapshot(const IqdbIndexOptions *options, uint64_t rows)
+iqdb_index_estimate_snapshot(const IqdbIndexOptions *options, uint64_t rows, bool bare)
 {
 	const IqdbEngine  *engine = iqdb_engine_get(options->engine);
 	const IqdbElement *element = iqdb_element(options->element);
-	uint64_t           bytes = iqdb_columns_encoded_bytes(options) + SNAPSHOT_ROW;
+	uint64_t           bytes = SNAPSHOT_BARE_ROW;
 
-	if (element == NULL ||
-		__builtin_mul_overflow(iqdb_element_bytes(element, options->dimension) + bytes, rows, &bytes) ||
+	if (element == NULL)
+		return UINT64_MAX;
+	if (!bare)
+		bytes = SNAPSHOT_ROW + iqdb_columns_encoded_bytes(options) + iqdb_element_bytes(element, options->dimension);
+	if (__builtin_mul_overflow(bytes, rows, &bytes) ||
 		__builtin_add_overflow(bytes, engine != NULL ? engine->snapshot_bytes(options, rows) : 0, &bytes))
 		return UINT64_MAX;
 	return bytes;

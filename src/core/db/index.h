@@ -194,6 +194,25 @@ IqdbStatus iqdb_index_save(IqdbIndex *index, IqdbSectionSink *sink, IqdbError *e
 IqdbStatus iqdb_index_load(IqdbIndex *index, IqdbSectionSource *source, IqdbError *err) IQDB_MUST_CHECK;
 
 /*
+ * The same for a host that has the rows' content itself, and finds it by number: a snapshot whose rows are bare, of each its
+ * id, which is a number (else IQDB_ERR_CONFIG), and its sequence. Vectors, columns and metadata are left out.
+ */
+IqdbStatus iqdb_index_save_bare(IqdbIndex *index, IqdbSectionSink *sink, IqdbError *err) IQDB_MUST_CHECK;
+
+/*
+ * load() in steps, for that host. rows() loads rows of either kind. If they came bare, all of them are KNOWN, and
+ * content() completes those that searches are to find: as if the row in this slot had been inserted with this vector, of the
+ * index's dimension, and these columns. What is not completed stays known. At last engine(), from the same source or
+ * another; a row whose content is another than when the snapshot was taken is the host's to remove afterwards.
+ * Errors of content(): those of iqdb_index_put_row() that are the row's fault, IQDB_ERR_STATE (no row is known there).
+ */
+IqdbStatus iqdb_index_load_rows(IqdbIndex *index, IqdbSectionSource *source, bool *bare_out,
+								IqdbError *err) IQDB_MUST_CHECK;
+IqdbStatus iqdb_index_load_content(IqdbIndex *index, uint32_t slot, const void *vector, const IqdbColumnValues *columns,
+								   IqdbError *err) IQDB_MUST_CHECK;
+IqdbStatus iqdb_index_load_engine(IqdbIndex *index, IqdbSectionSource *source, IqdbError *err) IQDB_MUST_CHECK;
+
+/*
  * The options that a snapshot's index had: for a host that must format an index before it can load. Reads the beginning of
  * section ROWS, so the load that follows needs a source of its own. Errors: CORRUPT, VERSION, those of the source.
  */
@@ -214,10 +233,10 @@ IqdbStatus iqdb_index_suggest_probes(IqdbIndex *index, double coverage, uint32_t
 
 /*
  * Bytes of memory that so many rows will need, engine included and the host's own left out; of a snapshot that is not
- * compressed; of the file of vectors, if they are to lie in one.
+ * compressed, of either kind; of the file of vectors, if they are to lie in one.
  */
 uint64_t iqdb_index_estimate_memory(const IqdbIndexOptions *options, uint64_t rows);
-uint64_t iqdb_index_estimate_snapshot(const IqdbIndexOptions *options, uint64_t rows);
+uint64_t iqdb_index_estimate_snapshot(const IqdbIndexOptions *options, uint64_t rows, bool bare);
 uint64_t iqdb_index_estimate_vector_file(const IqdbIndexOptions *options, uint64_t rows);
 
 #endif

@@ -8,12 +8,12 @@
  *
  * Header, 128 bytes:
  *     0   8  magic "IQDBROWS"
- *     8   4  format version: 3 if there are columns, else 2 (1 had no element: vectors are of floats)
+ *     8   4  format version: 4 if rows are bare, else 3 if there are columns, else 2 (1 had no element: vectors are of floats)
  *    12   4  header length, 128
  *    16  64  options (below)
  *    80   8  next sequence S, 1 .. 2^47: every row's sequence is below it and above 0
  *    88   4  number of slots, at most 2^32 - 2
- *    92   4  number of columns, at most 31 (version 3, else zero)
+ *    92   4  number of columns, at most 31 (version 3 and 4, else zero; in 3 at least 1)
  *    96  31  kind of each (u8), zero behind the last
  *   127   1  zero
  *
@@ -30,6 +30,10 @@
  *              id (meta/id.h), sequence u64,
  *              metadata flag u8: 0, or 1 followed by length u32 and encoded metadata (meta/metadata.h); known: always 0
  *              live: the columns' values (engine/columns.h), then the vector (vec/element.h), finite
+ *
+ * Bare (version 4): n states, then for each known or live slot in order two varints (base/endian.h): the zigzag of how far its
+ * id, a number, is above that of the row before it in this chunk, modulo 2^64, and the same of its sequence; both begin at 0.
+ * All else of a row is with the host, which fetches it by its number.
  *
  * End chunk: first slot = number of slots, n = 0, payload length 16: number of live rows u64, of known rows u64.
  *
@@ -56,7 +60,9 @@ enum
 };
 
 #define IQDB_ROWS_MAGIC "IQDBROWS"
-#define IQDB_ROWS_VERSION 3u
+#define IQDB_ROWS_VERSION 4u
+#define IQDB_ROWS_VERSION_BARE 4u
+#define IQDB_ROWS_VERSION_COLUMNS 3u
 #define IQDB_ROWS_VERSION_NO_COLUMNS 2u
 
 enum

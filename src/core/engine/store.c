@@ -747,6 +747,31 @@ iqdb_store_load_row(IqdbStore *store, const IqdbEngine *engine, uint32_t slot, u
 	return status;
 }
 
+IqdbStatus
+iqdb_store_load_content(IqdbStore *store, uint32_t slot, const void *vector, const IqdbColumnValues *columns,
+						IqdbError *err)
+{
+	IqdbRow    row = {.vector = vector};
+	IqdbStaged staged;
+	bool       known;
+
+	prepare_row(store, &row, &staged);
+	staged.slot = slot;
+	iqdb_store_lock(store, IQDB_LOCK_ROWS, true);
+	known = slot < atomic_load_explicit(&store->header->slot_count, memory_order_relaxed) &&
+			iqdb_store_state(store, slot) == IQDB_ROW_KNOWN;
+	if (known)
+	{
+		fill_slot(store, &row, columns, &staged);
+		store->header->known_count--;
+		atomic_fetch_add_explicit(&store->header->live_count, 1, memory_order_relaxed);
+		atomic_store_explicit(&store->states[slot], IQDB_ROW_LIVE, memory_order_release);
+		count_change(store);
+	}
+	iqdb_store_unlock(store, IQDB_LOCK_ROWS, true);
+	return known ? IQDB_OK : iqdb_fail(err, IQDB_ERR_STATE, "slot %u holds no row that waits for its vector", slot);
+}
+
 void
 iqdb_store_load_finish(IqdbStore *store, uint64_t next_sequence)
 {

@@ -95,6 +95,13 @@ uint32_t iqdb_store_find_locked(const IqdbStore *store, IqdbId id);
 IqdbStatus iqdb_store_load_row(IqdbStore *store, const IqdbEngine *engine, uint32_t slot, uint64_t sequence,
 							   const IqdbRow *row, const IqdbColumnValues *columns, IqdbError *err) IQDB_MUST_CHECK;
 
+/*
+ * Makes a row that was loaded without a vector LIVE, with this one and these columns, which the caller has checked; the engine
+ * is not told. IQDB_ERR_STATE: no row is KNOWN in the slot.
+ */
+IqdbStatus iqdb_store_load_content(IqdbStore *store, uint32_t slot, const void *vector, const IqdbColumnValues *columns,
+								   IqdbError *err) IQDB_MUST_CHECK;
+
 /* After the last row: slots that hold no row become free, the next sequence is fixed. */
 void iqdb_store_load_finish(IqdbStore *store, uint64_t next_sequence);
 

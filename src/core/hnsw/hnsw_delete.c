@@ -32,6 +32,9 @@
 #define GATHERED_MAX 512
 #define SCORED_AT_ONCE 64
 
+/* In a graph that is loaded lists are spliced when more than this part of the nodes is gone. */
+#define SPLICE_SHARE 64u
+
 /* The pass fetches nodes so far ahead. */
 #define FETCH_AHEAD 4
 
@@ -49,6 +52,7 @@ typedef struct Repair
 	uint32_t         slot_count;      /* condemned nodes are below it */
 	uint32_t         pass_count;      /* nodes that may link to condemned ones are below it */
 	uint32_t         condemned_count;
+	bool             splice;          /* mend lists without looking at distances */
 	uint64_t         entry;           /* the highest living node that the pass met, if a new entry point is needed */
 } Repair;
 
@@ -246,6 +250,55 @@ choose_links(Repair *repair, const Gathered *gathered, uint32_t owner, uint32_t 
 							 IQDB_SLOT_NONE, slots);
 }
 
+/*
+ * The new list without a look at distances: the living links, and for each condemned one some of its own living links, the
+ * first of them, which were its best. *count_out is its length.
+ */
+static IqdbStatus
+splice_links(Repair *repair, uint32_t owner, uint32_t level, const uint32_t *old, uint32_t old_count, uint32_t *slots_out,
+			 uint32_t *count_out)
+{
+	uint32_t degree = iqdbi_hnsw_degree(repair->graph, level);
+	Gathered gathered = {slots_out, 0, IQDBI_HNSW_LIST_MAX};
+	uint32_t condemned = 0;
+	uint32_t share;
+
+	IQDB_TRY(iqdbi_set_reset(&repair->seen, 2 * IQDBI_HNSW_LIST_MAX));
+	for (uint32_t i = 0; i < old_count; i++)
+	{
+		condemned += in_repair(repair, old[i]);
+		gather_slot(repair, &gathered, owner, old[i], level);
+	}
+	share = gathered.count < degree && condemned > 0 ? (degree - gathered.count + condemned - 1) / condemned : 0;
+	for (uint32_t i = 0; i < old_count && gathered.count < degree; i++)
+	{
+		if (!in_repair(repair, old[i]))
+			continue;
+		gathered.room = gathered.count + share < degree ? gathered.count + share : degree;
+		IQDB_TRY(gather_behind(repair, &gathered, owner, old[i], level, false));
+	}
+	*count_out = gathered.count;
+	return IQDB_OK;
+}
+
+/* Finds what a list that names condemned nodes is to be. The caller holds STRUCTURE, with may_search not the node's lock. */
+static IqdbStatus
+mend_links(Repair *repair, uint32_t owner, uint32_t level, const uint32_t *old, uint32_t old_count, bool may_search,
+		   uint32_t *slots_out, uint32_t *count_out)
+{
+	Gathered gathered = {repair->gathered, 0, GATHERED_MAX};
+
+	if (repair->splice)
+	{
+		IQDB_TRY(splice_links(repair, owner, level, old, old_count, slots_out, count_out));
+		if (*count_out >= iqdbi_hnsw_degree(repair->graph, level) / CANDIDATES_MIN_SHARE)
+			return IQDB_OK;
+	}
+	IQDB_TRY(gather(repair, &gathered, owner, level, old, old_count, may_search));
+	*count_out = choose_links(repair, &gathered, owner, level, slots_out);
+	return IQDB_OK;
+}
+
 /* Does the list name a condemned node? */
 static bool
 is_damaged(const Repair *repair, const uint32_t *slots, uint32_t count)
@@ -286,7 +339,6 @@ repair_list(Repair *repair, uint32_t owner, uint32_t level)
 	_Atomic uint32_t *list = iqdbi_hnsw_list(graph, owner, level);
 	uint32_t          old[IQDBI_HNSW_LIST_MAX];
 	uint32_t          slots[IQDBI_HNSW_LIST_MAX];
-	Gathered          gathered = {repair->gathered, 0, GATHERED_MAX};
 
 	for (uint32_t tries = 1;; tries++)
 	{
@@ -298,9 +350,7 @@ repair_list(Repair *repair, uint32_t owner, uint32_t level)
 		IqdbStatus status = IQDB_OK;
 
 		if (damaged)
-			status = gather(repair, &gathered, owner, level, old, old_count, !inside);
-		if (damaged && status == IQDB_OK)
-			count = choose_links(repair, &gathered, owner, level, slots);
+			status = mend_links(repair, owner, level, old, old_count, !inside, slots, &count);
 		if (!inside && damaged && status == IQDB_OK && !iqdbi_hnsw_lock_version(node, word))
 			continue;
 		if (damaged && status == IQDB_OK)
@@ -534,17 +584,22 @@ vacuum_run(Repair *repair)
 	return release_condemned(repair);
 }
 
-/* The repair of a loaded graph: the same without the waiting, as no other process uses the index. */
+/*
+ * The repair of a loaded graph: the same without the waiting, as no other process uses the index. But somebody waits for the
+ * load, and a bare snapshot knows all rows as gone that nobody has vacuumed: where these are many, lists are spliced.
+ */
 static IqdbStatus
 loaded_run(Repair *repair)
 {
 	const IqdbiHnsw *graph = repair->graph;
+	uint32_t         count = 0;
 
 	for (uint32_t slot = 0; slot < repair->slot_count; slot++)
 	{
 		if (iqdbi_info_status(iqdbi_hnsw_info(graph, slot)) == IQDBI_INFO_CONDEMNED)
-			(void) iqdbi_bitmap_add(repair->condemned, slot);
+			count += iqdbi_bitmap_add(repair->condemned, slot);
 	}
+	repair->splice = count > repair->slot_count / SPLICE_SHARE;
 	IQDB_TRY(bequeath_all(repair));
 	IQDB_TRY(repair_pass(repair));
 	for (uint32_t slot = 0; slot < repair->slot_count; slot++)
