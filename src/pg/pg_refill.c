@@ -1,10 +1,10 @@
 /*
  * pg_refill.c - see pg_refill.h.
  *
- * A snapshot with bare rows says which TIDs there were, in which slots, and how they are linked. What stands at a TID now is what
- * stood there then, unless the journal removes it behind the snapshot: VACUUM journals each TID that it is about to free. So a
- * row that is another one by now is fetched into the slot all the same, and goes when the journal is replayed, which is after
- * this.
+ * A snapshot with bare rows says which TIDs there were, in which slots, and how they are linked. What stands at a TID now is
+ * what stood there then, unless the journal removes it behind the snapshot: VACUUM journals each TID that it is about to free.
+ * So a row that is another one by now is fetched into the slot all the same, and goes when the journal is replayed, which is
+ * after this.
  */
 #include "postgres.h"
 
