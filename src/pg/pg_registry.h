@@ -17,7 +17,7 @@
 #include "storage/condition_variable.h"
 
 /* To be raised when bytes in arenas, or of the registry, change their meaning but not their number. */
-#define IQDB_PG_MEMORY_LAYOUT 5
+#define IQDB_PG_MEMORY_LAYOUT 6
 
 #define IQDB_PG_NO_ROOM_ENTRIES 64
 #define IQDB_PG_GATES 32
