@@ -244,6 +244,22 @@ EXECUTE scan_patient(5000, '[1,1,1]');
 DEALLOCATE scan_patient;
 RESET plan_cache_mode;
 DROP FUNCTION read_bitmap(text);
+-- what changes before the bitmap is read is seen as it was
+CREATE TABLE scan_moved AS SELECT id, c, v FROM scan_side_by_side;
+CREATE INDEX ON scan_moved (c);
+CREATE INDEX ON scan_moved USING iqdb_flat (v);
+VACUUM ANALYZE scan_moved;
+BEGIN;
+SELECT bool_or(line ~ 'at need') FROM plan($$SELECT id, c FROM scan_moved WHERE (c > 1000 OR c = 3) ORDER BY v <-> '[1,1,1]' LIMIT 4$$) line;
+DECLARE scan_cursor CURSOR FOR SELECT id, c FROM scan_moved WHERE (c > 1000 OR c = 3) ORDER BY v <-> '[1,1,1]' LIMIT 4;
+FETCH 1 FROM scan_cursor;
+UPDATE scan_moved SET c = 0 WHERE id BETWEEN 1001 AND 1002;
+UPDATE scan_moved SET v = '[2,2,2]' WHERE id = 1003;
+DELETE FROM scan_moved WHERE id = 3;
+FETCH ALL FROM scan_cursor;
+COMMIT;
+SELECT id, c FROM scan_moved WHERE (c > 1000 OR c = 3) ORDER BY v <-> '[1,1,1]' LIMIT 4;
+DROP TABLE scan_moved;
 DROP TABLE scan_side_by_side;
 
 -- Kept plans: parameters in the LIMIT, the filter, the query, and the bound.
