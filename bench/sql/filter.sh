@@ -158,10 +158,13 @@ filter_ways() {
     done
 }
 
-# takes_bitmap COLUMN BOUND: does the planner, where nothing but the index is left to it, put a bitmap below the search?
+# takes_bitmap COLUMN BOUND: does the planner, where nothing but the index is left to it, put a bitmap below the search, to be
+# read from the start?
 takes_bitmap() {
-    sql -c "$(filter_set "iqdb bitmap" -) EXPLAIN SELECT id FROM filter_iq WHERE $1 < $2
-        ORDER BY v <-> (SELECT v FROM iq LIMIT 1) LIMIT 10" | grep -q Bitmap
+    local plan
+    plan=$(sql -c "$(filter_set "iqdb bitmap" -) EXPLAIN SELECT id FROM filter_iq WHERE $1 < $2
+        ORDER BY v <-> (SELECT v FROM iq LIMIT 1) LIMIT 10")
+    [[ $plan == *Bitmap* && $plan != *"Bitmap: at need"* ]]
 }
 
 filter_method() {
