@@ -385,9 +385,11 @@ DECLARE
 BEGIN
 	FOR line IN EXECUTE 'EXPLAIN (ANALYZE, BUFFERS OFF, COSTS OFF, TIMING OFF, SUMMARY OFF, FORMAT ' || how || ') SELECT id FROM scan_other
 		WHERE c = 7 AND id % 2 = 1 AND v <#> ''[1,1,1]'' < 0 ORDER BY v <#> ''[1,1,1]'' LIMIT 15' LOOP
-		CONTINUE WHEN line ~ 'Index.Searches';
+		-- a line of the text format, a line within the others
+		CONTINUE WHEN line ~ '^ *Index Searches';
+		line := regexp_replace(line, '\n[^\n]*Index.Searches[^\n]*', '', 'g');
 		line := regexp_replace(line, '(Rows.(Scored|Re-ranked|Filtered)"?[:>] *)\d+', '\1N', 'g');
-		RETURN NEXT regexp_replace(line, '(rows=|Actual.Rows"?[:>] *)(\d+)\.00', '\1\2');
+		RETURN NEXT regexp_replace(line, '(rows=|Actual.Rows"?[:>] *)(\d+)\.00', '\1\2', 'g');
 	END LOOP;
 END $$;
 SELECT explained('text');
