@@ -32,25 +32,37 @@ iqdb_pg_hits_of_table(IqdbPgHits *hits, IqdbPgExact *exact)
 	iqdb_ranking_start(&hits->ranking, NULL);
 }
 
-/* Asking for all of them first lets the reads, or at least the cache misses, overlap. */
+/*
+ * Asking for all of them first lets the reads, or at least the cache misses, overlap: first those of the pages' line pointers,
+ * then those of the tuples that these lead to.
+ *
+ * No buffer is pinned, so a page may become another one's meanwhile. What is read of it here is a hint to the processor, within
+ * the page's bytes whatever it says.
+ */
 void
 iqdb_pg_prefetch_rows(Relation heap, const uint64 *ids, size_t count)
 {
+	const PageHeaderData *pages[PREFETCHED_ROWS];
+	OffsetNumber offsets[PREFETCHED_ROWS];
+	int			found = 0;
+
 	for (size_t i = 0; i < Min(count, PREFETCHED_ROWS); i++)
 	{
 		ItemPointerData tid;
 		PrefetchBufferResult result;
-		const char *page;
 
 		iqdb_pg_number_tid(ids[i], &tid);
 		result = PrefetchBuffer(heap, MAIN_FORKNUM, ItemPointerGetBlockNumber(&tid));
-		if (!BufferIsValid(result.recent_buffer))
+		offsets[found] = ItemPointerGetOffsetNumber(&tid);
+		if (!BufferIsValid(result.recent_buffer) || offsets[found] < 1 || offsets[found] > MaxHeapTuplesPerPage)
 			continue;
-		/* a hint to the processor, not a read: the buffer is not pinned */
-		page = BufferGetBlock(result.recent_buffer);
-		__builtin_prefetch(page);
-		__builtin_prefetch(page + SizeOfPageHeaderData + sizeof(ItemIdData) * ItemPointerGetOffsetNumber(&tid));
+		pages[found] = (const PageHeaderData *) BufferGetBlock(result.recent_buffer);
+		__builtin_prefetch(pages[found]);
+		__builtin_prefetch(&pages[found]->pd_linp[offsets[found] - 1]);
+		found++;
 	}
+	for (int i = 0; i < found; i++)
+		__builtin_prefetch((const char *) pages[i] + pages[i]->pd_linp[offsets[i] - 1].lp_off % BLCKSZ);
 }
 
 /* Rows of the sorted table. */
@@ -78,9 +90,12 @@ fetch_hits(IqdbPgHits *hits, uint64 *ids, size_t capacity)
 	IqdbError	error = {0};
 
 	iqdb_pg_check(iqdb_cursor_next(hits->cursor, found, capacity, &count, &error), &error, hits->index);
-	iqdb_ranking_add(&hits->ranking, found, count);
 	for (size_t i = 0; i < count; i++)
 		ids[i] = found[i].id;
+	/* while their distances are computed */
+	if (hits->prefetch)
+		iqdb_pg_prefetch_rows(hits->heap, ids, count);
+	iqdb_ranking_add(&hits->ranking, found, count);
 	return count;
 }
 
@@ -96,11 +111,13 @@ fetch_more(IqdbPgHits *hits)
 	/* the rows may be gone without a trace in the index, so this does not depend on what it holds */
 	iqdb_pg_check_snapshot(hits->snapshot, hits->heap);
 	if (hits->exact != NULL)
+	{
 		count = fetch_exact(hits, ids, capacity);
+		if (hits->prefetch)
+			iqdb_pg_prefetch_rows(hits->heap, ids, count);
+	}
 	else
 		count = fetch_hits(hits, ids, capacity);
-	if (hits->prefetch)
-		iqdb_pg_prefetch_rows(hits->heap, ids, count);
 	hits->taken += count;
 	return count > 0;
 }
