@@ -29,14 +29,11 @@ next_random(uint64_t *state)
 	return *state;
 }
 
-/* The number read from exactly the text's bytes, compared with strtof in value and in bytes used. */
+/* The number read from exactly the first bytes of a text, compared with what strtof makes of it in value and in bytes used. */
 static void
-check_number(const char *text)
+check_bytes(const char *text, size_t length, float reference, size_t reference_used)
 {
-	size_t              length = strlen(text);
 	char               *exact = malloc(length > 0 ? length : 1);
-	char               *end;
-	float               reference = strtof(text, &end);
 	float               value;
 	size_t              used;
 	IqdbVectorFaultKind kind;
@@ -46,10 +43,27 @@ check_number(const char *text)
 	kind = iqdb_float_parse(exact, length, &value, &used);
 	free(exact);
 
-	if (used != (size_t) (end - text) || (kind == IQDB_FAULT_RANGE) != (isinf(reference) != 0) ||
+	if (used != reference_used || (kind == IQDB_FAULT_RANGE) != (isinf(reference) != 0) ||
 		(kind == IQDB_FAULT_NONE && memcmp(&value, &reference, sizeof(value)) != 0))
-		fail_msg("\"%s\" (seed %u): kind %d, %a from %zu bytes, strtof %a from %zu", text, SEED, (int) kind,
-				 (double) value, used, (double) reference, (size_t) (end - text));
+		fail_msg("\"%s\", %zu bytes (seed %u): kind %d, %a from %zu bytes, strtof %a from %zu", text, length, SEED, (int) kind,
+				 (double) value, used, (double) reference, reference_used);
+}
+
+/* Alone, where nothing may be read behind it, and as one of many, where numbers are read in larger pieces. */
+static void
+check_number(const char *text)
+{
+	static const char tail[] = ",7777777777777777777777777777777777777777";
+	static char       followed[10000];
+	size_t            length = strlen(text);
+	char             *end;
+	float             reference = strtof(text, &end);
+
+	check_bytes(text, length, reference, (size_t) (end - text));
+	assert_true(length + sizeof(tail) <= sizeof(followed));
+	memcpy(followed, text, length);
+	memcpy(followed + length, tail, sizeof(tail));
+	check_bytes(followed, length + sizeof(tail) - 1, reference, (size_t) (end - text));
 }
 
 /* The largest float has no neighbour above; what counts as the middle there is where rounding begins to overflow. */
