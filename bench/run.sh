@@ -10,6 +10,7 @@
 #   filter BASE QUERIES [option]...  searches with a filter on columns, in process
 #   sql [option value]...            everything through a server, beside pgvector where present
 #   plans [option value]...          are the plans that are chosen the quickest? (sql --parts plans)
+#   trip [option value]...           where the time of a search through SQL goes (sql --parts trip)
 #   growth [option value]...         what a row costs as there are more of them (sql --parts growth)
 #
 # A name stands for bench/micro_NAME.c or bench/core_NAME.c, which say what options there are. BASE and QUERIES are
@@ -87,7 +88,7 @@ shift
 if [ "$name" = sql ]; then
     exec bench/sql/run.sh "$@"
 fi
-case $name in plans | growth) exec bench/sql/run.sh --parts "$name" "$@" ;; esac
+case $name in plans | growth | trip) exec bench/sql/run.sh --parts "$name" "$@" ;; esac
 case $name in
     hnsw | ivf)
         report=$(mktemp) || exit 1

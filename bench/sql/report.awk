@@ -278,6 +278,17 @@ function filters(    i, j, section, parts, form, kind) {
     }
 }
 
+function trips(    i) {
+    if (!method_count["trip"]) return
+    title("The way of a search by iqdb_hnsw at recall 0.95 through SQL, " configs["trip", methods["trip", 1], 1])
+    printf "%-46s %14s %12s\n", "", "processor us", "in all us"
+    for (i = 1; i <= method_count["trip"]; i++) {
+        look_at("trip", methods["trip", i], configs["trip", methods["trip", i], 1], 1)
+        printf "%-46s %14s %12s\n", now_method, raw("processor") == "" ? "-" : sprintf("%.1f", raw("processor")),
+            sprintf("%.1f", raw("time"))
+    }
+}
+
 # One figure of a step of part growth, as the table below shows it: a cost per row, or per search.
 function growth_cost(section, method, name,    rows) {
     rows = substr(section, 8) + 0

@@ -10,7 +10,7 @@
 #   --seconds S         time per measured point; plans: at most for each plan of a statement, but for the first two   2
 #                       executions
 #   --rounds N          rounds over all points of a curve; systems take turns within a round                      3
-#   --parts "..."       flat hnsw ivf insert filter plans growth (what to do)                  "flat hnsw ivf insert"
+#   --parts "..."       flat hnsw ivf insert filter plans growth trip (what to do)             "flat hnsw ivf insert"
 #   --efs "..."         ef_search settings for graphs                              "10 20 40 64 100 160 250 400 800"
 #   --lists N           lists of the inverted files                                     2 * square root of the rows
 #   --probes "..."      probes of the inverted files                                     "1 2 4 8 16 32 64 128"
@@ -42,6 +42,7 @@ cd "$(dirname "$0")/../.." || exit 1
 . bench/sql/filter.sh
 . bench/sql/plans.sh
 . bench/sql/growth.sh
+. bench/sql/trip.sh
 export LC_ALL=C.UTF-8
 unset MAKEFLAGS MAKELEVEL PGHOST PGPORT PGUSER PGDATABASE PGDATA PGOPTIONS PGSERVICE
 
@@ -117,7 +118,7 @@ describe_setup
 
 for part in $PARTS; do
     case $part in
-        flat | hnsw | ivf | filter | plans | growth) part_"$part" ;;
+        flat | hnsw | ivf | filter | plans | growth | trip) part_"$part" ;;
         insert) for system in $(change_systems); do part_change "$system"; done ;;
         *) fail "unknown part $part" ;;
     esac
