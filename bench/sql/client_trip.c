@@ -16,7 +16,7 @@
 
 #define STATEMENTS_MAX 64
 #define BLOCK 20       /* executions that count, ... */
-#define FIRST 5        /* ... behind some that do not: what the statement before has left in the processor's caches is no help */
+#define FIRST 5        /* ... behind some that do not, and fill the processor's caches anew */
 #define WARM_UP 12     /* the server settles on a generic plan after five */
 #define BLOCKS_MAX 20000
 
