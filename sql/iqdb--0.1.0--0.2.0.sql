@@ -13,6 +13,7 @@
 
 DROP FUNCTION IF EXISTS iqdb_indexes(regclass);
 DROP FUNCTION iqdb_index_stats(regclass);
+DROP FUNCTION IF EXISTS iqdb_ground_truth(regclass, anyarray, integer);
 DROP FUNCTION IF EXISTS iqdb_recall(regclass, integer, integer, iqvector[]);
 DROP FUNCTION IF EXISTS iqdb_recall(regclass, integer, integer, anyarray, boolean);
 DROP FUNCTION IF EXISTS iqdb_estimate(text, bigint, integer, text);
@@ -870,7 +871,8 @@ CREATE OR REPLACE FUNCTION iqdb_ground_truth(
 	OUT query integer,
 	OUT rank integer,
 	OUT tid tid,
-	OUT distance float8
+	OUT distance float8,
+	OUT relation regclass
 ) RETURNS SETOF record
 	LANGUAGE C STABLE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'iqdb_sql_ground_truth';
 COMMENT ON FUNCTION iqdb_ground_truth(regclass, anyarray, integer) IS

@@ -1411,7 +1411,8 @@ CREATE FUNCTION iqdb_ground_truth(
 	OUT query integer,
 	OUT rank integer,
 	OUT tid tid,
-	OUT distance float8
+	OUT distance float8,
+	OUT relation regclass
 ) RETURNS SETOF record
 	LANGUAGE C STABLE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'iqdb_sql_ground_truth';
 COMMENT ON FUNCTION iqdb_ground_truth(regclass, anyarray, integer) IS

@@ -101,7 +101,7 @@ FROM unnest(ARRAY['iqdb_flush', 'iqdb_prewarm', 'iqdb_optimize', 'iqdb_index_sta
 SELECT pg_temp.error_of('SELECT iqdb_check(4000000000)');
 SELECT pg_temp.hint_of('SELECT iqdb_prewarm(''items'')'), pg_temp.hint_of('SELECT iqdb_prewarm(''items_pkey'')');
 
--- partitions: no function answers about the shell above them; iqdb_indexes lists what is below
+-- partitions: the index above them stands for all, the table for none; iqdb_indexes lists what is below
 CREATE TABLE parts (id int, v iqvector(2)) PARTITION BY LIST (id);
 CREATE TABLE parts_1 PARTITION OF parts FOR VALUES IN (1);
 CREATE TABLE parts_2 PARTITION OF parts FOR VALUES IN (2) PARTITION BY LIST (id);
@@ -109,15 +109,22 @@ CREATE TABLE parts_2_2 PARTITION OF parts_2 FOR VALUES IN (2);
 INSERT INTO parts VALUES (1, '[1,1]'), (2, '[2,2]'), (2, '[3,3]');
 CREATE INDEX parts_v ON parts USING iqdb_flat (v);
 CREATE INDEX parts_1_w ON parts_1 USING iqdb_hnsw (v iqvector_ip_ops) WITH (m = 8);
-SELECT DISTINCT pg_temp.error_of(format('SELECT %s(%L%s)', f, relation, arguments)), pg_temp.hint_of(format('SELECT %s(%L%s)', f, relation, arguments))
+SELECT DISTINCT pg_temp.error_of(format('SELECT %s(%L%s)', f, 'parts', arguments)), pg_temp.hint_of(format('SELECT %s(%L%s)', f, 'parts', arguments))
 FROM (VALUES ('iqdb_flush', ''), ('iqdb_prewarm', ''), ('iqdb_optimize', ''), ('iqdb_index_stats', ''), ('iqdb_index_size', ''),
-	('iqdb_check', ''), ('iqdb_recall', ', 10'), ('iqdb_suggest_probes', ', 0.5')) f (f, arguments), unnest(ARRAY['parts_v', 'parts']) relation
-WHERE relation = 'parts' OR f IN ('iqdb_index_stats', 'iqdb_recall', 'iqdb_suggest_probes')
-ORDER BY 1;
+	('iqdb_cache_stats', ''), ('iqdb_check', ''), ('iqdb_recall', ', 10'), ('iqdb_suggest_probes', ', 0.5')) f (f, arguments);
 -- these reach all partitions below
 SELECT iqdb_prewarm('parts_v'), iqdb_prewarm('parts_2_v_idx'), iqdb_flush('parts_v') > iqdb_flush('parts_1_v_idx'), iqdb_optimize('parts_v');
 SELECT iqdb_index_size('parts_v') = sum(size) FROM iqdb_indexes('parts_v');
 SELECT * FROM iqdb_check('parts_v');
+SELECT engine, metric, dimensions, quantization, filter_columns, state, rows, deleted, known, unlinked, memory_file, vectors_on_disk, journal_lag,
+	generation, levels, lists FROM iqdb_index_stats('parts_v');
+SELECT s.memory = sum(x.memory), s.disk = sum(y.disk), s.journal_entries = sum(y.journal_entries), s.snapshot_time = min(y.snapshot_time)
+FROM iqdb_index_stats('parts_v') s, iqdb_indexes('parts_v') x, iqdb_index_stats(x.index) y GROUP BY s.*, s.memory, s.disk, s.journal_entries, s.snapshot_time;
+SELECT iqdb_index_stats('parts_2_v_idx') = iqdb_index_stats('parts_2_2_v_idx');
+SELECT pg_temp.error_of($$SELECT iqdb_suggest_probes('parts_v', 0.5)$$);
+CREATE INDEX parts_l ON parts USING iqdb_ivf (v) WITH (lists = 1);
+SELECT iqdb_suggest_probes('parts_l', 0.5), lists, trained FROM iqdb_index_stats('parts_l');
+DROP INDEX parts_l;
 SELECT index, indexed_table, method, operator_class, options, valid, state, rows, memory > 0, size > 0 FROM iqdb_indexes('parts');
 SELECT index FROM iqdb_indexes('parts_v');
 SELECT index FROM iqdb_indexes('parts_2');
@@ -130,6 +137,14 @@ SET ROLE regress_iqdb_stranger;
 SELECT index, method, state, rows, memory, size FROM iqdb_indexes('parts');
 RESET ROLE;
 DROP ROLE regress_iqdb_stranger;
+DROP TABLE parts;
+-- none yet
+CREATE TABLE parts (id int, v iqvector(2)) PARTITION BY LIST (id);
+CREATE INDEX parts_v ON parts USING iqdb_ivf (v);
+SELECT s IS NULL, iqdb_index_size('parts_v'), iqdb_suggest_probes('parts_v', 1) FROM iqdb_index_stats('parts_v') s;
+SELECT hits, misses, entries, capacity, hit_rate FROM iqdb_cache_stats('parts_v');
+SELECT query_count, mean_recall FROM iqdb_recall('parts_v', 5);
+SELECT * FROM iqdb_ground_truth('parts_v', ARRAY['[1,2]']::iqvector[]);
 DROP TABLE parts;
 
 -- rights: SELECT on the table to look, its ownership to change

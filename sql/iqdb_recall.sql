@@ -142,7 +142,37 @@ SELECT count(*) FROM iqdb_ground_truth('lists_v', ARRAY['[1,2]']::iqvector[]);
 SET ROLE regress_iqdb_reader;
 SELECT pg_temp.error_of($$SELECT iqdb_ground_truth('lists_v', ARRAY['[1,2]']::iqvector[])$$);
 RESET ROLE;
+
+-- partitions: the answers of all of them, merged; each has rows near to every query
+CREATE TABLE parted (id int, part int, v iqvector(3)) PARTITION BY LIST (part);
+CREATE TABLE parted_0 PARTITION OF parted FOR VALUES IN (0);
+CREATE TABLE parted_1 PARTITION OF parted FOR VALUES IN (1);
+CREATE TABLE parted_2 PARTITION OF parted FOR VALUES IN (2) PARTITION BY RANGE (id);
+CREATE TABLE parted_2_low PARTITION OF parted_2 FOR VALUES FROM (0) TO (300);
+CREATE TABLE parted_2_high PARTITION OF parted_2 FOR VALUES FROM (300) TO (10000);
+INSERT INTO parted SELECT i, i % 3, ARRAY[i * 7919 % 1009, i * 104729 % 2003, i * 15485 % 4001]::real[]::iqvector FROM generate_series(1, 600) i;
+CREATE INDEX parted_f ON parted USING iqdb_flat (v);
+CREATE INDEX parted_h ON parted USING iqdb_hnsw (v) WITH (m = 2, ef_construction = 4, ef_search = 1);
+CREATE TEMP TABLE wanted AS SELECT n, ARRAY[n * 211 % 1000, n * 499 % 2000, n * 997 % 4000]::real[]::iqvector AS q FROM generate_series(1, 20) n;
+-- the truth is that of a sort of the table
+SELECT count(*), count(DISTINCT relation), count(*) FILTER (WHERE s.id IS DISTINCT FROM t.id OR s.d <> distance)
+FROM (SELECT g.*, p.id FROM iqdb_ground_truth('parted_f', ARRAY(SELECT q FROM wanted ORDER BY n), 7) g JOIN parted p ON p.ctid = tid AND p.tableoid = relation) t
+FULL JOIN (SELECT n, row_number() OVER (PARTITION BY n ORDER BY d) AS rank, id, d FROM wanted,
+	LATERAL (SELECT id, v <-> q AS d FROM parted ORDER BY d LIMIT 7) s) s ON s.n = t.query AND s.rank = t.rank;
+SELECT query, rank, distance, relation FROM iqdb_ground_truth('parted_2_v_idx', ARRAY(SELECT q FROM wanted ORDER BY n LIMIT 1), 3);
+SELECT query, rank, distance, relation FROM iqdb_ground_truth('parted_0_v_idx', ARRAY(SELECT q FROM wanted ORDER BY n LIMIT 1), 2);
+-- exact: everything; with queries that are given, rows, or between rows
+SELECT query_count, mean_recall, min_recall FROM iqdb_recall('parted_f', 10, queries => ARRAY(SELECT q FROM wanted));
+SELECT query_count, mean_recall, min_recall FROM iqdb_recall('parted_f', 10, sample => 100);
+SELECT query_count, mean_recall, min_recall FROM iqdb_recall('parted_f', 10, sample => 100, held_out => true);
+SELECT query_count, mean_recall FROM iqdb_recall('parted_f', 700, sample => 2);
+-- a narrow beam misses rows, one as wide as the index none
+SELECT query_count, mean_recall < 1 AS misses, min_recall < mean_recall AS worst FROM iqdb_recall('parted_h', 10, queries => ARRAY(SELECT q FROM wanted));
+SET iqdb.hnsw_ef_search = 100000;
+SELECT query_count, mean_recall, min_recall FROM iqdb_recall('parted_h', 10, queries => ARRAY(SELECT q FROM wanted));
+RESET iqdb.hnsw_ef_search;
+
 SET client_min_messages = warning;
-DROP TABLE lists, between, copies, kinds, zeros, asked CASCADE;
+DROP TABLE parted, lists, between, copies, kinds, zeros, asked CASCADE;
 DROP OPERATOR <~> (bit, bit), <%> (bit, bit) CASCADE;
 DROP ROLE regress_iqdb_reader;

@@ -91,12 +91,6 @@ is_of_our_methods(Relation relation)
 	return relation->rd_indam != NULL && relation->rd_indam->ambuild == iqdb_am_build;
 }
 
-static bool
-is_ours(Relation relation)
-{
-	return relation->rd_rel->relkind == RELKIND_INDEX && is_of_our_methods(relation);
-}
-
 /* The names of a table's indexes of ours, for a hint; NULL if it has none. */
 static const char *
 names_of_indexes(Relation table)
@@ -112,7 +106,7 @@ names_of_indexes(Relation table)
 
 		if (index == NULL)
 			continue;
-		if (is_ours(index))
+		if (is_of_our_methods(index))
 			appendStringInfo(&names, "%s%s", names.len > 0 ? ", " : "",
 							 quote_qualified_identifier(get_namespace_name(RelationGetNamespace(index)),
 														RelationGetRelationName(index)));
@@ -121,23 +115,15 @@ names_of_indexes(Relation table)
 	return names.len > 0 ? names.data : NULL;
 }
 
-/* Says what a relation is that is no single index of ours, and what to name instead. */
+/* Says what a relation is that is no index of ours, and what to name instead. */
 static void
 refuse(Relation relation)
 {
 	const char *name = RelationGetRelationName(relation);
 	char		kind = relation->rd_rel->relkind;
-	const char *names = kind == RELKIND_RELATION || kind == RELKIND_MATVIEW ? names_of_indexes(relation) : NULL;
+	bool		has_indexes = kind == RELKIND_RELATION || kind == RELKIND_MATVIEW || kind == RELKIND_PARTITIONED_TABLE;
+	const char *names = has_indexes ? names_of_indexes(relation) : NULL;
 
-	if (kind == RELKIND_PARTITIONED_INDEX || kind == RELKIND_PARTITIONED_TABLE)
-		ereport(ERROR,
-				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
-				 kind == RELKIND_PARTITIONED_INDEX ? errmsg("\"%s\" is the index of a partitioned table", name) :
-				 errmsg("\"%s\" is a partitioned table", name),
-				 errhint("Name the index of a partition. To reach all of them, call the function for each row of "
-						 "iqdb_indexes(%s).",
-						 quote_literal_cstr(quote_qualified_identifier(get_namespace_name(RelationGetNamespace(relation)),
-																	   name)))));
 	if (names != NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
@@ -177,19 +163,6 @@ check_ready(Relation index)
 				 errhint("Its creation has not ended, or failed: REINDEX or DROP it.")));
 }
 
-Relation
-iqdb_pg_open_index(Oid oid, LOCKMODE mode, IqdbPgRight right)
-{
-	Oid			table = IndexGetRelation(oid, true);
-	Relation	index = open_named(oid, table, mode);
-
-	if (!is_ours(index))
-		refuse(index);
-	check_right(index, table, right);
-	check_ready(index);
-	return index;
-}
-
 /* The indexes of all partitions, their tables locked before. */
 static void
 open_leaves(IqdbPgIndexes *indexes, LOCKMODE mode)
@@ -205,7 +178,7 @@ open_leaves(IqdbPgIndexes *indexes, LOCKMODE mode)
 	{
 		Relation	leaf = relation_open(lfirst_oid(cell), NoLock);
 
-		if (is_ours(leaf))
+		if (leaf->rd_rel->relkind == RELKIND_INDEX && is_of_our_methods(leaf))
 			indexes->leaves[indexes->count++] = leaf;
 		else
 			relation_close(leaf, NoLock);

@@ -19,12 +19,6 @@ typedef enum IqdbPgRight
 	IQDB_PG_MAY_CHANGE			/* the table's owner */
 } IqdbPgRight;
 
-/*
- * Opens an index of ours by OID with this lock on it and at least AccessShareLock on its table; ERROR for anything else,
- * and without the right.
- */
-extern Relation iqdb_pg_open_index(Oid oid, LOCKMODE mode, IqdbPgRight right);
-
 /* An index that was named, and those that have its rows: itself alone, or the indexes of all partitions below it. */
 typedef struct IqdbPgIndexes
 {
@@ -35,7 +29,10 @@ typedef struct IqdbPgIndexes
 	bool		foreign;		/* some partition is a foreign table, of which no index here knows */
 } IqdbPgIndexes;
 
-/* Opens all of them, as iqdb_pg_open_index() does one; rights are asked for on the table of the one that is named. */
+/*
+ * Opens the index by OID, and all of them, with this lock on each and at least AccessShareLock on their tables; ERROR for
+ * anything that is no index of ours, and without the right, which is asked for on the table of the one that is named.
+ */
 extern IqdbPgIndexes iqdb_pg_open_indexes(Oid oid, LOCKMODE mode, IqdbPgRight right);
 extern void iqdb_pg_close_indexes(const IqdbPgIndexes *indexes, LOCKMODE mode);
 

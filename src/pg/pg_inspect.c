@@ -12,6 +12,7 @@
 #include "miscadmin.h"
 #include "storage/bufmgr.h"
 #include "utils/builtins.h"
+#include "utils/datum.h"
 #include "utils/timestamp.h"
 #include "utils/tuplestore.h"
 
@@ -211,11 +212,9 @@ put_engine(StatsRow *row, TupleDesc tupdesc, const IqdbEngine *engine, const Iqd
 	"engine metric dimensions quantization filter_columns state rows deleted known unlinked memory memory_file " \
 	"vectors_on_disk disk log_bytes journal_entries journal_kept journal_lag snapshot_time snapshot_bytes generation"
 
-PG_FUNCTION_INFO_V1(iqdb_sql_index_stats);
-Datum
-iqdb_sql_index_stats(PG_FUNCTION_ARGS)
+static StatsRow
+stats_of_index(Relation index, TupleDesc tupdesc)
 {
-	Relation	index = iqdb_pg_open_index(PG_GETARG_OID(0), AccessShareLock, IQDB_PG_MAY_WATCH);
 	IqdbError	error = {0};
 	IqdbPgArena *arena = iqdb_pg_open(index, NULL, IQDB_PG_OPEN_IF_READY, &error);
 	IqdbIndexOptions options = arena != NULL ? arena->index.store.header->options : iqdb_pg_index_options(index);
@@ -223,10 +222,7 @@ iqdb_sql_index_stats(PG_FUNCTION_ARGS)
 	StatsRow	row = {.count = 0};
 	JournalLook journal = {.known = true};
 	IqdbPgGeneration generation;
-	TupleDesc	tupdesc = iqdb_pg_result_row(fcinfo, 1, COMMON_COLUMNS);
 
-	if (tupdesc->natts > STATS_COLUMNS_MAX)
-		elog(ERROR, "there are %d columns, %d at most are possible", tupdesc->natts, STATS_COLUMNS_MAX);
 	(void) iqdb_pg_journal_generation(index, &generation);
 	if (index->rd_rel->relpersistence != RELPERSISTENCE_TEMP)
 		journal.known = iqdb_pg_journal_glance(index, &journal.oldest, &journal.end);
@@ -237,22 +233,102 @@ iqdb_sql_index_stats(PG_FUNCTION_ARGS)
 	put_files(&row, arena, &generation, &journal);
 	put_text(&row, true, psprintf("%016llx%016llx", (unsigned long long) generation.high, (unsigned long long) generation.low));
 	put_engine(&row, tupdesc, arena != NULL ? arena->index.engine : NULL, &stats.engine);
-	index_close(index, AccessShareLock);
-	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(tupdesc), row.values, row.nulls)));
+	return row;
 }
 
+/* States of which the first that some partition is in is that of all. */
+static const char *const worst_states[] = {"full", "recovering", "behind", "busy", "building", "closed", "ready"};
+
+static Datum
+worse_state(Datum a, Datum b)
+{
+	for (int i = 0; i < lengthof(worst_states); i++)
+	{
+		if (strcmp(TextDatumGetCString(a), worst_states[i]) == 0)
+			return a;
+		if (strcmp(TextDatumGetCString(b), worst_states[i]) == 0)
+			return b;
+	}
+	return a;
+}
+
+/*
+ * Puts the value of one more partition to a column: numbers add up, times are the earliest, of states it is the worst. What is
+ * not known of one, or differs otherwise, or is not a sum, is NULL.
+ */
+static void
+combine(StatsRow *sums, const StatsRow *row, int column, Form_pg_attribute attribute, int common)
+{
+	Datum	   *sum = &sums->values[column];
+	Datum		value = row->values[column];
+
+	if (sums->nulls[column] || row->nulls[column] || column >= common)
+		sums->nulls[column] = true;
+	else if (strcmp(NameStr(attribute->attname), "state") == 0)
+		*sum = worse_state(*sum, value);
+	else if (attribute->atttypid == INT8OID)
+		*sum = Int64GetDatum(DatumGetInt64(*sum) + DatumGetInt64(value));
+	else if (attribute->atttypid == TIMESTAMPTZOID)
+		*sum = TimestampTzGetDatum(Min(DatumGetTimestampTz(*sum), DatumGetTimestampTz(value)));
+	else
+		sums->nulls[column] = !datumIsEqual(*sum, value, attribute->attbyval, attribute->attlen);
+}
+
+/* Columns that stand before those of engines. */
+static int
+common_columns(void)
+{
+	int			count = 1;
+
+	for (const char *at = COMMON_COLUMNS; *at != '\0'; at++)
+		count += *at == ' ';
+	return count;
+}
+
+PG_FUNCTION_INFO_V1(iqdb_sql_index_stats);
+Datum
+iqdb_sql_index_stats(PG_FUNCTION_ARGS)
+{
+	TupleDesc	tupdesc = iqdb_pg_result_row(fcinfo, 1, COMMON_COLUMNS);
+	IqdbPgIndexes indexes = iqdb_pg_open_indexes(PG_GETARG_OID(0), AccessShareLock, IQDB_PG_MAY_WATCH);
+	StatsRow	sums;
+
+	if (tupdesc->natts > STATS_COLUMNS_MAX)
+		elog(ERROR, "there are %d columns, %d at most are possible", tupdesc->natts, STATS_COLUMNS_MAX);
+	memset(sums.nulls, true, sizeof(sums.nulls));
+	for (int i = 0; i < indexes.count; i++)
+	{
+		StatsRow	row = stats_of_index(indexes.leaves[i], tupdesc);
+
+		if (i == 0)
+			sums = row;
+		for (int column = 0; i > 0 && column < tupdesc->natts; column++)
+			combine(&sums, &row, column, TupleDescAttr(tupdesc, column), common_columns());
+	}
+	iqdb_pg_close_indexes(&indexes, AccessShareLock);
+	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(tupdesc), sums.values, sums.nulls)));
+}
+
+/* Of partitions, what gives each of them this share of its rows. */
 PG_FUNCTION_INFO_V1(iqdb_sql_suggest_probes);
 Datum
 iqdb_sql_suggest_probes(PG_FUNCTION_ARGS)
 {
-	Relation	index = iqdb_pg_open_index(PG_GETARG_OID(0), AccessShareLock, IQDB_PG_MAY_WATCH);
-	IqdbPgArena *arena = iqdb_pg_open_current(index, NULL);
+	IqdbPgIndexes indexes = iqdb_pg_open_indexes(PG_GETARG_OID(0), AccessShareLock, IQDB_PG_MAY_WATCH);
 	IqdbError	error = {0};
-	uint32		probes = 1;
+	uint32		most = 1;
 
-	iqdb_pg_check(iqdb_index_suggest_probes(&arena->index, PG_GETARG_FLOAT8(1), &probes, &error), &error, index);
-	index_close(index, AccessShareLock);
-	PG_RETURN_INT32((int32) probes);
+	for (int i = 0; i < indexes.count; i++)
+	{
+		IqdbPgArena *arena = iqdb_pg_open_current(indexes.leaves[i], NULL);
+		uint32		probes = 1;
+
+		iqdb_pg_check(iqdb_index_suggest_probes(&arena->index, PG_GETARG_FLOAT8(1), &probes, &error), &error,
+					  indexes.leaves[i]);
+		most = Max(most, probes);
+	}
+	iqdb_pg_close_indexes(&indexes, AccessShareLock);
+	PG_RETURN_INT32((int32) most);
 }
 
 static uint64

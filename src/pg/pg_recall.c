@@ -10,6 +10,8 @@
  * query from elsewhere may arrive nowhere near. Held out means queries that the index has never seen, made between
  * rows: that shows the queries which a graph loses. To lists they are kind in another way, because between two rows is
  * nearer to the middle of a list.
+ *
+ * The index of a partitioned table is measured as it is used: the answers of all partitions, merged in the order of distance.
  */
 #include "postgres.h"
 
@@ -30,42 +32,105 @@
 #include "pg/pg_query.h"
 #include "pg/pg_row.h"
 
+/* One of the indexes that are measured together: those of all partitions of a table, or a single one. */
+typedef struct Part
+{
+	IqdbPgView	view;
+	IqdbIndex	oracle;			/* the flat engine over the same rows */
+	IqdbSearchParams params;
+} Part;
+
+/* The search of one part, as far as its hits were asked for. */
+typedef struct Leg
+{
+	IqdbCursor *cursor;
+	IqdbHit		hits[IQDB_PG_HITS_PER_CALL];
+	size_t		at;
+	size_t		count;
+	size_t		taken;
+	bool		ended;
+} Leg;
+
+/* A row of an answer. */
+typedef struct Found
+{
+	uint64		id;
+	int			part;
+	float		key;
+} Found;
+
+/* Has the search one more hit? It is at hits[at] then. Asked for in portions as a scan asks (pg_stream.c). */
+static bool
+has_hit(Leg *leg)
+{
+	IqdbError	error = {0};
+
+	if (leg->at < leg->count)
+		return true;
+	if (leg->ended)
+		return false;
+	CHECK_FOR_INTERRUPTS();
+	iqdb_pg_check(iqdb_cursor_next(leg->cursor, leg->hits, iqdb_pg_hits_per_call(leg->taken), &leg->count, &error), &error,
+				  NULL);
+	leg->at = 0;
+	leg->taken += leg->count;
+	leg->ended = leg->count == 0;
+	return !leg->ended;
+}
+
+/* The part whose next hit is the nearest, as a Merge Append over partitions finds it; -1: there are no more. */
+static int
+nearest_part(Leg *legs, int count)
+{
+	int			nearest = -1;
+
+	for (int i = 0; i < count; i++)
+		if (has_hit(&legs[i]) &&
+			(nearest < 0 || legs[i].hits[legs[i].at].key < legs[nearest].hits[legs[nearest].at].key))
+			nearest = i;
+	return nearest;
+}
+
 /*
- * One search from start to k-th hit, asked for in portions as a scan asks (pg_scan.c). hits has room for one portion more
- * than k. Returns how many hits, k at most; milliseconds in *elapsed.
+ * One search from start to k-th hit, by the parts' engines, or exact ones that are told how many will be wanted; legs has room
+ * for one leg of each part. Returns how many hits, k at most; milliseconds in *elapsed.
  */
 static int
-timed_search(IqdbIndex *index, const IqdbSearchParams *params, const void *query, int k, IqdbHit *hits, double *elapsed)
+timed_search(Part *parts, int part_count, Leg *legs, bool exact, const void *query, int k, Found *found, double *elapsed)
 {
-	uint32		dimension = index->store.header->options.dimension;
 	IqdbError	error = {0};
-	IqdbCursor *cursor;
 	int			count = 0;
+	int			part;
 	instr_time	begin;
 	instr_time	end;
 
 	INSTR_TIME_SET_CURRENT(begin);
-	iqdb_pg_check(iqdb_cursor_open(index, query, dimension, params, &cursor, &error), &error, NULL);
-	while (count < k)
+	for (int i = 0; i < part_count; i++)
 	{
-		size_t		got;
+		IqdbIndex  *index = exact ? &parts[i].oracle : &parts[i].view.index;
+		IqdbSearchParams all = {.expected = (size_t) k, .zero_last = parts[i].params.zero_last};
 
-		CHECK_FOR_INTERRUPTS();
-		iqdb_pg_check(iqdb_cursor_next(cursor, hits + count, iqdb_pg_hits_per_call(count), &got, &error), &error, NULL);
-		if (got == 0)
-			break;
-		count += (int) got;
+		memset(&legs[i], 0, sizeof(Leg));
+		iqdb_pg_check(iqdb_cursor_open(index, query, index->store.header->options.dimension,
+									   exact ? &all : &parts[i].params, &legs[i].cursor, &error), &error, NULL);
 	}
-	iqdb_cursor_close(cursor);
+	while (count < k && (part = nearest_part(legs, part_count)) >= 0)
+	{
+		const IqdbHit *hit = &legs[part].hits[legs[part].at++];
+
+		found[count++] = (Found) {hit->id, part, hit->key};
+	}
+	for (int i = 0; i < part_count; i++)
+		iqdb_cursor_close(legs[i].cursor);
 	INSTR_TIME_SET_CURRENT(end);
 	INSTR_TIME_SUBTRACT(end, begin);
 	*elapsed = INSTR_TIME_GET_DOUBLE(end) * 1000.0;
-	return Min(count, k);
+	return count;
 }
 
 /* Share of the exact answer that was found. */
 static double
-recall_of(const IqdbHit *found, int found_count, const IqdbHit *exact, int exact_count)
+recall_of(const Found *found, int found_count, const Found *exact, int exact_count)
 {
 	int			right = 0;
 
@@ -101,9 +166,13 @@ percentile(const double *values, int count, double q)
 /* The queries of one measurement, and what was measured: one number for each. */
 typedef struct Measures
 {
+	int			part_count;
+	Part	   *parts;
+	Leg		   *legs;
 	int			count;
 	const void **queries;
-	uint64	   *own_ids;		/* the row that a query is, or NO_ROW */
+	uint64	   *own_ids;		/* the row that a query is, or NO_ROW, ... */
+	int		   *own_parts;		/* ... and its part */
 	double	   *recall;
 	double	   *mine;			/* milliseconds */
 	double	   *theirs;
@@ -114,41 +183,63 @@ take_given(Relation index, ArrayType *given, Measures *measures)
 {
 	measures->queries = iqdb_pg_given_vectors(index, given, &measures->count);
 	measures->own_ids = palloc(Max(measures->count, 1) * sizeof(uint64));
+	measures->own_parts = palloc0(Max(measures->count, 1) * sizeof(int));
 	for (int i = 0; i < measures->count; i++)
 		measures->own_ids[i] = NO_ROW;
 }
 
-/* Rows of the index itself, evenly spread over it, and their ids. */
+/* Rows of one part, evenly spread over it, and their ids, until there are so many queries. */
 static void
-sample_rows(const IqdbIndex *index, int sample, Measures *measures)
+sample_part(int part, uint64 until, Measures *measures)
 {
+	const IqdbIndex *index = &measures->parts[part].view.index;
 	uint64		live = iqdb_index_live_count(index);
-	uint64		wanted = Min((uint64) sample, live);
+	uint64		first = (uint64) measures->count;
 	uint64		position = 0;
 	uint64		seen = 0;
 	uint64		ids[256];
 	size_t		count;
 
-	measures->queries = palloc(Max(wanted, 1) * sizeof(void *));
-	measures->own_ids = palloc(Max(wanted, 1) * sizeof(uint64));
-	while ((uint64) measures->count < wanted &&
+	while ((uint64) measures->count < until &&
 		   (count = iqdb_index_ids(index, &position, ids, NULL, lengthof(ids))) > 0)
 	{
 		CHECK_FOR_INTERRUPTS();
-		for (size_t i = 0; i < count && (uint64) measures->count < wanted; i++, seen++)
+		for (size_t i = 0; i < count && (uint64) measures->count < until; i++, seen++)
 		{
 			size_t		metadata_length;
 			void	   *vector;
 
-			if (seen * wanted / live < (uint64) measures->count)
+			if (seen * (until - first) / Max(live, 1) < (uint64) measures->count - first)
 				continue;
 			vector = palloc(iqdb_pg_row_bytes(index));
 			if (iqdb_index_get(index, iqdb_id_u64(ids[i]), vector, NULL, 0, &metadata_length))
 			{
 				measures->own_ids[measures->count] = ids[i];
+				measures->own_parts[measures->count] = part;
 				measures->queries[measures->count++] = vector;
 			}
 		}
+	}
+}
+
+/* Rows of all parts, of each as many as its share of all rows. */
+static void
+sample_rows(int sample, Measures *measures)
+{
+	uint64		live = 0;
+	uint64		before = 0;
+	uint64		wanted;
+
+	for (int i = 0; i < measures->part_count; i++)
+		live += iqdb_index_live_count(&measures->parts[i].view.index);
+	wanted = Min((uint64) sample, live);
+	measures->queries = palloc(Max(wanted, 1) * sizeof(void *));
+	measures->own_ids = palloc(Max(wanted, 1) * sizeof(uint64));
+	measures->own_parts = palloc(Max(wanted, 1) * sizeof(int));
+	for (int i = 0; i < measures->part_count; i++)
+	{
+		before += iqdb_index_live_count(&measures->parts[i].view.index);
+		sample_part(i, Min(wanted, wanted * before / Max(live, 1)), measures);
 	}
 }
 
@@ -191,32 +282,32 @@ cross(const IqdbElement *element, void *vector, const void *other, uint32 dimens
  * row.
  */
 static void
-hold_out(IqdbIndex *oracle, Measures *measures)
+hold_out(Measures *measures)
 {
-	uint32		dimension = oracle->store.header->options.dimension;
-	Size		bytes = iqdb_pg_row_bytes(oracle);
-	void	   *other = palloc(bytes);
-	IqdbSearchParams params = {.expected = CROSSED_AMONG};
-	IqdbHit		hits[CROSSED_AMONG + IQDB_PG_HITS_PER_CALL];
+	Found		found[CROSSED_AMONG];
 
 	for (int i = 0; i < measures->count; i++)
 	{
+		Part	   *part = &measures->parts[measures->own_parts[i]];
+		const IqdbStore *store = &part->oracle.store;
+		Size		bytes = iqdb_pg_row_bytes(&part->oracle);
 		void	   *query = unconstify(void *, measures->queries[i]);
+		void	   *other = palloc(bytes);
 		size_t		metadata_length;
 		double		elapsed;
-		int			count = timed_search(oracle, &params, query, CROSSED_AMONG, hits, &elapsed);
+		int			count = timed_search(part, 1, measures->legs, true, query, CROSSED_AMONG, found, &elapsed);
 
 		for (int j = 0; j < count; j++)
 		{
-			if (!iqdb_index_get(oracle, iqdb_id_u64(hits[j].id), other, NULL, 0, &metadata_length) ||
+			if (!iqdb_index_get(&part->oracle, iqdb_id_u64(found[j].id), other, NULL, 0, &metadata_length) ||
 				memcmp(query, other, bytes) == 0)
 				continue;
-			if (cross(oracle->store.element, query, other, dimension))
+			if (cross(store->element, query, other, store->header->options.dimension))
 				measures->own_ids[i] = NO_ROW;
 			break;
 		}
+		pfree(other);
 	}
-	pfree(other);
 }
 
 /* ---- measuring --------------------------------------------------------------------------------------------------- */
@@ -226,22 +317,22 @@ hold_out(IqdbIndex *oracle, Measures *measures)
  * Returns how many are left, k at most.
  */
 static int
-without_own(IqdbHit *hits, int count, int k, uint64 own)
+without_own(Found *found, int count, int k, const Measures *measures, int query)
 {
 	int			kept = 0;
 
 	for (int i = 0; i < count && kept < k; i++)
-		if (hits[i].id != own)
-			hits[kept++] = hits[i];
+		if (found[i].id != measures->own_ids[query] || found[i].part != measures->own_parts[query])
+			found[kept++] = found[i];
 	return kept;
 }
 
 /* Searches with the index as a scan does, which is not told how many rows will be wanted; the oracle is. */
 static void
-measure(IqdbIndex *index, IqdbIndex *oracle, const IqdbSearchParams *params, int k, Measures *measures)
+measure(int k, Measures *measures)
 {
-	IqdbHit    *found = palloc((k + 1 + IQDB_PG_HITS_PER_CALL) * sizeof(IqdbHit));
-	IqdbHit    *exact = palloc((k + 1 + IQDB_PG_HITS_PER_CALL) * sizeof(IqdbHit));
+	Found	   *found = palloc((k + 1) * sizeof(Found));
+	Found	   *exact = palloc((k + 1) * sizeof(Found));
 	Size		size = Max(measures->count, 1) * sizeof(double);
 
 	measures->recall = palloc(size);
@@ -250,14 +341,14 @@ measure(IqdbIndex *index, IqdbIndex *oracle, const IqdbSearchParams *params, int
 	for (int i = 0; i < measures->count; i++)
 	{
 		const void *query = measures->queries[i];
-		uint64		own = measures->own_ids[i];
-		int			asked = own != NO_ROW ? k + 1 : k;
-		IqdbSearchParams all = {.expected = (size_t) asked, .zero_last = params->zero_last};
-		int			found_count = timed_search(index, params, query, asked, found, &measures->mine[i]);
-		int			exact_count = timed_search(oracle, &all, query, asked, exact, &measures->theirs[i]);
+		int			asked = measures->own_ids[i] != NO_ROW ? k + 1 : k;
+		int			found_count = timed_search(measures->parts, measures->part_count, measures->legs, false, query, asked,
+											   found, &measures->mine[i]);
+		int			exact_count = timed_search(measures->parts, measures->part_count, measures->legs, true, query, asked,
+											   exact, &measures->theirs[i]);
 
-		found_count = without_own(found, found_count, k, own);
-		exact_count = without_own(exact, exact_count, k, own);
+		found_count = without_own(found, found_count, k, measures, i);
+		exact_count = without_own(exact, exact_count, k, measures, i);
 		measures->recall[i] = recall_of(found, found_count, exact, exact_count);
 	}
 	qsort(measures->recall, measures->count, sizeof(double), compare_doubles);
@@ -309,27 +400,35 @@ put_latency(Datum *values, const double *milliseconds, int count)
 	return 4;
 }
 
-/* The queries, and the recall and the times of each. */
-static Measures
-take_measures(Relation relation, int k, int sample, ArrayType *given, bool held_out)
+static void
+open_part(Part *part, Relation index)
 {
-	IqdbPgArena *arena = iqdb_pg_open_current(relation, NULL);
-	IqdbSearchParams params = iqdb_pg_search_params(relation);
-	Measures	measures = {0};
-	IqdbPgView	view;
-	IqdbIndex	oracle;
+	iqdb_pg_view(&part->view, iqdb_pg_open_current(index, NULL));
+	part->oracle = part->view.index;
+	part->oracle.engine = iqdb_engine_get(IQDB_ENGINE_FLAT);
+	part->params = iqdb_pg_search_params(index);
+	part->params.zero_last = iqdb_pg_zero_is_nan(index);
+}
 
-	params.zero_last = iqdb_pg_zero_is_nan(relation);
-	iqdb_pg_view(&view, arena);
-	oracle = view.index;
-	oracle.engine = iqdb_engine_get(IQDB_ENGINE_FLAT);
+/* The queries, and the recall and the times of each; none of a table without partitions. */
+static Measures
+take_measures(const IqdbPgIndexes *indexes, int k, int sample, ArrayType *given, bool held_out)
+{
+	Measures	measures = {.part_count = indexes->count};
+
+	if (indexes->count == 0)
+		return measures;
+	measures.parts = palloc(indexes->count * sizeof(Part));
+	measures.legs = palloc(indexes->count * sizeof(Leg));
+	for (int i = 0; i < indexes->count; i++)
+		open_part(&measures.parts[i], indexes->leaves[i]);
 	if (given != NULL)
-		take_given(relation, given, &measures);
+		take_given(indexes->leaves[0], given, &measures);
 	else
-		sample_rows(&view.index, sample, &measures);
+		sample_rows(sample, &measures);
 	if (held_out)
-		hold_out(&oracle, &measures);
-	measure(&view.index, &oracle, &params, k, &measures);
+		hold_out(&measures);
+	measure(k, &measures);
 	return measures;
 }
 
@@ -369,7 +468,7 @@ iqdb_sql_recall(PG_FUNCTION_ARGS)
 	bool		held_out;
 	int			k;
 	int			sample;
-	Relation	relation;
+	IqdbPgIndexes indexes;
 	Measures	measures;
 
 	if (PG_ARGISNULL(0) || PG_ARGISNULL(1) || PG_ARGISNULL(2))
@@ -387,8 +486,8 @@ iqdb_sql_recall(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("held_out makes queries from rows of the index, but queries are given"),
 				 errhint("Leave out one of them.")));
-	relation = iqdb_pg_open_index(PG_GETARG_OID(0), AccessShareLock, IQDB_PG_MAY_READ);
-	measures = take_measures(relation, k, sample, given, held_out);
-	index_close(relation, AccessShareLock);
+	indexes = iqdb_pg_open_indexes(PG_GETARG_OID(0), AccessShareLock, IQDB_PG_MAY_READ);
+	measures = take_measures(&indexes, k, sample, given, held_out);
+	iqdb_pg_close_indexes(&indexes, AccessShareLock);
 	PG_RETURN_DATUM(recall_row(tupdesc, &measures));
 }

@@ -23,6 +23,7 @@
 #include "miscadmin.h"
 #include "storage/itemptr.h"
 #include "utils/float.h"
+#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rls.h"
 #include "utils/snapmgr.h"
@@ -53,6 +54,7 @@ typedef struct Truth
 	bool		squared;		/* the metric's distance is the root of what kernels give */
 	bool		zero_is_nan;	/* a zero vector has no distance */
 	const IqdbPgTids *among;	/* NULL: all rows */
+	uint64		part;			/* above the bits of a TID: which partition is at its turn */
 	int			k;
 	int			count;
 	Asked	   *asked;
@@ -175,7 +177,7 @@ pass(Truth *truth, Relation index, Relation heap)
 		saved = MemoryContextSwitchTo(GetPerTupleMemoryContext(estate));
 		FormIndexDatum(info, slot, estate, values, isnull);
 		if (!isnull[0])
-			meet_row(truth, iqdb_pg_row_vector(&truth->form, values[0]), iqdb_pg_tid_number(&tuple->t_self));
+			meet_row(truth, iqdb_pg_row_vector(&truth->form, values[0]), truth->part | iqdb_pg_tid_number(&tuple->t_self));
 		MemoryContextSwitchTo(saved);
 	}
 	systable_endscan(scan);
@@ -188,13 +190,13 @@ pass(Truth *truth, Relation index, Relation heap)
 
 /* Who may not see all rows of a table is told nothing of where they are. */
 static void
-check_row_security(Relation heap)
+check_row_security(Oid table)
 {
-	if (check_enable_rls(RelationGetRelid(heap), InvalidOid, true) == RLS_ENABLED)
+	if (check_enable_rls(table, InvalidOid, true) == RLS_ENABLED)
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("iqdb_ground_truth reads all rows of table \"%s\", which has row-level security",
-						RelationGetRelationName(heap)),
+						get_rel_name(table)),
 				 errhint("Call it as the table's owner, or as a role with BYPASSRLS.")));
 }
 
@@ -235,6 +237,17 @@ make_truth(Relation index, const void *const *queries, int count, int k, IqdbPgN
 	return truth;
 }
 
+/* The answers, nearest first, when all rows have been met. */
+static void
+finish(Truth *truth, int *counts)
+{
+	for (int i = 0; i < truth->count; i++)
+	{
+		counts[i] = truth->asked[i].count;
+		qsort(truth->asked[i].heap, counts[i], sizeof(IqdbPgNeighbour), compare_neighbours);
+	}
+}
+
 void
 iqdb_pg_nearest_in_table(Relation index, Relation heap, const void *const *queries, int count, int k,
 						 const IqdbPgTids *among, IqdbPgNeighbour *rows, int *counts)
@@ -244,32 +257,81 @@ iqdb_pg_nearest_in_table(Relation index, Relation heap, const void *const *queri
 	truth.among = among;
 	if (count > 0)
 		pass(&truth, index, heap);
-	for (int i = 0; i < count; i++)
-	{
-		counts[i] = truth.asked[i].count;
-		qsort(truth.asked[i].heap, counts[i], sizeof(IqdbPgNeighbour), compare_neighbours);
-	}
+	finish(&truth, counts);
 }
 
-/* One row for each neighbour: query and rank from 1, TID, distance. */
+/* Bits of a neighbour's number below the partition's. */
+#define TID_BITS 48
+
+/* The same in the tables of all these indexes; a number begins with that of its index. */
 static void
-put_answer(const ReturnSetInfo *result, int query, const IqdbPgNeighbour *rows, int count, bool zero_is_nan)
+nearest_in_tables(const IqdbPgIndexes *indexes, const void *const *queries, int count, int k, IqdbPgNeighbour *rows,
+				  int *counts)
 {
+	Truth		truth = make_truth(indexes->leaves[0], queries, count, k, rows);
+
+	for (int i = 0; i < indexes->count && count > 0; i++)
+	{
+		Relation	heap = table_open(indexes->leaves[i]->rd_index->indrelid, AccessShareLock);
+
+		truth.part = (uint64) i << TID_BITS;
+		pass(&truth, indexes->leaves[i], heap);
+		table_close(heap, AccessShareLock);
+	}
+	finish(&truth, counts);
+}
+
+/* One row for each neighbour: query and rank from 1, TID, distance, table. */
+static void
+put_answer(const ReturnSetInfo *result, const IqdbPgIndexes *indexes, int query, const IqdbPgNeighbour *rows, int count)
+{
+	bool		zero_is_nan = iqdb_pg_zero_is_nan(indexes->leaves[0]);
+
 	for (int i = 0; i < count; i++)
 	{
 		bool		is_nan = zero_is_nan && isinf(rows[i].distance);
 		ItemPointerData tid;
-		Datum		values[4];
-		bool		nulls[4] = {false};
+		Datum		values[5];
+		bool		nulls[5] = {false};
 
 		CHECK_FOR_INTERRUPTS();
-		iqdb_pg_number_tid(rows[i].number, &tid);
+		iqdb_pg_number_tid(rows[i].number & ((UINT64CONST(1) << TID_BITS) - 1), &tid);
 		values[0] = Int32GetDatum(query + 1);
 		values[1] = Int32GetDatum(i + 1);
 		values[2] = PointerGetDatum(&tid);
 		values[3] = Float8GetDatum(is_nan ? get_float8_nan() : rows[i].distance);
+		values[4] = ObjectIdGetDatum(indexes->leaves[rows[i].number >> TID_BITS]->rd_index->indrelid);
 		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
 	}
+}
+
+/* Tables that are read here, no more of them than numbers have room for. */
+static void
+check_tables(const IqdbPgIndexes *indexes)
+{
+	if (indexes->foreign)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("iqdb_ground_truth cannot read partitions of \"%s\" that are foreign tables",
+						get_rel_name(indexes->table)),
+				 errhint("Name the index of a partition, or sort the table.")));
+	if (indexes->count > PG_UINT16_MAX)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("iqdb_ground_truth reads at most %d partitions", PG_UINT16_MAX)));
+}
+
+static void
+answer_queries(const ReturnSetInfo *result, const IqdbPgIndexes *indexes, ArrayType *given, int k)
+{
+	int			count;
+	const void **queries = iqdb_pg_given_vectors(indexes->leaves[0], given, &count);
+	IqdbPgNeighbour *rows = make_room(count, k);
+	int		   *counts = palloc(Max(count, 1) * sizeof(int));
+
+	nearest_in_tables(indexes, queries, count, k, rows, counts);
+	for (int i = 0; i < count; i++)
+		put_answer(result, indexes, i, rows + (Size) i * k, counts[i]);
 }
 
 PG_FUNCTION_INFO_V1(iqdb_sql_ground_truth);
@@ -277,29 +339,19 @@ Datum
 iqdb_sql_ground_truth(PG_FUNCTION_ARGS)
 {
 	int			k = PG_GETARG_INT32(2);
-	Relation	index;
-	Relation	heap;
-	const void **queries;
-	IqdbPgNeighbour *rows;
-	int		   *counts;
-	int			count;
+	IqdbPgIndexes indexes;
 
 	if (k < 1 || k > IQDB_PG_NEIGHBOURS_MAX)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("k must be between 1 and %d", IQDB_PG_NEIGHBOURS_MAX)));
+	(void) iqdb_pg_result_row(fcinfo, 3, "query rank tid distance relation");
 	iqdb_pg_init_set(fcinfo);
-	index = iqdb_pg_open_index(PG_GETARG_OID(0), AccessShareLock, IQDB_PG_MAY_READ);
-	heap = table_open(index->rd_index->indrelid, AccessShareLock);
-	check_row_security(heap);
-	queries = iqdb_pg_given_vectors(index, PG_GETARG_ARRAYTYPE_P(1), &count);
-	rows = make_room(count, k);
-	counts = palloc(Max(count, 1) * sizeof(int));
-	iqdb_pg_nearest_in_table(index, heap, queries, count, k, NULL, rows, counts);
-	for (int i = 0; i < count; i++)
-		put_answer((const ReturnSetInfo *) fcinfo->resultinfo, i, rows + (Size) i * k, counts[i],
-				   iqdb_pg_zero_is_nan(index));
-	table_close(heap, AccessShareLock);
-	index_close(index, AccessShareLock);
+	indexes = iqdb_pg_open_indexes(PG_GETARG_OID(0), AccessShareLock, IQDB_PG_MAY_READ);
+	check_row_security(indexes.table);
+	check_tables(&indexes);
+	if (indexes.count > 0)
+		answer_queries((const ReturnSetInfo *) fcinfo->resultinfo, &indexes, PG_GETARG_ARRAYTYPE_P(1), k);
+	iqdb_pg_close_indexes(&indexes, AccessShareLock);
 	return (Datum) 0;
 }
