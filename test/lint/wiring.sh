@@ -31,7 +31,7 @@ while read -r file; do
             name=$(basename "$file" .out)
             [ -e "test/isolation/specs/${name%_[0-9]}.spec" ] || complain "$file: belongs to no spec"
             ;;
-        test/server/run.sh) ;;
+        test/server/run.sh | test/aarch64/run.sh) ;;
         test/judge/README.md | test/judge/*.pl | test/judge/run.sh | test/judge/differences) ;;
         test/stand_in/vector.control | test/stand_in/vector--*.sql | test/stand_in/README.md) ;;
         test/torture/*.[ch] | test/torture/README.md) ;;
