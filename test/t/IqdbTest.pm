@@ -413,12 +413,11 @@ CREATE OR REPLACE FUNCTION iqdb_settle(tab text, query text) RETURNS void LANGUA
 BEGIN
 	PERFORM set_config('enable_seqscan', 'off', true);
 	EXECUTE query;
-	WHILE EXISTS (SELECT FROM pg_partition_tree(tab::regclass) p JOIN pg_index i ON i.indrelid = p.relid
-			JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_am a ON a.oid = c.relam, LATERAL iqdb_index_stats(c.oid) s
-			WHERE a.amname LIKE 'iqdb%' AND c.relkind = 'i' AND i.indisready AND s.state = 'recovering'
-		UNION ALL SELECT FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_am a ON a.oid = c.relam,
-			LATERAL iqdb_index_stats(c.oid) s
-			WHERE i.indrelid = tab::regclass AND a.amname LIKE 'iqdb%' AND c.relkind = 'i' AND i.indisready AND s.state = 'recovering') LOOP
+	-- OFFSET 0: statistics open an index, and those of other tables may be locked by somebody who does not end
+	WHILE EXISTS (SELECT FROM (SELECT c.oid FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_am a ON a.oid = c.relam
+				WHERE (i.indrelid = tab::regclass OR i.indrelid IN (SELECT relid FROM pg_partition_tree(tab::regclass)))
+					AND a.amname LIKE 'iqdb%' AND c.relkind = 'i' AND i.indisready OFFSET 0) own,
+			LATERAL iqdb_index_stats(own.oid) s WHERE s.state = 'recovering') LOOP
 		PERFORM pg_sleep(0.005);
 	END LOOP;
 END $$;
