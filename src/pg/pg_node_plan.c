@@ -7,7 +7,8 @@
  *   - bounds of the distance (WHERE v <-> q < r): it stops at the nearest of them. So a query that has a bound, but no order,
  *     can use the index too, and a join by a distance (ON a.v <-> b.v < r) is a search for each row of the other table;
  *   - bitmaps of the table's other indexes (btree, GIN, BRIN, several of them joined by AND and OR): the engine gets the set
- *     of rows that they name, and leaves all others out.
+ *     of rows that they name, and leaves all others out; at once, or when so many rows have failed the conditions that it would
+ *     have been the quicker way (the path's patience).
  *
  * A path is made of paths of the server's own: that of the index (IndexPath), which says by what the rows are ordered and
  * which conditions the index itself takes, and the cheapest one of bitmaps (BitmapHeapPath). Both are children of the path,
