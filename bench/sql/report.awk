@@ -343,4 +343,5 @@ END {
     vacuums()
     restarts()
     filters()
+    trips()
 }

@@ -97,7 +97,7 @@ part_trip() {
             trip_sessions "$ef"
         } >"$WORK/trip"
         while IFS=$'\t' read -r what cpu all; do
-            [ -z "$cpu" ] || put trip "$what" "ef_search $ef" 1 "$round" processor "$cpu" us
+            [ -z "${cpu// /}" ] || put trip "$what" "ef_search $ef" 1 "$round" processor "$cpu" us
             put trip "$what" "ef_search $ef" 1 "$round" time "$all" us
         done < <(sed 's/\t\t/\t \t/' "$WORK/trip")
     done
