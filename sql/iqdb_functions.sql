@@ -249,6 +249,9 @@ SELECT i, quantization, abs(1 - e.memory / s.memory::float8) < 0.2 AS memory, ab
 FROM (VALUES ('many_flat', 'quantization=sq8'), ('many_hnsw', 'm=8, ef_construction=20'),
 	('many_signs', 'quantization=bq, m=8, ef_construction=20'), ('many_sq8', 'quantization=sq8'), ('many_bq', 'quantization=bq')) x (i, o),
 	iqdb_index_stats(i::regclass) s, iqdb_estimate('iqdb_' || engine, rows, 64, o) e;
+-- snapshots have no vectors that the table can be asked for without an expression
+CREATE INDEX many_part ON many USING iqdb_flat (v) WHERE a = 1;
+SELECT i, snapshot_bytes > 16000 * 64 * 4 AS vectors FROM unnest(ARRAY['many_flat', 'many_columns', 'many_part']) i, iqdb_index_stats(i::regclass);
 DROP TABLE many;
 
 -- options of an estimate as they are written in WITH
