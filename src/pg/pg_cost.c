@@ -134,10 +134,10 @@ work_cost(const IqdbIndexOptions *options, const IqdbSearchWork *work, double ro
 #define PASS_GROWTH 4
 
 /*
- * Where it is not certain how many rows are wanted, the first search is not good for enough of them for so many of the queries;
- * to search anew, for more, costs them more than twice as much.
+ * Where it is not certain how many rows are wanted, one query in six needs more of them than the first search is good for, and
+ * goes on for as many again. A graph's own price of going on, row by row, is nearly twice what it takes for so many at once.
  */
-#define SEARCH_AGAIN (0.16 * 2.5)
+#define SEARCH_AGAIN 0.1
 
 /* The first search is good for so many rows, unless it is told to be good for more. */
 #define ROWS_AT_FIRST 20
@@ -208,7 +208,7 @@ stream_cost(const Stream *stream, double wanted, Cost *first_out)
 	double		at_first = Max(ROWS_AT_FIRST, stream->params->expected) * share;
 	Cost		further;
 	Cost		search = search_cost(stream, &further);
-	Cost		again = stream->params->expected > wanted ? SEARCH_AGAIN * search : 0;
+	Cost		again = stream->params->expected > wanted ? SEARCH_AGAIN * stream->params->expected * further : 0;
 	Cost		searched = search + Max(wanted - at_first, 0) * further + again;
 	Cost		pass = pass_cost(stream);
 	Cost		passed = pass * passes(wanted);
