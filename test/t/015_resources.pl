@@ -186,7 +186,7 @@ for my $method (@methods)
 		unlike(log_since($node, 0), qr/PANIC|TRAP|terminated by signal/, "$what: the server lives");
 		$node->safe_psql('postgres', 'DROP INDEX t_w');
 		unlink "$small/ballast";
-		cmp_ok(one($node, "SELECT iqdb_flush('t_v')"), '>', 2700 * 512, "$what: with room again a snapshot is written");
+		cmp_ok(one($node, "SELECT iqdb_flush('t_v')"), '>', 2700 * 2, "$what: with room again a snapshot is written");
 		one($node, "SELECT iqdb_flush('t_v')");
 		cmp_ok(scalar(own_files($node, 'log')), '<=', 2, "$what: and the logs of before go");
 		$node->stop;
@@ -336,7 +336,7 @@ for my $method (@methods)
 	$node->start;
 	agree($node, "$method: own folder not writable: after a crash", table => 't', method => $method, queries => 3);
 	chmod 0700, $folder;
-	cmp_ok(one($node, "SELECT iqdb_flush('t_v')"), '>', 1500 * 512, "$method: own folder writable again: iqdb_flush");
+	cmp_ok(one($node, "SELECT iqdb_flush('t_v')"), '>', 1500 * 2, "$method: own folder writable again: iqdb_flush");
 	sound($node, 't_v', "$method: own folder writable again: iqdb_check");
 }
 
