@@ -22,6 +22,7 @@ typedef struct Entry
 	uint64_t      max_rows;
 	uint32_t      ef;
 	uint32_t      probes;
+	uint32_t      refine;
 	size_t        dim;
 	size_t        filter_length; /* 0: none */
 	unsigned char bytes[];       /* query, then encoded filter */
@@ -65,6 +66,7 @@ hash_key(const IqdbCacheKey *key)
 
 	hash = mix(hash, (uint64_t) key->dim << 32 ^ key->k);
 	hash = mix(hash, (uint64_t) key->ef << 32 | key->probes);
+	hash = mix(hash, key->refine);
 	hash = mix(hash, key->max_rows);
 	return mix(hash, (uint64_t) iqdb_crc32c(0, filter, length) << 32 | (uint32_t) length);
 }
@@ -81,7 +83,7 @@ entry_has_key(void *owner, uint32_t node, const void *question)
 	const unsigned char *filter = filter_bytes(key, &length);
 
 	return entry->dim == key->dim && entry->k == key->k && entry->max_rows == key->max_rows && entry->ef == key->ef &&
-		   entry->probes == key->probes && entry->filter_length == length &&
+		   entry->probes == key->probes && entry->refine == key->refine && entry->filter_length == length &&
 		   memcmp(entry->bytes, key->query, query_size) == 0 &&
 		   (length == 0 || memcmp(entry->bytes + query_size, filter, length) == 0);
 }
@@ -179,6 +181,7 @@ entry_make(IqdbCache *cache, const IqdbCacheKey *key)
 	entry->max_rows = key->max_rows;
 	entry->ef = key->ef;
 	entry->probes = key->probes;
+	entry->refine = key->refine;
 	entry->dim = key->dim;
 	entry->filter_length = length;
 	memcpy(entry->bytes, key->query, key->query_size);

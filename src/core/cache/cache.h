@@ -29,6 +29,7 @@ typedef struct IqdbCacheKey
 	uint64_t          max_rows;
 	uint32_t          ef;
 	uint32_t          probes;
+	uint32_t          refine;
 	const IqdbFilter *filter; /* NULL = none */
 } IqdbCacheKey;
 

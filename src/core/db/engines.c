@@ -22,10 +22,25 @@ iqdb_engine_get(uint32_t kind)
 	}
 }
 
-IqdbStatus
-iqdb_index_suggest_probes(IqdbIndex *index, double coverage, uint32_t *probes_out, IqdbError *err)
+static IqdbStatus
+check_has_lists(const IqdbIndex *index, IqdbError *err)
 {
 	if (index->engine != &iqdb_ivf_engine)
 		return iqdb_fail(err, IQDB_ERR_CONFIG, "an index of engine %s has no lists", index->engine->name);
+	return IQDB_OK;
+}
+
+IqdbStatus
+iqdb_index_suggest_probes(IqdbIndex *index, double coverage, uint32_t *probes_out, IqdbError *err)
+{
+	IQDB_TRY(check_has_lists(index, err));
 	return iqdb_ivf_suggest_probes(&index->store, coverage, probes_out, err);
+}
+
+IqdbStatus
+iqdb_index_list_sizes(IqdbIndex *index, uint64_t *sizes_out, uint32_t room, uint32_t *lists_out, IqdbError *err)
+{
+	IQDB_TRY(check_has_lists(index, err));
+	*lists_out = iqdb_ivf_list_sizes(&index->store, sizes_out, room);
+	return IQDB_OK;
 }

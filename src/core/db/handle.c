@@ -84,6 +84,25 @@ iqdbi_handle_note_change(Iqdb *db)
 						  memory_order_release);
 }
 
+/* ---- tracing ---- */
+
+uint64_t
+iqdbi_trace_begin(const Iqdb *db)
+{
+	return db->trace != NULL ? db->host.clock(db->host.clock_arg) : 0;
+}
+
+void
+iqdbi_trace_end(Iqdb *db, IqdbTraceKind kind, uint64_t begun, IqdbStatus status, uint64_t rows, const IqdbSearchStats *stats)
+{
+	IqdbTraceEvent event = {.kind = kind, .status = status, .rows = rows, .search = stats};
+
+	if (db->trace == NULL)
+		return;
+	event.nanoseconds = db->host.clock(db->host.clock_arg) - begun;
+	db->trace(db->trace_arg, &event);
+}
+
 /* ---- closing ---- */
 
 IqdbStatus
@@ -95,10 +114,10 @@ iqdb_close(Iqdb *db, IqdbError *err)
 		return IQDB_OK;
 	iqdbi_handle_stop_timer(db);
 	/* a broken log has nothing to add to what its error said; the files are as recovery wants them */
-	if (db->log != NULL && !db->broken && iqdbi_handle_is_dirty(db))
+	if (iqdbi_handle_has_files(db) && !db->broken && iqdbi_handle_is_dirty(db))
 	{
 		status = iqdbi_handle_checkpoint(db, err);
-		if (status != IQDB_OK && !db->broken && db->fsync.mode != IQDB_FSYNC_NEVER)
+		if (status != IQDB_OK && !db->broken && db->log != NULL && db->fsync.mode != IQDB_FSYNC_NEVER)
 		{
 			/* the log is what remains: the failure that is told is the first one */
 			IqdbStatus ignored = iqdb_log_sync(db->log, iqdbi_handle_now(), NULL);
@@ -127,7 +146,7 @@ iqdb_flush(Iqdb *db, IqdbError *err)
 	IqdbStatus status = IQDB_OK;
 
 	pthread_mutex_lock(&db->writer);
-	if (db->log != NULL)
+	if (iqdbi_handle_has_files(db))
 	{
 		iqdbi_handle_wait_sync(db);
 		if (db->broken)
@@ -142,6 +161,7 @@ iqdb_flush(Iqdb *db, IqdbError *err)
 IqdbStatus
 iqdb_optimize(Iqdb *db, IqdbError *err)
 {
+	uint64_t   begun = iqdbi_trace_begin(db);
 	IqdbStatus status;
 	uint64_t   linked;
 
@@ -155,6 +175,7 @@ iqdb_optimize(Iqdb *db, IqdbError *err)
 	pthread_mutex_unlock(&db->writer);
 	/* an engine that was trained anew may answer better */
 	iqdb_clear_cache(db);
+	iqdbi_trace_end(db, IQDB_TRACE_OPTIMIZE, begun, status, iqdb_len(db), NULL);
 	return status;
 }
 
@@ -256,6 +277,19 @@ iqdb_suggest_probes(Iqdb *db, double coverage, uint32_t *probes_out, IqdbError *
 	*probes_out = 0;
 	pthread_mutex_lock(&db->writer);
 	status = iqdb_index_suggest_probes(&db->index, coverage, probes_out, err);
+	pthread_mutex_unlock(&db->writer);
+	return status;
+}
+
+IqdbStatus
+iqdb_list_sizes(Iqdb *db, uint64_t *sizes_out, uint32_t room, uint32_t *lists_out, IqdbError *err)
+{
+	IqdbStatus status;
+
+	*lists_out = 0;
+	/* nobody moves the arena under it */
+	pthread_mutex_lock(&db->writer);
+	status = iqdb_index_list_sizes(&db->index, sizes_out, room, lists_out, err);
 	pthread_mutex_unlock(&db->writer);
 	return status;
 }

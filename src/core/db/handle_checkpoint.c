@@ -6,7 +6,7 @@
  *      whole log are there; from then on the new snapshot, and a log whose frames it holds already (recovery skips them);
  *   2. empty log made under a temporary name, synced, renamed over the old one, folder synced: it starts where the snapshot
  *      ends.
- * Writers wait; searches do not notice.
+ * Writers wait; searches do not notice. Where there are snapshots only, step 2 removes a log that an earlier handle left.
  */
 #include "core/db/handle_private.h"
 
@@ -76,6 +76,12 @@ iqdbi_handle_start_log(Iqdb *db, IqdbError *err)
 	IqdbLogHeader header;
 	IqdbLog      *log;
 
+	if (db->snapshot_only)
+	{
+		/* if it comes back after a crash, it ends before the snapshot does: recovery knows it for that */
+		remove_left_over(db, db->paths.log);
+		return IQDB_OK;
+	}
 	memset(&header, 0, sizeof(header));
 	header.start_position = db->position.number;
 	header.start_hash = db->position.hash;
@@ -121,8 +127,8 @@ note_snapshot_size(Iqdb *db)
 		db->snapshot_bytes = header.file_size;
 }
 
-IqdbStatus
-iqdbi_handle_checkpoint(Iqdb *db, IqdbError *err)
+static IqdbStatus
+fold_log(Iqdb *db, IqdbError *err)
 {
 	IqdbStatus status;
 
@@ -136,6 +142,16 @@ iqdbi_handle_checkpoint(Iqdb *db, IqdbError *err)
 	status = iqdbi_handle_start_log(db, err);
 	if (status != IQDB_OK && db->log != NULL && !old_log_in_place(db))
 		db->broken = true;
+	return status;
+}
+
+IqdbStatus
+iqdbi_handle_checkpoint(Iqdb *db, IqdbError *err)
+{
+	uint64_t   begun = iqdbi_trace_begin(db);
+	IqdbStatus status = fold_log(db, err);
+
+	iqdbi_trace_end(db, IQDB_TRACE_CHECKPOINT, begun, status, iqdb_index_live_count(&db->index), NULL);
 	return status;
 }
 

@@ -201,6 +201,7 @@ iqdb_load(Iqdb *db, const IqdbRow *rows, size_t count, size_t dim, const IqdbLoa
 {
 	static const IqdbLoadSettings defaults = {.threads = 1};
 	Load       load = {.db = db, .settings = settings != NULL ? settings : &defaults, .count = count};
+	uint64_t   begun = iqdbi_trace_begin(db);
 	size_t     stored = 0;
 	size_t     size;
 	uint32_t  *slots;
@@ -219,5 +220,6 @@ iqdb_load(Iqdb *db, const IqdbRow *rows, size_t count, size_t dim, const IqdbLoa
 	iqdb_free(&db->host.allocator, slots, size);
 	if (stored_out != NULL)
 		*stored_out = stored;
+	iqdbi_trace_end(db, IQDB_TRACE_LOAD, begun, status, stored, NULL);
 	return status;
 }

@@ -132,6 +132,9 @@ make_handle(const IqdbConfig *config, Iqdb **db_out, IqdbError *err)
 	db->compression = config->compression;
 	db->compression_level = config->compression_level != 0 ? config->compression_level : IQDB_ZSTD_LEVEL_DEFAULT;
 	db->checkpoint_bytes = config->checkpoint_bytes;
+	db->snapshot_only = config->snapshot_only;
+	db->trace = config->trace;
+	db->trace_arg = config->trace_arg;
 	db->memory_max = config->memory_max != 0 ? config->memory_max : MEMORY_MAX_DEFAULT;
 	status = make_locks(db, err);
 	if (status == IQDB_OK)
@@ -592,6 +595,9 @@ open_log(Iqdb *db, IqdbError *err)
 		return iqdbi_handle_start_log(db, err);
 	IQDB_TRY(status);
 	IQDB_TRY(replay_log(db, &header, &scan, &usable, err));
+	/* what the log told stays in it until the first snapshot */
+	if (db->snapshot_only)
+		return IQDB_OK;
 	if (!usable)
 		return iqdbi_handle_start_log(db, err);
 	/* syncs what is there: frames that were only written count from here on, so they must not vanish any more */
@@ -654,6 +660,7 @@ iqdb_open(const char *path, const IqdbConfig *config, Iqdb **db_out, IqdbError *
 	IqdbConfig with_io = *config;
 	IqdbiShape shape;
 	IqdbStatus status;
+	uint64_t   begun;
 	Iqdb      *db;
 
 	*db_out = NULL;
@@ -661,7 +668,9 @@ iqdb_open(const char *path, const IqdbConfig *config, Iqdb **db_out, IqdbError *
 		with_io.io = &iqdb_io_posix;
 	IQDB_TRY(wanted_shape(config, &shape, err));
 	IQDB_TRY(make_handle(&with_io, &db, err));
+	begun = iqdbi_trace_begin(db);
 	status = open_files(db, path, &shape, err);
+	iqdbi_trace_end(db, IQDB_TRACE_OPEN, begun, status, iqdb_len(db), NULL);
 	if (status != IQDB_OK)
 	{
 		iqdbi_handle_release(db);

@@ -70,6 +70,9 @@ struct Iqdb
 	IqdbCompression    compression;
 	int                compression_level;
 	uint64_t           checkpoint_bytes;
+	bool               snapshot_only; /* there are files, and none of them is a log */
+	IqdbTrace          trace;         /* NULL: nobody listens */
+	void              *trace_arg;
 	uint64_t           memory_max;
 	uint64_t           reserve; /* of memory_max, what the arena's address space is for */
 	IqdbArena          arena; /* base NULL: not made yet */
@@ -101,7 +104,7 @@ struct Iqdb
 	bool          broken;
 	bool          cut_pending;   /* the log must cut a tail before its next append */
 	bool          dirty;         /* the engine changed in a way the log does not tell */
-	IqdbLog      *log;           /* NULL in memory */
+	IqdbLog      *log;           /* NULL in memory, and where there are snapshots only */
 	IqdbiPosition position;
 	IqdbiPosition snapshot_position;
 	IqdbiPosition log_start;
@@ -126,6 +129,19 @@ void iqdbi_handle_note_change(Iqdb *db);
 
 /* Milliseconds of a clock that does not step back. */
 uint64_t iqdbi_handle_now(void);
+
+static inline bool
+iqdbi_handle_has_files(const Iqdb *db)
+{
+	return db->paths.snapshot != NULL;
+}
+
+/* When the call began, if anybody wants to know. */
+uint64_t iqdbi_trace_begin(const Iqdb *db);
+
+/* Tells the program of a call that has ended. search: what it did, or NULL. No clock is read where nobody listens. */
+void iqdbi_trace_end(Iqdb *db, IqdbTraceKind kind, uint64_t begun, IqdbStatus status, uint64_t rows,
+					 const IqdbSearchStats *search);
 
 /* ---- handle_codec.c ---- */
 
@@ -256,7 +272,10 @@ bool iqdbi_handle_is_dirty(const Iqdb *db);
 /* After a write: folds a log that has grown long. A failure is counted, not reported. */
 void iqdbi_handle_checkpoint_when_due(Iqdb *db);
 
-/* Makes an empty log that starts at db->position, replacing what has its name. On failure db->log is NULL or the old one. */
+/*
+ * Makes an empty log that starts at db->position, replacing what has its name; where there are snapshots only, removes a log
+ * that an earlier handle left. On failure db->log is NULL or the old one.
+ */
 IqdbStatus iqdbi_handle_start_log(Iqdb *db, IqdbError *err) IQDB_MUST_CHECK;
 
 /* ---- handle_timer.c ---- */

@@ -14,6 +14,9 @@
 /* Hits of a usual search are collected on the stack. */
 #define HITS_ON_STACK 64
 
+/* Of one search, as of an index. */
+#define REFINE_MAX 10000
+
 /* Queries of a batch that are answered in one moment, and, where the engine can, in one pass over the rows. */
 #define BATCH_TOGETHER 16
 
@@ -69,6 +72,7 @@ IqdbStatus
 iqdb_get(Iqdb *db, IqdbId id, IqdbRecord **record_out, IqdbError *err)
 {
 	IqdbStatus     status = IQDB_OK;
+	uint64_t       begun = iqdbi_trace_begin(db);
 	unsigned char *metadata;
 	void          *vector;
 	size_t         length;
@@ -84,6 +88,7 @@ iqdb_get(Iqdb *db, IqdbId id, IqdbRecord **record_out, IqdbError *err)
 			(void) iqdb_index_get(&db->index, id, vector, metadata, length, &length);
 	}
 	iqdbi_handle_gate_leave(db, false);
+	iqdbi_trace_end(db, IQDB_TRACE_GET, begun, status, *record_out != NULL ? 1 : 0, NULL);
 	return status;
 }
 
@@ -385,6 +390,7 @@ iqdbi_handle_search(Iqdb *db, const void *query, size_t dim, const IqdbQuery *se
 	IqdbSearchParams params = {.expected = settings->k,
 							   .ef = settings->ef,
 							   .probes = settings->probes,
+							   .refine = settings->refine,
 							   .max_rows = settings->max_rows};
 	IqdbCursor      *cursor;
 	CallView         view;
@@ -394,6 +400,8 @@ iqdbi_handle_search(Iqdb *db, const void *query, size_t dim, const IqdbQuery *se
 	/* engines ask between two stretches of work: short searches have one */
 	if (settings->cancelled != NULL && settings->cancelled(settings->cancel_arg))
 		return iqdb_fail(err, IQDB_ERR_CANCELLED, "cancelled");
+	if (settings->refine > REFINE_MAX)
+		return iqdb_fail(err, IQDB_ERR_CONFIG, "refine is %u, it must be between 0 and %d", settings->refine, REFINE_MAX);
 	if (settings->filter != NULL)
 		params.filter = iqdb_fields_filter(&db->shape.fields, settings->filter, &filter);
 	iqdbi_handle_gate(db, false);
@@ -419,12 +427,14 @@ cache_key(const Iqdb *db, const void *query, size_t dim, const IqdbQuery *settin
 						  .max_rows = settings->max_rows,
 						  .ef = settings->ef,
 						  .probes = settings->probes,
+						  .refine = settings->refine,
 						  .filter = settings->filter};
 }
 
-IqdbStatus
-iqdb_search_query(Iqdb *db, const void *query, size_t dim, const IqdbQuery *settings, IqdbResult **result_out,
-				  IqdbError *err)
+/* Asks the cache first, if there is one and the settings let it. */
+static IqdbStatus
+search_or_remember(Iqdb *db, const void *query, size_t dim, const IqdbQuery *settings, IqdbResult **result_out,
+				   IqdbError *err)
 {
 	IqdbCacheKey key = cache_key(db, query, dim, settings);
 	uint64_t     version;
@@ -439,6 +449,18 @@ iqdb_search_query(Iqdb *db, const void *query, size_t dim, const IqdbQuery *sett
 	IQDB_TRY(iqdbi_handle_search(db, query, dim, settings, result_out, &version, err));
 	cache_store(db, &key, *result_out, version);
 	return IQDB_OK;
+}
+
+IqdbStatus
+iqdb_search_query(Iqdb *db, const void *query, size_t dim, const IqdbQuery *settings, IqdbResult **result_out,
+				  IqdbError *err)
+{
+	uint64_t   begun = iqdbi_trace_begin(db);
+	IqdbStatus status = search_or_remember(db, query, dim, settings, result_out, err);
+
+	iqdbi_trace_end(db, IQDB_TRACE_SEARCH, begun, status, *result_out != NULL ? (*result_out)->count : 0,
+					*result_out != NULL ? &(*result_out)->stats : NULL);
+	return status;
 }
 
 IqdbStatus
@@ -544,6 +566,7 @@ iqdb_search_batch_with(Iqdb *db, const void *queries, size_t count, size_t dim, 
 	IqdbQuery        settings = {.k = k, .filter = filter};
 	Batch            batch = {.db = db, .queries = queries, .dim = dim, .settings = &settings, .results = results,
 							  .params = {.expected = k}};
+	uint64_t         begun = iqdbi_trace_begin(db);
 	IqdbFieldsFilter row_filter;
 	IqdbStatus       status;
 
@@ -557,6 +580,7 @@ iqdb_search_batch_with(Iqdb *db, const void *queries, size_t count, size_t dim, 
 		iqdb_result_free(results[i]);
 		results[i] = NULL;
 	}
+	iqdbi_trace_end(db, IQDB_TRACE_SEARCH_BATCH, begun, status, count, NULL);
 	return status;
 }
 

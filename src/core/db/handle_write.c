@@ -96,6 +96,54 @@ log_batch(Iqdb *db, const IqdbRow *rows, size_t count, size_t dim, IqdbiPosition
 	return status;
 }
 
+/*
+ * The hash after one more change of which no log tells. Snapshots carry it, so that they fit no log of another history.
+ */
+static uint64_t
+hash_after(Iqdb *db, uint64_t hash, const IqdbiChange *change)
+{
+	unsigned char   *scratch = IQDBI_NEEDS_SCRATCH ? db->scratch : NULL;
+	IqdbiChangeBytes bytes;
+
+	if (!iqdbi_handle_has_files(db))
+		return hash;
+	iqdbi_handle_encode_change(db->index.store.element, change, scratch, &bytes);
+	return iqdbi_handle_advance((IqdbiPosition){0, hash}, change->type, bytes.pieces, bytes.piece_count).hash;
+}
+
+/* What the log would be told of a row. */
+static IqdbiChange
+change_of(const IqdbRow *row, size_t dim)
+{
+	return (IqdbiChange){.type = IQDB_HANDLE_FRAME_UPSERT,
+						 .id = row->id,
+						 .vector = row->vector,
+						 .dim = dim,
+						 .metadata = row->metadata,
+						 .metadata_length = row->metadata_length};
+}
+
+/* The position after a change, or after rows that are one write. */
+static IqdbiPosition
+position_after(Iqdb *db, const IqdbiChange *change)
+{
+	return (IqdbiPosition){db->position.number + 1, hash_after(db, db->position.hash, change)};
+}
+
+static IqdbiPosition
+position_after_rows(Iqdb *db, const IqdbRow *rows, size_t count, size_t dim)
+{
+	IqdbiPosition next = {db->position.number + 1, db->position.hash};
+
+	for (size_t i = 0; i < count; i++)
+	{
+		IqdbiChange change = change_of(&rows[i], dim);
+
+		next.hash = hash_after(db, next.hash, &change);
+	}
+	return next;
+}
+
 /* ---- upsert ---- */
 
 IqdbStatus
@@ -240,7 +288,7 @@ upsert_locked(Iqdb *db, const IqdbiChange *change, uint32_t *slot_out, IqdbError
 	if (db->log != NULL)
 		IQDB_TRY(log_change(db, change, &next, err));
 	else
-		next.number++;
+		next = position_after(db, change);
 	return put_logged(db, &row, 1, next, mark, slot_out, err);
 }
 
@@ -254,7 +302,7 @@ batch_locked(Iqdb *db, const IqdbRow *rows, size_t count, size_t dim, uint32_t *
 	if (db->log != NULL)
 		IQDB_TRY(log_batch(db, rows, count, dim, &next, err));
 	else
-		next.number++;
+		next = position_after_rows(db, rows, count, dim);
 	return put_logged(db, rows, count, next, mark, slots_out, err);
 }
 
@@ -313,13 +361,9 @@ IqdbStatus
 iqdb_upsert(Iqdb *db, IqdbId id, const void *vector, size_t dim, const unsigned char *metadata,
 			size_t metadata_length, IqdbError *err)
 {
-	IqdbiChange change = {.type = IQDB_HANDLE_FRAME_UPSERT,
-						  .id = id,
-						  .vector = vector,
-						  .dim = dim,
-						  .metadata = metadata,
-						  .metadata_length = metadata_length};
 	IqdbRow     row = {.id = id, .vector = vector, .metadata = metadata, .metadata_length = metadata_length};
+	IqdbiChange change = change_of(&row, dim);
+	uint64_t    begun = iqdbi_trace_begin(db);
 	uint32_t    slot = IQDB_SLOT_NONE;
 	IqdbStatus  status;
 
@@ -331,6 +375,7 @@ iqdb_upsert(Iqdb *db, IqdbId id, const void *vector, size_t dim, const unsigned 
 	pthread_mutex_unlock(&db->writer);
 	if (status == IQDB_OK)
 		link_rows(db, &slot, 1);
+	iqdbi_trace_end(db, IQDB_TRACE_UPSERT, begun, status, 1, NULL);
 	return status;
 }
 
@@ -352,6 +397,7 @@ iqdbi_handle_store_batch(Iqdb *db, const IqdbRow *rows, size_t count, size_t dim
 IqdbStatus
 iqdb_upsert_batch(Iqdb *db, const IqdbRow *rows, size_t count, size_t dim, IqdbError *err)
 {
+	uint64_t   begun = iqdbi_trace_begin(db);
 	size_t     size;
 	uint32_t  *slots;
 	IqdbStatus status;
@@ -364,6 +410,7 @@ iqdb_upsert_batch(Iqdb *db, const IqdbRow *rows, size_t count, size_t dim, IqdbE
 	if (status == IQDB_OK)
 		link_rows(db, slots, count);
 	iqdb_free(&db->host.allocator, slots, size);
+	iqdbi_trace_end(db, IQDB_TRACE_BATCH, begun, status, count, NULL);
 	return status;
 }
 
@@ -381,7 +428,7 @@ delete_locked(Iqdb *db, const IqdbiChange *change, bool *deleted_out, IqdbError 
 	if (db->log != NULL)
 		IQDB_TRY(log_change(db, change, &next, err));
 	else
-		next.number++;
+		next = position_after(db, change);
 	iqdbi_handle_gate(db, true);
 	iqdb_index_remove(&db->index, change->id, deleted_out);
 	iqdbi_handle_note_change(db);
@@ -394,6 +441,7 @@ IqdbStatus
 iqdb_delete(Iqdb *db, IqdbId id, bool *deleted_out, IqdbError *err)
 {
 	IqdbiChange change = {.type = IQDB_HANDLE_FRAME_DELETE, .id = id};
+	uint64_t    begun = iqdbi_trace_begin(db);
 	bool        deleted;
 	IqdbStatus  status;
 
@@ -404,5 +452,6 @@ iqdb_delete(Iqdb *db, IqdbId id, bool *deleted_out, IqdbError *err)
 	pthread_mutex_unlock(&db->writer);
 	if (deleted_out != NULL)
 		*deleted_out = status == IQDB_OK && deleted;
+	iqdbi_trace_end(db, IQDB_TRACE_DELETE, begun, status, status == IQDB_OK && deleted ? 1 : 0, NULL);
 	return status;
 }

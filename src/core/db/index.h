@@ -231,6 +231,10 @@ void iqdb_index_stats(const IqdbIndex *index, IqdbIndexStats *stats_out);
 IqdbStatus iqdb_index_suggest_probes(IqdbIndex *index, double coverage, uint32_t *probes_out,
 									 IqdbError *err) IQDB_MUST_CHECK;
 
+/* Rows of the first `room` lists, and how many lists there are: 0 before training. IQDB_ERR_CONFIG: the engine has none. */
+IqdbStatus iqdb_index_list_sizes(IqdbIndex *index, uint64_t *sizes_out, uint32_t room, uint32_t *lists_out,
+								 IqdbError *err) IQDB_MUST_CHECK;
+
 /*
  * Bytes of memory that so many rows will need, engine included and the host's own left out; of a snapshot that is not
  * compressed, of either kind; of the file of vectors, if they are to lie in one.

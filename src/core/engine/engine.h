@@ -36,6 +36,7 @@ typedef struct IqdbSearchParams
 	size_t            expected; /* how many rows the caller will probably take; 0 = not known */
 	uint32_t          ef;       /* hnsw: 0 = the index's */
 	uint32_t          probes;   /* ivf: 0 = the index's */
+	uint32_t          refine;   /* ivf with pq, bq: rows re-ranked per wanted row; 0 = the index's, at most 10000 */
 	const IqdbRowFilter *filter; /* NULL = every row; must outlive the cursor */
 	uint64_t          max_rows; /* give up after scoring so many rows; 0 = never */
 	bool              zero_last; /* cosine: a zero vector has no distance; it comes behind all others, its key infinite */

@@ -104,15 +104,16 @@ size_t
 iqdbi_rows_to_rank(const IqdbiIvfCursor *cursor, size_t expected)
 {
 	const IqdbIndexOptions *options = &cursor->base.store->header->options;
+	size_t                  refine = cursor->base.params.refine != 0 ? cursor->base.params.refine : options->refine;
 
 	switch (options->quantization)
 	{
 		case IQDB_QUANTIZATION_SQ8:
 			return 2 * expected + 12;
 		case IQDB_QUANTIZATION_PQ:
-			return options->refine > 1 ? expected * options->refine + 8 : expected;
+			return refine > 1 ? expected * refine + 8 : expected;
 		case IQDB_QUANTIZATION_BQ:
-			return expected * (options->refine > 1 ? 3 * (size_t) options->refine : 3) + 40;
+			return expected * (refine > 1 ? 3 * refine : 3) + 40;
 		default:
 			return expected + 8;
 	}

@@ -669,6 +669,53 @@ typedef struct IqdbCacheConfig
 /* Distance functions of one instruction set: see iqdb_kernels_named(). */
 typedef struct IqdbKernels IqdbKernels;
 
+/* How a search has found its rows. */
+typedef enum IqdbSearchWay
+{
+	IQDB_SEARCH_OWN = 0,      /* by what the engine has for that: a graph, lists */
+	IQDB_SEARCH_EXACT = 1,    /* by looking at all rows, or at all that pass the filter */
+	IQDB_SEARCH_OWN_EXACT = 2 /* first the one, then the other */
+} IqdbSearchWay;
+
+/* What a search did. */
+typedef struct IqdbSearchStats
+{
+	uint64_t scored;   /* distances computed, codes included */
+	uint64_t reranked; /* full vectors read */
+	uint64_t filtered; /* rows turned away by the filter, as far as it was asked */
+	uint32_t way;      /* IqdbSearchWay */
+} IqdbSearchStats;
+
+typedef enum IqdbTraceKind
+{
+	IQDB_TRACE_OPEN = 0, /* files: recovery and all */
+	IQDB_TRACE_UPSERT = 1,
+	IQDB_TRACE_BATCH = 2,
+	IQDB_TRACE_LOAD = 3,
+	IQDB_TRACE_DELETE = 4,
+	IQDB_TRACE_GET = 5,
+	IQDB_TRACE_SEARCH = 6,
+	IQDB_TRACE_SEARCH_BATCH = 7,
+	IQDB_TRACE_OPTIMIZE = 8,
+	IQDB_TRACE_CHECKPOINT = 9 /* by iqdb_flush, iqdb_close, opening, or a write that found the log long */
+} IqdbTraceKind;
+
+/* A call that has ended. Writes that fail for their arguments alone are not told of. */
+typedef struct IqdbTraceEvent
+{
+	IqdbTraceKind          kind;
+	IqdbStatus             status;
+	uint64_t               nanoseconds; /* from its beginning, waiting for locks included */
+	uint64_t               rows;        /* written, found, or there (OPEN, OPTIMIZE, CHECKPOINT); SEARCH_BATCH: queries */
+	const IqdbSearchStats *search;      /* SEARCH that succeeded, from a cache too: what it did; else NULL */
+} IqdbTraceEvent;
+
+/*
+ * Called by the thread that made the call, perhaps while the database is locked: it must not call the database. Several threads
+ * may be in it.
+ */
+typedef void (*IqdbTrace)(void *arg, const IqdbTraceEvent *event);
+
 typedef struct IqdbConfig
 {
 	/*
@@ -693,6 +740,7 @@ typedef struct IqdbConfig
 	IqdbCompression compression;       /* of snapshots written from now on */
 	int             compression_level; /* zstd: 1 .. 22, 0 = default */
 	uint64_t        checkpoint_bytes;  /* a log this long, and longer than the snapshot, is folded into one; 0 = never */
+	bool            snapshot_only;     /* no log: what was written since iqdb_flush is lost unless iqdb_close succeeds */
 
 	/* Remember answers until the next write. Off by default. */
 	bool            use_cache;
@@ -706,6 +754,10 @@ typedef struct IqdbConfig
 	/* Asked now and then in long searches and saves, by any thread; NULL = never. true gives IQDB_ERR_CANCELLED. */
 	IqdbCancel cancelled;
 	void      *cancel_arg;
+
+	/* Told of each call that has ended; NULL = never, and no clock is read then. */
+	IqdbTrace trace;
+	void     *trace_arg;
 } IqdbConfig;
 
 /* Defaults: fsync always, no compression, checkpoint at 64 MiB of log. */
@@ -835,23 +887,6 @@ typedef struct IqdbFound
 	size_t               metadata_length;
 } IqdbFound;
 
-/* How a search has found its rows. */
-typedef enum IqdbSearchWay
-{
-	IQDB_SEARCH_OWN = 0,      /* by what the engine has for that: a graph, lists */
-	IQDB_SEARCH_EXACT = 1,    /* by looking at all rows, or at all that pass the filter */
-	IQDB_SEARCH_OWN_EXACT = 2 /* first the one, then the other */
-} IqdbSearchWay;
-
-/* What a search did. */
-typedef struct IqdbSearchStats
-{
-	uint64_t scored;   /* distances computed, codes included */
-	uint64_t reranked; /* full vectors read */
-	uint64_t filtered; /* rows turned away by the filter, as far as it was asked */
-	uint32_t way;      /* IqdbSearchWay */
-} IqdbSearchStats;
-
 /* Self-contained: outlives the handle if need be. May be shared with the cache and is never written to. */
 typedef struct IqdbResult
 {
@@ -879,6 +914,7 @@ typedef struct IqdbQuery
 	const IqdbFilter *filter;
 	uint32_t          ef;       /* hnsw: 0 = the index's */
 	uint32_t          probes;   /* ivf: 0 = the index's */
+	uint32_t          refine;   /* ivf with pq, bq: rows re-ranked per row wanted, .. 10000; 0 = the index's; 1 = fewest */
 	uint64_t          max_rows; /* give up after scoring so many rows; 0 = never */
 	bool              exact;    /* compare the query with every row that matches, whatever the engine; no cache */
 
@@ -1039,6 +1075,13 @@ IQDB_API void iqdb_stats(Iqdb *db, IqdbStats *stats_out);
  * rows is looked at, or more. Errors: CONFIG (the engine has no lists, coverage out of range), NOMEM.
  */
 IQDB_API IqdbStatus iqdb_suggest_probes(Iqdb *db, double coverage, uint32_t *probes_out, IqdbError *err) IQDB_MUST_CHECK;
+
+/*
+ * How many rows each list holds, in no order: *lists_out lists there are (0 before they are trained), of which the first
+ * `room` are written. Errors: CONFIG (the engine has no lists).
+ */
+IQDB_API IqdbStatus iqdb_list_sizes(Iqdb *db, uint64_t *sizes_out, uint32_t room, uint32_t *lists_out,
+									IqdbError *err) IQDB_MUST_CHECK;
 
 typedef struct IqdbCacheStats
 {
