@@ -8,6 +8,7 @@
  *   options              elements, metrics, engines and what tunes them
  *   database             open, write, search, verify
  *   asynchronous calls   the same by the threads of a pool, with a callback
+ *   files of vectors     .fvecs, .ivecs, .bvecs, .fbin, .npy
  *
  * Here types and functions of the library are declared, for itself too: the headers of its folders include this one, so it
  * cannot differ from what was compiled. A program needs nothing beside it: cc program.c $(pkg-config --cflags --libs iqdb).
@@ -1018,6 +1019,65 @@ IQDB_API void iqdb_call_wait(IqdbCall *call);
 
 /* Lets go of the handle, at any time; the call goes on. A handle may outlive its pool. NULL is no error. */
 IQDB_API void iqdb_call_free(IqdbCall *call);
+
+/* ---- files of vectors -------------------------------------------------------------------------------------------- */
+
+typedef enum IqdbFileFormat
+{
+	IQDB_FILE_AUTO = 0,  /* as the end of the name says */
+	IQDB_FILE_FVECS = 1, /* each row: dimension, then so many floats, */
+	IQDB_FILE_IVECS = 2, /* 32-bit integers, */
+	IQDB_FILE_BVECS = 3, /* bytes */
+	IQDB_FILE_FBIN = 4,  /* rows, dimension, then floats */
+	IQDB_FILE_NPY = 5    /* an array of numpy's: two dimensions, in C's order, little-endian */
+} IqdbFileFormat;
+
+typedef enum IqdbFileNumber
+{
+	IQDB_NUMBER_F32 = 0,
+	IQDB_NUMBER_F16 = 1,
+	IQDB_NUMBER_F64 = 2,
+	IQDB_NUMBER_U8 = 3, /* this one and those behind it are integers */
+	IQDB_NUMBER_I8 = 4,
+	IQDB_NUMBER_I32 = 5,
+	IQDB_NUMBER_I64 = 6
+} IqdbFileNumber;
+
+typedef struct IqdbVectorFileInfo
+{
+	IqdbFileFormat format;
+	IqdbFileNumber number; /* what the file holds */
+	uint64_t       count;  /* rows */
+	uint32_t       dim;    /* numbers of a row; 0 where there is no row */
+} IqdbVectorFileInfo;
+
+/* An open file. One thread at a time. */
+typedef struct IqdbVectorFile IqdbVectorFile;
+
+/*
+ * Opens a file and compares its head with its length. io and allocator: NULL = POSIX files, the C library; copied. Errors:
+ * CONFIG (form not known), CORRUPT (file, offset), UNSUPPORTED and VERSION (arrays of other kinds), NOT_FOUND, NOMEM, IO.
+ */
+IQDB_API IqdbStatus iqdb_vector_file_open(const char *path, IqdbFileFormat format, const IqdbIo *io,
+										  const IqdbAllocator *allocator, IqdbVectorFile **file_out,
+										  IqdbError *err) IQDB_MUST_CHECK;
+
+IQDB_API IqdbVectorFileInfo iqdb_vector_file_info(const IqdbVectorFile *file);
+
+/*
+ * The rows first .. first + count, one behind the other: count * dim numbers, converted from whatever the file holds; what is
+ * too large for a float becomes infinite. Errors: CONFIG (there are not so many rows), CORRUPT (a row of another dimension),
+ * IO; some rows may be written then.
+ */
+IQDB_API IqdbStatus iqdb_vector_file_read(IqdbVectorFile *file, uint64_t first, size_t count, float *floats_out,
+										  IqdbError *err) IQDB_MUST_CHECK;
+
+/* The same of integers, as true neighbours are given. CONFIG: the file holds floats. */
+IQDB_API IqdbStatus iqdb_vector_file_read_integers(IqdbVectorFile *file, uint64_t first, size_t count, int64_t *integers_out,
+												   IqdbError *err) IQDB_MUST_CHECK;
+
+/* NULL is no error. */
+IQDB_API void iqdb_vector_file_close(IqdbVectorFile *file);
 
 /* ---- numbers and verification ------------------------------------------------------------------------------------ */
 
