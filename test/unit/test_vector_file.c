@@ -232,8 +232,10 @@ static void
 files_that_lie_are_refused(void **state)
 {
 	static const char *const bad[] = {
-		"{'descr': '>f4', 'fortran_order': False, 'shape': (1, 2), }", "{'descr': '<f4', 'fortran_order': True, 'shape': (1, 2), }",
-		"{'descr': '<f4', 'fortran_order': False, 'shape': (2,), }", "{'descr': '<f4', 'fortran_order': False, 'shape': (1, 2, 1), }",
+		"{'descr': '>f4', 'fortran_order': False, 'shape': (1, 2), }",
+		"{'descr': '<f4', 'fortran_order': True, 'shape': (1, 2), }",
+		"{'descr': '<f4', 'fortran_order': False, 'shape': (2,), }",
+		"{'descr': '<f4', 'fortran_order': False, 'shape': (1, 2, 1), }",
 		"{'descr': '<f4', 'fortran_order': False}", "{'shape': (1, 2)}", "",
 		"{'descr': '<f4', 'fortran_order': False, 'shape': (99999999999999999999999, 2), }"};
 	IoCrash        *fs = io_crash_create();

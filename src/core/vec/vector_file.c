@@ -202,7 +202,8 @@ parse_npy_head(IqdbVectorFile *file, const char *text, uint64_t start, uint64_t 
 	uint64_t    dim;
 
 	if (!npy_kind(npy_value(text, "'descr'"), &file->info.number))
-		return iqdb_fail(err, IQDB_ERR_UNSUPPORTED, "the array's numbers are none of f4, f2, f8, u1, i1, i4, i8, little-endian");
+		return iqdb_fail(err, IQDB_ERR_UNSUPPORTED,
+						 "the array's numbers are none of f4, f2, f8, u1, i1, i4, i8, little-endian");
 	if (order == NULL || strncmp(order, "False", 5) != 0)
 		return iqdb_fail(err, IQDB_ERR_UNSUPPORTED, "the array is stored by columns");
 	if (shape == NULL || *shape++ != '(' || !npy_number(&shape, &count) || !npy_number(&shape, &dim) || *shape != ')')
