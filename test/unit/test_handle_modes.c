@@ -336,6 +336,58 @@ refine_of_one_search(void **state)
 	}
 }
 
+/* ---- small graphs ---- */
+
+static void
+must_search_by(Iqdb *db, IqdbQuery query, IqdbSearchWay way, uint64_t rows)
+{
+	const float vector[DIM] = {0.5f};
+	IqdbResult *result;
+
+	assert_int_equal(iqdb_search_query(db, vector, DIM, &query, &result, NULL), IQDB_OK);
+	assert_int_equal(result->count, query.k);
+	assert_int_equal(result->stats.way, way);
+	if (way == IQDB_SEARCH_EXACT)
+		assert_int_equal(result->stats.scored, rows);
+	iqdb_result_free(result);
+}
+
+/* Few rows are all looked at, unless the program says how wide the graph is to be searched; and so by batches. */
+static void
+a_small_graph_is_searched_exactly(void **state)
+{
+	static float vectors[4000 * DIM];
+	IqdbConfig   config = iqdb_config_default(IQDB_ENGINE_HNSW, DIM, IQDB_METRIC_L2);
+	IqdbResult  *results[2];
+	IqdbRow     *rows = calloc(4000, sizeof(*rows));
+	Iqdb        *db;
+	IqdbRng      rng;
+
+	assert_non_null(rows);
+	iqdb_rng_seed(&rng, 6);
+	for (size_t i = 0; i < 4000 * DIM; i++)
+		vectors[i] = (float) iqdb_rng_unit(&rng);
+	for (size_t i = 0; i < 4000; i++)
+		rows[i] = (IqdbRow){.id = iqdb_id_u64(i), .vector = vectors + i * DIM};
+	assert_int_equal(iqdb_open_in_memory(&config, &db, NULL), IQDB_OK);
+	assert_int_equal(iqdb_load(db, rows, 1000, DIM, NULL, NULL, NULL), IQDB_OK);
+	must_search_by(db, (IqdbQuery){.k = 10}, IQDB_SEARCH_EXACT, 1000);
+	must_search_by(db, (IqdbQuery){.k = 10, .ef = 64}, IQDB_SEARCH_OWN, 0);
+	assert_int_equal(iqdb_search_batch(db, vectors, 2, DIM, 5, results, NULL), IQDB_OK);
+	for (int i = 0; i < 2; i++)
+	{
+		assert_int_equal(results[i]->stats.way, IQDB_SEARCH_EXACT);
+		assert_int_equal(results[i]->found[0].id.number, i);
+		assert_int_equal(results[i]->count, 5);
+		iqdb_result_free(results[i]);
+	}
+	assert_int_equal(iqdb_load(db, rows + 1000, 3000, DIM, NULL, NULL, NULL), IQDB_OK);
+	must_search_by(db, (IqdbQuery){.k = 10}, IQDB_SEARCH_OWN, 0);
+	must_search_by(db, (IqdbQuery){.k = 10, .exact = true}, IQDB_SEARCH_EXACT, 4000);
+	assert_int_equal(iqdb_close(db, NULL), IQDB_OK);
+	free(rows);
+}
+
 int
 main(void)
 {
@@ -346,6 +398,7 @@ main(void)
 		cmocka_unit_test(each_call_is_told_of),
 		cmocka_unit_test(sizes_of_lists_are_those_of_the_statistics),
 		cmocka_unit_test(refine_of_one_search),
+		cmocka_unit_test(a_small_graph_is_searched_exactly),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
