@@ -439,6 +439,107 @@ whatever_the_floats(void **state)
 	}
 }
 
+/* Codes of two words have a kernel of their own in some tables: any number of rows. */
+static void
+sums_of_sketches(void **state)
+{
+	uint64_t planes[IQDB_SIGNS_PLANES * IQDB_SKETCH_WORDS];
+	uint64_t codes[9 * 3];
+	IqdbRng  rng;
+
+	iqdb_rng_seed(&rng, SEED);
+	for (size_t i = 0; i < sizeof(planes) / sizeof(planes[0]); i++)
+		planes[i] = iqdb_rng_next(&rng);
+	for (size_t i = 0; i < sizeof(codes) / sizeof(codes[0]); i++)
+		codes[i] = iqdb_rng_next(&rng);
+	for (size_t t = 0; t < sizeof(tables) / sizeof(tables[0]); t++)
+	{
+		const IqdbKernels *table = iqdb_kernels_named(tables[t]);
+
+		for (size_t count = 0; table != NULL && count <= 9; count++)
+		{
+			uint32_t slots[9];
+			int32_t  expected[10];
+			int32_t  sums[10];
+
+			for (uint32_t i = 0; i < 9; i++)
+				slots[i] = (i * 5 + (uint32_t) count) % 9;
+			memset(expected, 0x5a, sizeof(expected));
+			memset(sums, 0x5a, sizeof(sums));
+			iqdb_signs_kernels(iqdb_kernels_named("scalar"))->sums(planes, IQDB_SIGNS_PLANES, (const unsigned char *) codes, 24,
+																   slots, count, IQDB_SKETCH_WORDS, expected);
+			iqdb_signs_kernels(table)->sums(planes, IQDB_SIGNS_PLANES, (const unsigned char *) codes, 24, slots, count,
+											IQDB_SKETCH_WORDS, sums);
+			assert_memory_equal(sums, expected, sizeof(sums));
+		}
+	}
+}
+
+/* Rows whose key is less than the sketch says it is at least. */
+static size_t
+count_undercut(const Coded *coded, float slack)
+{
+	size_t   width = iqdb_sketch_width(coded->signs.dim);
+	float   *flips = malloc(iqdb_rotation_flips(width) * sizeof(float));
+	size_t   count = 0;
+	uint32_t zero = 0;
+
+	assert_non_null(flips);
+	iqdb_rotation_draw(SEED, width, flips);
+	for (size_t q = 0; q < ROWS; q++)
+	{
+		IqdbSigns       signs = coded->signs;
+		IqdbSketchQuery query;
+
+		signs.flips = flips;
+		iqdb_sketch_query(&signs, width, row_of(coded, q), norm2_of(coded, row_of(coded, q)), slack, &query);
+		for (size_t i = 0; i < ROWS; i++)
+		{
+			IqdbSketch sketch;
+			int32_t    sum;
+
+			iqdb_sketch_encode(&signs, width, row_of(coded, i), norm2_of(coded, row_of(coded, i)), &sketch);
+			signs.kernels->sums(query.planes, IQDB_SIGNS_PLANES, (const unsigned char *) &sketch, sizeof(sketch), &zero, 1,
+								IQDB_SKETCH_WORDS, &sum);
+			count += i != q && true_key(coded, row_of(coded, i), row_of(coded, q)) <
+								   (double) iqdb_sketch_bound(&query, &sketch, iqdb_sketch_own(&sketch), sum);
+		}
+	}
+	free(flips);
+	return count;
+}
+
+static void
+sketches_bound_keys(void **state)
+{
+	static const size_t     dims[] = {16, 128, 200, 768};
+	static const IqdbMetric metrics[] = {IQDB_METRIC_L2, IQDB_METRIC_DOT, IQDB_METRIC_COSINE};
+	size_t                  pairs = (size_t) ROWS * (ROWS - 1);
+
+	for (size_t d = 0; d < sizeof(dims) / sizeof(dims[0]); d++)
+	{
+		for (size_t m = 0; m < 3; m++)
+		{
+			Coded  coded;
+			size_t none;
+			size_t two;
+			size_t three;
+
+			coded_make(&coded, metrics[m], dims[d], 0.5f, SEED + d);
+			none = count_undercut(&coded, 0.0f);
+			two = count_undercut(&coded, 2.0f);
+			three = count_undercut(&coded, 3.0f);
+			print_message("%zu dimensions, %s: of %zu pairs %zu, %zu, %zu undercut by 0, 2, 3 deviations\n", dims[d],
+						  iqdb_metric_name(metrics[m]), pairs, none, two, three);
+			/* half of them, and the tail of a normal deviate: 2.3 %, 0.14 % */
+			assert_true(none > pairs * 3 / 10 && none < pairs * 7 / 10);
+			assert_true(two < pairs * 4 / 100);
+			assert_true(three <= pairs / 200);
+			coded_free(&coded);
+		}
+	}
+}
+
 static void
 sines_are_sines(void **state)
 {
@@ -456,6 +557,8 @@ main(void)
 		cmocka_unit_test(keys_are_near_the_true_ones),
 		cmocka_unit_test(near_rows_are_not_nearer_by_their_codes),
 		cmocka_unit_test(whatever_the_floats),
+		cmocka_unit_test(sums_of_sketches),
+		cmocka_unit_test(sketches_bound_keys),
 		cmocka_unit_test(sines_are_sines),
 	};
 

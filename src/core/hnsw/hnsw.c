@@ -33,6 +33,7 @@ const IqdbEngine iqdb_hnsw_engine = {
 	.snapshot_bytes = iqdbi_hnsw_snapshot_bytes,
 	.format = iqdbi_hnsw_format,
 	.reserve = iqdbi_hnsw_reserve,
+	.prepare = iqdbi_hnsw_prepare,
 	.added = iqdbi_hnsw_added,
 	.removed = iqdbi_hnsw_removed,
 	.link = iqdbi_hnsw_link,

@@ -25,6 +25,7 @@
 
 #include "core/engine/stretch.h"
 #include "core/hnsw/hnsw_score_private.h"
+#include "core/hnsw/hnsw_sketch_private.h"
 
 #define FIRST_REVIEW 256u
 #define REVIEW_GROWTH 8u
@@ -238,6 +239,7 @@ recode_nodes(Review *review)
 		if (has_code(graph, slot))
 		{
 			iqdbi_hnsw_encode(graph, slot, review->prepared);
+			iqdbi_sketch_make(graph, slot, review->prepared);
 			status = iqdb_stretch_step(&review->stretch, 4 * graph->dim);
 		}
 		atomic_store_explicit(&graph->header->recode, slot + 2, memory_order_relaxed);

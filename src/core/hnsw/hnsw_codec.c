@@ -38,6 +38,7 @@
 #include "core/hnsw/hnsw_graph_private.h"
 #include "core/hnsw/hnsw_pending_private.h"
 #include "core/hnsw/hnsw_score_private.h"
+#include "core/hnsw/hnsw_sketch_private.h"
 #include "core/hnsw/hnsw_twins_private.h"
 #include "core/hnsw/hnsw_upper_private.h"
 
@@ -233,6 +234,7 @@ begin_node(Load *load, uint32_t slot, uint32_t level, uint64_t sequence)
 	if (slot_holds(store, slot, sequence))
 	{
 		iqdbi_hnsw_encode(graph, slot, load->prepared);
+		iqdbi_sketch_make(graph, slot, load->prepared);
 		iqdbi_hnsw_twin_remember(graph, slot);
 		info = iqdbi_info_make(IQDBI_INFO_LINKED, level);
 		atomic_fetch_add_explicit(&graph->header->linked, 1, memory_order_relaxed);
@@ -465,7 +467,10 @@ add_unlinked(const Load *load, uint32_t slot_count)
 		uint32_t status = iqdbi_info_status(iqdbi_hnsw_info(&load->graph, slot));
 
 		if (iqdb_store_state(store, slot) == IQDB_ROW_LIVE && status != IQDBI_INFO_LINKED && status != IQDBI_INFO_TWIN)
+		{
+			iqdbi_hnsw_prepare(store, slot);
 			iqdbi_hnsw_added(store, slot);
+		}
 	}
 	iqdb_store_unlock(store, IQDB_LOCK_ROWS, true);
 }

@@ -9,8 +9,9 @@
 #include <string.h>
 
 #include "core/engine/spin.h"
+#include "core/hnsw/hnsw_sketch_private.h"
 
-#define LAYOUT 3
+#define LAYOUT 4
 #define CACHE_LINE 64u
 
 /* Upper blocks for which there is memory beyond the expected number and an eighth of it. */
@@ -76,6 +77,13 @@ scalar_bytes(const IqdbIndexOptions *options)
 	return graph_code(options) == IQDBI_HNSW_BYTES ? sizeof(IqdbSq8Row) : 0;
 }
 
+/* Bytes per slot in region SKETCHES. */
+static uint64_t
+sketch_bytes(const IqdbIndexOptions *options)
+{
+	return iqdbi_sketch_bytes(graph_code(options));
+}
+
 /* Size of region TWINS for so many slots. */
 static uint64_t
 twins_bytes(uint64_t slots)
@@ -92,6 +100,7 @@ centre_bytes(const IqdbIndexOptions *options)
 
 	if (code == IQDBI_HNSW_SIGNS)
 		floats += iqdb_signs_flips(options->dimension);
+	floats += iqdbi_sketch_flips(code, options->dimension);
 	return iqdb_element_bytes(iqdb_element(IQDB_ELEMENT_F32), floats);
 }
 
@@ -137,6 +146,7 @@ iqdbi_hnsw_reserves(const IqdbIndexOptions *options, uint64_t slots_max, uint64_
 	reserves_out[IQDBI_HNSW_UPPER] = (2 * blocks_expected(options, slots) + 16 * BLOCKS_SPARE) * shape.block_words * 4;
 	reserves_out[IQDBI_HNSW_PENDING] = slots * sizeof(uint32_t);
 	reserves_out[IQDBI_HNSW_SCALARS] = slots * scalar_bytes(options);
+	reserves_out[IQDBI_HNSW_SKETCHES] = slots * sketch_bytes(options);
 	reserves_out[IQDBI_HNSW_CENTRE] = centre_bytes(options);
 	reserves_out[IQDBI_HNSW_TWINS] = twins_bytes(slots);
 }
@@ -146,7 +156,7 @@ iqdbi_hnsw_bytes_per_row(const IqdbIndexOptions *options)
 {
 	Shape shape = shape_of(options);
 
-	return shape.record_size + scalar_bytes(options) + sizeof(uint32_t) +
+	return shape.record_size + scalar_bytes(options) + sketch_bytes(options) + sizeof(uint32_t) +
 		   shape.block_words * 4 / (options->m - 1) + IQDBI_HNSW_TWIN_BUCKET / IQDBI_HNSW_TWINS_PER_BUCKET;
 }
 
@@ -189,6 +199,8 @@ iqdbi_hnsw_format(IqdbStore *store, IqdbError *err)
 	centre = iqdb_store_engine_region(store, IQDBI_HNSW_CENTRE);
 	if (graph_code(options) == IQDBI_HNSW_SIGNS)
 		iqdb_signs_draw(options->seed, options->dimension, centre + options->dimension);
+	else
+		iqdb_rotation_draw(options->seed, iqdb_sketch_width(options->dimension), centre + options->dimension);
 	return IQDB_OK;
 }
 
@@ -209,6 +221,9 @@ iqdbi_hnsw_reserve(IqdbStore *store, uint32_t slot_count, IqdbError *err)
 	if (scalar_bytes(options) > 0)
 		IQDB_TRY(iqdb_arena_grow(store->arena, IQDB_REGION_ENGINE + IQDBI_HNSW_SCALARS,
 								 slot_count * scalar_bytes(options), err));
+	if (sketch_bytes(options) > 0)
+		IQDB_TRY(iqdb_arena_grow(store->arena, IQDB_REGION_ENGINE + IQDBI_HNSW_SKETCHES,
+								 slot_count * sketch_bytes(options), err));
 	return iqdb_arena_grow(store->arena, IQDB_REGION_ENGINE + IQDBI_HNSW_UPPER,
 						   (blocks + blocks / 8 + BLOCKS_SPARE) * header->block_words * 4, err);
 }
@@ -226,6 +241,7 @@ iqdbi_hnsw_view(IqdbiHnsw *graph_out, IqdbStore *store)
 	graph_out->pending = iqdb_store_engine_region(store, IQDBI_HNSW_PENDING);
 	graph_out->twins = iqdb_store_engine_region(store, IQDBI_HNSW_TWINS);
 	graph_out->scalars = iqdb_store_engine_region(store, IQDBI_HNSW_SCALARS);
+	graph_out->sketches = iqdb_store_engine_region(store, IQDBI_HNSW_SKETCHES);
 	graph_out->centre = iqdb_store_engine_region(store, IQDBI_HNSW_CENTRE);
 	graph_out->record_size = graph_out->header->record_size;
 	graph_out->node_offset = graph_out->header->node_offset;

@@ -37,8 +37,9 @@ enum
 	IQDBI_HNSW_PENDING = 2, /* slots added and not linked yet */
 	IQDBI_HNSW_SCALARS = 3, /* graphs of bytes: IqdbSq8Row per slot */
 	IQDBI_HNSW_CENTRE = 4,  /* coded graphs: a float per dimension, subtracted from rows before they are coded; changed
-							   with STRUCTURE held exclusively. Graphs of signs: behind it the flips of the rotation */
-	IQDBI_HNSW_TWINS = 5    /* the table of nodes by a hash of their vectors: see hnsw_twins.c */
+							   with STRUCTURE held exclusively; behind it the flips of the rotation, of signs or of sketches */
+	IQDBI_HNSW_TWINS = 5,   /* the table of nodes by a hash of their vectors: see hnsw_twins.c */
+	IQDBI_HNSW_SKETCHES = 6 /* coded graphs: IqdbSketch per slot, see hnsw_sketch.c */
 };
 
 /* ---- in the arena ------------------------------------------------------------------------------------------------ */
@@ -120,6 +121,7 @@ typedef struct IqdbiHnsw
 	_Atomic uint32_t *pending;
 	_Atomic uint64_t *twins;
 	IqdbSq8Row       *scalars;
+	IqdbSketch       *sketches;
 	float            *centre;
 	size_t            record_size;
 	size_t            node_offset;
@@ -128,7 +130,7 @@ typedef struct IqdbiHnsw
 	size_t            prepared_bytes; /* of a row as a prepared query; 0 where it is one as it is stored */
 	IqdbMetric        metric;         /* for quant/; all else asks its traits, store->metric */
 	IqdbiHnswCode     code;
-	IqdbSigns         signs; /* graphs of signs */
+	IqdbSigns         signs; /* graphs of signs, and sketches of graphs of bytes */
 	float             alpha; /* how much nearer to a candidate a selected neighbour must be to make it superfluous */
 	uint32_t          cost;  /* of scoring one row, in about a nanosecond: what stretches of work are measured by */
 } IqdbiHnsw;

@@ -13,6 +13,7 @@
 
 #include "core/hnsw/hnsw_centre_private.h"
 #include "core/hnsw/hnsw_pending_private.h"
+#include "core/hnsw/hnsw_sketch_private.h"
 #include "core/hnsw/hnsw_twins_private.h"
 #include "core/hnsw/hnsw_upper_private.h"
 
@@ -259,6 +260,7 @@ link_as_node(IqdbiLinker *linker, uint32_t slot, bool *joined_out)
 	if (status == IQDB_OK && !*joined_out)
 	{
 		iqdbi_hnsw_set_info(graph, slot, IQDBI_INFO_LINKED, level);
+		iqdbi_sketch_make(graph, slot, linker->walk.target.prepared);
 		atomic_fetch_add_explicit(&header->linked, 1, memory_order_relaxed);
 		atomic_fetch_add_explicit(&header->level_count[level], 1, memory_order_relaxed);
 		iqdbi_hnsw_twin_remember(graph, slot);

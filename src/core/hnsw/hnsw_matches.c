@@ -11,7 +11,10 @@
  */
 #include "core/hnsw/hnsw_search_private.h"
 
+#include <string.h>
+
 #include "core/engine/exact_pass.h"
+#include "core/hnsw/hnsw_sketch_private.h"
 
 /* Rows ranked for each that is handed out, and beside those. */
 #define BYTES_RANKED 2
@@ -24,11 +27,27 @@
 
 #define CACHE_LINE 64
 
+/* The same of vectors, and how much of each is fetched: the processor follows from there by itself. */
+#define VECTORS_TOGETHER 8
+#define FETCHED_MAX 1024
+
+/*
+ * Prices (engine/strategy.h): a row that is turned away by its sketch, and what reading a code takes beside its bytes. So many
+ * codes are read at least, for each row that is handed out, and one of so many rows that pass.
+ */
+#define PRICE_SKETCH 12.0
+#define PRICE_CODE 80.0
+#define CODES_READ 100.0
+#define CODES_PER_RANK 3.0
+#define MATCHES_PER_CODE 30.0
+
 typedef struct Matches
 {
 	IqdbExactSearch  exact;  /* the first member: matches_of() */
 	IqdbiHnswCursor *cursor;
-	IqdbTopK         coded;  /* the best rows by their codes */
+	IqdbTopK         coded;  /* the best rows by their codes, */
+	IqdbTopK         first;  /* and of these as many as are handed out: sketches are compared with the last of them */
+	IqdbiSketchQuery sketch;
 	bool             aimed;  /* the walk's target is the query, */
 	uint64_t         epoch;  /* as codes were at this epoch */
 } Matches;
@@ -58,6 +77,18 @@ iqdbi_hnsw_matches_pay(const IqdbiHnswCursor *cursor, size_t count)
 		   cursor->strategy.matching > 2.0 * (double) rows_ranked(&cursor->graph, count);
 }
 
+void
+iqdbi_hnsw_matches_weigh(IqdbiHnswCursor *cursor, size_t count)
+{
+	IqdbStrategy *strategy = &cursor->strategy;
+	double        read = CODES_READ + CODES_PER_RANK * (double) count + strategy->matching / MATCHES_PER_CODE;
+
+	if (!iqdbi_hnsw_matches_pay(cursor, count) || read > strategy->matching)
+		return;
+	strategy->exact = strategy->asking + strategy->matching * PRICE_SKETCH +
+					  read * (PRICE_CODE + iqdb_price_gathered(iqdbi_hnsw_match_bytes(&cursor->graph)));
+}
+
 size_t
 iqdbi_hnsw_drop_emitted(const void *arg, uint32_t *slots, size_t count)
 {
@@ -82,6 +113,7 @@ aim(Matches *matches)
 	if (matches->aimed && matches->epoch == epoch)
 		return;
 	iqdbi_target_query(&cursor->graph, &cursor->walk.target, cursor->base.query, cursor->base.query_norm2);
+	iqdbi_sketch_query(&cursor->graph, &matches->sketch, cursor->base.query, cursor->base.query_norm2);
 	matches->aimed = true;
 	matches->epoch = epoch;
 }
@@ -99,15 +131,40 @@ offer(IqdbTopK *top, const IqdbStore *store, const uint32_t *slots, const float 
 	return IQDB_OK;
 }
 
-/* Scores rows by their vectors. */
+/* Begins to fetch vectors: they lie anywhere, and each begins on a page whose address is not known yet. */
+static void
+fetch_vectors(const IqdbStore *store, const uint32_t *slots, size_t count)
+{
+	size_t bytes = store->row_stride < FETCHED_MAX ? store->row_stride : FETCHED_MAX;
+
+	for (size_t i = 0; i < count; i++)
+	{
+		const unsigned char *vector = iqdb_store_vector(store, slots[i]);
+
+		for (size_t at = 0; at < bytes; at += CACHE_LINE)
+			__builtin_prefetch(vector + at);
+	}
+}
+
+/* Scores rows by their vectors, while those of rows that come later are on their way. */
 static IqdbStatus
 offer_exact(IqdbiHnswCursor *cursor, const uint32_t *slots, size_t count)
 {
-	float keys[IQDB_PASS_ROWS];
+	const IqdbStore *store = cursor->base.store;
+	float            keys[IQDB_PASS_ROWS];
 
-	iqdb_scorer_slots(&cursor->base.scorer, slots, count, keys);
+	fetch_vectors(store, slots, count < VECTORS_TOGETHER ? count : VECTORS_TOGETHER);
+	for (size_t done = 0; done < count;)
+	{
+		size_t part = count - done < VECTORS_TOGETHER ? count - done : VECTORS_TOGETHER;
+		size_t rest = count - done - part;
+
+		fetch_vectors(store, slots + done + part, rest < VECTORS_TOGETHER ? rest : VECTORS_TOGETHER);
+		iqdb_scorer_slots(&cursor->base.scorer, slots + done, part, keys + done);
+		done += part;
+	}
 	cursor->base.stats.reranked += count;
-	return offer(&cursor->found, cursor->base.store, slots, keys, count);
+	return offer(&cursor->found, store, slots, keys, count);
 }
 
 /* Moves the rows without a code to the end; returns how many have one. STRUCTURE is held. */
@@ -164,6 +221,18 @@ score_nodes(Matches *matches, const uint32_t *slots, size_t count, float *keys_o
 	}
 }
 
+/* Notes rows by their codes. Their sequences are not read, which would wait for memory: what is there is asked later. */
+static IqdbStatus
+note(IqdbTopK *top, const uint32_t *slots, const float *keys, size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+	{
+		if (iqdb_topk_wants(top, keys[i]))
+			IQDB_TRY(iqdb_topk_offer(top, (IqdbCandidate){.key = keys[i], .slot = slots[i], .sequence = slots[i]}));
+	}
+	return IQDB_OK;
+}
+
 /* Rows that pass the filter, for the pass. STRUCTURE is held. */
 static IqdbStatus
 score_matches(IqdbExactSearch *search, const uint32_t *slots, size_t count)
@@ -171,11 +240,17 @@ score_matches(IqdbExactSearch *search, const uint32_t *slots, size_t count)
 	Matches         *matches = matches_of(search);
 	IqdbiHnswCursor *cursor = matches->cursor;
 	const IqdbiHnsw *graph = &cursor->graph;
-	size_t           nodes = count;
+	size_t           nodes;
+	uint32_t         near[IQDB_PASS_ROWS];
 	uint32_t         parted[IQDB_PASS_ROWS];
 	float            keys[IQDB_PASS_ROWS];
 
 	aim(matches);
+	memcpy(near, slots, count * sizeof(*near));
+	if (matches->first.count == matches->first.capacity)
+		count = iqdbi_sketch_keep(graph, &matches->sketch, matches->first.items[0].key, near, count);
+	nodes = count;
+	slots = near;
 	if (!all_are_nodes(graph))
 	{
 		nodes = part_nodes(graph, slots, count, parted);
@@ -183,12 +258,16 @@ score_matches(IqdbExactSearch *search, const uint32_t *slots, size_t count)
 		slots = parted;
 	}
 	score_nodes(matches, slots, nodes, keys);
-	IQDB_TRY(offer(&matches->coded, cursor->base.store, slots, keys, nodes));
+	IQDB_TRY(note(&matches->first, slots, keys, nodes));
+	IQDB_TRY(note(&matches->coded, slots, keys, nodes));
 	search->full = matches->coded.count == matches->coded.capacity;
 	return IQDB_OK;
 }
 
-/* The best by their codes, as far as they are still there, by their vectors. */
+/*
+ * The best by their codes, by their vectors. In a pause of the pass a slot may have become another row's: any row that is
+ * there now and passes the filter may be an answer.
+ */
 static IqdbStatus
 rank_coded(Matches *matches)
 {
@@ -206,8 +285,10 @@ rank_coded(Matches *matches)
 
 		for (; i < matches->coded.count && count < IQDB_PASS_ROWS; i++)
 		{
-			if (iqdb_store_holds(store, best[i].slot, best[i].sequence))
-				slots[count++] = best[i].slot;
+			uint32_t slot = best[i].slot;
+
+			if (iqdb_store_state(store, slot) == IQDB_ROW_LIVE && iqdb_scorer_admits(&cursor->base.scorer, slot))
+				slots[count++] = slot;
 		}
 		status = offer_exact(cursor, slots, count);
 		if (status == IQDB_OK)
@@ -231,7 +312,7 @@ look_at_matches(Matches *matches)
 	iqdb_exact_search_init(search, &base->scorer, &matches->coded, &base->stats);
 	search->score = score_matches;
 	search->max_rows = base->params.max_rows;
-	search->drop_seen = iqdbi_hnsw_drop_emitted;
+	search->drop_seen = matches->cursor->emitted.count > 0 ? iqdbi_hnsw_drop_emitted : NULL;
 	search->seen_arg = &matches->cursor->emitted;
 	IQDB_TRY(iqdb_exact_pass(&pass, NULL));
 	return rank_coded(matches);
@@ -246,8 +327,10 @@ iqdbi_hnsw_matches(IqdbiHnswCursor *cursor, size_t count, bool *complete_out)
 	matches.cursor = cursor;
 	matches.aimed = false;
 	iqdb_topk_init(&matches.coded, &cursor->base.store->host->allocator, rows_ranked(&cursor->graph, count));
+	iqdb_topk_init(&matches.first, &cursor->base.store->host->allocator, count);
 	status = look_at_matches(&matches);
 	*complete_out = matches.exact.ended || matches.coded.count < matches.coded.capacity;
 	iqdb_topk_free(&matches.coded);
+	iqdb_topk_free(&matches.first);
 	return status;
 }

@@ -6,6 +6,8 @@
  */
 #include "core/hnsw/hnsw_pending_private.h"
 
+#include "core/hnsw/hnsw_sketch_private.h"
+
 /* Entries of rows that need no linking any more are dropped when they are half of all entries, and at least so many. */
 #define PENDING_DONE_MIN 16u
 
@@ -89,6 +91,16 @@ iqdbi_hnsw_pending_first(const IqdbiHnsw *graph, uint32_t *slots_out, uint32_t c
 	}
 	iqdb_store_unlock(graph->store, IQDB_LOCK_ENGINE, false);
 	return found;
+}
+
+/* What was in the slot before must not turn the row away. */
+void
+iqdbi_hnsw_prepare(IqdbStore *store, uint32_t slot)
+{
+	IqdbiHnsw graph;
+
+	iqdbi_hnsw_view(&graph, store);
+	iqdbi_sketch_drop(&graph, slot);
 }
 
 void

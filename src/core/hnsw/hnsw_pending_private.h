@@ -21,6 +21,7 @@ uint32_t iqdbi_hnsw_pending_first(const IqdbiHnsw *graph, uint32_t *slots_out, u
 
 /* ---- functions of the engine's table (engine/engine.h): the caller holds ROWS ------------------------------------ */
 
+void iqdbi_hnsw_prepare(IqdbStore *store, uint32_t slot);
 void iqdbi_hnsw_added(IqdbStore *store, uint32_t slot);
 void iqdbi_hnsw_removed(IqdbStore *store, uint32_t slot);
 

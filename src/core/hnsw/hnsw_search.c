@@ -33,8 +33,15 @@
  */
 #define ROWS_PER_PLACE 12
 #define ROWS_BEFORE 128
-#define PRICE_ROW 70.0
+#define PRICE_ROW 85.0
 #define BYTES_A_NANOSECOND 12.0
+
+/*
+ * How many times as expensive a search of the graph may turn out, where rows that match are not the nearest; and which part
+ * of the price of an exact pass is spent on it before that is noticed.
+ */
+#define GRAPH_MARGIN 2.0
+#define ALLOWED_PART 0.67
 
 /* However cheap looking at all rows would be, a search is given so many. */
 #define ALLOWED_MIN 500
@@ -132,12 +139,12 @@ graph_is_dearer(const IqdbiHnswCursor *cursor)
 {
 	double rows = ROWS_BEFORE + ROWS_PER_PLACE * (double) cursor->beam / cursor->strategy.share;
 
-	return rows * price_of_row(&cursor->graph) > cursor->strategy.exact;
+	return GRAPH_MARGIN * rows * price_of_row(&cursor->graph) > cursor->strategy.exact;
 }
 
 /*
  * Sets the number of scored rows at which a search of the graph ends. With a filter, all searches of the stream together may
- * take as long as looking at all rows that pass.
+ * not take much longer than looking at all rows that pass.
  */
 static void
 set_search_limit(IqdbiHnswCursor *cursor, size_t live)
@@ -147,7 +154,7 @@ set_search_limit(IqdbiHnswCursor *cursor, size_t live)
 	cursor->walk.scored_max = cursor->base.stats.scored + live;
 	if (cursor->base.params.filter != NULL)
 	{
-		double allowed = cursor->strategy.exact / price_of_row(&cursor->graph);
+		double allowed = ALLOWED_PART * cursor->strategy.exact / price_of_row(&cursor->graph);
 
 		cursor->walk.scored_max = allowed < (double) live ? (uint64_t) allowed : live;
 		if (cursor->walk.scored_max < ALLOWED_MIN)
@@ -498,6 +505,7 @@ iqdbi_hnsw_cursor_start(IqdbCursor *base, IqdbError *err)
 	if (base->params.filter == NULL)
 		return IQDB_OK;
 	iqdb_strategy_weigh(&base->scorer, iqdbi_hnsw_match_bytes(&cursor->graph), &cursor->strategy);
+	iqdbi_hnsw_matches_weigh(cursor, base->params.expected);
 	if (graph_is_dearer(cursor))
 		leave_graph(cursor);
 	return IQDB_OK;

@@ -44,6 +44,9 @@ IqdbStatus iqdbi_hnsw_matches(IqdbiHnswCursor *cursor, size_t count, bool *compl
 /* Are there codes that are worth reading first, for so many rows to be handed out? */
 bool iqdbi_hnsw_matches_pay(const IqdbiHnswCursor *cursor, size_t count);
 
+/* What that is priced at, for so many rows to be handed out, instead of a pass over vectors: into cursor->strategy. */
+void iqdbi_hnsw_matches_weigh(IqdbiHnswCursor *cursor, size_t count);
+
 /* Bytes that such a pass reads of a row. */
 size_t iqdbi_hnsw_match_bytes(const IqdbiHnsw *graph);
 

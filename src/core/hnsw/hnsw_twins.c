@@ -21,6 +21,7 @@
 #include <string.h>
 
 #include "core/base/crc32c.h"
+#include "core/hnsw/hnsw_sketch_private.h"
 #include "core/hnsw/hnsw_upper_private.h"
 
 static uint32_t
@@ -272,6 +273,7 @@ iqdbi_hnsw_twin_append(const IqdbiHnsw *graph, uint32_t node, uint32_t slot)
 	store_word(&own->twin, 0);
 	store_word(&own->block, node);
 	store_word(&own->count, 0);
+	iqdbi_sketch_drop(graph, slot);
 	if (first == 0)
 	{
 		store_word(&own->links[0], slot + 1);
@@ -397,6 +399,7 @@ put_heir_in_place(const IqdbiWalk *walk, uint32_t node, uint32_t heir)
 		iqdbi_list_write(iqdbi_hnsw_list(graph, heir, at), slots, count);
 	}
 	iqdbi_hnsw_set_info(graph, heir, IQDBI_INFO_LINKED, level);
+	iqdbi_sketch_make(graph, heir, walk->target.prepared);
 	iqdbi_hnsw_twin_remember(graph, heir);
 	atomic_fetch_add_explicit(&header->linked, 1, memory_order_relaxed);
 	atomic_fetch_add_explicit(&header->level_count[level], 1, memory_order_relaxed);

@@ -34,6 +34,9 @@
 #ifndef IQDB_QUANT_SIGNS_H
 #define IQDB_QUANT_SIGNS_H
 
+#include <stdatomic.h>
+#include <string.h>
+
 #include "core/vec/kernels.h"
 
 /* Bits of a query's component. */
@@ -190,6 +193,68 @@ iqdb_signs_key(const IqdbSignsQuery *query, const IqdbSignsRow *row, int32_t sum
 	if (query->share > 0.0f)
 		along = iqdb_signs_sine(along * query->share);
 	return query->base + row->own + query->weight * row->scale * along;
+}
+
+/* ---- sketches ---------------------------------------------------------------------------------------------------- */
+
+/*
+ * A sketch is the first IQDB_SKETCH_WORDS words of a code, with the row's scalars: so short that those of very many rows can
+ * be read in order. It says how near a row is at best: the sum over so few of the width's components, taken for all of them,
+ * is off by a normal deviate of sqrt(pi / 2 - share) |y| |z| / sqrt(bits), where share is that of the components that are
+ * summed up (a whole code has 0.756 there). So a key with `slack` deviations taken off is a bound that few rows undercut. |y|
+ * is known by the row's scale, which makes the slack a constant beside the sum.
+ */
+#define IQDB_SKETCH_WORDS 2u
+#define IQDB_SKETCH_BITS (64 * IQDB_SKETCH_WORDS)
+
+typedef struct IqdbSketch
+{
+	uint64_t         bits[IQDB_SKETCH_WORDS];
+	float            scale;
+	_Atomic uint32_t own; /* the bits of a float: IqdbSignsRow.own, or NaN: there is no sketch. Written last, read first */
+} IqdbSketch;
+
+typedef struct IqdbSketchQuery
+{
+	uint64_t planes[IQDB_SIGNS_PLANES * IQDB_SKETCH_WORDS];
+	float    base;
+	float    weight; /* of sketch.scale * (sum + slack) */
+	float    slack;
+} IqdbSketchQuery;
+
+/* The width of rotations that are made for nothing but sketches. */
+static inline size_t
+iqdb_sketch_width(size_t dim)
+{
+	return dim > IQDB_SKETCH_BITS ? (dim + 63) / 64 * 64 : IQDB_SKETCH_BITS;
+}
+
+/* Says that there is no sketch: key bounds are NaN from now on. */
+void iqdb_sketch_clear(IqdbSketch *sketch_out);
+
+/* Of a code; and of floats, with signs->flips for a rotation of `width` components. */
+void iqdb_sketch_of_code(const uint64_t *code, const IqdbSignsRow *row, IqdbSketch *sketch_out);
+void iqdb_sketch_encode(const IqdbSigns *signs, size_t width, const float *vector, float norm2, IqdbSketch *sketch_out);
+
+/* A query, as iqdb_signs_query() takes it, and how many deviations its bounds lie below what the sums say. */
+void iqdb_sketch_query(const IqdbSigns *signs, size_t width, const float *vector, float norm2, float slack,
+					   IqdbSketchQuery *query_out);
+
+static inline float
+iqdb_sketch_own(const IqdbSketch *sketch)
+{
+	uint32_t bits = atomic_load_explicit(&sketch->own, memory_order_acquire);
+	float    own;
+
+	memcpy(&own, &bits, sizeof(own));
+	return own;
+}
+
+/* The least key that the row may have, by its own term, which was read before, and the sum of the kernel. */
+static inline float
+iqdb_sketch_bound(const IqdbSketchQuery *query, const IqdbSketch *sketch, float own, int32_t sum)
+{
+	return query->base + own + query->weight * sketch->scale * ((float) sum + query->slack);
 }
 
 #endif

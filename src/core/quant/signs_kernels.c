@@ -346,11 +346,47 @@ sums_popcnt(const uint64_t *planes, uint32_t plane_count, const unsigned char *b
 
 static const IqdbSignsKernels kernels_avx2 = {FLOATS_OF(avx2), .sums = sums_popcnt};
 
+/* Codes of two words, four rows at a time, of at least one: the last of them stands in for those that are not there. */
+AVX512 static void
+sums_pairs(const uint64_t *planes, uint32_t plane_count, const unsigned char *base, size_t stride, const uint32_t *slots,
+		   size_t count, int32_t *sums_out)
+{
+	__m512i plane[PLANES];
+
+	for (uint32_t k = 0; k < plane_count; k++)
+		plane[k] = _mm512_broadcast_i64x2(_mm_loadu_si128((const __m128i *) (const void *) (planes + 2 * k)));
+	for (size_t i = 0; i < count; i += 4)
+	{
+		size_t  last = count - i < 4 ? count - i - 1 : 3;
+		__m512i bits = _mm512_setzero_si512();
+		__m512i found = _mm512_setzero_si512();
+		int64_t differing[8];
+
+		bits = _mm512_inserti64x2(bits, _mm_loadu_si128((const __m128i *) (const void *) code_at(base, stride, slots[i])), 0);
+		bits = _mm512_inserti64x2(
+			bits, _mm_loadu_si128((const __m128i *) (const void *) code_at(base, stride, slots[i + (last < 1 ? last : 1)])), 1);
+		bits = _mm512_inserti64x2(
+			bits, _mm_loadu_si128((const __m128i *) (const void *) code_at(base, stride, slots[i + (last < 2 ? last : 2)])), 2);
+		bits = _mm512_inserti64x2(
+			bits, _mm_loadu_si128((const __m128i *) (const void *) code_at(base, stride, slots[i + last])), 3);
+		for (uint32_t k = plane_count; k-- > 0;)
+			found = _mm512_add_epi64(_mm512_add_epi64(found, found), _mm512_popcnt_epi64(_mm512_xor_si512(bits, plane[k])));
+		_mm512_storeu_si512(differing, _mm512_add_epi64(found, _mm512_shuffle_epi32(found, _MM_PERM_BADC)));
+		for (size_t row = 0; row <= last; row++)
+			sums_out[i + row] = sum_of(plane_count, 2, (uint64_t) differing[2 * row]);
+	}
+}
+
 /* Eight words at a time, the last ones under a mask. */
 AVX512 static void
 sums_avx512(const uint64_t *planes, uint32_t plane_count, const unsigned char *base, size_t stride,
 			const uint32_t *slots, size_t count, size_t words, int32_t *sums_out)
 {
+	if (words == 2)
+	{
+		sums_pairs(planes, plane_count, base, stride, slots, count, sums_out);
+		return;
+	}
 	if (words < 4)
 	{
 		sums_words(planes, plane_count, base, stride, slots, count, words, sums_out);
