@@ -35,6 +35,9 @@
 /* In a graph that is loaded lists are spliced when more than this part of the nodes is gone. */
 #define SPLICE_SHARE 64u
 
+/* But not a list of which more than this part is gone: there recall would suffer. */
+#define SPLICE_LIST_SHARE 3u
+
 /* The pass fetches nodes so far ahead. */
 #define FETCH_AHEAD 4
 
@@ -252,7 +255,7 @@ choose_links(Repair *repair, const Gathered *gathered, uint32_t owner, uint32_t 
 
 /*
  * The new list without a look at distances: the living links, and for each condemned one some of its own living links, the
- * first of them, which were its best. *count_out is its length.
+ * first of them, which were its best. *count_out is its length, or 0 where too much is gone.
  */
 static IqdbStatus
 splice_links(Repair *repair, uint32_t owner, uint32_t level, const uint32_t *old, uint32_t old_count, uint32_t *slots_out,
@@ -269,6 +272,9 @@ splice_links(Repair *repair, uint32_t owner, uint32_t level, const uint32_t *old
 		condemned += in_repair(repair, old[i]);
 		gather_slot(repair, &gathered, owner, old[i], level);
 	}
+	*count_out = 0;
+	if (condemned > old_count / SPLICE_LIST_SHARE)
+		return IQDB_OK;
 	share = gathered.count < degree && condemned > 0 ? (degree - gathered.count + condemned - 1) / condemned : 0;
 	for (uint32_t i = 0; i < old_count && gathered.count < degree; i++)
 	{
