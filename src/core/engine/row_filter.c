@@ -211,16 +211,30 @@ leaf_bits(const IqdbTest *test, const IqdbColumnKernels *kernels, const unsigned
 	return bits;
 }
 
+/* Rows anywhere: their values are brought together first. Apart from ask_word(), which so needs no room for them. */
+static __attribute__((noinline)) uint64_t
+ask_gathered(const IqdbTest *test, const IqdbStore *store, const uint32_t *slots, uint32_t count, uint64_t *nulls_out)
+{
+	const IqdbColumnKernels *kernels = store->kernels->columns;
+	int64_t                  values[64];
+	uint64_t                 nulls = iqdb_column_gather(kernels, &store->header->columns, store->columns, test->column, slots,
+														count, values);
+
+	if (test->kind == IQDB_TEST_IS_NULL)
+		return nulls;
+	*nulls_out = nulls;
+	return leaf_bits(test, kernels, (const unsigned char *) values, sizeof(*values), count) & ~nulls;
+}
+
 /* The rows for which a test is true, of up to 64 from number `from` on; *nulls_out: those for which it is neither. */
 static inline uint64_t
 ask_word(const IqdbTest *test, const Rows *rows, uint32_t from, uint64_t *nulls_out)
 {
-	const IqdbStore         *store = rows->store;
-	const IqdbColumnLayout  *layout = &store->header->columns;
-	const IqdbColumnKernels *kernels = store->kernels->columns;
-	uint32_t                 count = rows->count - from < 64 ? rows->count - from : 64;
-	int64_t                  values[64];
-	uint64_t                 nulls;
+	const IqdbStore        *store = rows->store;
+	const IqdbColumnLayout *layout = &store->header->columns;
+	const unsigned char    *values;
+	uint32_t                count = rows->count - from < 64 ? rows->count - from : 64;
+	uint64_t                nulls;
 
 	*nulls_out = 0;
 	if (test->kind == IQDB_TEST_CONSTANT)
@@ -229,16 +243,13 @@ ask_word(const IqdbTest *test, const Rows *rows, uint32_t from, uint64_t *nulls_
 		return test->low > 0 ? UINT64_MAX : 0;
 	}
 	if (rows->slots != NULL)
-		nulls = iqdb_column_gather(kernels, layout, store->columns, test->column, rows->slots + from, count, values);
-	else
-		nulls = null_bits(layout, store, test->column, rows->first + from);
+		return ask_gathered(test, store, rows->slots + from, count, nulls_out);
+	nulls = null_bits(layout, store, test->column, rows->first + from);
 	if (test->kind == IQDB_TEST_IS_NULL)
 		return nulls;
 	*nulls_out = nulls;
-	if (rows->slots != NULL)
-		return leaf_bits(test, kernels, (const unsigned char *) values, sizeof(*values), count) & ~nulls;
-	return leaf_bits(test, kernels, iqdb_column_values(layout, store->columns, test->column, rows->first + from),
-					 layout->width[test->column], count) & ~nulls;
+	values = iqdb_column_values(layout, store->columns, test->column, rows->first + from);
+	return leaf_bits(test, store->kernels->columns, values, layout->width[test->column], count) & ~nulls;
 }
 
 static void
