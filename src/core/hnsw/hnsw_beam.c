@@ -7,14 +7,10 @@
  */
 #include "core/hnsw/hnsw_beam_private.h"
 
-#include <math.h>
 #include <string.h>
 
 #define SET_BITS_MIN 8
 #define SET_BITS_MAX 31
-
-/* Up to this capacity, moving entries of a sorted array is cheaper than a heap. */
-#define SORTED_MAX 1024
 
 /* A flag in the slot numbers of a sorted beam: the node was visited. */
 #define VISITED UINT32_C(0x80000000)
@@ -251,7 +247,7 @@ iqdbi_beam_free(IqdbiBeam *beam)
 IqdbStatus
 iqdbi_beam_reset(IqdbiBeam *beam, size_t capacity)
 {
-	size_t first = capacity < SORTED_MAX ? capacity : SORTED_MAX;
+	size_t first = capacity < IQDBI_BEAM_SORTED_MAX ? capacity : IQDBI_BEAM_SORTED_MAX;
 
 	IQDB_TRY(pairs_room(beam->allocator, &beam->results, &beam->results_allocated, first));
 	beam->capacity = capacity;
@@ -259,7 +255,7 @@ iqdbi_beam_reset(IqdbiBeam *beam, size_t capacity)
 	beam->next = 0;
 	beam->way_count = 0;
 	beam->bound = INFINITY;
-	beam->sorted = capacity <= SORTED_MAX;
+	beam->sorted = capacity <= IQDBI_BEAM_SORTED_MAX;
 	return IQDB_OK;
 }
 

@@ -4,7 +4,12 @@
 #ifndef IQDB_HNSW_BEAM_PRIVATE_H
 #define IQDB_HNSW_BEAM_PRIVATE_H
 
+#include <math.h>
+
 #include "core/engine/engine.h"
+
+/* Up to this capacity a beam keeps its results sorted: moving entries of an array is cheaper than a heap then. */
+#define IQDBI_BEAM_SORTED_MAX 1024
 
 /* A set of slots: a hash table with open addressing, sized by what is in it. */
 typedef struct IqdbiSlotSet
@@ -96,6 +101,19 @@ uint32_t iqdbi_beam_peek(const IqdbiBeam *beam, uint32_t *slots_out, uint32_t ca
 void iqdbi_beam_finish(IqdbiBeam *beam);
 /* Makes every result of a finished beam a node to be visited, on another level. */
 void iqdbi_beam_restart(IqdbiBeam *beam);
+
+/*
+ * Of a sorted beam: is there a node to visit among the first `places` results, or one whose key is larger than the
+ * smallest one by this share at most?
+ */
+static inline bool
+iqdbi_beam_near(const IqdbiBeam *beam, size_t places, float margin)
+{
+	const IqdbiPair *results = beam->results;
+
+	return beam->next < beam->count &&
+		   (beam->next < places || results[beam->next].key <= results[0].key + margin * fabsf(results[0].key));
+}
 
 /* Sorts pairs by key, and by slot where keys are equal. */
 void iqdbi_pairs_sort(IqdbiPair *pairs, size_t count);

@@ -23,6 +23,9 @@
  */
 static const float alphas[] = {1.0f, 1.07f, 1.15f};
 
+/* How much farther than the nearest node another may be to be followed as well, as a share: README.md, "The way down". */
+static const float margins[] = {0.0f, 0.14f, 0.3f};
+
 _Static_assert(sizeof(IqdbiHnswHeader) <= IQDB_HEADERS_SIZE - IQDB_ENGINE_HEADER_OFFSET, "one page for the engine");
 _Static_assert(sizeof(IqdbiHnswNode) == 24, "a node's head is 24 bytes, its links follow");
 _Static_assert(sizeof(IqdbSq8Row) == 16, "four rows' scalars in a cache line");
@@ -257,6 +260,7 @@ iqdbi_hnsw_view(IqdbiHnsw *graph_out, IqdbStore *store)
 	graph_out->signs.centre = graph_out->centre;
 	graph_out->signs.flips = graph_out->centre + graph_out->dim;
 	graph_out->alpha = alphas[store->metric->prune_power];
+	graph_out->margin = margins[store->metric->prune_power];
 	read = graph_out->code == IQDBI_HNSW_PLAIN ? graph_out->vector_bytes : graph_out->node_offset;
 	/* bits are compared with several planes of a query */
 	if (graph_out->code == IQDBI_HNSW_SIGNS)

@@ -130,9 +130,10 @@ typedef struct IqdbiHnsw
 	size_t            prepared_bytes; /* of a row as a prepared query; 0 where it is one as it is stored */
 	IqdbMetric        metric;         /* for quant/; all else asks its traits, store->metric */
 	IqdbiHnswCode     code;
-	IqdbSigns         signs; /* graphs of signs, and sketches of graphs of bytes */
-	float             alpha; /* how much nearer to a candidate a selected neighbour must be to make it superfluous */
-	uint32_t          cost;  /* of scoring one row, in about a nanosecond: what stretches of work are measured by */
+	IqdbSigns         signs;  /* graphs of signs, and sketches of graphs of bytes */
+	float             alpha;  /* how much nearer to a candidate a selected neighbour must be to make it superfluous */
+	float             margin; /* nodes above level 0 are followed that are farther than the nearest by this share at most */
+	uint32_t          cost;   /* of scoring one row, in about a nanosecond: what stretches of work are measured by */
 } IqdbiHnsw;
 
 void iqdbi_hnsw_view(IqdbiHnsw *graph_out, IqdbStore *store);

@@ -232,10 +232,9 @@ search_graph(IqdbiHnswCursor *cursor)
 	if (entry == 0)
 		return IQDB_OK;
 	iqdbi_target_query(&cursor->graph, &walk->target, cursor->base.query, cursor->base.query_norm2);
-	IQDB_TRY(iqdbi_walk_descend(walk, entry, 0, cursor->beam));
+	IQDB_TRY(iqdbi_walk_begin_search(walk, entry, cursor->beam));
 	if (walk->stretch.stale)
 		return IQDB_OK;
-	IQDB_TRY(iqdbi_walk_begin(walk));
 	/* a search for a vector that is stored finds its row, also where no link leads to the node */
 	equal = iqdbi_hnsw_twin_find(&cursor->graph, cursor->base.vector);
 	if (equal != IQDB_SLOT_NONE)

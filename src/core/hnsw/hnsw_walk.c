@@ -7,6 +7,8 @@
  */
 #include "core/hnsw/hnsw_walk_private.h"
 
+#include <string.h>
+
 #define CACHE_LINE 64
 
 /* So many bytes of a sign code are fetched ahead. */
@@ -28,9 +30,18 @@
 
 /*
  * The paper goes down with a beam of one. Where rows form clusters far apart, a wrong step on the upper levels cannot
- * be undone on level 0 by a beam of any width. So the descent has a beam, too: of the capacity's 16th part.
+ * be undone on level 0 by a beam of any width. So on each upper level the nearest nodes are followed, this share of the
+ * beam's capacity; and in a search all others that are nearly as near as the nearest (IqdbiHnsw.margin).
  */
 #define DESCENT_SHARE 16
+
+/* From this capacity on all of the margin counts; of a beam of one, a third. */
+#define MARGIN_WHOLE 64
+
+/* A search goes down with a beam of this capacity at most. */
+#define DESCENT_MAX 512
+
+_Static_assert(DESCENT_MAX <= IQDBI_BEAM_SORTED_MAX, "the descent knows the order of its results");
 
 IqdbStatus
 iqdbi_walk_init(IqdbiWalk *walk, const IqdbiHnsw *graph, IqdbSearchStats *stats)
@@ -160,46 +171,80 @@ unvisited(IqdbiWalk *walk, uint32_t slot, uint32_t level, uint32_t *slots_out)
 	return count;
 }
 
-IqdbStatus
-iqdbi_walk_descend(IqdbiWalk *walk, uint64_t entry, uint32_t level, size_t capacity)
+static size_t
+descent_places(size_t capacity)
+{
+	return capacity > DESCENT_SHARE ? capacity / DESCENT_SHARE : 1;
+}
+
+/* A narrow beam is for searches that are to be quick: they try fewer ways down as well. */
+static float
+descent_margin(const IqdbiHnsw *graph, size_t capacity)
+{
+	float width = capacity < MARGIN_WHOLE ? (float) capacity / MARGIN_WHOLE : 1.0f;
+
+	return graph->margin * (1.0f + 2.0f * width) / 3.0f;
+}
+
+/* Searches an upper level, from the beam's results on: follows the first places, and what is within the margin. */
+static IqdbStatus
+search_upper(IqdbiWalk *walk, uint32_t level, size_t places, float margin)
 {
 	const IqdbiHnsw *graph = walk->graph;
 	IqdbiBeam       *beam = &walk->beam;
 	uint32_t         slots[IQDBI_HNSW_LIST_MAX];
 	float            keys[IQDBI_HNSW_LIST_MAX];
-	IqdbiPair        nearest = {0.0f, iqdbi_entry_slot(entry)};
 	uint32_t         node;
 
-	IQDB_TRY(iqdbi_set_reset(&walk->visited, DESCENT_EXPECTED));
-	IQDB_TRY(iqdbi_beam_reset(beam, capacity > DESCENT_SHARE ? capacity / DESCENT_SHARE : 1));
-	(void) iqdbi_set_add(&walk->visited, nearest.slot);
-	iqdbi_hnsw_score(graph, &walk->target, &nearest.slot, 1, &nearest.key);
-	charge_scored(walk, 1);
-	IQDB_TRY(iqdbi_beam_result(beam, nearest.key, nearest.slot));
-	for (uint32_t at = iqdbi_entry_level(entry); at > level; at--)
+	while (iqdbi_beam_near(beam, places, margin) && iqdbi_beam_pop(beam, &node))
 	{
-		while (iqdbi_beam_pop(beam, &node))
-		{
-			uint32_t count;
+		uint32_t count;
 
-			IQDB_TRY(iqdbi_set_grow(&walk->visited, iqdbi_hnsw_room(graph, at)));
-			count = unvisited(walk, node, at, slots);
-			iqdbi_hnsw_score(graph, &walk->target, slots, count, keys);
-			charge_scored(walk, count);
-			for (uint32_t i = 0; i < count; i++)
-			{
-				if (keys[i] < beam->bound)
-					IQDB_TRY(iqdbi_beam_result(beam, keys[i], slots[i]));
-			}
-			IQDB_TRY(iqdb_stretch_step(&walk->stretch, 0));
-			if (walk->stretch.stale)
-				return IQDB_OK;
+		IQDB_TRY(iqdbi_set_grow(&walk->visited, iqdbi_hnsw_room(graph, level)));
+		count = unvisited(walk, node, level, slots);
+		iqdbi_hnsw_score(graph, &walk->target, slots, count, keys);
+		charge_scored(walk, count);
+		for (uint32_t i = 0; i < count; i++)
+		{
+			if (keys[i] < beam->bound)
+				IQDB_TRY(iqdbi_beam_result(beam, keys[i], slots[i]));
 		}
-		iqdbi_beam_finish(beam);
-		iqdbi_beam_restart(beam);
+		IQDB_TRY(iqdb_stretch_step(&walk->stretch, 0));
+		if (walk->stretch.stale || walk->stats->scored >= walk->scored_max)
+			break;
 	}
-	walk->anchor = beam->results[0];
-	return iqdbi_beam_reset(beam, capacity);
+	iqdbi_beam_finish(beam);
+	iqdbi_beam_restart(beam);
+	return IQDB_OK;
+}
+
+/* Searches the levels above `level`, from the entry point on. The beam is empty, and so is the set of nodes met. */
+static IqdbStatus
+search_upper_levels(IqdbiWalk *walk, uint64_t entry, uint32_t level, size_t places, float margin)
+{
+	IqdbiPair nearest = {0.0f, iqdbi_entry_slot(entry)};
+
+	(void) iqdbi_set_add(&walk->visited, nearest.slot);
+	iqdbi_hnsw_score(walk->graph, &walk->target, &nearest.slot, 1, &nearest.key);
+	charge_scored(walk, 1);
+	IQDB_TRY(iqdbi_beam_result(&walk->beam, nearest.key, nearest.slot));
+	for (uint32_t at = iqdbi_entry_level(entry); at > level && !walk->stretch.stale; at--)
+		IQDB_TRY(search_upper(walk, at, places, margin));
+	return IQDB_OK;
+}
+
+IqdbStatus
+iqdbi_walk_descend(IqdbiWalk *walk, uint64_t entry, uint32_t level, size_t capacity)
+{
+	size_t places = descent_places(capacity);
+
+	IQDB_TRY(iqdbi_set_reset(&walk->visited, DESCENT_EXPECTED));
+	IQDB_TRY(iqdbi_beam_reset(&walk->beam, places));
+	IQDB_TRY(search_upper_levels(walk, entry, level, places, 0.0f));
+	if (walk->stretch.stale)
+		return IQDB_OK;
+	walk->anchor = walk->beam.results[0];
+	return iqdbi_beam_reset(&walk->beam, capacity);
 }
 
 /* ---- beam search ------------------------------------------------------------------------------------------------- */
@@ -276,12 +321,20 @@ visit_nodes(IqdbiWalk *walk, const uint32_t *nodes, uint32_t width, uint32_t lev
 	return IQDB_OK;
 }
 
+/* Nodes that a search with a beam of this capacity will meet, about. */
+static uint32_t
+expected_to_meet(size_t capacity)
+{
+	size_t results = capacity < EXPECTED_MAX ? capacity : EXPECTED_MAX;
+
+	return (uint32_t) (results * VISITED_PER_RESULT + VISITED_BASE);
+}
+
 IqdbStatus
 iqdbi_walk_begin(IqdbiWalk *walk)
 {
 	IqdbiBeam *beam = &walk->beam;
-	size_t     results = beam->capacity < EXPECTED_MAX ? beam->capacity : EXPECTED_MAX;
-	size_t     expected = results * VISITED_PER_RESULT + VISITED_BASE;
+	size_t     expected = expected_to_meet(beam->capacity);
 
 	iqdbi_beam_restart(beam);
 	IQDB_TRY(iqdbi_set_reset(&walk->visited, (uint32_t) (expected > beam->count ? expected : beam->count)));
@@ -291,6 +344,39 @@ iqdbi_walk_begin(IqdbiWalk *walk)
 		return IQDB_OK;
 	(void) iqdbi_set_add(&walk->visited, walk->anchor.slot);
 	return offer_to_beam(walk, walk->anchor.slot, walk->anchor.key);
+}
+
+/*
+ * What the descent met is not scored again on level 0, because what was too far for its beam is too far for that of
+ * level 0: unless that one is larger, or a filter keeps out what filled the first.
+ */
+IqdbStatus
+iqdbi_walk_begin_search(IqdbiWalk *walk, uint64_t entry, size_t capacity)
+{
+	IqdbiBeam *beam = &walk->beam;
+	size_t     descent = capacity < DESCENT_MAX ? capacity : DESCENT_MAX;
+	bool       forget = descent < capacity || walk->filtering != NULL;
+	size_t     places = walk->graph->margin > 0.0f ? 1 : descent_places(capacity);
+	IqdbiPair  starts[DESCENT_MAX];
+	size_t     count;
+
+	IQDB_TRY(iqdbi_set_reset(&walk->visited, expected_to_meet(capacity)));
+	IQDB_TRY(iqdbi_beam_reset(beam, descent));
+	IQDB_TRY(search_upper_levels(walk, entry, 0, places, descent_margin(walk->graph, capacity)));
+	if (walk->stretch.stale)
+		return IQDB_OK;
+	count = beam->count;
+	memcpy(starts, beam->results, count * sizeof(IqdbiPair));
+	if (forget)
+		IQDB_TRY(iqdbi_set_reset(&walk->visited, expected_to_meet(capacity)));
+	IQDB_TRY(iqdbi_beam_reset(beam, capacity));
+	for (size_t i = 0; i < count; i++)
+	{
+		if (forget)
+			(void) iqdbi_set_add(&walk->visited, starts[i].slot);
+		IQDB_TRY(offer_to_beam(walk, starts[i].slot, starts[i].key));
+	}
+	return IQDB_OK;
 }
 
 IqdbStatus

@@ -50,6 +50,12 @@ IqdbStatus iqdbi_walk_descend(IqdbiWalk *walk, uint64_t entry, uint32_t level, s
 /* Begins the search of a level: at the results of the level above, or at the anchor when there are none. */
 IqdbStatus iqdbi_walk_begin(IqdbiWalk *walk) IQDB_MUST_CHECK;
 
+/*
+ * Goes down from the entry point as a search does that is to find what is nearest on level 0, and begins that level's
+ * search, with a beam of this capacity: at all the nodes that were found.
+ */
+IqdbStatus iqdbi_walk_begin_search(IqdbiWalk *walk, uint64_t entry, size_t capacity) IQDB_MUST_CHECK;
+
 /* Adds one more node of level 0 to begin at. */
 IqdbStatus iqdbi_walk_offer(IqdbiWalk *walk, uint32_t slot) IQDB_MUST_CHECK;
 
