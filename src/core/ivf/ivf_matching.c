@@ -28,19 +28,19 @@
 /* Rows that must pass of those met for each that is wanted: as for a first batch in ivf_search.c. */
 #define MET_PER_WANTED 8.0
 
-/* How many lists a search looks into where that was not measured. */
-#define PROBES_UNKNOWN 8.0
+/* Lists that are opened in any case, and those in a row that have to be idle (ivf_search.c): so many times the probes. */
+#define PROBED_TIMES 2.0
 
-/* Lists of the current edition; 0: there is none. Should it be going, a price is wrong, and nothing else. */
-static uint32_t
-lists_now(IqdbStore *store)
+/* The figures of the current edition; none: there is none. Should it be going, a price is wrong, and nothing else. */
+static IqdbiFigures
+figures_now(IqdbStore *store)
 {
 	IqdbiIvf ivf;
 	uint32_t current;
 
 	iqdbi_ivf_view(&ivf, store);
 	current = atomic_load_explicit(&ivf.header->current, memory_order_acquire);
-	return current != 0 ? ivf.header->editions[current - 1].lists : 0;
+	return current != 0 ? ivf.header->editions[current - 1] : (IqdbiFigures){0};
 }
 
 static double
@@ -57,31 +57,29 @@ iqdbi_price_of_row(IqdbStore *store)
 {
 	double live = atomic_load_explicit(&store->header->live_count, memory_order_relaxed);
 
-	return PRICE_MET + price_of_code(store) + PRICE_LIST * lists_now(store) / (live > 1 ? live : 1);
+	return PRICE_MET + price_of_code(store) + PRICE_LIST * figures_now(store).lists / (live > 1 ? live : 1);
 }
 
 /* The share of rows whose lists are opened however many pass. */
 static double
 share_probed(const IqdbiIvfCursor *cursor)
 {
-	double probes = cursor->base.params.probes != 0 ? cursor->base.params.probes
-													: cursor->base.store->header->options.probes;
-	double lists = lists_now(cursor->base.store);
+	IqdbiFigures figures = figures_now(cursor->base.store);
+	uint32_t     named = cursor->base.params.probes != 0 ? cursor->base.params.probes
+														 : cursor->base.store->header->options.probes;
+	double       probes = PROBED_TIMES * (named != 0 ? named : figures.probes);
 
-	probes = probes > 0 ? probes : PROBES_UNKNOWN;
-	return probes < lists ? probes / lists : 1;
+	return probes < figures.lists ? probes / figures.lists : 1;
 }
 
-/* Rows that a search meets. */
+/* Rows that a search meets: until so many that pass were met that the best are among them, and until that has shown. */
 static double
 rows_met(const IqdbiIvfCursor *cursor)
 {
 	double live = cursor->strategy.matching / cursor->strategy.share;
-	double needed = MET_PER_WANTED * (double) cursor->goal / cursor->strategy.share;
-	double probed = live * share_probed(cursor);
+	double met = MET_PER_WANTED * (double) cursor->goal / cursor->strategy.share + live * share_probed(cursor);
 
-	needed = needed > probed ? needed : probed;
-	return needed < live ? needed : live;
+	return met < live ? met : live;
 }
 
 /* Of one row. */
