@@ -203,20 +203,11 @@ test_bytes(void **state)
 	sketches_of(IQDB_METRIC_COSINE, IQDB_QUANTIZATION_SQ8);
 }
 
-static void
-test_signs(void **state)
-{
-	sketches_of(IQDB_METRIC_L2, IQDB_QUANTIZATION_BQ);
-	sketches_of(IQDB_METRIC_DOT, IQDB_QUANTIZATION_BQ);
-	sketches_of(IQDB_METRIC_COSINE, IQDB_QUANTIZATION_BQ);
-}
-
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_bytes),
-		cmocka_unit_test(test_signs),
 	};
 
 	return cmocka_run_group_tests_name("hnsw_sketches", tests, NULL, NULL);

@@ -83,7 +83,7 @@ iqdbi_hnsw_matches_weigh(IqdbiHnswCursor *cursor, size_t count)
 	IqdbStrategy *strategy = &cursor->strategy;
 	double        read = CODES_READ + CODES_PER_RANK * (double) count + strategy->matching / MATCHES_PER_CODE;
 
-	if (!iqdbi_hnsw_matches_pay(cursor, count) || read > strategy->matching)
+	if (iqdbi_sketch_bytes(cursor->graph.code) == 0 || !iqdbi_hnsw_matches_pay(cursor, count) || read > strategy->matching)
 		return;
 	strategy->exact = strategy->asking + strategy->matching * PRICE_SKETCH +
 					  read * (PRICE_CODE + iqdb_price_gathered(iqdbi_hnsw_match_bytes(&cursor->graph)));

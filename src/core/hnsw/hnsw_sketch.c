@@ -3,7 +3,8 @@
  *
  * A code lies in its node's record, and reading it waits for memory: 50 to 90 ns, most of it for the page's address. A pass
  * over all rows that match (hnsw_matches.c) reads thousands. Sketches (quant/signs.h) lie side by side in slot order, 170 of
- * them on a page; and a sketch tells of all but a few rows that they are too far.
+ * them on a page; and a sketch tells of all but a few rows that they are too far. Codes of signs have none: they are few bytes themselves, and memory is
+ * what they are chosen for.
  *
  * Owns: region SKETCHES. A slot has a sketch while it is a node that searches can meet; rows without one are never turned
  * away. Like codes, sketches are made around the centre, and are out of use while nodes are coded again.
@@ -23,20 +24,13 @@
 size_t
 iqdbi_sketch_bytes(IqdbiHnswCode code)
 {
-	return code == IQDBI_HNSW_PLAIN ? 0 : sizeof(IqdbSketch);
+	return code == IQDBI_HNSW_BYTES ? sizeof(IqdbSketch) : 0;
 }
 
 size_t
 iqdbi_sketch_flips(IqdbiHnswCode code, size_t dim)
 {
 	return code == IQDBI_HNSW_BYTES ? iqdb_rotation_flips(iqdb_sketch_width(dim)) : 0;
-}
-
-/* Components of rotated rows. */
-static size_t
-width_of(const IqdbiHnsw *graph)
-{
-	return graph->code == IQDBI_HNSW_SIGNS ? iqdb_signs_width(graph->dim) : iqdb_sketch_width(graph->dim);
 }
 
 static bool
@@ -48,35 +42,33 @@ is_unusual(const IqdbiHnsw *graph, float norm2)
 void
 iqdbi_sketch_drop(const IqdbiHnsw *graph, uint32_t slot)
 {
-	if (graph->code != IQDBI_HNSW_PLAIN)
+	if (graph->code == IQDBI_HNSW_BYTES)
 		iqdb_sketch_clear(&graph->sketches[slot]);
 }
 
 void
 iqdbi_sketch_make(const IqdbiHnsw *graph, uint32_t slot, void *prepared)
 {
-	IqdbSketch *sketch = &graph->sketches[slot];
-	float       norm2 = graph->store->metric->needs_norms ? iqdb_store_norm2(graph->store, slot) : 0.0f;
+	float norm2 = graph->store->metric->needs_norms ? iqdb_store_norm2(graph->store, slot) : 0.0f;
 
-	if (graph->code == IQDBI_HNSW_PLAIN || is_unusual(graph, norm2))
+	if (graph->code != IQDBI_HNSW_BYTES || is_unusual(graph, norm2))
 		iqdbi_sketch_drop(graph, slot);
-	else if (graph->code == IQDBI_HNSW_SIGNS)
-		iqdb_sketch_of_code(iqdbi_hnsw_signs(graph, slot), iqdbi_hnsw_signs_row(graph, slot), sketch);
 	else
-		iqdb_sketch_encode(&graph->signs, width_of(graph), iqdb_store_floats(graph->store, slot, prepared), norm2, sketch);
+		iqdb_sketch_encode(&graph->signs, iqdb_sketch_width(graph->dim), iqdb_store_floats(graph->store, slot, prepared), norm2,
+						   &graph->sketches[slot]);
 }
 
 /*
  * What keys by codes have beside those of sketches, whatever the row. Where keys are negated products, those of bytes have
- * the centre's square more than the product with the query, and those of signs and sketches the centre's product with the
- * query (quant/sq8.h, quant/signs.h).
+ * the centre's square more than the product with the query, and those of sketches the centre's product with the query
+ * (quant/sq8.h, quant/signs.h).
  */
 static float
 difference(const IqdbiHnsw *graph, const float *query)
 {
 	double sum = 0.0;
 
-	if (graph->store->metric->form != IQDB_KEY_NEGATED || graph->code != IQDBI_HNSW_BYTES)
+	if (graph->store->metric->form != IQDB_KEY_NEGATED)
 		return 0.0f;
 	for (size_t i = 0; i < graph->dim; i++)
 		sum += (double) graph->centre[i] * ((double) graph->centre[i] - (double) query[i]);
@@ -87,11 +79,11 @@ void
 iqdbi_sketch_query(const IqdbiHnsw *graph, IqdbiSketchQuery *query_out, const void *query, float norm2)
 {
 	/* products that vanish are compared in double, and a query that is the centre has no direction */
-	query_out->usable = graph->code != IQDBI_HNSW_PLAIN && iqdbi_hnsw_code_read(graph) == graph->code &&
+	query_out->usable = graph->code == IQDBI_HNSW_BYTES && iqdbi_hnsw_code_read(graph) == graph->code &&
 						!is_unusual(graph, norm2) && !iqdb_store_has_tiny(graph->store);
 	if (!query_out->usable)
 		return;
-	iqdb_sketch_query(&graph->signs, width_of(graph), query, norm2, SLACK, &query_out->query);
+	iqdb_sketch_query(&graph->signs, iqdb_sketch_width(graph->dim), query, norm2, SLACK, &query_out->query);
 	query_out->query.base += difference(graph, query);
 	query_out->usable = query_out->query.slack > 0.0f;
 }

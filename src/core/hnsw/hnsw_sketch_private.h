@@ -6,9 +6,9 @@
 
 #include "core/hnsw/hnsw_graph_private.h"
 
-/* Have rows of such an index sketches? Where they have codes. Bytes of region SKETCHES per slot. */
+/* Bytes of region SKETCHES per slot: of rows that have codes of bytes; 0 for others, which have no sketches. */
 size_t iqdbi_sketch_bytes(IqdbiHnswCode code);
-/* The floats of a rotation that is made for sketches alone: graphs of signs take the signs of their codes. */
+/* The floats of the rotation that is made for sketches. */
 size_t iqdbi_sketch_flips(IqdbiHnswCode code, size_t dim);
 
 /* The slot has none from now on: it is not a node. */

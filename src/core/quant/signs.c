@@ -134,25 +134,17 @@ iqdb_sketch_clear(IqdbSketch *sketch_out)
 }
 
 void
-iqdb_sketch_of_code(const uint64_t *code, const IqdbSignsRow *row, IqdbSketch *sketch_out)
-{
-	memcpy(sketch_out->bits, code, sizeof(sketch_out->bits));
-	sketch_out->scale = row->scale;
-	set_own(sketch_out, row->own);
-}
-
-void
 iqdb_sketch_encode(const IqdbSigns *signs, size_t width, const float *vector, float norm2, IqdbSketch *sketch_out)
 {
 	float        values[IQDB_SIGNS_WIDTH_MAX];
 	float        factor = factor_of(signs, norm2);
-	uint64_t     code[IQDB_SKETCH_WORDS];
 	IqdbSignsRow row;
 
 	signs->kernels->rotate(vector, factor, signs->centre, signs->flips, signs->dim, width, values);
-	signs->kernels->signs(values, IQDB_SKETCH_WORDS, code);
+	signs->kernels->signs(values, IQDB_SKETCH_WORDS, sketch_out->bits);
 	row = row_of(signs, width, values, vector, factor);
-	iqdb_sketch_of_code(code, &row, sketch_out);
+	sketch_out->scale = row.scale;
+	set_own(sketch_out, row.own);
 }
 
 void

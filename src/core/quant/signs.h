@@ -232,8 +232,7 @@ iqdb_sketch_width(size_t dim)
 /* Says that there is no sketch: key bounds are NaN from now on. */
 void iqdb_sketch_clear(IqdbSketch *sketch_out);
 
-/* Of a code; and of floats, with signs->flips for a rotation of `width` components. */
-void iqdb_sketch_of_code(const uint64_t *code, const IqdbSignsRow *row, IqdbSketch *sketch_out);
+/* Of floats, with signs->flips for a rotation of `width` components. */
 void iqdb_sketch_encode(const IqdbSigns *signs, size_t width, const float *vector, float norm2, IqdbSketch *sketch_out);
 
 /* A query, as iqdb_signs_query() takes it, and how many deviations its bounds lie below what the sums say. */
