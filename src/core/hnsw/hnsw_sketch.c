@@ -3,8 +3,8 @@
  *
  * A code lies in its node's record, and reading it waits for memory: 50 to 90 ns, most of it for the page's address. A pass
  * over all rows that match (hnsw_matches.c) reads thousands. Sketches (quant/signs.h) lie side by side in slot order, 170 of
- * them on a page; and a sketch tells of all but a few rows that they are too far. Codes of signs have none: they are few bytes themselves, and memory is
- * what they are chosen for.
+ * them on a page; and a sketch tells of all but a few rows that they are too far. Codes of signs have none: they are few bytes
+ * themselves, and memory is what they are chosen for.
  *
  * Owns: region SKETCHES. A slot has a sketch while it is a node that searches can meet; rows without one are never turned
  * away. Like codes, sketches are made around the centre, and are out of use while nodes are coded again.
