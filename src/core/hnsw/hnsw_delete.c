@@ -283,6 +283,8 @@ splice_links(Repair *repair, uint32_t owner, uint32_t level, const uint32_t *old
 		gathered.room = gathered.count + share < degree ? gathered.count + share : degree;
 		IQDB_TRY(gather_behind(repair, &gathered, owner, old[i], level, false));
 	}
+	/* whether a row is condemned or dead was looked up for each of the list's, and for each that was tried in its place */
+	iqdb_stretch_charge(&repair->linker.walk.stretch, 2 * ((uint64_t) old_count + gathered.count) * IQDB_CHARGE_AT_RANDOM);
 	*count_out = gathered.count;
 	return IQDB_OK;
 }

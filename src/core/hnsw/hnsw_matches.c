@@ -48,6 +48,7 @@ typedef struct Matches
 	IqdbTopK         coded;  /* the best rows by their codes, */
 	IqdbTopK         first;  /* and of these as many as are handed out: sketches are compared with the last of them */
 	IqdbiSketchQuery sketch;
+	size_t           away;   /* rows that their sketches turned away: there is more to hand out */
 	bool             aimed;  /* the walk's target is the query, */
 	uint64_t         epoch;  /* as codes were at this epoch */
 } Matches;
@@ -247,8 +248,10 @@ score_matches(IqdbExactSearch *search, const uint32_t *slots, size_t count)
 
 	aim(matches);
 	memcpy(near, slots, count * sizeof(*near));
+	nodes = count;
 	if (matches->first.count == matches->first.capacity)
 		count = iqdbi_sketch_keep(graph, &matches->sketch, matches->first.items[0].key, near, count);
+	matches->away += nodes - count;
 	nodes = count;
 	slots = near;
 	if (!all_are_nodes(graph))
@@ -325,11 +328,12 @@ iqdbi_hnsw_matches(IqdbiHnswCursor *cursor, size_t count, bool *complete_out)
 	IqdbStatus status;
 
 	matches.cursor = cursor;
+	matches.away = 0;
 	matches.aimed = false;
 	iqdb_topk_init(&matches.coded, &cursor->base.store->host->allocator, rows_ranked(&cursor->graph, count));
 	iqdb_topk_init(&matches.first, &cursor->base.store->host->allocator, count);
 	status = look_at_matches(&matches);
-	*complete_out = matches.exact.ended || matches.coded.count < matches.coded.capacity;
+	*complete_out = matches.exact.ended || (matches.coded.count < matches.coded.capacity && matches.away == 0);
 	iqdb_topk_free(&matches.coded);
 	iqdb_topk_free(&matches.first);
 	return status;
