@@ -103,5 +103,22 @@ SELECT bytes, pg_temp.receive(bytes)
 FROM unnest(ARRAY[array_send(ARRAY[1, 2]::real[]), array_send(ARRAY[1, 2]::float8[]), array_send(ARRAY[1, 2]),
 	array_send(ARRAY[1.5]), array_send('{}'::real[]), array_send(ARRAY['a'])]) AS bytes;
 
+-- bytes of numbers alone, which drivers send for a Float32Array, are told where to go
+CREATE FUNCTION pg_temp.hint_of(program text) RETURNS text LANGUAGE plpgsql AS
+$$
+DECLARE
+	hint text;
+BEGIN
+	EXECUTE format('COPY received FROM PROGRAM %L WITH (FORMAT binary)', program);
+	RETURN 'no error';
+EXCEPTION WHEN OTHERS THEN
+	GET STACKED DIAGNOSTICS hint = PG_EXCEPTION_HINT;
+	RETURN concat_ws(' | ', SQLERRM, hint);
+END
+$$;
+SELECT pg_temp.hint_of(format(
+	$$printf 'PGCOPY\n\377\r\n\0\0\0\0\0\0\0\0\0\0\001\0\0\0\014%s\0\0\240\100\0\0\300\100\377\377'$$, first))
+FROM unnest(ARRAY['\0\0\200\100', '\315\314\314\075', '\0\100\200\077']) AS first;
+
 DROP FUNCTION pg_temp.copy_round_trip(text);
 DROP TABLE iqvector_source, iqvector_target;

@@ -63,6 +63,9 @@ FROM unnest(ARRAY[
 	'[1, ,3]', '[1 2]', '[0x10]', '[1e]', '[1e+]', '[e1]', '[.]', '[+]', '[--1]', '[1.2.3]', '{1,2}', '[''1'']'
 ]) AS input;
 
+-- the text of an array is told what to do
+SELECT '{1,2,3}'::iqvector;
+
 -- dimensions at the limit and beyond
 SELECT iqvector_dims(('[' || repeat('1,', 15999) || '1]')::iqvector);
 SELECT pg_temp.error_of($$SELECT ('[' || repeat('1,', 16000) || '1]')::iqvector$$);

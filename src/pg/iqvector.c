@@ -168,7 +168,9 @@ report_text_fault(const IqdbPgVectorType *type, Node *context, const char *text,
 			iqdb_pg_errsave(context,
 							(errcode(ERRCODE_INVALID_TEXT_REPRESENTATION),
 							 errmsg("invalid input syntax for type %s: \"%s\"", type->name, text),
-							 errdetail("Vector contents must start with \"[\".")));
+							 errdetail("Vector contents must start with \"[\"."),
+							 text[0] == '{' ?
+							 errhint("What has braces is an array: cast it, as in $1::real[]::%s.", type->name) : 0));
 			break;
 		case IQDB_FAULT_JUNK:
 			iqdb_pg_errsave(context,
@@ -310,6 +312,14 @@ is_binary_array(const unsigned char *bytes, Size length)
 	}
 }
 
+/* What to do with bytes of numbers alone: drivers send those of a Float32Array as they are, for any type. */
+static int
+hint_numbers_alone(const IqdbPgVectorType *type)
+{
+	return errhint("The binary form has dimensions and zero, in 16 bits each, before the numbers. "
+				   "Bytes of numbers alone go through bytea_to_%s($1).", type->name);
+}
+
 /* The SQL words of a fault in the binary form. */
 static void
 report_binary_fault(const IqdbPgVectorType *type, const IqdbVectorFault *fault, const unsigned char *bytes, Size length)
@@ -325,10 +335,16 @@ report_binary_fault(const IqdbPgVectorType *type, const IqdbVectorFault *fault, 
 						 errhint("Copy into a column of the array's type and cast it to %s, or send the binary form "
 								 "of %s: dimensions and zero in 16 bits each, then the numbers.", type->name,
 								 type->name)));
-			report_empty(type, NULL);
+			ereport(ERROR,
+					(errcode(ERRCODE_DATA_EXCEPTION),
+					 errmsg("%s must have at least 1 dimension", type->name),
+					 hint_numbers_alone(type)));
 			break;
 		case IQDB_FAULT_TOO_MANY:
-			report_too_many(type, NULL);
+			ereport(ERROR,
+					(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+					 errmsg("%s cannot have more than %d dimensions", type->name, IQDB_DIMENSION_MAX),
+					 hint_numbers_alone(type)));
 			break;
 		case IQDB_FAULT_NAN:
 			report_nan(type, NULL);
@@ -339,7 +355,8 @@ report_binary_fault(const IqdbPgVectorType *type, const IqdbVectorFault *fault, 
 		case IQDB_FAULT_RESERVED:
 			ereport(ERROR,
 					(errcode(ERRCODE_DATA_EXCEPTION),
-					 errmsg("expected unused to be 0, not %u", fault->number)));
+					 errmsg("expected unused to be 0, not %u", fault->number),
+					 hint_numbers_alone(type)));
 			break;
 		default:
 			ereport(ERROR,
