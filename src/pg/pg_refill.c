@@ -19,8 +19,8 @@
 #define WINDOW 65536u
 
 /*
- * Of this part of the rows at most nothing may be left. A graph is mended around rows that are gone, but where most are,
- * too few ways are left in it: it is built again from the table, which has few rows then.
+ * Of this part of a graph's rows at most nothing may be left. A graph is mended around rows that are gone, but where many
+ * are, too few ways are left in it: it is built again from the table. The other methods lose nothing but the rows.
  */
 #define GONE_SHARE 4u
 
@@ -102,7 +102,6 @@ iqdb_pg_refill(Relation index, Relation heap, IqdbPgArena *arena, IqdbError *err
 	for (uint32 first = 0; first < slot_count && status == IQDB_OK;)
 	{
 		uint32		end = slot_count - first < WINDOW ? slot_count : first + WINDOW;
-
 		uint32		count = bare_rows(store, first, end, rows);
 
 		status = refill_rows(fetch, arena, rows, count, context, &gone, error);
@@ -113,7 +112,7 @@ iqdb_pg_refill(Relation index, Relation heap, IqdbPgArena *arena, IqdbError *err
 	iqdb_pg_fetch_end(fetch);
 	pfree(rows);
 	MemoryContextDelete(context);
-	if (status == IQDB_OK && gone > known / GONE_SHARE)
+	if (status == IQDB_OK && store->header->options.engine == IQDB_ENGINE_HNSW && gone > known / GONE_SHARE)
 		return iqdb_fail(error, IQDB_ERR_STATE, "%u of its %u rows are dead", gone, known);
 	return status;
 }
