@@ -403,44 +403,41 @@ iqdb_pg_snapshot_options(const IqdbPgSnapshotInfo *info, IqdbIndexOptions *optio
 	return status;
 }
 
-IqdbStatus
-iqdb_pg_snapshot_load(IqdbPgArena *arena, const IqdbPgSnapshotInfo *info, bool *bare_out, IqdbError *error)
+/* Loads rows, if *bare_out is to say what they are like, and the engine's part, unless it has to wait for bare rows. */
+static IqdbStatus
+load_sections(IqdbPgArena *arena, const IqdbPgSnapshotInfo *info, bool *bare_out, IqdbError *error)
 {
 	IqdbPgView	view;
 	IqdbSnapshotReader *reader;
 	IqdbSnapshotStream stream;
 	IqdbSectionSource source = {source_read, &stream};
-	IqdbStatus	status;
+	IqdbStatus	status = IQDB_OK;
 
 	iqdb_pg_view(&view, arena);
 	IQDB_TRY(iqdb_snapshot_reader_open(&iqdb_io_posix, &view.host.allocator, info->path, &reader, error));
 	iqdb_snapshot_stream_init(&stream, reader);
-	status = iqdb_index_load_rows(&view.index, &source, bare_out, error);
-	if (status == IQDB_OK && !*bare_out)
+	if (bare_out != NULL)
+		status = iqdb_index_load_rows(&view.index, &source, bare_out, error);
+	if (status == IQDB_OK && (bare_out == NULL || !*bare_out))
+	{
 		status = iqdb_index_load_engine(&view.index, &source, error);
-	if (status == IQDB_OK && !*bare_out)
-		status = iqdb_snapshot_reader_finish(reader, error);
+		if (status == IQDB_OK)
+			status = iqdb_snapshot_reader_finish(reader, error);
+	}
 	iqdb_snapshot_reader_close(reader);
 	return status;
 }
 
 IqdbStatus
+iqdb_pg_snapshot_load(IqdbPgArena *arena, const IqdbPgSnapshotInfo *info, bool *bare_out, IqdbError *error)
+{
+	return load_sections(arena, info, bare_out, error);
+}
+
+IqdbStatus
 iqdb_pg_snapshot_load_rest(IqdbPgArena *arena, const IqdbPgSnapshotInfo *info, IqdbError *error)
 {
-	IqdbPgView	view;
-	IqdbSnapshotReader *reader;
-	IqdbSnapshotStream stream;
-	IqdbSectionSource source = {source_read, &stream};
-	IqdbStatus	status;
-
-	iqdb_pg_view(&view, arena);
-	IQDB_TRY(iqdb_snapshot_reader_open(&iqdb_io_posix, &view.host.allocator, info->path, &reader, error));
-	iqdb_snapshot_stream_init(&stream, reader);
-	status = iqdb_index_load_engine(&view.index, &source, error);
-	if (status == IQDB_OK)
-		status = iqdb_snapshot_reader_finish(reader, error);
-	iqdb_snapshot_reader_close(reader);
-	return status;
+	return load_sections(arena, info, NULL, error);
 }
 
 /* ---- the folder ---- */
