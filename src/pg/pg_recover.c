@@ -43,6 +43,7 @@ typedef struct Replay
 	const IqdbPgEntry *entries; /* all entries behind the snapshot */
 	uint32		count;
 	uint64		base;			/* journal number of entries[0] */
+	IqdbPgPosition end;			/* behind the last of them */
 	uint32		hashed;			/* entries hashed so far ... */
 	uint64		hash;			/* ... to this */
 	bool	   *covered;
@@ -187,8 +188,9 @@ index_last_entries(const IqdbPgEntry *entries, uint32 count)
 }
 
 /*
- * Removes what the journal removes at last. An entry says what becomes of its TID whatever came before, so the removals can
- * go first: a full index that has lost rows since gets their room back before others want it.
+ * Removes the rows of all TIDs that the journal removes. An entry says what becomes of its TID whatever came before, so the
+ * removals can go first: a full index that has lost rows since gets their room back before others want it. And a TID that has
+ * been freed may be another row's by now, which must not be taken for the one that a bare snapshot means.
  */
 static void
 apply_removals(Replay *replay)
@@ -198,7 +200,7 @@ apply_removals(Replay *replay)
 		bool		removed;
 
 		CHECK_FOR_INTERRUPTS();
-		if (replay->entries[i].op != IQDB_PG_OP_DELETE || !is_last(replay, i))
+		if (replay->entries[i].op != IQDB_PG_OP_DELETE)
 			continue;
 		iqdb_index_remove(&replay->arena->index, iqdb_id_u64(iqdb_pg_entry_id(&replay->entries[i])), &removed);
 		replay->removed += removed;
@@ -238,40 +240,48 @@ fetch_uncovered(Relation index, Relation heap, Replay *replay, uint64 *fetched_o
 	return status;
 }
 
-/* Brings a loaded arena from the snapshot's position to the journal's end. */
+/* Reads what the journal says since the snapshot's position. */
 static IqdbStatus
-replay_from(Relation index, Relation heap, IqdbPgArena *arena, const IqdbPgMeta *meta, const IqdbPgPosition *from,
-			IqdbError *error)
+replay_begin(Replay *replay, Relation index, IqdbPgArena *arena, const IqdbPgPosition *from, IqdbError *error)
 {
-	IqdbPgShared *shared = arena->shared;
-	Replay		replay;
-	IqdbPgPosition end;
-	IqdbStatus	status;
-
-	memset(&replay, 0, sizeof(replay));
-	replay.arena = arena;
-	replay.entries = read_entries(index, from, &replay.count, &end);
-	if (replay.entries == NULL)
+	memset(replay, 0, sizeof(*replay));
+	replay->arena = arena;
+	replay->entries = read_entries(index, from, &replay->count, &replay->end);
+	if (replay->entries == NULL)
 		return iqdb_fail(error, IQDB_ERR_STATE, "the journal does not reach back to the snapshot");
-	replay.base = from->number;
-	replay.hash = from->hash;
-	replay.covered = palloc0(Max(replay.count, 1) * sizeof(bool));
-	replay.vector = palloc(iqdb_pg_row_bytes(&arena->index));
-	replay.last = index_last_entries(replay.entries, replay.count);
-	iqdb_pg_note_lsn(index, arena, end.block);
+	replay->base = from->number;
+	replay->hash = from->hash;
+	iqdb_pg_note_lsn(index, arena, replay->end.block);
+	return IQDB_OK;
+}
 
-	apply_removals(&replay);
-	status = replay.count == 0 ? IQDB_OK :
-		iqdb_pg_log_replay(MyDatabaseId, &meta->generation, from->number, replay_frame, &replay, error);
+/* Brings a loaded arena, which has been told of the removals, to the journal's end. */
+static IqdbStatus
+replay_changes(Replay *replay, Relation index, Relation heap, const IqdbPgMeta *meta, IqdbError *error)
+{
+	IqdbPgShared *shared = replay->arena->shared;
+	IqdbStatus	status = IQDB_OK;
+
+	replay->covered = palloc0(Max(replay->count, 1) * sizeof(bool));
+	replay->vector = palloc(iqdb_pg_row_bytes(&replay->arena->index));
+	replay->last = index_last_entries(replay->entries, replay->count);
+	if (replay->count > 0)
+		status = iqdb_pg_log_replay(MyDatabaseId, &meta->generation, replay->base, replay_frame, replay, error);
 	if (status == IQDB_OK)
-		status = fetch_uncovered(index, heap, &replay, &shared->opening.fetched, error);
-	shared->opening.replayed = replay.replayed;
-	iqdb_pg_set_applied(shared, &end);
-	hash_destroy(replay.last);
-	pfree(replay.vector);
-	pfree(replay.covered);
-	pfree(unconstify(IqdbPgEntry *, replay.entries));
+		status = fetch_uncovered(index, heap, replay, &shared->opening.fetched, error);
+	shared->opening.replayed = replay->replayed;
+	iqdb_pg_set_applied(shared, &replay->end);
+	hash_destroy(replay->last);
+	pfree(replay->vector);
+	pfree(replay->covered);
 	return status;
+}
+
+static void
+replay_end(Replay *replay)
+{
+	if (replay->entries != NULL)
+		pfree(unconstify(IqdbPgEntry *, replay->entries));
 }
 
 /* Is the snapshot's state part of this index's history? Says why not in the log. */
@@ -309,6 +319,42 @@ refuse(Relation index, const char *path, IqdbStatus status, const IqdbError *err
 }
 
 /*
+ * Loads a snapshot into a new arena, and replays what came after it. Of removed rows a bare snapshot gets no content: their
+ * TIDs may be other rows' by now.
+ */
+static IqdbStatus
+fill_from_snapshot(Relation index, Relation heap, IqdbPgArena *arena, const IqdbPgMeta *meta, const IqdbPgSnapshotInfo *info,
+				   IqdbError *error)
+{
+	Replay		replay;
+	IqdbIndexStats stats;
+	bool		bare;
+	IqdbStatus	status;
+
+	IQDB_TRY(iqdb_pg_snapshot_load(arena, info, &bare, error));
+	status = replay_begin(&replay, index, arena, &info->replay_from, error);
+	if (status == IQDB_OK)
+		apply_removals(&replay);
+	if (status == IQDB_OK && bare)
+	{
+		status = iqdb_pg_refill(index, heap, arena, error);
+		if (status == IQDB_OK)
+			status = iqdb_pg_snapshot_load_rest(arena, info, error);
+	}
+	if (status == IQDB_OK)
+	{
+		iqdb_index_stats(&arena->index, &stats);
+		arena->shared->opening.loaded = stats.live;
+		/* it was written before its lists were made */
+		pg_atomic_write_u32(&arena->shared->unbuilt, stats.engine.outgrown && !stats.engine.trained);
+		IQDB_PG_FAIL_POINT("loaded");
+		status = replay_changes(&replay, index, heap, meta, error);
+	}
+	replay_end(&replay);
+	return status;
+}
+
+/*
  * Makes an arena from one snapshot and what came after it. The arena gets the form that the snapshot was built in: options
  * that ALTER INDEX has changed since are for the next REINDEX. NULL with *status if that is not possible.
  */
@@ -318,7 +364,6 @@ recover_from_snapshot(Relation index, Relation heap, const IqdbPgMeta *meta, Iqd
 {
 	IqdbIndexOptions built;
 	IqdbPgArena *arena;
-	bool		bare;
 
 	*status = iqdb_pg_snapshot_options(info, &built, error);
 	if (*status == IQDB_OK && !iqdb_index_options_as_built(&options, &built))
@@ -332,24 +377,7 @@ recover_from_snapshot(Relation index, Relation heap, const IqdbPgMeta *meta, Iqd
 		*status = error->code == IQDB_ERR_IO ? IQDB_ERR_NO_SPACE : error->code;
 		return NULL;
 	}
-	*status = iqdb_pg_snapshot_load(arena, info, &bare, error);
-	if (*status == IQDB_OK && bare)
-	{
-		*status = iqdb_pg_refill(index, heap, arena, error);
-		if (*status == IQDB_OK)
-			*status = iqdb_pg_snapshot_load_rest(arena, info, error);
-	}
-	if (*status == IQDB_OK)
-	{
-		IqdbIndexStats stats;
-
-		iqdb_index_stats(&arena->index, &stats);
-		arena->shared->opening.loaded = stats.live;
-		/* it was written before its lists were made */
-		pg_atomic_write_u32(&arena->shared->unbuilt, stats.engine.outgrown && !stats.engine.trained);
-		IQDB_PG_FAIL_POINT("loaded");
-		*status = replay_from(index, heap, arena, meta, &info->replay_from, error);
-	}
+	*status = fill_from_snapshot(index, heap, arena, meta, info, error);
 	if (*status == IQDB_OK)
 		return arena;
 	iqdb_pg_arena_discard(arena);

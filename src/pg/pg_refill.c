@@ -3,8 +3,8 @@
  *
  * A snapshot with bare rows says which TIDs there were, in which slots, and how they are linked. What stands at a TID now is
  * what stood there then, unless the journal removes it behind the snapshot: VACUUM journals each TID that it is about to free.
- * So a row that is another one by now is fetched into the slot all the same, and goes when the journal is replayed, which is
- * after this.
+ * Those are no longer known when rows are fetched. A TID that VACUUM frees meanwhile may be another row's by the time it is
+ * fetched; that one goes when the entry is applied, as it would from an index that is open.
  */
 #include "postgres.h"
 
@@ -17,12 +17,6 @@
 
 /* So many slots are looked at together: their rows are read in the order of the table. */
 #define WINDOW 65536u
-
-/*
- * Of this part of a graph's rows at most nothing may be left. A graph is mended around rows that are gone, but where many
- * are, too few ways are left in it: it is built again from the table. The other methods lose nothing but the rows.
- */
-#define GONE_SHARE 4u
 
 /* Memory of fetched rows is given back after so many. */
 #define RESET_AFTER 64
@@ -64,7 +58,7 @@ bare_rows(const IqdbStore *store, uint32 first, uint32 end, BareRow *rows_out)
 
 static IqdbStatus
 refill_rows(IqdbPgFetch *fetch, IqdbPgArena *arena, const BareRow *rows, uint32 count, MemoryContext context,
-			uint32 *gone, IqdbError *error)
+			IqdbError *error)
 {
 	MemoryContext saved = MemoryContextSwitchTo(context);
 	IqdbStatus	status = IQDB_OK;
@@ -78,8 +72,6 @@ refill_rows(IqdbPgFetch *fetch, IqdbPgArena *arena, const BareRow *rows, uint32 
 		row = iqdb_pg_fetch(fetch, rows[i].number);
 		if (row.vector != NULL)
 			status = iqdb_index_load_content(&arena->index, rows[i].slot, row.vector, row.columns, error);
-		else
-			(*gone)++;
 		if (i % RESET_AFTER == RESET_AFTER - 1)
 			MemoryContextReset(context);
 	}
@@ -96,23 +88,17 @@ iqdb_pg_refill(Relation index, Relation heap, IqdbPgArena *arena, IqdbError *err
 	BareRow    *rows = palloc(Min(slot_count, WINDOW) * sizeof(BareRow) + 1);
 	IqdbPgFetch *fetch = iqdb_pg_fetch_begin(index, heap);
 	IqdbStatus	status = IQDB_OK;
-	uint32		known = 0;
-	uint32		gone = 0;
 
 	for (uint32 first = 0; first < slot_count && status == IQDB_OK;)
 	{
 		uint32		end = slot_count - first < WINDOW ? slot_count : first + WINDOW;
-		uint32		count = bare_rows(store, first, end, rows);
 
-		status = refill_rows(fetch, arena, rows, count, context, &gone, error);
-		known += count;
+		status = refill_rows(fetch, arena, rows, bare_rows(store, first, end, rows), context, error);
 		MemoryContextReset(context);
 		first = end;
 	}
 	iqdb_pg_fetch_end(fetch);
 	pfree(rows);
 	MemoryContextDelete(context);
-	if (status == IQDB_OK && store->header->options.engine == IQDB_ENGINE_HNSW && gone > known / GONE_SHARE)
-		return iqdb_fail(error, IQDB_ERR_STATE, "%u of its %u rows are dead", gone, known);
 	return status;
 }
