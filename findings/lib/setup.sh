@@ -20,6 +20,24 @@ packages() {
     echo "with $*"
 }
 
+# npm_packages NAME@VERSION...: these packages of node's in a folder of their own in there, $NODE_FOLDER for the commands of
+# on_server. They are fetched by the npm of this machine; none of their install scripts is run.
+npm_packages() {
+    local folder
+    command -v npm >/dev/null || fail "this needs npm: apt-get install npm"
+    folder=/opt/npm-$(printf '%s\n' "$*" | sha256sum | cut -c1-16)
+    if [ ! -d "$ROOT$folder" ]; then
+        rm -rf "$ROOT$folder.new"
+        mkdir -p "$ROOT$folder.new"
+        npm install --prefix "$ROOT$folder.new" --ignore-scripts --no-audit --no-fund "$@" >"$ROOT.log" 2>&1 ||
+            fail "could not be installed: $*, see $ROOT.log"
+        chmod -R a+rX "$ROOT$folder.new"
+        mv "$ROOT$folder.new" "$ROOT$folder"
+    fi
+    NODE_FOLDER=$folder
+    echo "with $*"
+}
+
 # on_server: runs the bash commands of its standard input beside a new server, as its superuser; psql finds it.
 on_server() {
     local folder code
@@ -30,11 +48,11 @@ on_server() {
     inside bash -c '
         mkdir "$1/s" && chown postgres "$1/s" && cd "$1/s" || exit 1
         as_postgres=(setpriv --reuid=postgres --regid=postgres --clear-groups env PATH="/usr/lib/postgresql/17/bin:$PATH"
-            HOME="$1/s" PGHOST="$1/s" PGUSER=postgres PGDATABASE=postgres)
+            HOME="$1/s" PGHOST="$1/s" PGUSER=postgres PGDATABASE=postgres NODE_FOLDER="$2")
         "${as_postgres[@]}" initdb -D d -A trust --no-sync --no-locale -E UTF8 >/dev/null &&
         "${as_postgres[@]}" pg_ctl -D d -l log -w -o "-c listen_addresses= -k $1/s -c autovacuum=off" start >/dev/null || exit 1
         "${as_postgres[@]}" bash ../commands
-        "${as_postgres[@]}" pg_ctl -D d -m fast stop >/dev/null' sh "${folder#"$ROOT"}" 2>&1
+        "${as_postgres[@]}" pg_ctl -D d -m fast stop >/dev/null' sh "${folder#"$ROOT"}" "${NODE_FOLDER:-}" 2>&1
     code=$?
     rm -rf "$folder"
     return $code
