@@ -13,6 +13,7 @@
 
 #include <string.h>
 
+#include "core/base/fetch.h"
 #include "core/hnsw/hnsw_bitmap_private.h"
 #include "core/hnsw/hnsw_centre_private.h"
 #include "core/hnsw/hnsw_insert_private.h"
@@ -433,7 +434,7 @@ repair_pass(Repair *repair)
 	for (uint32_t slot = 0; slot < repair->pass_count && status == IQDB_OK; slot++)
 	{
 		if (slot + FETCH_AHEAD < repair->pass_count)
-			__builtin_prefetch(iqdbi_hnsw_node(repair->graph, slot + FETCH_AHEAD));
+			iqdb_fetch(iqdbi_hnsw_node(repair->graph, slot + FETCH_AHEAD));
 		if (!in_repair(repair, slot))
 			status = repair_node(repair, slot);
 		if (status == IQDB_OK)

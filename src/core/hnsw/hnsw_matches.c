@@ -13,6 +13,7 @@
 
 #include <string.h>
 
+#include "core/base/fetch.h"
 #include "core/engine/exact_pass.h"
 #include "core/hnsw/hnsw_sketch_private.h"
 
@@ -143,7 +144,7 @@ fetch_vectors(const IqdbStore *store, const uint32_t *slots, size_t count)
 		const unsigned char *vector = iqdb_store_vector(store, slots[i]);
 
 		for (size_t at = 0; at < bytes; at += CACHE_LINE)
-			__builtin_prefetch(vector + at);
+			iqdb_fetch(vector + at);
 	}
 }
 
@@ -199,9 +200,9 @@ fetch_code(const IqdbiHnsw *graph, uint32_t slot)
 	const uint8_t *code = iqdbi_hnsw_code(graph, slot);
 
 	for (size_t at = 0; at < graph->node_offset; at += CACHE_LINE)
-		__builtin_prefetch(code + at);
+		iqdb_fetch(code + at);
 	if (graph->code == IQDBI_HNSW_BYTES)
-		__builtin_prefetch(&graph->scalars[slot]);
+		iqdb_fetch(&graph->scalars[slot]);
 }
 
 /* Keys by codes, while the codes of rows that come later are on their way. */

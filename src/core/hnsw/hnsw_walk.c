@@ -7,12 +7,12 @@
  */
 #include "core/hnsw/hnsw_walk_private.h"
 
+#include "core/base/fetch.h"
+
 #include <string.h>
 
-#define CACHE_LINE 64
-
-/* So many bytes of a sign code are fetched ahead. */
-#define SIGNS_FETCHED 256
+/* So many bytes of a code are fetched ahead; where there are more, the kernel fetches them. */
+#define CODE_FETCHED 256
 
 /* Nodes visited together, so that waiting for the memory of one is waiting for the other as well. */
 #define WIDTH 2
@@ -40,6 +40,9 @@
 
 /* A search goes down with a beam of this capacity at most. */
 #define DESCENT_MAX 512
+
+/* Nodes that a descent sets aside; further ones take a place in its beam. */
+#define ASIDE_MAX 512
 
 _Static_assert(DESCENT_MAX <= IQDBI_BEAM_SORTED_MAX, "the descent knows the order of its results");
 
@@ -91,25 +94,24 @@ charge_scored(IqdbiWalk *walk, size_t scored)
 
 /* ---- fetching ahead ---------------------------------------------------------------------------------------------- */
 
-/* Fetches the beginning of what scoring a row reads; the processor follows from there by itself. */
-static inline void
-fetch_scored(const IqdbiHnsw *graph, uint32_t slot)
+/* What scoring a row reads at first: two cache lines of its code, or of its vector, at slot times stride. */
+static inline const unsigned char *
+scored_first(const IqdbiHnsw *graph, size_t *stride_out)
 {
-	switch (graph->code)
-	{
-		case IQDBI_HNSW_PLAIN:
-			__builtin_prefetch(iqdb_store_vector(graph->store, slot));
-			break;
-		case IQDBI_HNSW_BYTES:
-			__builtin_prefetch(iqdbi_hnsw_code(graph, slot));
-			__builtin_prefetch(&graph->scalars[slot]);
-			break;
-		case IQDBI_HNSW_SIGNS:
-			/* all of it: there are too few lines for the processor to notice that they follow each other */
-			for (size_t at = 0; at < graph->node_offset && at < SIGNS_FETCHED; at += CACHE_LINE)
-				__builtin_prefetch(iqdbi_hnsw_code(graph, slot) + at);
-			break;
-	}
+	bool plain = graph->code == IQDBI_HNSW_PLAIN;
+
+	*stride_out = plain ? graph->store->row_stride : graph->record_size;
+	return plain ? graph->store->vectors : graph->nodes;
+}
+
+/* Fetches more of that; the kernels see to the rest. */
+static inline void
+fetch_scored_rest(const IqdbiHnsw *graph, uint32_t slot)
+{
+	for (size_t at = 2 * IQDB_CACHE_LINE; at < graph->node_offset && at < CODE_FETCHED; at += IQDB_CACHE_LINE)
+		iqdb_fetch(iqdbi_hnsw_code(graph, slot) + at);
+	if (graph->code == IQDBI_HNSW_BYTES)
+		iqdb_fetch(&graph->scalars[slot]);
 }
 
 static inline void
@@ -118,8 +120,8 @@ fetch_list(const IqdbiHnsw *graph, uint32_t slot)
 	const unsigned char *node = (const unsigned char *) iqdbi_hnsw_node(graph, slot);
 	size_t               end = sizeof(IqdbiHnswNode) + graph->header->room[0] * sizeof(uint32_t);
 
-	for (size_t i = 0; i < end; i += CACHE_LINE)
-		__builtin_prefetch(node + i);
+	for (size_t i = 0; i < end; i += IQDB_CACHE_LINE)
+		iqdb_fetch(node + i);
 }
 
 /* Fetches the lists of the nodes that will be visited next, as far as the beam knows now. */
@@ -131,6 +133,31 @@ fetch_next_lists(const IqdbiWalk *walk, uint32_t level)
 
 	for (uint32_t i = 0; i < count; i++)
 		fetch_list(walk->graph, nodes[i]);
+}
+
+/* Fetches the head of a node, which says where its lists above level 0 are. */
+static inline void
+fetch_head(const IqdbiHnsw *graph, uint32_t slot)
+{
+	iqdb_fetch(iqdbi_hnsw_node(graph, slot));
+}
+
+/* Fetches the lists of an upper level of the nodes that will be visited next. Their heads have been fetched before. */
+static inline void
+fetch_next_upper_lists(const IqdbiWalk *walk, uint32_t level)
+{
+	const IqdbiHnsw *graph = walk->graph;
+	uint32_t         nodes[WIDTH];
+	uint32_t         count = iqdbi_beam_peek(&walk->beam, nodes, WIDTH);
+	size_t           end = (1 + iqdbi_hnsw_room(graph, level)) * sizeof(uint32_t);
+
+	for (uint32_t i = 0; i < count; i++)
+	{
+		const unsigned char *list = (const unsigned char *) iqdbi_hnsw_list(graph, nodes[i], level);
+
+		for (size_t at = 0; at < end; at += IQDB_CACHE_LINE)
+			iqdb_fetch(list + at);
+	}
 }
 
 /* ---- descent ----------------------------------------------------------------------------------------------------- */
@@ -146,6 +173,8 @@ unvisited(IqdbiWalk *walk, uint32_t slot, uint32_t level, uint32_t *slots_out)
 	const IqdbiHnsw        *graph = walk->graph;
 	const _Atomic uint32_t *list;
 	IqdbiSlotSet            visited = walk->visited;
+	size_t                  stride;
+	const unsigned char    *first = scored_first(graph, &stride);
 	uint32_t                length;
 	uint32_t                count = 0;
 
@@ -157,14 +186,19 @@ unvisited(IqdbiWalk *walk, uint32_t slot, uint32_t level, uint32_t *slots_out)
 		length = iqdbi_hnsw_room(graph, level);
 	for (uint32_t i = 0; i < length; i++)
 	{
-		uint32_t neighbour = atomic_load_explicit(&list[1 + i], memory_order_acquire);
+		uint32_t             neighbour = atomic_load_explicit(&list[1 + i], memory_order_acquire);
+		uint32_t             fresh = iqdbi_set_add(&visited, neighbour);
+		const unsigned char *ahead = fresh ? first + neighbour * stride : (const unsigned char *) visited.cells;
 
 		/* overwritten by the next one unless it was new: about half are, so a branch would be predicted badly */
 		slots_out[count] = neighbour;
-		count += iqdbi_set_add(&visited, neighbour);
+		count += fresh;
+		/* one after the other: the processor stops where more is asked for at once than it can have under way */
+		iqdb_fetch(ahead);
+		iqdb_fetch(ahead + IQDB_CACHE_LINE);
 	}
 	for (uint32_t i = 0; i < count; i++)
-		fetch_scored(graph, slots_out[i]);
+		fetch_scored_rest(graph, slots_out[i]);
 	for (uint32_t i = 0; walk->filtering != NULL && i < count; i++)
 		iqdb_row_filter_fetch(walk->filtering->filter, graph->store, slots_out[i]);
 	walk->visited.count = visited.count;
@@ -186,9 +220,52 @@ descent_margin(const IqdbiHnsw *graph, size_t capacity)
 	return graph->margin * (1.0f + 2.0f * width) / 3.0f;
 }
 
-/* Searches an upper level, from the beam's results on: follows the first places, and what is within the margin. */
+/*
+ * Nodes met on upper levels that are too far to be followed there. Level 0 may begin at them, too. Most nodes are such, and
+ * a place in the sorted beam would cost more than all else that is done with them.
+ */
+typedef struct Aside
+{
+	IqdbiPair pairs[ASIDE_MAX]; /* filled from its end, so that those met last, which are the nearest, stand first */
+	size_t    first;
+} Aside;
+
+/*
+ * Takes nodes that were met on an upper level into the beam. Those outside the margin are set aside: the nearest node only
+ * gets nearer, so they are not followed later either.
+ */
 static IqdbStatus
-search_upper(IqdbiWalk *walk, uint32_t level, size_t places, float margin)
+keep_met(IqdbiWalk *walk, const uint32_t *slots, const float *keys, uint32_t count, float margin, Aside *aside)
+{
+	IqdbiBeam *beam = &walk->beam;
+	float      nearest = beam->results[0].key;
+	float      near = INFINITY;
+
+	for (uint32_t i = 0; i < count; i++)
+		nearest = keys[i] < nearest ? keys[i] : nearest;
+	if (aside != NULL && margin > 0.0f)
+		near = nearest + margin * fabsf(nearest);
+	for (uint32_t i = 0; i < count; i++)
+	{
+		if (!(keys[i] < beam->bound))
+			continue;
+		if (keys[i] > near && aside->first > 0)
+		{
+			aside->pairs[--aside->first] = (IqdbiPair){keys[i], slots[i]};
+			continue;
+		}
+		fetch_head(walk->graph, slots[i]);
+		IQDB_TRY(iqdbi_beam_result(beam, keys[i], slots[i]));
+	}
+	return IQDB_OK;
+}
+
+/*
+ * Searches an upper level, from the beam's results on: follows the first places, and what is within the margin. With
+ * `aside` there is one place, unless there is no margin.
+ */
+static IqdbStatus
+search_upper(IqdbiWalk *walk, uint32_t level, size_t places, float margin, Aside *aside)
 {
 	const IqdbiHnsw *graph = walk->graph;
 	IqdbiBeam       *beam = &walk->beam;
@@ -204,11 +281,8 @@ search_upper(IqdbiWalk *walk, uint32_t level, size_t places, float margin)
 		count = unvisited(walk, node, level, slots);
 		iqdbi_hnsw_score(graph, &walk->target, slots, count, keys);
 		charge_scored(walk, count);
-		for (uint32_t i = 0; i < count; i++)
-		{
-			if (keys[i] < beam->bound)
-				IQDB_TRY(iqdbi_beam_result(beam, keys[i], slots[i]));
-		}
+		IQDB_TRY(keep_met(walk, slots, keys, count, margin, aside));
+		fetch_next_upper_lists(walk, level);
 		IQDB_TRY(iqdb_stretch_step(&walk->stretch, 0));
 		if (walk->stretch.stale || walk->stats->scored >= walk->scored_max)
 			break;
@@ -220,7 +294,7 @@ search_upper(IqdbiWalk *walk, uint32_t level, size_t places, float margin)
 
 /* Searches the levels above `level`, from the entry point on. The beam is empty, and so is the set of nodes met. */
 static IqdbStatus
-search_upper_levels(IqdbiWalk *walk, uint64_t entry, uint32_t level, size_t places, float margin)
+search_upper_levels(IqdbiWalk *walk, uint64_t entry, uint32_t level, size_t places, float margin, Aside *aside)
 {
 	IqdbiPair nearest = {0.0f, iqdbi_entry_slot(entry)};
 
@@ -229,7 +303,7 @@ search_upper_levels(IqdbiWalk *walk, uint64_t entry, uint32_t level, size_t plac
 	charge_scored(walk, 1);
 	IQDB_TRY(iqdbi_beam_result(&walk->beam, nearest.key, nearest.slot));
 	for (uint32_t at = iqdbi_entry_level(entry); at > level && !walk->stretch.stale; at--)
-		IQDB_TRY(search_upper(walk, at, places, margin));
+		IQDB_TRY(search_upper(walk, at, places, margin, aside));
 	return IQDB_OK;
 }
 
@@ -240,7 +314,7 @@ iqdbi_walk_descend(IqdbiWalk *walk, uint64_t entry, uint32_t level, size_t capac
 
 	IQDB_TRY(iqdbi_set_reset(&walk->visited, DESCENT_EXPECTED));
 	IQDB_TRY(iqdbi_beam_reset(&walk->beam, places));
-	IQDB_TRY(search_upper_levels(walk, entry, level, places, 0.0f));
+	IQDB_TRY(search_upper_levels(walk, entry, level, places, 0.0f, NULL));
 	if (walk->stretch.stale)
 		return IQDB_OK;
 	walk->anchor = walk->beam.results[0];
@@ -346,6 +420,23 @@ iqdbi_walk_begin(IqdbiWalk *walk)
 	return offer_to_beam(walk, walk->anchor.slot, walk->anchor.key);
 }
 
+/* Begins level 0 at these nodes, as far as the beam has places for them; with `count_as_met` they were not met before. */
+static IqdbStatus
+begin_at(IqdbiWalk *walk, const IqdbiPair *starts, size_t count, bool count_as_met)
+{
+	if (count_as_met)
+		IQDB_TRY(iqdbi_set_grow(&walk->visited, (uint32_t) count));
+	for (size_t i = 0; i < count; i++)
+	{
+		if (!(starts[i].key < walk->beam.bound))
+			continue;
+		if (count_as_met)
+			(void) iqdbi_set_add(&walk->visited, starts[i].slot);
+		IQDB_TRY(offer_to_beam(walk, starts[i].slot, starts[i].key));
+	}
+	return IQDB_OK;
+}
+
 /*
  * What the descent met is not scored again on level 0, because what was too far for its beam is too far for that of
  * level 0: unless that one is larger, or a filter keeps out what filled the first.
@@ -358,11 +449,13 @@ iqdbi_walk_begin_search(IqdbiWalk *walk, uint64_t entry, size_t capacity)
 	bool       forget = descent < capacity || walk->filtering != NULL;
 	size_t     places = walk->graph->margin > 0.0f ? 1 : descent_places(capacity);
 	IqdbiPair  starts[DESCENT_MAX];
+	Aside      aside;
 	size_t     count;
 
+	aside.first = ASIDE_MAX;
 	IQDB_TRY(iqdbi_set_reset(&walk->visited, expected_to_meet(capacity)));
 	IQDB_TRY(iqdbi_beam_reset(beam, descent));
-	IQDB_TRY(search_upper_levels(walk, entry, 0, places, descent_margin(walk->graph, capacity)));
+	IQDB_TRY(search_upper_levels(walk, entry, 0, places, descent_margin(walk->graph, capacity), &aside));
 	if (walk->stretch.stale)
 		return IQDB_OK;
 	count = beam->count;
@@ -370,12 +463,9 @@ iqdbi_walk_begin_search(IqdbiWalk *walk, uint64_t entry, size_t capacity)
 	if (forget)
 		IQDB_TRY(iqdbi_set_reset(&walk->visited, expected_to_meet(capacity)));
 	IQDB_TRY(iqdbi_beam_reset(beam, capacity));
-	for (size_t i = 0; i < count; i++)
-	{
-		if (forget)
-			(void) iqdbi_set_add(&walk->visited, starts[i].slot);
-		IQDB_TRY(offer_to_beam(walk, starts[i].slot, starts[i].key));
-	}
+	IQDB_TRY(begin_at(walk, starts, count, forget));
+	IQDB_TRY(begin_at(walk, aside.pairs + aside.first, ASIDE_MAX - aside.first, forget));
+	fetch_next_lists(walk, 0);
 	return IQDB_OK;
 }
 
