@@ -203,11 +203,75 @@ test_bytes(void **state)
 	sketches_of(IQDB_METRIC_COSINE, IQDB_QUANTIZATION_SQ8);
 }
 
+/*
+ * Few rows near the query and many far from it pass the filter. So few codes are read that there is room for more to be ranked:
+ * that must not be taken for the end of the stream, as there are rows that sketches have turned away.
+ */
+static void
+test_stream_goes_on(void **state)
+{
+	enum
+	{
+		MATCHES = 300,
+		NEAR = 24,
+		EXPECTED = 20
+	};
+	MemoryIndex      memory;
+	Samples          samples;
+	IqdbIdSet        ids;
+	IqdbRowFilter    filter = {.ids = &ids};
+	IqdbSearchParams params = {.expected = EXPECTED, .filter = &filter};
+	IqdbCursor      *cursor;
+	IqdbHit          hits[MATCHES];
+	bool             met[MATCHES] = {false};
+	size_t           total = 0;
+	size_t           count = 1;
+
+	samples_make(&samples, ROWS, DIM, 30, SEED);
+	for (size_t i = DIM; i < (size_t) NEAR * DIM; i++)
+		samples.rows[i] = samples.rows[i % DIM] + 0.01f * samples.rows[i];
+	/* none of the others is of their cluster */
+	for (size_t i = NEAR; i < ROWS; i++)
+		samples.rows[i * DIM] -= 20.0f;
+	samples_index(&memory, &samples, IQDB_METRIC_L2, IQDB_QUANTIZATION_SQ8, 16, 60);
+	for (size_t i = 0; i < ROWS; i++)
+		assert_int_equal(samples_put(&memory, &samples, i, true), IQDB_OK);
+	iqdb_id_set_init(&ids, &iqdb_allocator_libc);
+	for (size_t i = 0; i < MATCHES; i++)
+		assert_int_equal(iqdb_id_set_add(&ids, i, NULL), IQDB_OK);
+	assert_int_equal(iqdb_cursor_open(&memory.index, samples.rows, DIM, &params, &cursor, NULL), IQDB_OK);
+	while (count > 0 && total < MATCHES)
+	{
+		assert_int_equal(iqdb_cursor_next(cursor, hits + total, MATCHES - total, &count, NULL), IQDB_OK);
+		total += count;
+		/* the first rows by codes, of which hardly more were read than are near; only those were ranked */
+		if (total == count)
+		{
+			assert_int_equal(cursor->stats.way, IQDB_SEARCH_EXACT);
+			assert_in_range(cursor->stats.reranked, NEAR, 2 * EXPECTED);
+		}
+	}
+	assert_int_equal(total, MATCHES);
+	for (size_t i = 0; i < MATCHES; i++)
+	{
+		uint64_t number = hits[i].id;
+
+		assert_true(number < MATCHES && !met[number]);
+		met[number] = true;
+		assert_true(i >= NEAR || number < NEAR);
+	}
+	iqdb_cursor_close(cursor);
+	iqdb_id_set_free(&ids);
+	memory_index_destroy(&memory);
+	samples_free(&samples);
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_bytes),
+		cmocka_unit_test(test_stream_goes_on),
 	};
 
 	return cmocka_run_group_tests_name("hnsw_sketches", tests, NULL, NULL);

@@ -16,6 +16,7 @@
 
 #define SEED UINT64_C(20261124)
 #define ROWS 64
+#define NEAR_ROWS 100
 
 static const char *const tables[] = {"scalar", "avx2", "avx512bw", "avx512", "neon"};
 
@@ -439,40 +440,65 @@ whatever_the_floats(void **state)
 	}
 }
 
-/* Codes of two words have a kernel of their own in some tables: any number of rows. */
+/* Which sketches are near enough: whatever the table, those whose bounds say so, those without a bound, and no other. */
 static void
-sums_of_sketches(void **state)
+near_sketches(void **state)
 {
-	uint64_t planes[IQDB_SIGNS_PLANES * IQDB_SKETCH_WORDS];
-	uint64_t codes[9 * 3];
-	IqdbRng  rng;
+	IqdbSketchQuery query = {.base = 0.5f, .weight = -0.01f, .slack = 90.0f};
+	IqdbSketch      sketches[NEAR_ROWS];
+	IqdbRng         rng;
+	size_t          left_in_all = 0;
 
 	iqdb_rng_seed(&rng, SEED);
-	for (size_t i = 0; i < sizeof(planes) / sizeof(planes[0]); i++)
-		planes[i] = iqdb_rng_next(&rng);
-	for (size_t i = 0; i < sizeof(codes) / sizeof(codes[0]); i++)
-		codes[i] = iqdb_rng_next(&rng);
-	for (size_t t = 0; t < sizeof(tables) / sizeof(tables[0]); t++)
+	for (size_t i = 0; i < sizeof(query.planes) / sizeof(query.planes[0]); i++)
+		query.planes[i] = iqdb_rng_next(&rng);
+	for (size_t i = 0; i < NEAR_ROWS; i++)
 	{
-		const IqdbKernels *table = iqdb_kernels_named(tables[t]);
+		float own = (float) iqdb_rng_unit(&rng);
 
-		for (size_t count = 0; table != NULL && count <= 9; count++)
+		sketches[i].bits[0] = iqdb_rng_next(&rng);
+		sketches[i].bits[1] = iqdb_rng_next(&rng);
+		sketches[i].scale = 0.1f * (float) iqdb_rng_unit(&rng);
+		memcpy(&sketches[i].own, &own, sizeof(own));
+		if (i % 11 == 0)
+			iqdb_sketch_clear(&sketches[i]);
+	}
+	for (size_t count = 0; count <= NEAR_ROWS; count++)
+	{
+		uint32_t slots[NEAR_ROWS];
+		uint32_t expected[NEAR_ROWS];
+		size_t   left = 0;
+
+		for (uint32_t i = 0; i < NEAR_ROWS; i++)
 		{
-			uint32_t slots[9];
-			int32_t  expected[10];
-			int32_t  sums[10];
+			const IqdbSketch *sketch = &sketches[(i * 7 + (uint32_t) count) % NEAR_ROWS];
+			uint32_t          slot = (uint32_t) (sketch - sketches);
+			int32_t           sum;
 
-			for (uint32_t i = 0; i < 9; i++)
-				slots[i] = (i * 5 + (uint32_t) count) % 9;
-			memset(expected, 0x5a, sizeof(expected));
-			memset(sums, 0x5a, sizeof(sums));
-			iqdb_signs_kernels(iqdb_kernels_named("scalar"))->sums(planes, IQDB_SIGNS_PLANES, (const unsigned char *) codes, 24,
-																   slots, count, IQDB_SKETCH_WORDS, expected);
-			iqdb_signs_kernels(table)->sums(planes, IQDB_SIGNS_PLANES, (const unsigned char *) codes, 24, slots, count,
-											IQDB_SKETCH_WORDS, sums);
-			assert_memory_equal(sums, expected, sizeof(sums));
+			slots[i] = slot;
+			expected[i] = slot;
+			iqdb_signs_kernels(iqdb_kernels_named("scalar"))->sums(query.planes, IQDB_SIGNS_PLANES,
+																   (const unsigned char *) sketches, sizeof(*sketch), &slot, 1,
+																   IQDB_SKETCH_WORDS, &sum);
+			if (i < count && !(iqdb_sketch_bound(&query, sketch, iqdb_sketch_own(sketch), sum) > 1.0f))
+				expected[left++] = slot;
+		}
+		left_in_all += left;
+		for (size_t t = 0; t < sizeof(tables) / sizeof(tables[0]); t++)
+		{
+			const IqdbKernels *table = iqdb_kernels_named(tables[t]);
+			uint32_t           near[NEAR_ROWS];
+
+			memcpy(near, slots, sizeof(near));
+			if (table == NULL)
+				continue;
+			assert_int_equal(iqdb_signs_kernels(table)->near(&query, sketches, 1.0f, near, count), left);
+			assert_memory_equal(near, expected, left * sizeof(*near));
+			assert_memory_equal(near + count, slots + count, (NEAR_ROWS - count) * sizeof(*near));
 		}
 	}
+	/* some of both kinds */
+	assert_in_range(left_in_all, NEAR_ROWS * NEAR_ROWS / 8, NEAR_ROWS * NEAR_ROWS * 3 / 8);
 }
 
 /* Rows whose key is less than the sketch says it is at least. */
@@ -557,7 +583,7 @@ main(void)
 		cmocka_unit_test(keys_are_near_the_true_ones),
 		cmocka_unit_test(near_rows_are_not_nearer_by_their_codes),
 		cmocka_unit_test(whatever_the_floats),
-		cmocka_unit_test(sums_of_sketches),
+		cmocka_unit_test(near_sketches),
 		cmocka_unit_test(sketches_bound_keys),
 		cmocka_unit_test(sines_are_sines),
 	};

@@ -512,7 +512,8 @@ code_sums_are_exact(void **state)
 	}
 }
 
-#define COLUMN_ROWS 64
+#define COLUMN_ROWS 200
+#define COLUMN_WORDS ((COLUMN_ROWS + 63) / 64)
 
 /* A number of so many bytes that is often at the edge of what they hold. */
 static int64_t
@@ -541,7 +542,8 @@ check_between(const IqdbKernels *kernels, IqdbRng *rng, uint32_t width)
 		/* bounds may be those of a wider number */
 		int64_t  low = column_number(rng, iqdb_rng_below(rng, 4) == 0 ? 8 : width);
 		int64_t  high = column_number(rng, iqdb_rng_below(rng, 4) == 0 ? 8 : width);
-		uint64_t wanted = 0;
+		uint64_t wanted[COLUMN_WORDS + 1] = {0};
+		uint64_t words[COLUMN_WORDS + 1];
 		uint64_t all = 0;
 
 		for (uint32_t i = 0; i < COLUMN_ROWS; i++)
@@ -549,11 +551,15 @@ check_between(const IqdbKernels *kernels, IqdbRng *rng, uint32_t width)
 			numbers[i] = column_number(rng, width);
 			for (uint32_t byte = 0; byte < width; byte++)
 				values[i * width + byte] = (unsigned char) ((uint64_t) numbers[i] >> 8 * byte);
-			wanted |= (uint64_t) (i < count && numbers[i] >= low && numbers[i] <= high) << i;
-			all |= (uint64_t) (i < count && (low & ~numbers[i]) == 0) << i;
+			wanted[i / 64] |= (uint64_t) (i < count && numbers[i] >= low && numbers[i] <= high) << i % 64;
+			all |= i < 64 ? (uint64_t) (i < count && (low & ~numbers[i]) == 0) << i : 0;
 		}
-		assert_int_equal(between[width](values, count, low, high), wanted);
-		if (width == sizeof(int64_t))
+		/* words behind those of the numbers are left alone */
+		memset(words, 0x5a, sizeof(words));
+		memset(wanted + (count + 63) / 64, 0x5a, sizeof(wanted) - (count + 63) / 64 * sizeof(*wanted));
+		between[width](values, count, low, high, words);
+		assert_memory_equal(words, wanted, sizeof(words));
+		if (width == sizeof(int64_t) && count <= 64)
 			assert_int_equal(kernels->columns->has(values, count, (uint64_t) low), all);
 	}
 	free(values);

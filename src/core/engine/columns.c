@@ -156,6 +156,7 @@ iqdb_column_gather(const IqdbColumnKernels *kernels, const IqdbColumnLayout *lay
 				   uint32_t column, const uint32_t *slots, uint32_t count, int64_t *values_out)
 {
 	const unsigned char *values = region + layout->at[column];
+	uint64_t             zero = 0;
 	uint64_t             nulls = 0;
 
 	switch (layout->width[column])
@@ -173,7 +174,8 @@ iqdb_column_gather(const IqdbColumnKernels *kernels, const IqdbColumnLayout *lay
 			GATHER(int64_t)
 			break;
 	}
-	for (uint64_t zero = kernels->between_8(values_out, count, 0, 0); zero != 0; zero &= zero - 1)
+	kernels->between_8(values_out, count, 0, 0, &zero);
+	for (; zero != 0; zero &= zero - 1)
 	{
 		uint32_t        slot = slots[__builtin_ctzll(zero)];
 		uint32_t        bit = slot % IQDB_COLUMN_BLOCK;

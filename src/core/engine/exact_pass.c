@@ -210,19 +210,32 @@ count_bits(const uint64_t words[IQDB_FILTER_WORDS])
 	return count;
 }
 
+/* Which rows are LIVE, and how many. */
+static size_t
+live_words(const IqdbStore *store, uint32_t first, size_t count, uint64_t words_out[IQDB_FILTER_WORDS])
+{
+	for (size_t i = 0; i < IQDB_FILTER_WORDS; i++)
+	{
+		size_t rows = count > 64 * i ? count - 64 * i : 0;
+
+		words_out[i] = rows > 0 ? iqdb_live_word(store, first + 64 * (uint32_t) i, rows < 64 ? rows : 64) : 0;
+	}
+	return count_bits(words_out);
+}
+
 size_t
 iqdb_exact_wanted(const IqdbScorer *scorer, uint32_t first, size_t count, uint64_t words_out[IQDB_FILTER_WORDS])
 {
 	size_t live;
 	size_t wanted;
 
-	for (size_t i = 0; i < IQDB_FILTER_WORDS; i++)
+	if (count == IQDB_PASS_ROWS && iqdb_live_all(scorer->store, first, count))
 	{
-		size_t rows = count > 64 * i ? count - 64 * i : 0;
-
-		words_out[i] = rows > 0 ? iqdb_live_word(scorer->store, first + 64 * (uint32_t) i, rows < 64 ? rows : 64) : 0;
+		memset(words_out, 0xff, IQDB_FILTER_WORDS * sizeof(*words_out));
+		live = count;
 	}
-	live = count_bits(words_out);
+	else
+		live = live_words(scorer->store, first, count, words_out);
 	if (scorer->filter == NULL || live == 0)
 		return live;
 	iqdb_row_filter_narrow(scorer->filter, scorer->store, first, (uint32_t) count, words_out);

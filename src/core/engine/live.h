@@ -11,23 +11,18 @@ typedef uint64_t __attribute__((may_alias)) IqdbStateWord;
 
 #define IQDB_LIVE_EIGHT (UINT64_C(0x0101010101010101) * IQDB_ROW_LIVE)
 
-/* Are all of them? first is a multiple of eight. */
+/* Are all of them? first is a multiple of eight. Nearly always all are: so all are read, without a branch at each eight. */
 static inline bool
 iqdb_live_all(const IqdbStore *store, uint32_t first, size_t count)
 {
 	const IqdbStateWord *words = (const IqdbStateWord *) (const void *) (store->states + first);
+	uint64_t             others = 0;
 
 	for (size_t i = 0; i < count / 8; i++)
-	{
-		if (__atomic_load_n(&words[i], __ATOMIC_ACQUIRE) != IQDB_LIVE_EIGHT)
-			return false;
-	}
+		others |= __atomic_load_n(&words[i], __ATOMIC_ACQUIRE) ^ IQDB_LIVE_EIGHT;
 	for (size_t i = count / 8 * 8; i < count; i++)
-	{
-		if (iqdb_store_state(store, first + (uint32_t) i) != IQDB_ROW_LIVE)
-			return false;
-	}
-	return true;
+		others |= iqdb_store_state(store, first + (uint32_t) i) != IQDB_ROW_LIVE;
+	return others == 0;
 }
 
 /* A bit for each of eight states that is LIVE. No state has its byte's upper bit, so that sums do not carry. */

@@ -159,21 +159,37 @@ typedef struct Truth
 	uint64_t no[IQDB_FILTER_WORDS];
 } Truth;
 
-/* Which of up to 64 values lie between low and high? */
-static uint64_t
-between(const IqdbColumnKernels *kernels, const unsigned char *at, uint32_t width, uint32_t count, int64_t low, int64_t high)
+/* Which of these values, of a width, lie between low and high? */
+static void
+between(const IqdbColumnKernels *kernels, const unsigned char *at, uint32_t width, uint32_t count, int64_t low, int64_t high,
+		uint64_t *words_out)
 {
 	switch (width)
 	{
 		case 1:
-			return kernels->between_1(at, count, low, high);
+			kernels->between_1(at, count, low, high, words_out);
+			break;
 		case 2:
-			return kernels->between_2(at, count, low, high);
+			kernels->between_2(at, count, low, high, words_out);
+			break;
 		case 4:
-			return kernels->between_4(at, count, low, high);
+			kernels->between_4(at, count, low, high, words_out);
+			break;
 		default:
-			return kernels->between_8(at, count, low, high);
+			kernels->between_8(at, count, low, high, words_out);
+			break;
 	}
+}
+
+/* Which of up to 64? */
+static uint64_t
+between_word(const IqdbColumnKernels *kernels, const unsigned char *at, uint32_t width, uint32_t count, int64_t low,
+			 int64_t high)
+{
+	uint64_t word = 0;
+
+	between(kernels, at, width, count, low, high, &word);
+	return word;
 }
 
 /* The bits of rows that have a NULL, of up to 64 from this one on in its block; the rows begin at a multiple of 16. */
@@ -200,12 +216,12 @@ leaf_bits(const IqdbTest *test, const IqdbColumnKernels *kernels, const unsigned
 	uint64_t bits = 0;
 
 	if (test->kind == IQDB_TEST_BETWEEN)
-		return between(kernels, at, width, count, test->low, test->high);
+		return between_word(kernels, at, width, count, test->low, test->high);
 	if (test->kind == IQDB_TEST_ALL_LABELS)
 		return kernels->has(at, count, (uint64_t) test->low);
 	for (size_t i = 0; test->value_count <= LIST_TOGETHER && i < test->value_count; i++)
 		bits |= test->kind == IQDB_TEST_ANY_LABEL ? kernels->has(at, count, (uint64_t) test->values[i])
-												  : between(kernels, at, width, count, test->values[i], test->values[i]);
+												  : between_word(kernels, at, width, count, test->values[i], test->values[i]);
 	for (uint32_t i = 0; test->value_count > LIST_TOGETHER && i < count; i++)
 		bits |= (uint64_t) value_passes(test, iqdb_column_load(at + (size_t) i * width, width)) << i;
 	return bits;
@@ -252,16 +268,25 @@ ask_word(const IqdbTest *test, const Rows *rows, uint32_t from, uint64_t *nulls_
 	return leaf_bits(test, store->kernels->columns, values, layout->width[test->column], count) & ~nulls;
 }
 
+/* The same of all rows, in words. Bounds are asked of all of them by one call: most filters have no other test. */
 static void
-ask_leaf(const IqdbTest *test, const Rows *rows, Truth *truth_out)
+ask_leaf(const IqdbTest *test, const Rows *rows, uint64_t *yes_out, uint64_t *nulls_out)
 {
+	const IqdbStore        *store = rows->store;
+	const IqdbColumnLayout *layout = &store->header->columns;
+
+	if (test->kind != IQDB_TEST_BETWEEN || rows->slots != NULL)
+	{
+		for (uint32_t from = 0; from < rows->count; from += 64)
+			yes_out[from / 64] = ask_word(test, rows, from, &nulls_out[from / 64]);
+		return;
+	}
+	between(store->kernels->columns, iqdb_column_values(layout, store->columns, test->column, rows->first),
+			layout->width[test->column], rows->count, test->low, test->high, yes_out);
 	for (uint32_t from = 0; from < rows->count; from += 64)
 	{
-		uint64_t nulls;
-		uint64_t yes = ask_word(test, rows, from, &nulls);
-
-		truth_out->yes[from / 64] = yes;
-		truth_out->no[from / 64] = ~yes & ~nulls;
+		nulls_out[from / 64] = null_bits(layout, store, test->column, rows->first + from);
+		yes_out[from / 64] &= ~nulls_out[from / 64];
 	}
 }
 
@@ -302,8 +327,7 @@ ask_tests(const IqdbRowFilter *filter, const Rows *rows, uint64_t *words_out)
 	if (filter->test_count == 1)
 	{
 		/* what is not true need not be known */
-		for (uint32_t i = 0; i < words; i++)
-			words_out[i] = ask_word(&filter->tests[0], rows, 64 * i, &waiting[0].no[0]);
+		ask_leaf(&filter->tests[0], rows, words_out, waiting[0].no);
 		return;
 	}
 	for (size_t i = 0; i < filter->test_count; i++)
@@ -312,7 +336,11 @@ ask_tests(const IqdbRowFilter *filter, const Rows *rows, uint64_t *words_out)
 
 		if (!joins(test))
 		{
-			ask_leaf(test, rows, &waiting[depth++]);
+			Truth *truth = &waiting[depth++];
+
+			ask_leaf(test, rows, truth->yes, truth->no);
+			for (uint32_t word = 0; word < words; word++)
+				truth->no[word] = ~(truth->yes[word] | truth->no[word]);
 			continue;
 		}
 		if (test->kind != IQDB_TEST_NOT)

@@ -26,6 +26,9 @@
 #define TOGETHER 16
 #define AHEAD 32
 
+/* Rows that are looked at before sketches turn any away. */
+#define FIRST_PART 32
+
 #define CACHE_LINE 64
 
 /* The same of vectors, and how much of each is fetched: the processor follows from there by itself. */
@@ -49,7 +52,8 @@ typedef struct Matches
 	IqdbTopK         coded;  /* the best rows by their codes, */
 	IqdbTopK         first;  /* and of these as many as are handed out: sketches are compared with the last of them */
 	IqdbiSketchQuery sketch;
-	size_t           away;   /* rows that their sketches turned away: there is more to hand out */
+	size_t           seen;   /* rows that pass and were looked at, */
+	size_t           away;   /* and of these, those that sketches turned away: there is more to hand out */
 	bool             aimed;  /* the walk's target is the query, */
 	uint64_t         epoch;  /* as codes were at this epoch */
 } Matches;
@@ -223,47 +227,64 @@ score_nodes(Matches *matches, const uint32_t *slots, size_t count, float *keys_o
 	}
 }
 
-/* Notes rows by their codes. Their sequences are not read, which would wait for memory: what is there is asked later. */
+/* Notes a row by its code. Its sequence is not read, which would wait for memory: what is there is asked later. */
 static IqdbStatus
-note(IqdbTopK *top, const uint32_t *slots, const float *keys, size_t count)
+note(Matches *matches, uint32_t slot, float key)
 {
-	for (size_t i = 0; i < count; i++)
-	{
-		if (iqdb_topk_wants(top, keys[i]))
-			IQDB_TRY(iqdb_topk_offer(top, (IqdbCandidate){.key = keys[i], .slot = slots[i], .sequence = slots[i]}));
-	}
-	return IQDB_OK;
+	IqdbCandidate candidate = {.key = key, .slot = slot, .sequence = slot};
+
+	if (!iqdb_topk_wants(&matches->coded, key))
+		return IQDB_OK;
+	IQDB_TRY(iqdb_topk_offer(&matches->coded, candidate));
+	return iqdb_topk_wants(&matches->first, key) ? iqdb_topk_offer(&matches->first, candidate) : IQDB_OK;
 }
 
-/* Rows that pass the filter, for the pass. STRUCTURE is held. */
+/* Rows that pass the filter, IQDB_PASS_ROWS at most. STRUCTURE is held. */
 static IqdbStatus
-score_matches(IqdbExactSearch *search, const uint32_t *slots, size_t count)
+score_part(Matches *matches, const uint32_t *slots, size_t count)
 {
-	Matches         *matches = matches_of(search);
 	IqdbiHnswCursor *cursor = matches->cursor;
 	const IqdbiHnsw *graph = &cursor->graph;
-	size_t           nodes;
 	uint32_t         near[IQDB_PASS_ROWS];
 	uint32_t         parted[IQDB_PASS_ROWS];
 	float            keys[IQDB_PASS_ROWS];
+	size_t           nodes = count;
 
-	aim(matches);
 	memcpy(near, slots, count * sizeof(*near));
-	nodes = count;
 	if (matches->first.count == matches->first.capacity)
-		count = iqdbi_sketch_keep(graph, &matches->sketch, matches->first.items[0].key, near, count);
-	matches->away += nodes - count;
-	nodes = count;
+		nodes = iqdbi_sketch_keep(graph, &matches->sketch, matches->first.items[0].key, near, count);
+	matches->away += count - nodes;
 	slots = near;
 	if (!all_are_nodes(graph))
 	{
-		nodes = part_nodes(graph, slots, count, parted);
+		count = nodes;
+		nodes = part_nodes(graph, near, count, parted);
 		IQDB_TRY(offer_exact(cursor, parted + nodes, count - nodes));
 		slots = parted;
 	}
 	score_nodes(matches, slots, nodes, keys);
-	IQDB_TRY(note(&matches->first, slots, keys, nodes));
-	IQDB_TRY(note(&matches->coded, slots, keys, nodes));
+	for (size_t i = 0; i < nodes; i++)
+		IQDB_TRY(note(matches, slots[i], keys[i]));
+	return IQDB_OK;
+}
+
+/*
+ * Rows that pass the filter, for the pass: few at first, and then as many as went before, because each part lowers the key that
+ * sketches of the next one are compared with. STRUCTURE is held.
+ */
+static IqdbStatus
+score_matches(IqdbExactSearch *search, const uint32_t *slots, size_t count)
+{
+	Matches *matches = matches_of(search);
+
+	aim(matches);
+	for (size_t done = 0, part; done < count; done += part)
+	{
+		part = matches->seen > FIRST_PART ? matches->seen : FIRST_PART;
+		part = count - done < part ? count - done : part;
+		IQDB_TRY(score_part(matches, slots + done, part));
+		matches->seen += part;
+	}
 	search->full = matches->coded.count == matches->coded.capacity;
 	return IQDB_OK;
 }
@@ -329,6 +350,7 @@ iqdbi_hnsw_matches(IqdbiHnswCursor *cursor, size_t count, bool *complete_out)
 	IqdbStatus status;
 
 	matches.cursor = cursor;
+	matches.seen = 0;
 	matches.away = 0;
 	matches.aimed = false;
 	iqdb_topk_init(&matches.coded, &cursor->base.store->host->allocator, rows_ranked(&cursor->graph, count));

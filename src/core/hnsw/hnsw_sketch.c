@@ -91,38 +91,8 @@ iqdbi_sketch_query(const IqdbiHnsw *graph, IqdbiSketchQuery *query_out, const vo
 size_t
 iqdbi_sketch_keep(const IqdbiHnsw *graph, const IqdbiSketchQuery *query, float farthest, uint32_t *slots, size_t count)
 {
-	uint32_t known[IQDB_SCORER_ROWS];
-	float    owns[IQDB_SCORER_ROWS];
-	int32_t  sums[IQDB_SCORER_ROWS];
-	size_t   known_count = 0;
-	size_t   left = 0;
-
 	/* keys that were squeezed into floats are not bounded by sums */
 	if (!query->usable || !(fabsf(farthest) > (float) IQDB_KEY_SMALL) || !(fabsf(farthest) < (float) IQDB_KEY_LARGE))
 		return count;
-	for (size_t i = 0; i < count; i++)
-		__builtin_prefetch(&graph->sketches[slots[i]]);
-	for (size_t i = 0; i < count; i++)
-	{
-		float own = iqdb_sketch_own(&graph->sketches[slots[i]]);
-
-		if (isnan(own))
-			slots[left++] = slots[i];
-		else
-		{
-			known[known_count] = slots[i];
-			owns[known_count++] = own;
-		}
-	}
-	if (known_count == 0)
-		return left;
-	graph->signs.kernels->sums(query->query.planes, IQDB_SIGNS_PLANES, (const unsigned char *) graph->sketches,
-							   sizeof(IqdbSketch), known, known_count, IQDB_SKETCH_WORDS, sums);
-	for (size_t i = 0; i < known_count; i++)
-	{
-		slots[left] = known[i];
-		/* of a bound that is no number nothing is known */
-		left += !(iqdb_sketch_bound(&query->query, &graph->sketches[known[i]], owns[i], sums[i]) > farthest);
-	}
-	return left;
+	return graph->signs.kernels->near(&query->query, graph->sketches, farthest, slots, count);
 }

@@ -74,6 +74,9 @@ typedef struct IqdbSignsSize
 	float largest;  /* of the sizes of its components */
 } IqdbSignsSize;
 
+struct IqdbSketch;
+struct IqdbSketchQuery;
+
 typedef struct IqdbSignsKernels
 {
 	/*
@@ -96,6 +99,13 @@ typedef struct IqdbSignsKernels
 	 */
 	void (*sums)(const uint64_t *planes, uint32_t plane_count, const unsigned char *base, size_t stride,
 				 const uint32_t *slots, size_t count, size_t words, int32_t *sums_out);
+
+	/*
+	 * Leaves of the slots, which are numbers of sketches, those whose bound is not greater than `farthest`, and those without
+	 * a sketch; returns how many are left, in their order. Sketches of slots to come are fetched meanwhile.
+	 */
+	size_t (*near)(const struct IqdbSketchQuery *query, const struct IqdbSketch *sketches, float farthest, uint32_t *slots,
+				   size_t count);
 } IqdbSignsKernels;
 
 /* What runs beside a table of vec/kernels.h. All tables give the same bits. */

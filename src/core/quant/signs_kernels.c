@@ -323,6 +323,50 @@ sums_words(const uint64_t *planes, uint32_t plane_count, const unsigned char *ba
 	}
 }
 
+/* Sketches of so many slots are on their way while the ones before are looked at. */
+#define SKETCHES_AHEAD 32
+
+/* A sketch may begin in one cache line and end in the next. */
+EVERYWHERE void
+fetch_sketch(const IqdbSketch *sketch)
+{
+	__builtin_prefetch(sketch);
+	__builtin_prefetch((const unsigned char *) sketch + sizeof(*sketch) - 1);
+}
+
+EVERYWHERE size_t
+near_each(const IqdbSketchQuery *query, const IqdbSketch *sketches, float farthest, uint32_t *slots, size_t count)
+{
+	size_t left = 0;
+
+	for (size_t i = 0; i < count && i < SKETCHES_AHEAD; i++)
+		fetch_sketch(&sketches[slots[i]]);
+	for (size_t i = 0; i < count; i++)
+	{
+		uint32_t          slot = slots[i];
+		const IqdbSketch *sketch = &sketches[slot];
+		float             own = iqdb_sketch_own(sketch);
+		int32_t           sum = 0;
+
+		if (i + SKETCHES_AHEAD < count)
+			fetch_sketch(&sketches[slots[i + SKETCHES_AHEAD]]);
+		/* of a slot without a sketch the bits may be being written */
+		if (own == own)
+			sums_words(query->planes, PLANES, (const unsigned char *) sketches, sizeof(*sketch), &slot, 1, IQDB_SKETCH_WORDS,
+					   &sum);
+		slots[left] = slot;
+		/* nor is there anything known of a bound that is no number */
+		left += !(iqdb_sketch_bound(query, sketch, own, sum) > farthest);
+	}
+	return left;
+}
+
+static size_t
+near_plain(const IqdbSketchQuery *query, const IqdbSketch *sketches, float farthest, uint32_t *slots, size_t count)
+{
+	return near_each(query, sketches, farthest, slots, count);
+}
+
 static void
 sums_plain(const uint64_t *planes, uint32_t plane_count, const unsigned char *base, size_t stride,
 		   const uint32_t *slots, size_t count, size_t words, int32_t *sums_out)
@@ -330,7 +374,7 @@ sums_plain(const uint64_t *planes, uint32_t plane_count, const unsigned char *ba
 	sums_words(planes, plane_count, base, stride, slots, count, words, sums_out);
 }
 
-static const IqdbSignsKernels kernels_plain = {FLOATS_OF(plain), .sums = sums_plain};
+static const IqdbSignsKernels kernels_plain = {FLOATS_OF(plain), .sums = sums_plain, .near = near_plain};
 
 #ifdef SIGNS_X86
 
@@ -344,49 +388,19 @@ sums_popcnt(const uint64_t *planes, uint32_t plane_count, const unsigned char *b
 	sums_words(planes, plane_count, base, stride, slots, count, words, sums_out);
 }
 
-static const IqdbSignsKernels kernels_avx2 = {FLOATS_OF(avx2), .sums = sums_popcnt};
-
-/* Codes of two words, four rows at a time, of at least one: the last of them stands in for those that are not there. */
-AVX512 static void
-sums_pairs(const uint64_t *planes, uint32_t plane_count, const unsigned char *base, size_t stride, const uint32_t *slots,
-		   size_t count, int32_t *sums_out)
+AVX2 static size_t
+near_popcnt(const IqdbSketchQuery *query, const IqdbSketch *sketches, float farthest, uint32_t *slots, size_t count)
 {
-	__m512i plane[PLANES];
-
-	for (uint32_t k = 0; k < plane_count; k++)
-		plane[k] = _mm512_broadcast_i64x2(_mm_loadu_si128((const __m128i *) (const void *) (planes + 2 * k)));
-	for (size_t i = 0; i < count; i += 4)
-	{
-		size_t  last = count - i < 4 ? count - i - 1 : 3;
-		__m512i bits = _mm512_setzero_si512();
-		__m512i found = _mm512_setzero_si512();
-		int64_t differing[8];
-
-		bits = _mm512_inserti64x2(bits, _mm_loadu_si128((const __m128i *) (const void *) code_at(base, stride, slots[i])), 0);
-		bits = _mm512_inserti64x2(
-			bits, _mm_loadu_si128((const __m128i *) (const void *) code_at(base, stride, slots[i + (last < 1 ? last : 1)])), 1);
-		bits = _mm512_inserti64x2(
-			bits, _mm_loadu_si128((const __m128i *) (const void *) code_at(base, stride, slots[i + (last < 2 ? last : 2)])), 2);
-		bits = _mm512_inserti64x2(
-			bits, _mm_loadu_si128((const __m128i *) (const void *) code_at(base, stride, slots[i + last])), 3);
-		for (uint32_t k = plane_count; k-- > 0;)
-			found = _mm512_add_epi64(_mm512_add_epi64(found, found), _mm512_popcnt_epi64(_mm512_xor_si512(bits, plane[k])));
-		_mm512_storeu_si512(differing, _mm512_add_epi64(found, _mm512_shuffle_epi32(found, _MM_PERM_BADC)));
-		for (size_t row = 0; row <= last; row++)
-			sums_out[i + row] = sum_of(plane_count, 2, (uint64_t) differing[2 * row]);
-	}
+	return near_each(query, sketches, farthest, slots, count);
 }
+
+static const IqdbSignsKernels kernels_avx2 = {FLOATS_OF(avx2), .sums = sums_popcnt, .near = near_popcnt};
 
 /* Eight words at a time, the last ones under a mask. */
 AVX512 static void
 sums_avx512(const uint64_t *planes, uint32_t plane_count, const unsigned char *base, size_t stride,
 			const uint32_t *slots, size_t count, size_t words, int32_t *sums_out)
 {
-	if (words == 2)
-	{
-		sums_pairs(planes, plane_count, base, stride, slots, count, sums_out);
-		return;
-	}
 	if (words < 4)
 	{
 		sums_words(planes, plane_count, base, stride, slots, count, words, sums_out);
@@ -416,7 +430,79 @@ sums_avx512(const uint64_t *planes, uint32_t plane_count, const unsigned char *b
 	}
 }
 
-static const IqdbSignsKernels kernels_avx512 = {FLOATS_OF(avx2), .sums = sums_avx512};
+_Static_assert(sizeof(IqdbSketch) == 24 && IQDB_SKETCH_WORDS == 2 && offsetof(IqdbSketch, own) == 20,
+			   "sketches are gathered as three words, of which the last one has the scale and the row's own term");
+
+/* The word of this number of each sketch; `at` has their places, in words. */
+AVX512 EVERYWHERE __m512i
+sketch_words(const IqdbSketch *sketches, __m512i at, __mmask8 rows, size_t word)
+{
+	return _mm512_mask_i64gather_epi64(_mm512_setzero_si512(), rows, at, (const unsigned char *) sketches + 8 * word, 8);
+}
+
+/* The bounds of eight sketches, from three gathered words of each. The same operations as iqdb_sketch_bound() has. */
+AVX512 EVERYWHERE __m256
+bounds_of(const IqdbSketchQuery *query, __m512i planes[IQDB_SKETCH_WORDS][PLANES], __m512i first, __m512i second,
+		  __m512i scalars)
+{
+	const __m512i all = _mm512_set1_epi64(((1 << PLANES) - 1) * (int64_t) IQDB_SKETCH_BITS);
+	__m256        scale = _mm256_castsi256_ps(_mm512_cvtepi64_epi32(scalars));
+	__m256        own = _mm256_castsi256_ps(_mm512_cvtepi64_epi32(_mm512_srli_epi64(scalars, 32)));
+	__m512i       found = _mm512_setzero_si512();
+	__m256        sums;
+
+	for (uint32_t k = PLANES; k-- > 0;)
+	{
+		__m512i differing = _mm512_add_epi64(_mm512_popcnt_epi64(_mm512_xor_si512(first, planes[0][k])),
+											 _mm512_popcnt_epi64(_mm512_xor_si512(second, planes[1][k])));
+
+		found = _mm512_add_epi64(_mm512_add_epi64(found, found), differing);
+	}
+	sums = _mm512_cvtepi64_ps(_mm512_sub_epi64(all, _mm512_add_epi64(found, found)));
+	sums = _mm256_add_ps(sums, _mm256_set1_ps(query->slack));
+	scale = _mm256_mul_ps(_mm256_set1_ps(query->weight), scale);
+	return _mm256_add_ps(_mm256_add_ps(_mm256_set1_ps(query->base), own), _mm256_mul_ps(scale, sums));
+}
+
+/* Eight at a time. The bits of slots without a sketch are read, too, whatever they are: their own term makes bounds NaN. */
+AVX512 static size_t
+near_avx512(const IqdbSketchQuery *query, const IqdbSketch *sketches, float farthest, uint32_t *slots, size_t count)
+{
+	__m512i planes[IQDB_SKETCH_WORDS][PLANES];
+	size_t  left = 0;
+
+	for (uint32_t k = 0; k < PLANES; k++)
+	{
+		planes[0][k] = _mm512_set1_epi64((int64_t) query->planes[IQDB_SKETCH_WORDS * k]);
+		planes[1][k] = _mm512_set1_epi64((int64_t) query->planes[IQDB_SKETCH_WORDS * k + 1]);
+	}
+	for (size_t i = 0; i < count && i < SKETCHES_AHEAD; i++)
+		fetch_sketch(&sketches[slots[i]]);
+	for (size_t i = 0; i < count; i += 8)
+	{
+		__mmask8 rows = count - i >= 8 ? 0xff : (__mmask8) ((1u << (count - i)) - 1);
+		__m256i  slot = _mm256_maskz_loadu_epi32(rows, slots + i);
+		__m512i  at = _mm512_cvtepu32_epi64(slot);
+		__m512i  scalars;
+		__mmask8 near;
+
+		for (size_t next = i + SKETCHES_AHEAD; next < i + SKETCHES_AHEAD + 8 && next < count; next++)
+			fetch_sketch(&sketches[slots[next]]);
+		at = _mm512_add_epi64(at, _mm512_add_epi64(at, at));
+		scalars = sketch_words(sketches, at, rows, 2);
+		/* the own term before the bits, as it was written behind them */
+		atomic_signal_fence(memory_order_acquire);
+		near = (__mmask8) (rows & ~_mm256_cmp_ps_mask(bounds_of(query, planes, sketch_words(sketches, at, rows, 0),
+																sketch_words(sketches, at, rows, 1), scalars),
+													  _mm256_set1_ps(farthest), _CMP_GT_OQ));
+		_mm256_mask_storeu_epi32(slots + left, (__mmask8) ((1u << __builtin_popcount(near)) - 1),
+								 _mm256_maskz_compress_epi32(near, slot));
+		left += (size_t) __builtin_popcount(near);
+	}
+	return left;
+}
+
+static const IqdbSignsKernels kernels_avx512 = {FLOATS_OF(avx2), .sums = sums_avx512, .near = near_avx512};
 
 #endif
 
@@ -452,7 +538,7 @@ sums_neon(const uint64_t *planes, uint32_t plane_count, const unsigned char *bas
 	}
 }
 
-static const IqdbSignsKernels kernels_neon = {FLOATS_OF(plain), .sums = sums_neon};
+static const IqdbSignsKernels kernels_neon = {FLOATS_OF(plain), .sums = sums_neon, .near = near_plain};
 
 #endif
 

@@ -66,10 +66,10 @@ typedef struct IqdbDoubleKernels
 } IqdbDoubleKernels;
 
 /*
- * Tests of up to 64 numbers in a row, signed ones of so many bytes: bit i says that low <= values[i] <= high, and of has()
- * that values[i] has all the bits that are wanted. Bits from count on are 0.
+ * Tests of numbers in a row, signed ones of so many bytes: bit i % 64 of word i / 64 says that low <= values[i] <= high. Bits
+ * from count on are 0; there are (count + 63) / 64 words.
  */
-typedef uint64_t (*IqdbBetweenKernel)(const void *values, uint32_t count, int64_t low, int64_t high);
+typedef void (*IqdbBetweenKernel)(const void *values, uint32_t count, int64_t low, int64_t high, uint64_t *words_out);
 
 typedef struct IqdbColumnKernels
 {
@@ -77,7 +77,9 @@ typedef struct IqdbColumnKernels
 	IqdbBetweenKernel between_2;
 	IqdbBetweenKernel between_4;
 	IqdbBetweenKernel between_8;
-	uint64_t (*has)(const void *values, uint32_t count, uint64_t wanted); /* of 8 bytes */
+
+	/* Bit i says that values[i], of 8 bytes and one of 64 at most, has all the bits that are wanted. */
+	uint64_t (*has)(const void *values, uint32_t count, uint64_t wanted);
 } IqdbColumnKernels;
 
 struct IqdbKernels

@@ -65,18 +65,30 @@ rest_has(const void *values, uint32_t first, uint32_t count, uint64_t wanted)
  * E_has_lanes(at, wanted).
  */
 #define DEFINE_BETWEEN(target, E, width, lanes, least, greatest) \
-	target SCANS_COLUMNS static uint64_t \
-	between_##E##_##width(const void *values, uint32_t count, int64_t low, int64_t high) \
+	target SCANS_COLUMNS static void \
+	between_##E##_##width(const void *values, uint32_t count, int64_t low, int64_t high, uint64_t *words_out) \
 	{ \
 		const unsigned char *at = values; \
 		uint64_t             bits = 0; \
 		uint32_t             i = 0; \
 \
 		if (!clip_bounds(least, greatest, &low, &high)) \
-			return 0; \
-		for (; i + (lanes) <= count; i += (lanes)) \
+		{ \
+			memset(words_out, 0, (count + 63) / 64 * sizeof(*words_out)); \
+			return; \
+		} \
+		for (; count >= 64; count -= 64, at += (size_t) 64 * (width)) \
+		{ \
+			bits = 0; \
+			_Pragma("GCC unroll 16") for (uint32_t lane = 0; lane < 64; lane += (lanes)) \
+				bits |= (uint64_t) E##_lanes_##width(at + (size_t) lane * (width), low, high) << lane; \
+			*words_out++ = bits; \
+		} \
+		if (count == 0) \
+			return; \
+		for (bits = 0; i + (lanes) <= count; i += (lanes)) \
 			bits |= (uint64_t) E##_lanes_##width(at + (size_t) i * (width), low, high) << i; \
-		return bits | rest_##width(values, i, count, low, high); \
+		*words_out = bits | rest_##width(at, i, count, low, high); \
 	}
 
 #define DEFINE_COLUMNS(target, E, lanes_1, lanes_2, lanes_4, lanes_8, table) \
@@ -107,29 +119,19 @@ rest_has(const void *values, uint32_t first, uint32_t count, uint64_t wanted)
 
 /* ---- any processor ---- */
 
-SCANS_COLUMNS static uint64_t
-scalar_between_1(const void *values, uint32_t count, int64_t low, int64_t high)
-{
-	return rest_1(values, 0, count, low, high);
-}
+#define DEFINE_SCALAR_BETWEEN(width) \
+	SCANS_COLUMNS static void \
+	scalar_between_##width(const void *values, uint32_t count, int64_t low, int64_t high, uint64_t *words_out) \
+	{ \
+		for (uint32_t first = 0; first < count; first += 64) \
+			words_out[first / 64] = rest_##width((const unsigned char *) values + (size_t) first * (width), 0, \
+												 count - first < 64 ? count - first : 64, low, high); \
+	}
 
-SCANS_COLUMNS static uint64_t
-scalar_between_2(const void *values, uint32_t count, int64_t low, int64_t high)
-{
-	return rest_2(values, 0, count, low, high);
-}
-
-SCANS_COLUMNS static uint64_t
-scalar_between_4(const void *values, uint32_t count, int64_t low, int64_t high)
-{
-	return rest_4(values, 0, count, low, high);
-}
-
-SCANS_COLUMNS static uint64_t
-scalar_between_8(const void *values, uint32_t count, int64_t low, int64_t high)
-{
-	return rest_8(values, 0, count, low, high);
-}
+DEFINE_SCALAR_BETWEEN(1)
+DEFINE_SCALAR_BETWEEN(2)
+DEFINE_SCALAR_BETWEEN(4)
+DEFINE_SCALAR_BETWEEN(8)
 
 SCANS_COLUMNS static uint64_t
 scalar_has(const void *values, uint32_t count, uint64_t wanted)
