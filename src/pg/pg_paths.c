@@ -29,16 +29,19 @@
 #include "catalog/pg_type.h"
 #include "nodes/pathnodes.h"
 #include "optimizer/cost.h"
+#include "optimizer/optimizer.h"
 #include "optimizer/pathnode.h"
 #include "optimizer/paths.h"
 #include "optimizer/planner.h"
 #include "storage/sinval.h"
 #include "miscadmin.h"
+#include "utils/lsyscache.h"
 #include "utils/rel.h"
 
 #include "pg/pg_am.h"
 #include "pg/pg_clause.h"
 #include "pg/pg_compat.h"
+#include "pg/pg_cost.h"
 #include "pg/pg_node.h"
 #include "pg/pg_options.h"
 #include "pg/pg_paths.h"
@@ -325,6 +328,42 @@ add_node_paths(PlannerInfo *root, RelOptInfo *rel, List *indexes)
 	}
 }
 
+/* ---- what the server does not count -------------------------------------------------------------------------------- */
+
+/*
+ * What a distance of the path's order costs for each row beyond what the server counts. Where vectors lie outside of their
+ * rows, fetching them costs far more than comparing them. Our own functions tell the planner (iqvector_distance_support);
+ * those of pgvector have nothing to tell it by. In a join only some of the rows may come to be compared.
+ */
+static Cost
+untold_cost(PlannerInfo *root, const IndexPath *path, Oid table)
+{
+	const OpExpr *distance = linitial(path->indexorderbys);
+	Cost		cost = 0;
+	ListCell   *cell;
+
+	if (bms_membership(root->all_baserels) != BMS_SINGLETON || !IsA(distance, OpExpr) ||
+		OidIsValid(get_func_support(distance->opfuncid)))
+		return 0;
+	foreach(cell, pull_var_clause((Node *) distance, PVC_RECURSE_PLACEHOLDERS))
+		cost += iqdb_pg_cost_value(lfirst(cell), table);
+	return cost;
+}
+
+/* Every path comes to compute the distances of the rows that are taken from it, so all are dearer by as much for each row. */
+static void
+add_cost_of_rows(List *paths, Cost cost)
+{
+	ListCell   *cell;
+
+	foreach(cell, paths)
+	{
+		Path	   *path = lfirst(cell);
+
+		path->total_cost += cost * path->rows;
+	}
+}
+
 /* ---- the hooks ----------------------------------------------------------------------------------------------------- */
 
 static void
@@ -332,6 +371,7 @@ correct_index_paths(PlannerInfo *root, RelOptInfo *rel, Index number, RangeTblEn
 {
 	List	   *indexes = indexes_of_ours(rel);
 	List	   *unordered = NIL;
+	Cost		untold = 0;
 	ListCell   *cell;
 
 	if (previous_rel_hook != NULL)
@@ -350,8 +390,12 @@ correct_index_paths(PlannerInfo *root, RelOptInfo *rel, Index number, RangeTblEn
 			continue;
 		/* ruled out by its price, which no other path has lost against */
 		if (isinf(path->path.total_cost))
+		{
 			rel->pathlist = foreach_delete_current(rel->pathlist, cell);
-		else if (is_approximate(path->indexinfo) && !may_promise_order(root, path))
+			continue;
+		}
+		untold = Max(untold, untold_cost(root, path, entry->relid));
+		if (is_approximate(path->indexinfo) && !may_promise_order(root, path))
 		{
 			rel->pathlist = foreach_delete_current(rel->pathlist, cell);
 			unordered = lappend(unordered, path);
@@ -364,6 +408,8 @@ correct_index_paths(PlannerInfo *root, RelOptInfo *rel, Index number, RangeTblEn
 		add_path(rel, (Path *) create_sort_path(root, rel, path, path->pathkeys, -1.0));
 	}
 	add_node_paths(root, rel, indexes);
+	add_cost_of_rows(rel->pathlist, untold);
+	add_cost_of_rows(rel->partial_pathlist, untold);
 }
 
 static bool

@@ -170,6 +170,29 @@ is(one($node, q{SELECT wrong($q$SELECT id, v::iqvector(12) <=> '[1,2,3,4,5,6,7,8
 	AND vector_norm(v) > 0 ORDER BY v::iqvector(12) <=> '[1,2,3,4,5,6,7,8,9,1,2,3]'$q$, true)}), '', 'by an expression it is possible');
 $node->safe_psql('postgres', 'DROP INDEX trial');
 
+# ---- what it costs to read vectors that lie outside of their rows is known of both types ----
+
+$node->safe_psql('postgres', <<'SQL');
+CREATE TABLE far (kind int, v vector(600));
+ALTER TABLE far ALTER v SET STORAGE EXTERNAL;
+INSERT INTO far SELECT i % 20, ARRAY(SELECT sin(i * j)::real FROM generate_series(1, 600) j)::vector FROM generate_series(1, 2000) i;
+CREATE TABLE other AS SELECT kind, v::iqvector(600) AS v FROM far;
+CREATE INDEX ON far (kind);
+CREATE INDEX ON other (kind);
+CREATE INDEX far_v ON far USING iqdb_flat (v vector_l2_ops);
+CREATE INDEX other_v ON other USING iqdb_flat (v);
+ANALYZE far, other;
+SQL
+for my $where ('', 'WHERE kind = 7', 'WHERE kind < 7')
+{
+	my %plan = map { $_ => one($node, "EXPLAIN SELECT kind FROM $_ $where ORDER BY v <-> (SELECT v FROM $_ LIMIT 1) LIMIT 3") } qw(far other);
+
+	like($plan{far}, qr/Scan (using far_v )?on far .*(far_v|Index Name: far_v)/s, "an index is used for far vectors $where");
+	$plan{other} =~ s/\bother/far/g;
+	is($plan{far}, $plan{other}, "and the plan is that of iqvector $where");
+}
+$node->safe_psql('postgres', 'DROP TABLE far, other');
+
 # ---- the life of an index ----
 
 for my $method (@methods)
