@@ -76,7 +76,8 @@ ok(wait_answer($node, "SELECT hits = 0 AND misses = 0 AND capacity = 6 FROM iqdb
 ($ok, $out) = finish_load(start_load($node, '-t20', 2, \%load));
 ok($ok, 'it is filled as before') or diag $out;
 cmp_ok(stats($node, 'hits'), '>', 0, 'and used');
-$node->restart('immediate');
+$node->stop('immediate');
+$node->start;
 is(stats($node, 'hits || \' \' || entries'), '0 0', 'a crash empties it');
 $node->safe_psql('postgres', 'CALL compare(1, 5, NULL)') for 1 .. 2;
 is(stats($node, 'hits || \' \' || misses'), '1 1', 'and it begins anew');
