@@ -129,6 +129,15 @@ CREATE INDEX plan_toast_v ON plan_toast USING iqdb_hnsw (v);
 SELECT plan($$SELECT id FROM plan_toast ORDER BY v <-> (SELECT v FROM plan_toast WHERE id = 7) LIMIT 10$$);
 VACUUM ANALYZE plan_toast;
 SELECT plan($$SELECT id FROM plan_toast ORDER BY v <-> (SELECT v FROM plan_toast WHERE id = 7) LIMIT 10$$);
+-- a cast reads it as well
+CREATE TABLE plan_cast (id int, v iqvector(1200));
+ALTER TABLE plan_cast ALTER v SET STORAGE EXTERNAL;
+INSERT INTO plan_cast SELECT i, ARRAY(SELECT i * 7919 % 1009 + j * i % 251 FROM generate_series(1, 1200) j)::iqvector
+	FROM generate_series(1, 300) i;
+CREATE INDEX plan_cast_v ON plan_cast USING iqdb_hnsw ((v::iqhalfvec(1200)) iqhalfvec_l2_ops);
+VACUUM ANALYZE plan_cast;
+SELECT plan($$SELECT id FROM plan_cast ORDER BY v::iqhalfvec(1200) <-> (SELECT v::iqhalfvec(1200) FROM plan_cast WHERE id = 7) LIMIT 10$$);
+DROP TABLE plan_cast;
 DROP TABLE plan_toast;
 
 DROP TABLE plan_row;

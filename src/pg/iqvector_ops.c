@@ -86,7 +86,24 @@ vector_hamming_distance(FunctionCallInfo fcinfo, const IqdbPgVectorType *type)
 }
 IQDB_PG_VECTOR_FUNCTION(hamming_distance)
 
-/* The first argument that is a column of a table in this query, with that table; NULL if there is none. */
+/* What a value is cast from: the cast reads it, wherever it lies. */
+static Node *
+without_casts(Node *value)
+{
+	for (;;)
+	{
+		if (IsA(value, RelabelType))
+			value = (Node *) ((RelabelType *) value)->arg;
+		else if (IsA(value, FuncExpr) && ((FuncExpr *) value)->args != NIL &&
+				 (((FuncExpr *) value)->funcformat == COERCE_EXPLICIT_CAST ||
+				  ((FuncExpr *) value)->funcformat == COERCE_IMPLICIT_CAST))
+			value = linitial(((FuncExpr *) value)->args);
+		else
+			return value;
+	}
+}
+
+/* The first argument that is a column of a table in this query, cast perhaps, with that table; NULL if there is none. */
 static const Var *
 column_argument(PlannerInfo *root, List *arguments, const RangeTblEntry **table_out)
 {
@@ -94,10 +111,8 @@ column_argument(PlannerInfo *root, List *arguments, const RangeTblEntry **table_
 
 	foreach (cell, arguments)
 	{
-		Node *argument = (Node *) lfirst(cell);
+		Node *argument = without_casts(lfirst(cell));
 
-		while (IsA(argument, RelabelType))
-			argument = (Node *) ((RelabelType *) argument)->arg;
 		if (!IsA(argument, Var) || ((Var *) argument)->varlevelsup != 0 || IS_SPECIAL_VARNO(((Var *) argument)->varno))
 			continue;
 		*table_out = planner_rt_fetch(((Var *) argument)->varno, root);
