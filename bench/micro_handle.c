@@ -1,11 +1,11 @@
 /*
  * micro_handle.c - what one call of the embedded database costs, and how near exact search comes to the speed of memory.
  *
- *     build/plain/bench/micro_handle [quick | codes | group | filter]
+ *     build/plain/bench/micro_handle [quick | codes | group | filter | threads]
  *
- * Times are medians of processor time over rounds, those of durable writes (group) of time by the clock. The streaming rate
- * is this program's own sum over a buffer larger than any cache, taken before and after, on the same machine state as the
- * searches; the first one is the yardstick.
+ * Times are medians of processor time over rounds; of time by the clock those of durable writes (group) and of several threads.
+ * The streaming rate is this program's own sum over a buffer larger than any cache, taken before and after, on the same machine
+ * state as the searches; the first one is the yardstick.
  */
 #define _GNU_SOURCE
 #include <stdio.h>
@@ -550,6 +550,58 @@ filtered_searches(size_t rounds)
 	free(vectors);
 }
 
+/* ---- one search by several threads ---- */
+
+#define THREADS_ROWS 300000u
+#define THREADS_DIM 128u
+
+/* Microseconds by the clock of one exact search by so many threads. */
+static double
+time_threads(unsigned threads, IqdbQuantization quantization, const float *vectors, size_t rounds)
+{
+	IqdbConfig config = iqdb_config_default(IQDB_ENGINE_FLAT, THREADS_DIM, IQDB_METRIC_L2);
+	double     times[ROUNDS_MAX];
+	IqdbRow   *rows = calloc(THREADS_ROWS, sizeof(*rows));
+	Iqdb      *db;
+	IqdbError  err;
+
+	if (rows == NULL)
+		exit(1);
+	for (size_t i = 0; i < THREADS_ROWS; i++)
+		rows[i] = (IqdbRow){.id = iqdb_id_u64(i), .vector = vectors + i * THREADS_DIM};
+	config.options.quantization = quantization;
+	config.search_threads = threads;
+	require(iqdb_open_in_memory(&config, &db, &err), &err);
+	require(iqdb_load(db, rows, THREADS_ROWS, THREADS_DIM, NULL, NULL, &err), &err);
+	require(iqdb_optimize(db, &err), &err);
+	for (size_t round = 0; round < rounds; round++)
+	{
+		double      start = wall_us();
+		IqdbResult *result;
+
+		require(iqdb_search(db, vectors + (THREADS_ROWS + round % 16) * THREADS_DIM, THREADS_DIM, 10, &result, &err), &err);
+		times[round] = wall_us() - start;
+		iqdb_result_free(result);
+	}
+	iqdb_abandon(db);
+	free(rows);
+	return median(times, rounds);
+}
+
+static void
+threaded_searches(size_t rounds)
+{
+	static const unsigned counts[] = {1, 2, 4, 8};
+	float                *vectors = near_surface(THREADS_ROWS + 16, THREADS_DIM, 6);
+
+	printf("\none exact search by several threads, dim %u, %u rows, k 10       microseconds by the clock\n"
+		   "  threads       none        sq8\n", THREADS_DIM, THREADS_ROWS);
+	for (size_t i = 0; i < sizeof(counts) / sizeof(counts[0]); i++)
+		printf("  %7u %10.0f %10.0f\n", counts[i], time_threads(counts[i], IQDB_QUANTIZATION_NONE, vectors, rounds),
+			   time_threads(counts[i], IQDB_QUANTIZATION_SQ8, vectors, rounds));
+	free(vectors);
+}
+
 int
 main(int argc, char **argv)
 {
@@ -559,6 +611,11 @@ main(int argc, char **argv)
 	if (argc > 1 && strcmp(argv[1], "group") == 0)
 	{
 		group_commit(9);
+		return 0;
+	}
+	if (argc > 1 && strcmp(argv[1], "threads") == 0)
+	{
+		threaded_searches(41);
 		return 0;
 	}
 	if (argc > 1 && strcmp(argv[1], "filter") == 0)

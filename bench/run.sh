@@ -4,7 +4,7 @@
 #   bench/run.sh NAME [argument]...
 #
 #   kernels [table]...               distance kernels against the speed of memory
-#   handle [quick | codes]           the embedded database: calls, exact search, log and snapshots
+#   handle [quick | codes | threads] the embedded database: calls, exact search, log and snapshots
 #   hnsw BASE QUERIES [option]...    the graph engine in process; beside hnswlib where its headers are installed
 #   ivf BASE QUERIES [option]...     the inverted-file engine in process; beside faiss, our graph engine, and hnswlib
 #   filter BASE QUERIES [option]...  searches with a filter on columns, in process

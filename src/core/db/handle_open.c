@@ -104,6 +104,9 @@ check_config(const IqdbConfig *config, IqdbError *err)
 		return iqdb_fail(err, IQDB_ERR_CONFIG, "fsync policy %d is unknown", (int) config->fsync.mode);
 	if (config->fsync.mode == IQDB_FSYNC_PERIODIC && config->fsync.interval_ms == 0)
 		return iqdb_fail(err, IQDB_ERR_CONFIG, "the interval between syncs is 0, it must be at least 1 ms");
+	if (config->search_threads > IQDBI_SEARCH_THREADS_MAX)
+		return iqdb_fail(err, IQDB_ERR_CONFIG, "a search has at most %d threads, not %u", IQDBI_SEARCH_THREADS_MAX,
+						 config->search_threads);
 	return IQDB_OK;
 }
 
@@ -133,6 +136,7 @@ make_handle(const IqdbConfig *config, Iqdb **db_out, IqdbError *err)
 	db->compression_level = config->compression_level != 0 ? config->compression_level : IQDB_ZSTD_LEVEL_DEFAULT;
 	db->checkpoint_bytes = config->checkpoint_bytes;
 	db->snapshot_only = config->snapshot_only;
+	db->search_threads = config->search_threads;
 	db->trace = config->trace;
 	db->trace_arg = config->trace_arg;
 	db->memory_max = config->memory_max != 0 ? config->memory_max : MEMORY_MAX_DEFAULT;

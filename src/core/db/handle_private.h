@@ -73,6 +73,7 @@ struct Iqdb
 	bool               snapshot_only; /* there are files, and none of them is a log */
 	IqdbTrace          trace;         /* NULL: nobody listens */
 	void              *trace_arg;
+	unsigned           search_threads;
 	uint64_t           memory_max;
 	uint64_t           reserve; /* of memory_max, what the arena's address space is for */
 	IqdbArena          arena; /* base NULL: not made yet */
@@ -230,6 +231,27 @@ IqdbStatus iqdbi_handle_make_cache(Iqdb *db, const IqdbConfig *config, IqdbError
 /* Searches as the settings say, whatever the cache holds. *version_out: of the data that was seen. */
 IqdbStatus iqdbi_handle_search(Iqdb *db, const void *query, size_t dim, const IqdbQuery *settings, IqdbResult **result_out,
 							   uint64_t *version_out, IqdbError *err) IQDB_MUST_CHECK;
+
+/*
+ * The nearest rows of a cursor, into room for `wanted`; by_vectors: of the slots that its parameters name, each compared with
+ * the query, whatever the engine. The gate is held. Errors: CANCELLED, NOMEM.
+ */
+IqdbStatus iqdbi_handle_collect(IqdbCursor *cursor, bool by_vectors, IqdbHit *hits, size_t wanted, size_t *count_out,
+								IqdbError *err) IQDB_MUST_CHECK;
+
+/* ---- handle_pass.c ---- */
+
+#define IQDBI_SEARCH_THREADS_MAX 64
+
+/* By how many threads a search is to be made; 1 where it does not look at all rows, or is too small. The gate is held. */
+unsigned iqdbi_handle_parts(const Iqdb *db, bool by_vectors, size_t wanted, uint64_t max_rows);
+
+/*
+ * As iqdbi_handle_collect, by `count` threads, of which this is one: hits has room for count times `wanted`. Nothing else was
+ * asked of the cursor before, and nothing is afterwards. The gate is held, and covers the other threads too.
+ */
+IqdbStatus iqdbi_handle_pass(Iqdb *db, IqdbCursor *cursor, bool by_vectors, unsigned count, size_t wanted, IqdbHit *hits,
+							 size_t *count_out, IqdbError *err) IQDB_MUST_CHECK;
 
 /* ---- handle_open.c ---- */
 

@@ -292,68 +292,60 @@ take_hits(IqdbCursor *cursor, IqdbHit *hits, size_t wanted, size_t *count_out, I
 	return IQDB_OK;
 }
 
-/* Gate held. */
+/* The best of the slots that the cursor's parameters name, by their vectors. */
 static IqdbStatus
-search_cursor(Iqdb *db, IqdbCursor *cursor, size_t k, IqdbResult **result_out, IqdbError *err)
+look_at_rows(IqdbCursor *cursor, IqdbHit *hits, size_t wanted, size_t *count_out, IqdbError *err)
+{
+	IqdbExactSearch search;
+	IqdbTopK        top;
+	size_t          at = 0;
+	IqdbStatus      status = IQDB_OK;
+
+	iqdb_stats_exact(&cursor->stats);
+	iqdb_topk_init(&top, &cursor->store->host->allocator, wanted);
+	iqdb_exact_search_init(&search, &cursor->scorer, &top, &cursor->stats);
+	search.max_rows = cursor->params.max_rows;
+	if (wanted > 0)
+		status = iqdb_exact_pass_alone(&search, cursor->params.first_slot, iqdb_exact_end(cursor), err);
+	iqdb_topk_sort(&top);
+	/* nothing dies under the gate, so that all of them are handed out */
+	*count_out =
+		status == IQDB_OK && wanted > 0 ? iqdb_engine_hand_out(cursor->store, top.items, &at, top.count, hits, wanted) : 0;
+	iqdb_topk_free(&top);
+	return status;
+}
+
+IqdbStatus
+iqdbi_handle_collect(IqdbCursor *cursor, bool by_vectors, IqdbHit *hits, size_t wanted, size_t *count_out, IqdbError *err)
+{
+	return by_vectors ? look_at_rows(cursor, hits, wanted, count_out, err) : take_hits(cursor, hits, wanted, count_out, err);
+}
+
+/* Gate held. The nearest rows, by_vectors: by comparing the query with every row, in place of asking the engine. */
+static IqdbStatus
+search_cursor(Iqdb *db, IqdbCursor *cursor, bool by_vectors, size_t k, IqdbResult **result_out, IqdbError *err)
 {
 	IqdbHit    on_stack[HITS_ON_STACK];
 	IqdbHit   *hits = on_stack;
 	uint64_t   live = iqdb_index_live_count(&db->index);
 	size_t     wanted = k < live ? k : (size_t) live;
+	unsigned   parts = iqdbi_handle_parts(db, by_vectors, wanted, cursor->params.max_rows);
 	size_t     size = 0;
 	size_t     count = 0;
 	IqdbStatus status;
 
-	if (wanted > HITS_ON_STACK)
+	if (wanted > HITS_ON_STACK / parts)
 	{
-		if (!iqdb_mul_size(wanted, sizeof(IqdbHit), &size) || (hits = iqdb_alloc(&db->host.allocator, size)) == NULL)
+		if (!iqdb_mul_size(wanted, parts * sizeof(IqdbHit), &size) ||
+			(hits = iqdb_alloc(&db->host.allocator, size)) == NULL)
 			return iqdb_fail(err, IQDB_ERR_NOMEM, "out of memory for %zu rows", wanted);
 	}
-	status = take_hits(cursor, hits, wanted, &count, err);
+	status = parts > 1 ? iqdbi_handle_pass(db, cursor, by_vectors, parts, wanted, hits, &count, err)
+					   : iqdbi_handle_collect(cursor, by_vectors, hits, wanted, &count, err);
 	if (status == IQDB_OK)
 		status = make_result(db, hits, count, &cursor->stats, result_out, err);
 	if (hits != on_stack)
 		iqdb_free(&db->host.allocator, hits, size);
-	return status;
-}
-
-/* Gate held. Compares the cursor's query with every row, in place of asking the engine. */
-static IqdbStatus
-search_exact(Iqdb *db, IqdbCursor *cursor, size_t k, IqdbResult **result_out, IqdbError *err)
-{
-	IqdbStore      *store = cursor->store;
-	uint64_t        live = iqdb_index_live_count(&db->index);
-	size_t          wanted = k < live ? k : (size_t) live;
-	size_t          at = 0;
-	size_t          size = 0;
-	IqdbHit        *hits = NULL;
-	IqdbExactSearch search;
-	IqdbTopK        top;
-	IqdbStatus      status = IQDB_OK;
-
-	iqdb_stats_exact(&cursor->stats);
-	iqdb_topk_init(&top, &db->host.allocator, wanted);
-	iqdb_exact_search_init(&search, &cursor->scorer, &top, &cursor->stats);
-	search.max_rows = cursor->params.max_rows;
-	if (wanted > 0)
-		status = iqdb_exact_pass_alone(&search, atomic_load(&store->header->slot_count), err);
-	if (status == IQDB_OK && top.count > 0)
-	{
-		if (!iqdb_mul_size(top.count, sizeof(IqdbHit), &size) || (hits = iqdb_alloc(&db->host.allocator, size)) == NULL)
-			status = iqdb_fail(err, IQDB_ERR_NOMEM, "out of memory for %zu rows", top.count);
-	}
-	if (status == IQDB_OK)
-	{
-		size_t count = 0;
-
-		iqdb_topk_sort(&top);
-		/* nothing dies under the gate, so that all of them are handed out */
-		if (hits != NULL)
-			count = iqdb_engine_hand_out(store, top.items, &at, top.count, hits, top.count);
-		status = make_result(db, hits, count, &cursor->stats, result_out, err);
-	}
-	iqdb_free(&db->host.allocator, hits, size);
-	iqdb_topk_free(&top);
 	return status;
 }
 
@@ -430,8 +422,7 @@ iqdbi_handle_search(Iqdb *db, const void *query, size_t dim, const IqdbQuery *se
 	status = iqdb_cursor_open(view_for_call(db, settings, &view), query, dim, &params, &cursor, err);
 	if (status == IQDB_OK)
 	{
-		status = looks_at_all(db, settings) ? search_exact(db, cursor, settings->k, result_out, err)
-											: search_cursor(db, cursor, settings->k, result_out, err);
+		status = search_cursor(db, cursor, looks_at_all(db, settings), settings->k, result_out, err);
 		iqdb_cursor_close(cursor);
 	}
 	iqdbi_handle_gate_leave(db, false);
@@ -550,8 +541,7 @@ search_together(Batch *batch, IqdbError *err)
 		IqdbResult **result = &batch->results[batch->waiting[i]];
 
 		if (status == IQDB_OK)
-			status = looks_at_all(db, batch->settings) ? search_exact(db, cursors[i], batch->settings->k, result, err)
-													   : search_cursor(db, cursors[i], batch->settings->k, result, err);
+			status = search_cursor(db, cursors[i], looks_at_all(db, batch->settings), batch->settings->k, result, err);
 		iqdb_cursor_close(cursors[i]);
 	}
 	iqdbi_handle_gate_leave(db, false);

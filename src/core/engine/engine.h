@@ -40,6 +40,8 @@ typedef struct IqdbSearchParams
 	const IqdbRowFilter *filter; /* NULL = every row; must outlive the cursor */
 	uint64_t          max_rows; /* give up after scoring so many rows; 0 = never */
 	bool              zero_last; /* cosine: a zero vector has no distance; it comes behind all others, its key infinite */
+	uint32_t          first_slot; /* what looks at all rows looks at slots from here, a multiple of IQDB_COLUMN_BLOCK, */
+	uint32_t          end_slot;   /* to here; 0 = to the last */
 } IqdbSearchParams;
 
 /* An engine's cursor begins with this. */

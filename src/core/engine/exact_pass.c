@@ -353,10 +353,10 @@ has_short_list(const IqdbExactPass *pass, const IqdbExactSearch *search)
 	const IqdbRowFilter *filter = search->scorer->filter;
 
 	return filter != NULL && filter->ids != NULL && iqdb_id_set_is_listed(filter->ids) &&
-		   filter->ids->count < pass->slots / LIST_SHARE;
+		   filter->ids->count < (pass->slots - pass->first) / LIST_SHARE;
 }
 
-/* Of rows whose numbers are in the list those that are wanted. Rows behind the pass are none of it. */
+/* Of rows whose numbers are in the list those that are wanted. Rows before and behind the pass are none of it. */
 static IqdbStatus
 look_at_listed(const IqdbExactPass *pass, IqdbExactSearch *search, uint32_t *slots, size_t count)
 {
@@ -368,7 +368,7 @@ look_at_listed(const IqdbExactPass *pass, IqdbExactSearch *search, uint32_t *slo
 	rest.ids = NULL;
 	for (size_t i = 0; i < count; i++)
 	{
-		if (slots[i] >= pass->slots || iqdb_store_state(scorer->store, slots[i]) != IQDB_ROW_LIVE)
+		if (slots[i] < pass->first || slots[i] >= pass->slots || iqdb_store_state(scorer->store, slots[i]) != IQDB_ROW_LIVE)
 			continue;
 		if (asks && !iqdb_row_filter_admits(&rest, scorer->store, slots[i]))
 			(*scorer->filtered)++;
@@ -483,7 +483,7 @@ look_at_all(const IqdbExactPass *pass, IqdbStretch *stretch)
 		else
 			done = false;
 	}
-	for (uint32_t first = 0; first < pass->slots && !done;)
+	for (uint32_t first = pass->first; first < pass->slots && !done;)
 	{
 		uint32_t rows = pass->slots - first < piece ? pass->slots - first : piece;
 
@@ -517,11 +517,12 @@ iqdb_exact_pass(const IqdbExactPass *pass, IqdbError *err)
 }
 
 IqdbStatus
-iqdb_exact_pass_alone(IqdbExactSearch *search, uint32_t slots, IqdbError *err)
+iqdb_exact_pass_alone(IqdbExactSearch *search, uint32_t first, uint32_t end, IqdbError *err)
 {
 	const IqdbStore *store = search->scorer->store;
 	IqdbExactPass    pass = {.store = store,
-							 .slots = slots,
+							 .first = first,
+							 .slots = end,
 							 .searches = &search,
 							 .count = 1,
 							 .row_bytes = store->row_stride};

@@ -75,10 +75,11 @@ IqdbStatus iqdb_exact_finish(IqdbExactSearch *search) IQDB_MUST_CHECK;
 /* Scores these LIVE rows, which the filter admits, at most IQDB_PASS_ROWS; counts none. Otherwise the same. */
 IqdbStatus iqdb_exact_slots(IqdbExactSearch *search, const uint32_t *slots, size_t count) IQDB_MUST_CHECK;
 
-/* A pass over the slots below `slots`. */
+/* A pass over slots from `first`, a multiple of IQDB_COLUMN_BLOCK, to below `slots`. */
 typedef struct IqdbExactPass
 {
 	const IqdbStore  *store;
+	uint32_t          first;
 	uint32_t          slots;
 	IqdbExactSearch **searches;
 	size_t            count;
@@ -98,7 +99,16 @@ typedef struct IqdbExactPass
  */
 IqdbStatus iqdb_exact_pass(const IqdbExactPass *pass, IqdbError *err) IQDB_MUST_CHECK;
 
-/* A pass for one search by vectors. */
-IqdbStatus iqdb_exact_pass_alone(IqdbExactSearch *search, uint32_t slots, IqdbError *err) IQDB_MUST_CHECK;
+/* A pass for one search by vectors over the slots from first to below end. */
+IqdbStatus iqdb_exact_pass_alone(IqdbExactSearch *search, uint32_t first, uint32_t end, IqdbError *err) IQDB_MUST_CHECK;
+
+/* Where the slots end that a cursor's parameters name. */
+static inline uint32_t
+iqdb_exact_end(const IqdbCursor *cursor)
+{
+	uint32_t end = cursor->params.end_slot;
+
+	return end > 0 ? end : atomic_load_explicit(&cursor->store->header->slot_count, memory_order_acquire);
+}
 
 #endif

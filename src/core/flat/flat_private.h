@@ -113,8 +113,8 @@ typedef struct IqdbiFlatCursor
 #define IQDBI_FLAT_TOGETHER 16u
 
 /*
- * One pass over all rows for 1 .. IQDBI_FLAT_TOGETHER cursors of one store: the best top.capacity of those that stand
- * behind each cursor's bound. Errors: CANCELLED, NOMEM.
+ * One pass for 1 .. IQDBI_FLAT_TOGETHER cursors of one store over all rows, or those of the slots that the parameters of all of
+ * them name: the best top.capacity of those that stand behind each cursor's bound. Errors: CANCELLED, NOMEM.
  */
 IqdbStatus iqdbi_flat_scan(IqdbiFlatCursor *const *cursors, size_t count, IqdbError *err) IQDB_MUST_CHECK;
 

@@ -305,7 +305,8 @@ iqdbi_flat_scan(IqdbiFlatCursor *const *cursors, size_t count, IqdbError *err)
 	FlatScan         scans[IQDBI_FLAT_TOGETHER];
 	IqdbExactSearch *searches[IQDBI_FLAT_TOGETHER];
 	IqdbExactPass    pass = {.store = store,
-							 .slots = atomic_load_explicit(&store->header->slot_count, memory_order_acquire),
+							 .first = cursors[0]->base.params.first_slot,
+							 .slots = iqdb_exact_end(&cursors[0]->base),
 							 .searches = searches,
 							 .count = count,
 							 .row_bytes = store->row_stride};

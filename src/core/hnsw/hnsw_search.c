@@ -420,7 +420,7 @@ scan_pass(IqdbiHnswCursor *cursor)
 	search.max_rows = base->params.max_rows;
 	search.drop_seen = iqdbi_hnsw_drop_emitted;
 	search.seen_arg = &cursor->emitted;
-	IQDB_TRY(iqdb_exact_pass_alone(&search, slots, NULL));
+	IQDB_TRY(iqdb_exact_pass_alone(&search, 0, slots, NULL));
 	base->stats.reranked += base->stats.scored - scored;
 	cursor->last = search.ended;
 	return IQDB_OK;

@@ -185,7 +185,7 @@ exact_batch(IqdbiIvfCursor *cursor, IqdbError *err)
 		search.drop_seen = drop_handed_out;
 		search.seen_arg = cursor->seen;
 	}
-	IQDB_TRY(iqdb_exact_pass_alone(&search, slots, err));
+	IQDB_TRY(iqdb_exact_pass_alone(&search, 0, slots, err));
 	base->stats.reranked += base->stats.scored - scored;
 	cursor->exhausted = search.ended || cursor->top.count < cursor->top.capacity;
 	return IQDB_OK;

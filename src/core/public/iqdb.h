@@ -743,6 +743,12 @@ typedef struct IqdbConfig
 	uint64_t        checkpoint_bytes;  /* a log this long, and longer than the snapshot, is folded into one; 0 = never */
 	bool            snapshot_only;     /* no log: what was written since iqdb_flush is lost unless iqdb_close succeeds */
 
+	/*
+	 * Threads for one search that looks at all rows: of a flat index, and with IqdbQuery.exact. The answer is the same; it
+	 * comes sooner where there are many rows and idle processors. 0 = 1, the default; at most 64. Not for batches.
+	 */
+	unsigned search_threads;
+
 	/* Remember answers until the next write. Off by default. */
 	bool            use_cache;
 	IqdbCacheConfig cache; /* default: 1024 answers, least recently used, no limit of age */
