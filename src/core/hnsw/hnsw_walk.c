@@ -375,7 +375,7 @@ visit_nodes(IqdbiWalk *walk, const uint32_t *nodes, uint32_t width, uint32_t lev
 	uint32_t         slots[WIDTH * IQDBI_HNSW_LIST_MAX];
 	float            keys[WIDTH * IQDBI_HNSW_LIST_MAX];
 	uint32_t         count = 0;
-	uint32_t         nearest = 0;
+	float            nearest = INFINITY;
 
 	IQDB_TRY(iqdbi_set_grow(&walk->visited, width * iqdbi_hnsw_room(graph, level)));
 	for (uint32_t i = 0; i < width; i++)
@@ -383,14 +383,17 @@ visit_nodes(IqdbiWalk *walk, const uint32_t *nodes, uint32_t width, uint32_t lev
 	fetch_next_lists(walk, level);
 	iqdbi_hnsw_score(graph, &walk->target, slots, count, keys);
 	charge_scored(walk, count);
-	for (uint32_t i = 1; i < count; i++)
-		nearest = keys[i] < keys[nearest] ? i : nearest;
-	if (count > 0 && level == 0 && keys[nearest] < beam->bound)
-		fetch_list(graph, slots[nearest]);
 	for (uint32_t i = 0; i < count; i++)
 	{
-		if (keys[i] < beam->bound)
-			IQDB_TRY(offer_to_beam(walk, slots[i], keys[i]));
+		if (!(keys[i] < beam->bound))
+			continue;
+		/* the nearest of all is most likely visited next; the nearest so far is fetched, as that needs no pass of its own */
+		if (level == 0 && keys[i] < nearest)
+		{
+			nearest = keys[i];
+			fetch_list(graph, slots[i]);
+		}
+		IQDB_TRY(offer_to_beam(walk, slots[i], keys[i]));
 	}
 	return IQDB_OK;
 }
