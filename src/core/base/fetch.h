@@ -1,8 +1,9 @@
 /*
  * fetch.h - memory fetched into the cache ahead of its use.
  *
- * GCC 12 takes a function that does nothing but __builtin_prefetch() for one without effects, and drops the calls of it: the
- * empty asm statement is an effect, costs no instruction, and keeps them. So nothing in the core calls the builtin itself.
+ * GCC 12 takes a function that does nothing but __builtin_prefetch() for one without effects, and drops the calls of it unless
+ * it has put them inline before: the empty asm statement is an effect, costs no instruction, and keeps them. So a function that
+ * does nothing else calls this one; where the builtin stands beside other work, or is always inline, it stays.
  */
 #ifndef IQDB_BASE_FETCH_H
 #define IQDB_BASE_FETCH_H
