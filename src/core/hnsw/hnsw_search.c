@@ -43,6 +43,15 @@
 #define GRAPH_MARGIN 2.0
 #define ALLOWED_PART 0.67
 
+/*
+ * Where the way down ends, some hundred rows about the query are asked for the filter. If so much smaller a share of
+ * them passes than of all rows, matches lie elsewhere: the graph is then given this part of the price of an exact pass, in case
+ * they begin not far away.
+ */
+#define STARTS_ASKED 4
+#define SHARES_ALIKE 2.5
+#define ALLOWED_FAR 0.16
+
 /* However cheap looking at all rows would be, a search is given so many. */
 #define ALLOWED_MIN 500
 
@@ -133,13 +142,18 @@ price_of_row(const IqdbiHnsw *graph)
 	return PRICE_ROW + (double) iqdbi_hnsw_match_bytes(graph) / BYTES_A_NANOSECOND;
 }
 
+/* A search of the graph, where matches lie as all rows do. */
+static double
+price_of_graph(const IqdbiHnswCursor *cursor)
+{
+	return (ROWS_BEFORE + ROWS_PER_PLACE * (double) cursor->beam / cursor->strategy.share) * price_of_row(&cursor->graph);
+}
+
 /* Would a search of the graph take longer than looking at all rows that pass? */
 static bool
 graph_is_dearer(const IqdbiHnswCursor *cursor)
 {
-	double rows = ROWS_BEFORE + ROWS_PER_PLACE * (double) cursor->beam / cursor->strategy.share;
-
-	return GRAPH_MARGIN * rows * price_of_row(&cursor->graph) > cursor->strategy.exact;
+	return GRAPH_MARGIN * price_of_graph(cursor) > cursor->strategy.exact;
 }
 
 /*
@@ -220,13 +234,82 @@ score_unlinked(IqdbiHnswCursor *cursor)
 	return IQDB_OK;
 }
 
+/* The nearest nodes that the way down has found, at most STARTS_ASKED. */
+static size_t
+nearest_starts(IqdbiBeam *beam, IqdbiPair nearest_out[2 * STARTS_ASKED])
+{
+	size_t count = 0;
+
+	/* in order, nodes to be visited are a heap as well */
+	iqdbi_pairs_sort(beam->way, beam->way_count);
+	for (size_t i = 0; i < beam->way_count && i < STARTS_ASKED; i++)
+		nearest_out[count++] = beam->way[i];
+	for (size_t i = 0; i < beam->count && i < STARTS_ASKED; i++)
+		nearest_out[count++] = beam->results[i];
+	iqdbi_pairs_sort(nearest_out, count);
+	return count < STARTS_ASKED ? count : STARTS_ASKED;
+}
+
+/* Which share of the rows about the query passes the filter: of the neighbours of the nearest starts. */
+static double
+share_about_query(IqdbiHnswCursor *cursor)
+{
+	const IqdbiHnsw     *graph = &cursor->graph;
+	const IqdbRowFilter *filter = cursor->base.params.filter;
+	IqdbiPair            starts[2 * STARTS_ASKED];
+	size_t               count = nearest_starts(&cursor->walk.beam, starts);
+	uint32_t             slots[IQDBI_HNSW_LIST_MAX];
+	uint32_t             asked = 0;
+	uint32_t             passing = 0;
+
+	for (size_t i = 0; i < count; i++)
+	{
+		uint32_t length = iqdbi_list_read(graph, iqdbi_hnsw_list(graph, starts[i].slot, 0), 0, slots);
+
+		for (uint32_t done = 0; done < length; done += IQDB_FILTER_EACH)
+		{
+			uint32_t part = length - done < IQDB_FILTER_EACH ? length - done : IQDB_FILTER_EACH;
+
+			passing += (uint32_t) __builtin_popcountll(iqdb_row_filter_admits_each(filter, graph->store, slots + done, part));
+		}
+		asked += length;
+	}
+	iqdb_stretch_charge(&cursor->walk.stretch, asked * (IQDB_CHARGE_AT_RANDOM + iqdb_row_filter_charge(filter)));
+	return asked > 0 ? (double) passing / asked : 1.0;
+}
+
+/*
+ * Searches level 0 with a filter. So far it was known what passes of all rows; now it is seen what passes about the query. If
+ * that is much less, the walk would go over very many nodes that do not pass: it ends soon, or does not begin.
+ */
+static IqdbStatus
+search_matching(IqdbiHnswCursor *cursor)
+{
+	IqdbiWalk *walk = &cursor->walk;
+	double     allowed = ALLOWED_FAR * cursor->strategy.exact;
+
+	if (share_about_query(cursor) < cursor->strategy.share / SHARES_ALIKE)
+	{
+		uint64_t most = walk->stats->scored;
+
+		if (price_of_graph(cursor) <= allowed)
+			most += (uint64_t) (allowed / price_of_row(&cursor->graph));
+		walk->scored_max = most < walk->scored_max ? most : walk->scored_max;
+	}
+	if (!search_used_up(cursor))
+		return iqdbi_walk_level(walk, 0);
+	iqdbi_beam_finish(&walk->beam);
+	return IQDB_OK;
+}
+
 /* Searches the graph: the beam holds what was found. */
 static IqdbStatus
 search_graph(IqdbiHnswCursor *cursor)
 {
-	IqdbiWalk *walk = &cursor->walk;
-	uint64_t   entry = iqdbi_hnsw_entry(&cursor->graph);
-	uint32_t   equal;
+	const IqdbRowFilter *filter = cursor->base.params.filter;
+	IqdbiWalk           *walk = &cursor->walk;
+	uint64_t             entry = iqdbi_hnsw_entry(&cursor->graph);
+	uint32_t             equal;
 
 	IQDB_TRY(iqdbi_beam_reset(&walk->beam, cursor->beam));
 	if (entry == 0)
@@ -239,6 +322,9 @@ search_graph(IqdbiHnswCursor *cursor)
 	equal = iqdbi_hnsw_twin_find(&cursor->graph, cursor->base.vector);
 	if (equal != IQDB_SLOT_NONE)
 		IQDB_TRY(iqdbi_walk_offer(walk, equal));
+	/* asking metadata of so many rows would cost more than it tells; a limit of work leaves none for looking at all rows */
+	if (filter != NULL && filter->metadata == NULL && cursor->base.params.max_rows == 0)
+		return search_matching(cursor);
 	return iqdbi_walk_level(walk, 0);
 }
 
