@@ -228,6 +228,9 @@ uint64_t iqdbi_handle_check_columns(const Iqdb *db, uint32_t *slot_out);
 /* Makes the cache that the configuration asks for, if any. */
 IqdbStatus iqdbi_handle_make_cache(Iqdb *db, const IqdbConfig *config, IqdbError *err) IQDB_MUST_CHECK;
 
+/* A result of its own with copies of these hits and no statistics; NULL: out of memory. */
+IqdbResult *iqdbi_handle_copy_result(const IqdbAllocator *allocator, const IqdbFound *found, size_t count);
+
 /* Searches as the settings say, whatever the cache holds. *version_out: of the data that was seen. */
 IqdbStatus iqdbi_handle_search(Iqdb *db, const void *query, size_t dim, const IqdbQuery *settings, IqdbResult **result_out,
 							   uint64_t *version_out, IqdbError *err) IQDB_MUST_CHECK;

@@ -188,6 +188,48 @@ make_result(const Iqdb *db, const IqdbHit *hits, size_t count, const IqdbSearchS
 	return IQDB_OK;
 }
 
+IqdbResult *
+iqdbi_handle_copy_result(const IqdbAllocator *allocator, const IqdbFound *found, size_t count)
+{
+	size_t         size;
+	HeldResult    *held;
+	IqdbFound     *copies;
+	unsigned char *at;
+
+	if (!iqdb_mul_size(count, sizeof(IqdbFound), &size) || !iqdb_add_size(size, sizeof(HeldResult), &size))
+		return NULL;
+	for (size_t i = 0; i < count; i++)
+	{
+		if (!iqdb_add_size(size, found[i].metadata_length, &size) || !iqdb_add_size(size, found[i].id.length, &size))
+			return NULL;
+	}
+	held = iqdb_alloc_zero(allocator, size);
+	if (held == NULL)
+		return NULL;
+	copies = (IqdbFound *) (void *) (held + 1);
+	at = (unsigned char *) (copies + count);
+	for (size_t i = 0; i < count; i++)
+	{
+		copies[i] = found[i];
+		if (found[i].id.kind == IQDB_ID_BYTES)
+		{
+			copies[i].id.bytes = memcpy(at, found[i].id.bytes, found[i].id.length);
+			at += found[i].id.length;
+		}
+		if (found[i].metadata != NULL)
+		{
+			copies[i].metadata = memcpy(at, found[i].metadata, found[i].metadata_length);
+			at += found[i].metadata_length;
+		}
+	}
+	held->result.count = count;
+	held->result.found = copies;
+	atomic_init(&held->references, 1);
+	held->allocator = allocator != NULL ? *allocator : iqdb_allocator_libc;
+	held->size = size;
+	return &held->result;
+}
+
 void
 iqdb_result_free(IqdbResult *result)
 {

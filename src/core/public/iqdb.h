@@ -9,6 +9,7 @@
  *   database             open, write, search, verify
  *   asynchronous calls   the same by the threads of a pool, with a callback
  *   files of vectors     .fvecs, .ivecs, .bvecs, .fbin, .npy
+ *   JSON                 rows and results as text, and back
  *
  * Here types and functions of the library are declared, for itself too: the headers of its folders include this one, so it
  * cannot differ from what was compiled. A program needs nothing beside it: cc program.c $(pkg-config --cflags --libs iqdb).
@@ -1084,6 +1085,63 @@ IQDB_API IqdbStatus iqdb_vector_file_read_integers(IqdbVectorFile *file, uint64_
 
 /* NULL is no error. */
 IQDB_API void iqdb_vector_file_close(IqdbVectorFile *file);
+
+/* ---- JSON -------------------------------------------------------------------------------------------------------- */
+
+/*
+ * Rows and results as JSON (RFC 8259, UTF-8, no NUL at the end), in no locale:
+ *
+ *   row     {"id":7,"vector":[1,-0.5],"metadata":{"year":2024,"price":3.0,"name":"x","sold":true,"note":null}}
+ *   result  [{"id":"a","distance":0.25,"metadata":{}},...]
+ *
+ * An id is a number, a string, or {"bytes":"00ff"}, lower-case hex, which is how ids are written that are not UTF-8. Of bits
+ * each is 0 or 1. Numbers are the shortest that read back as the same bits; a float of the metadata has a point or an exponent,
+ * an integer has neither, so kinds survive. {} stands for no metadata. What is written is read back the same, but that an
+ * encoded map without entries becomes none.
+ *
+ * The reader believes nothing. It takes members in any order, metadata may be absent, other members and one twice are refused;
+ * of two entries of the metadata with one key the last wins. NaN, infinities, numbers out of range, halves of surrogate pairs,
+ * and arrays or objects as values of the metadata are refused.
+ */
+
+/* Longer texts are not read. */
+#define IQDB_JSON_BYTES_MAX ((size_t) 256 * 1024 * 1024)
+
+/*
+ * dim components of this element. *text_out is freed by iqdb_free with *length_out. Errors: CONFIG (element, dim), VECTOR,
+ * CORRUPT (metadata), UNSUPPORTED (JSON has no form for a string or key that is not UTF-8, for NaN and infinities), NOMEM.
+ */
+IQDB_API IqdbStatus iqdb_row_json(const IqdbRow *row, IqdbElementKind element, size_t dim, const IqdbAllocator *allocator,
+								  char **text_out, size_t *length_out, IqdbError *err) IQDB_MUST_CHECK;
+
+/* The hits, nearest first; statistics are left out. Errors: UNSUPPORTED, as above, and of an infinite distance; NOMEM. */
+IQDB_API IqdbStatus iqdb_result_json(const IqdbResult *result, const IqdbAllocator *allocator, char **text_out,
+									 size_t *length_out, IqdbError *err) IQDB_MUST_CHECK;
+
+/* A row that was read, as iqdb_upsert_batch takes it. */
+typedef struct IqdbJsonRow
+{
+	IqdbRow row;
+	size_t  dim;
+} IqdbJsonRow;
+
+/*
+ * Reads a row with a vector of this element. Free it with iqdb_row_free. Errors: CORRUPT (with the offset in the text), LIMIT
+ * (text or vector too long), CONFIG (element), NOMEM.
+ */
+IQDB_API IqdbStatus iqdb_row_from_json(const char *text, size_t length, IqdbElementKind element,
+									   const IqdbAllocator *allocator, IqdbJsonRow **row_out,
+									   IqdbError *err) IQDB_MUST_CHECK;
+
+/* NULL is no error. */
+IQDB_API void iqdb_row_free(IqdbJsonRow *row);
+
+/*
+ * Reads the hits of a result; its statistics are zero. Free it with iqdb_result_free. Errors: CORRUPT (with the offset in the
+ * text), LIMIT, NOMEM.
+ */
+IQDB_API IqdbStatus iqdb_result_from_json(const char *text, size_t length, const IqdbAllocator *allocator,
+										  IqdbResult **result_out, IqdbError *err) IQDB_MUST_CHECK;
 
 /* ---- numbers and verification ------------------------------------------------------------------------------------ */
 
