@@ -373,23 +373,23 @@ read_id(Parser *parser, IqdbId *id_out)
 
 /* Stores component i. */
 static IqdbStatus
-store_component(const Parser *parser, IqdbElementKind kind, void *vector, size_t i, float value)
+store_component(const Parser *parser, const IqdbElement *element, void *vector, size_t i, float value)
 {
-	if (kind == IQDB_ELEMENT_F32)
-		((float *) vector)[i] = value;
-	else if (kind == IQDB_ELEMENT_F16)
-	{
-		if (iqdb_half_overflows(value))
-			return fail(parser, "a number is too large for 16 bits");
-		((IqdbHalf *) vector)[i] = iqdb_half_narrow(value);
-	}
-	else
+	if (!element->has_numbers)
 	{
 		if (value != 0 && value != 1)
 			return fail(parser, "a bit is 0 or 1");
 		if (value != 0)
 			((unsigned char *) vector)[i / 8] |= (unsigned char) (0x80 >> i % 8);
 	}
+	else if (element->bits == 16)
+	{
+		if (iqdb_half_overflows(value))
+			return fail(parser, "a number is too large for 16 bits");
+		((IqdbHalf *) vector)[i] = iqdb_half_narrow(value);
+	}
+	else
+		((float *) vector)[i] = value;
 	return IQDB_OK;
 }
 
@@ -413,7 +413,7 @@ read_vector(Parser *parser, const IqdbElement *element, Item *item)
 	do
 	{
 		IQDB_TRY(read_float(parser, &value));
-		IQDB_TRY(store_component(parser, element->kind, item->vector, item->dim, value));
+		IQDB_TRY(store_component(parser, element, item->vector, item->dim, value));
 		item->dim++;
 	} while (take(parser, ','));
 	return take(parser, ']') ? IQDB_OK : fail(parser, "neither a comma nor the end of the array");

@@ -167,15 +167,15 @@ put_metadata(Writer *writer, const unsigned char *metadata, size_t length)
 }
 
 static void
-put_vector(Writer *writer, IqdbElementKind kind, const void *vector, size_t dim)
+put_vector(Writer *writer, const IqdbElement *element, const void *vector, size_t dim)
 {
 	put_text(writer, ",\"vector\":");
 	for (size_t i = 0; i < dim; i++)
 	{
 		put_text(writer, i == 0 ? "[" : ",");
-		if (kind == IQDB_ELEMENT_BIT)
+		if (!element->has_numbers)
 			put_text(writer, (((const unsigned char *) vector)[i / 8] >> (7 - i % 8) & 1) != 0 ? "1" : "0");
-		else if (kind == IQDB_ELEMENT_F16)
+		else if (element->bits == 16)
 			put_float(writer, iqdb_half_widen(((const IqdbHalf *) vector)[i]));
 		else
 			put_float(writer, ((const float *) vector)[i]);
@@ -188,10 +188,10 @@ put_vector(Writer *writer, IqdbElementKind kind, const void *vector, size_t dim)
 /* A row, or a result, by one function, so that length and content cannot differ. */
 typedef struct Subject
 {
-	const IqdbRow    *row; /* or NULL */
-	IqdbElementKind   kind;
-	size_t            dim;
-	const IqdbResult *result;
+	const IqdbRow     *row; /* or NULL */
+	const IqdbElement *element;
+	size_t             dim;
+	const IqdbResult  *result;
 } Subject;
 
 static IqdbStatus
@@ -200,7 +200,7 @@ put_subject(Writer *writer, const Subject *subject)
 	if (subject->row != NULL)
 	{
 		put_id(writer, subject->row->id);
-		put_vector(writer, subject->kind, subject->row->vector, subject->dim);
+		put_vector(writer, subject->element, subject->row->vector, subject->dim);
 		return put_metadata(writer, subject->row->metadata, subject->row->metadata_length);
 	}
 	put_text(writer, "[");
@@ -248,7 +248,7 @@ iqdb_row_json(const IqdbRow *row, IqdbElementKind kind, size_t dim, const IqdbAl
 	if (element == NULL || dim > element->dimension_max)
 		return iqdb_fail(err, IQDB_ERR_CONFIG, "unknown element, or %zu components", dim);
 	IQDB_TRY(iqdb_element_check(element, row->vector, dim, err));
-	return make_text(&(Subject) {row, kind, dim, NULL}, allocator, text_out, length_out, err);
+	return make_text(&(Subject) {row, element, dim, NULL}, allocator, text_out, length_out, err);
 }
 
 IqdbStatus
@@ -257,5 +257,5 @@ iqdb_result_json(const IqdbResult *result, const IqdbAllocator *allocator, char 
 {
 	*text_out = NULL;
 	*length_out = 0;
-	return make_text(&(Subject) {NULL, IQDB_ELEMENT_F32, 0, result}, allocator, text_out, length_out, err);
+	return make_text(&(Subject) {NULL, NULL, 0, result}, allocator, text_out, length_out, err);
 }
