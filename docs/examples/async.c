@@ -1,11 +1,13 @@
 /*
- * async.c - searches that nobody waits for: a pool's threads make them, a callback is told. One is cancelled.
+ * async.c - writes, a load and searches that nobody waits for: a pool's threads make them, a callback is told. One search is
+ * cancelled.
  */
 #include <iqdb.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #define ROWS 5000
+#define MORE 1000
 #define DIM 16
 #define SEARCHES 8
 
@@ -44,6 +46,14 @@ note_answer(void *arg, const IqdbOutcome *outcome)
 	iqdb_result_free(outcome->result);
 }
 
+static void
+note_stored(void *arg, const IqdbOutcome *outcome)
+{
+	size_t *stored = arg;
+
+	*stored = outcome->stored;
+}
+
 int
 main(void)
 {
@@ -51,6 +61,9 @@ main(void)
 	IqdbPoolConfig two = {0};
 	IqdbQuery      nearest = {0};
 	Answer         answers[SEARCHES] = {{IQDB_OK, 0}};
+	static float   vectors[MORE][DIM];
+	static IqdbRow rows[MORE];
+	size_t         stored = 0;
 	float          vector[DIM];
 	Iqdb          *db;
 	IqdbPool      *pool;
@@ -69,8 +82,16 @@ main(void)
 		make_vector(number, vector);
 		require(iqdb_upsert_async(pool, db, &row, DIM, NULL, NULL, NULL, &err), &err);
 	}
+	/* these are not: they stay as they are until the callback */
+	for (unsigned i = 0; i < MORE; i++)
+	{
+		rows[i].id = iqdb_id_u64(ROWS + i);
+		rows[i].vector = vectors[i];
+		make_vector(ROWS + i, vectors[i]);
+	}
+	require(iqdb_load_async(pool, db, rows, MORE, DIM, NULL, note_stored, &stored, NULL, &err), &err);
 	iqdb_pool_wait(pool);
-	printf("%u rows\n", (unsigned) iqdb_len(db));
+	printf("%u rows, %u of them loaded\n", (unsigned) iqdb_len(db), (unsigned) stored);
 
 	for (unsigned i = 0; i < SEARCHES; i++)
 	{

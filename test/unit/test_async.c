@@ -533,6 +533,152 @@ many_threads_hand_over_to_many(void **state)
 	world_close(&world);
 }
 
+/* ---- loading ---- */
+
+#define LOADED 10000
+
+typedef struct LoadRows
+{
+	float   vectors[LOADED][DIM];
+	IqdbRow rows[LOADED];
+} LoadRows;
+
+static LoadRows *
+make_rows(void)
+{
+	LoadRows *made = calloc(1, sizeof(*made));
+
+	assert_non_null(made);
+	for (unsigned i = 0; i < LOADED; i++)
+	{
+		made->vectors[i][0] = (float) (i % 100);
+		made->vectors[i][1] = (float) (i / 100);
+		made->rows[i] = (IqdbRow){.id = iqdb_id_u64(i), .vector = made->vectors[i]};
+	}
+	return made;
+}
+
+/* What the program's progress was told, and where it wants no more, or waits. */
+typedef struct Progress
+{
+	_Atomic int times[2];
+	uint64_t    end_at;  /* false from so many stored rows on; 0 = never */
+	Gate       *gate;    /* passed when rows are stored for the first time; NULL = none */
+} Progress;
+
+static bool
+note_progress(void *arg, IqdbLoadPhase phase, uint64_t done, uint64_t total)
+{
+	Progress *progress = arg;
+
+	assert_int_equal(total, LOADED);
+	progress->times[phase]++;
+	if (progress->gate != NULL && phase == IQDB_LOAD_STORING && done > 0 && !progress->gate->open)
+		gate_pass(progress->gate);
+	return progress->end_at == 0 || done < progress->end_at;
+}
+
+static void
+rows_are_loaded_by_a_pool(void **state)
+{
+	static const IqdbEngineKind engines[] = {IQDB_ENGINE_FLAT, IQDB_ENGINE_HNSW, IQDB_ENGINE_IVF};
+	LoadRows                   *made = make_rows();
+
+	for (int i = 0; i < 3; i++)
+	{
+		World            world;
+		Progress         progress = {.gate = NULL};
+		IqdbLoadSettings settings = {.threads = 2, .progress = note_progress, .progress_arg = &progress};
+		Told             told[2] = {{0}};
+		IqdbStats        stats;
+
+		world_open(&world, engines[i], 1, 0);
+		assert_int_equal(iqdb_load_async(world.pool, world.db, made->rows, LOADED, DIM, &settings, remember, &told[0], NULL,
+										 NULL),
+						 IQDB_OK);
+		/* the same rows once more, by one thread and without telling of it */
+		assert_int_equal(iqdb_load_async(world.pool, world.db, made->rows, LOADED, DIM, NULL, remember, &told[1], NULL, NULL),
+						 IQDB_OK);
+		iqdb_pool_wait(world.pool);
+		for (int j = 0; j < 2; j++)
+		{
+			assert_int_equal(told[j].times, 1);
+			assert_int_equal(told[j].outcome.status, IQDB_OK);
+			assert_int_equal(told[j].outcome.stored, LOADED);
+		}
+		assert_true(progress.times[IQDB_LOAD_STORING] > 1);
+		assert_int_equal(progress.times[IQDB_LOAD_LINKING] > 0, engines[i] != IQDB_ENGINE_FLAT);
+		assert_int_equal(iqdb_len(world.db), LOADED);
+		iqdb_stats(world.db, &stats);
+		assert_int_equal(stats.index.engine.unlinked, 0);
+		assert_int_equal(iqdb_check(world.db, NULL, NULL, NULL), IQDB_OK);
+		world_close(&world);
+	}
+	free(made);
+}
+
+/* Both by the call's handle and by the program's progress: what was stored before is in, whole batches of it. */
+static void
+loading_that_runs_is_cancelled_and_keeps_what_is_stored(void **state)
+{
+	LoadRows        *made = make_rows();
+	World            world;
+	Gate             gate;
+	Progress         progress = {.gate = &gate};
+	IqdbLoadSettings settings = {.threads = 1, .progress = note_progress, .progress_arg = &progress};
+	Told             told[2] = {{0}};
+	IqdbCall        *call;
+
+	world_open(&world, IQDB_ENGINE_HNSW, 1, 0);
+	gate_init(&gate);
+	assert_int_equal(iqdb_load_async(world.pool, world.db, made->rows, LOADED, DIM, &settings, remember, &told[0], &call, NULL),
+					 IQDB_OK);
+	gate_await(&gate, 1);
+	iqdb_call_cancel(call);
+	gate_open(&gate);
+	iqdb_call_wait(call);
+	iqdb_call_free(call);
+	assert_int_equal(told[0].outcome.status, IQDB_ERR_CANCELLED);
+	assert_true(told[0].outcome.stored > 0 && told[0].outcome.stored < LOADED);
+	assert_int_equal(progress.times[IQDB_LOAD_STORING], 2);
+	assert_int_equal(iqdb_len(world.db), told[0].outcome.stored);
+	assert_int_equal(progress.times[IQDB_LOAD_LINKING], 0);
+
+	progress.end_at = 1;
+	assert_int_equal(iqdb_load_async(world.pool, world.db, made->rows, LOADED, DIM, &settings, remember, &told[1], NULL, NULL),
+					 IQDB_OK);
+	iqdb_pool_wait(world.pool);
+	assert_int_equal(told[1].outcome.status, IQDB_ERR_CANCELLED);
+	assert_int_equal(told[1].outcome.stored, told[0].outcome.stored);
+	assert_int_equal(iqdb_len(world.db), told[0].outcome.stored);
+	gate_free(&gate);
+	world_close(&world);
+	free(made);
+}
+
+/* The rows are the program's: what is wrong with one is said by the call, when the batches before it are in. */
+static void
+what_is_wrong_with_rows_to_be_loaded_is_told_to_the_callback(void **state)
+{
+	LoadRows *made = make_rows();
+	World     world;
+	Told      told[2] = {{0}};
+
+	made->vectors[LOADED - 1][2] = NAN;
+	world_open(&world, IQDB_ENGINE_FLAT, 1, 0);
+	assert_int_equal(iqdb_load_async(world.pool, world.db, made->rows, LOADED, DIM, NULL, remember, &told[0], NULL, NULL),
+					 IQDB_OK);
+	assert_int_equal(iqdb_load_async(world.pool, world.db, NULL, 0, DIM, NULL, remember, &told[1], NULL, NULL), IQDB_OK);
+	iqdb_pool_wait(world.pool);
+	assert_int_equal(told[0].outcome.status, IQDB_ERR_VECTOR);
+	assert_true(told[0].outcome.stored > 0 && told[0].outcome.stored < LOADED);
+	assert_int_equal(iqdb_len(world.db), told[0].outcome.stored);
+	assert_int_equal(told[1].outcome.status, IQDB_OK);
+	assert_int_equal(told[1].outcome.stored, 0);
+	world_close(&world);
+	free(made);
+}
+
 /* Results of which nobody is told are freed: world_close counts what is left. */
 static void
 nobody_need_be_told(void **state)
@@ -563,6 +709,9 @@ main(void)
 		cmocka_unit_test(waiting_is_for_what_callbacks_hand_over_too),
 		cmocka_unit_test(destroying_makes_all_calls_first_and_handles_live_on),
 		cmocka_unit_test(many_threads_hand_over_to_many),
+		cmocka_unit_test(rows_are_loaded_by_a_pool),
+		cmocka_unit_test(loading_that_runs_is_cancelled_and_keeps_what_is_stored),
+		cmocka_unit_test(what_is_wrong_with_rows_to_be_loaded_is_told_to_the_callback),
 		cmocka_unit_test(nobody_need_be_told),
 	};
 

@@ -22,6 +22,7 @@ typedef enum CallKind
 {
 	CALL_UPSERT,
 	CALL_BATCH,
+	CALL_LOAD,
 	CALL_DELETE,
 	CALL_GET,
 	CALL_SEARCH,
@@ -32,21 +33,22 @@ typedef enum CallKind
 /* A call and, behind it in the same allocation, the bytes it was given. */
 struct IqdbCall
 {
-	IqdbPool      *pool;
-	IqdbCall      *next; /* in the queue */
-	size_t         size;
-	CallKind       kind;
-	Iqdb          *db;
-	IqdbRow       *rows; /* BATCH: behind the call; else the one below */
-	IqdbRow        row;
-	size_t         count;
-	size_t         dim;
-	IqdbQuery      settings; /* SEARCH */
-	IqdbDone       done;
-	void          *done_arg;
-	_Atomic bool   cancelled;
-	bool           finished;   /* the callback has returned; under the mutex, as the next */
-	uint32_t       references;
+	IqdbPool        *pool;
+	IqdbCall        *next;      /* in the queue */
+	size_t           size;
+	CallKind         kind;
+	Iqdb            *db;
+	const IqdbRow   *rows;      /* BATCH: behind the call; LOAD: the program's; else the one below */
+	IqdbRow          row;
+	size_t           count;
+	size_t           dim;
+	IqdbQuery        settings;  /* SEARCH */
+	IqdbLoadSettings load;      /* LOAD */
+	IqdbDone         done;
+	void            *done_arg;
+	_Atomic bool     cancelled;
+	bool             finished;  /* the callback has returned; under the mutex, as the next */
+	uint32_t         references;
 };
 
 struct IqdbPool
@@ -127,6 +129,25 @@ search(IqdbCall *call, IqdbResult **result_out, IqdbError *err)
 	return iqdb_search_query(call->db, call->row.vector, call->dim, &settings, result_out, err);
 }
 
+/* The progress of a loading, which a cancelled call ends. */
+static bool
+tell_of_load(void *arg, IqdbLoadPhase phase, uint64_t done, uint64_t total)
+{
+	const IqdbCall *call = arg;
+
+	if (call->load.progress != NULL && !call->load.progress(call->load.progress_arg, phase, done, total))
+		return false;
+	return !is_call_cancelled(arg);
+}
+
+static IqdbStatus
+load(IqdbCall *call, IqdbOutcome *outcome, IqdbError *err)
+{
+	IqdbLoadSettings settings = {.threads = call->load.threads, .progress = tell_of_load, .progress_arg = call};
+
+	return iqdb_load(call->db, call->rows, call->count, call->dim, &settings, &outcome->stored, err);
+}
+
 static IqdbStatus
 make_call(IqdbCall *call, IqdbOutcome *outcome, IqdbError *err)
 {
@@ -140,6 +161,8 @@ make_call(IqdbCall *call, IqdbOutcome *outcome, IqdbError *err)
 			return iqdb_upsert(call->db, row->id, row->vector, call->dim, row->metadata, row->metadata_length, err);
 		case CALL_BATCH:
 			return iqdb_upsert_batch(call->db, call->rows, call->count, call->dim, err);
+		case CALL_LOAD:
+			return load(call, outcome, err);
 		case CALL_DELETE:
 			return iqdb_delete(call->db, row->id, &outcome->deleted, err);
 		case CALL_GET:
@@ -435,6 +458,7 @@ new_row_call(IqdbPool *pool, CallKind kind, Iqdb *db, const IqdbRow *rows, size_
 	size_t    size;
 	bool      fits = kind != CALL_BATCH || iqdb_mul_size(count, sizeof(*rows), &array);
 	CallRoom  room;
+	IqdbRow  *copies;
 	IqdbCall *call;
 
 	size = array;
@@ -443,13 +467,14 @@ new_row_call(IqdbPool *pool, CallKind kind, Iqdb *db, const IqdbRow *rows, size_
 	if (!fits)
 		return iqdb_fail(err, IQDB_ERR_NOMEM, "out of memory for a call");
 	IQDB_TRY(new_call(pool, kind, db, size, &call, err));
-	call->rows = kind == CALL_BATCH ? (IqdbRow *) (void *) (call + 1) : &call->row;
+	copies = kind == CALL_BATCH ? (IqdbRow *) (void *) (call + 1) : &call->row;
+	call->rows = copies;
 	call->count = count;
 	call->dim = dim;
 	room.vectors = (unsigned char *) (call + 1) + array;
 	room.bytes = room.vectors + count * vector_size;
 	for (size_t i = 0; i < count; i++)
-		copy_row(&call->rows[i], &rows[i], vector_size, &room);
+		copy_row(&copies[i], &rows[i], vector_size, &room);
 	*call_out = call;
 	return IQDB_OK;
 }
@@ -478,6 +503,24 @@ iqdb_upsert_batch_async(IqdbPool *pool, Iqdb *db, const IqdbRow *rows, size_t co
 	for (size_t i = 0; i < count; i++)
 		IQDB_TRY(iqdbi_handle_check_row(db, &rows[i], dim, err));
 	IQDB_TRY(new_row_call(pool, CALL_BATCH, db, rows, count, dim, &call, err));
+	return hand_over(call, done, arg, call_out, err);
+}
+
+/* Rows to be loaded may be as many as memory holds once: they stay where they are, and are looked at by the call. */
+IqdbStatus
+iqdb_load_async(IqdbPool *pool, Iqdb *db, const IqdbRow *rows, size_t count, size_t dim, const IqdbLoadSettings *settings,
+				IqdbDone done, void *arg, IqdbCall **call_out, IqdbError *err)
+{
+	IqdbCall *call;
+
+	if (call_out != NULL)
+		*call_out = NULL;
+	IQDB_TRY(new_call(pool, CALL_LOAD, db, 0, &call, err));
+	call->rows = rows;
+	call->count = count;
+	call->dim = dim;
+	if (settings != NULL)
+		call->load = *settings;
 	return hand_over(call, done, arg, call_out, err);
 }
 

@@ -846,7 +846,7 @@ typedef struct IqdbLoadSettings
 {
 	unsigned threads; /* that link; 0 = 1 */
 
-	/* Called by the thread that called iqdb_load; false ends the loading with IQDB_ERR_CANCELLED. May be NULL. */
+	/* Called by the thread that makes the call; false ends the loading with IQDB_ERR_CANCELLED. May be NULL. */
 	bool (*progress)(void *arg, IqdbLoadPhase phase, uint64_t done, uint64_t total);
 	void *progress_arg;
 } IqdbLoadSettings;
@@ -977,6 +977,7 @@ typedef struct IqdbOutcome
 	IqdbResult      *result;  /* of a search: the callback's own, to be freed by iqdb_result_free; else NULL */
 	IqdbRecord      *record;  /* of iqdb_get_async: likewise, by iqdb_record_free; NULL when there is no such row */
 	bool             deleted; /* of iqdb_delete_async */
+	size_t           stored;  /* of iqdb_load_async: so many rows, from the first on, are in, whatever the status */
 } IqdbOutcome;
 
 /*
@@ -996,14 +997,18 @@ IQDB_API void iqdb_pool_destroy(IqdbPool *pool);
 
 /*
  * The calls, as the functions without _async. done may be NULL: then nobody is told. call_out may be NULL; else it is to be
- * freed by iqdb_call_free. What lies in a filter, and cancel functions, must live until the callback; everything else is
- * copied. Errors, and then done is not called: DIMENSION, VECTOR, CONFIG, CORRUPT (as the call itself would say of its
- * arguments), LIMIT (the queue is full), NOMEM.
+ * freed by iqdb_call_free. What lies in a filter, functions and their arguments, and the rows of iqdb_load_async with all they
+ * point to, must live until the callback; everything else is copied. Errors, and then done is not called: DIMENSION, VECTOR,
+ * CONFIG, CORRUPT (as the call itself would say of its arguments; rows to be loaded are looked at by the call alone), LIMIT
+ * (the queue is full), NOMEM.
  */
 IQDB_API IqdbStatus iqdb_upsert_async(IqdbPool *pool, Iqdb *db, const IqdbRow *row, size_t dim, IqdbDone done, void *arg,
 									  IqdbCall **call_out, IqdbError *err) IQDB_MUST_CHECK;
 IQDB_API IqdbStatus iqdb_upsert_batch_async(IqdbPool *pool, Iqdb *db, const IqdbRow *rows, size_t count, size_t dim,
 											IqdbDone done, void *arg, IqdbCall **call_out, IqdbError *err) IQDB_MUST_CHECK;
+IQDB_API IqdbStatus iqdb_load_async(IqdbPool *pool, Iqdb *db, const IqdbRow *rows, size_t count, size_t dim,
+									const IqdbLoadSettings *settings, IqdbDone done, void *arg, IqdbCall **call_out,
+									IqdbError *err) IQDB_MUST_CHECK;
 IQDB_API IqdbStatus iqdb_delete_async(IqdbPool *pool, Iqdb *db, IqdbId id, IqdbDone done, void *arg, IqdbCall **call_out,
 									  IqdbError *err) IQDB_MUST_CHECK;
 IQDB_API IqdbStatus iqdb_get_async(IqdbPool *pool, Iqdb *db, IqdbId id, IqdbDone done, void *arg, IqdbCall **call_out,
@@ -1017,7 +1022,8 @@ IQDB_API IqdbStatus iqdb_flush_async(IqdbPool *pool, Iqdb *db, IqdbDone done, vo
 
 /*
  * Asks for an end, and does not wait for it. A call that has not begun is never made, and a search that runs ends soon: their
- * callbacks are told IQDB_ERR_CANCELLED, when their turn comes. A write that has begun is made. After the end: no-op.
+ * callbacks are told IQDB_ERR_CANCELLED, when their turn comes. Loading ends where it next tells its progress, and keeps
+ * what is stored; any other write that has begun is made. After the end: no-op.
  */
 IQDB_API void iqdb_call_cancel(IqdbCall *call);
 
