@@ -5,11 +5,34 @@
 #ifndef IQDB_ENGINE_LIVE_H
 #define IQDB_ENGINE_LIVE_H
 
+#include <string.h>
+
 #include "core/engine/store.h"
 
 typedef uint64_t __attribute__((may_alias)) IqdbStateWord;
 
 #define IQDB_LIVE_EIGHT (UINT64_C(0x0101010101010101) * IQDB_ROW_LIVE)
+
+/*
+ * Eight states, of which each was stored by itself (release). A thread sanitizer matches loads and stores of one size only, and
+ * would take the rows for unpublished ones: for it each state is loaded by itself.
+ */
+static inline uint64_t
+iqdb_live_load(const IqdbStateWord *word)
+{
+#ifdef __SANITIZE_THREAD__
+	const uint8_t *states = (const uint8_t *) word;
+	uint64_t       eight;
+	uint8_t        each[8];
+
+	for (int i = 0; i < 8; i++)
+		each[i] = __atomic_load_n(&states[i], __ATOMIC_ACQUIRE);
+	memcpy(&eight, each, sizeof(eight));
+	return eight;
+#else
+	return __atomic_load_n(word, __ATOMIC_ACQUIRE);
+#endif
+}
 
 /* Are all of them? first is a multiple of eight. Nearly always all are: so all are read, without a branch at each eight. */
 static inline bool
@@ -19,7 +42,7 @@ iqdb_live_all(const IqdbStore *store, uint32_t first, size_t count)
 	uint64_t             others = 0;
 
 	for (size_t i = 0; i < count / 8; i++)
-		others |= __atomic_load_n(&words[i], __ATOMIC_ACQUIRE) ^ IQDB_LIVE_EIGHT;
+		others |= iqdb_live_load(&words[i]) ^ IQDB_LIVE_EIGHT;
 	for (size_t i = count / 8 * 8; i < count; i++)
 		others |= iqdb_store_state(store, first + (uint32_t) i) != IQDB_ROW_LIVE;
 	return others == 0;
@@ -49,7 +72,7 @@ iqdb_live_word(const IqdbStore *store, uint32_t first, size_t count)
 	if (count == 64 && iqdb_live_all(store, first, count))
 		return UINT64_MAX;
 	for (size_t i = 0; i < count / 8; i++)
-		bits |= iqdb_live_bits(__atomic_load_n(&words[i], __ATOMIC_ACQUIRE)) << 8 * i;
+		bits |= iqdb_live_bits(iqdb_live_load(&words[i])) << 8 * i;
 	for (size_t i = count / 8 * 8; i < count; i++)
 		bits |= (uint64_t) (iqdb_store_state(store, first + (uint32_t) i) == IQDB_ROW_LIVE) << i;
 	return bits;

@@ -265,7 +265,7 @@ iqdbi_hnsw_view(IqdbiHnsw *graph_out, IqdbStore *store)
 	/* bits are compared with several planes of a query */
 	if (graph_out->code == IQDBI_HNSW_SIGNS)
 		read *= IQDB_SIGNS_PLANES / 2;
-	graph_out->cost = 10 + (uint32_t) (read / 24);
+	graph_out->cost = 16 + (uint32_t) (read / 24);
 }
 
 /* ---- node locks -------------------------------------------------------------------------------------------------- */
