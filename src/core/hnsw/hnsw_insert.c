@@ -259,8 +259,9 @@ link_as_node(IqdbiLinker *linker, uint32_t slot, bool *joined_out)
 		status = link_claimed(linker, slot, level, joined_out);
 	if (status == IQDB_OK && !*joined_out)
 	{
-		iqdbi_hnsw_set_info(graph, slot, IQDBI_INFO_LINKED, level);
+		/* before it is linked: of linked nodes a recoding makes them, which may be under way */
 		iqdbi_sketch_make(graph, slot, linker->walk.target.prepared);
+		iqdbi_hnsw_set_info(graph, slot, IQDBI_INFO_LINKED, level);
 		atomic_fetch_add_explicit(&header->linked, 1, memory_order_relaxed);
 		atomic_fetch_add_explicit(&header->level_count[level], 1, memory_order_relaxed);
 		iqdbi_hnsw_twin_remember(graph, slot);

@@ -398,8 +398,8 @@ put_heir_in_place(const IqdbiWalk *walk, uint32_t node, uint32_t heir)
 
 		iqdbi_list_write(iqdbi_hnsw_list(graph, heir, at), slots, count);
 	}
-	iqdbi_hnsw_set_info(graph, heir, IQDBI_INFO_LINKED, level);
 	iqdbi_sketch_make(graph, heir, walk->target.prepared);
+	iqdbi_hnsw_set_info(graph, heir, IQDBI_INFO_LINKED, level);
 	iqdbi_hnsw_twin_remember(graph, heir);
 	atomic_fetch_add_explicit(&header->linked, 1, memory_order_relaxed);
 	atomic_fetch_add_explicit(&header->level_count[level], 1, memory_order_relaxed);
