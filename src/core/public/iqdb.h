@@ -86,7 +86,7 @@ typedef struct IqdbError
 {
 	IqdbStatus code;
 	int        sys_errno;   /* 0, or errno of the failed call */
-	uint64_t   offset;      /* CORRUPT: byte offset in the file, else 0 */
+	uint64_t   offset;      /* CORRUPT: byte offset in the file or the text, else 0 */
 	char       file[120];   /* file concerned, or "" */
 	char       message[200];/* one sentence, lower case, no full stop */
 } IqdbError;

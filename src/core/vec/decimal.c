@@ -12,6 +12,8 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "core/vec/big_private.h"
+
 /* A double's midpoint has fewer than 770 significant digits: a digit behind the 800th only says "a little more". */
 #define SIGNIFICANT_DIGITS 800
 
@@ -22,9 +24,6 @@
 /* Where an exponent stops being counted. */
 #define EXPONENT_CAP 1000000000
 
-/* 4096 bits. The largest is the denominator of 801 digits from 10^-330 on: 10^1131, below 2^3758. */
-#define BIG_LIMBS 128
-
 /* Digits that tell a double from every other. */
 #define DIGITS_MAX 17
 
@@ -32,78 +31,18 @@
 #define FIRST_PLAIN (-4)
 #define LAST_PLAIN 17
 
-typedef struct Big
-{
-	int      count;           /* no leading zeros: 0 is the number zero */
-	uint32_t limb[BIG_LIMBS]; /* least significant first; unset from count on */
-} Big;
-
 static void
-big_set(Big *big, uint64_t value)
-{
-	big->limb[0] = (uint32_t) value;
-	big->limb[1] = (uint32_t) (value >> 32);
-	big->count = big->limb[1] != 0 ? 2 : big->limb[0] != 0;
-}
-
-static void
-big_copy(Big *to, const Big *from)
+big_copy(IqdbiBig *to, const IqdbiBig *from)
 {
 	to->count = from->count;
 	memcpy(to->limb, from->limb, (size_t) from->count * sizeof(from->limb[0]));
 }
 
-static void
-big_multiply_add(Big *big, uint32_t factor, uint32_t addend)
-{
-	uint64_t carry = addend;
-
-	for (int i = 0; i < big->count; i++)
-	{
-		carry += (uint64_t) big->limb[i] * factor;
-		big->limb[i] = (uint32_t) carry;
-		carry >>= 32;
-	}
-	if (carry != 0 && big->count < BIG_LIMBS)
-		big->limb[big->count++] = (uint32_t) carry;
-}
-
-static void
-big_multiply_power_of_ten(Big *big, int power)
-{
-	for (; power >= 9; power -= 9)
-		big_multiply_add(big, 1000000000u, 0);
-	for (; power > 0; power--)
-		big_multiply_add(big, 10, 0);
-}
-
-static void
-big_shift_left(Big *big, int bits)
-{
-	for (; bits >= 31; bits -= 31)
-		big_multiply_add(big, UINT32_C(1) << 31, 0);
-	if (bits > 0)
-		big_multiply_add(big, UINT32_C(1) << bits, 0);
-}
-
-static int
-big_compare(const Big *a, const Big *b)
-{
-	if (a->count != b->count)
-		return a->count < b->count ? -1 : 1;
-	for (int i = a->count - 1; i >= 0; i--)
-	{
-		if (a->limb[i] != b->limb[i])
-			return a->limb[i] < b->limb[i] ? -1 : 1;
-	}
-	return 0;
-}
-
 /* Sign of a + b - c. */
 static int
-big_compare_sum(const Big *a, const Big *b, const Big *c)
+big_compare_sum(const IqdbiBig *a, const IqdbiBig *b, const IqdbiBig *c)
 {
-	Big      sum;
+	IqdbiBig sum;
 	uint64_t carry = 0;
 	int      count = a->count > b->count ? a->count : b->count;
 
@@ -115,14 +54,14 @@ big_compare_sum(const Big *a, const Big *b, const Big *c)
 		carry >>= 32;
 	}
 	sum.count = count;
-	if (carry != 0 && count < BIG_LIMBS)
+	if (carry != 0 && count < IQDBI_BIG_LIMBS)
 		sum.limb[sum.count++] = (uint32_t) carry;
-	return big_compare(&sum, c);
+	return iqdbi_big_compare(&sum, c);
 }
 
 /* a -= b, which is not larger. */
 static void
-big_subtract(Big *a, const Big *b)
+big_subtract(IqdbiBig *a, const IqdbiBig *b)
 {
 	uint64_t borrow = 0;
 
@@ -138,7 +77,7 @@ big_subtract(Big *a, const Big *b)
 }
 
 static int
-big_bits(const Big *big)
+big_bits(const IqdbiBig *big)
 {
 	return big->count == 0 ? 0 : 32 * big->count - __builtin_clz(big->limb[big->count - 1]);
 }
@@ -156,11 +95,11 @@ typedef struct Digits
 /* The state of Burger and Dybvig: the rest is r/s, and half the way to the next floats below and above is low/s, high/s. */
 typedef struct Rest
 {
-	Big  r;
-	Big  s;
-	Big  low;
-	Big  high;
-	bool even; /* the ends of the interval read back as this number, too */
+	IqdbiBig r;
+	IqdbiBig s;
+	IqdbiBig low;
+	IqdbiBig high;
+	bool     even; /* the ends of the interval read back as this number, too */
 } Rest;
 
 static void
@@ -172,25 +111,25 @@ rest_begin(Rest *rest, uint64_t fraction, int exponent, bool power_of_two, int *
 	int    magnitude = (int) ceil(log10_below - 1e-10);
 
 	/* below a power of two floats are twice as dense as above */
-	big_set(&rest->r, fraction);
-	big_shift_left(&rest->r, up + 1 + power_of_two);
-	big_set(&rest->s, 1);
-	big_shift_left(&rest->s, down + 1 + power_of_two);
-	big_set(&rest->low, 1);
-	big_shift_left(&rest->low, up);
+	iqdbi_big_set(&rest->r, fraction);
+	iqdbi_big_shift_left(&rest->r, up + 1 + power_of_two);
+	iqdbi_big_set(&rest->s, 1);
+	iqdbi_big_shift_left(&rest->s, down + 1 + power_of_two);
+	iqdbi_big_set(&rest->low, 1);
+	iqdbi_big_shift_left(&rest->low, up);
 	big_copy(&rest->high, &rest->low);
-	big_shift_left(&rest->high, power_of_two);
+	iqdbi_big_shift_left(&rest->high, power_of_two);
 	rest->even = fraction % 2 == 0;
 	if (magnitude > 0)
-		big_multiply_power_of_ten(&rest->s, magnitude);
-	big_multiply_power_of_ten(&rest->r, -magnitude);
-	big_multiply_power_of_ten(&rest->low, -magnitude);
-	big_multiply_power_of_ten(&rest->high, -magnitude);
+		iqdbi_big_multiply_power_of_ten(&rest->s, magnitude);
+	iqdbi_big_multiply_power_of_ten(&rest->r, -magnitude);
+	iqdbi_big_multiply_power_of_ten(&rest->low, -magnitude);
+	iqdbi_big_multiply_power_of_ten(&rest->high, -magnitude);
 	/* the logarithm is of the highest bit alone: the number may be of the next magnitude */
 	if (big_compare_sum(&rest->r, &rest->high, &rest->s) >= (rest->even ? 0 : 1))
 	{
 		magnitude++;
-		big_multiply_add(&rest->s, 10, 0);
+		iqdbi_big_multiply_add(&rest->s, 10, 0);
 	}
 	*magnitude_out = magnitude;
 }
@@ -209,12 +148,12 @@ shortest_digits(uint64_t fraction, int exponent, bool power_of_two, Digits *digi
 	{
 		int digit = 0;
 
-		big_multiply_add(&rest.r, 10, 0);
-		big_multiply_add(&rest.low, 10, 0);
-		big_multiply_add(&rest.high, 10, 0);
-		for (; big_compare(&rest.r, &rest.s) >= 0; digit++)
+		iqdbi_big_multiply_add(&rest.r, 10, 0);
+		iqdbi_big_multiply_add(&rest.low, 10, 0);
+		iqdbi_big_multiply_add(&rest.high, 10, 0);
+		for (; iqdbi_big_compare(&rest.r, &rest.s) >= 0; digit++)
 			big_subtract(&rest.r, &rest.s);
-		low = big_compare(&rest.r, &rest.low) <= (rest.even ? 0 : -1);
+		low = iqdbi_big_compare(&rest.r, &rest.low) <= (rest.even ? 0 : -1);
 		high = big_compare_sum(&rest.r, &rest.high, &rest.s) >= (rest.even ? 0 : 1);
 		if (high && (!low || big_compare_sum(&rest.r, &rest.r, &rest.s) >= 0))
 			digit++;
@@ -328,9 +267,9 @@ iqdb_float_text(float value, char text[IQDB_DECIMAL_TEXT_MAX])
 
 typedef struct Decimal
 {
-	Big     digits;
-	int     used;     /* significant digits in it */
-	int64_t exponent; /* the number is digits * 10^exponent */
+	IqdbiBig digits;
+	int      used;     /* significant digits in it */
+	int64_t  exponent; /* the number is digits * 10^exponent */
 } Decimal;
 
 static const char *
@@ -347,7 +286,7 @@ read_digits(const char *p, const char *end, Decimal *decimal)
 			decimal->exponent -= point;
 		else if (decimal->used < SIGNIFICANT_DIGITS)
 		{
-			big_multiply_add(&decimal->digits, 10, (uint32_t) (*p - '0'));
+			iqdbi_big_multiply_add(&decimal->digits, 10, (uint32_t) (*p - '0'));
 			decimal->used++;
 			decimal->exponent -= point;
 		}
@@ -359,7 +298,7 @@ read_digits(const char *p, const char *end, Decimal *decimal)
 	}
 	if (more)
 	{
-		big_multiply_add(&decimal->digits, 10, 1);
+		iqdbi_big_multiply_add(&decimal->digits, 10, 1);
 		decimal->used++;
 		decimal->exponent--;
 	}
@@ -385,18 +324,18 @@ read_exponent(const char *p, const char *end)
 
 /* The double nearest to a / b, both positive; infinite if it is too large. Both are changed. */
 static double
-divide(Big *a, Big *b)
+divide(IqdbiBig *a, IqdbiBig *b)
 {
 	int      shift = big_bits(b) - big_bits(a);
 	int      bits = DBL_MANT_DIG;
 	uint64_t fraction = 0;
 	int      order;
 
-	big_shift_left(a, shift);
-	big_shift_left(b, -shift);
-	if (big_compare(a, b) < 0)
+	iqdbi_big_shift_left(a, shift);
+	iqdbi_big_shift_left(b, -shift);
+	if (iqdbi_big_compare(a, b) < 0)
 	{
-		big_shift_left(a, 1);
+		iqdbi_big_shift_left(a, 1);
 		shift++;
 	}
 	/* now 1 <= a/b < 2, and the number is a/b * 2^-shift; small ones have fewer bits */
@@ -407,14 +346,14 @@ divide(Big *a, Big *b)
 	for (int i = 0; i < bits; i++)
 	{
 		fraction *= 2;
-		if (big_compare(a, b) >= 0)
+		if (iqdbi_big_compare(a, b) >= 0)
 		{
 			big_subtract(a, b);
 			fraction++;
 		}
-		big_shift_left(a, 1);
+		iqdbi_big_shift_left(a, 1);
 	}
-	order = big_compare(a, b);
+	order = iqdbi_big_compare(a, b);
 	if (order > 0 || (order == 0 && fraction % 2 != 0))
 		fraction++;
 	return ldexp((double) fraction, 1 - bits - shift);
@@ -426,7 +365,7 @@ iqdb_double_parse(const char *text, size_t length, double *value_out)
 	const char *end = text + length;
 	bool        negative = length > 0 && *text == '-';
 	Decimal     decimal = {.used = 0, .exponent = 0};
-	Big         denominator;
+	IqdbiBig    denominator;
 	double      value = 0;
 
 	text = read_digits(text + negative, end, &decimal);
@@ -436,9 +375,9 @@ iqdb_double_parse(const char *text, size_t length, double *value_out)
 		return false;
 	if (decimal.used > 0 && decimal.used + decimal.exponent >= MAGNITUDE_MIN)
 	{
-		big_set(&denominator, 1);
-		big_multiply_power_of_ten(&decimal.digits, (int) decimal.exponent);
-		big_multiply_power_of_ten(&denominator, (int) -decimal.exponent);
+		iqdbi_big_set(&denominator, 1);
+		iqdbi_big_multiply_power_of_ten(&decimal.digits, (int) decimal.exponent);
+		iqdbi_big_multiply_power_of_ten(&denominator, (int) -decimal.exponent);
 		value = divide(&decimal.digits, &denominator);
 	}
 	if (isinf(value))

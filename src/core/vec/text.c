@@ -18,6 +18,7 @@
 
 #include "core/base/endian.h"
 
+#include "core/vec/big_private.h"
 #include "core/vec/metric.h"
 
 #include <float.h>
@@ -41,19 +42,6 @@
 
 /* 2^128 - 2^103, the midpoint of the largest float and what would be the next: from here on numbers are too large. */
 #define FLOAT_LIMIT 0x1.ffffffp127
-
-/*
- * 896 bits. One side of the comparison is below 10^160 * 2^150 < 2^682 (all digits, the smallest midpoint's
- * denominator), the other below 2^25 * 10^210 * 2^104 < 2^827 (a midpoint, 160 digits from 10^-50 on, the largest
- * float).
- */
-#define BIG_LIMBS 28
-
-typedef struct Big
-{
-	uint32_t limb[BIG_LIMBS]; /* least significant first, zero from count on */
-	int      count;
-} Big;
 
 /* A decimal number as it stands in the text, without its sign. */
 typedef struct Decimal
@@ -105,58 +93,16 @@ begins_with(const char *p, const char *end, const char *word)
 	return true;
 }
 
-static void
-big_multiply_add(Big *big, uint32_t factor, uint32_t addend)
-{
-	uint64_t carry = addend;
-
-	for (int i = 0; i < big->count; i++)
-	{
-		carry += (uint64_t) big->limb[i] * factor;
-		big->limb[i] = (uint32_t) carry;
-		carry >>= 32;
-	}
-	if (carry != 0 && big->count < BIG_LIMBS)
-		big->limb[big->count++] = (uint32_t) carry;
-}
-
-static void
-big_multiply_power_of_ten(Big *big, int64_t power)
-{
-	for (; power >= 9; power -= 9)
-		big_multiply_add(big, 1000000000u, 0);
-	for (; power > 0; power--)
-		big_multiply_add(big, 10, 0);
-}
-
-static void
-big_multiply_power_of_two(Big *big, int power)
-{
-	for (; power >= 31; power -= 31)
-		big_multiply_add(big, (uint32_t) 1 << 31, 0);
-	if (power > 0)
-		big_multiply_add(big, (uint32_t) 1 << power, 0);
-}
-
-static int
-big_compare(const Big *a, const Big *b)
-{
-	if (a->count != b->count)
-		return a->count < b->count ? -1 : 1;
-	for (int i = a->count - 1; i >= 0; i--)
-	{
-		if (a->limb[i] != b->limb[i])
-			return a->limb[i] < b->limb[i] ? -1 : 1;
-	}
-	return 0;
-}
-
-/* Sign of (decimal - middle), exactly. middle is positive and finite, magnitude within its two limits. */
+/*
+ * Sign of (decimal - middle), exactly. middle is positive and finite, magnitude within its two limits. One side is below
+ * 10^160 * 2^150 < 2^682 (all digits, the smallest midpoint's denominator), the other below 2^25 * 10^210 * 2^104 < 2^827 (a
+ * midpoint, 160 digits from 10^-50 on, the largest float).
+ */
 static int
 decimal_compare(const Decimal *decimal, double middle)
 {
-	Big      left = {{0}, 0};
-	Big      right = {{0}, 0};
+	IqdbiBig left;
+	IqdbiBig right;
 	int      used = 0;
 	bool     more = false;
 	int      binary_exponent;
@@ -164,13 +110,14 @@ decimal_compare(const Decimal *decimal, double middle)
 	uint64_t fraction;
 	int      order;
 
+	iqdbi_big_set(&left, 0);
 	for (const char *p = decimal->digits; p < decimal->end; p++)
 	{
 		if (*p == '.')
 			continue;
 		if (used < EXACT_DIGITS)
 		{
-			big_multiply_add(&left, 10, (uint32_t) (*p - '0'));
+			iqdbi_big_multiply_add(&left, 10, (uint32_t) (*p - '0'));
 			used++;
 		}
 		else if (*p != '0')
@@ -188,20 +135,18 @@ decimal_compare(const Decimal *decimal, double middle)
 		fraction /= 2;
 		binary_exponent++;
 	}
-	right.limb[0] = (uint32_t) fraction;
-	right.limb[1] = (uint32_t) (fraction >> 32);
-	right.count = right.limb[1] != 0 ? 2 : 1;
+	iqdbi_big_set(&right, fraction);
 
 	if (decimal_exponent >= 0)
-		big_multiply_power_of_ten(&left, decimal_exponent);
+		iqdbi_big_multiply_power_of_ten(&left, decimal_exponent);
 	else
-		big_multiply_power_of_ten(&right, -decimal_exponent);
+		iqdbi_big_multiply_power_of_ten(&right, -decimal_exponent);
 	if (binary_exponent >= 0)
-		big_multiply_power_of_two(&right, binary_exponent);
+		iqdbi_big_shift_left(&right, binary_exponent);
 	else
-		big_multiply_power_of_two(&left, -binary_exponent);
+		iqdbi_big_shift_left(&left, -binary_exponent);
 
-	order = big_compare(&left, &right);
+	order = iqdbi_big_compare(&left, &right);
 	return order == 0 && more ? 1 : order;
 }
 
