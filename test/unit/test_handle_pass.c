@@ -259,6 +259,56 @@ also_of_approximate_engines_when_exact_is_asked(void **state)
 	assert_same_answers(IQDB_ENGINE_HNSW, IQDB_METRIC_L2, IQDB_QUANTIZATION_NONE, false, true);
 }
 
+static void
+not_where_the_engine_chooses_the_rows(void **state)
+{
+	IqdbQuery settings = {.k = 10, .ef = 64};
+	IqdbRng   rng;
+	Pair      pair;
+
+	open_pair(&pair, IQDB_ENGINE_HNSW, IQDB_METRIC_L2, IQDB_QUANTIZATION_NONE, false);
+	iqdb_rng_seed(&rng, 9);
+	for (size_t i = 0; i < QUERIES; i++)
+	{
+		float query[DIM];
+
+		random_vector(&rng, query);
+		assert_same_answer(&pair, query, &settings, true);
+	}
+	assert_int_equal(pair.watches[1].thread_count, 1);
+	close_pair(&pair);
+}
+
+static void
+nor_in_batches(void **state)
+{
+	float      *queries = malloc(QUERIES * DIM * sizeof(float));
+	IqdbResult *results[QUERIES];
+	IqdbRng     rng;
+	Pair        pair;
+
+	assert_non_null(queries);
+	open_pair(&pair, IQDB_ENGINE_FLAT, IQDB_METRIC_L2, IQDB_QUANTIZATION_NONE, false);
+	iqdb_rng_seed(&rng, 10);
+	for (size_t i = 0; i < QUERIES; i++)
+		random_vector(&rng, queries + i * DIM);
+	assert_int_equal(iqdb_search_batch(pair.threads, queries, QUERIES, DIM, 10, results, NULL), IQDB_OK);
+	assert_int_equal(pair.watches[1].thread_count, 1);
+	for (size_t i = 0; i < QUERIES; i++)
+	{
+		IqdbResult *alone;
+
+		assert_int_equal(iqdb_search(pair.alone, queries + i * DIM, DIM, 10, &alone, NULL), IQDB_OK);
+		assert_int_equal(results[i]->count, alone->count);
+		for (size_t j = 0; j < alone->count; j++)
+			assert_int_equal(results[i]->found[j].id.number, alone->found[j].id.number);
+		iqdb_result_free(alone);
+		iqdb_result_free(results[i]);
+	}
+	close_pair(&pair);
+	free(queries);
+}
+
 /* ---- what ends a search ---- */
 
 static bool
@@ -312,6 +362,8 @@ main(void)
 		cmocka_unit_test(answers_are_those_of_one_thread),
 		cmocka_unit_test(also_by_codes),
 		cmocka_unit_test(also_of_approximate_engines_when_exact_is_asked),
+		cmocka_unit_test(not_where_the_engine_chooses_the_rows),
+		cmocka_unit_test(nor_in_batches),
 		cmocka_unit_test(one_thread_that_fails_is_a_search_that_fails),
 		cmocka_unit_test(too_many_threads_are_refused),
 	};

@@ -57,8 +57,8 @@ iqdbi_handle_parts(const Iqdb *db, bool by_vectors, size_t wanted, uint64_t max_
 	uint64_t         bytes = rows * (coded ? store->row_stride / CODED_SHARE : store->row_stride);
 	unsigned         parts = db->search_threads;
 
-	/* with a limit of rows it matters which rows come first */
-	if (parts <= 1 || max_rows != 0 || wanted == 0)
+	/* other engines do not look at all rows; and with a limit of rows it matters which come first */
+	if (parts <= 1 || (!by_vectors && !db->index.engine->is_exact) || max_rows != 0 || wanted == 0)
 		return 1;
 	if (parts > bytes / PART_BYTES)
 		parts = (unsigned) (bytes / PART_BYTES);

@@ -363,15 +363,18 @@ iqdbi_handle_collect(IqdbCursor *cursor, bool by_vectors, IqdbHit *hits, size_t 
 	return by_vectors ? look_at_rows(cursor, hits, wanted, count_out, err) : take_hits(cursor, hits, wanted, count_out, err);
 }
 
-/* Gate held. The nearest rows, by_vectors: by comparing the query with every row, in place of asking the engine. */
+/*
+ * Gate held. The nearest rows, by_vectors: by comparing the query with every row, in place of asking the engine. A cursor that
+ * was begun with others has found rows already, so it is not shared by threads.
+ */
 static IqdbStatus
-search_cursor(Iqdb *db, IqdbCursor *cursor, bool by_vectors, size_t k, IqdbResult **result_out, IqdbError *err)
+search_cursor(Iqdb *db, IqdbCursor *cursor, bool by_vectors, bool alone, size_t k, IqdbResult **result_out, IqdbError *err)
 {
 	IqdbHit    on_stack[HITS_ON_STACK];
 	IqdbHit   *hits = on_stack;
 	uint64_t   live = iqdb_index_live_count(&db->index);
 	size_t     wanted = k < live ? k : (size_t) live;
-	unsigned   parts = iqdbi_handle_parts(db, by_vectors, wanted, cursor->params.max_rows);
+	unsigned   parts = alone ? iqdbi_handle_parts(db, by_vectors, wanted, cursor->params.max_rows) : 1;
 	size_t     size = 0;
 	size_t     count = 0;
 	IqdbStatus status;
@@ -464,7 +467,7 @@ iqdbi_handle_search(Iqdb *db, const void *query, size_t dim, const IqdbQuery *se
 	status = iqdb_cursor_open(view_for_call(db, settings, &view), query, dim, &params, &cursor, err);
 	if (status == IQDB_OK)
 	{
-		status = search_cursor(db, cursor, looks_at_all(db, settings), settings->k, result_out, err);
+		status = search_cursor(db, cursor, looks_at_all(db, settings), true, settings->k, result_out, err);
 		iqdb_cursor_close(cursor);
 	}
 	iqdbi_handle_gate_leave(db, false);
@@ -583,7 +586,7 @@ search_together(Batch *batch, IqdbError *err)
 		IqdbResult **result = &batch->results[batch->waiting[i]];
 
 		if (status == IQDB_OK)
-			status = search_cursor(db, cursors[i], looks_at_all(db, batch->settings), batch->settings->k, result, err);
+			status = search_cursor(db, cursors[i], looks_at_all(db, batch->settings), false, batch->settings->k, result, err);
 		iqdb_cursor_close(cursors[i]);
 	}
 	iqdbi_handle_gate_leave(db, false);
